@@ -1,0 +1,20 @@
+# Few verbs, one line each. `.venv` is made by whichever comes first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench lock docs clean
+demo: .venv/ready ; @$(BIN)/python -m local.demo $(if $(STOP),--stop=$(STOP))
+test: .venv/ready ; @$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage combine -q && $(BIN)/coverage report
+check: .venv/ready ; @$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --platform linux && $(BIN)/mypy --platform win32 && $(BIN)/lint-imports
+bench: .venv/ready ; @$(BIN)/python -m bench
+docs: .venv/ready ; @$(BIN)/python -m docs
+clean: ; rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache build dist
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	@PYTHON="$(PYTHON)" requirements/venv .venv
+	@touch $@
+
+# Pins anew what pyproject.toml asks for; needs uv.
+lock:
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/runtime.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
