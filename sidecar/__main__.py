@@ -1,0 +1,45 @@
+"""The front door: hears signals before anything heavy is imported, then opens what is asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sidecar import signals
+
+USAGE = """\
+usage: runner-sidecar run [--help] [options]   live one life: token, runner, job, clean-up
+       runner-sidecar health                   exit 0 if the agent of this container is well
+       runner-sidecar version
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the return value is the process's exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    match arguments:
+        case ["run", *options]:
+            with signals.captured() as heard:
+                # Half a second of imports, on purpose behind the signal handlers.
+                from sidecar.main import run
+
+                return run(options, os.environ, heard)
+        case ["health"]:
+            from sidecar.probe import probe
+
+            return probe(os.environ)
+        case ["version" | "--version"]:
+            from sidecar import __version__
+
+            print(__version__)  # noqa: T201
+            return 0
+        case ["help" | "--help" | "-h"]:
+            print(USAGE, end="")  # noqa: T201
+            return 0
+        case _:
+            sys.stderr.write(USAGE)
+            return 11
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""The one place that hears signals. Light on purpose: it stands before the heavy imports.
+
+A process that is PID 1 loses every signal for which it has no handler yet, and importing the
+agent takes half a second; so the handlers are put up first and what they heard is kept until
+somebody listens.
+"""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sidecar import host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Signals:
+    """The stop signals heard so far, in order; each is told once to the listener."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self._listener: Callable[[str], object] | None = None
+
+    def hear(self, number: int, _frame: object = None) -> None:
+        """Take one signal; this is the handler itself."""
+        name = signal.Signals(number).name
+        self.heard.append(name)
+        if self._listener is not None:
+            self._listener(name)
+
+    def tell(self, listener: Callable[[str], object]) -> None:
+        """Tell `listener` every signal, those heard before it came included.
+
+        It is called from within a signal handler, in the main thread, between two bytecodes.
+        """
+        self._listener = listener
+        for name in list(self.heard):
+            listener(name)
+
+    def forget(self) -> None:
+        """Tell nobody any more."""
+        self._listener = None
+
+
+@contextmanager
+def captured() -> Iterator[Signals]:
+    """Hear the stop signals within the block, and ignore them after it.
+
+    They stay ignored because what follows is only the interpreter's own end: a late signal must
+    not turn a clean exit into a death by signal.
+
+    SIGINT gets a handler even when it came in ignored, as it does for a background process: a
+    child inherits "ignored" but not a handler, and the runner would then be deaf to SIGINT.
+    """
+    signals = Signals()
+    for number in host.STOP_SIGNALS:
+        signal.signal(number, signals.hear)
+    try:
+        yield signals
+    finally:
+        for number in host.STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
