@@ -1,0 +1,139 @@
+"""SSM and STS without an AWS account: moto's server on a loopback port.
+
+Run on its own with `python -m local.aws`; in process with `serving()`. Beside it stand the few
+calls that a demo or a test makes from outside, each told which endpoint to use.
+
+The store is moto's and belongs to the process: two servers in one process share it. `reset()`
+empties it. moto differs from AWS in that it takes Standard values over 4 KB, never throttles
+and never checks a signature; put `local.faults` in front of it where that matters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+import urllib.request
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+REGION = "eu-central-1"
+ACCOUNT = "123456789012"
+TASK_ROLE = f"arn:aws:iam::{ACCOUNT}:role/runner-task"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What AssumeRole hands out."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: datetime
+
+
+@contextmanager
+def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve SSM and STS (and whatever else moto finds installed); gives the endpoint's URL."""
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server
+
+    class Quiet(MotoRequestHandler):
+        """Answers without a line per request on standard error."""
+
+        def log_request(self, *_: Any) -> None:
+            """Say nothing."""
+
+    # moto's own ThreadedMotoServer leaves its listening socket to the garbage collector.
+    application = DomainDispatcherApplication(create_backend_app)
+    server = make_server(host, port, application, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://{host}:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int:
+    """Write the parameter `name`, replacing what is there; gives its new version."""
+    with _client("ssm", endpoint) as ssm:
+        answer = ssm.put_parameter(Name=name, Value=value, Type=kind, Overwrite=True)
+    return int(answer["Version"])
+
+
+def names(endpoint: str, prefix: str = "/") -> list[str]:
+    """List the names of all parameters that begin with `prefix`."""
+    begins = {"Key": "Name", "Option": "BeginsWith", "Values": [prefix]}
+    with _client("ssm", endpoint) as ssm:
+        pages = ssm.get_paginator("describe_parameters").paginate(ParameterFilters=[begins])
+        return sorted(found["Name"] for page in pages for found in page["Parameters"])
+
+
+def assumed(endpoint: str, role: str = TASK_ROLE, session: str = "task") -> Credentials:
+    """Assume `role`: moto then answers GetCallerIdentity with it for these credentials."""
+    with _client("sts", endpoint) as sts:
+        held = sts.assume_role(RoleArn=role, RoleSessionName=session)["Credentials"]
+    return Credentials(
+        held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"], held["Expiration"]
+    )
+
+
+def whoami(endpoint: str, credentials: Credentials) -> str:
+    """Ask STS for the ARN that `credentials` belong to."""
+    with _client("sts", endpoint, credentials) as sts:
+        return str(sts.get_caller_identity()["Arn"])
+
+
+def reset(endpoint: str) -> None:
+    """Forget every parameter and every assumed role."""
+    asked = urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")
+    with urllib.request.urlopen(asked, timeout=10):
+        pass
+
+
+_NOBODY = ("local-access-key", "local-secret-key", None)
+
+
+@contextmanager
+def _client(service: str, endpoint: str, held: Credentials | None = None) -> Iterator[Any]:
+    import boto3  # slow to import, and the server does not need it
+
+    key, secret, token = (
+        (held.access_key_id, held.secret_access_key, held.session_token) if held else _NOBODY
+    )
+    session = boto3.Session(
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+        region_name=REGION,
+    )
+    with closing(session.client(service, endpoint_url=endpoint)) as client:
+        yield client
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m local.aws", description=__doc__)
+    parser.add_argument("--address", default="127.0.0.1:0", help="host:port to listen on")
+    host, _, port = parser.parse_args().address.rpartition(":")
+    stops = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # so that none is lost before sigwait
+    with serving(host, int(port)) as url:
+        print(f"ready {url}", flush=True)
+        signal.sigwait(stops)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What every test stands on: no way out to AWS, and no skip that nobody sees.
+
+Fixtures for all: `aws` (an empty SSM and STS) and `started` (a program that says "ready URL").
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from local import aws as local_aws
+
+ROOT = Path(__file__).parent.parent
+JUDGES = ROOT / "tests" / "judges" / "node_modules"
+
+# A developer's own account, proxies and settings must not reach a test, nor a test them.
+PRIVATE = re.compile(
+    r"(AWS|ECS|SIDECAR|GITHUB|GH|RUNNER|ACTIONS|BOTO)_.*|(HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE
+)
+HARMLESS = {
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_REGION": local_aws.REGION,
+    "AWS_DEFAULT_REGION": local_aws.REGION,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    # Nothing listens on port 9: a client that was given no endpoint is refused at once.
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+}
+REQUIRED = os.environ.get("REQUIRE_DOCKER") == "1"
+
+
+def pytest_configure() -> None:
+    """Clean the environment before anything is imported or started."""
+    for name in [name for name in os.environ if PRIVATE.fullmatch(name)]:
+        del os.environ[name]
+    os.environ.update(HARMLESS)
+
+
+# --- what a marked test needs -------------------------------------------------------------------
+
+
+def _root() -> str | None:
+    return None if hasattr(os, "geteuid") and os.geteuid() == 0 else "needs root"
+
+
+def _docker() -> str | None:
+    wanted = [tool for tool in ("dockerd", "iptables", "ip", "nsenter") if not shutil.which(tool)]
+    return _root() or (f"needs {', '.join(wanted)} on PATH" if wanted else None)
+
+
+def _node() -> str | None:
+    if not shutil.which("node"):
+        return "needs node on PATH"
+    return None if JUDGES.is_dir() else "needs the judges: npm ci --prefix tests/judges"
+
+
+NEEDS = {"root": _root, "docker": _docker, "node": _node}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a marked test where it cannot run, and say why."""
+    for marker, missing in NEEDS.items():
+        if item.get_closest_marker(marker) and (reason := missing()):
+            pytest.skip(reason)
+
+
+def _unskipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Under REQUIRE_DOCKER=1 nothing is skipped, whoever asked for it: it is a failure."""
+    if REQUIRED and report.skipped and not hasattr(report, "wasxfail"):
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"REQUIRE_DOCKER=1 allows no skip: {why}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Look at what each test reports."""
+    report = yield
+    _unskipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    """Look at what each file reports while it is collected."""
+    report = yield
+    _unskipped(report)
+    return report
+
+
+# --- fixtures -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _moto():
+    with local_aws.serving() as url:
+        yield url
+
+
+@pytest.fixture
+def aws(_moto: str) -> str:
+    """Give the endpoint of an empty SSM and STS (see `local.aws` for helpers)."""
+    local_aws.reset(_moto)
+    return _moto
+
+
+@contextmanager
+def _program(argv: tuple[str, ...], env: dict[str, str]):
+    child = subprocess.Popen(
+        [sys.executable, *argv], cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE
+    )
+    with child:
+        try:
+            yield _ready(child, time.monotonic() + 30)
+        finally:
+            child.terminate()
+            try:
+                child.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _ready(child: subprocess.Popen[bytes], deadline: float) -> str:
+    """Wait for the line "ready URL"; gives the URL."""
+    assert child.stdout
+    said = b""
+    while not (found := re.search(rb"^ready (\S+)\n", said, re.MULTILINE)):
+        left = deadline - time.monotonic()
+        assert select.select([child.stdout], [], [], max(0, left))[0], f"never ready: {said!r}"
+        more = os.read(child.stdout.fileno(), 65536)
+        assert more, f"ended before it was ready: {said!r}"
+        said += more
+    return found[1].decode()
+
+
+@pytest.fixture
+def started():
+    """Start `python ARGV...`, wait for its line "ready URL", give the URL; ended with the test."""
+    with ExitStack() as ends:
+        yield lambda *argv, **env: ends.enter_context(_program(argv, env))
