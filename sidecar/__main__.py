@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from sidecar import signals
-
 USAGE = """\
 usage: runner-sidecar run [--help] [options]   live one life: token, runner, job, clean-up
        runner-sidecar health                   exit 0 if the agent of this container is well
@@ -19,6 +17,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     match arguments:
         case ["run", *options]:
+            from sidecar import signals
+
             with signals.captured() as heard:
                 # Half a second of imports, on purpose behind the signal handlers.
                 from sidecar.main import run

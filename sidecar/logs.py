@@ -1,0 +1,82 @@
+"""Events to stdout: JSON in a task, readable in a terminal, secrets in neither."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+HIDDEN = "***"
+_secrets: set[str] = set()
+
+
+def hide(secret: str) -> None:
+    """Never show `secret` in any event from now on. The last guard, not the first."""
+    if len(secret) >= 8:  # shorter ones would eat ordinary text
+        _secrets.add(secret)
+
+
+def redacted(value: Any) -> Any:
+    """Return `value` with every hidden secret replaced, however deep it stands."""
+    match value:
+        case str():
+            for secret in _secrets:
+                value = value.replace(secret, HIDDEN)
+            return value
+        case dict():
+            return {key: redacted(item) for key, item in value.items()}
+        case list() | tuple():
+            return [redacted(item) for item in value]
+        case _:
+            return value
+
+
+def _redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        event[key] = redacted(value)
+    return event
+
+
+class _Output:
+    """Stdout that may go away: a life goes on without anybody who reads its log."""
+
+    def write(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+        except (OSError, ValueError):
+            pass
+
+    def flush(self) -> None:
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def configure(style: Literal["json", "console", "auto"], level: str) -> None:
+    """Send events of `level` and above to stdout in the given style."""
+    console = style == "console" or (style == "auto" and sys.stdout.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _redact,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.WriteLoggerFactory(_Output()),  # type: ignore[arg-type]
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,47 @@
+"""The phase a life is in: reported to log and health, never consulted to decide anything."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+log = structlog.get_logger()
+
+STARTING = "starting"
+WAITING = "waiting-for-token"
+CONFIGURING = "configuring"
+WARMING = "warming-relay"
+IDLE = "idle"
+BUSY = "busy"
+DRAINING = "draining"
+STOPPING = "stopping"
+
+
+class Phase:
+    """Where the life is now, since when, and how long each part of it took (seconds)."""
+
+    def __init__(self) -> None:
+        self.name = STARTING
+        self.born = self.since = time.monotonic()
+        self.durations: dict[str, float] = {}
+
+    def enter(self, name: str, **facts: object) -> None:
+        """Go on to the next phase; entering the present one again is nothing."""
+        if name == self.name:
+            return
+        now = time.monotonic()
+        spent = now - self.since
+        self.durations[self.name] = self.durations.get(self.name, 0.0) + spent
+        log.info("phase.entered", phase=name, after=self.name, seconds=round(spent, 3), **facts)
+        self.name, self.since = name, now
+
+    @property
+    def age(self) -> float:
+        """Seconds in this phase."""
+        return time.monotonic() - self.since
+
+    @property
+    def life(self) -> float:
+        """Seconds since the life began."""
+        return time.monotonic() - self.born

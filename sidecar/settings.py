@@ -1,0 +1,284 @@
+"""The settings: the only reader of the environment. Frozen, validated, all mistakes told at once.
+
+Everything is a `SIDECAR_*` variable and an option of the same name. Region, endpoints and
+credentials come the AWS way and are the AWS library's business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sidecar import host, values
+from sidecar.errors import SettingsError
+from sidecar.probe import DEFAULT_ADDRESS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PREFIX = "SIDECAR_"
+
+
+def setting(default: Any, help_: str, example: str, **more: Any) -> Any:
+    """Make one setting: its default, its line of help, and the example that its errors show."""
+    return Field(default=default, description=help_, examples=[example], **more)
+
+
+class Settings(BaseSettings):
+    """What one life is told, by variable or option."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        validate_default=False,
+        hide_input_in_errors=True,
+    )
+
+    token_parameter: Annotated[str, AfterValidator(values.parameter_name)] = setting(
+        ...,
+        "SSM parameter that holds the registration token",
+        "/actions/tokens/0f3a",
+    )
+    token_timeout: Annotated[float, Field(gt=0, le=86400)] = setting(
+        300.0, "seconds to wait for that parameter to appear", "300"
+    )
+    github_url: Annotated[str, AfterValidator(values.github_url)] | None = setting(
+        None,
+        "repository, organization or enterprise to register with; the parameter may bring it",
+        "https://github.com/octo-org/octo-repo",
+    )
+    name: Annotated[str, AfterValidator(values.runner_name)] | None = setting(
+        None, "the runner's name; default: the prefix and the task's id", "build-1"
+    )
+    name_prefix: Annotated[str, AfterValidator(values.name_prefix)] = setting(
+        "ecs-", "beginning of the name where no name is given", "ecs-"
+    )
+    labels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.labels)] = setting(
+        (), "labels besides the runner's own, separated by commas", "ecs,large"
+    )
+    no_default_labels: bool = setting(
+        False, "leave out the labels self-hosted, the system's and the architecture's", "true"
+    )
+    runner_group: Annotated[str, AfterValidator(values.plain)] | None = setting(
+        None, "runner group of the organization or enterprise", "production"
+    )
+    work_dir: Annotated[str, AfterValidator(values.plain)] = setting(
+        "_work", "folder for the job, absolute or within the runner's folder", "_work"
+    )
+    runner_dir: Annotated[Path, AfterValidator(values.runner_dir)] = setting(
+        Path(host.DEFAULT_RUNNER_DIR),
+        "folder of the actions runner",
+        host.DEFAULT_RUNNER_DIR,
+        validate_default=True,
+    )
+    runner_user: str | None = setting(
+        None,
+        "user that the runner's processes run as when the agent is root; default: runner",
+        "runner",
+    )
+    stop_timeout: Annotated[float, Field(ge=1, le=3600)] = setting(
+        30.0, "the container's stopTimeout, in seconds: the budget of a stop", "30"
+    )
+    health_address: Annotated[values.Address | None, BeforeValidator(values.address_or_off)] = (
+        setting(
+            values.address(DEFAULT_ADDRESS),
+            "where /healthz and /readyz listen, or off",
+            DEFAULT_ADDRESS,
+        )
+    )
+    log_format: Annotated[Literal["json", "console", "auto"], BeforeValidator(values.lower)] = (
+        setting("auto", "json, console, or auto: console on a terminal", "json")
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower)
+    ] = setting("info", "debug, info, warning or error", "info")
+    relay: Annotated[Literal["auto", "off"], BeforeValidator(values.lower)] = setting(
+        "auto",
+        "relay the task role's credentials: auto (where there is a task role) or off",
+        "auto",
+    )
+    relay_required: bool = setting(
+        False, "end with exit code 14 if the relay gets no credentials", "true"
+    )
+    relay_address: Annotated[values.Address, BeforeValidator(values.address)] = setting(
+        values.Address("127.0.0.1", 0),
+        "where the relay listens; port 0 takes a free one",
+        "127.0.0.1:0",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what `load` hands over: it merges options and the environment itself."""
+        return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What ECS tells a container of its task, by variables; None where it tells nothing."""
+
+    metadata_uri: str | None
+    credentials_relative_uri: str | None
+    credentials_full_uri: str | None
+    credentials_token: str | None
+    credentials_token_file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All that a life knows at its start."""
+
+    settings: Settings
+    task: Task
+    user: host.Identity | None
+    passed_on: Mapping[str, str]
+    """The environment of the runner and its jobs: all but what the agent consumed."""
+    warnings: tuple[str, ...]
+
+
+def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
+    """Read options and environment; raises SettingsError with one line for every mistake."""
+    given, warnings = _from_environment(environ)
+    given |= _from_options(options)
+    problems: list[str] = []
+    settings: Settings | None = None
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        problems += [_problem(detail, given) for detail in error.errors(include_url=False)]
+    problems += _contradictions(given)
+    user, trouble = _user(given.get("runner_user"))
+    problems += trouble
+    if problems or settings is None:
+        raise SettingsError(*problems)
+    return Configuration(
+        settings=settings,
+        task=Task(
+            metadata_uri=environ.get("ECS_CONTAINER_METADATA_URI_V4") or None,
+            credentials_relative_uri=environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or None,
+            credentials_full_uri=environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") or None,
+            credentials_token=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN") or None,
+            credentials_token_file=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") or None,
+        ),
+        user=user,
+        passed_on={key: value for key, value in environ.items() if not key.startswith(PREFIX)},
+        warnings=tuple(warnings),
+    )
+
+
+def option(field: str) -> str:
+    """Return the option of a setting: `token_parameter` is `--token-parameter`."""
+    return "--" + field.replace("_", "-")
+
+
+def variable(field: str) -> str:
+    """Return the variable of a setting: `token_parameter` is `SIDECAR_TOKEN_PARAMETER`."""
+    return PREFIX + field.upper()
+
+
+def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    known = {variable(field): field for field in Settings.model_fields}
+    given: dict[str, Any] = {}
+    warnings: list[str] = []
+    for key, value in environ.items():
+        if not key.startswith(PREFIX):
+            continue
+        if key in known:
+            if value.strip():  # an empty variable is how compose and ECS say "not set"
+                given[known[key]] = value.strip()
+        else:
+            nearest = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            warnings.append(f"{key} is not a setting{hint}")
+    return given, warnings
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake the way all settings do, rather than with argparse's own exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what every other mistake raises."""
+        raise SettingsError(f"{message}; see runner-sidecar run --help")
+
+
+def _from_options(options: Sequence[str]) -> dict[str, Any]:
+    if not options:
+        return {}
+    parser = _Parser(
+        prog="runner-sidecar run",
+        description="Every option is also a variable: --token-parameter is SIDECAR_TOKEN_PARAMETER.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for field, info in Settings.model_fields.items():
+        flag: dict[str, Any] = {"nargs": "?", "const": "true"} if info.annotation is bool else {}
+        parser.add_argument(
+            option(field), metavar=(info.examples or [""])[0], help=info.description, **flag
+        )
+    return vars(parser.parse_args(list(options)))
+
+
+def _problem(detail: Any, given: Mapping[str, Any]) -> str:
+    """Write one mistake: the setting, what is wrong with the value, and an example."""
+    field = str(detail["loc"][0])
+    example = (Settings.model_fields[field].examples or [""])[0]
+    if detail["type"] == "missing":
+        what = "is missing"
+    elif detail["type"] == "value_error":
+        what = f"{detail['ctx']['error']}, not {str(given.get(field))!r}"
+    else:
+        message = re.sub(r"^Input should be ", "must be ", detail["msg"])
+        what = f"{message}, not {str(given.get(field))!r}"
+    return f"{variable(field)} {what} (example: {variable(field)}={example})"
+
+
+def _contradictions(given: Mapping[str, Any]) -> list[str]:
+    def said(field: str) -> bool:
+        return str(given.get(field, "")).lower() in {"1", "true", "yes", "on", "t", "y"}
+
+    problems = []
+    if "name" in given and "name_prefix" in given:
+        problems.append(
+            "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME: a given name has no prefix "
+            "(example: leave SIDECAR_NAME_PREFIX out)"
+        )
+    if said("no_default_labels") and "labels" not in given:
+        problems.append(
+            "SIDECAR_NO_DEFAULT_LABELS leaves the runner without any label: set SIDECAR_LABELS "
+            "(example: SIDECAR_LABELS=ecs)"
+        )
+    if said("relay_required") and str(given.get("relay", "auto")).lower() == "off":
+        problems.append(
+            "SIDECAR_RELAY_REQUIRED contradicts SIDECAR_RELAY=off (example: SIDECAR_RELAY=auto)"
+        )
+    return problems
+
+
+def _user(given: str | None) -> tuple[host.Identity | None, list[str]]:
+    """Decide who the runner's processes run as; None means: as the agent itself."""
+    if not host.is_root():
+        if given is None or given == host.own_name():
+            return None, []
+        return None, [
+            f"SIDECAR_RUNNER_USER cannot be {given!r}: the agent is not root and stays "
+            f"{host.own_name()!r} (example: leave SIDECAR_RUNNER_USER out)"
+        ]
+    name = given or "runner"
+    if name == "root":
+        return None, []
+    user = host.identity(name)
+    if user is None:
+        return None, [
+            f"SIDECAR_RUNNER_USER names no user of this system: {name!r} "
+            "(example: SIDECAR_RUNNER_USER=runner, after useradd runner)"
+        ]
+    return user, []

@@ -1,0 +1,92 @@
+"""What is owed, and how it is given back: side by side, within one budget, never fatally."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from sidecar.stop import Stop
+
+log = structlog.get_logger()
+
+
+class Debt:
+    """One clean-up step. It may be begun any number of times and is done once."""
+
+    def __init__(self, name: str, action: Callable[[], Awaitable[None]]) -> None:
+        self.name = name
+        self.error: str | None = None
+        self.settled = False
+        self._action = action
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Start giving back, unless that is under way or done; a step that failed starts anew."""
+        if not self.settled and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._run(), name=f"undo-{self.name}")
+
+    async def ended(self) -> None:
+        """Wait for the attempt that is under way; failing is not an error here, but a log line."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def abandon(self, reason: str) -> None:
+        """Cut the attempt that is under way."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel(reason)
+            await asyncio.wait([self._task], timeout=0.1)
+
+    async def _run(self) -> None:
+        try:
+            await self._action()
+        except asyncio.CancelledError as cut:
+            self.error = str(cut) or "cut short"
+        except Exception as error:  # noqa: BLE001  one undo must never keep another from running
+            self.error = str(error) or repr(error)
+        else:
+            self.error, self.settled = None, True
+
+
+class Farewell:
+    """The debts of one life."""
+
+    def __init__(self) -> None:
+        self.debts: list[Debt] = []
+
+    def owe(self, name: str, action: Callable[[], Awaitable[None]]) -> Debt:
+        """Promise to run `action` before the end; it is idempotent and retries by itself."""
+        debt = Debt(name, action)
+        self.debts.append(debt)
+        return debt
+
+    @property
+    def left_behind(self) -> dict[str, str]:
+        """What could not be given back, and why; complete once the farewell is over."""
+        return {debt.name: debt.error or "not begun" for debt in self.debts if not debt.settled}
+
+
+@asynccontextmanager
+async def farewell(stop: Stop) -> AsyncIterator[Farewell]:
+    """Settle on leaving, side by side, all that came to be owed within the block."""
+    owed = Farewell()
+    try:
+        yield owed
+    finally:
+        stop.begin_end()
+        for debt in owed.debts:
+            debt.begin()
+        if owed.debts:
+            await asyncio.wait(
+                [asyncio.ensure_future(debt.ended()) for debt in owed.debts],
+                timeout=stop.left_until(stop.budget.end),
+            )
+        for debt in owed.debts:
+            await debt.abandon("the stop budget is used up (SIDECAR_STOP_TIMEOUT)")
+        for name, reason in owed.left_behind.items():
+            log.error("undo.failed", undo=name, reason=reason)

@@ -1,0 +1,137 @@
+"""Single values as people write them: read, checked, and refused with what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sidecar import host
+
+NAME_LENGTH = 64
+"""Characters of a runner's name that GitHub accepts."""
+LABEL_LENGTH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address to listen on."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Write it as it was given."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def address(value: object) -> Address:
+    """Read `host:port`; the host is an address, not a name, and never all of them."""
+    name, _, port = str(value).rpartition(":")
+    try:
+        literal = ip_address(name.strip("[]"))
+        number = int(port)
+    except ValueError:
+        message = "must be an IP address and a port"
+        raise ValueError(message) from None
+    if literal.is_unspecified:
+        message = "must be one address: every address would make it reachable from the network"
+        raise ValueError(message)
+    if not 0 <= number <= 65535:
+        message = "has a port outside 0 to 65535"
+        raise ValueError(message)
+    return Address(str(literal), number)
+
+
+def address_or_off(value: object) -> Address | None:
+    """Read `host:port`, or `off`."""
+    return None if value is None or str(value) == "off" else address(value)
+
+
+def github_url(value: str) -> str:
+    """Check the URL of a repository, an organization or an enterprise; no slash at its end."""
+    url = urlsplit(value)
+    if url.scheme != "https" and not (url.scheme == "http" and _loopback(url.hostname)):
+        message = "must begin with https://"
+        raise ValueError(message)
+    if not url.hostname or url.query or url.fragment or url.username or url.password:
+        message = "must be the plain URL of a repository, an organization or an enterprise"
+        raise ValueError(message)
+    parts = [part for part in url.path.split("/") if part]
+    if not 1 <= len(parts) <= 2 or not all(re.fullmatch(r"[\w.-]+", part) for part in parts):
+        message = "must name an organization, owner/repository or enterprises/enterprise"
+        raise ValueError(message)
+    return f"{url.scheme}://{url.netloc}/{'/'.join(parts)}"
+
+
+def _loopback(name: str | None) -> bool:
+    try:
+        return name == "localhost" or ip_address(name or "").is_loopback
+    except ValueError:
+        return False
+
+
+def runner_name(value: str) -> str:
+    """Check a runner's name: the runner silently drops one that begins with a hyphen."""
+    if not re.fullmatch(rf"[A-Za-z0-9_.][A-Za-z0-9_.-]{{0,{NAME_LENGTH - 1}}}", value):
+        message = (
+            f"must be 1 to {NAME_LENGTH} letters, digits, '_', '.' or '-', not beginning with '-'"
+        )
+        raise ValueError(message)
+    return value
+
+
+def name_prefix(value: str) -> str:
+    """Check a name's beginning; room is left for what makes it unique."""
+    if len(value) > NAME_LENGTH - 24:
+        message = f"must leave room for what makes the name unique: {NAME_LENGTH - 24} at most"
+        raise ValueError(message)
+    return runner_name(value)
+
+
+def labels(value: object) -> tuple[str, ...]:
+    """Read labels separated by commas, or a list of them."""
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)) or not all(isinstance(item, str) for item in given):
+        message = "must be labels separated by commas"
+        raise ValueError(message)
+    found = tuple(dict.fromkeys(item.strip() for item in given if item.strip()))
+    for label in found:
+        if len(label) > LABEL_LENGTH or "," in label or not label.isprintable():
+            message = f"has a label that is not {LABEL_LENGTH} printable characters at most"
+            raise ValueError(message)
+        if label.startswith("-"):
+            message = "has a label that begins with '-', which the runner drops"
+            raise ValueError(message)
+    return found
+
+
+def parameter_name(value: str) -> str:
+    """Check the name or ARN of an SSM parameter."""
+    if not re.fullmatch(r"[A-Za-z0-9_.:/-]{1,2048}", value):
+        message = "must be the name or the ARN of an SSM parameter"
+        raise ValueError(message)
+    return value
+
+
+def plain(value: str) -> str:
+    """Check text that goes to the runner as one argument."""
+    if value.startswith("-") or not value.isprintable():
+        message = "must be printable and not begin with '-', which the runner drops"
+        raise ValueError(message)
+    return value
+
+
+def runner_dir(value: Path) -> Path:
+    """Check that the actions runner is where it is said to be."""
+    if not (value / host.LISTENER).is_file():
+        message = f"holds no {host.LISTENER.as_posix()}; it must be the actions runner's folder"
+        raise ValueError(message)
+    return value.absolute()
+
+
+def lower(value: object) -> object:
+    """Read words in any case."""
+    return value.lower() if isinstance(value, str) else value
