@@ -1,0 +1,459 @@
+"""A small, strict HTTP/1.1 listener for answers that stand ready in memory.
+
+It serves the agent's two local listeners, the credential relay and the health endpoint. Neither
+ever takes a request body, looks anything up elsewhere or streams, so this is a protocol on bare
+transports: each head is cut out of the stream here, judged by httptools, and answered in the same
+turn of the loop. Whatever has two readings (RFC 9112, section 11) is refused and the connection
+closed.
+
+There is no `Date`, which RFC 9110 (6.6.1) asks of an origin server with a clock: answers are
+rendered once, long before they are written, and no client of credentials or health reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+import httptools
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+log = structlog.get_logger()
+
+_END = b"\r\n\r\n"
+_WILDCARDS = ("0.0.0.0", "::")
+_ADDRESS = re.compile(r"(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\])(:\d{1,5})?\Z")
+# A request that passed through something else was not made by who sits at the other end.
+_RELAYED = ("x-forwarded-for", "forwarded", "via")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one listener grants; times in seconds."""
+
+    head_bytes: int = 8 * 1024
+    headers: int = 64
+    connections: int = 1024
+    backlog: int = 1024
+    head_seconds: float = 5.0
+    """From the connection, or from a head's first byte, to the head's last byte."""
+    idle_seconds: float = 60.0
+    """Between an answer and the next head; also the longest wait for a reader of answers."""
+    linger_seconds: float = 1.0
+    """How long a refused client may go on sending before it is cut off."""
+    linger_bytes: int = 256 * 1024
+    grace_seconds: float = 1.0
+    """When all places are taken, who waited this long without asking makes room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request head that passed every check. Header names are lower-case."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(repr=False)
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, rendered when it is made so that writing it costs nothing."""
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+    wire: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wire", self.rendered())
+
+    def rendered(self, *, close: bool = False, body: bool = True) -> bytes:
+        """Return the bytes to write; `wire` is the same for the usual case."""
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            f"Content-Type: {self.content_type}",
+            f"Content-Length: {len(self.body)}",
+            "Cache-Control: no-store",
+            *(f"{name}: {value}" for name, value in self.headers),
+        ]
+        if close:
+            lines.append("Connection: close")
+        head = "\r\n".join(lines).encode("latin-1") + _END
+        return head + self.body if body else head
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that never reached `answer`, and why (a fixed phrase, nothing of the request)."""
+
+    status: int
+    why: str
+    peer: str
+
+
+def plain(refusal: Refusal) -> Answer:
+    """Answer a refusal in plain text."""
+    return Answer(refusal.status, f"{refusal.why}\n".encode())
+
+
+@asynccontextmanager
+async def listening(
+    host: str,
+    port: int,
+    answer: Callable[[Request], Answer],
+    *,
+    names: Iterable[str] = (),
+    refuse: Callable[[Refusal], Answer] = plain,
+    limits: Limits | None = None,
+) -> AsyncIterator[tuple[str, int]]:
+    """Answer requests at one address; yield the address bound (port 0 asks for a free one).
+
+    `answer` is called for every well-formed request without a body, whatever its method, and
+    must not block. `names` are hosts to accept beside the bound address and the loopback names,
+    with or without a port. Raises OSError when the address cannot be bound.
+    """
+    listener = _Listener(answer, refuse, limits or Limits())
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Connection(listener), host, port, backlog=listener.limits.backlog
+    )
+    try:
+        bound = server.sockets[0].getsockname()
+        listener.named(bound[0], bound[1], names)
+        yield bound[0], bound[1]
+    finally:
+        server.close()
+        await listener.closed()
+
+
+class _Listener:
+    """What the connections of one listener share."""
+
+    def __init__(
+        self,
+        answer: Callable[[Request], Answer],
+        refuse: Callable[[Refusal], Answer],
+        limits: Limits,
+    ) -> None:
+        self.answer = answer
+        self.refuse = refuse
+        self.limits = limits
+        self.loop = asyncio.get_running_loop()
+        self.hosts: frozenset[str] = frozenset()
+        self.any_address = False
+        self.connections: set[_Connection] = set()
+        self._emptied: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def named(self, address: str, port: int, names: Iterable[str]) -> None:
+        """Learn which Host headers mean this listener.
+
+        Bound to every address, any address is accepted: a name is what a rebinding attack needs.
+        """
+        literal = f"[{address}]" if ":" in address else address
+        own = {literal, "localhost", "127.0.0.1"}
+        hosts = {f"{name}:{port}" for name in own}
+        hosts |= own if port == HTTP_PORT else set()
+        for name in names:
+            hosts |= {name, f"{name}:{HTTP_PORT}", f"{name}:{port}"}
+        self.hosts = frozenset(hosts)
+        self.any_address = address in _WILDCARDS
+
+    def is_named(self, host: str) -> bool:
+        """Tell whether a Host header means this listener."""
+        host = host.lower()
+        return host in self.hosts or (self.any_address and bool(_ADDRESS.match(host)))
+
+    def admit(self, connection: _Connection) -> bool:
+        """Make room for a connection, or tell that there is none."""
+        if len(self.connections) >= self.limits.connections:
+            now = self.loop.time()
+            eldest = min(self.connections, key=lambda known: known.waiting_since)
+            if now - eldest.waiting_since < self.limits.grace_seconds:
+                return False
+            self.forget(eldest)
+            eldest.transport.abort()
+        self.connections.add(connection)
+        return True
+
+    def forget(self, connection: _Connection) -> None:
+        """Strike a connection off."""
+        self.connections.discard(connection)
+        if not self.connections and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def watch(self, deadline: float) -> None:
+        """See that somebody looks at the deadlines no later than this one.
+
+        One timer for all: deadlines mostly move away, so it is set again only when it fires or
+        when an earlier one comes up, and an answered request costs no timer at all.
+        """
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self.loop.call_at(deadline, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        for connection in [known for known in self.connections if known.deadline <= now]:
+            connection.expire()
+        if self.connections:
+            # Not at once: an expired connection may take another turn of the loop to go.
+            self.watch(max(min(known.deadline for known in self.connections), now + 0.01))
+
+    async def closed(self) -> None:
+        """End every connection: 50 ms to take what is written, then none."""
+        for connection in tuple(self.connections):
+            connection.transport.close()
+        await self._empty(0.05)
+        for connection in tuple(self.connections):
+            connection.transport.abort()
+        await self._empty(0.05)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _empty(self, timeout: float) -> None:
+        if self.connections:
+            self._emptied = self.loop.create_future()
+            await asyncio.wait([self._emptied], timeout=timeout)
+
+
+HTTP_PORT = 80
+
+
+class _RefusedError(Exception):
+    """A head that is not to be answered."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+
+
+class _Head:
+    """Reads one head at a time; httptools calls the `on_` methods."""
+
+    __slots__ = ("_complete", "_count", "_headers", "_parser", "_target", "keep")
+
+    def __init__(self) -> None:
+        self._begin()
+        self.keep = False
+        self._parser = httptools.HttpRequestParser(self)
+
+    def _begin(self) -> None:
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._count = 0
+        self._complete = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count += 1
+        name = name.lower()
+        known = self._headers.get(name)
+        self._headers[name] = value if known is None else known + b", " + value
+        if known is not None and name == b"host":
+            self._headers[name] = b""  # two hosts are none
+
+    def on_message_complete(self) -> None:
+        self._complete += 1
+
+    def read(self, head: bytes, peer: str, listener: _Listener) -> Request:
+        """Return the request that `head`, up to its empty line, holds. Raises _RefusedError."""
+        self._begin()
+        upgrade = False
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            upgrade = True
+        except httptools.HttpParserError as error:
+            raise _RefusedError(400, "malformed request") from error
+        method = self._parser.get_method().decode("ascii")
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1").strip(" \t")
+            for name, value in self._headers.items()
+        }
+        version = self._check_frame(head, headers)
+        self._check_sender(headers, listener)
+        # An offer to upgrade may be ignored (RFC 9110, 7.8), but httptools reads no further.
+        self.keep = not upgrade and self._parser.should_keep_alive() and version == "1.1"
+        return Request(method, self._target.decode("ascii"), headers, peer)
+
+    def _check_frame(self, head: bytes, headers: dict[str, str]) -> str:
+        """Return the protocol's version, if nothing but this head belongs to the request."""
+        line = head.lstrip(b"\r\n").partition(b"\r\n")[0]
+        if not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):  # httptools speaks RTSP, too
+            raise _RefusedError(505, "only HTTP/1.1 is spoken here")
+        if "transfer-encoding" in headers or headers.get("content-length", "0").strip("0"):
+            raise _RefusedError(413, "no request body is taken")
+        if self._complete != 1:
+            raise _RefusedError(400, "malformed request")
+        return line[-3:].decode("ascii")
+
+    def _check_sender(self, headers: dict[str, str], listener: _Listener) -> None:
+        if self._count > listener.limits.headers:
+            raise _RefusedError(431, "too many headers")
+        if not self._target.startswith(b"/"):
+            raise _RefusedError(400, "the target is not a path")
+        if not headers.get("host"):
+            raise _RefusedError(400, "not exactly one Host")
+        if not listener.is_named(headers["host"]):
+            raise _RefusedError(421, "this is not that Host")
+        if any(name in headers for name in _RELAYED):
+            raise _RefusedError(403, "relayed requests are not answered")
+
+
+class _Connection(asyncio.Protocol):
+    """One client: cuts heads out of what arrives and answers them in order."""
+
+    __slots__ = (
+        "_discarded",
+        "_full",
+        "_head",
+        "_leaving",
+        "_listener",
+        "_pending",
+        "deadline",
+        "peer",
+        "transport",
+        "waiting_since",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, listener: _Listener) -> None:
+        self._listener = listener
+        self._head = _Head()
+        self._pending = b""
+        self._full = False  # the client does not take its answers
+        self._leaving = False  # the last answer is written; what still comes is dropped
+        self._discarded = 0
+        self.peer = ""
+        self.deadline = 0.0
+        self.waiting_since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if peer else ""
+        self.waiting_since = self._listener.loop.time()
+        self._until(self.waiting_since + self._listener.limits.head_seconds)
+        if not self._listener.admit(self):
+            # Answered without being kept: the refusal is small enough for any socket buffer.
+            self.transport.write(self._refusal(503, "too many connections"))
+            self._leaving = True
+            self.transport.close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._leaving = True
+        self._listener.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            self._discard(len(data))
+            return
+        self._pending = self._serve(self._pending + data if self._pending else data)
+        now = self._listener.loop.time()
+        if self._leaving:
+            return
+        if self._full or not self._pending:
+            self.deadline = now + self._listener.limits.idle_seconds
+        elif len(self._pending) <= len(data):  # this head began just now
+            self._until(now + self._listener.limits.head_seconds)
+
+    def _serve(self, data: bytes) -> bytes:
+        """Answer the whole heads in `data`; return what is left of it."""
+        limit = self._listener.limits.head_bytes
+        start = 0
+        while not self._full and not self._leaving:
+            found = data.find(_END, start)
+            end = found + len(_END)
+            if (end if found >= 0 else len(data)) - start > limit:
+                self._refuse(431, "the request head is too large")
+            elif found < 0:
+                break
+            else:
+                self._answer(data[start:end])
+                start = end
+        return b"" if self._leaving else data[start:]
+
+    def _answer(self, head: bytes) -> None:
+        try:
+            request = self._head.read(head, self.peer, self._listener)
+        except _RefusedError as refused:
+            self._refuse(refused.status, refused.why)
+            return
+        keep = self._head.keep
+        try:
+            answer = self._listener.answer(request)
+        except Exception:
+            log.exception("http.failed", method=request.method)
+            answer, keep = Answer(500, b"internal error\n"), False
+        self.waiting_since = self._listener.loop.time()
+        with_body = request.method != "HEAD"
+        if keep:
+            self.transport.write(answer.wire if with_body else answer.rendered(body=False))
+        else:
+            self._leave(answer.rendered(close=True, body=with_body))
+
+    def _refusal(self, status: int, why: str) -> bytes:
+        return self._listener.refuse(Refusal(status, why, self.peer)).rendered(close=True)
+
+    def _refuse(self, status: int, why: str) -> None:
+        self._leave(self._refusal(status, why))
+
+    def _leave(self, last: bytes) -> None:
+        """Write the last answer and wait, briefly, for the client to have read it.
+
+        Closing at once with unread input resets the connection, and the reset may overtake the
+        answer (RFC 9112, 9.6).
+        """
+        self._leaving = True
+        self._pending = b""
+        self.transport.write(last)
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+        self._until(self._listener.loop.time() + self._listener.limits.linger_seconds)
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > self._listener.limits.linger_bytes:
+            self.transport.abort()
+
+    def _until(self, deadline: float) -> None:
+        self.deadline = deadline
+        self._listener.watch(deadline)
+
+    def expire(self) -> None:
+        """Act on a deadline that passed."""
+        if self._leaving or self._full:
+            self.transport.abort()
+        elif self._pending:
+            self._refuse(408, "the request head took too long")
+        else:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        self._full = True
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self._leaving:
+            return
+        self._pending = self._serve(self._pending)
+        if not self._full and not self.transport.is_closing():
+            self.transport.resume_reading()

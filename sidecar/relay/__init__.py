@@ -1,0 +1,119 @@
+"""The relay: the task role's credentials, on a local address, under a secret path.
+
+The ECS agent answers one address that nested containers cannot reach, and throttles by it. The
+relay asks it once per refresh, for however many, and answers from memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sidecar import http
+from sidecar.errors import RelayError
+from sidecar.relay.faces import PREFIX, EcsFace, refused
+from sidecar.relay.keeper import Clock, Keeper, Pace, State
+from sidecar.relay.upstream import Endpoint, reason
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+__all__ = ["Clock", "Endpoint", "Pace", "Relay", "State", "serving"]
+
+log = structlog.get_logger()
+
+# The names by which containers know the ECS agent.
+_NAMES = ("169.254.170.2",)
+_WILDCARDS = ("", "0.0.0.0", "::")
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A relay that is being served."""
+
+    host: str
+    port: int
+    relative_uri: str = field(repr=False)
+    """The secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI."""
+    _keeper: Keeper = field(repr=False)
+
+    @property
+    def uri(self) -> str:
+        """The whole URL, for AWS_CONTAINER_CREDENTIALS_FULL_URI. Secret."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{self.relative_uri}"
+
+    async def warm(self, timeout: float) -> None:
+        """Return once credentials are held.
+
+        Raises RelayError after `timeout` seconds, or at once when upstream rejects the request.
+        """
+        await self._keeper.warm(timeout)
+
+    @property
+    def state(self) -> State:
+        """What health tells."""
+        return self._keeper.state
+
+
+@asynccontextmanager
+async def serving(
+    endpoint: Endpoint,
+    host: str,
+    port: int,
+    *,
+    clock: Clock | None = None,
+    pace: Pace | None = None,
+    jitter: Callable[[float, float], float] = random.uniform,
+    limits: http.Limits | None = None,
+) -> AsyncIterator[Relay]:
+    """Serve what `endpoint` answers at `host:port` (port 0: a free one).
+
+    Fetching begins at once, in the background; `Relay.warm` waits for it. Raises RelayError when
+    the address cannot be had.
+    """
+    if host in _WILDCARDS:
+        raise RelayError(
+            f"cannot serve the relay on {host or 'every address'}: it is reachable from outside "
+            "the task (set SIDECAR_RELAY_ADDRESS to one local address)"
+        )
+    keeper = Keeper(endpoint, clock or Clock(), pace or Pace(), jitter)
+    face = EcsFace(keeper, secrets.token_urlsafe(32))
+    async with AsyncExitStack() as undo:
+        listening = http.listening(
+            host, port, face.answer, names=_NAMES, refuse=refused, limits=limits
+        )
+        try:
+            bound, free = await undo.enter_async_context(listening)
+        except OSError as error:
+            raise RelayError(
+                f"cannot serve the relay on {host}:{port}: {reason(error)} "
+                "(change SIDECAR_RELAY_ADDRESS)"
+            ) from error
+        await undo.enter_async_context(alongside(keeper.keep()))
+        log.info("relay.serving", host=bound, port=free, upstream=endpoint.where)
+        yield Relay(bound, free, PREFIX + face.secret, keeper)
+
+
+@asynccontextmanager
+async def alongside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block, and end it with the block.
+
+    What the block raises leaves as it is: a TaskGroup alone would wrap it into a group.
+    """
+    raised: BaseException | None = None
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 -- raised again below
+            raised = error
+        task.cancel()
+    if raised is not None:
+        raise raised

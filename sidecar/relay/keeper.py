@@ -1,0 +1,212 @@
+"""Holds the current credentials and keeps them fresh, so that nobody ever waits for upstream.
+
+Only the keeper's own loop asks upstream; however many ask the keeper, there is one flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import aiohttp
+import stamina
+import structlog
+
+from sidecar.errors import RelayError
+from sidecar.relay import upstream
+from sidecar.relay.upstream import (
+    Credentials,
+    Endpoint,
+    RejectedError,
+    UnavailableError,
+    UpstreamError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The wall clock, in seconds since the epoch, and a way to wait by it."""
+
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How eagerly upstream is asked; seconds throughout."""
+
+    lead: float = 15 * 60
+    """SDKs refresh what has less than this left; so the relay must have newer ones by then."""
+    lead_jitter: float = 3 * 60
+    try_timeout: float = 3.0
+    tries: int = 3
+    try_wait: float = 0.1
+    try_wait_most: float = 1.0
+    wait: float = 1.0
+    wait_most: float = 60.0
+    wait_most_empty: float = 5.0
+    """While nothing is held, an upstream that is back should be noticed soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What health tells of the relay."""
+
+    held: bool
+    seconds_left: float | None
+    """Until what is held expires."""
+    age: float | None
+    """Seconds since the last refresh."""
+    failure: str | None
+    """Why the last try failed, if it did."""
+
+
+@dataclass(slots=True)
+class Keeper:
+    """The current credentials."""
+
+    endpoint: Endpoint
+    clock: Clock = field(default_factory=Clock)
+    pace: Pace = field(default_factory=Pace)
+    jitter: Callable[[float, float], float] = random.uniform
+    _credentials: Credentials | None = None
+    _fetched_at: float = 0.0
+    _failure: UpstreamError | None = None
+    _failures: int = 0
+    _told: tuple[str, float] = ("", 0.0)
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def current(self) -> Credentials | None:
+        """Return what is held, unless it has expired."""
+        held = self._credentials
+        return held if held is not None and held.expires_at > self.clock.now() else None
+
+    @property
+    def state(self) -> State:
+        """What can be told without a secret."""
+        held, now = self._credentials, self.clock.now()
+        return State(
+            held=self.current() is not None,
+            seconds_left=held.expires_at - now if held else None,
+            age=now - self._fetched_at if held else None,
+            failure=str(self._failure) if self._failure else None,
+        )
+
+    async def warm(self, timeout: float) -> Credentials:
+        """Return once credentials are held. Raises RelayError if there will be none in time."""
+        advice = f"check {self.endpoint.variable}, or set SIDECAR_RELAY=off to go without"
+        try:
+            async with asyncio.timeout(timeout), self._news:
+                await self._news.wait_for(self._decided)
+        except TimeoutError:
+            why = self._failure or f"no answer from {self.endpoint.where}"
+            raise RelayError(
+                f"cannot get credentials to relay within {timeout:g} s: {why} ({advice})"
+            ) from None
+        if (credentials := self.current()) is None:
+            raise RelayError(f"cannot get credentials to relay: {self._failure} ({advice})")
+        return credentials
+
+    def _decided(self) -> bool:
+        return self.current() is not None or isinstance(self._failure, RejectedError)
+
+    async def keep(self) -> None:
+        """Fetch now, and again before each expiry, until cancelled."""
+        async with aiohttp.ClientSession(
+            trust_env=False,  # a proxy must never see these requests
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(limit=1, force_close=True),
+            auto_decompress=False,
+        ) as session:
+            while True:
+                await self._pause(await self._round(session))
+
+    async def _round(self, session: aiohttp.ClientSession) -> float:
+        """Make one flight; return how long to wait for the next."""
+        try:
+            credentials = await self._flight(session)
+        except UpstreamError as error:
+            wait = self._failed(error)
+        except Exception:
+            # Whatever it is, what is held is still good, and the next flight may be.
+            log.exception("relay.refresh_failed", why="a mistake in the agent")
+            wait = self._failed(UnavailableError("a mistake in the agent"))
+        else:
+            wait = self._succeeded(credentials)
+        async with self._news:
+            self._news.notify_all()
+        return wait
+
+    async def _flight(self, session: aiohttp.ClientSession) -> Credentials:
+        pace = self.pace
+        async for attempt in stamina.retry_context(
+            on=UnavailableError,
+            attempts=pace.tries,
+            timeout=None,
+            wait_initial=pace.try_wait,
+            wait_max=pace.try_wait_most,
+            wait_jitter=pace.try_wait,
+        ):
+            with attempt:
+                try:
+                    return await upstream.fetch(
+                        session, self.endpoint, now=self.clock.now(), timeout=pace.try_timeout
+                    )
+                except UpstreamError as error:
+                    self._failure = error
+                    raise
+        raise AssertionError  # the last attempt returns or raises
+
+    def _succeeded(self, credentials: Credentials) -> float:
+        now, pace = self.clock.now(), self.pace
+        first = self._credentials is None
+        self._credentials, self._fetched_at = credentials, now
+        left = credentials.expires_at - now
+        lead = min(pace.lead + self.jitter(0, pace.lead_jitter), left / 2)
+        log.info(
+            "relay.warmed" if first else "relay.refreshed",
+            upstream=self.endpoint.where,
+            role=credentials.role_arn,
+            key_end=credentials.key_end,
+            seconds_left=round(left),
+            after_failures=self._failures,
+        )
+        self._failure, self._failures, self._told = None, 0, ("", 0.0)
+        # Upstream may answer the same version again and again: never more often than a retry.
+        return max(left - lead, pace.wait)
+
+    def _failed(self, error: UpstreamError) -> float:
+        now, held = self.clock.now(), self.current()
+        self._failure = error
+        self._failures += 1
+        most = self.pace.wait_most if held else self.pace.wait_most_empty
+        wait = min(self.pace.wait * 2 ** min(self._failures - 1, 16), most)
+        wait = self.jitter(wait / 2, wait)
+        why, when = self._told
+        if why != str(error) or now - when >= 60:  # a long outage is one line a minute
+            self._told = (str(error), now)
+            log.warning(
+                "relay.refresh_failed",
+                upstream=self.endpoint.where,
+                why=str(error),
+                failures=self._failures,
+                seconds_left=round(held.expires_at - now) if held else None,
+                retry_in=round(wait, 1),
+            )
+        return wait
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait by the wall clock, which a suspended or adjusted machine moves, in short steps."""
+        until, slept = self.clock.now() + seconds, 0.0
+        while slept < seconds and (left := until - self.clock.now()) > 0:
+            step = min(left, 60.0)
+            await self.clock.sleep(step)
+            slept += step
