@@ -13,11 +13,10 @@ rendered once, long before they are written, and no client of credentials or hea
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import httptools
 import structlog
@@ -28,14 +27,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _END = b"\r\n\r\n"
+_HTTP_PORT = 80
 _WILDCARDS = ("0.0.0.0", "::")
-_ADDRESS = re.compile(r"(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\])(:\d{1,5})?\Z")
 # A request that passed through something else was not made by who sits at the other end.
 _RELAYED = ("x-forwarded-for", "forwarded", "via")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+# Neither dataclasses nor more regular expressions than needed: each costs start-up time, which
+# is budgeted, and every agent pays it.
+class Limits(NamedTuple):
     """What one listener grants; times in seconds."""
 
     head_bytes: int = 8 * 1024
@@ -53,31 +53,45 @@ class Limits:
     """When all places are taken, who waited this long without asking makes room."""
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
-    """One request head that passed every check. Header names are lower-case."""
+    """One request head that passed every check. Header names are lower-case.
 
-    method: str
-    target: str
-    headers: Mapping[str, str] = field(repr=False)
-    peer: str
+    Its target may be a secret: there is no repr.
+    """
+
+    __slots__ = ("headers", "method", "peer", "target")
+
+    def __init__(self, method: str, target: str, headers: Mapping[str, str], peer: str) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.peer = peer
 
 
-@dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, rendered when it is made so that writing it costs nothing."""
+    """One answer, rendered when it is made so that writing it costs nothing.
 
-    status: int
-    body: bytes = field(default=b"", repr=False)
-    content_type: str = "text/plain; charset=utf-8"
-    headers: tuple[tuple[str, str], ...] = ()
-    wire: bytes = field(init=False, repr=False, compare=False)
+    Its body may hold secrets: there is no repr.
+    """
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "wire", self.rendered())
+    __slots__ = ("body", "content_type", "headers", "status", "wire")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes = b"",
+        content_type: str = "text/plain; charset=utf-8",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.headers = headers
+        self.wire = self.rendered()
+        """What is written to a client whose connection stays open."""
 
     def rendered(self, *, close: bool = False, body: bool = True) -> bytes:
-        """Return the bytes to write; `wire` is the same for the usual case."""
+        """Return the bytes to write when the connection ends, or for HEAD."""
         lines = [
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
             f"Content-Type: {self.content_type}",
@@ -91,8 +105,7 @@ class Answer:
         return head + self.body if body else head
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A request that never reached `answer`, and why (a fixed phrase, nothing of the request)."""
 
     status: int
@@ -161,16 +174,16 @@ class _Listener:
         literal = f"[{address}]" if ":" in address else address
         own = {literal, "localhost", "127.0.0.1"}
         hosts = {f"{name}:{port}" for name in own}
-        hosts |= own if port == HTTP_PORT else set()
+        hosts |= own if port == _HTTP_PORT else set()
         for name in names:
-            hosts |= {name, f"{name}:{HTTP_PORT}", f"{name}:{port}"}
+            hosts |= {name, f"{name}:{_HTTP_PORT}", f"{name}:{port}"}
         self.hosts = frozenset(hosts)
         self.any_address = address in _WILDCARDS
 
     def is_named(self, host: str) -> bool:
         """Tell whether a Host header means this listener."""
         host = host.lower()
-        return host in self.hosts or (self.any_address and bool(_ADDRESS.match(host)))
+        return host in self.hosts or (self.any_address and _is_address(host))
 
     def admit(self, connection: _Connection) -> bool:
         """Make room for a connection, or tell that there is none."""
@@ -228,7 +241,13 @@ class _Listener:
             await asyncio.wait([self._emptied], timeout=timeout)
 
 
-HTTP_PORT = 80
+def _is_address(host: str) -> bool:
+    address = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 class _RefusedError(Exception):

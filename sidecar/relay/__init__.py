@@ -10,7 +10,6 @@ import asyncio
 import random
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -33,15 +32,15 @@ _NAMES = ("169.254.170.2",)
 _WILDCARDS = ("", "0.0.0.0", "::")
 
 
-@dataclass(frozen=True, slots=True)
 class Relay:
-    """A relay that is being served."""
+    """A relay that is being served. Its URIs are secrets: there is no repr."""
 
-    host: str
-    port: int
-    relative_uri: str = field(repr=False)
-    """The secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI."""
-    _keeper: Keeper = field(repr=False)
+    def __init__(self, host: str, port: int, relative_uri: str, keeper: Keeper) -> None:
+        self.host = host
+        self.port = port
+        self.relative_uri = relative_uri
+        """The secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI."""
+        self._keeper = keeper
 
     @property
     def uri(self) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hmac
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sidecar.http import Answer, Refusal, Request
@@ -47,14 +46,14 @@ _WRONG_METHOD = error(405, "MethodNotAllowed", "only GET is answered here", ("Al
 _NOT_FOUND = Answer(404, b"404 page not found\n")
 
 
-@dataclass(slots=True)
 class EcsFace:
     """The ECS agent's `GET /v2/credentials/<id>`, where the id is the secret."""
 
-    keeper: Keeper
-    secret: str = field(repr=False)
-    _of: Credentials | None = field(default=None, repr=False)
-    _answer: Answer = field(default=_NOT_READY, repr=False)
+    def __init__(self, keeper: Keeper, secret: str) -> None:
+        self.keeper = keeper
+        self.secret = secret
+        self._of: Credentials | None = None
+        self._answer = _NOT_READY
 
     def answer(self, request: Request) -> Answer:
         """Answer as the agent would, but to GET alone."""

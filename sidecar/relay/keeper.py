@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 import stamina
@@ -31,16 +30,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(NamedTuple):
     """The wall clock, in seconds since the epoch, and a way to wait by it."""
 
     now: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(NamedTuple):
     """How eagerly upstream is asked; seconds throughout."""
 
     lead: float = 15 * 60
@@ -56,8 +53,7 @@ class Pace:
     """While nothing is held, an upstream that is back should be noticed soon."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What health tells of the relay."""
 
     held: bool
@@ -69,20 +65,26 @@ class State:
     """Why the last try failed, if it did."""
 
 
-@dataclass(slots=True)
 class Keeper:
     """The current credentials."""
 
-    endpoint: Endpoint
-    clock: Clock = field(default_factory=Clock)
-    pace: Pace = field(default_factory=Pace)
-    jitter: Callable[[float, float], float] = random.uniform
-    _credentials: Credentials | None = None
-    _fetched_at: float = 0.0
-    _failure: UpstreamError | None = None
-    _failures: int = 0
-    _told: tuple[str, float] = ("", 0.0)
-    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        clock: Clock,
+        pace: Pace,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.endpoint = endpoint
+        self.clock = clock
+        self.pace = pace
+        self.jitter = jitter
+        self._credentials: Credentials | None = None
+        self._fetched_at = 0.0
+        self._failure: UpstreamError | None = None
+        self._failures = 0
+        self._told = ("", 0.0)  # the last warning, and when
+        self._news = asyncio.Condition()
 
     def current(self) -> Credentials | None:
         """Return what is held, unless it has expired."""
