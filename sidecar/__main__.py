@@ -31,10 +31,10 @@ def main(argv: list[str] | None = None) -> int:
         case ["version" | "--version"]:
             from sidecar import __version__
 
-            print(__version__)  # noqa: T201
+            print(__version__)
             return 0
         case ["help" | "--help" | "-h"]:
-            print(USAGE, end="")  # noqa: T201
+            print(USAGE, end="")
             return 0
         case _:
             sys.stderr.write(USAGE)

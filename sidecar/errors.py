@@ -15,6 +15,7 @@ class Exit(IntEnum):
     meaning: str
 
     def __new__(cls, code: int, meaning: str) -> Exit:
+        """Make a member that is its code and carries its meaning."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning

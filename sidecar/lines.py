@@ -1,4 +1,4 @@
-"""A stream of bytes cut into lines that are safe to log: bounded, decoded, nothing hidden in them."""
+"""A stream of bytes cut into lines that are safe to log: bounded, decoded, escaped."""
 
 from __future__ import annotations
 

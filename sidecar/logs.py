@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
@@ -46,16 +47,12 @@ class _Output:
     """Stdout that may go away: a life goes on without anybody who reads its log."""
 
     def write(self, text: str) -> None:
-        try:
+        with suppress(OSError, ValueError):
             sys.stdout.write(text)
-        except (OSError, ValueError):
-            pass
 
     def flush(self) -> None:
-        try:
+        with suppress(OSError, ValueError):
             sys.stdout.flush()
-        except (OSError, ValueError):
-            pass
 
 
 def configure(style: Literal["json", "console", "auto"], level: str) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidecar.errors import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from sidecar.signals import Signals
 
@@ -81,7 +81,7 @@ class Stop:
             self._cut.reschedule(asyncio.get_running_loop().time())
 
     def begin_end(self) -> None:
-        """Start the budget's clock, if nothing has yet: a life that ends by itself is bounded too."""
+        """Start the budget's clock if nothing has: a life that ends by itself is bounded too."""
         if self._since is None:
             self._since = asyncio.get_running_loop().time()
 
@@ -113,14 +113,17 @@ class Stop:
         finally:
             self._cut = None
 
-    async def first(self, *awaitables: Awaitable[object], moment: float, level: int) -> None:
-        """Wait for the first of: one of `awaitables`, a `moment` of the budget, a stop's `level`."""
-        tasks = [asyncio.ensure_future(it) for it in (*awaitables, self.reached(level))]
+    async def first(
+        self, *futures: asyncio.Future[Any], level: int, moment: float | None = None
+    ) -> None:
+        """Wait for the first of: one of `futures`, a `moment` of the budget, a stop's `level`."""
+        level_reached = asyncio.create_task(self.reached(level))
         try:
             await asyncio.wait(
-                tasks, timeout=self.left_until(moment), return_when=asyncio.FIRST_COMPLETED
+                [*futures, level_reached],
+                timeout=None if moment is None else self.left_until(moment),
+                return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            level_reached.cancel()
+            await asyncio.wait([level_reached])

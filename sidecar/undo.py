@@ -26,15 +26,14 @@ class Debt:
         self._action = action
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        """Start giving back, unless that is under way or done; a step that failed starts anew."""
-        if not self.settled and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._run(), name=f"undo-{self.name}")
+    def begin(self) -> asyncio.Task[None]:
+        """Start giving back, unless that is under way or done; a step that failed starts anew.
 
-    async def ended(self) -> None:
-        """Wait for the attempt that is under way; failing is not an error here, but a log line."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        The task returned never fails: what went wrong is told once, at the end of the farewell.
+        """
+        if self._task is None or (self._task.done() and not self.settled):
+            self._task = asyncio.create_task(self._run(), name=f"undo-{self.name}")
+        return self._task
 
     async def abandon(self, reason: str) -> None:
         """Cut the attempt that is under way."""
@@ -72,20 +71,14 @@ class Farewell:
 
 
 @asynccontextmanager
-async def farewell(stop: Stop) -> AsyncIterator[Farewell]:
+async def farewell(owed: Farewell, stop: Stop) -> AsyncIterator[None]:
     """Settle on leaving, side by side, all that came to be owed within the block."""
-    owed = Farewell()
     try:
-        yield owed
+        yield
     finally:
         stop.begin_end()
-        for debt in owed.debts:
-            debt.begin()
-        if owed.debts:
-            await asyncio.wait(
-                [asyncio.ensure_future(debt.ended()) for debt in owed.debts],
-                timeout=stop.left_until(stop.budget.end),
-            )
+        if tasks := [debt.begin() for debt in owed.debts]:
+            await asyncio.wait(tasks, timeout=stop.left_until(stop.budget.end))
         for debt in owed.debts:
             await debt.abandon("the stop budget is used up (SIDECAR_STOP_TIMEOUT)")
         for name, reason in owed.left_behind.items():

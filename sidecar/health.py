@@ -1,0 +1,82 @@
+"""What the container's healthCheck and people ask: is it well, and what is it doing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sidecar import http
+from sidecar.errors import SettingsError
+from sidecar.phase import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sidecar.relay import Relay
+    from sidecar.runner.listener import Listener
+    from sidecar.values import Address
+
+log = structlog.get_logger()
+
+
+class Report:
+    """What there is to tell, filled in as the life goes on; answers `/healthz` and `/readyz`."""
+
+    def __init__(self) -> None:
+        self.phase = Phase()
+        self.listener: Listener | None = None
+        self.relay: Relay | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the runner can take a job or has one."""
+        return self.listener is not None and self.listener.ready
+
+    def answer(self, request: http.Request) -> http.Answer:
+        """Answer one request from memory."""
+        if request.method not in ("GET", "HEAD"):
+            return http.Answer(405, b"only GET\n", headers=(("Allow", "GET, HEAD"),))
+        match request.target.partition("?")[0]:
+            case "/healthz":
+                return self._json(200)
+            case "/readyz":
+                return self._json(200 if self.ready else 503)
+            case _:
+                return http.Answer(404, b"try /healthz or /readyz\n")
+
+    def _json(self, status: int) -> http.Answer:
+        body: dict[str, object] = {
+            "phase": self.phase.name,
+            "phase_seconds": round(self.phase.age, 1),
+            "life_seconds": round(self.phase.life, 1),
+            "ready": self.ready,
+        }
+        if self.relay is not None:
+            body["relay"] = self.relay.state._asdict()
+        return http.Answer(status, json.dumps(body).encode() + b"\n", "application/json")
+
+
+@asynccontextmanager
+async def listening(address: Address | None) -> AsyncIterator[Report]:
+    """Answer at `address` within the block; None listens nowhere.
+
+    200 from the first moment: a long wait for a token must not get the task replaced. Raises
+    SettingsError when the address cannot be had.
+    """
+    report = Report()
+    if address is None:
+        yield report
+        return
+    try:
+        async with http.listening(address.host, address.port, report.answer) as bound:
+            log.info("health.listening", host=bound[0], port=bound[1])
+            yield report
+    except OSError as error:
+        message = (
+            f"SIDECAR_HEALTH_ADDRESS {address} cannot be listened at: {error.strerror or error} "
+            "(example: SIDECAR_HEALTH_ADDRESS=127.0.0.1:9191, or off)"
+        )
+        raise SettingsError(message) from error

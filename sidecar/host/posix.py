@@ -1,0 +1,344 @@
+"""POSIX: Linux in production, any other Unix for development."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LISTENER = Path("bin/Runner.Listener")
+HOOK_SUFFIX = ".sh"
+DEFAULT_RUNNER_DIR = "/home/runner"
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_FIFO_READ = 4096
+
+
+# ---- this process ----------------------------------------------------------------------------
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's loop where it is installed, else None for asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def is_root() -> bool:
+    """Whether this process may become another user."""
+    return os.geteuid() == 0
+
+
+def harden() -> None:
+    """Hide this process's memory from its own user, and adopt the orphans of its children.
+
+    Not dumpable: /proc/<pid>/environ and mem become root's, ptrace is refused. Subreaper:
+    a daemon that a job leaves behind becomes our child, so that it can be found and ended.
+    """
+    _prctl(_PR_SET_DUMPABLE, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    import ctypes
+
+    with suppress(AttributeError):  # only Linux has it
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+# ---- users and files -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The user that the runner's processes run as."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+def identity(name: str) -> Identity | None:
+    """Look a user up by name; None if there is no such user."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    groups = tuple(os.getgrouplist(name, entry.pw_gid))
+    return Identity(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
+
+
+def own_name() -> str:
+    """Return the name of the user this process runs as, or its number if it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def guard(root: Path, user: Identity) -> None:
+    """Let `user` write files into `root`, and nobody replace its `bin/`.
+
+    The folder becomes root's and sticky: the user's group may add entries, but entries that are
+    root's can be neither renamed nor removed by it.
+    """
+    os.chown(root, 0, user.gid)
+    root.chmod(0o1775)
+    for folder, _, names in os.walk(root / "bin"):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118
+            if os.lstat(path).st_uid != 0:
+                os.chown(path, 0, 0, follow_symlinks=False)
+
+
+def private_folder(path: Path) -> None:
+    """Make `path` an empty folder of this process, readable by all, whatever stood there."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+    path.mkdir(mode=0o755)
+
+
+def write_new(path: Path, content: bytes, mode: int, user: Identity | None) -> None:
+    """Write `content` into a new file at `path`; what stood there (a link, say) is replaced."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        if user is not None:
+            os.fchown(descriptor, user.uid, user.gid)
+        file.write(content)
+
+
+def read_regular(path: Path) -> tuple[bytes, int] | None:
+    """Return content and mode of the regular file at `path`; None if there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        return (file.read(), stat.S_IMODE(status.st_mode)) if stat.S_ISREG(status.st_mode) else None
+
+
+# ---- children --------------------------------------------------------------------------------
+
+
+def spawn(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, user: Identity | None
+) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, with pipes for its output and nothing for its input.
+
+    The terminal's Ctrl-C reaches only the agent that way, which decides what the child hears.
+    """
+    who: dict[str, Any] = {}
+    if user is not None:
+        who = {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
+    return subprocess.Popen(
+        argv,
+        env=dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        **who,
+    )
+
+
+async def read_pipe(pipe: Any, feed: Callable[[bytes], None]) -> None:
+    """Hand every chunk that arrives on `pipe` to `feed`, until its end."""
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    class Feed(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            feed(data)
+
+        def connection_lost(self, _exc: Exception | None) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+    transport, _ = await loop.connect_read_pipe(Feed, pipe)
+    try:
+        await ended
+    finally:
+        transport.close()
+
+
+def interrupt(pid: int) -> None:
+    """Ask one process, not its children, to end: SIGINT."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGINT)
+
+
+def kill_leftovers(root: int | None, spare: Iterable[int]) -> int:
+    """Kill the tree below `root` and every orphan that came to us; return how many were hit.
+
+    `spare` are children of ours that go on, with what they started. Without /proc only the
+    sessions that `root` leads can be found.
+    """
+    spared = set(spare)
+    family = _family()
+    if family is None:
+        return _kill_session(root)
+    own = os.getpid()
+    roots = [child for child in family.get(own, ()) if child not in spared]
+    doomed = [*([root] if root is not None else []), *_below(family, roots)]
+    return sum(_kill(pid) for pid in dict.fromkeys(doomed))
+
+
+def _below(family: dict[int, list[int]], roots: Iterable[int]) -> list[int]:
+    found = list(roots)
+    for pid in found:  # grows while it is walked: breadth first
+        found.extend(family.get(pid, ()))
+    return found
+
+
+def _family() -> dict[int, list[int]] | None:
+    """Return parent → children of every living process, from /proc; None where there is none."""
+    family: dict[int, list[int]] = {}
+    try:
+        entries = [entry for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208
+    except FileNotFoundError:
+        return None
+    for entry in entries:
+        with suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123
+            state, parent = file.read().rpartition(b")")[2].split()[:2]
+            if state not in b"ZX":
+                family.setdefault(int(parent), []).append(int(entry))
+    return family
+
+
+def _kill(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _kill_session(leader: int | None) -> int:
+    if leader is None:
+        return 0
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+        return 1
+    return 0
+
+
+def has_descendant(root: int, program: str) -> bool:
+    """Whether a process named `program` runs somewhere below `root`."""
+    for pid in _below(_family() or {}, [root]):
+        with suppress(OSError):
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if any(os.path.basename(word) == program.encode() for word in argv[:3]):  # noqa: PTH119
+                return True
+    return False
+
+
+def reap_orphans(ours: Callable[[int], bool]) -> int:
+    """Collect the dead that were adopted; those for which `ours` holds are others' business.
+
+    Only peeks first (WNOWAIT), so that a child somebody waits for is never collected here.
+    """
+    count = 0
+    while True:
+        try:
+            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return count
+        if dead is None or ours(dead.si_pid):
+            return count
+        with suppress(ChildProcessError):
+            os.waitpid(dead.si_pid, os.WNOHANG)
+        count += 1
+
+
+# ---- job hooks -------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def hook_channel(
+    folder: Path, user: Identity | None, hear: Callable[[str], None]
+) -> AsyncIterator[Path]:
+    """Open a way for a hook to say one line to the agent; yield where it is.
+
+    A FIFO, since a shell can write to one without any client installed, and opening it for
+    reading and writing never blocks, even when the agent is gone.
+    """
+    path = folder / "hook"
+    os.mkfifo(path, 0o600)
+    if user is not None:
+        os.chown(path, user.uid, user.gid)
+    loop = asyncio.get_running_loop()
+    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+    def readable() -> None:
+        with suppress(BlockingIOError):
+            for line in os.read(descriptor, _FIFO_READ).decode(errors="replace").splitlines():
+                hear(line.strip())
+
+    loop.add_reader(descriptor, readable)
+    try:
+        yield path
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def hook_script(word: str, channel: Path, chained: str | None, runner_dir: Path) -> str:
+    """Write the hook that says `word` to the agent, then becomes the user's own hook.
+
+    It fails open: whatever happens to the channel, within a second the job goes on.
+    """
+    script = (
+        "#!/bin/sh\n"
+        f"# Tells the agent that a job has {word}; never delays or fails the job.\n"
+        f'timeout 1 sh -c \'echo "$1" 1<>"$2"\' - {word} {_quoted(str(channel))}'
+        " 2>/dev/null || :\n"
+    )
+    return script + (_chain(chained, runner_dir) if chained else "")
+
+
+def _chain(hook: str, runner_dir: Path) -> str:
+    """Run the user's hook as the runner itself would, by its ending."""
+    quoted = _quoted(hook)
+    match Path(hook).suffix.lower():
+        case ".js":
+            node = f"{_quoted(str(runner_dir))}/externals/node*/bin/node"
+            return f'for node in {node}; do :; done\nexec "$node" {quoted}\n'
+        case ".ps1":
+            return "exec pwsh -NoLogo -Command " + _quoted(f". '{hook}'") + "\n"
+        case _:
+            return (
+                f"if command -v bash >/dev/null; then exec bash -e {quoted}; fi\n"
+                f"exec sh -e {quoted}\n"
+            )
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)

@@ -1,0 +1,145 @@
+"""One life, told once: what is acquired, in which order, and so what is given back.
+
+Entering acquires and leaving undoes, in the reverse order. A stop may cut the acquiring, never
+the undoing; once the listener runs, a stop is a step of the life itself: the drain.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sidecar import ecs, health, phase, process, relay, tokens, undo
+from sidecar.drain import drained
+from sidecar.errors import Exit, RelayError, Stopped
+from sidecar.runner import hooks, naming, registration
+from sidecar.runner.environment import RELAY_URI, environment
+from sidecar.runner.listener import Listener, listening
+from sidecar.runner.root import Root
+from sidecar.stop import DRAIN
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sidecar.settings import Configuration
+    from sidecar.stop import Stop
+
+log = structlog.get_logger()
+
+WARM_TIMEOUT = 5.0
+"""Seconds that a runner waits for the relay's first credentials before it takes jobs without."""
+
+
+async def live(config: Configuration, stop: Stop) -> Exit:
+    """Live one life; the value is the process's exit code. Raises SidecarError."""
+    async with health.listening(config.settings.health_address) as report:
+        owed = undo.Farewell()
+        try:
+            exit_code = await _live(config, stop, owed, report)
+        finally:
+            report.phase.enter(phase.STOPPING)
+    return Exit.LEFT_BEHIND if exit_code is Exit.DONE and owed.left_behind else exit_code
+
+
+async def _live(
+    config: Configuration, stop: Stop, owed: undo.Farewell, report: health.Report
+) -> Exit:
+    settings, now = config.settings, report.phase
+    root = Root(settings.runner_dir, config.user)
+    listener = Listener(now)
+    runner: registration.Registration | None = None
+
+    async with AsyncExitStack() as life:
+        enter = life.enter_async_context
+        await enter(process.reaping())
+        store = await enter(tokens.Store())
+        await enter(undo.farewell(owed, stop))
+        loan = tokens.borrowed(store, settings.token_parameter, owed)
+        try:
+            async with stop.cuts():
+                source = await enter(relaying(config))
+                report.relay = source
+                now.enter(phase.WAITING)
+                task = await ecs.task_facts(config.task.metadata_uri)
+                right = await loan.arrived(settings.token_timeout)
+
+                now.enter(phase.CONFIGURING)
+                root.prepare()
+                env = environment(config.passed_on, config.user)
+                wish = naming.wish(settings, right, task)
+                runner = registration.registering(root, wish, env, owed)
+                await runner.configure(loan.usable, patience=stop.budget.total / 2)
+                loan.debt.begin()  # it has served; deleting it is off the job's way
+                root.describe(task)
+
+                now.enter(phase.WARMING)
+                env |= await warmed(source, required=settings.relay_required)
+                env |= await enter(hooks.hooked(root, config.passed_on, listener.hear_hook))
+                await enter(listening(root, env, listener))
+                report.listener = listener
+        except Stopped:
+            if runner is None or not runner.complete:
+                raise
+            return Exit.DONE
+
+        await stop.first(listener.ended, level=DRAIN)
+        if listener.process.running:
+            now.enter(phase.DRAINING)
+            await drained(listener, runner, owed, stop)
+        runner.listener_ended(listener)
+        now.enter(phase.STOPPING)
+        return listener.verdict(stopped=stop.requested)
+
+
+@asynccontextmanager
+async def relaying(config: Configuration) -> AsyncIterator[relay.Relay | None]:
+    """Relay the task role's credentials within the block; yields None where that cannot be.
+
+    Raises RelayError only if SIDECAR_RELAY_REQUIRED says so: else a job runs without it.
+    """
+    settings, task = config.settings, config.task
+    async with AsyncExitStack() as serving:
+        served: relay.Relay | None = None
+        try:
+            endpoint = None
+            if settings.relay != "off":
+                endpoint = relay.Endpoint.given(
+                    relative_uri=task.credentials_relative_uri,
+                    full_uri=task.credentials_full_uri,
+                    authorization=task.credentials_token,
+                    token_file=task.credentials_token_file,
+                )
+            if endpoint is not None:
+                address = settings.relay_address
+                served = await serving.enter_async_context(
+                    relay.serving(endpoint, address.host, address.port)
+                )
+            elif settings.relay_required:
+                raise RelayError(  # noqa: TRY301  the ladder below decides for every cause alike
+                    "cannot relay credentials: the task has no role (taskRoleArn)"
+                )
+            else:
+                log.info(
+                    "relay.off",
+                    reason="SIDECAR_RELAY=off" if settings.relay == "off" else "no task role",
+                )
+        except RelayError as error:
+            if settings.relay_required:
+                raise
+            log.warning("relay.unavailable", reason=str(error))
+        yield served
+
+
+async def warmed(served: relay.Relay | None, *, required: bool) -> dict[str, str]:
+    """Wait until the relay holds credentials; return what tells a job where they are."""
+    if served is None:
+        return {}
+    try:
+        await served.warm(WARM_TIMEOUT)
+    except RelayError as error:
+        if required:
+            raise
+        log.warning("relay.cold", reason=str(error))
+    return {RELAY_URI: served.uri}

@@ -1,0 +1,44 @@
+"""Job hooks: how the agent learns that a job starts and ends, without trusting any output.
+
+The runner runs them itself, as the first and the last step of the job
+(ACTIONS_RUNNER_HOOK_JOB_STARTED and _COMPLETED). They fail open and chain the user's own.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from sidecar import host
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from sidecar.runner.root import Root
+
+VARIABLES = {
+    "started": "ACTIONS_RUNNER_HOOK_JOB_STARTED",
+    "completed": "ACTIONS_RUNNER_HOOK_JOB_COMPLETED",
+}
+
+
+@asynccontextmanager
+async def hooked(
+    root: Root, passed_on: Mapping[str, str], hear: Callable[[str], None]
+) -> AsyncIterator[dict[str, str]]:
+    """Install both hooks; yield the variables that make the runner use them.
+
+    `hear` gets "started" and "completed". A job can say these words too, so that they tell
+    when to look, never what to believe.
+    """
+    own = root.environment_file()
+    async with host.hook_channel(root.state, root.user, hear) as channel:
+        installed = {}
+        for word, variable in VARIABLES.items():
+            chained = own.get(variable) or passed_on.get(variable)
+            script = host.hook_script(word, channel, chained, root.path)
+            path = root.state / f"job-{word}{host.HOOK_SUFFIX}"
+            host.write_new(path, script.encode(), 0o755, None)
+            installed[variable] = str(path)
+        with root.environment_without(VARIABLES.values()):
+            yield installed

@@ -1,0 +1,140 @@
+"""The listener: `Runner.Listener run`, watched from its first line to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sidecar import host, phase
+from sidecar.errors import Exit
+from sidecar.process import Command, Process, running
+from sidecar.runner import outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from sidecar.phase import Phase
+    from sidecar.runner.root import Root
+
+log = structlog.get_logger()
+
+WORKER = "Runner.Worker"
+
+# Anchored at the line's beginning and its time stamp: a job's name is an outsider's text.
+STAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
+LISTENING = re.compile(STAMP + r"Listening for Jobs$")
+RUNNING = re.compile(STAMP + r"Running job: (?P<job>.*)$")
+COMPLETED = re.compile(STAMP + r"Job (?P<job>.*) completed with result: (?P<result>[A-Za-z]+)$")
+TROUBLE = re.compile(STAMP + r"Runner connect error: .*$")
+RECONNECTED = re.compile(STAMP + r"Runner reconnected\.$")
+GONE = "The runner no longer exists on the server."
+
+
+class Listener:
+    """What is known of a running listener."""
+
+    def __init__(self, phase_: Phase) -> None:
+        self.process: Process
+        self.ready = False
+        """Whether it said that it waits for jobs."""
+        self.result: str | None = None
+        """The job's result as the listener told it; a hint, for the log."""
+        self.interrupted = False
+        self._phase = phase_
+        self._hooked = False
+        self._announced = False
+        self._gone = False
+
+    # -- what it says --------------------------------------------------------------------------
+
+    def hear(self, stream: str, line: str) -> None:
+        """Take one line of its output."""
+        log.info("runner.line", stream=stream, line=line)
+        if LISTENING.match(line):
+            self.ready = True
+            self._phase.enter(phase.IDLE)
+        elif (match := RUNNING.match(line)) and not self._announced:
+            self._announced = True
+            log.info("job.announced", job=match["job"])
+            self._phase.enter(phase.BUSY)
+        elif match := COMPLETED.match(line):
+            self.result = match["result"]
+            log.info("job.reported", job=match["job"], result=self.result)
+        elif TROUBLE.match(line) or RECONNECTED.match(line):
+            log.warning("runner.connection", connected=bool(RECONNECTED.match(line)))
+        elif line.startswith(GONE):
+            self._gone = True
+
+    def hear_hook(self, word: str) -> None:
+        """Take one word of a job hook."""
+        if word == "started" and not self._hooked:
+            self._hooked = True
+            log.info("job.started")
+            self._phase.enter(phase.BUSY)
+        elif word == "completed":
+            log.info("job.completed")
+
+    # -- what it does --------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs. Output never decides it: a line can be forged, a process not."""
+        if not self.process.running:
+            return False
+        return self._hooked or host.has_descendant(self.process.pid, WORKER)
+
+    @property
+    def had_job(self) -> bool:
+        """Whether a job came at all."""
+        return self._hooked or self._announced
+
+    @property
+    def ended(self) -> asyncio.Future[int]:
+        """Its exit code, when it has one."""
+        return self.process.ended
+
+    def interrupt(self) -> None:
+        """Ask it to end: it cancels a running job, tells GitHub, and goes."""
+        self.interrupted = True
+        self.process.interrupt()
+
+    def verdict(self, *, stopped: bool) -> Exit:
+        """Return the agent's exit code, now that the listener has ended.
+
+        Ended by a stop, its own exit code means little: an idle one is done, a busy one's job
+        was cancelled unless it came to its end before that.
+        """
+        if not stopped:
+            return self.outcome.exit
+        if self.had_job and self.interrupted and self.result in (None, "Canceled"):
+            return Exit.CANCELLED
+        return Exit.DONE
+
+    @property
+    def outcome(self) -> outcomes.Outcome:
+        """How it ended; only for one that has."""
+        found = outcomes.outcome(self.ended.result())
+        return outcomes.NO_JOB if self._gone and not self.had_job else found
+
+
+@asynccontextmanager
+async def listening(root: Root, env: Mapping[str, str], listener: Listener) -> AsyncIterator[None]:
+    """Run the listener within the block; after it, nothing that it or its jobs started is left."""
+    command = Command((root.listener, "run"), env, root.path, root.user)
+    async with running(command, listener.hear) as listener.process:
+        log.info("runner.started", pid=listener.process.pid)
+        try:
+            yield
+        finally:
+            if listener.ended.done():
+                found = listener.outcome
+                log.info(
+                    "runner.ended",
+                    code=listener.ended.result(),
+                    outcome=found.name,
+                    meaning=found.meaning,
+                )

@@ -1,0 +1,44 @@
+"""What to register: the settings and what came with the token, put together."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from sidecar.errors import TokenError
+from sidecar.runner.registration import Wish
+
+if TYPE_CHECKING:
+    from sidecar.ecs import TaskFacts
+    from sidecar.settings import Settings
+    from sidecar.tokens.value import Registration
+
+TASK_ID_SHOWN = 12
+"""Characters of the task's id that go into the name: enough to be unique among runners."""
+
+
+def wish(settings: Settings, right: Registration, task: TaskFacts) -> Wish:
+    """Decide what to register. What came with the token was made for this task, and so wins.
+
+    Labels add up. Raises TokenError when nobody said where to register.
+    """
+    url = right.url or settings.github_url
+    if url is None:
+        raise TokenError(
+            f"cannot register: neither SIDECAR_GITHUB_URL nor {settings.token_parameter} "
+            "says where (example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
+        )
+    return Wish(
+        url=url,
+        token=right.token,
+        name=right.name or settings.name or generated(settings.name_prefix, task),
+        labels=tuple(dict.fromkeys((*settings.labels, *right.labels))),
+        no_default_labels=settings.no_default_labels,
+        group=settings.runner_group,
+        work_dir=settings.work_dir,
+    )
+
+
+def generated(prefix: str, task: TaskFacts) -> str:
+    """Name the runner after its task, so that a person finds one from the other."""
+    return prefix + (task.id[:TASK_ID_SHOWN] or secrets.token_hex(TASK_ID_SHOWN // 2))

@@ -1,0 +1,48 @@
+"""What the listener's exit code means (actions/runner: Constants.Runner.ReturnCode)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.errors import Exit
+
+JOB_RESULTS = ("succeeded", "succeeded-with-issues", "failed", "canceled", "skipped", "abandoned")
+FIRST_JOB_RESULT = 100
+"""Listeners told so by a variable end with this plus the job's result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the listener ended: a name for the log, the agent's exit code, and what it means."""
+
+    name: str
+    exit: Exit
+    meaning: str
+
+
+NAMED = {
+    0: Outcome("job-done", Exit.DONE, "the job is done, or the listener was asked to end"),
+    1: Outcome("terminated", Exit.RUNNER, "not configured, or its registration was deleted"),
+    2: Outcome("retryable", Exit.RUNNER, "an error that it thinks will pass"),
+    3: Outcome("updating", Exit.RUNNER, "it wants to update itself, which an image never does"),
+    4: Outcome("updating", Exit.RUNNER, "it wants to update itself, which an image never does"),
+    5: Outcome("session-conflict", Exit.CONFLICT, "another process holds its session"),
+    6: Outcome("refreshed", Exit.RUNNER, "its configuration was refreshed"),
+    7: Outcome("version-deprecated", Exit.DEPRECATED, "GitHub refuses this version of the runner"),
+}
+NO_JOB = Outcome(
+    "deregistered", Exit.RUNNER, "it was removed from GitHub before it had a job, by somebody else"
+)
+
+
+def outcome(code: int) -> Outcome:
+    """Name an exit code; a negative one is the signal that killed the listener."""
+    if code in NAMED:
+        return NAMED[code]
+    if 0 <= code - FIRST_JOB_RESULT < len(JOB_RESULTS):
+        result = JOB_RESULTS[code - FIRST_JOB_RESULT]
+        return Outcome(f"job-{result}", Exit.DONE, f"the job {result}")
+    if code < 0 or 128 < code < 160:
+        number = -code if code < 0 else code - 128
+        return Outcome("killed", Exit.RUNNER, f"signal {number} killed it")
+    return Outcome("unknown", Exit.RUNNER, f"it ended with exit code {code}, which has no name")

@@ -1,0 +1,218 @@
+"""Registering the runner with GitHub, and taking it away again."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import stamina
+import structlog
+
+from sidecar.errors import RegistrationError
+from sidecar.runner import outcomes
+from sidecar.runner.program import Ran, Verb, ran, text_arguments
+from sidecar.values import NAME_LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sidecar.runner.listener import Listener
+    from sidecar.runner.root import Root
+    from sidecar.undo import Debt, Farewell
+
+log = structlog.get_logger()
+
+CONFIGURE_TIMEOUT, REMOVE_TIMEOUT = 120.0, 30.0
+"""Seconds for one run of the program."""
+ATTEMPTS = 4
+RENAMES = 5
+TAKEN = "A runner exists with the same name"
+ADDED = ("Runner successfully added", "Successfully replaced the runner")
+MISSING = "config files are missing"
+FINAL = (
+    # what a second try would not change; the runner prints the status by name and by number
+    "NotFound", "404", "Unauthorized", "401", "Forbidden", "403", "UnprocessableEntity", "422",
+    "Could not find any self-hosted runner group", "Invalid configuration", "not a valid",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to register."""
+
+    url: str
+    token: str = field(repr=False)
+    name: str
+    labels: tuple[str, ...]
+    no_default_labels: bool
+    group: str | None
+    work_dir: str
+
+    def arguments(self, *, replaces: bool) -> tuple[str, ...]:
+        """Write it as the arguments of configure; the token is not among them."""
+        flags = ["--unattended", "--ephemeral", "--disableupdate"]
+        flags += ["--no-default-labels"] * self.no_default_labels + ["--replace"] * replaces
+        words = text_arguments(
+            url=self.url,
+            name=self.name,
+            labels=",".join(self.labels),
+            runnergroup=self.group,
+            work=self.work_dir,
+        )
+        return (*flags, *words)
+
+
+class Trouble(RegistrationError):
+    """Configure failed in a way that may pass."""
+
+
+class NameTaken(RegistrationError):
+    """Another runner has the name."""
+
+
+class Busy(RegistrationError):
+    """GitHub does not let a runner go that has a job."""
+
+
+class Registration:
+    """The runner at GitHub, from the moment it may be there until it is gone."""
+
+    def __init__(self, root: Root, wish: Wish, env: Mapping[str, str]) -> None:
+        self.wish = wish
+        self.debt: Debt
+        self.complete = False
+        """Whether configure succeeded."""
+        self.busy = False
+        """Whether GitHub refused the removal because the runner has a job."""
+        self._root = root
+        self._env = env
+        self._added = False
+        self._job_done = False
+        self._over = False
+        self._usable: Callable[[], bool] = lambda: True
+
+    # -- there ---------------------------------------------------------------------------------
+
+    async def configure(self, usable: Callable[[], bool], patience: float) -> None:
+        """Register, retrying what may pass; raises RegistrationError.
+
+        `usable` tells whether the token is still young enough to deregister with. A try that is
+        under way when a stop comes may take `patience` more seconds.
+        """
+        self._usable = usable
+        for _ in range(RENAMES):
+            try:
+                await self._configure_patiently(patience)
+            except NameTaken as taken:
+                log.warning("runner.name_taken", name=self.wish.name)
+                self.wish = replace(self.wish, name=renamed(self.wish.name))
+                last = taken
+            else:
+                self.complete = True
+                self._root.keep_copies()
+                log.info("runner.registered", name=self.wish.name, url=self.wish.url)
+                return
+        raise last
+
+    async def _configure_patiently(self, patience: float) -> None:
+        async for attempt in stamina.retry_context(
+            on=Trouble,
+            attempts=ATTEMPTS,
+            timeout=None,
+            wait_initial=1.0,
+            wait_max=15.0,
+            wait_jitter=2.0,
+        ):
+            with attempt:
+                await self._configure_once(grace=patience)
+
+    async def _configure_once(self, *, grace: float) -> None:
+        verb = Verb("configure", self.wish.arguments(replaces=self._added), self.wish.token)
+        result = Ran()
+        try:
+            await ran(self._root, verb, self._env, result, timeout=CONFIGURE_TIMEOUT, grace=grace)
+        finally:
+            self._added = self._added or result.says(*ADDED)
+        if result.code == 0:
+            return
+        reason = (
+            result.reason if result.code is not None else f"no end after {CONFIGURE_TIMEOUT:g} s"
+        )
+        if result.says(TAKEN):
+            raise NameTaken(
+                f"cannot register the runner: the name {self.wish.name} is taken (SIDECAR_NAME)"
+            )
+        if result.says(*FINAL):
+            raise RegistrationError(
+                f"cannot register the runner at {self.wish.url}: {reason} "
+                "(is the token younger than an hour, and for this SIDECAR_GITHUB_URL?)"
+            )
+        raise Trouble(f"cannot register the runner at {self.wish.url}: {reason}")
+
+    # -- and gone ------------------------------------------------------------------------------
+
+    def listener_ended(self, listener: Listener) -> None:
+        """Take note that no job can come any more, and whether one ran to its end.
+
+        After its one job an ephemeral listener deletes its own configuration: GitHub has
+        removed the runner by then.
+        """
+        self._over = True
+        code = listener.ended.result()
+        done = code == 0 or code >= outcomes.FIRST_JOB_RESULT
+        self._job_done = listener.had_job and done and not self._root.configured
+
+    async def deregister(self) -> None:
+        """Take the runner away, or say why that is not ours to do. Raises RegistrationError."""
+        if self._job_done:
+            log.info("runner.deregistered", name=self.wish.name, rung="github")
+            return
+        if not self.complete and not self._added and not self._root.configured:
+            log.info("runner.deregistered", name=self.wish.name, rung="never-registered")
+            return
+        if not self._usable():
+            raise RegistrationError(
+                f"cannot deregister {self.wish.name}: its registration token is too old; "
+                "GitHub removes an offline ephemeral runner after one day"
+            )
+        if not self._root.configured and not self.complete:
+            # It is at GitHub, but its keys were never saved: take it over, then remove it.
+            await self._configure_once(grace=0.0)
+        async for attempt in stamina.retry_context(
+            on=(Trouble, Busy) if self._over else Trouble,
+            attempts=None,
+            timeout=None,
+            wait_initial=0.5,
+            wait_max=5.0,
+            wait_jitter=0.5,
+        ):
+            with attempt:
+                await self._remove()
+        log.info("runner.deregistered", name=self.wish.name, rung="registration-token")
+
+    async def _remove(self) -> None:
+        if self.complete:
+            self._root.put_back_copies()
+        result = Ran()
+        verb = Verb("remove", ("--unattended",), self.wish.token)
+        await ran(self._root, verb, self._env, result, timeout=REMOVE_TIMEOUT)
+        self.busy = result.says("still running a job")
+        if self.busy:
+            raise Busy(f"cannot deregister {self.wish.name}: it is still running a job")
+        if result.code != 0 or result.says(MISSING):
+            kind = RegistrationError if result.says(*FINAL, MISSING) else Trouble
+            raise kind(f"cannot deregister {self.wish.name}: {result.reason}")
+
+
+def renamed(name: str) -> str:
+    """Return `name` with a new random suffix, within the length that GitHub accepts."""
+    suffix = "-" + secrets.token_hex(3)
+    return name[: NAME_LENGTH - len(suffix)] + suffix
+
+
+def registering(root: Root, wish: Wish, env: Mapping[str, str], farewell: Farewell) -> Registration:
+    """Owe the runner's removal from now on: before the first try, which may half succeed."""
+    registration = Registration(root, wish, env)
+    registration.debt = farewell.owe("runner", registration.deregister)
+    return registration

@@ -1,0 +1,138 @@
+"""The runner's folder: whose it is, which files say that it is configured, and copies of them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sidecar import __version__, host
+from sidecar.errors import RunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from sidecar.ecs import TaskFacts
+
+log = structlog.get_logger()
+
+CONFIGURED = (".runner", ".credentials", ".credentials_rsaparams")
+MIGRATED = (".runner_migrated", ".credentials_migrated")
+ENVIRONMENT = (".env", ".path")
+"""Files the listener reads at every start, before it does what it was started for."""
+GROUP = "ECS task"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One file's content and mode, as configure left it."""
+
+    content: bytes
+    mode: int
+
+
+class Root:
+    """The folder that holds `bin/Runner.Listener`."""
+
+    def __init__(self, path: Path, user: host.Identity | None) -> None:
+        self.path = path
+        self.user = user
+        self.listener = str(path / host.LISTENER)
+        self.state = path / ".sidecar"
+        """The agent's own folder; jobs may read it, not write."""
+        self._copies: dict[str, Copy | None] = {}
+
+    def prepare(self) -> None:
+        """Make the folder fit for a life: a predecessor's configuration goes, `bin/` is root's.
+
+        Raises RunnerError when it cannot be written to.
+        """
+        try:
+            if self.user is not None:
+                host.guard(self.path, self.user)
+            stale = [name for name in (*CONFIGURED, *MIGRATED) if self._remove(name)]
+            host.private_folder(self.state)
+            self._keep(ENVIRONMENT)
+        except OSError as error:
+            message = (
+                f"cannot prepare the runner's folder {self.path}: {error.strerror or error} "
+                "(SIDECAR_RUNNER_DIR must be writable)"
+            )
+            raise RunnerError(message) from error
+        if stale:
+            log.warning("runner.cleaned", stale=stale)
+
+    def describe(self, task: TaskFacts) -> None:
+        """Put where the job runs into `.setup_info`, which every job's first log group shows."""
+        facts = {"Task": task.arn, "Zone": task.zone, "Launch type": task.launch_type}
+        lines = [f"{key}: {fact}" for key, fact in facts.items() if fact]
+        lines.append(f"Agent: runner-sidecar {__version__}")
+        groups = [group for group in self._setup_info() if group.get("group") != GROUP]
+        groups.append({"group": GROUP, "detail": "\n".join(lines)})
+        host.write_new(self.path / ".setup_info", json.dumps(groups).encode(), 0o644, None)
+
+    def _setup_info(self) -> list[dict[str, str]]:
+        found = host.read_regular(self.path / ".setup_info")
+        try:
+            groups = json.loads(found[0].decode("utf-8-sig")) if found else []
+        except ValueError:
+            return []
+        return [group for group in groups if isinstance(group, dict)] if groups else []
+
+    @property
+    def configured(self) -> bool:
+        """Whether the listener would find a configuration."""
+        return (self.path / ".runner").is_file()
+
+    def keep_copies(self) -> None:
+        """Remember what configure wrote, before any job can touch it."""
+        self._keep((*CONFIGURED, *MIGRATED))
+
+    def _keep(self, names: Iterable[str]) -> None:
+        for name in names:
+            found = host.read_regular(self.path / name)
+            self._copies[name] = Copy(*found) if found else None
+
+    def put_back_copies(self) -> None:
+        """Make the files what they were after configure: `remove` obeys what they say."""
+        for name, copy in self._copies.items():
+            if copy is None:
+                self._remove(name)
+            else:
+                self._write(name, copy)
+
+    def environment_file(self) -> dict[str, str]:
+        """Read `.env`, whose variables win over the listener's own environment."""
+        found = host.read_regular(self.path / ".env")
+        lines = found[0].decode("utf-8-sig", "replace").splitlines() if found else []
+        return {key: value for key, _, value in (line.partition("=") for line in lines) if value}
+
+    @contextmanager
+    def environment_without(self, variables: Iterable[str]) -> Iterator[None]:
+        """Take variables out of `.env` within the block, where the agent gives its own."""
+        unwanted = tuple(f"{variable}=" for variable in variables)
+        found = host.read_regular(self.path / ".env")
+        lines = found[0].decode("utf-8-sig", "replace").splitlines() if found else []
+        kept = [line for line in lines if not line.startswith(unwanted)]
+        if found is None or kept == lines:
+            yield
+            return
+        self._write(".env", Copy("".join(f"{line}\n" for line in kept).encode(), found[1]))
+        try:
+            yield
+        finally:
+            self._write(".env", Copy(*found))
+
+    def _write(self, name: str, copy: Copy) -> None:
+        host.write_new(self.path / name, copy.content, copy.mode, self.user)
+
+    def _remove(self, name: str) -> bool:
+        path = self.path / name
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+            return True
+        return False

@@ -1,0 +1,225 @@
+"""A parameter of SSM Parameter Store that holds the right to register, for one runner."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import stamina
+import structlog
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore import exceptions as aws
+
+from sidecar.errors import TokenError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+log = structlog.get_logger()
+
+CALLS = AioConfig(
+    connect_timeout=3.0,
+    read_timeout=5.0,
+    retries={"total_max_attempts": 1},
+    max_pool_connections=2,
+)
+"""Seconds for one call, and one try: how often it is tried is decided here, and logged."""
+THROTTLES = {"ThrottlingException", "Throttling", "TooManyUpdates", "RequestLimitExceeded"}
+DENIALS = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}
+STRANGERS = {
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "IncompleteSignature",
+}
+
+
+class Unavailable(TokenError):
+    """The parameter cannot be had now, but may be later."""
+
+
+class Missing(Unavailable):
+    """There is no such parameter (yet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One parameter, told apart from another that later bears its name.
+
+    A re-created parameter begins at version 1 again, so the number alone does not tell.
+    """
+
+    number: int
+    modified: datetime
+
+
+class Store:
+    """A client for SSM, made when it is first needed; closed on leaving.
+
+    Entering does nothing, so that a stop at any moment finds something to delete the token with.
+    Region, endpoint and credentials come the AWS way.
+    """
+
+    def __init__(self) -> None:
+        self._open = AsyncExitStack()
+        self._client: Any = None
+        self._connecting = asyncio.Lock()
+
+    async def __aenter__(self) -> Store:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
+
+    async def client(self) -> Any:
+        """Return the client; the first call resolves region and credentials."""
+        async with self._connecting:
+            if self._client is None:
+                self._client = await self._open.enter_async_context(
+                    get_session().create_client("ssm", config=CALLS)
+                )
+        return self._client
+
+
+class Parameter:
+    """One parameter by its name or ARN. Every call raises TokenError, in one of its kinds."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.name = name
+        self._store = store
+
+    async def get(self, *, decrypt: bool = True) -> tuple[str, Version]:
+        """Read value and version: one call of ssm:GetParameter."""
+        with _translated(f"cannot read the token parameter {self.name}", "ssm:GetParameter"):
+            client = await self._store.client()
+            answer = await client.get_parameter(Name=self.name, WithDecryption=decrypt)
+        found = answer["Parameter"]
+        return found["Value"], Version(found["Version"], found["LastModifiedDate"])
+
+    async def delete(self) -> None:
+        """Delete whatever bears the name: one call of ssm:DeleteParameter."""
+        with _translated(f"cannot delete the token parameter {self.name}", "ssm:DeleteParameter"):
+            client = await self._store.client()
+            await client.delete_parameter(Name=self.name)
+
+
+async def appeared(parameter: Parameter, timeout: float) -> tuple[str, Version]:
+    """Read the parameter as soon as it is there; it may be written after the task has started.
+
+    Polls with jittered backoff for `timeout` seconds. A refusal ends it at once, a throttle
+    makes it slower; raises TokenError with the last reason.
+    """
+    try:
+        async for attempt in stamina.retry_context(
+            on=Unavailable,
+            attempts=None,
+            timeout=timeout,
+            wait_initial=0.2,
+            wait_max=3.0,
+            wait_jitter=1.0,
+        ):
+            with attempt:
+                return await parameter.get()
+    except Unavailable as error:
+        raise TokenError(f"{error}; waited {timeout:g} s for it (SIDECAR_TOKEN_TIMEOUT)") from error
+    raise AssertionError  # retry_context returns or raises
+
+
+async def deleted(parameter: Parameter, read: Version | None) -> None:
+    """Delete the parameter if it is still the one that was read; retries until it is cut short.
+
+    With `read` None nothing was read: a token that the launcher wrote for this task is still
+    unread and nobody else's, so it goes too. Raises TokenError if it may not be deleted.
+    """
+    async for attempt in stamina.retry_context(
+        on=Unavailable,
+        attempts=None,
+        timeout=None,
+        wait_initial=0.3,
+        wait_max=15.0,
+        wait_jitter=1.0,
+    ):
+        with attempt:
+            try:
+                _, found = await parameter.get(decrypt=False)
+                if read is not None and found != read:
+                    log.info("token.kept", parameter=parameter.name, reason="it was written anew")
+                    return
+                await parameter.delete()
+            except Missing:
+                log.info("token.absent", parameter=parameter.name)
+            else:
+                log.info("token.deleted", parameter=parameter.name)
+
+
+class _translated:  # noqa: N801  reads as the clause it is: `with _translated(...)`
+    """Turns the library's errors into one that names the permission or the setting to change."""
+
+    def __init__(self, action: str, permission: str) -> None:
+        self._action = action
+        self._permission = permission
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        match error:
+            case aws.ClientError():
+                raise self._refusal(error) from error
+            case aws.NoCredentialsError() | aws.PartialCredentialsError():
+                raise TokenError(
+                    f"{self._action}: no AWS credentials (the task needs a taskRoleArn)"
+                ) from error
+            case aws.NoRegionError():
+                raise TokenError(f"{self._action}: no region is set (set AWS_REGION)") from error
+            case aws.CredentialRetrievalError() | aws.MetadataRetrievalError():
+                raise Unavailable(
+                    f"{self._action}: the task role's credentials cannot be had: {error}"
+                ) from error
+            case (
+                aws.HTTPClientError()
+                | aws.EndpointConnectionError()
+                | aiohttp.ClientError()
+                | OSError()
+            ):
+                raise Unavailable(
+                    f"{self._action}: no network path to SSM (a NAT gateway or an ssm endpoint "
+                    f"in the VPC is needed): {_short(error)}"
+                ) from error
+            case aws.InvalidRegionError() | aws.UnknownEndpointError() | ValueError():
+                raise TokenError(
+                    f"{self._action}: {_short(error)} (look at AWS_REGION, AWS_ENDPOINT_URL_SSM)"
+                ) from error
+            case aws.BotoCoreError() | KeyError():
+                raise Unavailable(f"{self._action}: unreadable answer: {_short(error)}") from error
+
+    def _refusal(self, error: aws.ClientError) -> TokenError:
+        detail = error.response.get("Error", {})
+        code, message = str(detail.get("Code", "")), str(detail.get("Message", ""))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in {"ParameterNotFound", "ParameterVersionNotFound"}:
+            return Missing(f"{self._action}: there is no such parameter (SIDECAR_TOKEN_PARAMETER)")
+        if code in THROTTLES:
+            return Unavailable(f"{self._action}: throttled by SSM")
+        if code == "InvalidKeyId" or (code in DENIALS and _about_kms(message)):
+            return TokenError(f"{self._action}: KMS refuses to decrypt it (needs kms:Decrypt)")
+        if code in DENIALS:
+            return TokenError(f"{self._action}: access denied (needs {self._permission})")
+        if code in STRANGERS:
+            return TokenError(f"{self._action}: AWS does not accept the credentials: {code}")
+        if status >= 500 or status == 429:
+            return Unavailable(f"{self._action}: SSM answers {status} {code}")
+        return TokenError(f"{self._action}: {code}: {message} (SIDECAR_TOKEN_PARAMETER)")
+
+
+def _about_kms(message: str) -> bool:
+    return any(word in message.lower() for word in ("kms", "ciphertext", "customer master key"))
+
+
+def _short(error: BaseException) -> str:
+    return (str(error) or type(error).__name__)[:200]
