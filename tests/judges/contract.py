@@ -1,0 +1,64 @@
+"""Cuts GitHub's own API description to the calls that concern a runner.
+
+The whole file has 14 MB and takes Prism many seconds to read; the cut one is read in one. To
+have one in hand: `python tests/judges/contract.py ghec > cut.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GENERATED = Path(__file__).parent / "node_modules" / "@octokit" / "openapi" / "generated"
+
+RUNNERS = (
+    "/actions/runners",
+    "/actions/runners/{runner_id}",
+    "/actions/runners/registration-token",
+    "/actions/runners/remove-token",
+    "/actions/runners/generate-jitconfig",
+)
+PATHS = (
+    *("/repos/{owner}/{repo}" + path for path in RUNNERS),
+    *("/orgs/{org}" + path for path in RUNNERS),
+    *("/enterprises/{enterprise}" + path for path in RUNNERS),
+    "/orgs/{org}/installation",
+    "/repos/{owner}/{repo}/installation",
+    "/app/installations/{installation_id}/access_tokens",
+    "/repos/{owner}/{repo}/actions/runs/{run_id}/cancel",
+)
+
+
+def cut(edition: str) -> dict[str, Any]:
+    """Give the description of `edition` (`ghec`, `ghes-3.19`) with PATHS and what they refer to."""
+    full = json.loads((GENERATED / f"{edition}.json").read_text())
+    kept = {name: full[name] for name in ("openapi", "info", "servers")}
+    kept["paths"] = {path: full["paths"][path] for path in PATHS}
+    kept["components"] = {}
+    waiting = list(_references(kept["paths"]))
+    while waiting:
+        kind, name = waiting.pop().removeprefix("#/components/").split("/")
+        if name not in kept["components"].setdefault(kind, {}):
+            kept["components"][kind][name] = full["components"][kind][name]
+            waiting += _references(full["components"][kind][name])
+    return kept
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+if __name__ == "__main__":
+    json.dump(cut(sys.argv[1]), sys.stdout)
