@@ -219,7 +219,7 @@ def _from_options(options: Sequence[str]) -> dict[str, Any]:
         return {}
     parser = _Parser(
         prog="runner-sidecar run",
-        description="Every option is also a variable: --token-parameter is SIDECAR_TOKEN_PARAMETER.",
+        description="Every option is also a variable: --name-prefix is SIDECAR_NAME_PREFIX.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
@@ -272,17 +272,19 @@ def _user(given: str | None) -> tuple[host.Identity | None, list[str]]:
     if not host.is_root():
         if given is None or given == host.own_name():
             return None, []
-        return None, [
+        problem = (
             f"SIDECAR_RUNNER_USER cannot be {given!r}: the agent is not root and stays "
             f"{host.own_name()!r} (example: leave SIDECAR_RUNNER_USER out)"
-        ]
+        )
+        return None, [problem]
     name = given or "runner"
     if name == "root":
         return None, []
     user = host.identity(name)
     if user is None:
-        return None, [
+        problem = (
             f"SIDECAR_RUNNER_USER names no user of this system: {name!r} "
             "(example: SIDECAR_RUNNER_USER=runner, after useradd runner)"
-        ]
+        )
+        return None, [problem]
     return user, []

@@ -58,6 +58,7 @@ def captured() -> Iterator[Signals]:
     signals = Signals()
     for number in host.STOP_SIGNALS:
         signal.signal(number, signals.hear)
+    host.hear_shutdown()
     try:
         yield signals
     finally:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sidecar import host
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME_LENGTH = 64
 """Characters of a runner's name that GitHub accepts."""

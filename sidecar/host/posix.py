@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+
+assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LISTENER = Path("bin/Runner.Listener")
@@ -28,6 +31,10 @@ _FIFO_READ = 4096
 
 
 # ---- this process ----------------------------------------------------------------------------
+
+
+def hear_shutdown() -> None:
+    """Do nothing: here a container stop is a signal like any other."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
