@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar import ecs, health, phase, process, relay, tokens, undo
+from sidecar import ecs, health, naming, phase, process, relay, tokens, undo
 from sidecar.drain import drained
 from sidecar.errors import Exit, RelayError, Stopped
-from sidecar.runner import hooks, naming, registration
+from sidecar.runner import hooks, registration
 from sidecar.runner.environment import RELAY_URI, environment
 from sidecar.runner.listener import Listener, listening
 from sidecar.runner.root import Root

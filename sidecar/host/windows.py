@@ -45,7 +45,7 @@ def hear_shutdown() -> None:
     """
     import ctypes
 
-    @ctypes.WINFUNCTYPE(ctypes.c_int, ctypes.c_uint)
+    @ctypes.WINFUNCTYPE(ctypes.c_int, ctypes.c_uint)  # type: ignore[untyped-decorator]
     def handle(event: int) -> int:
         if event in (_CTRL_CLOSE, _CTRL_LOGOFF, _CTRL_SHUTDOWN):
             signal.raise_signal(signal.SIGBREAK)
