@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import threading
 import urllib.request
 from contextlib import closing, contextmanager
@@ -56,7 +57,8 @@ def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     # moto's own ThreadedMotoServer leaves its listening socket to the garbage collector.
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server(host, port, application, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    serve = {"poll_interval": 0.05}  # seconds; what `shutdown` waits at most
+    thread = threading.Thread(target=server.serve_forever, kwargs=serve, daemon=True)
     thread.start()
     try:
         yield f"http://{host}:{server.port}"
@@ -128,11 +130,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m local.aws", description=__doc__)
     parser.add_argument("--address", default="127.0.0.1:0", help="host:port to listen on")
     host, _, port = parser.parse_args().address.rpartition(":")
-    stops = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # so that none is lost before sigwait
     with serving(host, int(port)) as url:
+        # Not sooner: what is raised while the server starts would leave its thread behind.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit())
         print(f"ready {url}", flush=True)
-        signal.sigwait(stops)
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -217,7 +217,7 @@ class Proxy:
         return [seen for seen in self.requests if wanted.concerns(seen)]
 
     async def reached(self, count: int = 1, **of: Any) -> list[Seen]:
-        """Wait until `count` such requests have come in."""
+        """Wait until `count` such requests have come in; for how long is the caller's to bound."""
         async with self._came:
             await self._came.wait_for(lambda: len(self.seen(**of)) >= count)
         return self.seen(**of)

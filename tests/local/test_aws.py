@@ -1,5 +1,9 @@
 """SSM and STS by moto's server, as the demo and the tests use them."""
 
+import signal
+import subprocess
+import sys
+
 import boto3
 import botocore.exceptions
 import pytest
@@ -49,11 +53,22 @@ def test_assumed_credentials_are_known_to_sts(aws):
 
 
 def test_it_runs_on_its_own(started):
-    """`python -m local.aws` prints its address, serves, and ends on SIGTERM."""
+    """`python -m local.aws` prints its address and serves there."""
     url = started("-m", "local.aws", "--address", "127.0.0.1:0")
     assert url.startswith("http://127.0.0.1:")
     stand_in.put(url, "/runner/token/1", "T")
     assert stand_in.names(url) == ["/runner/token/1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_when_told(number):
+    """A signal ends it in good order: nothing on standard error, exit code 0."""
+    argv = [sys.executable, "-m", "local.aws"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout.readline().startswith(b"ready http://127.0.0.1:")
+        child.send_signal(number)
+        assert child.communicate(timeout=20) == (b"", b"")
+    assert child.returncode == 0
 
 
 def test_a_client_without_an_endpoint_reaches_nobody():
