@@ -77,7 +77,7 @@ class Stop:
         self.begin_end()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-        if self._cut is not None:
+        if self._cut is not None and not self._cut.expired():  # cut once is cut
             self._cut.reschedule(asyncio.get_running_loop().time())
 
     def begin_end(self) -> None:
