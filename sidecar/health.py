@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -70,13 +70,16 @@ async def listening(address: Address | None) -> AsyncIterator[Report]:
     if address is None:
         yield report
         return
-    try:
-        async with http.listening(address.host, address.port, report.answer) as bound:
-            log.info("health.listening", host=bound[0], port=bound[1])
-            yield report
-    except OSError as error:
-        message = (
-            f"SIDECAR_HEALTH_ADDRESS {address} cannot be listened at: {error.strerror or error} "
-            "(example: SIDECAR_HEALTH_ADDRESS=127.0.0.1:9191, or off)"
-        )
-        raise SettingsError(message) from error
+    async with AsyncExitStack() as serving:
+        try:
+            bound = await serving.enter_async_context(
+                http.listening(address.host, address.port, report.answer)
+            )
+        except OSError as error:
+            message = (
+                f"SIDECAR_HEALTH_ADDRESS {address} cannot be listened at: "
+                f"{error.strerror or error} (example: SIDECAR_HEALTH_ADDRESS=127.0.0.1:9191, or off)"
+            )
+            raise SettingsError(message) from error
+        log.info("health.listening", host=bound[0], port=bound[1])
+        yield report  # outside the try: an OSError of the life itself is not the address's fault
