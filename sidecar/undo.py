@@ -38,6 +38,7 @@ class Debt:
     async def abandon(self, reason: str) -> None:
         """Cut the attempt that is under way."""
         if self._task is not None and not self._task.done():
+            self.error = reason  # in case it takes longer than the wait to let go
             self._task.cancel(reason)
             await asyncio.wait([self._task], timeout=0.1)
 
