@@ -78,7 +78,8 @@ async def listening(address: Address | None) -> AsyncIterator[Report]:
         except OSError as error:
             message = (
                 f"SIDECAR_HEALTH_ADDRESS {address} cannot be listened at: "
-                f"{error.strerror or error} (example: SIDECAR_HEALTH_ADDRESS=127.0.0.1:9191, or off)"
+                f"{error.strerror or error} "
+                "(example: SIDECAR_HEALTH_ADDRESS=127.0.0.1:9191, or off)"
             )
             raise SettingsError(message) from error
         log.info("health.listening", host=bound[0], port=bound[1])
