@@ -333,8 +333,8 @@ def _chain(hook: str, runner_dir: Path) -> str:
     """Run the user's hook as the runner itself would, by its ending."""
     quoted = _quoted(hook)
     match Path(hook).suffix.lower():
-        case ".js":
-            node = f"{_quoted(str(runner_dir))}/externals/node*/bin/node"
+        case ".js":  # not node24_alpine, which stands beside node24 and sorts after it
+            node = f"{_quoted(str(runner_dir))}/externals/node[0-9][0-9]/bin/node"
             return f'for node in {node}; do :; done\nexec "$node" {quoted}\n'
         case ".ps1":
             return "exec pwsh -NoLogo -Command " + _quoted(f". '{hook}'") + "\n"
