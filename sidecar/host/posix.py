@@ -121,7 +121,8 @@ def private_folder(path: Path) -> None:
         path.unlink()
     elif path.is_dir():
         shutil.rmtree(path)
-    path.mkdir(mode=0o755)
+    path.mkdir()
+    path.chmod(0o755)  # mkdir's own mode is cut by the umask
 
 
 def write_new(path: Path, content: bytes, mode: int, user: Identity | None) -> None:
