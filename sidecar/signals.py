@@ -8,6 +8,7 @@ somebody listens.
 from __future__ import annotations
 
 import signal
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,15 @@ class Signals:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self._untold: deque[str] = deque()  # its popleft is one step: no handler gets in between
         self._listener: Callable[[str], object] | None = None
 
     def hear(self, number: int, _frame: object = None) -> None:
         """Take one signal; this is the handler itself."""
         name = signal.Signals(number).name
         self.heard.append(name)
-        if self._listener is not None:
-            self._listener(name)
+        self._untold.append(name)
+        self._tell()
 
     def tell(self, listener: Callable[[str], object]) -> None:
         """Tell `listener` every signal, those heard before it came included.
@@ -37,8 +39,15 @@ class Signals:
         It is called from within a signal handler, in the main thread, between two bytecodes.
         """
         self._listener = listener
-        for name in list(self.heard):
-            listener(name)
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._listener is not None:
+            try:
+                name = self._untold.popleft()
+            except IndexError:
+                return
+            self._listener(name)
 
     def forget(self) -> None:
         """Tell nobody any more."""
