@@ -129,7 +129,12 @@ def plain(value: str) -> str:
 
 def runner_dir(value: Path) -> Path:
     """Check that the actions runner is where it is said to be."""
-    if not (value / host.LISTENER).is_file():
+    try:
+        found = (value / host.LISTENER).is_file()
+    except OSError as error:
+        message = f"cannot be looked into: {error.strerror or error}"
+        raise ValueError(message) from error
+    if not found:
         message = f"holds no {host.LISTENER.as_posix()}; it must be the actions runner's folder"
         raise ValueError(message)
     return value.absolute()
