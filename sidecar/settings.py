@@ -46,6 +46,7 @@ class Settings(BaseSettings):
         ...,
         "SSM parameter that holds the registration token",
         "/actions/tokens/0f3a",
+        repr=False,  # who mistakes it for the token itself shall not see that in a log
     )
     token_timeout: Annotated[float, Field(gt=0, le=86400)] = setting(
         300.0, "seconds to wait for that parameter to appear", "300"
@@ -238,11 +239,19 @@ def _problem(detail: Any, given: Mapping[str, Any]) -> str:
     if detail["type"] == "missing":
         what = "is missing"
     elif detail["type"] == "value_error":
-        what = f"{detail['ctx']['error']}, not {str(given.get(field))!r}"
+        what = f"{detail['ctx']['error']}{_shown(field, given)}"
     else:
         message = re.sub(r"^Input should be ", "must be ", detail["msg"])
-        what = f"{message}, not {str(given.get(field))!r}"
+        what = f"{message}{_shown(field, given)}"
     return f"{variable(field)} {what} (example: {variable(field)}={example})"
+
+
+def _shown(field: str, given: Mapping[str, Any]) -> str:
+    """Quote a wrong value, but for what may be a secret in the wrong place."""
+    if not Settings.model_fields[field].repr:
+        return ""
+    value = re.sub(r"//[^/@]*@", "//***@", str(given.get(field)))
+    return f", not {value!r}"
 
 
 def _contradictions(given: Mapping[str, Any]) -> list[str]:
