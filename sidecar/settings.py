@@ -264,7 +264,7 @@ def _contradictions(given: Mapping[str, Any]) -> list[str]:
             "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME: a given name has no prefix "
             "(example: leave SIDECAR_NAME_PREFIX out)"
         )
-    if said("no_default_labels") and "labels" not in given:
+    if said("no_default_labels") and not str(given.get("labels", "")).strip(" ,"):
         problems.append(
             "SIDECAR_NO_DEFAULT_LABELS leaves the runner without any label: set SIDECAR_LABELS "
             "(example: SIDECAR_LABELS=ecs)"
