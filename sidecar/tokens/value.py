@@ -41,7 +41,7 @@ def _bare(value: str, where: str) -> Registration:
 def _parse_json(value: str, where: str) -> Registration:
     try:
         content = json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         # The decoder's message tells the place; its exception would carry the value along.
         raise TokenError(f"cannot use {where}: its JSON is malformed: {error.args[0]}") from None
     token = content.get("token")
