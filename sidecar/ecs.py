@@ -41,9 +41,9 @@ async def task_facts(metadata_uri: str | None) -> TaskFacts:
             answer.raise_for_status()
             facts: Any = await answer.json(content_type=None)
             return TaskFacts(
-                str(facts.get("TaskARN", "")),
-                str(facts.get("AvailabilityZone", "")),
-                str(facts.get("LaunchType", "")),
+                str(facts.get("TaskARN") or ""),
+                str(facts.get("AvailabilityZone") or ""),
+                str(facts.get("LaunchType") or ""),
             )
     except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError) as error:
         log.warning("task.unknown", reason=str(error) or type(error).__name__)
