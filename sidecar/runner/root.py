@@ -81,7 +81,8 @@ class Root:
             groups = json.loads(found[0].decode("utf-8-sig")) if found else []
         except ValueError:
             return []
-        return [group for group in groups if isinstance(group, dict)] if groups else []
+        listed = groups if isinstance(groups, list) else []
+        return [group for group in listed if isinstance(group, dict)]
 
     @property
     def configured(self) -> bool:
