@@ -19,7 +19,7 @@ DEADLINE = 2.0
 
 def probe(environ: Mapping[str, str]) -> int:
     """Ask the agent at `SIDECAR_HEALTH_ADDRESS` how it is; 0 if well, 1 if not."""
-    address = environ.get("SIDECAR_HEALTH_ADDRESS") or DEFAULT_ADDRESS
+    address = environ.get("SIDECAR_HEALTH_ADDRESS", "").strip() or DEFAULT_ADDRESS
     if address == "off":
         return 0
     host, _, port = address.rpartition(":")
