@@ -26,7 +26,7 @@ def redacted(value: Any) -> Any:
     """Return `value` with every hidden secret replaced, however deep it stands."""
     match value:
         case str():
-            for secret in _secrets:
+            for secret in sorted(_secrets, key=len, reverse=True):  # one may hold another
                 value = value.replace(secret, HIDDEN)
             return value
         case dict():
@@ -59,7 +59,9 @@ def configure(style: Literal["json", "console", "auto"], level: str) -> None:
     """Send events of `level` and above to stdout in the given style."""
     console = style == "console" or (style == "auto" and sys.stdout.isatty())
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if console
         else structlog.processors.JSONRenderer()
     )
