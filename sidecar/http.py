@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import httptools
@@ -165,6 +165,7 @@ class _Listener:
         self.connections: set[_Connection] = set()
         self._emptied: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
 
     def named(self, address: str, port: int, names: Iterable[str]) -> None:
         """Learn which Host headers mean this listener.
@@ -210,9 +211,10 @@ class _Listener:
         when an earlier one comes up, and an answered request costs no timer at all.
         """
         if self._timer is not None:
-            if self._timer.when() <= deadline:
+            if self._looks_at <= deadline:
                 return
             self._timer.cancel()
+        self._looks_at = deadline
         self._timer = self.loop.call_at(deadline, self._look)
 
     def _look(self) -> None:
@@ -242,9 +244,12 @@ class _Listener:
 
 
 def _is_address(host: str) -> bool:
-    address = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    """Tell whether a Host is an address, with or without a port, rather than a name."""
     try:
-        ip_address(address)
+        if host.startswith("["):
+            IPv6Address(host[1 : host.index("]")])
+        else:
+            IPv4Address(host.partition(":")[0])
     except ValueError:
         return False
     return True
@@ -288,6 +293,7 @@ class _Head:
 
     def on_message_complete(self) -> None:
         self._complete += 1
+        self.keep = self._parser.should_keep_alive()  # httptools forgets it right after
 
     def read(self, head: bytes, peer: str, listener: _Listener) -> Request:
         """Return the request that `head`, up to its empty line, holds. Raises _RefusedError."""
@@ -307,7 +313,7 @@ class _Head:
         version = self._check_frame(head, headers)
         self._check_sender(headers, listener)
         # An offer to upgrade may be ignored (RFC 9110, 7.8), but httptools reads no further.
-        self.keep = not upgrade and self._parser.should_keep_alive() and version == "1.1"
+        self.keep = self.keep and not upgrade and version == "1.1"
         return Request(method, self._target.decode("ascii"), headers, peer)
 
     def _check_frame(self, head: bytes, headers: dict[str, str]) -> str:
@@ -388,7 +394,7 @@ class _Connection(asyncio.Protocol):
         if self._leaving:
             return
         if self._full or not self._pending:
-            self.deadline = now + self._listener.limits.idle_seconds
+            self._until(now + self._listener.limits.idle_seconds)
         elif len(self._pending) <= len(data):  # this head began just now
             self._until(now + self._listener.limits.head_seconds)
 
@@ -444,7 +450,9 @@ class _Connection(asyncio.Protocol):
         self.transport.write(last)
         if not self.transport.is_closing():
             self.transport.write_eof()
-        self._until(self._listener.loop.time() + self._listener.limits.linger_seconds)
+        limits = self._listener.limits
+        patience = limits.idle_seconds if self._full else limits.linger_seconds
+        self._until(self._listener.loop.time() + patience)
 
     def _discard(self, size: int) -> None:
         self._discarded += size
@@ -471,8 +479,7 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        if self._leaving:
-            return
-        self._pending = self._serve(self._pending)
+        if not self._leaving:
+            self._pending = self._serve(self._pending)
         if not self._full and not self.transport.is_closing():
             self.transport.resume_reading()
