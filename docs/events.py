@@ -39,6 +39,8 @@ EVENTS = {
     "stop.waiting_for_job": "a job runs and may go on for so many seconds",
     "task.unknown": "the ECS metadata endpoint did not answer; only the name is less telling",
     "token.absent": "there was no token parameter left to delete",
+    "token.awaited": "the token parameter is not there yet; it is polled for so many seconds"
+    ", quietly",
     "token.borrowed": "the token was read",
     "token.deleted": "the token parameter is gone",
     "token.kept": "the parameter is not the one that was read, and stays",

@@ -54,7 +54,7 @@ async def _live(
     async with AsyncExitStack() as life:
         enter = life.enter_async_context
         await enter(process.reaping())
-        store = await enter(tokens.Store())
+        store = await enter(tokens.Store(config.task.region))
         await enter(undo.farewell(owed, stop))
         loan = tokens.borrowed(store, settings.token_parameter, owed)
         try:

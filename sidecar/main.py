@@ -12,6 +12,7 @@ import structlog
 from sidecar import __version__, host, lifecycle, logs, settings
 from sidecar.errors import Exit, SettingsError, SidecarError, Stopped
 from sidecar.stop import Stop
+from sidecar.tokens.ssm import Missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +62,9 @@ async def _judged(config: settings.Configuration, signals: Signals) -> Exit:
 
 
 def _tell_retry(details: RetryDetails) -> None:
-    log.warning(
+    # A token that is not there yet is how most lives begin, and polled for minutes.
+    tell = log.debug if isinstance(details.caused_by, Missing) else log.warning
+    tell(
         "retry.scheduled",
         attempt=details.retry_num,
         seconds=round(details.wait_for, 2),

@@ -131,6 +131,8 @@ class Settings(BaseSettings):
 class Task:
     """What ECS tells a container of its task, by variables; None where it tells nothing."""
 
+    region: str | None
+    """AWS_REGION, which ECS sets and botocore does not read; None leaves it to botocore."""
     metadata_uri: str | None
     credentials_relative_uri: str | None
     credentials_full_uri: str | None
@@ -168,6 +170,7 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
     return Configuration(
         settings=settings,
         task=Task(
+            region=environ.get("AWS_REGION") or None,
             metadata_uri=environ.get("ECS_CONTAINER_METADATA_URI_V4") or None,
             credentials_relative_uri=environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or None,
             credentials_full_uri=environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") or None,

@@ -10,6 +10,7 @@ import stamina
 import structlog
 
 from sidecar.errors import RegistrationError
+from sidecar.retry import growing
 from sidecar.runner import outcomes
 from sidecar.runner.program import Ran, Verb, ran, text_arguments
 from sidecar.values import NAME_LENGTH
@@ -117,12 +118,7 @@ class Registration:
 
     async def _configure_patiently(self, patience: float) -> None:
         async for attempt in stamina.retry_context(
-            on=Trouble,
-            attempts=ATTEMPTS,
-            timeout=None,
-            wait_initial=1.0,
-            wait_max=15.0,
-            wait_jitter=2.0,
+            on=growing(Trouble, first=2.0, longest=15.0), attempts=ATTEMPTS, timeout=None
         ):
             with attempt:
                 await self._configure_once(grace=patience)
@@ -179,13 +175,9 @@ class Registration:
         if not self._root.configured and not self.complete:
             # It is at GitHub, but its keys were never saved: take it over, then remove it.
             await self._configure_once(grace=0.0)
+        passing = (Trouble, Busy) if self._over else (Trouble,)
         async for attempt in stamina.retry_context(
-            on=(Trouble, Busy) if self._over else Trouble,
-            attempts=None,
-            timeout=None,
-            wait_initial=0.5,
-            wait_max=5.0,
-            wait_jitter=0.5,
+            on=growing(passing, first=0.5, longest=5.0), attempts=None, timeout=None
         ):
             with attempt:
                 await self._remove()

@@ -15,6 +15,7 @@ from aiobotocore.session import get_session
 from botocore import exceptions as aws
 
 from sidecar.errors import TokenError
+from sidecar.retry import growing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -65,7 +66,8 @@ class Store:
     Region, endpoint and credentials come the AWS way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, region: str | None) -> None:
+        self._region = region
         self._open = AsyncExitStack()
         self._client: Any = None
         self._connecting = asyncio.Lock()
@@ -81,7 +83,7 @@ class Store:
         async with self._connecting:
             if self._client is None:
                 self._client = await self._open.enter_async_context(
-                    get_session().create_client("ssm", config=CALLS)
+                    get_session().create_client("ssm", region_name=self._region, config=CALLS)
                 )
         return self._client
 
@@ -98,8 +100,9 @@ class Parameter:
         with _translated(f"cannot read the token parameter {self.name}", "ssm:GetParameter"):
             client = await self._store.client()
             answer = await client.get_parameter(Name=self.name, WithDecryption=decrypt)
-        found = answer["Parameter"]
-        return found["Value"], Version(found["Version"], found["LastModifiedDate"])
+            found = answer["Parameter"]
+            return found["Value"], Version(found["Version"], found["LastModifiedDate"])
+        raise AssertionError  # the block returns or raises
 
     async def delete(self) -> None:
         """Delete whatever bears the name: one call of ssm:DeleteParameter."""
@@ -116,14 +119,11 @@ async def appeared(parameter: Parameter, timeout: float) -> tuple[str, Version]:
     """
     try:
         async for attempt in stamina.retry_context(
-            on=Unavailable,
-            attempts=None,
-            timeout=timeout,
-            wait_initial=0.2,
-            wait_max=3.0,
-            wait_jitter=1.0,
+            on=growing(Unavailable, first=0.4, longest=4.0), attempts=None, timeout=timeout
         ):
             with attempt:
+                if attempt.num == 2:
+                    log.info("token.awaited", parameter=parameter.name, seconds=timeout)
                 return await parameter.get()
     except Unavailable as error:
         raise TokenError(f"{error}; waited {timeout:g} s for it (SIDECAR_TOKEN_TIMEOUT)") from error
@@ -137,12 +137,7 @@ async def deleted(parameter: Parameter, read: Version | None) -> None:
     unread and nobody else's, so it goes too. Raises TokenError if it may not be deleted.
     """
     async for attempt in stamina.retry_context(
-        on=Unavailable,
-        attempts=None,
-        timeout=None,
-        wait_initial=0.3,
-        wait_max=15.0,
-        wait_jitter=1.0,
+        on=growing(Unavailable, first=0.5, longest=15.0), attempts=None, timeout=None
     ):
         with attempt:
             try:
