@@ -49,9 +49,7 @@ def _log_calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 def _names(argument: ast.expr) -> Iterator[str]:
     """Return the event's name, or both of `a if first else b`."""
-    branches = (
-        (argument.body, argument.orelse) if isinstance(argument, ast.IfExp) else (argument,)
-    )
+    branches = (argument.body, argument.orelse) if isinstance(argument, ast.IfExp) else (argument,)
     for branch in branches:
         if isinstance(branch, ast.Constant):
             yield branch.value
@@ -71,7 +69,7 @@ def _settings() -> Iterator[str]:
 
 def _default(value: object) -> str:
     if value is None or value == ():
-        return "–"
+        return "-"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
@@ -88,7 +86,7 @@ def _events() -> Iterator[str]:
     yield "| event | level | facts | meaning |"
     yield "|---|---|---|---|"
     for name, (level, keys) in sorted(events_in_code().items()):
-        facts = ", ".join(f"`{key}`" for key in keys) or "–"
+        facts = ", ".join(f"`{key}`" for key in keys) or "-"
         yield f"| `{name}` | {level} | {facts} | {EVENTS.get(name, '')} |"
 
 

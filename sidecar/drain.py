@@ -35,14 +35,14 @@ async def drained(
     if busy:
         log.info("stop.waiting_for_job", seconds=round(stop.left_until(stop.budget.interrupt), 1))
         await stop.first(listener.ended, moment=stop.budget.interrupt, level=INTERRUPT)
-    if listener.process.running:
+    if listener.running:
         log.info("runner.interrupted", busy=busy)
         listener.interrupt()
     for debt in owed.debts:
         if not busy or debt is not registration.debt:
             debt.begin()  # side by side with the listener's own end
     await stop.first(listener.ended, moment=stop.budget.kill, level=KILL)
-    if listener.process.running:
+    if listener.running:
         log.warning("runner.killing", reason="it did not end in time")
         await listener.process.kill()
 

@@ -85,7 +85,7 @@ async def _live(
             return Exit.DONE
 
         await stop.first(listener.ended, level=DRAIN)
-        if listener.process.running:
+        if listener.running:
             now.enter(phase.DRAINING)
             await drained(listener, runner, owed, stop)
         runner.listener_ended(listener)

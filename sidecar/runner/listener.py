@@ -83,9 +83,14 @@ class Listener:
     @property
     def busy(self) -> bool:
         """Whether a job runs. Output never decides it: a line can be forged, a process not."""
-        if not self.process.running:
+        if not self.running:
             return False
         return self._hooked or host.has_descendant(self.process.pid, WORKER)
+
+    @property
+    def running(self) -> bool:
+        """Whether it is still there."""
+        return self.process.running
 
     @property
     def had_job(self) -> bool:
