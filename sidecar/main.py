@@ -62,9 +62,9 @@ async def _judged(config: settings.Configuration, signals: Signals) -> Exit:
 
 
 def _tell_retry(details: RetryDetails) -> None:
-    # A token that is not there yet is how most lives begin, and polled for minutes.
-    tell = log.debug if isinstance(details.caused_by, Missing) else log.warning
-    tell(
+    if isinstance(details.caused_by, Missing):
+        return  # how many lives begin, for minutes: token.awaited has said it once
+    log.warning(
         "retry.scheduled",
         attempt=details.retry_num,
         seconds=round(details.wait_for, 2),
