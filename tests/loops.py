@@ -1,0 +1,15 @@
+"""Both event loops: what touches sockets, pipes or time is held on asyncio's and on uvloop."""
+
+import asyncio
+
+import pytest
+import uvloop
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+on_both = pytest.mark.parametrize("loop", LOOPS)
+
+
+def run(loop, coroutine, timeout=30):
+    """Run `coroutine` on a loop of its own, bounded, and close the loop."""
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        return runner.run(asyncio.wait_for(coroutine, timeout))
