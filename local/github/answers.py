@@ -1,0 +1,82 @@
+"""How one call is taken: counted, spoiled if that was ordered, answered with GitHub's headers."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from local.github import bodies
+from local.github.faults import Fault
+from local.github.world import World
+
+WORLD = web.AppKey("world", World)
+Handler = Callable[[web.Request, World], Awaitable[web.StreamResponse]]
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure
+    """An answer that is not the wanted one."""
+
+    def __init__(self, status: int, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def answer(body: Any, status: int = 200) -> web.Response:
+    """Answer with JSON, typed as GitHub types it."""
+    return web.json_response(body, status=status)
+
+
+def nothing(status: int = 204) -> web.Response:
+    """Answer without a body."""
+    return web.Response(status=status)
+
+
+async def posted(request: web.Request) -> dict[str, Any]:
+    """Give the body as a JSON object; none counts as an empty one."""
+    text = await request.text()
+    try:
+        body = json.loads(text) if text.strip() else {}
+    except ValueError:
+        raise Refusal(400, "Problems parsing JSON") from None
+    if not isinstance(body, dict):
+        raise Refusal(400, "Body should be a JSON object")
+    return body
+
+
+def counted(name: str, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Make aiohttp's handler of ours; `name` is how counts and faults call it."""
+
+    async def take(request: web.Request) -> web.StreamResponse:
+        world = request.app[WORLD]
+        world.calls[name] += 1
+        fault = world.faults.next(name)
+        if fault is not None and not fault.after and (spoiled := await _spoil(request, fault)):
+            return spoiled
+        try:
+            response = await handler(request, world)
+        except Refusal as refusal:
+            response = answer(bodies.error(refusal.status, str(refusal)), refusal.status)
+            response.headers.update(refusal.headers)
+        if fault is not None and fault.after and (spoiled := await _spoil(request, fault)):
+            return spoiled
+        response.headers.setdefault("X-GitHub-Request-Id", secrets.token_hex(8).upper())
+        return response
+
+    return take
+
+
+async def _spoil(request: web.Request, fault: Fault) -> web.Response | None:
+    await asyncio.sleep(fault.delay)
+    if fault.hang:
+        await request.app[WORLD].changes.until(lambda: None, 86400)
+    if (fault.drop or fault.hang) and request.transport is not None:
+        request.transport.abort()
+        return nothing(500)
+    if fault.status:
+        body = bodies.error(fault.status, "Ordered fault") if fault.body is None else fault.body
+        return web.json_response(body, status=fault.status, headers=fault.headers)
+    return None

@@ -1,0 +1,61 @@
+"""The three files a runner keeps, as a JIT configuration carries them.
+
+JIT differs from `configure`: keys begin with a capital, every value is text, and no GitHub URL is
+among them (actions/runner, `RunnerSettings`; issues 2920 and 3330).
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+
+from local.github.runners import Runner
+
+BOM = b"\xef\xbb\xbf"
+
+
+def tenant(runner_scope_key: str, site: str) -> str:
+    """Give the address of the service behind GitHub that a scope's runners talk to."""
+    name = base64.urlsafe_b64encode(runner_scope_key.encode()).decode().rstrip("=")
+    return f"{site}/_services/pipelines/{name}/"
+
+
+def of_jit(runner: Runner, site: str, work: str) -> dict[str, bytes]:
+    """Write the files of a JIT runner."""
+    address = tenant(runner.scope.key, site)
+    settings = {
+        "AgentId": str(runner.id),
+        "AgentName": runner.name,
+        "DisableUpdate": "True",
+        "Ephemeral": "True",
+        "PoolId": str(runner.group_id),
+        "PoolName": "Default",
+        "ServerUrl": address,
+        "ServerUrlV2": address,
+        "UseV2Flow": "True",
+        "WorkFolder": work,
+    }
+    credentials = {
+        "Scheme": "OAuth",
+        "Data": {
+            "AuthorizationUrl": f"{site}/_services/oauth/token",
+            "ClientId": runner.client_id,
+            "RequireFipsCryptography": "True",
+        },
+    }
+    return {
+        ".runner": BOM + json.dumps(settings).encode(),
+        ".credentials": BOM + json.dumps(credentials).encode(),
+        ".credentials_rsaparams": BOM + json.dumps(key(runner.secret)).encode(),
+    }
+
+
+def key(secret: str) -> Mapping[str, str]:
+    """Shape a secret like the key file of a runner: same names, same sizes, no real RSA."""
+    import hashlib
+
+    sizes = {"d": 256, "dp": 128, "dq": 128, "inverseQ": 128, "modulus": 256, "p": 128, "q": 128}
+    parts = {
+        name: base64.b64encode(hashlib.shake_256(f"{name}{secret}".encode()).digest(size)).decode()
+        for name, size in sizes.items()
+    }
+    return {**parts, "d": secret, "exponent": "AQAB"}

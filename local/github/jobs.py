@@ -1,0 +1,93 @@
+"""The queue of jobs."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class WrongJobError(ValueError):
+    """A job that could not have come from a workflow."""
+
+
+@dataclass
+class Step:
+    """One `run:` step and what became of it."""
+
+    run: str
+    name: str
+    condition: str = ""
+    state: str = "queued"  # queued, running, completed
+    result: str = ""  # succeeded, failed, canceled, skipped
+    log: str = ""
+
+
+@dataclass
+class Job:
+    """One job: queued, running, completed; times are seconds since 1970."""
+
+    id: int
+    name: str
+    labels: list[str]
+    steps: list[Step]
+    env: dict[str, str]
+    repository: str
+    state: str = "queued"
+    result: str = ""  # succeeded, failed, canceled, abandoned
+    runner_id: int = 0
+    runner_name: str = ""
+    acquired: bool = False
+    cancel_requested: bool = False
+    cancel_told: bool = False
+    queued_at: float = 0.0
+    started_at: float = 0.0
+    completed_at: float = 0.0
+    renewed_at: float = 0.0
+    runner_logs: dict[str, str] = field(default_factory=dict)
+    """What the runner itself did: "Set up job", "Set up runner" (hook) and so on."""
+
+    def log(self) -> str:
+        """All that was logged, in order of the steps."""
+        return "".join([*self.runner_logs.values(), *(step.log for step in self.steps)])
+
+
+class Jobs:
+    """All jobs, in the order they were queued."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._all: dict[int, Job] = {}
+        self._ids = itertools.count(1)
+        self._changed = changed
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(list(self._all.values()))
+
+    def get(self, job_id: int) -> Job | None:
+        """Give the job, or None."""
+        return self._all.get(job_id)
+
+    def add(self, wanted: Mapping[str, Any], now: float) -> Job:
+        """Queue what a workflow would have asked for. Raises WrongJobError."""
+        steps = wanted.get("steps") or []
+        if not isinstance(steps, Sequence) or not all(
+            isinstance(step, Mapping) and isinstance(step.get("run"), str) for step in steps
+        ):
+            raise WrongJobError('steps must be a list of {"run": "…"}')
+        job = Job(
+            id=next(self._ids),
+            name=str(wanted.get("name") or "build"),
+            labels=[str(label) for label in wanted.get("labels") or []],
+            steps=[_step(step) for step in steps],
+            env={str(name): str(value) for name, value in (wanted.get("env") or {}).items()},
+            repository=str(wanted.get("repository") or ""),
+            queued_at=now,
+        )
+        self._all[job.id] = job
+        self._changed()
+        return job
+
+
+def _step(wanted: Mapping[str, Any]) -> Step:
+    run = wanted["run"]
+    first = run.strip().splitlines()[0] if run.strip() else ""
+    return Step(run, str(wanted.get("name") or f"Run {first}"), str(wanted.get("if") or ""))

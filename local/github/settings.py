@@ -1,0 +1,57 @@
+"""What can be told to this GitHub: its delays, its life times, its moods. Times in seconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+class WrongSettingError(ValueError):
+    """A setting has no such name, or no such value."""
+
+
+@dataclass
+class Settings:
+    """Everything that may change while it runs (`PATCH /_local/settings`)."""
+
+    token_lifetime: float = 3600.0
+    """Life of registration, remove and installation tokens."""
+    utc_offset_minutes: int = 0
+    """The offset `expires_at` is written with; GitHub does not always write `Z`."""
+    visible_after: float = 0.0
+    """A new runner shows in list and get only after this; its name is taken at once."""
+    deregister_after: float = 0.0
+    """From the end of an ephemeral runner's job to the end of its registration."""
+    poll_seconds: float = 50.0
+    """How long the runner's request for a message is held."""
+    offline_after: float = 0.0
+    """How long a listener that no longer asks for messages still counts as online."""
+    session_timeout: float = 100.0
+    """How long the session of a listener that died refuses a new one."""
+    lock_seconds: float = 60.0
+    """How often a worker says that its job still runs."""
+    lost_after: float = 600.0
+    """After this silence of a worker the job is given up as abandoned."""
+    acquire_timeout: float = 60.0
+    """A job that is handed out and not fetched goes back into the queue."""
+    ghosts: int = 0
+    """The next so many assignments get lost: deregistered, and the listener is never told."""
+    ignore_name_filter: bool = False
+    """Behave as an old GitHub Enterprise Server: list all, whatever `name` says."""
+    runner_groups: list[str] = field(default_factory=lambda: ["Default"])
+    deprecated_versions: list[str] = field(default_factory=list)
+    """Listeners of these versions get 403 instead of a message."""
+    rate_limit: int = 5000
+    rate_remaining: int = 5000
+    rate_reset_in: float = 3600.0
+
+    def update(self, changes: Mapping[str, Any]) -> None:
+        """Take over `changes`; all of them or, on the first wrong one, none."""
+        kinds = {each.name: type(getattr(self, each.name)) for each in fields(self)}
+        for name, value in changes.items():
+            if name not in kinds:
+                raise WrongSettingError(f"no setting {name!r} (there are: {', '.join(kinds)})")
+            wanted: tuple[type, ...] = (int, float) if kinds[name] is float else (kinds[name],)
+            if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+                raise WrongSettingError(f"{name} must be {kinds[name].__name__}, not {value!r}")
+        for name, value in changes.items():
+            setattr(self, name, value)

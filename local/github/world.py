@@ -1,0 +1,205 @@
+"""The state of this GitHub and the rules that hold in it."""
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from local.github.apps import Apps
+from local.github.changes import Changes
+from local.github.faults import Faults
+from local.github.jobs import Job, Jobs
+from local.github.runners import Runner, Runners
+from local.github.scope import Scope
+from local.github.settings import Settings
+from local.github.tokens import Token, Tokens, registration_text
+
+
+class SessionConflictError(Exception):
+    """Another listener holds this runner's session."""
+
+
+@dataclass
+class Session:
+    """A listener that says it is there. `ghost`: its runner is gone, and nobody tells it."""
+
+    id: str
+    runner_id: int
+    owner: str
+    polls: int = 0
+    seen_at: float = 0.0
+    ghost: bool = False
+    version: str = ""
+
+
+@dataclass
+class World:
+    """Everything that is; single-threaded, changed only from the event loop."""
+
+    settings: Settings = field(default_factory=Settings)
+    now: Callable[[], float] = time.time
+    changes: Changes = field(default_factory=Changes)
+    tokens: Tokens = field(default_factory=Tokens)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+    faults: Faults = field(default_factory=Faults)
+    apps: Apps = field(default_factory=Apps)
+    rate_reset_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.runners = Runners(self.changes.ring)
+        self.jobs = Jobs(self.changes.ring)
+
+    # Tokens
+
+    def mint(self, kind: str, scope: Scope | None, lifetime: float | None = None) -> Token:
+        """Give out a token of `kind` for `scope`; it lives `lifetime` seconds."""
+        text = registration_text() if kind in ("registration", "remove") else _text(kind)
+        life = self.settings.token_lifetime if lifetime is None else lifetime
+        return self.tokens.add(Token(text, kind, scope, self.now() + life))
+
+    def add_pat(self, value: str) -> Token:
+        """Accept `value` as a personal token that may do everything, for a year."""
+        return self.tokens.add(Token(value, "pat", None, self.now() + 365 * 86400))
+
+    # Runners
+
+    def visible(self, runner: Runner) -> bool:
+        """Whether list and get show it yet."""
+        return runner.visible_at <= self.now()
+
+    def show_later(self, runner: Runner) -> None:
+        """Ring when it becomes visible."""
+        if (delay := runner.visible_at - self.now()) > 0:
+            asyncio.get_running_loop().call_later(delay + 0.001, self.changes.ring)
+
+    def online(self, runner: Runner) -> bool:
+        """Whether its listener asks for messages, or did so just now."""
+        return any(
+            session.polls > 0 or self.now() - session.seen_at < self.settings.offline_after
+            for session in self.sessions.values()
+            if session.runner_id == runner.id and not session.ghost
+        )
+
+    def make_ghost(self, runner: Runner) -> None:
+        """Forget the runner, but let its listener wait for ever."""
+        for session in self.sessions.values():
+            if session.runner_id == runner.id:
+                session.ghost = True
+        runner.job_id = 0
+        self.runners.remove(runner, "ghost")
+
+    # Sessions
+
+    def open_session(self, runner: Runner, owner: str, version: str) -> Session:
+        """Let a listener in. Raises SessionConflictError while another one is there."""
+        now = self.now()
+        for old in [each for each in self.sessions.values() if each.runner_id == runner.id]:
+            if old.polls > 0 or now - old.seen_at < self.settings.session_timeout:
+                raise SessionConflictError(runner.name)
+            del self.sessions[old.id]
+        session = Session(secrets.token_hex(16), runner.id, owner, seen_at=now, version=version)
+        self.sessions[session.id] = session
+        runner.version = version or runner.version
+        self.changes.ring()
+        return session
+
+    def close_session(self, session_id: str) -> None:
+        """Let a listener go; closing twice is no error."""
+        if self.sessions.pop(session_id, None) is not None:
+            self.changes.ring()
+
+    # Jobs
+
+    def assign(self, runner: Runner) -> Job | None:
+        """Give the next job that fits, as its own, or None."""
+        if runner.busy:
+            return None
+        for job in self.jobs:
+            if job.state != "queued" or not runner.fits(job.labels):
+                continue
+            if not runner.scope.holds(job.repository):
+                continue
+            if self.settings.ghosts > 0:
+                self.settings.ghosts -= 1
+                self.make_ghost(runner)
+                return None
+            self._take(job, runner)
+            return job
+        return None
+
+    def _take(self, job: Job, runner: Runner) -> None:
+        job.state, job.runner_id, job.runner_name = "running", runner.id, runner.name
+        job.started_at = job.renewed_at = self.now()
+        runner.job_id = job.id
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.settings.acquire_timeout, self._put_back, job)
+        self.changes.ring()
+
+    def _put_back(self, job: Job) -> None:
+        if job.acquired or job.state != "running":
+            return
+        if (runner := self.runners.get(job.runner_id)) is not None:
+            runner.job_id = 0
+        job.state, job.runner_id, job.runner_name = "queued", 0, ""
+        self.changes.ring()
+
+    def acquire(self, job: Job) -> None:
+        """The runner fetched the job it was told of."""
+        job.acquired = True
+        self.renew(job)
+
+    def renew(self, job: Job) -> None:
+        """The worker says that the job still runs."""
+        job.renewed_at = self.now()
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.settings.lost_after, self._give_up, job, job.renewed_at)
+
+    def _give_up(self, job: Job, renewed_at: float) -> None:
+        if job.state == "running" and job.renewed_at == renewed_at:
+            self.complete(job, "abandoned")
+
+    def complete(self, job: Job, result: str) -> None:
+        """End a job; an ephemeral runner's registration ends with it."""
+        if job.state == "completed":
+            return
+        job.state, job.result, job.completed_at = "completed", result, self.now()
+        runner = self.runners.get(job.runner_id)
+        if runner is not None and runner.job_id == job.id:
+            if runner.ephemeral:
+                self._deregister_ephemeral(runner)
+            else:
+                runner.job_id = 0
+        self.changes.ring()
+
+    def _deregister_ephemeral(self, runner: Runner) -> None:
+        if self.settings.deregister_after <= 0:
+            self.runners.remove(runner, "job-completed", force=True)
+            return
+        loop = asyncio.get_running_loop()
+        ended = lambda: self.runners.remove(runner, "job-completed", force=True)  # noqa: E731
+        loop.call_later(self.settings.deregister_after, ended)
+
+    def cancel(self, job: Job) -> bool:
+        """Ask for the end of a job as the web page's button does; False if it has ended."""
+        if job.state == "completed":
+            return False
+        if job.state == "queued":
+            self.complete(job, "canceled")
+        job.cancel_requested = True
+        self.changes.ring()
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """Give the whole state, as `/_local/state` shows it."""
+        from local.github import views
+
+        return views.world(self)
+
+
+def _text(kind: str) -> str:
+    prefix = {"pat": "ghp_", "installation": "ghs_"}.get(kind, f"{kind}_")
+    return prefix + secrets.token_urlsafe(27).replace("-", "0").replace("_", "1")

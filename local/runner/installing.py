@@ -1,0 +1,135 @@
+"""Lay out a runner root as the archive that GitHub publishes would."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_PROGRAM = Path(__file__).with_name("program")
+
+_ENTRY = """\
+#!{interpreter} -IS
+import sys
+sys.path.insert(0, {library!r})
+from runner_program.{module} import main
+main({root!r})
+"""
+
+_CONFIG_SH = """\
+#!/bin/sh
+if [ "$(id -u)" -eq 0 ] && [ -z "$RUNNER_ALLOW_RUNASROOT" ]; then
+    echo "Must not run with sudo"
+    exit 1
+fi
+cd "$(dirname "$0")" || exit 1
+if [ "$1" = remove ]; then
+    exec ./bin/Runner.Listener "$@"
+fi
+exec ./bin/Runner.Listener configure "$@"
+"""
+
+_RUN_SH = """\
+#!/bin/sh
+# As GitHub's own: hides every outcome but 2 (again) and 7 (if asked for).
+if [ "$(id -u)" -eq 0 ] && [ -z "$RUNNER_ALLOW_RUNASROOT" ]; then
+    echo "Must not run interactively with sudo"
+    exit 1
+fi
+cd "$(dirname "$0")" || exit 1
+while :; do
+    ./bin/Runner.Listener run "$@"
+    code=$?
+    case $code in
+    2 | 3 | 4)
+        echo "Restarting runner..."
+        sleep 5
+        ;;
+    7)
+        echo "Exiting runner..."
+        [ "$ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE" = 1 ] && exit 7
+        exit 0
+        ;;
+    *)
+        echo "Exiting runner..."
+        exit 0
+        ;;
+    esac
+done
+"""
+
+
+class NoInterpreterError(RuntimeError):
+    """No Python that the runner's user could execute."""
+
+
+def install(directory: Path) -> Path:
+    """Make `directory` a runner root, not yet configured; give it back, absolute.
+
+    Whoever may write there can run it: it needs nothing of this repository, and its interpreter
+    is one that every user of the machine can execute, if there is one.
+    """
+    if sys.platform == "win32":
+        raise NotImplementedError("cannot lay out the runner: this stand-in needs POSIX")
+    root = directory.absolute()
+    library = root / "bin" / "lib"
+    package = library / "runner_program"
+    package.mkdir(parents=True, exist_ok=True)
+    for source in _PROGRAM.glob("*.py"):
+        shutil.copyfile(source, package / source.name)
+    interpreter = _interpreter(package)
+    for name, module in (("Runner.Listener", "listener"), ("Runner.Worker", "worker")):
+        text = _ENTRY.format(
+            interpreter=interpreter, library=str(library), module=module, root=str(root)
+        )
+        _write_program(root / "bin" / name, text)
+    _write_program(root / "config.sh", _CONFIG_SH)
+    _write_program(root / "run.sh", _RUN_SH)
+    node = root / "externals" / "node20" / "bin"
+    node.mkdir(parents=True, exist_ok=True)
+    _write_program(node / "node", "#!/bin/sh\necho 'no node in this stand-in' >&2\nexit 127\n")
+    return root
+
+
+def _write_program(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+
+
+def _interpreter(package: Path) -> Path:
+    """Give the first interpreter that can compile the package, for everyone if possible."""
+    found = list(_interpreters())
+    for path in sorted(found, key=lambda path: not _executable_by_all(path)):
+        # Compiled now: the runner's user may not write into bin/, and would compile every time.
+        compiled = subprocess.run(
+            [path, "-IS", "-c", _COMPILE, package], stdin=subprocess.DEVNULL, check=False
+        )
+        if compiled.returncode == 0:
+            return path
+    raise NoInterpreterError("cannot lay out the runner: no Python 3.9 or later was found")
+
+
+_COMPILE = """\
+import sys
+if sys.version_info < (3, 9):
+    sys.exit(1)
+import compileall
+sys.exit(not compileall.compile_dir(sys.argv[1], quiet=2))
+"""
+
+
+def _interpreters() -> Iterator[Path]:
+    base: str = getattr(sys, "_base_executable", "") or sys.executable
+    for name in ("/usr/bin/python3", "/usr/local/bin/python3", base):
+        path = Path(name)
+        if path.exists() and len(name) < 100:  # the kernel cuts longer first lines
+            yield path.resolve()
+
+
+def _executable_by_all(path: Path) -> bool:
+    return all(
+        os.stat(each).st_mode & stat.S_IXOTH
+        for each in (path, *path.parents)
+    )

@@ -1,0 +1,40 @@
+"""Where a GitHub's services are."""
+
+from .codes import TerminatedError
+
+
+class Address:
+    """A URL in parts. Only plain HTTP: the GitHub this runner talks to is a stand-in."""
+
+    def __init__(self, url: str) -> None:
+        scheme, found, rest = url.partition("://")
+        if not found or scheme.lower() != "http":
+            reason = "this stand-in of the runner speaks http:// only"
+            raise TerminatedError(f"cannot connect to {url!r}: {reason}")
+        place, _, path = rest.partition("/")
+        host, colon, port = place.rpartition(":")
+        self.host = host.strip("[]") if colon else place
+        self.port = int(port) if colon else 80
+        self.path = "/" + path.rstrip("/")
+        self.origin = f"http://{place}"
+
+    @property
+    def api(self) -> str:
+        """The path of the REST calls: anything but github.com has it below /api/v3."""
+        return "/api/v3"
+
+    @property
+    def scope(self) -> str:
+        """The scope as REST paths begin."""
+        parts = [part for part in self.path.split("/") if part]
+        if len(parts) == 1:
+            return f"/orgs/{parts[0]}"
+        if len(parts) != 2:
+            raise TerminatedError(
+                f"'{self.origin}{self.path}' should point to an org or repository."
+            )
+        return (
+            f"/enterprises/{parts[1]}"
+            if parts[0].lower() == "enterprises"
+            else f"/repos/{parts[0]}/{parts[1]}"
+        )

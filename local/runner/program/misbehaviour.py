@@ -1,0 +1,74 @@
+"""What `.misbehave.json` in the runner's root asks for; without it the program is honest."""
+
+import json
+import os
+import time
+from typing import Any
+
+FILE = ".misbehave.json"
+
+
+class Misbehaviour:
+    """The knobs, and the counts of what was done already."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._knobs: dict[str, Any] = {}
+        path = os.path.join(root, FILE)
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                self._knobs = json.load(file)
+
+    def seconds(self, name: str, otherwise: float) -> float:
+        """Give a duration; all of them shrink or grow with `time_scale`."""
+        scale = float(self._knobs.get("time_scale", 1))
+        return float(self._knobs[name]) if name in self._knobs else otherwise * scale
+
+    def knob(self, name: str) -> Any:
+        """Give a knob as it was written; None where it was not."""
+        return self._knobs.get(name)
+
+    def asked(self, command: str) -> str:
+        """Give how `command` is to misbehave this time, or "".
+
+        A knob is a word, or {"kind": word, "count": n}: honest again after n times.
+        """
+        knob = self._knobs.get(command)
+        if not isinstance(knob, dict):
+            return str(knob or "")
+        kind, count = str(knob.get("kind", "")), int(knob.get("count", 1))
+        return kind if self._done(command) < count else ""
+
+    def _done(self, command: str) -> int:
+        folder = os.path.join(self._root, "_diag")
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, f".misbehaved-{command}")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            done = os.fstat(descriptor).st_size
+            os.write(descriptor, b".")
+            return done
+        finally:
+            os.close(descriptor)
+
+
+def hang() -> None:
+    """Do nothing until killed."""
+    while True:
+        time.sleep(3600)
+
+
+def crash() -> None:
+    """Die as .NET does of an exception that nobody caught."""
+    import resource
+    import signal
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGABRT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGABRT)
+
+
+def leave(kind: str) -> None:
+    """Exit at once if `kind` is `exit:N`."""
+    if kind.startswith("exit:"):
+        os._exit(int(kind[5:]))

@@ -1,0 +1,153 @@
+"""One process of a job: its output, and the ladder it is ended with.
+
+SIGINT to the process alone; 7.5 s later SIGTERM; 2.5 s later SIGKILL to its whole tree; output that
+somebody else still holds open is waited for 5 s (actions/runner, `ProcessInvoker`).
+"""
+
+import os
+import select
+import signal
+import subprocess
+import time
+from typing import Any, Callable
+
+from . import tree
+from .conditions import holds
+from .misbehaviour import Misbehaviour
+from .signals import Signals
+
+
+class Invoker:
+    """Runs processes one after the other while listening to the listener and to signals."""
+
+    def __init__(self, channel: Any, signals: Signals, knobs: Misbehaviour) -> None:
+        self._channel, self._signals = channel, signals
+        self._interrupt = knobs.seconds("step_interrupt_seconds", 7.5)
+        self._terminate = knobs.seconds("step_terminate_seconds", 2.5)
+        self._stream = knobs.seconds("step_stream_seconds", 5.0)
+        self.canceled = False
+        self.shutdown = False
+        self.step_canceled = False
+
+    def look(self) -> None:
+        """Hear what was said meanwhile, without waiting."""
+        if select.select([self._channel], [], [], 0)[0]:
+            self._heard(self._channel.message())
+        if self._signals.asked_to_stop:
+            self.canceled = self.shutdown = True
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        self.canceled = True
+        if message["messageType"] in ("RunnerShutdown", "OperatingSystemShutdown"):
+            self.shutdown = True
+
+    def may_start(self) -> bool:
+        """Whether anything more may run; not so once the runner shuts down."""
+        self.look()
+        return not self.shutdown
+
+    def run(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        folder: str,
+        output: Callable[[str], None],
+        condition: str,
+    ) -> int:
+        """Run it; gives its exit code, negative for a signal."""
+        self.step_canceled = False
+        started_canceled = self.canceled
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except OSError as error:
+            output(f"##[error]An error occurred trying to start process: {error}\n")
+            return 1
+        return self._watch(process, output, condition, started_canceled)
+
+    def _watch(
+        self,
+        process: "subprocess.Popen[bytes]",
+        output: Callable[[str], None],
+        condition: str,
+        started_canceled: bool,
+    ) -> int:
+        ladder = _Ladder(process, self._interrupt, self._terminate)
+        assert process.stdout is not None  # noqa: S101
+        stdout = process.stdout.fileno()
+        reads: list[Any] = [self._channel, self._signals.wake, stdout]
+        ended = float("inf")
+        pending = b""
+        while stdout in reads or process.poll() is None:
+            if process.poll() is not None and ended == float("inf"):
+                ended = time.monotonic() + self._stream
+            if self._must_end(condition, started_canceled):
+                self.step_canceled = True
+                ladder.climb()
+            due = min(ended, ladder.due)
+            left = None if due == float("inf") else max(0.0, due - time.monotonic())
+            ready = select.select(reads, [], [], left)[0]
+            if self._signals.wake in ready:
+                self._signals.drain()
+            if self._channel in ready:
+                self._heard(self._channel.message())
+            if stdout in ready:
+                data = os.read(stdout, 65536)
+                if not data:
+                    reads.remove(stdout)
+                pending = _passed_on(pending + data, output)
+            if time.monotonic() >= ended:
+                tree.kill(process.pid)
+                break
+        if pending:
+            output(pending.decode("utf-8", "replace") + "\n")
+        process.stdout.close()
+        return process.wait()
+
+    def _must_end(self, condition: str, started_canceled: bool) -> bool:
+        self.look()
+        if self.shutdown:
+            return True
+        if not self.canceled or started_canceled:
+            return False
+        # A cancel asks the running step's condition once more: always() goes on.
+        return not holds(condition, failed=False, canceled=True)
+
+
+def _passed_on(data: bytes, output: Callable[[str], None]) -> bytes:
+    whole, newline, rest = data.rpartition(b"\n")
+    if newline:
+        output(whole.decode("utf-8", "replace") + "\n")
+    return rest
+
+
+class _Ladder:
+    """Three rungs; `due` is when the next one is."""
+
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", interrupt: float, terminate: float
+    ) -> None:
+        self._process = process
+        self._waits = [interrupt, terminate, float("inf")]
+        self._rung = 0
+        self.due = float("inf")
+
+    def climb(self) -> None:
+        """Take the next rung if it is time for it."""
+        if self._rung and time.monotonic() < self.due:
+            return
+        if self._rung < 3 and self._process.poll() is None:
+            if self._rung == 2:
+                tree.kill(self._process.pid)
+            else:
+                self._process.send_signal((signal.SIGINT, signal.SIGTERM)[self._rung])
+            self.due = time.monotonic() + self._waits[self._rung]
+            self._rung += 1
+        elif self._process.poll() is not None:
+            self.due = float("inf")

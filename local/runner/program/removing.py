@@ -1,0 +1,79 @@
+"""`remove`, and the deletion of what a configured root keeps."""
+
+from . import codes, misbehaviour
+from .arguments import Arguments
+from .misbehaviour import Misbehaviour
+from .service import Service, quoted
+from .store import CREDENTIALS, KEY, SETTINGS, Store
+from .terminal import Terminal
+from .wire import UnreachableError
+
+_ACTION = "Removing runner from the server"
+_MISSING = (
+    "Cannot connect to server, because config files are missing. "
+    "Skipping removing runner from the server."
+)
+
+
+def remove(root: str, arguments: Arguments, terminal: Terminal, knobs: Misbehaviour) -> int:
+    """Take the runner off GitHub and delete its files; gives the exit code."""
+    store = Store(root)
+    if arguments.flag("local"):
+        forget(store, terminal)
+        return codes.SUCCESS
+    kind = knobs.asked("remove")
+    misbehaviour.leave(kind)
+    terminal.section("Runner removal")
+    try:
+        if kind == "hang":
+            misbehaviour.hang()
+        if kind == "fail":
+            raise codes.TerminatedError("The SSL connection could not be established.")
+        _deregister(store, arguments, terminal, knobs)
+        forget(store, terminal)
+    except (codes.TerminatedError, UnreachableError) as error:
+        terminal.error(f"Failed: {_ACTION}")
+        terminal.error(str(error))
+        return codes.TERMINATED
+    terminal.line()
+    return codes.SUCCESS
+
+
+def _deregister(
+    store: Store, arguments: Arguments, terminal: Terminal, knobs: Misbehaviour
+) -> None:
+    if not (store.has(SETTINGS) and store.has(CREDENTIALS)):
+        terminal.line(_MISSING)
+        return
+    settings = store.load(SETTINGS)
+    url = settings.get("githuburl")
+    if not url:
+        # A JIT configuration holds no GitHub URL: the token is taken for one of the service's
+        # own, and refused (actions/runner issues 2920, 3330).
+        text = "VS30063: You are not authorized to access {}."
+        raise codes.TerminatedError(text.format(settings.get("serverurl")))
+    service = Service(url, terminal, knobs)
+    service.prove(service.token(arguments, "remove"), "remove")
+    agents = f"pools/{settings['poolid']}/agents"
+    name = quoted(str(settings["agentname"]))
+    if not service.call("GET", f"{agents}?agentName={name}")["value"]:
+        terminal.line(f"Does not exist. Skipping {_ACTION}")
+    else:
+        service.call("DELETE", f"{agents}/{settings['agentid']}")
+    terminal.line()
+    terminal.success("Runner removed successfully")
+
+
+def forget(store: Store, terminal: Terminal) -> None:
+    """Delete the files."""
+    if store.has(CREDENTIALS):
+        store.delete(CREDENTIALS)
+        store.delete(KEY)
+        terminal.success("Removed .credentials")
+    else:
+        terminal.line("Does not exist. Skipping Removing .credentials")
+    if store.has(SETTINGS):
+        store.delete(SETTINGS)
+        terminal.success("Removed .runner")
+    else:
+        terminal.line("Does not exist. Skipping Removing .runner")

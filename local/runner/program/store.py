@@ -1,0 +1,60 @@
+"""The files a configured runner keeps in its root, with their byte order mark."""
+
+import json
+import os
+from typing import Any
+
+_BOM = b"\xef\xbb\xbf"
+SETTINGS, CREDENTIALS, KEY = ".runner", ".credentials", ".credentials_rsaparams"
+
+
+class Store:
+    """Reads keys in whatever case: `configure` writes camelCase, JIT PascalCase and text only."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def path(self, name: str) -> str:
+        """Give the path of one of the files."""
+        return os.path.join(self.root, name)
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
+        return os.path.exists(self.path(name))
+
+    def save(self, name: str, content: Any) -> None:
+        """Write JSON as the runner does; the key is its owner's alone."""
+        self.save_raw(name, _BOM + json.dumps(content, indent=2).encode())
+
+    def save_raw(self, name: str, data: bytes) -> None:
+        """Write a file as it is."""
+        mode = 0o600 if name == KEY else 0o644
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        descriptor = os.open(self.path(name), flags, mode)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+    def load(self, name: str) -> dict[str, Any]:
+        """Read a file; keys come back in lower case, at every level."""
+        with open(self.path(name), "rb") as file:
+            data = file.read()
+        text = data.removeprefix(_BOM)
+        return dict(_lowered(json.loads(text)))
+
+    def delete(self, name: str) -> None:
+        """Delete a file that may be gone already."""
+        if self.has(name):
+            os.unlink(self.path(name))
+
+
+def truth(value: object) -> bool:
+    """Read a flag that is JSON's or, in a JIT configuration, text."""
+    return value is True or str(value).lower() == "true"
+
+
+def _lowered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name.lower(): _lowered(each) for name, each in value.items()}
+    return value

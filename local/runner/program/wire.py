@@ -1,0 +1,177 @@
+"""HTTP/1.1 with as little as possible: no `http.client`, no `socket`, they load too long."""
+
+import _socket
+import errno
+import json
+import os
+import select
+from typing import Any, Callable, Optional
+
+Wait = Callable[[int, bool], None]
+"""Called with a file number and whether it is to be written; returns when it is ready."""
+
+_SECONDS = 100.0
+
+
+class UnreachableError(Exception):
+    """No answer came; the text is worded as .NET words it."""
+
+
+class Response:
+    """An answer: its status, the reason's words, its text."""
+
+    def __init__(self, status: int, reason: str, text: str, request_id: str) -> None:
+        self.status = status
+        self.reason = reason
+        self.text = text
+        self.request_id = request_id
+
+    @property
+    def good(self) -> bool:
+        """Whether it is a 2xx."""
+        return 200 <= self.status < 300
+
+    def json(self) -> Any:
+        """Give the body."""
+        return json.loads(self.text)
+
+    @property
+    def message(self) -> str:
+        """What GitHub says in it, or else what .NET says about it."""
+        try:
+            return str(self.json()["message"])
+        except (ValueError, KeyError, TypeError):
+            return self.failure
+
+    @property
+    def failure(self) -> str:
+        """The sentence of .NET's EnsureSuccessStatusCode."""
+        status = f"{self.status} ({self.reason})"
+        return f"Response status code does not indicate success: {status}."
+
+
+def blocking(descriptor: int, write: bool) -> None:
+    """Wait with nothing else to listen to."""
+    reads, writes = ([], [descriptor]) if write else ([descriptor], [])
+    if select.select(reads, writes, [], _SECONDS) == ([], [], []):
+        limit = f"the configured HttpClient.Timeout of {_SECONDS:g} seconds elapsing"
+        raise UnreachableError(f"The request was canceled due to {limit}.")
+
+
+class Connection:
+    """One connection, kept open between requests and opened anew where it was closed."""
+
+    def __init__(self, host: str, port: int, wait: Wait = blocking) -> None:
+        self._host, self._port, self._wait = host, port, wait
+        self._socket: Optional[_socket.socket] = None
+        self._buffer = b""
+
+    def fileno(self) -> int:
+        """Give the file number; -1 while closed."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def close(self) -> None:
+        """Close it; the next request opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._buffer = None, b""
+
+    def request(
+        self, method: str, path: str, body: object = None, authorization: str = ""
+    ) -> Response:
+        """Ask and wait for the answer. Raises UnreachableError."""
+        reused = self._socket is not None
+        try:
+            self.send(method, path, body, authorization)
+            return self.receive()
+        except UnreachableError:
+            if not reused:
+                raise
+        # The other side closes idle connections as it likes: once more, on a new one.
+        self.send(method, path, body, authorization)
+        return self.receive()
+
+    def send(self, method: str, path: str, body: object = None, authorization: str = "") -> None:
+        """Ask; the answer is fetched with `receive`."""
+        head = [f"{method} {path} HTTP/1.1", f"Host: {self._host}:{self._port}"]
+        head.append("User-Agent: actions-runner-stand-in")
+        if authorization:
+            head.append(f"Authorization: {authorization}")
+        data = b"" if body is None else json.dumps(body).encode()
+        if body is not None:
+            head.append("Content-Type: application/json")
+        if body is not None or method != "GET":
+            head.append(f"Content-Length: {len(data)}")
+        try:
+            if self._socket is None:
+                self._open()
+            self._write("\r\n".join([*head, "", ""]).encode() + data)
+        except OSError as error:
+            self.close()
+            raise UnreachableError(self._worded(error)) from error
+
+    def _open(self) -> None:
+        found = _socket.getaddrinfo(self._host, self._port, 0, _socket.SOCK_STREAM)
+        failure = OSError(errno.EADDRNOTAVAIL, "Name or service not known")
+        for family, kind, protocol, _, address in found:
+            candidate = _socket.socket(family, kind, protocol)
+            candidate.setblocking(False)
+            code = candidate.connect_ex(address)
+            if code == errno.EINPROGRESS:
+                self._wait(candidate.fileno(), True)
+                code = candidate.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+            if code == 0:
+                self._socket, self._buffer = candidate, b""
+                return
+            candidate.close()
+            failure = OSError(code, os.strerror(code))
+        raise failure
+
+    def _worded(self, error: OSError) -> str:
+        return f"{error.strerror or error} ({self._host}:{self._port})"
+
+    def _write(self, data: bytes) -> None:
+        while data and self._socket is not None:
+            try:
+                data = data[self._socket.send(data) :]
+            except BlockingIOError:
+                self._wait(self.fileno(), True)
+
+    def receive(self) -> Response:
+        """Wait for the answer. Raises UnreachableError."""
+        try:
+            return self._receive()
+        except OSError as error:
+            self.close()
+            raise UnreachableError(self._worded(error)) from error
+
+    def _receive(self) -> Response:
+        while b"\r\n\r\n" not in self._buffer:
+            self._more()
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        first, *rest = head.decode("latin-1").split("\r\n")
+        headers = {}
+        for line in rest:
+            name, _, value = line.partition(":")
+            headers[name.strip().lower()] = value.strip()
+        length = int(headers.get("content-length", "0"))
+        while len(self._buffer) < length:
+            self._more()
+        text, self._buffer = self._buffer[:length].decode(), self._buffer[length:]
+        if headers.get("connection", "").lower() == "close":
+            self.close()
+        _, status, reason = (first + "  ").split(" ", 2)
+        return Response(int(status), reason.strip(), text, headers.get("x-github-request-id", ""))
+
+    def _more(self) -> None:
+        if self._socket is None:
+            raise OSError(errno.ECONNRESET, "The response ended prematurely.")
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            self._wait(self.fileno(), False)
+            return
+        if not data:
+            self.close()
+            raise OSError(errno.ECONNRESET, "The response ended prematurely.")
+        self._buffer += data
