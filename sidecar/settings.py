@@ -204,8 +204,9 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[
             if value.strip():  # an empty variable is how compose and ECS say "not set"
                 given[known[key]] = value.strip()
         else:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            own = key.removeprefix(PREFIX).lower()
+            nearest = difflib.get_close_matches(own, Settings.model_fields, n=1)
+            hint = f"; did you mean {variable(nearest[0])}?" if nearest else ""
             warnings.append(f"{key} is not a setting{hint}")
     return given, warnings
 
