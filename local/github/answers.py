@@ -16,7 +16,7 @@ WORLD = web.AppKey("world", World)
 Handler = Callable[[web.Request, World], Awaitable[web.StreamResponse]]
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure
+class Refusal(Exception):
     """An answer that is not the wanted one."""
 
     def __init__(self, status: int, message: str, **headers: str) -> None:

@@ -148,12 +148,12 @@ class World:
         self.changes.ring()
 
     def acquire(self, job: Job) -> None:
-        """The runner fetched the job it was told of."""
+        """Note that the runner fetched the job it was told of."""
         job.acquired = True
         self.renew(job)
 
     def renew(self, job: Job) -> None:
-        """The worker says that the job still runs."""
+        """Note that the job still runs; without such a note it is given up some day."""
         job.renewed_at = self.now()
         loop = asyncio.get_running_loop()
         loop.call_later(self.settings.lost_after, self._give_up, job, job.renewed_at)

@@ -1,6 +1,5 @@
 """Lay out a runner root as the archive that GitHub publishes would."""
 
-import os
 import shutil
 import stat
 import subprocess
@@ -129,7 +128,4 @@ def _interpreters() -> Iterator[Path]:
 
 
 def _executable_by_all(path: Path) -> bool:
-    return all(
-        os.stat(each).st_mode & stat.S_IXOTH
-        for each in (path, *path.parents)
-    )
+    return all(each.stat().st_mode & stat.S_IXOTH for each in (path, *path.parents))

@@ -5,11 +5,16 @@ from typing import Optional
 
 _PREFIX = "ACTIONS_RUNNER_INPUT_"
 _GENERIC = ("help", "version", "commit", "check")
+_CONFIGURE = """
+    disableupdate ephemeral generateserviceconfig replace runasservice unattended
+    no-default-labels auth labels monitorsocketaddress name pat runnergroup token url
+    username windowslogonaccount windowslogonpassword work
+"""
 _VALID = {
-    "configure": ["disableupdate", "ephemeral", "generateserviceconfig", "replace", "runasservice", "unattended", "no-default-labels", "auth", "labels", "monitorsocketaddress", "name", "pat", "runnergroup", "token", "url", "username", "windowslogonaccount", "windowslogonpassword", "work"],
-    "remove": ["token", "pat", "local"],
-    "run": ["once", "jitconfig", "startuptype"],
-    "warmup": [],
+    "configure": tuple(_CONFIGURE.split()),
+    "remove": ("token", "pat", "local"),
+    "run": ("once", "jitconfig", "startuptype"),
+    "warmup": (),
 }
 
 

@@ -5,6 +5,7 @@ import select
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
+from . import system
 from .codes import VERSION, GoneError, TerminatedError
 from .store import CREDENTIALS, KEY, Store
 from .wire import Connection, Response, Wait, blocking
@@ -56,8 +57,7 @@ class Broker:
 
     def open_session(self) -> None:
         """Say that a listener is here. Raises ConflictError, GoneError, TerminatedError."""
-        self.authorize()
-        owner = f"{os.uname().nodename} (PID: {os.getpid()})"
+        owner = f"{system.host()} (PID: {os.getpid()})"
         body = {"ownerName": owner, "version": VERSION}
         response = self.call("POST", f"{self._pool}/sessions", body)
         if response.status == 409:

@@ -46,10 +46,8 @@ class FileCommands:
         except ValueError as error:
             errors.append(f"Unable to process file command 'env' successfully. {error}")
         for path in self._paths.values():
-            try:
+            if os.path.exists(path):  # the step may have done it itself
                 os.unlink(path)
-            except OSError:
-                continue  # the step did it itself
         return errors
 
     def _lines(self, variable: str) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from . import codes, misbehaviour
+from . import codes, misbehaviour, system
 from .arguments import Arguments
 from .misbehaviour import Misbehaviour
 from .service import Service, quoted
@@ -52,7 +52,7 @@ def _configure(store: Store, arguments: Arguments, terminal: Terminal, knobs: Mi
     terminal.section("Runner Registration")
     group = _group(service, arguments.option("runnergroup"))
     terminal.line()
-    name = arguments.option("name") or _host_name()
+    name = arguments.option("name") or system.host()
     secret = _secret()
     agent = _registered(service, arguments, terminal, group, name, secret, kind)
     _save(store, service, arguments, terminal, group, name, agent, secret, kind)
@@ -75,10 +75,6 @@ def _group(service: Service, wanted: str) -> dict[str, Any]:
     raise codes.TerminatedError(text)
 
 
-def _host_name() -> str:
-    return os.uname().nodename
-
-
 def _labels(arguments: Arguments) -> tuple[list[str], list[str]]:
     labels = []
     for label in arguments.option("labels").split(","):
@@ -88,19 +84,10 @@ def _labels(arguments: Arguments) -> tuple[list[str], list[str]]:
         if label.strip() and label.strip() not in labels:
             labels.append(label.strip())
     if not arguments.flag("no-default-labels"):
-        return ["self-hosted", _system(), _architecture()], labels
+        return ["self-hosted", system.name(), system.architecture()], labels
     if not labels:
         raise codes.TerminatedError(_NO_LABELS)
     return [], labels
-
-
-def _system() -> str:
-    return "macOS" if os.uname().sysname == "Darwin" else "Linux"
-
-
-def _architecture() -> str:
-    machine = os.uname().machine
-    return {"x86_64": "X64", "aarch64": "ARM64", "arm64": "ARM64"}.get(machine, machine)
 
 
 def _secret() -> str:
@@ -121,14 +108,14 @@ def _registered(
     terminal.line()
     agents = f"pools/{group['id']}/agents"
     found = service.call("GET", f"{agents}?agentName={quoted(name)}")["value"]
-    system, labels = _labels(arguments)
+    defaults, labels = _labels(arguments)
     body = {
         "name": name,
         "version": codes.VERSION,
-        "os": _system().lower(),
+        "os": system.name().lower(),
         "ephemeral": arguments.flag("ephemeral"),
         "disableUpdate": arguments.flag("disableupdate"),
-        "systemLabels": system,
+        "systemLabels": defaults,
         "labels": labels,
         "publicKey": secret,
     }
@@ -169,9 +156,9 @@ def _save(
         },
     )
     if kind == "half":
-        import signal
+        from .tree import strike
 
-        os.kill(os.getpid(), signal.SIGKILL)
+        strike(os.getpid())
     terminal.success("Runner connection is good")
     terminal.section("Runner settings")
     settings = {

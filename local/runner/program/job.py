@@ -5,7 +5,7 @@ import os
 import shutil
 from typing import Any, Optional
 
-from . import tree
+from . import system, tree
 from .broker import Broker
 from .commands import FileCommands
 from .conditions import WrongConditionError, holds
@@ -122,8 +122,8 @@ class _Job:
         own.update(
             CI="true",
             RUNNER_NAME=str(self._settings["agentname"]),
-            RUNNER_OS="macOS" if os.uname().sysname == "Darwin" else "Linux",
-            RUNNER_ARCH={"x86_64": "X64"}.get(os.uname().machine, "ARM64"),
+            RUNNER_OS=system.name(),
+            RUNNER_ARCH=system.architecture(),
             RUNNER_ENVIRONMENT="self-hosted",
             RUNNER_TEMP=self._temp,
             RUNNER_TOOL_CACHE=os.environ.get("AGENT_TOOLSDIRECTORY")

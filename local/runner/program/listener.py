@@ -48,38 +48,38 @@ def _command(
 ) -> int:
 
     arguments = Arguments(words)
-    if unknown := arguments.unknown():
-        usage = "For usage refer to: .\\config.cmd --help or ./config.sh --help"
-        name = f" for command {arguments.command}" if arguments.command else ""
-        text = (
-            "Unrecognized command-line input arguments"
-            if name
-            else ("This command does not recognize the command-line input arguments")
-        )
-        terminal.error(f"{text}{name}: '{', '.join(unknown)}'. {usage}")
-    if arguments.flag("help"):
-        terminal.line(_USAGE)
-    elif arguments.flag("version"):
-        terminal.line(codes.VERSION)
-    elif arguments.flag("commit"):
-        terminal.line("0" * 40)
-    elif arguments.command == "configure":
+    _complain(arguments, terminal)
+    for flag, text in (("help", _USAGE), ("version", codes.VERSION), ("commit", "0" * 40)):
+        if arguments.flag(flag):
+            terminal.line(text)
+            return codes.SUCCESS
+    # Each command loads only what it needs.
+    if arguments.command == "configure":
         from .configuring import configure
 
         return configure(root, arguments, terminal, knobs)
-    elif arguments.command == "remove":
+    if arguments.command == "remove":
         from .removing import remove
 
         return remove(root, arguments, terminal, knobs)
-    elif arguments.command == "warmup":
-        signals.configured()
-    elif arguments.command == "run" or arguments.option("jitconfig"):
+    if arguments.command == "run":
         from .running import run
 
         return run(root, arguments, terminal, knobs, signals)
-    else:
+    if arguments.command != "warmup":
         terminal.line(_USAGE)
     return codes.SUCCESS
+
+
+def _complain(arguments: Arguments, terminal: Terminal) -> None:
+    unknown = arguments.unknown()
+    if not unknown:
+        return
+    text = "This command does not recognize the command-line input arguments"
+    if arguments.command:
+        text = f"Unrecognized command-line input arguments for command {arguments.command}"
+    usage = "For usage refer to: .\\config.cmd --help or ./config.sh --help"
+    terminal.error(f"{text}: '{', '.join(unknown)}'. {usage}")
 
 
 def _load_env(root: str) -> None:

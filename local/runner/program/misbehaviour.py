@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from typing import Any
 
@@ -43,7 +44,7 @@ class Misbehaviour:
         folder = os.path.join(self._root, "_diag")
         os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, f".misbehaved-{command}")
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             done = os.fstat(descriptor).st_size
             os.write(descriptor, b".")
@@ -60,6 +61,8 @@ def hang() -> None:
 
 def crash() -> None:
     """Die as .NET does of an exception that nobody caught."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     import resource
     import signal
 

@@ -79,36 +79,34 @@ class Invoker:
         started_canceled: bool,
     ) -> int:
         ladder = _Ladder(process, self._interrupt, self._terminate)
-        assert process.stdout is not None  # noqa: S101
-        stdout = process.stdout.fileno()
-        reads: list[Any] = [self._channel, self._signals.wake, stdout]
+        stream = _Stream(process, output)
         ended = float("inf")
-        pending = b""
-        while stdout in reads or process.poll() is None:
+        while stream.open or process.poll() is None:
             if process.poll() is not None and ended == float("inf"):
                 ended = time.monotonic() + self._stream
             if self._must_end(condition, started_canceled):
                 self.step_canceled = True
                 ladder.climb()
-            due = min(ended, ladder.due)
-            left = None if due == float("inf") else max(0.0, due - time.monotonic())
-            ready = select.select(reads, [], [], left)[0]
-            if self._signals.wake in ready:
-                self._signals.drain()
-            if self._channel in ready:
-                self._heard(self._channel.message())
-            if stdout in ready:
-                data = os.read(stdout, 65536)
-                if not data:
-                    reads.remove(stdout)
-                pending = _passed_on(pending + data, output)
             if time.monotonic() >= ended:
                 tree.kill(process.pid)
                 break
-        if pending:
-            output(pending.decode("utf-8", "replace") + "\n")
-        process.stdout.close()
+            self._await(stream, min(ended, ladder.due))
+        stream.finish()
         return process.wait()
+
+    def _await(self, stream: "_Stream", due: float) -> None:
+        """Wait until something happens or is due."""
+        reads: list[Any] = [self._channel, self._signals.wake]
+        if stream.open:
+            reads.append(stream)
+        left = None if due == float("inf") else max(0.0, due - time.monotonic())
+        ready = select.select(reads, [], [], left)[0]
+        if self._signals.wake in ready:
+            self._signals.drain()
+        if self._channel in ready:
+            self._heard(self._channel.message())
+        if stream in ready:
+            stream.read()
 
     def _must_end(self, condition: str, started_canceled: bool) -> bool:
         self.look()
@@ -120,11 +118,32 @@ class Invoker:
         return not holds(condition, failed=False, canceled=True)
 
 
-def _passed_on(data: bytes, output: Callable[[str], None]) -> bytes:
-    whole, newline, rest = data.rpartition(b"\n")
-    if newline:
-        output(whole.decode("utf-8", "replace") + "\n")
-    return rest
+class _Stream:
+    """A process's output, passed on in whole lines."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", output: Callable[[str], None]) -> None:
+        assert process.stdout is not None
+        self._file, self._output = process.stdout, output
+        self._rest = b""
+        self.open = True
+
+    def fileno(self) -> int:
+        """Be something to wait for."""
+        return self._file.fileno()
+
+    def read(self) -> None:
+        """Pass on what is there."""
+        data = os.read(self.fileno(), 65536)
+        self.open = bool(data)
+        whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
+        if newline:
+            self._output(whole.decode("utf-8", "replace") + "\n")
+
+    def finish(self) -> None:
+        """Pass on the rest, though its line never ended."""
+        if self._rest:
+            self._output(self._rest.decode("utf-8", "replace") + "\n")
+        self._file.close()
 
 
 class _Ladder:

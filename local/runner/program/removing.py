@@ -27,9 +27,7 @@ def remove(root: str, arguments: Arguments, terminal: Terminal, knobs: Misbehavi
     try:
         if kind == "hang":
             misbehaviour.hang()
-        if kind == "fail":
-            raise codes.TerminatedError("The SSL connection could not be established.")
-        _deregister(store, arguments, terminal, knobs)
+        _deregister(store, arguments, terminal, knobs, kind)
         forget(store, terminal)
     except (codes.TerminatedError, UnreachableError) as error:
         terminal.error(f"Failed: {_ACTION}")
@@ -40,8 +38,10 @@ def remove(root: str, arguments: Arguments, terminal: Terminal, knobs: Misbehavi
 
 
 def _deregister(
-    store: Store, arguments: Arguments, terminal: Terminal, knobs: Misbehaviour
+    store: Store, arguments: Arguments, terminal: Terminal, knobs: Misbehaviour, kind: str
 ) -> None:
+    if kind == "fail":
+        raise codes.TerminatedError("The SSL connection could not be established.")
     if not (store.has(SETTINGS) and store.has(CREDENTIALS)):
         terminal.line(_MISSING)
         return

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from types import FrameType
 from typing import Optional
 
@@ -13,6 +14,8 @@ class Signals:
     """While configuring a signal ends the program; later it is kept and wakes whoever waits."""
 
     def __init__(self, terminal: Terminal, ignored: bool) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
         self._terminal = terminal
         self._ignored = ignored
         self._configuring = True
@@ -34,6 +37,8 @@ class Signals:
 
     def configured(self) -> None:
         """From now on a signal no longer ends the program by itself."""
+        if sys.platform == "win32":
+            raise NotImplementedError
         self._configuring = False
         signal.signal(signal.SIGCHLD, _woken)
 

@@ -29,7 +29,7 @@ class Store:
     def save_raw(self, name: str, data: bytes) -> None:
         """Write a file as it is."""
         mode = 0o600 if name == KEY else 0o644
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         descriptor = os.open(self.path(name), flags, mode)
         try:
             os.write(descriptor, data)

@@ -56,7 +56,7 @@ def _open_log(root: str, kind: str) -> int:
     name = f"{kind}_{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-utc.log"
     try:
         os.makedirs(folder, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         return os.open(os.path.join(folder, name), flags, 0o644)
     except OSError:
         return -1  # a listener that may not write there still works

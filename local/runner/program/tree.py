@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 
 
 def _parents() -> dict[int, int]:
@@ -41,6 +42,8 @@ def kill(pid: int) -> None:
 
 def strike(pid: int) -> None:
     """Kill one process that may be gone already, or another user's."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     try:
         os.kill(pid, signal.SIGKILL)
     except OSError:
