@@ -32,8 +32,11 @@ TAKEN = "A runner exists with the same name"
 ADDED = ("Runner successfully added", "Successfully replaced the runner")
 MISSING = "config files are missing"
 FINAL = (
-    # what a second try would not change; the runner prints the status by name and by number
-    "NotFound", "404", "Unauthorized", "401", "Forbidden", "403", "UnprocessableEntity", "422",
+    # What a second try would not change. The runner prints a status by name and by number; the
+    # bare number could as well be a port or part of a name.
+    "response code: NotFound", "response code: Unauthorized", "response code: Forbidden",
+    "response code: BadRequest", "response code: UnprocessableEntity",
+    "success: 400", "success: 401", "success: 403", "success: 404", "success: 422",
     "Could not find any self-hosted runner group", "Invalid configuration", "not a valid",
 )  # fmt: skip
 
