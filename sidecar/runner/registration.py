@@ -175,14 +175,14 @@ class Registration:
                 f"cannot deregister {self.wish.name}: its registration token is too old; "
                 "GitHub removes an offline ephemeral runner after one day"
             )
-        if not self._root.configured and not self.complete:
-            # It is at GitHub, but its keys were never saved: take it over, then remove it.
-            await self._configure_once(grace=0.0)
         passing = (Trouble, Busy) if self._over else (Trouble,)
         async for attempt in stamina.retry_context(
             on=growing(passing, first=0.5, longest=5.0), attempts=None, timeout=None
         ):
             with attempt:
+                if not self._root.configured and not self.complete:
+                    # It is at GitHub, but its keys were never saved: take it over, then remove it.
+                    await self._configure_once(grace=0.0)
                 await self._remove()
         log.info("runner.deregistered", name=self.wish.name, rung="registration-token")
 
