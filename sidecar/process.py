@@ -25,6 +25,8 @@ DRAIN_OUTPUT = 1.0
 """Seconds that output may still arrive after the end: a daemon can hold the pipe open for ever."""
 KILL_ROUNDS = 50
 """How often the tree is looked through again: what forks while it is killed needs some rounds."""
+KILL_PAUSE = 0.02
+"""Seconds between two such rounds: what was just killed takes a moment to be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,10 @@ class Process:
             host.reap_orphans(_alive.__contains__)
             if not killed and not self.running:
                 break
-            await asyncio.wait([self.ended], timeout=0.02)
+            if self.running:
+                await asyncio.wait([self.ended], timeout=KILL_PAUSE)
+            else:
+                await asyncio.sleep(KILL_PAUSE)
         return hit
 
 
