@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pwd
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
@@ -175,6 +175,8 @@ def spawn(
 
 async def read_pipe(pipe: Any, feed: Callable[[bytes], None]) -> None:
     """Hand every chunk that arrives on `pipe` to `feed`, until its end."""
+    import asyncio  # late, here as below: signals are heard before its 50 ms of imports
+
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
 
@@ -294,6 +296,8 @@ async def hook_channel(
     A FIFO, since a shell can write to one without any client installed, and opening it for
     reading and writing never blocks, even when the agent is gone.
     """
+    import asyncio
+
     path = folder / "hook"
     os.mkfifo(path, 0o600)
     if user is not None:
