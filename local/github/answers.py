@@ -13,16 +13,16 @@ from local.github.faults import Fault
 from local.github.world import World
 
 WORLD = web.AppKey("world", World)
+RATE = web.RequestKey("rate", dict[str, str])
 Handler = Callable[[web.Request, World], Awaitable[web.StreamResponse]]
 
 
 class Refusal(Exception):
     """An answer that is not the wanted one."""
 
-    def __init__(self, status: int, message: str, **headers: str) -> None:
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 def answer(body: Any, status: int = 200) -> web.Response:
@@ -53,16 +53,16 @@ def counted(name: str, handler: Handler) -> Callable[[web.Request], Awaitable[we
     async def take(request: web.Request) -> web.StreamResponse:
         world = request.app[WORLD]
         world.calls[name] += 1
-        fault = world.faults.next(name)
+        fault = None if name.startswith("_") else world.faults.next(name)
         if fault is not None and not fault.after and (spoiled := await _spoil(request, fault)):
             return spoiled
         try:
             response = await handler(request, world)
         except Refusal as refusal:
             response = answer(bodies.error(refusal.status, str(refusal)), refusal.status)
-            response.headers.update(refusal.headers)
         if fault is not None and fault.after and (spoiled := await _spoil(request, fault)):
             return spoiled
+        response.headers.update(request.get(RATE, {}))
         response.headers.setdefault("X-GitHub-Request-Id", secrets.token_hex(8).upper())
         return response
 

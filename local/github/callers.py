@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from local.github.answers import Refusal
+from local.github.answers import RATE, Refusal
 from local.github.apps import App, NotAnAppError
 from local.github.scope import Scope
 from local.github.tokens import Token
@@ -35,7 +35,7 @@ def allowed(request: web.Request, world: World, scope: Scope, *, write: bool = T
     401 for no or bad credentials; 404 where the caller may not even know of the scope; 403 where
     an installation lacks the permission.
     """
-    limited(world)
+    limited(request, world)
     value = bearer(request)
     if not value:
         raise Refusal(401, "Requires authentication")
@@ -68,7 +68,7 @@ def _installation_allows(world: World, token: Token, scope: Scope, *, write: boo
 
 def app(request: web.Request, world: World) -> App:
     """Give the App that calls with its JWT; else 401."""
-    limited(world)
+    limited(request, world)
     value = bearer(request)
     if not value:
         raise Refusal(401, "A JSON web token could not be decoded")
@@ -78,25 +78,27 @@ def app(request: web.Request, world: World) -> App:
         raise Refusal(401, str(error)) from error
 
 
-def limited(world: World) -> None:
+def limited(request: web.Request, world: World) -> None:
     """Count the call against the rate limit; 403 once that is used up."""
     settings, now = world.settings, world.now()
     if world.rate_reset_at <= now:
         if world.rate_reset_at:
             settings.rate_remaining = settings.rate_limit
         world.rate_reset_at = now + settings.rate_reset_in
-    if settings.rate_remaining <= 0:
-        raise Refusal(403, "API rate limit exceeded for installation.", **rate_headers(world))
-    settings.rate_remaining -= 1
+    exceeded = settings.rate_remaining <= 0
+    settings.rate_remaining = max(0, settings.rate_remaining - 1)
+    request[RATE] = rate_headers(world)
+    if exceeded:
+        raise Refusal(403, "API rate limit exceeded for installation.")
 
 
 def rate_headers(world: World) -> dict[str, str]:
     """Give the headers that tell how much of the limit is left."""
     settings = world.settings
     return {
-        "x_ratelimit_limit": str(settings.rate_limit),
-        "x_ratelimit_remaining": str(settings.rate_remaining),
-        "x_ratelimit_used": str(settings.rate_limit - settings.rate_remaining),
-        "x_ratelimit_reset": str(int(world.rate_reset_at)),
-        "x_ratelimit_resource": "core",
+        "x-ratelimit-limit": str(settings.rate_limit),
+        "x-ratelimit-remaining": str(settings.rate_remaining),
+        "x-ratelimit-used": str(settings.rate_limit - settings.rate_remaining),
+        "x-ratelimit-reset": str(int(world.rate_reset_at)),
+        "x-ratelimit-resource": "core",
     }

@@ -38,15 +38,19 @@ def of_jit(runner: Runner, site: str, work: str) -> dict[str, bytes]:
         "Scheme": "OAuth",
         "Data": {
             "AuthorizationUrl": f"{site}/_services/oauth/token",
+            "AuthorizationUrlV2": f"{site}/_services/oauth/token",
+            "EnableAuthMigrationByDefault": "False",
             "ClientId": runner.client_id,
             "RequireFipsCryptography": "True",
         },
     }
-    return {
-        ".runner": BOM + json.dumps(settings).encode(),
-        ".credentials": BOM + json.dumps(credentials).encode(),
-        ".credentials_rsaparams": BOM + json.dumps(key(runner.secret)).encode(),
+    # Indented as the runner's own serializer does it: the size decides what SSM tier holds it.
+    written = {
+        ".runner": settings,
+        ".credentials": credentials,
+        ".credentials_rsaparams": key(runner.secret),
     }
+    return {name: BOM + json.dumps(each, indent=2).encode() for name, each in written.items()}
 
 
 def key(secret: str) -> Mapping[str, str]:

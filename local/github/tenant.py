@@ -154,6 +154,8 @@ def _agent(runner: Runner, request: web.Request) -> web.Response:
 async def _add(request: web.Request, world: World) -> web.Response:
     token = _granted(request, world, "tenant")
     runner = await _new_runner(request, world, _scope(token))
+    if len(runner.name) > 64:
+        raise Refusal(400, f"The runner name {runner.name} exceeds 64 characters.")
     try:
         world.runners.add(runner)
     except NameTakenError:

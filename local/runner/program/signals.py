@@ -14,14 +14,14 @@ class Signals:
     """While configuring a signal ends the program; later it is kept and wakes whoever waits."""
 
     def __init__(self, terminal: Terminal, ignored: bool) -> None:
-        if sys.platform == "win32":
-            raise NotImplementedError
         self._terminal = terminal
         self._ignored = ignored
         self._configuring = True
         self.interrupted = False
         self.terminated = False
         self.wake, self._ring = os.pipe()
+        if sys.platform == "win32":
+            raise NotImplementedError
         os.set_blocking(self.wake, False)
         os.set_blocking(self._ring, False)
         signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
