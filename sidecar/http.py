@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 _END = b"\r\n\r\n"
 _HTTP_PORT = 80
+_JUDGED_HEADS = 64  # of 8 KiB at most
 _WILDCARDS = ("0.0.0.0", "::")
 # A request that passed through something else was not made by who sits at the other end.
 _RELAYED = ("x-forwarded-for", "forwarded", "via")
@@ -163,6 +164,8 @@ class _Listener:
         self.hosts: frozenset[str] = frozenset()
         self.any_address = False
         self.connections: set[_Connection] = set()
+        # Clients repeat themselves to the byte, and a head is judged by its bytes alone.
+        self.judged: dict[bytes, _Judged] = {}
         self._emptied: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._looks_at = 0.0
@@ -264,21 +267,31 @@ class _RefusedError(Exception):
         self.why = why
 
 
-class _Head:
-    """Reads one head at a time; httptools calls the `on_` methods."""
+class _Judged(NamedTuple):
+    """A head that passed every check."""
 
-    __slots__ = ("_complete", "_count", "_headers", "_parser", "_target", "keep")
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    keep: bool
+    """Whether the connection may stay open after the answer."""
+
+
+class _Head:
+    """Reads one head; httptools calls the `on_` methods.
+
+    Each head gets a parser of its own, so that nothing of one request can leak into the next.
+    """
+
+    __slots__ = ("_complete", "_count", "_headers", "_keep", "_parser", "_target")
 
     def __init__(self) -> None:
-        self._begin()
-        self.keep = False
-        self._parser = httptools.HttpRequestParser(self)
-
-    def _begin(self) -> None:
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._count = 0
         self._complete = 0
+        self._keep = False
+        self._parser = httptools.HttpRequestParser(self)
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -293,11 +306,10 @@ class _Head:
 
     def on_message_complete(self) -> None:
         self._complete += 1
-        self.keep = self._parser.should_keep_alive()  # httptools forgets it right after
+        self._keep = self._parser.should_keep_alive()  # httptools forgets it right after
 
-    def read(self, head: bytes, peer: str, listener: _Listener) -> Request:
+    def read(self, head: bytes, listener: _Listener) -> _Judged:
         """Return the request that `head`, up to its empty line, holds. Raises _RefusedError."""
-        self._begin()
         upgrade = False
         try:
             self._parser.feed_data(head)
@@ -313,8 +325,8 @@ class _Head:
         version = self._check_frame(head, headers)
         self._check_sender(headers, listener)
         # An offer to upgrade may be ignored (RFC 9110, 7.8), but httptools reads no further.
-        self.keep = self.keep and not upgrade and version == "1.1"
-        return Request(method, self._target.decode("ascii"), headers, peer)
+        keep = self._keep and not upgrade and version == "1.1"
+        return _Judged(method, self._target.decode("ascii"), headers, keep)
 
     def _check_frame(self, head: bytes, headers: dict[str, str]) -> str:
         """Return the protocol's version, if nothing but this head belongs to the request."""
@@ -346,7 +358,6 @@ class _Connection(asyncio.Protocol):
     __slots__ = (
         "_discarded",
         "_full",
-        "_head",
         "_leaving",
         "_listener",
         "_pending",
@@ -360,7 +371,6 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, listener: _Listener) -> None:
         self._listener = listener
-        self._head = _Head()
         self._pending = b""
         self._full = False  # the client does not take its answers
         self._leaving = False  # the last answer is written; what still comes is dropped
@@ -415,23 +425,33 @@ class _Connection(asyncio.Protocol):
         return b"" if self._leaving else data[start:]
 
     def _answer(self, head: bytes) -> None:
-        try:
-            request = self._head.read(head, self.peer, self._listener)
-        except _RefusedError as refused:
-            self._refuse(refused.status, refused.why)
+        judged = self._listener.judged.get(head) or self._judge(head)
+        if judged is None:
             return
-        keep = self._head.keep
+        method, target, headers, keep = judged
+        request = Request(method, target, headers, self.peer)
         try:
             answer = self._listener.answer(request)
         except Exception:
-            log.exception("http.failed", method=request.method)
+            log.exception("http.failed", method=method)
             answer, keep = Answer(500, b"internal error\n"), False
         self.waiting_since = self._listener.loop.time()
-        with_body = request.method != "HEAD"
+        with_body = method != "HEAD"
         if keep:
             self.transport.write(answer.wire if with_body else answer.rendered(body=False))
         else:
             self._leave(answer.rendered(close=True, body=with_body))
+
+    def _judge(self, head: bytes) -> _Judged | None:
+        try:
+            judged = _Head().read(head, self._listener)
+        except _RefusedError as refused:
+            self._refuse(refused.status, refused.why)
+            return None
+        if len(self._listener.judged) >= _JUDGED_HEADS:
+            self._listener.judged.clear()
+        self._listener.judged[head] = judged
+        return judged
 
     def _refusal(self, status: int, why: str) -> bytes:
         return self._listener.refuse(Refusal(status, why, self.peer)).rendered(close=True)

@@ -133,6 +133,29 @@ def test_a_request_carries_method_target_headers_and_peer(run):
     assert request.headers["x-b"] == "spaced"
 
 
+def test_the_same_head_again_is_a_request_of_its_own(run):
+    """What was judged once need not be judged again; but who asks is looked at each time."""
+
+    async def case():
+        async with echoing() as server:
+            sent = head(server, "/x", "GET", "1.0")
+            await exchange(server, sent)
+            for number in range(100):
+                await exchange(server, head(server, f"/{number}", "GET", "1.0"))
+            local = ("127.0.0.2", 0)
+            reader, writer = await asyncio.open_connection(
+                server.host, server.port, local_addr=local
+            )
+            writer.write(sent)
+            received = await read_all(reader)
+            await close(writer)
+            return received, [request.peer for request in server.requests if request.target == "/x"]
+
+    received, peers = run(case())
+    assert received.endswith(b"GET /x")
+    assert peers == ["127.0.0.1", "127.0.0.2"]
+
+
 def test_secrets_have_no_repr():
     """Neither a request nor an answer shows its secret part by accident."""
     shown = repr(Request("GET", "/secret", {}, "")) + repr(Answer(200, b"secret"))
