@@ -107,11 +107,11 @@ class Stage:
 
     async def aws_call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
         """Call SSM from outside, past all faults; None if there is no such parameter."""
-        scope = f"AKIALOCAL/20260101/{aws.REGION}/ssm/aws4_request"
+        signed = f"Credential=AKIALOCAL/20260101/{aws.REGION}/ssm/aws4_request"
         headers = {
             "X-Amz-Target": f"AmazonSSM.{operation}",
             "Content-Type": "application/x-amz-json-1.1",
-            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+            "Authorization": f"AWS4-HMAC-SHA256 {signed}, SignedHeaders=host, Signature=0",
         }
         body = json.dumps(arguments)
         async with self.http.post(self.moto, data=body, headers=headers) as answer:
@@ -226,15 +226,15 @@ class Stage:
     def survivors(self) -> dict[int, str]:
         """List what still runs of the life: its mark, or the runner's folder, tells."""
         mark, root, found = self.mark.encode(), os.fsencode(self.root), {}
-        for entry in filter(str.isdigit, os.listdir("/proc")):
-            argv = _content(f"/proc/{entry}/cmdline")
-            if mark in _content(f"/proc/{entry}/environ") or root in argv or self._in(entry):
+        for entry in processes():
+            argv = content(f"/proc/{entry}/cmdline")
+            if mark in content(f"/proc/{entry}/environ") or root in argv or self._in(entry):
                 found[int(entry)] = argv.replace(b"\0", b" ").decode(errors="replace")
         return found
 
     def _in(self, entry: str) -> bool:
         try:
-            return os.readlink(f"/proc/{entry}/cwd").startswith(str(self.root))
+            return Path(f"/proc/{entry}/cwd").readlink().is_relative_to(self.root)
         except OSError:
             return False
 
@@ -263,7 +263,13 @@ class Stage:
         assert self.token == "" or self.token not in life.text, "the token was logged"
 
 
-def _content(path: str) -> bytes:
+def processes() -> list[str]:
+    """List the numbers of all processes."""
+    return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def content(path: str) -> bytes:
+    """Return what a file holds; nothing if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError:
@@ -361,12 +367,22 @@ class Life:
         """Whether it has a handler for SIGTERM already."""
         return _has_handler(self.pid)
 
+    def loaded(self) -> str:
+        """List the libraries that it has loaded by now."""
+        return content(f"/proc/{self.pid}/maps").decode()
+
 
 def _has_handler(pid: int) -> bool:
-    for line in _content(f"/proc/{pid}/status").decode().splitlines():
+    for line in content(f"/proc/{pid}/status").decode().splitlines():
         if line.startswith("SigCgt:"):
             return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
     return False
+
+
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="life-"))
+    folder.chmod(0o1777)  # the job's user comes by as well
+    return folder
 
 
 @asynccontextmanager
@@ -374,11 +390,9 @@ async def staged(moto: str) -> AsyncIterator[Stage]:
     """Put up a stage of its own for one life; `moto` is the endpoint of SSM, shared by all."""
     async with AsyncExitStack() as down:
         enter = down.enter_async_context
-        folder = Path(tempfile.mkdtemp(prefix="life-"))
+        folder = _folder()
         down.callback(shutil.rmtree, folder, ignore_errors=True)
-        folder.chmod(0o1777)  # the job's user comes by as well
         root = install(folder / "runner")
-        root.chmod(0o755)
         http = await enter(aiohttp.ClientSession())
         ssm = await enter(faults.serving(moto))
         hub = await enter(github.serving())

@@ -1,24 +1,372 @@
-"""Twelve ways to stop a life, each as a whole process on both event loops: nothing is left."""
+"""Twelve ways to stop a life, each as a whole process on both event loops: nothing is left.
+
+What every one of them must leave behind is held in one place, `Stage.settled`.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import time
+
 import pytest
 
-from tests.lives.stage import LOOPS, played, staged
+from local import faults
+from tests.lives.stage import AS_PID_1, LOOPS, played, staged
 
-on_both_loops = pytest.mark.parametrize("loop", LOOPS)
+BUDGET = "8"
+"""Seconds of the stops that need their whole budget."""
+STUBBORN = "trap 'echo not me' INT TERM; echo stubborn; while :; do sleep 0.1; done"
 
 
-@on_both_loops
-def test_a_job_that_ends_ends_the_life(aws, loop):
+def on_both_loops(play):
+    """Play it twice, side by side: on uvloop, and on asyncio's own loop."""
+    played(*(play(argv) for argv in LOOPS.values()))
+
+
+def test_a_job_that_ends_ends_the_life(aws):
     """Clean end: exit 0, the token and the runner are gone, so is every process."""
 
-    async def play():
+    async def play(argv):
         async with staged(aws) as stage:
             await stage.put()
             job = stage.job("echo hello")
-            async with stage.life(LOOPS[loop]) as life:
+            async with stage.life(argv) as life:
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
+            assert "hello" in job.log()
 
-    played(play())
+    on_both_loops(play)
+
+
+@pytest.mark.parametrize("moment", ["before-listening", "after-listening", "in-job"])
+def test_a_runner_that_crashes_is_cleaned_up_after(aws, moment):
+    """The runner's program dies: exit 15, and its registration is taken away all the same."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            stage.misbehave(run=f"crash-{moment}")
+            stage.world.settings.lost_after = 1.0  # then GitHub gives the lost job up
+            await stage.put()
+            if moment == "in-job":
+                stage.job("sleep 600")
+            async with stage.life(argv) as life:
+                await stage.settled(life, 15)
+            assert "signal 6" in life.all("runner.ended")[0]["meaning"]
+
+    on_both_loops(play)
+
+
+def test_a_stop_while_waiting_for_the_token(aws):
+    """TERM before there is a token: exit 16, GitHub was never asked anything."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            async with stage.life(argv) as life:
+                await stage.ssm.reached(target="GetParameter")
+                life.signal()
+                await stage.settled(life, 16)
+            assert not stage.world.calls
+            assert life.took < 20
+
+    on_both_loops(play)
+
+
+def test_a_token_that_was_never_read_goes_too(aws):
+    """TERM while SSM hangs: the token that the launcher wrote for this task is deleted unread."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            stage.ssm.add(faults.Rule("hang", target="GetParameter", times=1))
+            async with stage.life(argv) as life:
+                await stage.ssm.reached(target="GetParameter")
+                life.signal()
+                await stage.settled(life, 16)
+            assert not stage.world.calls
+
+    on_both_loops(play)
+
+
+def test_a_stop_while_configuring_takes_the_runner_away_again(aws):
+    """TERM while GitHub registers: configure may finish, then the runner is removed; exit 16."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            stage.world.faults.add({"call": "runner-add", "after": True, "delay": 1.0})
+            async with stage.life(argv) as life:
+                await stage.until(lambda: list(stage.world.runners), "the runner")
+                life.signal()
+                await stage.settled(life, 16)
+            assert [gone.by for gone in stage.world.runners.removed] == ["remove"]
+            assert life.took < 30
+
+    on_both_loops(play)
+
+
+def test_a_stop_while_configure_hangs(aws):
+    """TERM while configure never ends: it is killed in time, the token is deleted; exit 16."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            stage.misbehave(configure="hang")
+            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
+                await life.event("runner.said", line="# Authentication")
+                life.signal()
+                await stage.settled(life, 16)
+            assert life.took < float(BUDGET)
+
+    on_both_loops(play)
+
+
+def test_a_stop_after_half_a_registration(aws):
+    """TERM while GitHub has the runner and hangs: it is taken over, then removed; exit 16."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            stage.world.faults.add({"call": "runner-add", "after": True, "hang": True})
+            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
+                await stage.until(lambda: list(stage.world.runners), "the runner")
+                life.signal()
+                await stage.settled(life, 16)
+            assert [gone.by for gone in stage.world.runners.removed] == ["replaced", "remove"]
+            assert life.took < float(BUDGET)
+
+    on_both_loops(play)
+
+
+def test_a_stop_while_idle_deregisters_first(aws):
+    """TERM while idle: deregistered, then ended; exit 0, and no job was taken in between."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            async with stage.life(argv) as life:
+                await life.phase("idle")
+                life.signal()
+                await stage.until(lambda: not list(stage.world.runners), "the removal")
+                job = stage.job("true")
+                await stage.settled(life, 0)
+            assert job.state == "queued"
+            assert [gone.by for gone in stage.world.runners.removed] == ["remove"]
+            assert life.took < 20
+
+    on_both_loops(play)
+
+
+def test_a_stop_while_busy_lets_the_job_go_on(aws):
+    """TERM while a job runs and the budget is long: the job comes to its own end; exit 0."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            step, open_gate = stage.gate()
+            job = stage.job(step, "echo the second step")
+            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
+                await stage.logged(job, "at the gate")
+                life.signal()
+                await life.event("stop.waiting_for_job")
+                open_gate()
+                await stage.settled(life, 0)
+            assert job.result == "succeeded"
+            assert "the second step" in job.log()
+            assert life.all("runner.interrupted") == []
+
+    on_both_loops(play)
+
+
+def test_a_stop_while_busy_cancels_a_job_that_is_too_long(aws):
+    """TERM while a job runs and the budget is short: cancelled in good order; exit 22."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            job = stage.job("echo begun; sleep 600")
+            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "20"}) as life:
+                await stage.logged(job, "begun")
+                life.signal()
+                await stage.settled(life, 22)
+            assert job.result == "canceled"
+            assert life.took < 20
+
+    on_both_loops(play)
+
+
+def test_a_stop_in_clean_up_loses_nothing(aws):
+    """TERM, twice, while the clean-up runs: it goes on as if nothing had been said; exit 0."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            # The deletion begins beside the listener, and ends long after it.
+            stage.ssm.add(faults.Rule("delay", target="DeleteParameter", seconds=3))
+            job = stage.job("true")
+            async with stage.life(argv) as life:
+                await life.event("runner.ended")
+                life.signal()
+                life.signal(signal.SIGINT)
+                await stage.settled(life, 0)
+            assert job.result == "succeeded"
+            assert len(life.all("token.deleted")) == 1
+
+    on_both_loops(play)
+
+
+def test_three_signals_interrupt_then_kill(aws):
+    """A second signal interrupts the job at once, a third kills what does not listen; exit 22."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            stage.misbehave(ignore_signals=True)
+            stage.world.settings.lost_after = 1.0
+            job = stage.job(STUBBORN)
+            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
+                await stage.logged(job, "stubborn")
+                life.signal(signal.SIGTERM)
+                await life.event("stop.waiting_for_job")
+                life.signal(signal.SIGINT)
+                await life.event("runner.interrupted")
+                assert life.all("runner.killing") == []
+                life.signal(signal.SIGTERM)
+                await stage.settled(life, 22)
+            assert len(life.all("runner.killing")) == 1
+            assert life.took < 95, "long before the budget's own moment to interrupt"
+
+    on_both_loops(play)
+
+
+def test_a_child_that_ignores_everything_is_killed(aws):
+    """A runner deaf to signals with a deaf step: killed in time; the log says what is left."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            stage.misbehave(ignore_signals=True)
+            job = stage.job(STUBBORN)
+            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
+                await stage.logged(job, "stubborn")
+                life.signal()
+                await stage.settled(life, 22, left=["runner"])
+            assert "still running a job" in life.all("retry.scheduled")[-1]["reason"]
+            assert life.took < float(BUDGET)
+
+    on_both_loops(play)
+
+
+def test_an_undo_that_hangs_is_cut_within_the_budget(aws):
+    """SSM and GitHub hang when the stop comes: it ends in time, and says what is left; exit 17."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            stage.ssm.add(faults.Rule("hang", target="DeleteParameter"))
+            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
+                await life.phase("idle")
+                stage.world.faults.add({"call": "runner-registration", "count": -1, "hang": True})
+                life.signal()
+                await stage.settled(life, 17, left=["runner", "token"])
+            assert life.took < float(BUDGET)
+            assert all("SIDECAR_STOP_TIMEOUT" in e["reason"] for e in life.all("undo.failed"))
+
+    on_both_loops(play)
+
+
+def test_an_undo_that_fails_keeps_no_other_from_running(aws):
+    """One undo is refused: the other is done, the log names the permission; exit 17."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            stage.ssm.add(
+                faults.Rule("status", target="DeleteParameter", error="AccessDeniedException")
+            )
+            async with stage.life(argv) as life:
+                await life.phase("idle")
+                life.signal()
+                await stage.settled(life, 17, left=["token"])
+            (failed,) = life.all("undo.failed")
+            assert "ssm:DeleteParameter" in failed["reason"]
+
+    async def play_the_other(argv):
+        async with staged(aws) as stage:
+            stage.misbehave(retry_seconds=0.01)
+            await stage.put()
+            async with stage.life(argv) as life:
+                await life.phase("idle")
+                stage.world.faults.add({"call": "runner-registration", "count": -1, "status": 403})
+                life.signal()
+                await stage.settled(life, 17, left=["runner"])
+            assert life.all("token.deleted")
+
+    played(*(each(argv) for argv in LOOPS.values() for each in (play, play_the_other)))
+
+
+# --- early moments ------------------------------------------------------------------------------
+
+
+async def stopped_early(aws, argv, seconds):
+    """Stop a life so many seconds after its start; whether it could hear that."""
+    async with staged(aws) as stage:
+        await stage.put()
+        async with stage.life(argv) as life:
+            started = life.pid and time.monotonic()
+            await asyncio.sleep(started + seconds - time.monotonic())
+            heard = life.hears
+            life.signal()
+            if heard:
+                await stage.settled(life, 16)
+            elif AS_PID_1[0] not in argv and await life.ended() in (-signal.SIGTERM, 16):
+                # Ended by the system before it was there to hear: nothing was contacted.
+                assert life.process.returncode == 16 or not stage.ssm.requests
+        assert stage.survivors() == {}
+        assert not stage.world.calls
+    return heard
+
+
+@pytest.mark.parametrize("milliseconds", [0, 20, 50, 100, 300])
+def test_a_stop_at_any_early_moment(aws, milliseconds):
+    """TERM while the interpreter starts: either not yet begun, or the orderly end; exit 16."""
+
+    async def play(argv):
+        await stopped_early(aws, argv, milliseconds / 1000)
+
+    on_both_loops(play)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("milliseconds", [100, 300])
+def test_a_stop_at_an_early_moment_of_pid_1(aws, milliseconds):
+    """TERM 100 ms after the start as PID 1, where a signal without handler is lost, is heard."""
+
+    async def play(argv):
+        for _ in range(5):  # a machine that is too busy to start an interpreter gets another try
+            if await stopped_early(aws, (*AS_PID_1, *argv), milliseconds / 1000):
+                return
+        pytest.fail(f"no handler after {milliseconds} ms, five times")
+
+    on_both_loops(play)
+
+
+@pytest.mark.root
+def test_handlers_stand_before_the_heavy_imports(aws):
+    """From the moment a handler stands no TERM is lost, and that is before asyncio is there."""
+
+    async def play(argv):
+        async with staged(aws) as stage:
+            await stage.put()
+            async with stage.life((*AS_PID_1, *argv)) as life:
+                deadline = time.monotonic() + 30
+                while not life.hears:
+                    assert time.monotonic() < deadline
+                loaded = life.loaded()
+                life.signal()
+                await stage.settled(life, 16)
+            assert "_ssl." not in loaded
+            assert "pydantic_core" not in loaded
+            assert not stage.world.calls
+
+    on_both_loops(play)
