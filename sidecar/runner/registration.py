@@ -29,6 +29,7 @@ CONFIGURE_TIMEOUT, REMOVE_TIMEOUT = 120.0, 30.0
 ATTEMPTS = 4
 RENAMES = 5
 TAKEN = "A runner exists with the same name"
+REACHED = "Connected to GitHub"
 ADDED = ("Runner successfully added", "Successfully replaced the runner")
 MISSING = "config files are missing"
 FINAL = (
@@ -91,7 +92,7 @@ class Registration:
         """Whether GitHub refused the removal because the runner has a job."""
         self._root = root
         self._env = env
-        self._added = False
+        self._added = False  # or may have been
         self._job_done = False
         self._over = False
         self._usable: Callable[[], bool] = lambda: True
@@ -132,7 +133,9 @@ class Registration:
         try:
             await ran(self._root, verb, self._env, result, timeout=CONFIGURE_TIMEOUT, grace=grace)
         finally:
-            self._added = self._added or result.says(*ADDED)
+            # Cut between its call and GitHub's answer, it may be there without a word of it.
+            cut = result.code is None or result.code < 0
+            self._added |= result.says(*ADDED) or (cut and result.says(REACHED))
         if result.code == 0:
             return
         reason = (
