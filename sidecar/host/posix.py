@@ -143,9 +143,12 @@ def read_regular(path: Path) -> tuple[bytes, int] | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        return None
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        return (file.read(), stat.S_IMODE(status.st_mode)) if stat.S_ISREG(status.st_mode) else None
+        return file.read(), stat.S_IMODE(status.st_mode)
 
 
 # ---- children --------------------------------------------------------------------------------
