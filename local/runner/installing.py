@@ -11,10 +11,11 @@ _PROGRAM = Path(__file__).with_name("program")
 
 _ENTRY = """\
 #!{interpreter} -IS
-import sys
-sys.path.insert(0, {library!r})
+import os, sys
+bin = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(bin, "lib"))
 from runner_program.{module} import main
-main({root!r})
+main(os.path.dirname(bin))
 """
 
 _CONFIG_SH = """\
@@ -73,16 +74,13 @@ def install(directory: Path) -> Path:
     if sys.platform == "win32":
         raise NotImplementedError("cannot lay out the runner: this stand-in needs POSIX")
     root = directory.absolute()
-    library = root / "bin" / "lib"
-    package = library / "runner_program"
+    package = root / "bin" / "lib" / "runner_program"
     package.mkdir(parents=True, exist_ok=True)
     for source in _PROGRAM.glob("*.py"):
         shutil.copyfile(source, package / source.name)
     interpreter = _interpreter(package)
     for name, module in (("Runner.Listener", "listener"), ("Runner.Worker", "worker")):
-        text = _ENTRY.format(
-            interpreter=interpreter, library=str(library), module=module, root=str(root)
-        )
+        text = _ENTRY.format(interpreter=interpreter, module=module)
         _write_program(root / "bin" / name, text)
     _write_program(root / "config.sh", _CONFIG_SH)
     _write_program(root / "run.sh", _RUN_SH)
@@ -114,8 +112,9 @@ _COMPILE = """\
 import sys
 if sys.version_info < (3, 9):
     sys.exit(1)
-import compileall
-sys.exit(not compileall.compile_dir(sys.argv[1], quiet=2))
+import compileall, py_compile
+mode = py_compile.PycInvalidationMode.UNCHECKED_HASH  # good in copies of the folder, too
+sys.exit(not compileall.compile_dir(sys.argv[1], quiet=2, force=True, invalidation_mode=mode))
 """
 
 

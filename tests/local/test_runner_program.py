@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -23,7 +24,7 @@ DEMO = Scope.of_path("/repos/octo/demo")
 FAST = {"time_scale": 0.02}
 """A running step gets SIGTERM 0.15 s after SIGINT, instead of 7.5 s."""
 
-FOREVER = "while :; do read -t 0.05 < /dev/zero || :; done"
+FOREVER = "while :; do sleep 0.05; done"
 
 
 class Stage:
@@ -224,7 +225,7 @@ def test_a_busy_runner_is_not_removed(tmp_path):
 
     async def story(stage):
         await stage.configured()
-        job = stage.queue("until [ -e go ]; do read -t 0.05 < /dev/zero || :; done")
+        job = stage.queue("until [ -e go ]; do sleep 0.05; done")
         async with stage.listening() as child:
             await stage.until(lambda: job.acquired)
             code, _, err = await stage.call("remove", "--token", stage.token())
@@ -756,6 +757,45 @@ def test_a_daemon_may_stay_behind(tmp_path):
         os.kill(pid, signal.SIGKILL)
 
     life(tmp_path, story)
+
+
+def test_a_step_s_own_children_end_with_it(tmp_path):
+    """A shell waits for its child after SIGINT; SIGTERM ends the shell, clean-up the child."""
+
+    async def story(stage):
+        stage.misbehave(**FAST)
+        await stage.configured()
+        job = stage.queue("echo pid $$; sleep 300")
+        async with stage.listening() as child:
+            await stage.until(lambda: "\npid " in job.steps[0].log)
+            child.send_signal(signal.SIGINT)
+            assert (await ended(child))[0] == 0
+        assert "(sleep)" in job.runner_logs["Complete job"]
+        assert [pid for pid in children_of(stage.root) if alive(pid)] == []
+
+    life(tmp_path, story)
+
+
+def test_a_copy_of_a_root_is_a_root(tmp_path):
+    """An image or a test may lay it out once and copy it."""
+    shutil.copytree(install(tmp_path / "first"), tmp_path / "second")
+    shutil.rmtree(tmp_path / "first")
+    listener = tmp_path / "second" / "bin" / "Runner.Listener"
+    said = subprocess.run([listener, "warmup"], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("script", ["config.sh", "run.sh"])
+def test_the_scripts_refuse_root_and_hide_outcomes(tmp_path, script):
+    """As GitHub's: uid 0 needs RUNNER_ALLOW_RUNASROOT; run.sh makes 0 of a 1."""
+    root = install(tmp_path / "runner")
+    if os.geteuid() == 0:
+        said = subprocess.run([root / script], capture_output=True, text=True, check=False)
+        assert (said.returncode, said.stdout.startswith("Must not run")) == (1, True)
+    env = {**os.environ, "RUNNER_ALLOW_RUNASROOT": "1"}
+    said = subprocess.run([root / script], capture_output=True, text=True, check=False, env=env)
+    wanted = (0, "Not configured") if script == "run.sh" else (1, "Invalid configuration")
+    assert (said.returncode, wanted[1] in said.stderr) == (wanted[0], True)
 
 
 @pytest.mark.root
