@@ -16,8 +16,9 @@ import structlog
 
 from sidecar import http
 from sidecar.errors import RelayError
-from sidecar.relay.faces import PREFIX, EcsFace, refused
+from sidecar.relay.faces import PREFIX, EcsFace
 from sidecar.relay.keeper import Clock, Keeper, Pace, State
+from sidecar.relay.refusals import Refusals
 from sidecar.relay.upstream import Endpoint, reason
 
 if TYPE_CHECKING:
@@ -82,11 +83,12 @@ async def serving(
             f"cannot serve the relay on {host or 'every address'}: it is reachable from outside "
             "the task (set SIDECAR_RELAY_ADDRESS to one local address)"
         )
-    keeper = Keeper(endpoint, clock or Clock(), pace or Pace(), jitter)
-    face = EcsFace(keeper, secrets.token_urlsafe(32))
+    clock = clock or Clock()
+    keeper = Keeper(endpoint, clock, pace or Pace(), jitter)
+    face = EcsFace(keeper, secrets.token_urlsafe(32), Refusals(clock.now))
     async with AsyncExitStack() as undo:
         listening = http.listening(
-            host, port, face.answer, names=_NAMES, refuse=refused, limits=limits
+            host, port, face.answer, names=_NAMES, refuse=face.refuse, limits=limits
         )
         try:
             bound, free = await undo.enter_async_context(listening)

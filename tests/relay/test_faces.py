@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.http import Refusal, Request
-from sidecar.relay.faces import EcsFace, refused
+from sidecar.relay.faces import EcsFace
+from sidecar.relay.refusals import Refusals
 from sidecar.relay.upstream import Credentials
 
 SECRET = "s" * 43
@@ -32,9 +34,14 @@ def version(number: int) -> Credentials:
 HELD = version(1)
 
 
+def face(held: Held, now=lambda: 0.0) -> EcsFace:
+    """Return a face on what is held."""
+    return EcsFace(held, SECRET, Refusals(now))
+
+
 def ask(target: str, method: str = "GET", held: Credentials | None = HELD):
     """Ask a face that holds `held`."""
-    return EcsFace(Held(held), SECRET).answer(Request(method, target, {}, "127.0.0.1"))
+    return face(Held(held)).answer(Request(method, target, {}, "127.0.0.1"))
 
 
 @pytest.mark.parametrize(
@@ -81,16 +88,16 @@ def test_only_get_is_answered(method):
 
 def test_the_secret_path_is_answered_with_what_is_held():
     """The body is upstream's, and is rendered once for each version."""
-    face = EcsFace(held := Held(version(1)), SECRET)
+    ecs = face(held := Held(version(1)))
     request = Request("GET", f"/v2/credentials/{SECRET}", {}, "127.0.0.1")
-    first = face.answer(request)
+    first = ecs.answer(request)
     assert (first.status, first.content_type) == (200, "application/json")
     assert first.body == b'{"version":1}'
-    assert face.answer(request) is first
+    assert ecs.answer(request) is first
     held.credentials = version(2)
-    assert face.answer(request).body == b'{"version":2}'
+    assert ecs.answer(request).body == b'{"version":2}'
     held.credentials = None
-    assert face.answer(request).status == 503
+    assert ecs.answer(request).status == 503
 
 
 def test_nothing_held_is_a_503():
@@ -102,6 +109,28 @@ def test_nothing_held_is_a_503():
 
 def test_a_refusal_can_be_read_by_sdks_too():
     """What the listener turns away is answered in the same form."""
-    answer = refused(Refusal(421, "this is not that Host", "127.0.0.1"))
+    answer = face(Held(HELD)).refuse(Refusal(421, "this is not that Host", "127.0.0.1"))
     assert (answer.status, answer.content_type) == (421, "application/json")
     assert json.loads(answer.body)["Message"] == "this is not that Host"
+
+
+def test_refusals_are_logged_once_a_minute_of_each_kind():
+    """Why and who, how many were left out, and nothing of what was asked."""
+    now = [1000.0]
+    ecs = face(Held(HELD), lambda: now[0])
+    with capture_logs() as logs:
+        for seconds in (0, 1, 59, 61, 62):
+            now[0] = 1000.0 + seconds
+            ecs.answer(Request("GET", "/v2/credentials/GUESS", {}, "10.0.0.1"))
+            ecs.answer(Request("PUT", f"/v2/credentials/{SECRET}", {}, "10.0.0.2"))
+            ecs.refuse(Refusal(403, "relayed requests are not answered", "10.0.0.3"))
+        ecs.answer(Request("GET", f"/v2/credentials/{SECRET}", {}, "10.0.0.1"))
+    assert {line["event"] for line in logs} == {"relay.refused"}
+    assert [(line["why"], line["peer"], line["unsaid"]) for line in logs] == [
+        ("wrong secret", "10.0.0.1", 0),
+        ("wrong method", "10.0.0.2", 0),
+        ("relayed requests are not answered", "10.0.0.3", 0),
+        ("wrong secret", "10.0.0.1", 2),
+        ("wrong method", "10.0.0.2", 2),
+        ("relayed requests are not answered", "10.0.0.3", 2),
+    ]
