@@ -765,12 +765,12 @@ def test_a_step_s_own_children_end_with_it(tmp_path):
     async def story(stage):
         stage.misbehave(**FAST)
         await stage.configured()
-        job = stage.queue("echo pid $$; sleep 300")
+        job = stage.queue("(echo began; exec sleep 300)")
         async with stage.listening() as child:
-            await stage.until(lambda: "\npid " in job.steps[0].log)
+            await stage.until(lambda: "\nbegan" in job.steps[0].log)
             child.send_signal(signal.SIGINT)
             assert (await ended(child))[0] == 0
-        assert "(sleep)" in job.runner_logs["Complete job"]
+        assert "Terminate orphan process: pid" in job.runner_logs["Complete job"]
         assert [pid for pid in children_of(stage.root) if alive(pid)] == []
 
     life(tmp_path, story)
