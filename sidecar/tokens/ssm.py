@@ -82,9 +82,12 @@ class Store:
         """Return the client; the first call resolves region and credentials."""
         async with self._connecting:
             if self._client is None:
-                self._client = await self._open.enter_async_context(
-                    get_session().create_client("ssm", region_name=self._region, config=CALLS)
-                )
+                try:
+                    self._client = await self._open.enter_async_context(
+                        get_session().create_client("ssm", region_name=self._region, config=CALLS)
+                    )
+                except ValueError as error:  # told apart from one of an answer
+                    raise aws.InvalidEndpointConfigurationError(msg=str(error)) from error
         return self._client
 
 
@@ -186,11 +189,13 @@ class _translated:  # noqa: N801  reads as the clause it is: `with _translated(.
                     f"{self._action}: no network path to SSM (a NAT gateway or an ssm endpoint "
                     f"in the VPC is needed): {_short(error)}"
                 ) from error
-            case aws.InvalidRegionError() | aws.UnknownEndpointError() | ValueError():
+            case aws.InvalidEndpointConfigurationError() | aws.UnknownEndpointError():
                 raise TokenError(
                     f"{self._action}: {_short(error)} (look at AWS_REGION, AWS_ENDPOINT_URL_SSM)"
                 ) from error
-            case aws.BotoCoreError() | KeyError():
+            case (
+                aws.BotoCoreError() | KeyError() | ValueError() | TypeError() | AttributeError()
+            ):  # the library's parser raises whatever it comes across
                 raise Unavailable(f"{self._action}: unreadable answer: {_short(error)}") from error
 
     def _refusal(self, error: aws.ClientError) -> TokenError:
