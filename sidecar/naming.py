@@ -36,6 +36,7 @@ def wish(settings: Settings, right: Registration, task: TaskFacts) -> Wish:
         no_default_labels=settings.no_default_labels,
         group=settings.runner_group,
         work_dir=settings.work_dir,
+        unique=right.name is None and settings.name is None,
     )
 
 

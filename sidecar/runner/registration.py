@@ -53,6 +53,8 @@ class Wish:
     no_default_labels: bool
     group: str | None
     work_dir: str
+    unique: bool = False
+    """Whether the agent made the name up, so that no other runner can bear it."""
 
     def arguments(self, *, replaces: bool) -> tuple[str, ...]:
         """Write it as the arguments of configure; the token is not among them."""
@@ -93,6 +95,7 @@ class Registration:
         self._root = root
         self._env = env
         self._added = False  # or may have been
+        self._unknown = False  # and if it is, then under a name that may be somebody else's
         self._job_done = False
         self._over = False
         self._usable: Callable[[], bool] = lambda: True
@@ -111,7 +114,7 @@ class Registration:
                 await self._configure_patiently(patience)
             except NameTaken as taken:
                 log.warning("runner.name_taken", name=self.wish.name)
-                self.wish = replace(self.wish, name=renamed(self.wish.name))
+                self.wish = replace(self.wish, name=renamed(self.wish.name), unique=True)
                 last = taken
             else:
                 self.complete = True
@@ -134,8 +137,9 @@ class Registration:
             await ran(self._root, verb, self._env, result, timeout=CONFIGURE_TIMEOUT, grace=grace)
         finally:
             # Cut between its call and GitHub's answer, it may be there without a word of it.
-            cut = result.code is None or result.code < 0
-            self._added |= result.says(*ADDED) or (cut and result.says(REACHED))
+            cut = (result.code is None or result.code < 0) and result.says(REACHED)
+            self._added |= result.says(*ADDED) or (cut and self.wish.unique)
+            self._unknown = cut and not self._added
         if result.code == 0:
             return
         reason = (
@@ -170,6 +174,12 @@ class Registration:
         if self._job_done:
             log.info("runner.deregistered", name=self.wish.name, rung="github")
             return
+        if self._unknown and not self._root.configured:
+            raise RegistrationError(
+                f"cannot tell whether {self.wish.name} is registered: configure was cut short, and "
+                "a runner of that name may be another's (SIDECAR_NAME); GitHub removes an offline "
+                "ephemeral runner after one day"
+            )
         if not self.complete and not self._added and not self._root.configured:
             log.info("runner.deregistered", name=self.wish.name, rung="never-registered")
             return
