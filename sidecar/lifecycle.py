@@ -88,6 +88,7 @@ async def _live(
         if listener.running:
             now.enter(phase.DRAINING)
             await drained(listener, runner, owed, stop)
+        await listener.process.heard_out()
         runner.listener_ended(listener)
         now.enter(phase.STOPPING)
         return listener.verdict(stopped=stop.requested)
