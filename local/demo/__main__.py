@@ -40,6 +40,9 @@ def _forget_the_person() -> None:
     for name in [name for name in os.environ if PRIVATE.fullmatch(name)]:
         del os.environ[name]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    os.environ["AWS_MAX_ATTEMPTS"] = (
+        "1"  # nothing here fails and passes; an end is not kept waiting
+    )
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 
