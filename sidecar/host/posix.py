@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LISTENER = Path("bin/Runner.Listener")
 HOOK_SUFFIX = ".sh"
 DEFAULT_RUNNER_DIR = "/home/runner"

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGBREAK)
 LISTENER = Path("bin/Runner.Listener.exe")
 HOOK_SUFFIX = ".ps1"
 DEFAULT_RUNNER_DIR = r"C:\actions-runner"

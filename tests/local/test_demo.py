@@ -175,7 +175,7 @@ def folder_of(pid):
     """Give the demo's temporary folder, by the FIFOs it holds open in it."""
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            target = Path(os.readlink(entry))
+            target = entry.readlink()
         except FileNotFoundError:
             continue
         if target.parent.name == "container":
