@@ -70,7 +70,7 @@ async def _live(
                 env = environment(config.passed_on, config.user)
                 wish = naming.wish(settings, right, task)
                 runner = registration.registering(root, wish, env, owed)
-                await runner.configure(loan.usable, patience=stop.budget.total / 2)
+                await runner.configure(loan.usable, stop.finished)
                 loan.debt.begin()  # it has served; deleting it is off the job's way
                 root.describe(task)
 

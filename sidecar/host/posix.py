@@ -258,6 +258,11 @@ def _kill_session(leader: int | None) -> int:
     return 0
 
 
+def children() -> list[int]:
+    """Return the living children of this process."""
+    return (_family() or {}).get(os.getpid(), [])
+
+
 def has_descendant(root: int, program: str) -> bool:
     """Whether a process named `program` runs somewhere below `root`."""
     for pid in _below(_family() or {}, [root]):

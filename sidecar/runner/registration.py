@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sidecar.runner.listener import Listener
+    from sidecar.runner.program import Finished
     from sidecar.runner.root import Root
     from sidecar.undo import Debt, Farewell
 
@@ -102,16 +103,16 @@ class Registration:
 
     # -- there ---------------------------------------------------------------------------------
 
-    async def configure(self, usable: Callable[[], bool], patience: float) -> None:
+    async def configure(self, usable: Callable[[], bool], finished: Finished | None = None) -> None:
         """Register, retrying what may pass; raises RegistrationError.
 
         `usable` tells whether the token is still young enough to deregister with. A try that is
-        under way when a stop comes may take `patience` more seconds.
+        under way when a stop comes may finish for as long as `finished` waits.
         """
         self._usable = usable
         for _ in range(RENAMES):
             try:
-                await self._configure_patiently(patience)
+                await self._configure_patiently(finished)
             except NameTaken as taken:
                 log.warning("runner.name_taken", name=self.wish.name)
                 self.wish = replace(self.wish, name=renamed(self.wish.name), unique=True)
@@ -123,18 +124,25 @@ class Registration:
                 return
         raise last
 
-    async def _configure_patiently(self, patience: float) -> None:
+    async def _configure_patiently(self, finished: Finished | None) -> None:
         async for attempt in stamina.retry_context(
             on=growing(Trouble, first=2.0, longest=15.0), attempts=ATTEMPTS, timeout=None
         ):
             with attempt:
-                await self._configure_once(grace=patience)
+                await self._configure_once(finished)
 
-    async def _configure_once(self, *, grace: float) -> None:
+    async def _configure_once(self, finished: Finished | None = None) -> None:
         verb = Verb("configure", self.wish.arguments(replaces=self._added), self.wish.token)
         result = Ran()
         try:
-            await ran(self._root, verb, self._env, result, timeout=CONFIGURE_TIMEOUT, grace=grace)
+            await ran(
+                self._root,
+                verb,
+                self._env,
+                result,
+                timeout=CONFIGURE_TIMEOUT,
+                finished=finished,
+            )
         finally:
             # Cut between its call and GitHub's answer, it may be there without a word of it.
             cut = (result.code is None or result.code < 0) and result.says(REACHED)
@@ -195,7 +203,7 @@ class Registration:
             with attempt:
                 if not self._root.configured and not self.complete:
                     # It is at GitHub, but its keys were never saved: take it over, then remove it.
-                    await self._configure_once(grace=0.0)
+                    await self._configure_once()
                 await self._remove()
         log.info("runner.deregistered", name=self.wish.name, rung="registration-token")
 
