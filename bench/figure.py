@@ -1,0 +1,50 @@
+"""A figure: what was measured, beside what it is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LIMITS = {
+    "startup_vs_floor": 1.25,
+    "startup_vs_shell": 0.8,
+    "idle_stop_ms": 300,
+    "stop_over_budget": 0.95,
+    "rss_vs_floor": 1.2,
+    "idle_cpu_ms_per_min": 20,
+    "health_cpu_ms": 60,
+}
+"""The most that each figure may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number that has a limit, and how it came about."""
+
+    key: str
+    value: float
+    measured: str
+    """The agent's own reading, with its unit."""
+    beside: str = "–"
+    """The floor's or the peer's reading, with its unit."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """The readings themselves, written beside the figure so that two machines can be compared."""
+
+    @property
+    def limit(self) -> float:
+        """The most that the value may be."""
+        return LIMITS[self.key]
+
+    @property
+    def met(self) -> bool:
+        """Whether it is within its limit."""
+        return self.value <= self.limit
+
+
+def typical(readings: Sequence[float]) -> float:
+    """Return the median: one busy moment of the machine must not decide."""
+    return float(median(readings))

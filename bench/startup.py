@@ -1,0 +1,118 @@
+"""From the start of the process to the start of `configure`: agent, floor and shell in turns."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from bench.figure import Figure, typical
+from bench.stage import AGENT, life
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.stage import Stage
+
+HERE = Path(__file__).parent
+RUNS = 15
+DEADLINE = 30.0
+AWS = "/usr/bin/aws"
+
+# Says that it runs, then refuses for good: the life is over as soon as it can be.
+LISTENER = """\
+#!/bin/sh
+echo started > {fifo}
+echo 'Http response code: NotFound'
+exit 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One way to come to configure: its name, its command, and what else its environment holds."""
+
+    name: str
+    argv: Callable[[str], tuple[str, ...]]
+
+
+def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
+    """Measure all ways in turns, so that whatever else the machine does hits them alike."""
+    root, fifo = announcing(stage.folder)
+    listener = str(root / "bin" / "Runner.Listener")
+    url = f"{stage.github}/octo/repo"
+    floor = (sys.executable, str(HERE / "floor.py"))
+    ways = [
+        Start("agent", lambda _: AGENT),
+        Start("floor", lambda name: (*floor, name, listener, "configure")),
+    ]
+    if shell_missing() is None:
+        shell = str(HERE / "shell.sh")
+        ways.append(Start("shell", lambda name: (shell, name, url, listener)))
+    readings: dict[str, list[float]] = {way.name: [] for way in ways}
+    hearing = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        for turn in range(runs + 1):
+            for way in ways:
+                took = once(stage, way, root, hearing)
+                if turn:  # the first one of each pays for cold caches
+                    readings[way.name].append(took)
+    finally:
+        os.close(hearing)
+    yield from figures({name: typical(taken) * 1000 for name, taken in readings.items()})
+
+
+def figures(ms: dict[str, float]) -> Iterator[Figure]:
+    """Put the agent's time, in milliseconds, beside each of the others."""
+    for peer in ("floor", "shell"):
+        if peer in ms:
+            yield Figure(
+                f"startup_vs_{peer}",
+                ms["agent"] / ms[peer],
+                f"{ms['agent']:.0f} ms",
+                f"{ms[peer]:.0f} ms ({peer})",
+                {"startup_ms": ms["agent"], f"startup_{peer}_ms": ms[peer]},
+            )
+
+
+def once(stage: Stage, way: Start, root: Path, hearing: int) -> float:
+    """Return the seconds from the start of one process to the start of its configure."""
+    parameter = stage.token()
+    env = stage.environment(parameter, root)
+    with life(env, way.argv(parameter)) as child:
+        if not select.select([hearing], [], [], DEADLINE)[0]:
+            child.kill()
+            raise RuntimeError(f"{way.name} did not come to configure: {''.join(child.said)}")
+        at = monotonic()
+        os.read(hearing, 4096)
+        child.ended()
+    return at - child.started
+
+
+def announcing(folder: Path) -> tuple[Path, Path]:
+    """Lay out a runner whose listener only says, through the FIFO given back, that it started."""
+    fifo = folder / "started"
+    os.mkfifo(fifo)
+    fifo.chmod(0o666)
+    root = folder / "announcing"
+    (root / "bin").mkdir(parents=True)
+    listener = root / "bin" / "Runner.Listener"
+    listener.write_text(LISTENER.format(fifo=fifo))
+    listener.chmod(0o755)
+    return root, fifo
+
+
+def shell_missing() -> str | None:
+    """Return what the shell peer lacks on this machine; None if it can be measured."""
+    if not Path(AWS).exists():
+        return f"{AWS} (AWS CLI v2, Debian's awscli)"
+    version = subprocess.run([AWS, "--version"], capture_output=True, text=True, check=False).stdout
+    if not version.startswith("aws-cli/2."):
+        return f"version 2 of {AWS}"
+    return None if shutil.which("jq") else "jq"
