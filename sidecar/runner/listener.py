@@ -47,6 +47,7 @@ class Listener:
         self._phase = phase_
         self._hooked = False
         self._announced = False
+        self._completed = False
         self._gone = False
 
     # -- what it says --------------------------------------------------------------------------
@@ -76,6 +77,7 @@ class Listener:
             log.info("job.started")
             self._phase.enter(phase.BUSY)
         elif word == "completed":
+            self._completed = True
             log.info("job.completed")
 
     # -- what it does --------------------------------------------------------------------------
@@ -110,12 +112,13 @@ class Listener:
     def verdict(self, *, stopped: bool) -> Exit:
         """Return the agent's exit code, now that the listener has ended.
 
-        Ended by a stop, its own exit code means little: an idle one is done, a busy one's job
-        was cancelled unless it came to its end before that.
+        A job that was interrupted counts as cancelled unless everything says that it came to its
+        end before that: a line alone can be forged, the completed hook does not run in a shutdown.
         """
-        if not stopped:
+        if not stopped or (self.had_job and not self.interrupted):
             return self.outcome.exit
-        if self.had_job and self.interrupted and self.result in (None, "Canceled"):
+        ended_well = self.ended.result() >= 0 and self.result not in (None, "Canceled")
+        if self.had_job and not (ended_well and self._completed):
             return Exit.CANCELLED
         return Exit.DONE
 

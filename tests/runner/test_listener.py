@@ -233,36 +233,44 @@ def test_its_end_is_named(loop, root, program, listener, script, outcome, exit_c
 
 
 @pytest.mark.parametrize(
-    ("job", "interrupted", "result", "exit_code"),
+    ("hooks", "code", "result", "exit_code"),
     [
-        (False, True, None, Exit.DONE),
-        (True, True, None, Exit.CANCELLED),
-        (True, True, "Canceled", Exit.CANCELLED),
-        (True, True, "Succeeded", Exit.DONE),
-        (True, False, None, Exit.DONE),
-        (True, False, "Failed", Exit.DONE),
+        ((), 3, None, Exit.DONE),
+        (("started",), 3, None, Exit.CANCELLED),
+        (("started",), 3, "Canceled", Exit.CANCELLED),
+        (("started",), 3, "Succeeded", Exit.CANCELLED),
+        (("started", "completed"), 3, "Canceled", Exit.CANCELLED),
+        (("started", "completed"), 3, "Succeeded", Exit.DONE),
+        (("started", "completed"), -9, "Succeeded", Exit.CANCELLED),
+        (("started",), 0, None, Exit.DONE),
+        (("started", "completed"), 0, "Failed", Exit.DONE),
+        (("started",), 1, None, Exit.RUNNER),
     ],
 )
 def test_ended_by_a_stop_it_is_judged_by_the_job(
-    root, program, listener, job, interrupted, result, exit_code
+    root, program, listener, hooks, code, result, exit_code
 ):
-    """An idle one is done; a job is cancelled unless it came to its end before."""
-    program("trap 'exit 3' INT; exec 3<>pipe; echo up; while :; do read x <&3; done\n")
+    """An idle one is done; an interrupted job is cancelled unless all say that it had ended."""
+    program("trap 'exit 3' INT; exec 3<>pipe; echo up; read x <&3; exit $x\n")
     os.mkfifo(root.path / "pipe")
 
     async def life():
         async with started(root, listener) as line:
             await line("up")
-            if job:
-                listener.hear_hook("started")
+            for word in hooks:
+                listener.hear_hook(word)
             listener.result = result
-            if interrupted:
+            if code in (0, 1):  # by itself
+                (root.path / "pipe").write_text(f"{code}\n")
+            elif code == 3:
                 listener.interrupt()
-                assert await listener.ended == 3
-        assert listener.interrupted == interrupted
+            else:
+                listener.interrupted = True
+                await listener.process.kill()
+            assert await listener.ended == code
         assert listener.verdict(stopped=True) == exit_code
 
     with capture_logs() as events:
         run("asyncio", life())
     ends = [event["code"] for event in events if event["event"] == "runner.ended"]
-    assert ends == ([3] if interrupted else [])
+    assert ends == [code]
