@@ -144,10 +144,11 @@ class Registration:
                 finished=finished,
             )
         finally:
-            # Cut between its call and GitHub's answer, it may be there without a word of it.
-            cut = (result.code is None or result.code < 0) and result.says(REACHED)
-            self._added |= result.says(*ADDED) or (cut and self.wish.unique)
-            self._unknown = cut and not self._added
+            # Between its call and GitHub's answer it may have come to be without a word of it.
+            settled = result.code == 0 or result.says(TAKEN, *FINAL)
+            lost = result.says(REACHED) and not settled
+            self._added |= result.says(*ADDED) or (lost and self.wish.unique)
+            self._unknown = lost and not self._added
         if result.code == 0:
             return
         reason = (
@@ -184,7 +185,7 @@ class Registration:
             return
         if self._unknown and not self._root.configured:
             raise RegistrationError(
-                f"cannot tell whether {self.wish.name} is registered: configure was cut short, and "
+                f"cannot tell whether {self.wish.name} is registered: its answer was lost, and "
                 "a runner of that name may be another's (SIDECAR_NAME); GitHub removes an offline "
                 "ephemeral runner after one day"
             )
