@@ -157,8 +157,8 @@ class Stage:
         return found
 
     async def logged(self, job: Job, text: str) -> None:
-        """Wait until the job's log holds `text`."""
-        await self.until(lambda: text in job.log(), f"{text!r} in the log {job.log()!r}")
+        """Wait until the job has printed `text`."""
+        await self.until(lambda: text in printed(job), f"{text!r} in the job's log")
 
     # -- the life ----------------------------------------------------------------------------
 
@@ -261,6 +261,12 @@ class Stage:
             assert [runner.name for runner in self.world.runners] == []
         assert self.survivors() == {}
         assert self.token == "" or self.token not in life.text, "the token was logged"
+
+
+def printed(job: Job) -> str:
+    """Return the job's log without the steps' own scripts, which each step's log begins with."""
+    lines = job.log().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("\x1b[36;1m", "##[group]")))
 
 
 def processes() -> list[str]:

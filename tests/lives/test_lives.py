@@ -21,6 +21,7 @@ from tests.lives.stage import (
     content,
     eventually,
     played,
+    printed,
     processes,
     staged,
 )
@@ -51,10 +52,10 @@ async def whole_life(aws, user, name):
         job = stage.job(WHOAMI, "echo the second step")
         async with stage.life(env={"SIDECAR_RUNNER_USER": user}) as life:
             await stage.settled(life, 0)
-        assert job.result == "succeeded", job.log()
-        assert f"I am {name} in " in job.log()
-        assert "the second step" in job.log()
-        assert f"relayed {stage.ecs._held['AccessKeyId']}" in job.log()
+        assert job.result == "succeeded", printed(job)
+        assert f"I am {name} in " in printed(job)
+        assert "the second step" in printed(job)
+        assert f"relayed {stage.ecs._held['AccessKeyId']}" in printed(job)
         assert job.runner_name == f"ecs-{stage.ecs.task.id[:12]}"
         (registered,) = life.all("runner.registered")
         assert registered["url"] == stage.scope
@@ -265,7 +266,7 @@ def test_hooks_chain_the_user_s_own(aws):
             job = stage.job("echo in between A=$A OTHER=$OTHER")
             async with stage.life(env=own if where == "env" else {}) as life:
                 await stage.settled(life, 0)
-            said = job.log()
+            said = printed(job)
             assert job.result == "succeeded", said
             assert "own start" in said
             assert f"in between A=b OTHER={'kept' if where == '.env' else ''}" in said
@@ -342,10 +343,10 @@ def test_proxies_and_certificates_reach_the_steps(aws):
             job = stage.job("env")
             async with stage.life(env=passed) as life:
                 await stage.settled(life, 0)
-            said = job.log().splitlines()
+            said = printed(job).splitlines()
             assert [f"{key}={value}" for key, value in passed.items() if f"{key}={value}" in said]
             assert not [line for line in said if line.startswith("SIDECAR_")]
-            assert "ACTIONS_RUNNER_INPUT_TOKEN" not in job.log()
+            assert "ACTIONS_RUNNER_INPUT_TOKEN" not in printed(job)
 
     played(play())
 
@@ -571,7 +572,7 @@ def test_a_relay_that_is_not_required_stops_no_job(aws):
             job = stage.job("echo uri=$RUNNER_SIDECAR_RELAY_URI.")
             async with stage.life(env={"SIDECAR_RELAY": "off"}) as life:
                 await stage.settled(life, 0)
-            assert "uri=." in job.log()
+            assert "uri=." in printed(job)
 
     played(play("unknown"), play("broken"), play_off())
 
@@ -697,7 +698,7 @@ def test_daemons_of_a_job_do_not_outlive_it(aws):
             job = stage.job(hidden)
             async with stage.life() as life:
                 await stage.settled(life, 0)
-            (line,) = [line for line in job.log().splitlines() if line.startswith("daemon ")]
+            (line,) = [line for line in printed(job).splitlines() if line.startswith("daemon ")]
             planted = int((stage.root / "_diag" / "daemon.pid").read_text())
             for pid in (planted, int(line.split()[1])):
                 assert str(pid) not in processes(), "it outlived its job"

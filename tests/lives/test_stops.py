@@ -12,7 +12,7 @@ import time
 import pytest
 
 from local import faults
-from tests.lives.stage import AS_PID_1, LOOPS, played, staged
+from tests.lives.stage import AS_PID_1, LOOPS, played, printed, staged
 
 BUDGET = "8"
 """Seconds of the stops that need their whole budget."""
@@ -34,7 +34,7 @@ def test_a_job_that_ends_ends_the_life(aws):
             async with stage.life(argv) as life:
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
-            assert "hello" in job.log()
+            assert "hello" in printed(job)
 
     on_both_loops(play)
 
@@ -172,7 +172,7 @@ def test_a_stop_while_busy_lets_the_job_go_on(aws):
                 open_gate()
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
-            assert "the second step" in job.log()
+            assert "the second step" in printed(job)
             assert life.all("runner.interrupted") == []
 
     on_both_loops(play)

@@ -1,0 +1,257 @@
+"""The walls between a job and the agent: what a step may not see, replace or mislead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+import shutil
+import subprocess
+
+import pytest
+
+from tests.lives.stage import (
+    AS_PID_1,
+    IS_ROOT,
+    ON_UVLOOP,
+    OTHER_USER,
+    content,
+    played,
+    printed,
+    processes,
+    staged,
+)
+
+CANARY = "canary-of-a-setting-7d1f"
+
+
+def runners_own(stage):
+    """List argv and environment of every process of the runner, by its folder or mark."""
+    found = []
+    for pid in processes():
+        argv, environ = content(f"/proc/{pid}/cmdline"), content(f"/proc/{pid}/environ")
+        runs = any(sign in argv + environ for sign in (b"bin/Runner.", b"RUNNER_TRACKING_ID"))
+        if runs and stage.mark.encode() in environ:
+            found.append((argv, environ))
+    return found
+
+
+def argv_of_all():
+    """Return every command line of this machine."""
+    return b"\n".join(content(f"/proc/{pid}/cmdline") for pid in processes())
+
+
+SEARCH = """\
+needles={needles}
+grep -rlaF -f $needles {root} 2>/dev/null | sed 's/^/FOUND /'
+for p in /proc/[0-9]*; do
+    for f in environ cmdline; do
+        cat $p/$f 2>/dev/null | grep -qaF -f $needles && echo "FOUND $p/$f"
+    done
+done
+cat /proc/[0-9]*/environ 2>/dev/null | grep -qaF {mark} && echo "would be found"
+env | grep ^SIDECAR_ | sed 's/^/FOUND /'
+echo searched
+"""
+
+
+@pytest.mark.root
+def test_no_job_can_find_the_token(aws):
+    """Token and settings are in no log, argv, environment or file that the job's user can read."""
+
+    async def play(wrap):
+        async with staged(aws) as stage:
+            token = await stage.put()
+            needles = stage.folder.parent / f"needles-{stage.mark}"  # not in what is searched
+            needles.write_text(f"{token}\n{CANARY}\n")
+            needles.chmod(0o644)
+            try:
+                step, open_gate = stage.gate()
+                search = SEARCH.format(needles=needles, root=stage.folder, mark=stage.mark)
+                job = stage.job(search, step)
+                stage.world.faults.add({"call": "runner-add", "delay": 0.5})
+                env = {"SIDECAR_CANARY": CANARY}
+                async with stage.life((*wrap, *ON_UVLOOP), env=env) as life:
+                    await stage.until(lambda: stage.world.calls["runner-add"], "configure")
+                    assert token.encode() not in argv_of_all(), "while configuring"
+                    await stage.logged(job, "at the gate")
+                    seen = runners_own(stage)
+                    assert len(seen) >= 3, "listener, worker, step"
+                    assert token.encode() not in argv_of_all()
+                    for argv, environ in seen:
+                        assert token.encode() not in argv + environ
+                        assert CANARY.encode() not in argv + environ
+                        assert b"SIDECAR_" not in environ.replace(b"RUNNER_SIDECAR_", b"")
+                    open_gate()
+                    await stage.settled(life, 0)
+            finally:
+                needles.unlink()
+            assert "would be found\nsearched" in printed(job)
+            assert "FOUND" not in printed(job), printed(job)
+            assert CANARY not in life.text
+            assert CANARY not in life.errors
+
+    played(play(()), play(AS_PID_1))
+
+
+LOOK = """\
+for f in environ mem maps fd cwd; do
+    (cat /proc/{pid}/$f || ls /proc/{pid}/$f/) >/dev/null 2>&1 && echo "READ $f"
+done
+kill -STOP {pid} 2>/dev/null && {{ kill -CONT {pid}; echo "SIGNALLED"; }}
+echo looked
+"""
+
+
+@pytest.mark.root
+def test_no_job_can_look_into_the_agent(aws):
+    """The agent's environment and memory are closed to the job's user, and so are signals."""
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            async with stage.life() as life:
+                await life.phase("idle")
+                job = stage.job(LOOK.format(pid=life.pid))
+                await stage.settled(life, 0)
+            assert "looked" in printed(job)
+            assert "READ" not in printed(job)
+            assert "SIGNALLED" not in printed(job)
+
+    played(play())
+
+
+def as_nobody():
+    """Return what starts a program as somebody without any right, or None if nobody may run it."""
+    if not IS_ROOT:
+        return ()
+    entry = pwd.getpwnam(OTHER_USER)
+    start = ("setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups")
+    tried = subprocess.run(
+        [*start, ON_UVLOOP[0], "-c", "import sidecar.main"], capture_output=True, check=False
+    )
+    if tried.returncode == 0:
+        return start
+    # The checkout is closed to others: root without any capability is as good.
+    return ("setpriv", "--securebits=+noroot", "--bounding-set=-all", "--inh-caps=-all")
+
+
+def given_to(root, start):
+    """Let the one that `start` becomes own the runner's folder."""
+    if len(start) and start[1].startswith("--reuid"):
+        for folder, names, files in os.walk(root):
+            for name in (".", *names, *files):
+                shutil.chown(os.path.join(folder, name), OTHER_USER)  # noqa: PTH118
+
+
+def test_not_even_the_same_user_can_read_the_agent(aws):
+    """Where the agent is not root a job is the same user, yet cannot read environment or memory."""
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            start = as_nobody()
+            given_to(stage.root, start)
+            same = "root" if len(start) and not start[1].startswith("--reuid") else None
+            env = {"SIDECAR_RUNNER_USER": same, "SIDECAR_CANARY": CANARY}
+            if start:  # the other user cannot write coverage's file
+                env |= {key: None for key in os.environ if key.startswith("COVERAGE")}
+            async with stage.life((*start, *ON_UVLOOP), env=env) as life:
+                await life.phase("idle")
+                pid = life.pid
+                look = f"for f in environ mem; do head -c 1 /proc/{pid}/$f && echo READ; done 2>&1"
+                job = stage.job(f"{look}; echo looked")
+                await stage.settled(life, 0)
+            assert "looked" in printed(job)
+            assert "READ" not in printed(job)
+            assert printed(job).count("ermission denied") == 2, printed(job)
+
+    played(play())
+
+
+REPLACE = """\
+cd {root}
+say() {{ echo "REPLACED $1"; }}
+mv bin bin.old 2>/dev/null && say "bin by rename"
+rm -rf bin 2>/dev/null && say "bin by removal"
+echo x 2>/dev/null >bin/Runner.Listener && say "listener by writing"
+rm -f bin/Runner.Listener 2>/dev/null && say "listener by removal"
+touch bin/new 2>/dev/null && say "bin by addition"
+chmod 777 bin 2>/dev/null && say "bin's mode"
+echo x 2>/dev/null >.sidecar/job-completed.sh && say "the hook"
+rm -rf .sidecar 2>/dev/null && say "the hooks' folder"
+mv .sidecar old 2>/dev/null && say "the hooks' folder by rename"
+mv {root} {root}.old 2>/dev/null && say "the root by rename"
+touch of-my-own && rm of-my-own && echo tried
+"""
+
+
+@pytest.mark.root
+def test_no_job_can_replace_the_runner_s_program(aws):
+    """`bin/` and the hooks can be neither renamed, removed nor written; the rest is the job's."""
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            job = stage.job(REPLACE.format(root=stage.root))
+            async with stage.life() as life:
+                await stage.settled(life, 0)
+            assert "tried" in printed(job)
+            assert "REPLACED" not in printed(job), printed(job)
+            assert (stage.root / "bin" / "Runner.Listener").stat().st_uid == 0
+
+    played(play())
+
+
+def run_as_the_job_s_user(script):
+    """Run a shell script as the job's user does."""
+    entry = pwd.getpwnam(OTHER_USER)
+    return subprocess.run(
+        ["sh", "-ec", script], user=entry.pw_uid, group=entry.pw_gid, extra_groups=[], check=True
+    )
+
+
+@pytest.mark.root
+def test_planted_files_do_not_mislead_the_removal(aws):
+    """What a job's user writes over `.runner`, `.env` or by links is not what `remove` obeys."""
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            outside = stage.folder / "outside"
+            outside.write_text("untouched")
+            async with stage.life() as life:
+                await life.phase("idle")
+                (own,) = stage.world.runners
+                settings = json.loads((stage.root / ".runner").read_text("utf-8-sig"))
+                settings |= {"agentId": 9999, "agentName": "victim", "gitHubUrl": "http://x/o/r"}
+                planted = stage.folder / "planted"
+                planted.write_text(json.dumps(settings))
+                await asyncio.to_thread(
+                    run_as_the_job_s_user,
+                    f"cd {stage.root}; rm -f .runner .credentials_rsaparams; cp {planted} .runner;"
+                    f"ln -s {outside} .credentials_rsaparams; ln -sf {outside} .path;"
+                    "echo ACTIONS_RUNNER_INPUT_TOKEN=forged >.env;"
+                    "ln -s /etc/passwd .credentials_migrated",
+                )
+                life.signal()
+                await stage.settled(life, 0)
+            removed = [(gone.id, gone.by) for gone in stage.world.runners.removed]
+            assert removed == [(own.id, "remove")]
+            assert outside.read_text() == "untouched"
+
+    async def play_links_before():
+        async with staged(aws) as stage:
+            await stage.put()
+            outside = stage.folder / "outside"
+            outside.write_text("untouched")
+            (stage.root / ".setup_info").symlink_to(outside)
+            (stage.root / ".sidecar").symlink_to(stage.folder)
+            stage.job("true")
+            async with stage.life() as life:
+                await stage.settled(life, 0)
+            assert outside.read_text() == "untouched"
+            assert not (stage.folder / "hook").exists()
+
+    played(play(), play_links_before())
