@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 KIB = 1024
+LONGEST = 120.0
+"""Seconds after which a child is killed: a bench ends, whatever it finds."""
 
 
 class Child:
@@ -21,7 +25,7 @@ class Child:
     Not `subprocess`, which keeps the resource usage of the one child to itself.
     """
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
         reading, writing = os.pipe()
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -31,6 +35,9 @@ class Child:
         self.started = time.monotonic()
         self.pid = os.posix_spawn(argv[0], argv, env, file_actions=actions, setpgroup=0)
         os.close(writing)
+        self._watchdog = threading.Timer(LONGEST, os.kill, (self.pid, signal.SIGKILL))
+        self._watchdog.daemon = True
+        self._watchdog.start()
         self.said: list[str] = []
         self._output = os.fdopen(reading, encoding="utf-8", errors="replace")
         self._gone: tuple[int, resource.struct_rusage, float] | None = None
@@ -58,6 +65,7 @@ class Child:
         if self._gone is None:
             _, status, usage = os.wait4(self.pid, 0)
             at = time.monotonic()
+            self._watchdog.cancel()
             self._gone = os.waitstatus_to_exitcode(status), usage, at
             self.said += self._output  # small: what it said last waits in the pipe
             self._output.close()
@@ -67,7 +75,7 @@ class Child:
         """End what still runs of it; for the way out."""
         if self._gone is None:
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, 9)
+                os.killpg(self.pid, signal.SIGKILL)
             self.ended()
 
 

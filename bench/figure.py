@@ -29,7 +29,7 @@ class Figure:
     value: float
     measured: str
     """The agent's own reading, with its unit."""
-    beside: str = "–"
+    beside: str = ""
     """The floor's or the peer's reading, with its unit."""
     parts: dict[str, float] = field(default_factory=dict)
     """The readings themselves, written beside the figure so that two machines can be compared."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import urllib.request
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +37,13 @@ class Stage:
 
     ssm: str
     github: str
+    ecs: str
     agent: dict[str, str]
     """The variables by which the ECS agent stand-in is found."""
     folder: Path
     names: Iterator[int]
+    instead: dict[str, str] = field(default_factory=dict)
+    """Variables that lead a life elsewhere, behind a proxy."""
 
     def token(self) -> str:
         """Put a fresh registration token into SSM; return the parameter's name."""
@@ -53,6 +57,13 @@ class Stage:
         """Queue one job."""
         asked = {"name": "bench", "steps": [{"run": step} for step in steps]}
         call(f"{self.github}/_local/jobs", asked)
+
+    def fifo(self) -> Path:
+        """Make a FIFO that the runner's user may use, for a job and the bench to meet."""
+        path = self.folder / f"fifo-{next(self.names)}"
+        os.mkfifo(path)
+        path.chmod(0o666)  # whatever the umask
+        return path
 
     def runner(self, **misbehaviour: Any) -> Path:
         """Lay out a runner's folder of its own, with knobs for how it misbehaves."""
@@ -74,6 +85,7 @@ class Stage:
             "SIDECAR_HEALTH_ADDRESS": "127.0.0.1:0",
             "SIDECAR_LOG_FORMAT": "json",
             **({"SIDECAR_RUNNER_USER": "nobody"} if os.geteuid() == 0 else {}),
+            **self.instead,
             **more,
         }
 
@@ -107,12 +119,13 @@ def standing() -> Iterator[Stage]:
     with ExitStack() as ends:
         folder = Path(tempfile.mkdtemp(prefix="bench-"))
         ends.callback(shutil.rmtree, folder, ignore_errors=True)
+        ends.callback(swept, folder)
         folder.chmod(0o755)  # the runner's user passes through
         ssm = ends.enter_context(program("local.aws"))
         github = ends.enter_context(program("local.github"))
         ecs = ends.enter_context(program("local.ecs_agent"))
         variables = call(f"{ecs}/_local/environment")
-        yield Stage(ssm, github, variables, folder, count(1))
+        yield Stage(ssm, github, ecs, variables, folder, count(1))
 
 
 @contextmanager
@@ -134,6 +147,17 @@ def program(module: str, *arguments: str) -> Iterator[str]:
                 child.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 child.kill()
+
+
+def swept(folder: Path) -> int:
+    """Kill every program that runs out of `folder`; return how many a killed life left there."""
+    count = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(folder).encode() in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
+                count += 1
+    return count
 
 
 def call(url: str, body: object = None) -> Any:

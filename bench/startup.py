@@ -36,7 +36,7 @@ exit 1
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One way to come to configure: its name, its command, and what else its environment holds."""
+    """One way to come to configure: its name, and its command for a parameter."""
 
     name: str
     argv: Callable[[str], tuple[str, ...]]
@@ -44,7 +44,8 @@ class Start:
 
 def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
     """Measure all ways in turns, so that whatever else the machine does hits them alike."""
-    root, fifo = announcing(stage.folder)
+    fifo = stage.fifo()
+    root = announcing(stage.folder, fifo)
     listener = str(root / "bin" / "Runner.Listener")
     url = f"{stage.github}/octo/repo"
     floor = (sys.executable, str(HERE / "floor.py"))
@@ -95,17 +96,14 @@ def once(stage: Stage, way: Start, root: Path, hearing: int) -> float:
     return at - child.started
 
 
-def announcing(folder: Path) -> tuple[Path, Path]:
-    """Lay out a runner whose listener only says, through the FIFO given back, that it started."""
-    fifo = folder / "started"
-    os.mkfifo(fifo)
-    fifo.chmod(0o666)
-    root = folder / "announcing"
+def announcing(folder: Path, fifo: Path) -> Path:
+    """Lay out a runner whose listener only says, through `fifo`, that it started."""
+    root = folder / f"announcing-{fifo.name}"
     (root / "bin").mkdir(parents=True)
     listener = root / "bin" / "Runner.Listener"
     listener.write_text(LISTENER.format(fifo=fifo))
     listener.chmod(0o755)
-    return root, fifo
+    return root
 
 
 def shell_missing() -> str | None:

@@ -1,0 +1,71 @@
+"""`python -m bench`: measure, print a table, write `results/latest.json`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from bench import health, idle, report, startup, stops, whole
+from bench.stage import standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from bench.figure import Figure
+    from bench.stage import Stage
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
+    "startup": startup.measure,
+    "idle": idle.measure,
+    "stops": stops.measure,
+    "whole": whole.measure,
+    "health": health.measure,
+}
+"""One module each; in this order."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure what is asked for; 0 unless something could not be measured, or --strict says so."""
+    asked = options(argv)
+    console = Console()
+    figures: list[Figure] = []
+    skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    if missing := startup.shell_missing():
+        skipped["startup_vs_shell"] = f"skipped: needs {missing}"
+    with standing() as stage:
+        for name in asked.only or PARTS:
+            with console.status(f"measuring {name}"):
+                try:
+                    figures += PARTS[name](stage)
+                except (OSError, RuntimeError) as error:
+                    failed[name] = f"cannot be measured: {error}"
+    console.print(report.table(figures, {**skipped, **failed}))
+    report.write(asked.results, figures, keep=bool(asked.only))
+    missed = [figure.key for figure in figures if not figure.met]
+    if missed:
+        console.print(f"[bold red]missed: {', '.join(missed)}[/] (a busy machine? run it again)")
+    return 1 if failed or (asked.strict and missed) else 0
+
+
+def options(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--strict", action="store_true", help="exit 1 if a limit is missed")
+    parser.add_argument(
+        "--only", action="append", choices=PARTS, help="measure this part (may be repeated)"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="where the figures go, as {key: number}"
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""A whole life with a job that uses the relay and then waits: peak memory, and CPU meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.child import cpu_ms_now, peak_mib
+from bench.figure import Figure, typical
+from bench.stage import life
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.child import Child
+    from bench.stage import Stage
+
+FLOOR = Path(__file__).with_name("floor.py")
+RUNS = 3
+WINDOW = 30.0
+"""Seconds for which nothing happens in the first life."""
+SETTLING = 2.0
+"""Seconds from the job's first step until nothing happens any more."""
+RELAY_CALLS = 100
+DEADLINE = 30.0
+
+
+def measure(stage: Stage, runs: int = RUNS, window: float = WINDOW) -> Iterator[Figure]:
+    """Live `runs` lives, each beside its floor; the first one's job waits for `window` seconds."""
+    peaks, floors, idle = [], [], 0.0
+    for turn in range(runs):
+        peak, cpu = once(stage, 0.0 if turn else window)
+        peaks.append(peak)
+        floors.append(floor(stage))
+        idle = idle or cpu
+    peak, least = typical(peaks), typical(floors)
+    yield Figure(
+        "rss_vs_floor",
+        peak / least,
+        f"{peak:.1f} MiB",
+        f"{least:.1f} MiB (floor)",
+        {"rss_mib": peak, "rss_floor_mib": least},
+    )
+    yield Figure("idle_cpu_ms_per_min", idle, f"{idle:.1f} ms")
+
+
+def once(stage: Stage, window: float) -> tuple[float, float]:
+    """Live one life; return its peak in MiB, and the CPU time in ms of a minute of waiting."""
+    root = stage.runner()
+    said, release = stage.fifo(), stage.fifo()
+    # The job hands out where the relay is, then blocks without using any CPU.
+    stage.queue(f'echo "$RUNNER_SIDECAR_RELAY_URI" > {said}; read -r _ < {release}')
+    hearing = os.open(said, os.O_RDWR | os.O_NONBLOCK)
+    telling = os.open(release, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        with life(stage.environment(stage.token(), root)) as child:
+            if not select.select([hearing], [], [], DEADLINE)[0]:
+                child.kill()
+                raise RuntimeError(f"no job ran: {''.join(child.said)}")
+            relay = os.read(hearing, 4096).decode().strip()
+            for _ in range(RELAY_CALLS):
+                served(relay)
+            cpu = waiting(child, window) if window else 0.0
+            os.write(telling, b"go on\n")
+            code, usage, _ = child.ended()
+            if code != 0:
+                raise RuntimeError(f"a life with a job ended with {code}: {''.join(child.said)}")
+            return peak_mib(usage), cpu
+    finally:
+        os.close(hearing)
+        os.close(telling)
+
+
+def served(uri: str) -> None:
+    """Take credentials from the relay, as an SDK in a nested container would."""
+    with urllib.request.urlopen(uri, timeout=5) as answer:
+        if "AccessKeyId" not in json.load(answer):
+            raise RuntimeError("the relay gave no credentials")
+
+
+def waiting(child: Child, window: float) -> float:
+    """Return the CPU time in ms that a minute takes in which nothing happens."""
+    time.sleep(SETTLING)
+    before, began = cpu_ms_now(child.pid), time.monotonic()
+    time.sleep(window)
+    return (cpu_ms_now(child.pid) - before) * 60 / (time.monotonic() - began)
+
+
+def floor(stage: Stage) -> float:
+    """Return the peak in MiB of the floor script."""
+    parameter = stage.token()
+    env = stage.environment(parameter, stage.folder)
+    with life(env, (sys.executable, str(FLOOR), parameter, "/bin/true")) as child:
+        code, usage, _ = child.ended()
+        if code != 0:
+            raise RuntimeError(f"the floor ended with {code}: {''.join(child.said)}")
+        return peak_mib(usage)
