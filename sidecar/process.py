@@ -142,8 +142,12 @@ async def _read(pipe: object, stream: str, hear: Callable[[str, str], None]) -> 
 
 
 @asynccontextmanager
-async def reaping(every: float = 1.0) -> AsyncIterator[None]:
-    """Collect adopted dead within the block, as the first process of a container must."""
+async def reaping(every: float = 2.0) -> AsyncIterator[None]:
+    """Collect adopted dead within the block, as the first process of a container must.
+
+    `every` so many seconds: an agent that waits for a job to end does little else, so that this
+    is most of the CPU it takes meanwhile, and the dead are in no hurry.
+    """
 
     async def reap() -> None:
         while True:
