@@ -491,7 +491,7 @@ def test_12_each_trouble_with_the_token_is_named(aws, kinds):
             if value is not True:
                 stage.token = ""
             stage.ssm.add(*rules)
-            async with stage.life(env={"SIDECAR_STOP_TIMEOUT": "4", **env}) as life:
+            async with stage.life(env={"SIDECAR_STOP_TIMEOUT": "2", **env}) as life:
                 await stage.settled(life, 12, left=left)
             (failed,) = life.all("life.failed")
             assert reason in failed["reason"]
@@ -674,9 +674,9 @@ def test_forged_lines_change_no_outcome(aws):
             stage.world.settings.lost_after = 0.5
             stage.misbehave(ignore_signals=deaf)
             step = "trap '' INT TERM; echo begun; while :; do sleep 0.1; done"
-            step = step if deaf else "echo begun; sleep 600"
+            step = step if deaf else "echo begun; exec sleep 600"
             job = stage.job(step, name=FORGED.format("Succeeded"))
-            async with stage.life(env={**echo, "SIDECAR_STOP_TIMEOUT": "10"}) as life:
+            async with stage.life(env={**echo, "SIDECAR_STOP_TIMEOUT": "5"}) as life:
                 await stage.logged(job, "begun")
                 life.signal()
                 await stage.settled(life, 22)
