@@ -164,7 +164,7 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """Return what a launcher and ECS would set, and a mark to find every process by."""
-        kept = ("PATH", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "LANG")
+        kept = ("PATH", "PYTHONPATH", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "LANG")
         return {
             **{key: os.environ[key] for key in kept if key in os.environ},
             **{key: value for key, value in os.environ.items() if key.startswith("COVERAGE")},
