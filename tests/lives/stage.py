@@ -351,6 +351,11 @@ class Life:
             assert time.monotonic() < deadline
         return int(found[0])
 
+    async def aged(self, seconds: float) -> None:
+        """Let it get this old; for what is promised of a moment, and only that."""
+        assert self.pid  # as PID 1 its age begins when its namespace has it
+        await asyncio.sleep(seconds)
+
     def signal(self, number: int = signal.SIGTERM) -> None:
         """Send a stop, as ECS or a person does."""
         self._stopped_at = self._stopped_at or time.monotonic()

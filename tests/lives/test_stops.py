@@ -5,7 +5,6 @@ What every one of them must leave behind is held in one place, `Stage.settled`.
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import time
 
@@ -309,8 +308,7 @@ async def stopped_early(aws, argv, seconds):
         # Coverage would begin long before the program does, and take longer than the moment.
         unwatched = {key: None for key in stage.environment() if key.startswith("COVERAGE")}
         async with stage.life(argv, env=unwatched) as life:
-            started = life.pid and time.monotonic()
-            await asyncio.sleep(started + seconds - time.monotonic())
+            await life.aged(seconds)
             heard = life.hears
             life.signal()
             if heard:
