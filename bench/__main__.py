@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from bench import health, idle, report, startup, stops, whole
 from bench.stage import standing
@@ -45,8 +46,10 @@ def main(argv: list[str] | None = None) -> int:
                 try:
                     figures += PARTS[name](stage)
                 except (OSError, RuntimeError) as error:
-                    failed[name] = f"cannot be measured: {error}"
-    console.print(report.table(figures, {**skipped, **failed}))
+                    failed[name] = str(error) or repr(error)
+    console.print(report.table(figures, skipped))
+    for name, why in failed.items():
+        console.print(f"[bold red]{name} cannot be measured:[/]", escape(why))
     report.write(asked.results, figures, keep=bool(asked.only))
     missed = [figure.key for figure in figures if not figure.met]
     if missed:

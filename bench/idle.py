@@ -37,7 +37,7 @@ def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
         "idle_stop_ms",
         stop,
         f"{stop:.0f} ms",
-        f"{start:.0f} ms (the stand-in's start)",
+        f"{start:.0f} ms (stand-in)",
         {"idle_stop_floor_ms": start},
     )
 

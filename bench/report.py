@@ -18,8 +18,11 @@ def table(figures: Iterable[Figure], unmeasured: Mapping[str, str]) -> Table:
     """Lay the figures out beside their floors and limits; what was not measured says why."""
     rows = Table(title="bench")
     for heading in ("figure", "agent", "beside", "value", "at most", ""):
-        number = heading in ("value", "at most")
-        rows.add_column(heading, justify="right" if number else "left")
+        rows.add_column(
+            heading,
+            justify="right" if heading in ("value", "at most") else "left",
+            no_wrap=heading == "figure",
+        )
     for figure in figures:
         rows.add_row(
             figure.key,

@@ -13,7 +13,8 @@ from bench.figure import Figure
 from bench.stage import call, life, program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from bench.stage import Stage
 
@@ -61,7 +62,7 @@ def measure(stage: Stage, stops: int = STOPS, budget: float = BUDGET) -> Iterato
                 lives.submit(once, never if phase == "waiting" else turning, phase, budget, ready)
                 for phase in phases
             ]
-        seconds = [one.result() for one in stopped]
+        seconds = taken(stopped)
     worst = max(seconds)
     parts = {
         f"stop_{phase}_s": max(
@@ -79,6 +80,18 @@ def measure(stage: Stage, stops: int = STOPS, budget: float = BUDGET) -> Iterato
     )
 
 
+class Alone(RuntimeError):
+    """A life came to its phase, but not all of the others did."""
+
+
+def taken(stopped: Sequence[Future[float]]) -> list[float]:
+    """Return the seconds of each stop; raises what went wrong rather than what came of it."""
+    errors = [error for one in stopped if (error := one.exception()) is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, Alone)):
+        raise error
+    return [one.result() for one in stopped]
+
+
 def once(stage: Stage, phase: str, budget: float, ready: Barrier) -> float:
     """Live up to `phase`, meet the others, stop; return the seconds from the signal to the end."""
     hung = {"configure": "hang"} if phase == "configuring" else {}
@@ -93,7 +106,9 @@ def once(stage: Stage, phase: str, budget: float, ready: Barrier) -> float:
         try:
             child.until(*PHASES[phase])
             ready.wait()
-        except (RuntimeError, BrokenBarrierError):
+        except BrokenBarrierError as error:
+            raise Alone(f"not all lives came to their phase within {TOGETHER:g} s") from error
+        except BaseException:
             ready.abort()  # or the others would wait for this one
             raise
         told = child.signal(signal.SIGTERM)

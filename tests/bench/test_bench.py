@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+if sys.platform == "win32":
+    pytest.skip("the bench reads /proc and spawns by POSIX", allow_module_level=True)
+
 from bench import __main__ as bench
 from bench import child, figure, health, idle, report, stage, startup, stops, whole
 
