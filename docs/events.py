@@ -27,7 +27,8 @@ EVENTS = {
     "runner.connection": "the runner lost or found its connection to GitHub",
     "runner.deregistered": "the runner is gone from GitHub; `rung` says by whose hand",
     "runner.ended": "the listener ended; `outcome` names its exit code",
-    "runner.finishing": "a stop came while configuring; it may finish for half the budget, then it is undone",
+    "runner.finishing": "a stop came while configuring; it may finish for half the "
+    "budget, then it is undone",
     "runner.interrupted": "the listener was asked to end",
     "runner.killing": "the listener did not end in time and is killed with all it started",
     "runner.line": "one line that the listener printed, control characters escaped",
