@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sidecar import host, values
@@ -42,11 +42,30 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    token_parameter: Annotated[str, AfterValidator(values.parameter_name)] = setting(
-        ...,
-        "SSM parameter that holds the registration token",
+    token_parameter: Annotated[str, AfterValidator(values.parameter_name)] | None = setting(
+        None,
+        "SSM parameter that holds the right to register: a token, JSON, arguments of config.sh "
+        "or a just-in-time configuration",
         "/actions/tokens/0f3a",
         repr=False,  # who mistakes it for the token itself shall not see that in a log
+    )
+    github_app_id: Annotated[str, AfterValidator(values.plain)] | None = setting(
+        None, "id or client id of a GitHub App that mints tokens", "123456"
+    )
+    github_app_key: SecretStr | None = setting(
+        None,
+        "its private key (PEM), or where that is: file:, ssm: or secretsmanager: and a name",
+        "file:/run/secrets/app.pem",
+        repr=False,
+    )
+    github_pat: SecretStr | None = setting(
+        None,
+        "personal access token that mints tokens, or file:, ssm: or secretsmanager: and a name",
+        "secretsmanager:runner-pat",
+        repr=False,
+    )
+    just_in_time: bool = setting(
+        False, "register through GitHub's API alone, with neither token nor configure", "true"
     )
     token_timeout: Annotated[float, Field(gt=0, le=86400)] = setting(
         300.0, "seconds to wait for that parameter to appear", "300"
@@ -125,6 +144,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take only what `load` hands over: it merges options and the environment itself."""
         return (init_settings,)
+
+
+SECRETS = {"github_app_key", "github_pat"}
+"""Settings that are variables only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +252,8 @@ def _from_options(options: Sequence[str]) -> dict[str, Any]:
         allow_abbrev=False,
     )
     for field, info in Settings.model_fields.items():
+        if field in SECRETS:
+            continue  # argv is everybody's to read
         flag: dict[str, Any] = {"nargs": "?", "const": "true"} if info.annotation is bool else {}
         parser.add_argument(
             option(field), metavar=(info.examples or [""])[0], help=info.description, **flag
@@ -262,7 +287,7 @@ def _contradictions(given: Mapping[str, Any]) -> list[str]:
     def said(field: str) -> bool:
         return str(given.get(field, "")).lower() in {"1", "true", "yes", "on", "t", "y"}
 
-    problems = []
+    problems = _sources(given, just_in_time=said("just_in_time"))
     if "name" in given and "name_prefix" in given:
         problems.append(
             "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME: a given name has no prefix "
@@ -276,6 +301,39 @@ def _contradictions(given: Mapping[str, Any]) -> list[str]:
     if said("relay_required") and str(given.get("relay", "auto")).lower() == "off":
         problems.append(
             "SIDECAR_RELAY_REQUIRED contradicts SIDECAR_RELAY=off (example: SIDECAR_RELAY=auto)"
+        )
+    return problems
+
+
+def _sources(given: Mapping[str, Any], *, just_in_time: bool) -> list[str]:
+    """Check that there is one way to the right to register, and that it is whole."""
+    app, pat = "github_app_id" in given or "github_app_key" in given, "github_pat" in given
+    problems = []
+    if not (app or pat or "token_parameter" in given):
+        problems.append(
+            "SIDECAR_TOKEN_PARAMETER is missing, and so are SIDECAR_GITHUB_APP_ID and "
+            "SIDECAR_GITHUB_PAT (example: SIDECAR_TOKEN_PARAMETER=/actions/tokens/0f3a)"
+        )
+    if app and not ("github_app_id" in given and "github_app_key" in given):
+        missing = "KEY" if "github_app_id" in given else "ID"
+        problems.append(
+            f"SIDECAR_GITHUB_APP_{missing} is missing: an App is its id and its key "
+            "(example: SIDECAR_GITHUB_APP_KEY=file:/run/secrets/app.pem)"
+        )
+    if app and pat:
+        problems.append(
+            "SIDECAR_GITHUB_PAT contradicts SIDECAR_GITHUB_APP_ID: the agent is one or the other "
+            "(example: leave SIDECAR_GITHUB_PAT out)"
+        )
+    if (app or pat) and "github_url" not in given and "token_parameter" not in given:
+        problems.append(
+            "SIDECAR_GITHUB_URL is missing: there is no parameter to bring it "
+            "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
+        )
+    if just_in_time and ("token_parameter" in given or not (app or pat)):
+        problems.append(
+            "SIDECAR_JUST_IN_TIME needs SIDECAR_GITHUB_APP_ID or SIDECAR_GITHUB_PAT, and no "
+            "SIDECAR_TOKEN_PARAMETER (example: leave SIDECAR_JUST_IN_TIME out)"
         )
     return problems
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -143,3 +144,8 @@ def runner_dir(value: Path) -> Path:
 def lower(value: object) -> object:
     """Read words in any case."""
     return value.lower() if isinstance(value, str) else value
+
+
+def moment(value: str) -> datetime:
+    """Read a date-time with an offset, as GitHub writes it: with `Z` or with `-08:00`."""
+    return datetime.fromisoformat(value)

@@ -11,16 +11,13 @@ import structlog
 
 from sidecar.errors import RegistrationError
 from sidecar.retry import growing
-from sidecar.runner import outcomes
 from sidecar.runner.program import Ran, Verb, ran, text_arguments
 from sidecar.values import NAME_LENGTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from sidecar.runner.listener import Listener
     from sidecar.runner.root import Root
-    from sidecar.undo import Debt, Farewell
 
 log = structlog.get_logger()
 
@@ -47,7 +44,7 @@ class Wish:
     """What to register."""
 
     url: str
-    token: str = field(repr=False)
+    token: str | None = field(repr=False)
     name: str
     labels: tuple[str, ...]
     no_default_labels: bool
@@ -87,28 +84,20 @@ class Registration:
 
     def __init__(self, root: Root, wish: Wish, env: Mapping[str, str]) -> None:
         self.wish = wish
-        self.debt: Debt
         self.complete = False
         """Whether configure succeeded."""
-        self.busy = False
-        """Whether GitHub refused the removal because the runner has a job."""
         self._root = root
         self._env = env
         self._added = False  # or may have been
         self._unknown = False  # and if it is, then under a name that may be somebody else's
-        self._job_done = False
-        self._over = False
-        self._usable: Callable[[], bool] = lambda: True
 
     # -- there ---------------------------------------------------------------------------------
 
-    async def configure(self, usable: Callable[[], bool], patience: float) -> None:
+    async def register(self, patience: float) -> None:
         """Register, retrying what may pass; raises RegistrationError.
 
-        `usable` tells whether the token is still young enough to deregister with. A try that is
-        under way when a stop comes may take `patience` more seconds.
+        A try that is under way when a stop comes may take `patience` more seconds.
         """
-        self._usable = usable
         for _ in range(RENAMES):
             try:
                 await self._configure_patiently(patience)
@@ -158,69 +147,44 @@ class Registration:
 
     # -- and gone ------------------------------------------------------------------------------
 
-    def listener_ended(self, listener: Listener) -> None:
-        """Take note that no job can come any more, and whether one ran to its end.
+    @property
+    def exists(self) -> bool:
+        """Whether GitHub may know the runner."""
+        return self.complete or self._added or self._unknown or self._root.configured
 
-        After its one job an ephemeral listener deletes its own configuration: GitHub has
-        removed the runner by then.
-        """
-        self._over = True
-        code = listener.ended.result()
-        done = code == 0 or code >= outcomes.FIRST_JOB_RESULT
-        self._job_done = listener.had_job and done and not self._root.configured
+    @property
+    def name(self) -> str:
+        """The name that it has, or was last tried under."""
+        return self.wish.name
 
-    async def deregister(self) -> None:
-        """Take the runner away, or say why that is not ours to do. Raises RegistrationError."""
-        if self._job_done:
-            log.info("runner.deregistered", name=self.wish.name, rung="github")
-            return
+    @property
+    def runner_id(self) -> int | None:
+        """GitHub's number for it, as configure wrote it down."""
+        return self._root.runner_id if self.complete else None
+
+    async def remove(self) -> None:
+        """Run the program's own `remove`. Raises Busy, Trouble or RegistrationError."""
         if self._unknown and not self._root.configured:
             raise RegistrationError(
-                f"cannot tell whether {self.wish.name} is registered: configure was cut short, and "
-                "a runner of that name may be another's (SIDECAR_NAME); GitHub removes an offline "
-                "ephemeral runner after one day"
+                f"cannot tell whether {self.name} is registered: configure was cut short, and a "
+                "runner of that name may be another's (SIDECAR_NAME)"
             )
-        if not self.complete and not self._added and not self._root.configured:
-            log.info("runner.deregistered", name=self.wish.name, rung="never-registered")
-            return
-        if not self._usable():
-            raise RegistrationError(
-                f"cannot deregister {self.wish.name}: its registration token is too old; "
-                "GitHub removes an offline ephemeral runner after one day"
-            )
-        passing = (Trouble, Busy) if self._over else (Trouble,)
-        async for attempt in stamina.retry_context(
-            on=growing(passing, first=0.5, longest=5.0), attempts=None, timeout=None
-        ):
-            with attempt:
-                if not self._root.configured and not self.complete:
-                    # It is at GitHub, but its keys were never saved: take it over, then remove it.
-                    await self._configure_once(grace=0.0)
-                await self._remove()
-        log.info("runner.deregistered", name=self.wish.name, rung="registration-token")
-
-    async def _remove(self) -> None:
+        if not self._root.configured and not self.complete:
+            # It is at GitHub, but its keys were never saved: take it over, then remove it.
+            await self._configure_once(grace=0.0)
         if self.complete:
             self._root.put_back_copies()
         result = Ran()
         verb = Verb("remove", ("--unattended",), self.wish.token)
         await ran(self._root, verb, self._env, result, timeout=REMOVE_TIMEOUT)
-        self.busy = result.says("still running a job")
-        if self.busy:
-            raise Busy(f"cannot deregister {self.wish.name}: it is still running a job")
+        if result.says("still running a job"):
+            raise Busy(f"cannot deregister {self.name}: it is still running a job")
         if result.code != 0 or result.says(MISSING):
             kind = RegistrationError if result.says(*FINAL, MISSING) else Trouble
-            raise kind(f"cannot deregister {self.wish.name}: {result.reason}")
+            raise kind(f"cannot deregister {self.name}: {result.reason}")
 
 
 def renamed(name: str) -> str:
     """Return `name` with a new random suffix, within the length that GitHub accepts."""
     suffix = "-" + secrets.token_hex(3)
     return name[: NAME_LENGTH - len(suffix)] + suffix
-
-
-def registering(root: Root, wish: Wish, env: Mapping[str, str], farewell: Farewell) -> Registration:
-    """Owe the runner's removal from now on: before the first try, which may half succeed."""
-    registration = Registration(root, wish, env)
-    registration.debt = farewell.owe("runner", registration.deregister)
-    return registration

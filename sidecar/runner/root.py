@@ -13,7 +13,7 @@ from sidecar import __version__, host
 from sidecar.errors import RunnerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from sidecar.ecs import TaskFacts
@@ -88,6 +88,24 @@ class Root:
     def configured(self) -> bool:
         """Whether the listener would find a configuration."""
         return (self.path / ".runner").is_file()
+
+    @property
+    def runner_id(self) -> int | None:
+        """GitHub's number for the runner, from the copy of `.runner`.
+
+        Keys are camelCase from configure and PascalCase from a just-in-time configuration.
+        """
+        copy = self._copies.get(".runner")
+        try:
+            settings = json.loads(copy.content.decode("utf-8-sig")) if copy else {}
+            return int({key.lower(): value for key, value in settings.items()}["agentid"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def unpack(self, files: Mapping[str, bytes]) -> None:
+        """Write the configuration files of a just-in-time runner, as its listener would."""
+        for name, content in files.items():
+            self._write(name, Copy(content, 0o600 if name != ".runner" else 0o644))
 
     def keep_copies(self) -> None:
         """Remember what configure wrote, before any job can touch it."""

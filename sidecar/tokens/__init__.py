@@ -9,14 +9,16 @@ import structlog
 
 from sidecar import logs
 from sidecar.tokens import ssm, value
+from sidecar.tokens.minted import Mint
 from sidecar.tokens.ssm import Store
+from sidecar.tokens.value import Right
 
 if TYPE_CHECKING:
     from sidecar.undo import Debt, Farewell
 
 log = structlog.get_logger()
 
-__all__ = ["Loan", "Store", "borrowed"]
+__all__ = ["Loan", "Mint", "Right", "Store", "borrowed"]
 
 LIFETIME = 55 * 60.0
 """Seconds after which a registration token, good for an hour, is not relied on any more."""
@@ -30,13 +32,19 @@ class Loan:
         self._parameter = parameter
         self._read: ssm.Version | None = None
 
-    async def arrived(self, timeout: float) -> value.Registration:
+    async def arrived(self, timeout: float) -> value.Right:
         """Wait up to `timeout` seconds for the token; raises TokenError."""
         text, self._read = await ssm.appeared(self._parameter, timeout)
-        registration = value.parse(text, f"the token parameter {self._parameter.name}")
-        logs.hide(registration.token)
+        right = value.parse(text, f"the token parameter {self._parameter.name}")
+        logs.hide(text.strip())
+        if right.token:
+            logs.hide(right.token)
         log.info("token.borrowed", parameter=self._parameter.name, version=self._read.number)
-        return registration
+        return right
+
+    def served(self) -> None:
+        """Begin to delete it: it has done what it was for, and the job need not wait."""
+        self.debt.begin()
 
     async def give_back(self) -> None:
         """Delete the parameter, if it is still the one that was read."""

@@ -100,7 +100,7 @@ class Parameter:
 
     async def get(self, *, decrypt: bool = True) -> tuple[str, Version]:
         """Read value and version: one call of ssm:GetParameter."""
-        with _translated(f"cannot read the token parameter {self.name}", "ssm:GetParameter"):
+        with translated(f"cannot read the token parameter {self.name}", "ssm:GetParameter"):
             client = await self._store.client()
             answer = await client.get_parameter(Name=self.name, WithDecryption=decrypt)
             found = answer["Parameter"]
@@ -109,7 +109,7 @@ class Parameter:
 
     async def delete(self) -> None:
         """Delete whatever bears the name: one call of ssm:DeleteParameter."""
-        with _translated(f"cannot delete the token parameter {self.name}", "ssm:DeleteParameter"):
+        with translated(f"cannot delete the token parameter {self.name}", "ssm:DeleteParameter"):
             client = await self._store.client()
             await client.delete_parameter(Name=self.name)
 
@@ -155,7 +155,7 @@ async def deleted(parameter: Parameter, read: Version | None) -> None:
                 log.info("token.deleted", parameter=parameter.name)
 
 
-class _translated:  # noqa: N801  reads as the clause it is: `with _translated(...)`
+class translated:  # noqa: N801  reads as the clause it is: `with translated(...)`
     """Turns the library's errors into one that names the permission or the setting to change."""
 
     def __init__(self, action: str, permission: str) -> None:
