@@ -33,7 +33,7 @@ class Report:
     @property
     def ready(self) -> bool:
         """Whether the runner can take a job or has one."""
-        return self.listener is not None and self.listener.ready and self.listener.running
+        return self.listener is not None and self.listener.ready
 
     def answer(self, request: http.Request) -> http.Answer:
         """Answer one request from memory."""

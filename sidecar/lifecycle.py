@@ -49,34 +49,37 @@ async def _live(
     settings, now = config.settings, report.phase
     root = Root(settings.runner_dir, config.user)
     listener = Listener(now)
-    runner: registration.Registration | None = None
+    runner: Runner | None = None
 
     async with AsyncExitStack() as life:
         enter = life.enter_async_context
         await enter(process.reaping())
         store = await enter(tokens.Store(config.task.region))
+        connection = await enter(connecting(config))
         await enter(undo.farewell(owed, stop))
-        loan = tokens.borrowed(store, settings.token_parameter, owed)
+        source = sources.begun(settings, store, connection, owed)
         try:
             async with stop.cuts():
-                source = await enter(relaying(config))
-                report.relay = source
+                report.relay = await enter(relaying(config))
                 now.enter(phase.WAITING)
                 task = await ecs.task_facts(config.task.metadata_uri)
-                right = await loan.arrived(settings.token_timeout)
+                right = await source.arrived(settings.token_timeout)
 
                 now.enter(phase.CONFIGURING)
                 root.prepare()
                 env = environment(config.passed_on, config.user)
                 wish = naming.wish(settings, right, task)
-                runner = registration.registering(root, wish, env, owed)
-                await runner.configure(loan.usable, patience=stop.budget.total / 2)
-                loan.debt.begin()  # it has served; deleting it is off the job's way
+                runner = await sources.runner(root, wish, env, right, connection)
+                departure = Departure(runner, connection, source.usable)
+                debt = owed.owe("runner", departure.leave)
+                await runner.register(patience=stop.budget.total / 2)
+                source.served()  # deleting the token is off the job's way
                 root.describe(task)
 
                 now.enter(phase.WARMING)
-                env |= await warmed(source, required=settings.relay_required)
+                env |= await warmed(report.relay, required=settings.relay_required)
                 env |= await enter(hooks.hooked(root, config.passed_on, listener.hear_hook))
+                await enter(protecting(config.task.agent_uri, listener.job, owed))
                 await enter(listening(root, env, listener))
                 report.listener = listener
         except Stopped:
@@ -84,13 +87,11 @@ async def _live(
                 raise
             return Exit.DONE
 
-        await stop.first(listener.ended, level=DRAIN)
-        if listener.running:
-            now.enter(phase.DRAINING)
-            await drained(listener, runner, owed, stop)
-        runner.listener_ended(listener)
+        drain = Drain(listener, departure, debt, owed, stop)
+        code = await attended(drain, watches(config, departure).begun(listener, now))
+        departure.listener_ended(listener, configured=root.configured)
         now.enter(phase.STOPPING)
-        return listener.verdict(stopped=stop.requested)
+        return code
 
 
 @asynccontextmanager

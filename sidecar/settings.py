@@ -104,6 +104,15 @@ class Settings(BaseSettings):
         "user that the runner's processes run as when the agent is root; default: runner",
         "runner",
     )
+    idle_limit: Annotated[float, Field(ge=1)] | None = setting(
+        None, "seconds that the runner waits for a job before it ends with exit code 18", "900"
+    )
+    lifetime_limit: Annotated[float, Field(ge=1)] | None = setting(
+        None, "seconds after which the life is drained, job included: exit code 19", "21600"
+    )
+    spot_watch: bool = setting(
+        False, "ask the instance for Spot notices: for tasks that get no SIGTERM then", "true"
+    )
     stop_timeout: Annotated[float, Field(ge=1, le=3600)] = setting(
         30.0, "the container's stopTimeout, in seconds: the budget of a stop", "30"
     )
@@ -157,6 +166,8 @@ class Task:
     region: str | None
     """AWS_REGION, which ECS sets and botocore does not read; None leaves it to botocore."""
     metadata_uri: str | None
+    agent_uri: str | None
+    """ECS_AGENT_URI: where scale-in protection is asked for."""
     credentials_relative_uri: str | None
     credentials_full_uri: str | None
     credentials_token: str | None
@@ -195,6 +206,7 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
         task=Task(
             region=environ.get("AWS_REGION") or None,
             metadata_uri=environ.get("ECS_CONTAINER_METADATA_URI_V4") or None,
+            agent_uri=environ.get("ECS_AGENT_URI") or None,
             credentials_relative_uri=environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or None,
             credentials_full_uri=environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") or None,
             credentials_token=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN") or None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from sidecar.process import Command, Process, running
 from sidecar.runner import outcomes
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Mapping
 
     from sidecar.phase import Phase
@@ -39,14 +39,15 @@ class Listener:
 
     def __init__(self, phase_: Phase) -> None:
         self.process: Process
-        self.ready = False
-        """Whether it said that it waits for jobs."""
+        self.listened = asyncio.Event()
+        """Set once it said that it waits for jobs."""
+        self.job = asyncio.Event()
+        """Set once a job came."""
         self.result: str | None = None
         """The job's result as the listener told it; a hint, for the log."""
         self.interrupted = False
         self._phase = phase_
         self._hooked = False
-        self._announced = False
         self._gone = False
 
     # -- what it says --------------------------------------------------------------------------
@@ -55,10 +56,10 @@ class Listener:
         """Take one line of its output."""
         log.info("runner.line", stream=stream, line=line)
         if LISTENING.match(line):
-            self.ready = True
+            self.listened.set()
             self._phase.enter(phase.IDLE)
-        elif (match := RUNNING.match(line)) and not self._announced:
-            self._announced = True
+        elif (match := RUNNING.match(line)) and not self.job.is_set():
+            self.job.set()
             log.info("job.announced", job=match["job"])
             self._phase.enter(phase.BUSY)
         elif match := COMPLETED.match(line):
@@ -73,6 +74,7 @@ class Listener:
         """Take one word of a job hook."""
         if word == "started" and not self._hooked:
             self._hooked = True
+            self.job.set()
             log.info("job.started")
             self._phase.enter(phase.BUSY)
         elif word == "completed":
@@ -88,6 +90,11 @@ class Listener:
         return self._hooked or host.has_descendant(self.process.pid, WORKER)
 
     @property
+    def ready(self) -> bool:
+        """Whether it waits for a job, or has one."""
+        return self.listened.is_set() and self.running
+
+    @property
     def running(self) -> bool:
         """Whether it is still there."""
         return self.process.running
@@ -95,7 +102,7 @@ class Listener:
     @property
     def had_job(self) -> bool:
         """Whether a job came at all."""
-        return self._hooked or self._announced
+        return self.job.is_set()
 
     @property
     def ended(self) -> asyncio.Future[int]:

@@ -1,0 +1,99 @@
+"""Scale-in protection: an ECS service does not stop a task that is running a job.
+
+The ECS agent's endpoint ($ECS_AGENT_URI) takes it for the task itself. It is asked once per
+transition, since it is rate-limited, and whatever it answers, no job is delayed or failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sidecar.undo import Farewell
+
+log = structlog.get_logger()
+
+CALL = aiohttp.ClientTimeout(total=5.0)
+MINUTES = 120
+"""How long a protection lasts if nobody renews it: at most this long after a dead agent."""
+RENEW = 90 * 60.0
+"""Seconds after which it is renewed."""
+
+
+class Refused(Exception):
+    """The ECS agent did not do it; the text says why."""
+
+
+class Protection:
+    """One task's protection."""
+
+    def __init__(self, agent_uri: str) -> None:
+        self._url = f"{agent_uri}/task-protection/v1/state"
+        self._on = False
+
+    async def lift(self) -> None:
+        """Take it off, if it is on. Raises Refused."""
+        if self._on:
+            await self._put({"ProtectionEnabled": False})
+            self._on = False
+            log.info("task.unprotected")
+
+    async def keep(self, job: asyncio.Event) -> None:
+        """Put it on as soon as there is a job, and renew it until cut short."""
+        await job.wait()
+        while True:
+            try:
+                self._on = True  # before the call: its answer may be lost
+                await self._put({"ProtectionEnabled": True, "ExpiresInMinutes": MINUTES})
+            except Refused as refused:
+                self._on = False
+                # Most tasks belong to no service, and need none.
+                log.info("task.unprotectable", reason=str(refused))
+                return
+            log.info("task.protected", minutes=MINUTES)
+            await asyncio.sleep(RENEW)
+
+    async def _put(self, body: dict[str, Any]) -> None:
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=CALL, trust_env=False) as session,
+                session.put(self._url, json=body, allow_redirects=False) as answer,
+            ):
+                said = await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise Refused(str(error) or type(error).__name__) from error
+        wrong = said if not isinstance(said, dict) else said.get("error") or said.get("failure")
+        if wrong or "protection" not in said:
+            raise Refused(_reason(wrong))
+
+
+def _reason(wrong: object) -> str:
+    if isinstance(wrong, dict):
+        words = (wrong.get("Code"), wrong.get("Reason"), wrong.get("Message"))
+        return ": ".join(str(word) for word in words if word) or "refused"
+    return "an answer without a protection"
+
+
+@asynccontextmanager
+async def protecting(
+    agent_uri: str | None, job: asyncio.Event, farewell: Farewell
+) -> AsyncIterator[None]:
+    """Protect the task while there is a job; taken off in the farewell. Never raises."""
+    if agent_uri is None:
+        yield
+        return
+    protection = Protection(agent_uri)
+    farewell.owe("protection", protection.lift)
+    keeping = asyncio.create_task(protection.keep(job), name="protection")
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
