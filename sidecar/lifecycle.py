@@ -6,24 +6,28 @@ the undoing; once the listener runs, a stop is a step of the life itself: the dr
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar import ecs, health, naming, phase, process, relay, tokens, undo
-from sidecar.drain import drained
+from sidecar import ecs, health, naming, phase, process, relay, sources, tokens, undo
+from sidecar.attend import attended
+from sidecar.drain import Drain
 from sidecar.errors import Exit, RelayError, Stopped
-from sidecar.runner import hooks, registration
+from sidecar.protection import protecting
+from sidecar.runner import hooks
+from sidecar.runner.departure import Departure
 from sidecar.runner.environment import RELAY_URI, environment
 from sidecar.runner.listener import Listener, listening
 from sidecar.runner.root import Root
-from sidecar.stop import DRAIN
+from sidecar.watches import Watches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sidecar.settings import Configuration
+    from sidecar.settings import Configuration, Settings
     from sidecar.stop import Stop
 
 log = structlog.get_logger()
@@ -46,18 +50,20 @@ async def live(config: Configuration, stop: Stop) -> Exit:
 async def _live(
     config: Configuration, stop: Stop, owed: undo.Farewell, report: health.Report
 ) -> Exit:
-    settings, now = config.settings, report.phase
+    settings, now, born = config.settings, report.phase, asyncio.get_running_loop().time()
     root = Root(settings.runner_dir, config.user)
     listener = Listener(now)
-    runner: Runner | None = None
+    runner: sources.Runner | None = None
 
     async with AsyncExitStack() as life:
         enter = life.enter_async_context
         await enter(process.reaping())
         store = await enter(tokens.Store(config.task.region))
-        connection = await enter(connecting(config))
+        api = sources.connection(config)
+        if api is not None:
+            await enter(api)
         await enter(undo.farewell(owed, stop))
-        source = sources.begun(settings, store, connection, owed)
+        source = sources.source(settings, store, api, owed)
         try:
             async with stop.cuts():
                 report.relay = await enter(relaying(config))
@@ -69,9 +75,9 @@ async def _live(
                 root.prepare()
                 env = environment(config.passed_on, config.user)
                 wish = naming.wish(settings, right, task)
-                runner = await sources.runner(root, wish, env, right, connection)
-                departure = Departure(runner, connection, source.usable)
+                departure = Departure(api, source.usable)
                 debt = owed.owe("runner", departure.leave)
+                runner = departure.runner = await sources.runner(root, wish, env, right, api)
                 await runner.register(patience=stop.budget.total / 2)
                 source.served()  # deleting the token is off the job's way
                 root.describe(task)
@@ -88,10 +94,20 @@ async def _live(
             return Exit.DONE
 
         drain = Drain(listener, departure, debt, owed, stop)
-        code = await attended(drain, watches(config, departure).begun(listener, now))
+        code = await attended(drain, watches(settings, departure).begun(listener, born))
         departure.listener_ended(listener, configured=root.configured)
         now.enter(phase.STOPPING)
         return code
+
+
+def watches(settings: Settings, departure: Departure) -> Watches:
+    """Choose what else may end the life."""
+    return Watches(
+        idle=settings.idle_limit,
+        lifetime=settings.lifetime_limit,
+        spot=settings.spot_watch,
+        runner=departure.known if departure.can_look else None,
+    )
 
 
 @asynccontextmanager

@@ -88,9 +88,7 @@ class Api:
         A status mapped to None is a success; one mapped to an error class is raised as that.
         Raises Denied or GitHubError at once for any other answer, Passing after `tries`.
         """
-        async for attempt in stamina.retry_context(
-            on=patient(), attempts=tries, timeout=None
-        ):
+        async for attempt in stamina.retry_context(on=patient(), attempts=tries, timeout=None):
             with attempt:
                 return await self._once(method, path, expects, body)
         raise AssertionError  # retry_context returns or raises

@@ -52,9 +52,7 @@ class Pat:
 class App:
     """A GitHub App; its installation is found by the scope, and its token kept for an hour."""
 
-    def __init__(
-        self, app_id: str, key: str, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, app_id: str, key: str, now: Callable[[], float] = time.time) -> None:
         self._app_id = app_id
         self._key = key
         self._now = now
@@ -98,8 +96,7 @@ class App:
         answer = await call("GET", scope.installation, self.jwt())
         if answer.status != 200:
             raise Denied(
-                f"the App {self._app_id} is not installed for {scope.path} "
-                "(SIDECAR_GITHUB_APP_ID)",
+                f"the App {self._app_id} is not installed for {scope.path} (SIDECAR_GITHUB_APP_ID)",
                 answer.status,
             )
         return int(answer.body["id"])
@@ -116,6 +113,4 @@ class App:
             return jwt.encode(claims, self._key, algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError):
             # Without the cause: its text may hold parts of the key.
-            raise Denied(
-                "SIDECAR_GITHUB_APP_KEY holds no RSA private key in PEM form"
-            ) from None
+            raise Denied("SIDECAR_GITHUB_APP_KEY holds no RSA private key in PEM form") from None

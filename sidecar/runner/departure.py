@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from sidecar.runner.listener import Listener
 
+    Way = Callable[["Leaving"], Awaitable[str | None]]
+
 log = structlog.get_logger()
 
 LOOKS = 4
@@ -34,11 +36,16 @@ class Leaving(Protocol):
     """What a departure needs to know of a runner."""
 
     @property
-    def exists(self) -> bool: ...
+    def exists(self) -> bool:
+        """Whether GitHub may know it."""
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name."""
+
     @property
-    def runner_id(self) -> int | None: ...
+    def runner_id(self) -> int | None:
+        """GitHub's number for it, where that is known."""
 
 
 class _StillThere(Exception):
@@ -48,20 +55,24 @@ class _StillThere(Exception):
 class Departure:
     """One runner's way out of GitHub; `leave` is idempotent."""
 
-    def __init__(
-        self,
-        runner: Leaving,
-        runners: Callable[[], Awaitable[github.Runners]] | None,
-        usable: Callable[[], bool],
-    ) -> None:
+    def __init__(self, api: github.Connection | None, usable: Callable[[], bool]) -> None:
+        self.runner: Leaving | None = None
+        """The runner, once it is begun to be registered."""
         self.busy = False
         """Whether GitHub refused because the runner has a job."""
-        self._runner = runner
-        self._runners = runners
+        self._api = api
         self._usable = usable
         self._over = False
         self._job_done = False
-        self._configured: Callable[[], bool] = lambda: True
+
+    @property
+    def can_look(self) -> bool:
+        """Whether there is a credential to ask GitHub with."""
+        return self._api is not None
+
+    async def known(self) -> bool:
+        """Ask GitHub whether it knows the runner. Raises GitHubError."""
+        return self.runner is not None and await self._still_there(self.runner)
 
     def listener_ended(self, listener: Listener, *, configured: bool) -> None:
         """Take note that no job can come any more, and whether one ran to its end.
@@ -76,87 +87,87 @@ class Departure:
 
     async def leave(self) -> None:
         """Take the runner away, or say why nobody here can. Raises RegistrationError."""
-        if not self._runner.exists:
-            self._left("never-registered")
-        elif self._job_done and await self._is_gone():
-            self._left("github")
+        runner = self.runner
+        if runner is None or not runner.exists:
+            log.info("runner.deregistered", rung="never-registered")
+        elif self._job_done and await self._is_gone(runner):
+            log.info("runner.deregistered", name=runner.name, rung="github")
         else:
-            await self._descend()
+            await self._descend(runner)
 
-    async def _descend(self) -> None:
+    async def _descend(self, runner: Leaving) -> None:
         reasons = []
         for rung, way in (("api", self._by_api), ("registration-token", self._by_program)):
             try:
-                reason = await self._patiently(way)
+                reason = await self._patiently(way, runner)
             except (Busy, github.Busy) as busy:
                 self.busy = True
                 raise RegistrationError(
-                    f"cannot deregister {self._runner.name}: it is still running a job"
+                    f"cannot deregister {runner.name}: it is still running a job"
                 ) from busy
             except (RegistrationError, github.GitHubError) as error:
                 reason = str(error)
             if reason is None:
-                self._left(rung)
+                log.info("runner.deregistered", name=runner.name, rung=rung)
                 return
             reasons.append(reason)
         raise RegistrationError(
-            f"cannot deregister {self._runner.name}: {'; '.join(reasons)}; GitHub removes an "
+            f"cannot deregister {runner.name}: {'; '.join(reasons)}; GitHub removes an "
             "offline ephemeral runner after one day"
         )
 
-    async def _patiently(self, way: Callable[[], Awaitable[str | None]]) -> str | None:
+    async def _patiently(self, way: Way, runner: Leaving) -> str | None:
         """Try one way; once the listener is gone, a runner that GitHub calls busy is awaited."""
         passing = (Trouble, Busy, github.Busy) if self._over else (Trouble,)
         async for attempt in stamina.retry_context(
             on=growing(passing, first=0.5, longest=5.0), attempts=None, timeout=None
         ):
             with attempt:
-                return await way()
+                return await way(runner)
         raise AssertionError  # retry_context returns or raises
 
-    async def _by_api(self) -> str | None:
+    async def _by_api(self, runner: Leaving) -> str | None:
         """Return None when it worked, else why this way is not open."""
-        if self._runners is None:
+        if self._api is None:
             return "there is no credential for GitHub's API"
-        runners = await self._runners()
-        runner_id = self._runner.runner_id
+        runners = await self._api.runners()
+        runner_id = runner.runner_id
         if runner_id is None:
-            found = await runners.find(self._runner.name)
+            found = await runners.find(runner.name)
             if found is None:
                 return None
             runner_id = found.id
         await runners.delete(runner_id)
         return None
 
-    async def _by_program(self) -> str | None:
-        if not isinstance(self._runner, Registration):
+    async def _by_program(self, runner: Leaving) -> str | None:
+        if not isinstance(runner, Registration):
             return "a just-in-time runner cannot remove itself"
         if not self._usable():
             return "the registration token is too old"
-        await self._runner.remove()
+        await runner.remove()
         return None
 
-    async def _is_gone(self) -> bool:
+    async def _is_gone(self, runner: Leaving) -> bool:
         """Look whether GitHub removed it; without a credential its word is taken."""
-        if self._runners is None:
+        if self._api is None:
             return True
         try:
             async for attempt in stamina.retry_context(
                 on=growing(_StillThere, first=0.5, longest=4.0), attempts=LOOKS, timeout=None
             ):
                 with attempt:
-                    if await self._still_there(await self._runners()):
+                    if await self._still_there(runner):
                         raise _StillThere
         except _StillThere:
             return False
         except github.GitHubError as error:
-            log.warning("runner.unverified", name=self._runner.name, reason=str(error))
+            log.warning("runner.unverified", name=runner.name, reason=str(error))
         return True
 
-    async def _still_there(self, runners: github.Runners) -> bool:
-        if self._runner.runner_id is not None:
-            return await runners.get(self._runner.runner_id) is not None
-        return await runners.find(self._runner.name) is not None
-
-    def _left(self, rung: str) -> None:
-        log.info("runner.deregistered", name=self._runner.name, rung=rung)
+    async def _still_there(self, runner: Leaving) -> bool:
+        assert self._api is not None  # noqa: S101  asked only where can_look
+        runners = await self._api.runners()
+        if runner.runner_id is not None:
+            return await runners.get(runner.runner_id) is not None
+        return await runners.find(runner.name) is not None

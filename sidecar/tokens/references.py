@@ -68,5 +68,3 @@ async def _from_secretsmanager(name: str, setting: str, region: str | None) -> s
         return str(answer["SecretString"])
     except KeyError:
         raise TokenError(f"cannot use {setting}: the secret {name} is not text") from None
-
-

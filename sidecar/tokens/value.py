@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sidecar import values
@@ -15,6 +14,7 @@ from sidecar.errors import TokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
 BARE = re.compile(r"[A-Za-z0-9_.=/+-]{8,4096}")
 JIT_FILES = {".runner", ".credentials", ".credentials_rsaparams"}
@@ -167,10 +167,13 @@ def jit(value: str, where: str) -> Right | None:
         runner_id = int(settings["agentid"])
     except (ValueError, TypeError, KeyError, AttributeError):
         raise TokenError(f"cannot use {where}: its just-in-time configuration is broken") from None
-    if not JIT_FILES <= set(files) or not all(map(_harmless, files.items())):
+    if not set(files) >= JIT_FILES or not all(map(_harmless, files.items())):
         raise TokenError(f"cannot use {where}: its just-in-time configuration is not complete")
     return Right(
-        jit=files, runner_id=runner_id, name=settings.get("agentname"), url=settings.get("githuburl")
+        jit=files,
+        runner_id=runner_id,
+        name=settings.get("agentname"),
+        url=settings.get("githuburl"),
     )
 
 
