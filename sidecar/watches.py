@@ -114,4 +114,5 @@ async def _noticed(session: aiohttp.ClientSession) -> bool:
 
 
 async def _never() -> Cause:
-    return await asyncio.get_running_loop().create_future()
+    never: asyncio.Future[Cause] = asyncio.get_running_loop().create_future()
+    return await never

@@ -158,7 +158,7 @@ class Departure:
             ):
                 with attempt:
                     if await self._still_there(runner):
-                        raise _StillThere
+                        raise _StillThere  # noqa: TRY301  what makes it look again
         except _StillThere:
             return False
         except github.GitHubError as error:

@@ -14,7 +14,6 @@ from sidecar.errors import TokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
 BARE = re.compile(r"[A-Za-z0-9_.=/+-]{8,4096}")
 JIT_FILES = {".runner", ".credentials", ".credentials_rsaparams"}
@@ -40,8 +39,6 @@ class Right:
     no_default_labels: bool = False
     runner_id: int | None = None
     """Of a just-in-time runner."""
-    minted: datetime | None = None
-    """When the token was minted, at the latest; None for what does not age."""
 
 
 def parse(text: str, where: str) -> Right:
@@ -169,12 +166,7 @@ def jit(value: str, where: str) -> Right | None:
         raise TokenError(f"cannot use {where}: its just-in-time configuration is broken") from None
     if not set(files) >= JIT_FILES or not all(map(_harmless, files.items())):
         raise TokenError(f"cannot use {where}: its just-in-time configuration is not complete")
-    return Right(
-        jit=files,
-        runner_id=runner_id,
-        name=settings.get("agentname"),
-        url=settings.get("githuburl"),
-    )
+    return Right(jit=files, runner_id=runner_id, name=settings.get("agentname"))
 
 
 def _harmless(file: tuple[str, bytes]) -> bool:
