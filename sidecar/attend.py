@@ -41,6 +41,7 @@ async def attended(drain: Drain, watching: Iterable[asyncio.Task[Cause]]) -> Exi
                 stop.request(cause.value)
     if listener.running:
         await drained(drain)
+    await listener.process.heard_out()
     return _verdict(listener, cause, stopped=stop.requested)
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sidecar.phase import DRAINING
 from sidecar.stop import INTERRUPT, KILL
 
 if TYPE_CHECKING:
+    from sidecar.phase import Phase
     from sidecar.runner.departure import Departure
     from sidecar.runner.listener import Listener
     from sidecar.stop import Stop
@@ -31,6 +33,7 @@ class Drain:
     """The debt that the departure settles."""
     owed: Farewell
     stop: Stop
+    phase: Phase
 
 
 async def drained(drain: Drain) -> None:
@@ -40,6 +43,7 @@ async def drained(drain: Drain) -> None:
     no job is lost between the two. Busy: let the job go on as long as the budget allows.
     """
     listener, stop = drain.listener, drain.stop
+    drain.phase.enter(DRAINING)
     busy = listener.busy
     log.info("stop.heard", signal=stop.signal, busy=busy, budget=stop.budget.total)
     busy = busy or await _refused(drain)

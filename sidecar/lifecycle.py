@@ -93,7 +93,7 @@ async def _live(
                 raise
             return Exit.DONE
 
-        drain = Drain(listener, departure, debt, owed, stop)
+        drain = Drain(listener, departure, debt, owed, stop, now)
         code = await attended(drain, watches(settings, departure).begun(listener, born))
         departure.listener_ended(listener, configured=root.configured)
         now.enter(phase.STOPPING)

@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 DRAIN_OUTPUT = 1.0
 """Seconds that output may still arrive after the end: a daemon can hold the pipe open for ever."""
+LAST_WORDS = 0.2
+"""Seconds for reading what stands in the pipes when the exit code is known, before judging it."""
 KILL_ROUNDS = 50
 """How often the tree is looked through again: what forks while it is killed needs some rounds."""
 KILL_PAUSE = 0.02
@@ -50,6 +52,7 @@ class Process:
         self.pid = popen.pid
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._popen = popen
+        self.readers: list[asyncio.Task[None]] = []
         _alive.add(popen.pid)
         # A thread, not the loop's child watcher: the same on every loop and system, and the only
         # way that lets somebody else peek at dead children without racing it.
@@ -76,6 +79,10 @@ class Process:
         """Ask the child, and it alone, to end."""
         if self.running:
             host.interrupt(self.pid)
+
+    async def heard_out(self) -> None:
+        """Wait until what an ended child wrote has been heard, but no longer than LAST_WORDS."""
+        await asyncio.wait(self.readers, timeout=LAST_WORDS)
 
     async def kill(self) -> int:
         """Kill the child and all it started, daemons too; return how many processes were hit."""
@@ -108,7 +115,7 @@ async def running(command: Command, hear: Callable[[str, str], None]) -> AsyncIt
         message = f"cannot start {command.argv[0]}: {error.strerror or error}"
         raise RunnerError(message) from error
     process = Process(popen)
-    readers = [
+    process.readers = [
         asyncio.create_task(_read(popen.stdout, "stdout", hear)),
         asyncio.create_task(_read(popen.stderr, "stderr", hear)),
     ]
@@ -118,10 +125,10 @@ async def running(command: Command, hear: Callable[[str, str], None]) -> AsyncIt
         left = await process.kill()
         if left:
             log.info("process.killed", pid=process.pid, processes=left)
-        _, open_still = await asyncio.wait(readers, timeout=DRAIN_OUTPUT)
+        _, open_still = await asyncio.wait(process.readers, timeout=DRAIN_OUTPUT)
         for reader in open_still:
             reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
+        await asyncio.gather(*process.readers, return_exceptions=True)
 
 
 async def _read(pipe: object, stream: str, hear: Callable[[str, str], None]) -> None:

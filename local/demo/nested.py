@@ -1,0 +1,98 @@
+"""The nested container: a process that is told the relay's URI, and nothing else.
+
+A job's step starts it through a FIFO and reads its answer from another, as if by `docker run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from local import aws
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from local.demo.stage import Stage
+
+PROGRAM = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+TIMEOUT = 20.0
+"""Seconds for it to ask AWS who it is."""
+
+
+class Container:
+    """What the step starts. `arn` is what AWS said it is."""
+
+    def __init__(self, folder: Path, start: int, says: int) -> None:
+        self.folder = folder
+        self.arn = "nothing was asked"
+        self._start, self._says = start, says
+
+    async def asked_for(self) -> str:
+        """Wait for the step; gives the relay's URI as the job knows it."""
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(self._start, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(self._start)
+        return os.read(self._start, 4096).decode().strip()
+
+    async def run(self, uri: str, stage: Stage) -> str:
+        """Ask AWS who this is with boto3, which finds its credentials by itself."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            PROGRAM,
+            env={
+                "PATH": os.environ.get("PATH", os.defpath),
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": uri,
+                "AWS_DEFAULT_REGION": aws.REGION,
+                "AWS_ENDPOINT_URL_STS": stage.aws,
+                "AWS_EC2_METADATA_DISABLED": "true",
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                said, _ = await process.communicate()
+            self.arn = (said.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
+        except TimeoutError:
+            self.arn = f"no answer within {TIMEOUT:g} s"
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            os.write(self._says, f"{self.arn}\n".encode())  # the step waits for it
+        return self.arn
+
+
+@contextmanager
+def prepared(stage: Stage) -> Iterator[Container]:
+    """Make what a step can start it with."""
+    folder = stage.folder / "container"
+    folder.mkdir()
+    folder.chmod(0o755)
+    opened: list[int] = []
+    try:
+        for name in ("start", "says"):
+            path = folder / name
+            os.mkfifo(path, 0o600)
+            if os.geteuid() == 0:
+                user = pwd.getpwnam(stage.user)
+                os.chown(path, user.pw_uid, user.pw_gid)
+            # For reading and writing: so it neither blocks nor ends when the other side does.
+            opened.append(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+        yield Container(folder, *opened)
+    finally:
+        for descriptor in opened:
+            with suppress(OSError):
+                os.close(descriptor)

@@ -1,0 +1,40 @@
+"""What the listener's exit code means."""
+
+import pytest
+
+from sidecar.errors import Exit
+from sidecar.runner.outcomes import outcome
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "exit_code"),
+    [
+        (0, "job-done", Exit.DONE),
+        (1, "terminated", Exit.RUNNER),
+        (2, "retryable", Exit.RUNNER),
+        (3, "updating", Exit.RUNNER),
+        (4, "updating", Exit.RUNNER),
+        (5, "session-conflict", Exit.CONFLICT),
+        (6, "refreshed", Exit.RUNNER),
+        (7, "version-deprecated", Exit.DEPRECATED),
+        (99, "unknown", Exit.RUNNER),
+        (100, "job-succeeded", Exit.DONE),
+        (102, "job-failed", Exit.DONE),
+        (105, "job-abandoned", Exit.DONE),
+        (106, "unknown", Exit.RUNNER),
+        (143, "killed", Exit.RUNNER),
+        (-9, "killed", Exit.RUNNER),
+        (-15, "killed", Exit.RUNNER),
+        (200, "unknown", Exit.RUNNER),
+    ],
+)
+def test_every_exit_code_is_a_named_outcome(code, name, exit_code):
+    """The listener's own, job results, signals, and what nobody has a name for."""
+    found = outcome(code)
+    assert (found.name, found.exit) == (name, exit_code)
+    assert found.meaning
+
+
+def test_a_signal_is_told_by_its_number():
+    """As the shell reports it, and as the system does."""
+    assert outcome(137).meaning == outcome(-9).meaning == "signal 9 killed it"
