@@ -7,7 +7,7 @@ import sys
 
 USAGE = """\
 usage: runner-sidecar run [--help] [options]   live one life: token, runner, job, clean-up
-       runner-sidecar health                   exit 0 if the agent of this container is well
+       runner-sidecar health [host:port]       exit 0 if the agent of this container is well
        runner-sidecar version
 """
 
@@ -24,10 +24,10 @@ def main(argv: list[str] | None = None) -> int:
                 from sidecar.main import run
 
                 return run(options, os.environ, heard)
-        case ["health"]:
+        case ["health", *address]:
             from sidecar.probe import probe
 
-            return probe(os.environ)
+            return probe(os.environ, *address[:1])
         case ["version" | "--version"]:
             from sidecar import __version__
 

@@ -78,7 +78,7 @@ async def _live(
                 departure = Departure(api, source.usable)
                 debt = owed.owe("runner", departure.leave)
                 runner = departure.runner = await sources.runner(root, wish, env, right, api)
-                await runner.register(patience=stop.budget.total / 2)
+                await runner.register(stop.finished)
                 source.served()  # deleting the token is off the job's way
                 root.describe(task)
 

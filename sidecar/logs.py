@@ -33,8 +33,10 @@ def redacted(value: Any) -> Any:
             return {key: redacted(item) for key, item in value.items()}
         case list() | tuple():
             return [redacted(item) for item in value]
-        case _:
+        case bool() | int() | float() | None:
             return value
+        case _:
+            return redacted(repr(value))
 
 
 def _redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -53,6 +55,13 @@ class _Output:
     def flush(self) -> None:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
+
+
+def flush() -> None:
+    """Write out what is still held back; nobody closes the streams after this."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
 
 
 def configure(style: Literal["json", "console", "auto"], level: str) -> None:

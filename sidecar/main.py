@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,12 @@ log = structlog.get_logger()
 
 
 def run(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -> int:
-    """Live one life with these options, environment and signals; return its exit code."""
+    """Live one life with these options, environment and signals; return its exit code.
+
+    A life that began does not return: the process leaves as soon as all is said. Closing the
+    loop would wait for its threads, and one that asks a dead name server takes longer than any
+    stop budget has left.
+    """
     try:
         config = settings.load(options, environ)
     except SettingsError as error:
@@ -37,10 +43,10 @@ def run(options: Sequence[str], environ: Mapping[str, str], signals: Signals) ->
     for warning in config.warnings:
         log.warning("settings.unknown", warning=warning)
     host.harden()
-    with asyncio.Runner(loop_factory=host.loop_factory()) as runner:
-        code = runner.run(_judged(config, signals))
+    code = asyncio.Runner(loop_factory=host.loop_factory()).run(_judged(config, signals))
     log.info("life.ended", exit_code=int(code), outcome=code.name.lower(), meaning=code.meaning)
-    return code
+    logs.flush()
+    os._exit(code)
 
 
 async def _judged(config: settings.Configuration, signals: Signals) -> Exit:

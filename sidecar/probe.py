@@ -17,9 +17,9 @@ DEADLINE = 2.0
 """Seconds for connect and answer together; below the 5 s that ECS allows a check by default."""
 
 
-def probe(environ: Mapping[str, str]) -> int:
-    """Ask the agent at `SIDECAR_HEALTH_ADDRESS` how it is; 0 if well, 1 if not."""
-    address = environ.get("SIDECAR_HEALTH_ADDRESS", "").strip() or DEFAULT_ADDRESS
+def probe(environ: Mapping[str, str], given: str = "") -> int:
+    """Ask the agent at `given` or `SIDECAR_HEALTH_ADDRESS` how it is; 0 if well, 1 if not."""
+    address = given or environ.get("SIDECAR_HEALTH_ADDRESS", "").strip() or DEFAULT_ADDRESS
     if address == "off":
         return 0
     host, _, port = address.rpartition(":")

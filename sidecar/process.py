@@ -43,6 +43,8 @@ class Command:
 
 _alive: set[int] = set()
 """The children that somebody waits for; anything else that dies here was adopted."""
+_inherited: set[int] = set()
+"""Children from before the agent was this process: a daemon that an entrypoint started, say."""
 
 
 class Process:
@@ -89,7 +91,7 @@ class Process:
         hit = 0
         for _ in range(KILL_ROUNDS):
             killed = host.kill_leftovers(
-                self.pid if self.running else None, spare=_alive - {self.pid}
+                self.pid if self.running else None, spare=(_alive | _inherited) - {self.pid}
             )
             hit += killed
             host.reap_orphans(_alive.__contains__)
@@ -148,6 +150,7 @@ async def reaping(every: float = 1.0) -> AsyncIterator[None]:
             host.reap_orphans(_alive.__contains__)
             await asyncio.sleep(every)
 
+    _inherited.update(host.children())
     task = asyncio.create_task(reap())
     try:
         yield

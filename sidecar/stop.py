@@ -44,6 +44,10 @@ class Budget:
         return self.kill + 0.4 * (self.total - self.kill)
 
 
+FINISHING_SHARE = 0.5
+"""The part of the budget in which something that is better finished than cut may finish."""
+
+
 class Stop:
     """Hears stop signals, cuts the work, and tells how much of the budget is left."""
 
@@ -112,6 +116,10 @@ class Stop:
             raise Stopped(message) from None
         finally:
             self._cut = None
+
+    async def finished(self, future: asyncio.Future[Any]) -> None:
+        """Let what `future` stands for finish: for half the budget, or until a second signal."""
+        await self.first(future, moment=FINISHING_SHARE * self.budget.total, level=INTERRUPT)
 
     async def first(
         self, *futures: asyncio.Future[Any], level: int, moment: float | None = None

@@ -40,6 +40,9 @@ def _forget_the_person() -> None:
     for name in [name for name in os.environ if PRIVATE.fullmatch(name)]:
         del os.environ[name]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    os.environ["AWS_MAX_ATTEMPTS"] = (
+        "1"  # nothing here fails and passes; an end is not kept waiting
+    )
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 
@@ -79,6 +82,8 @@ async def _show(stop: str, deadline: float) -> int:
 
 def _end_in_good_order() -> None:
     """Let SIGTERM and a closed terminal do what Ctrl-C does."""
+    if sys.platform == "win32":
+        raise NotImplementedError("main refuses it before")
     task = asyncio.current_task()
     assert task  # noqa: S101
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -33,6 +33,7 @@ class Agent:
         self.said: dict[str, dict[str, Any]] = {}
         """The last event of each name."""
         self._process = process
+        self._stops = 0
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Give its events as they come, until it has ended."""
@@ -46,12 +47,28 @@ class Agent:
 
     def stop(self) -> None:
         """Tell it to stop, as ECS does."""
+        self._stops += 1
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
     async def ended(self) -> int:
         """Wait for its exit code; negative is the signal that killed it."""
         return await self._process.wait()
+
+    async def end(self) -> None:
+        """End it early, in good order if it can: a second signal cancels its job at once."""
+        for _ in range(self._stops, 2):
+            if not await self._ends_within(0.2):
+                self.stop()
+        if not await self._ends_within(PATIENCE):
+            self._process.kill()
+            await self._process.wait()
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._process.wait()
+        return self._process.returncode is not None
 
     @property
     def why(self) -> str:
@@ -72,41 +89,29 @@ async def running(stage: Stage, ending: Ending) -> AsyncIterator[Agent]:
         start_new_session=True,  # Ctrl-C is the demo's: it ends the agent in good order
         limit=1 << 20,
     )
+    agent = Agent(process)
     try:
-        yield Agent(process)
+        yield agent
     finally:
-        if process.returncode is None:
-            await _end(process)
+        await agent.end()
         leftovers.kill(str(stage.folder))
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    process.terminate()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await process.wait()
-    if process.returncode is None:
-        process.terminate()  # a second one interrupts a running job at once
-    with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            await process.wait()
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
 
 
 def environment(stage: Stage, ending: Ending) -> dict[str, str]:
     """Write the agent's environment: the task's, the settings, nothing of the person's own."""
+    if sys.platform == "win32":
+        raise NotImplementedError("__main__ refuses it before")
     settings = {
         "TOKEN_PARAMETER": PARAMETER,
         "GITHUB_URL": f"{stage.github.url}/{REPOSITORY}",
         "RUNNER_DIR": str(stage.runner),
-        "RUNNER_USER": stage.user,
         "STOP_TIMEOUT": str(ending.stop_timeout),
         "HEALTH_ADDRESS": "127.0.0.1:0",
         "LOG_FORMAT": "json",
         "RELAY_REQUIRED": "true",
     }
+    if os.geteuid() == 0:
+        settings["RUNNER_USER"] = stage.user
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 STEPS = (
-    {"name": "Who am I", "run": 'echo "I am $(id -un)"\nenv'},
+    {"name": "Who am I", "run": 'echo "I am $(id -un 2>/dev/null || id -u)"\nenv'},
     {
         "name": "Start a nested container",
         "run": 'echo "$RUNNER_SIDECAR_RELAY_URI" > "$CONTAINER/start"\n'

@@ -78,6 +78,8 @@ class Container:
 @contextmanager
 def prepared(stage: Stage) -> Iterator[Container]:
     """Make what a step can start it with."""
+    if sys.platform == "win32":
+        raise NotImplementedError("__main__ refuses it before")
     folder = stage.folder / "container"
     folder.mkdir()
     folder.chmod(0o755)

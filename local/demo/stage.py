@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import stat
+import sys
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,14 @@ async def staged(ending: Ending) -> AsyncIterator[Stage]:
 
 def runner_user() -> str:
     """Say who the runner's processes run as: nobody beside root, else the demo's own user."""
-    return "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    if sys.platform == "win32":
+        raise NotImplementedError("__main__ refuses it before")
+    if os.geteuid() == 0:
+        return "nobody"
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # as in a container that was started as any number
+        return str(os.geteuid())
 
 
 def _lay_out(path: Path, ending: Ending) -> Path:

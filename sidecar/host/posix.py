@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LISTENER = Path("bin/Runner.Listener")
 HOOK_SUFFIX = ".sh"
 DEFAULT_RUNNER_DIR = "/home/runner"
@@ -257,6 +256,11 @@ def _kill_session(leader: int | None) -> int:
         os.killpg(leader, signal.SIGKILL)
         return 1
     return 0
+
+
+def children() -> list[int]:
+    """Return the living children of this process."""
+    return (_family() or {}).get(os.getpid(), [])
 
 
 def has_descendant(root: int, program: str) -> bool:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGBREAK)
 LISTENER = Path("bin/Runner.Listener.exe")
 HOOK_SUFFIX = ".ps1"
 DEFAULT_RUNNER_DIR = r"C:\actions-runner"
@@ -175,6 +174,11 @@ def kill_leftovers(root: int | None, spare: Iterable[int]) -> int:
         ["taskkill", "/T", "/F", "/PID", str(root)], capture_output=True, check=False, timeout=10
     )
     return int(killed.returncode == 0)
+
+
+def children() -> list[int]:
+    """Return none: only the tree below a known child is ever killed here."""
+    return []
 
 
 def has_descendant(root: int, program: str) -> bool:

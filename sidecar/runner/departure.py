@@ -44,6 +44,10 @@ class Leaving(Protocol):
         """Its name."""
 
     @property
+    def unique(self) -> bool:
+        """Whether a runner of that name can only be this one."""
+
+    @property
     def runner_id(self) -> int | None:
         """GitHub's number for it, where that is known."""
 
@@ -133,6 +137,8 @@ class Departure:
         runners = await self._api.runners()
         runner_id = runner.runner_id
         if runner_id is None:
+            if not runner.unique:
+                return "its number is unknown, and its name may be another's"
             found = await runners.find(runner.name)
             if found is None:
                 return None

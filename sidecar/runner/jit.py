@@ -14,6 +14,7 @@ from sidecar.runner.registration import RENAMES, renamed
 from sidecar.tokens import value
 
 if TYPE_CHECKING:
+    from sidecar.runner.program import Finished
     from sidecar.runner.registration import Wish
     from sidecar.runner.root import Root
 
@@ -47,9 +48,14 @@ class JustInTime:
         """GitHub's number for it."""
         return self._right.runner_id
 
-    async def register(self, patience: float) -> None:
+    @property
+    def unique(self) -> bool:
+        """Whether no other runner can have the name: its number is known, so it does not matter."""
+        return False
+
+    async def register(self, finished: Finished | None = None) -> None:
         """Write its configuration into the runner's folder."""
-        del patience
+        del finished
         assert self._right.jit is not None  # noqa: S101  that is what makes it just in time
         self._root.unpack(self._right.jit)
         self._root.keep_copies()

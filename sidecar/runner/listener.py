@@ -130,7 +130,9 @@ class Listener:
     def outcome(self) -> outcomes.Outcome:
         """How it ended; only for one that has."""
         found = outcomes.outcome(self.ended.result())
-        return outcomes.NO_JOB if self._gone and not self.had_job else found
+        if self.had_job or self.ended.result() != 0:
+            return found
+        return outcomes.DEREGISTERED if self._gone else outcomes.NO_JOB
 
 
 @asynccontextmanager

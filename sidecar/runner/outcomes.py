@@ -30,9 +30,10 @@ NAMED = {
     6: Outcome("refreshed", Exit.RUNNER, "its configuration was refreshed"),
     7: Outcome("version-deprecated", Exit.DEPRECATED, "GitHub refuses this version of the runner"),
 }
-NO_JOB = Outcome(
-    "deregistered", Exit.RUNNER, "it was removed from GitHub before it had a job, by somebody else"
+DEREGISTERED = Outcome(
+    "deregistered", Exit.RUNNER, "it was removed from GitHub before it had a job"
 )
+NO_JOB = Outcome("no-job", Exit.RUNNER, "it ended well, but without having had a job")
 
 
 def outcome(code: int) -> Outcome:

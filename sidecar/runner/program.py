@@ -11,9 +11,11 @@ import structlog
 from sidecar.process import Command, running
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from sidecar.runner.root import Root
+
+    Finished = Callable[[asyncio.Future[int]], Awaitable[None]]
 
 log = structlog.get_logger()
 
@@ -48,12 +50,18 @@ class Ran:
 
 
 async def ran(
-    root: Root, verb: Verb, env: Mapping[str, str], ran_: Ran, *, timeout: float, grace: float = 0.0
+    root: Root,
+    verb: Verb,
+    env: Mapping[str, str],
+    ran_: Ran,
+    *,
+    timeout: float,
+    finished: Finished | None = None,
 ) -> Ran:
     """Run one verb to its end, filling `ran_` as it goes; it is killed after `timeout` seconds.
 
-    When the caller is cut short, the process is left to finish for `grace` more seconds: what is
-    killed in the middle of a registration leaves a runner that nobody has the key of.
+    When the caller is cut short, the process is left to finish for as long as `finished` waits:
+    what is killed in the middle of a registration leaves a runner that nobody has the key of.
     """
     env = dict(env)
     if verb.token is not None:
@@ -69,9 +77,9 @@ async def ran(
         try:
             await asyncio.wait([process.ended], timeout=timeout)
         except asyncio.CancelledError:
-            if grace > 0:
-                log.info("runner.finishing", verb=verb.name, seconds=round(grace, 1))
-            await asyncio.wait([process.ended], timeout=grace)
+            if finished is not None:
+                log.info("runner.finishing", verb=verb.name)
+                await finished(process.ended)
             raise
         finally:
             ran_.code = process.ended.result() if process.ended.done() else None

@@ -17,6 +17,7 @@ from sidecar.values import NAME_LENGTH
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sidecar.runner.program import Finished
     from sidecar.runner.root import Root
 
 log = structlog.get_logger()
@@ -93,14 +94,14 @@ class Registration:
 
     # -- there ---------------------------------------------------------------------------------
 
-    async def register(self, patience: float) -> None:
+    async def register(self, finished: Finished | None = None) -> None:
         """Register, retrying what may pass; raises RegistrationError.
 
-        A try that is under way when a stop comes may take `patience` more seconds.
+        A try that is under way when a stop comes may finish for as long as `finished` waits.
         """
         for _ in range(RENAMES):
             try:
-                await self._configure_patiently(patience)
+                await self._configure_patiently(finished)
             except NameTaken as taken:
                 log.warning("runner.name_taken", name=self.wish.name)
                 self.wish = replace(self.wish, name=renamed(self.wish.name), unique=True)
@@ -112,18 +113,25 @@ class Registration:
                 return
         raise last
 
-    async def _configure_patiently(self, patience: float) -> None:
+    async def _configure_patiently(self, finished: Finished | None) -> None:
         async for attempt in stamina.retry_context(
             on=growing(Trouble, first=2.0, longest=15.0), attempts=ATTEMPTS, timeout=None
         ):
             with attempt:
-                await self._configure_once(grace=patience)
+                await self._configure_once(finished)
 
-    async def _configure_once(self, *, grace: float) -> None:
+    async def _configure_once(self, finished: Finished | None = None) -> None:
         verb = Verb("configure", self.wish.arguments(replaces=self._added), self.wish.token)
         result = Ran()
         try:
-            await ran(self._root, verb, self._env, result, timeout=CONFIGURE_TIMEOUT, grace=grace)
+            await ran(
+                self._root,
+                verb,
+                self._env,
+                result,
+                timeout=CONFIGURE_TIMEOUT,
+                finished=finished,
+            )
         finally:
             # Cut between its call and GitHub's answer, it may be there without a word of it.
             cut = (result.code is None or result.code < 0) and result.says(REACHED)
@@ -158,6 +166,11 @@ class Registration:
         return self.wish.name
 
     @property
+    def unique(self) -> bool:
+        """Whether a runner of that name can only be ours."""
+        return self.wish.unique or self._added
+
+    @property
     def runner_id(self) -> int | None:
         """GitHub's number for it, as configure wrote it down."""
         return self._root.runner_id if self.complete else None
@@ -171,7 +184,7 @@ class Registration:
             )
         if not self._root.configured and not self.complete:
             # It is at GitHub, but its keys were never saved: take it over, then remove it.
-            await self._configure_once(grace=0.0)
+            await self._configure_once()
         if self.complete:
             self._root.put_back_copies()
         result = Ran()

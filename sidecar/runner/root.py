@@ -73,7 +73,10 @@ class Root:
         lines.append(f"Agent: runner-sidecar {__version__}")
         groups = [group for group in self._setup_info() if group.get("group") != GROUP]
         groups.append({"group": GROUP, "detail": "\n".join(lines)})
-        host.write_new(self.path / ".setup_info", json.dumps(groups).encode(), 0o644, None)
+        try:
+            host.write_new(self.path / ".setup_info", json.dumps(groups).encode(), 0o644, None)
+        except OSError as error:  # it only informs: no reason to lose a job
+            log.warning("runner.undescribed", reason=error.strerror or str(error))
 
     def _setup_info(self) -> list[dict[str, str]]:
         found = host.read_regular(self.path / ".setup_info")

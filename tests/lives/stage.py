@@ -398,3 +398,11 @@ async def staged(moto: str) -> AsyncIterator[Stage]:
         hub = await enter(github.serving())
         agent = await enter(ecs_agent.serving())
         yield Stage(moto, ssm, hub, agent, folder, root, http)
+
+
+async def eventually(look: Callable[[], Any], what: str) -> None:
+    """Wait for what no event tells: the state of processes and files."""
+    deadline = time.monotonic() + PATIENCE
+    while not look():
+        assert time.monotonic() < deadline, f"never: {what}"
+        await asyncio.sleep(0.02)

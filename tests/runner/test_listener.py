@@ -247,7 +247,8 @@ def test_ended_by_a_stop_it_is_judged_by_the_job(
     root, program, listener, job, interrupted, result, exit_code
 ):
     """An idle one is done; a job is cancelled unless it came to its end before."""
-    program("trap 'exit 3' INT; echo up; while :; do sleep 60 & wait; done\n")
+    program("trap 'exit 3' INT; exec 3<>pipe; echo up; while :; do read x <&3; done\n")
+    os.mkfifo(root.path / "pipe")
 
     async def life():
         async with started(root, listener) as line:

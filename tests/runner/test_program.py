@@ -61,12 +61,18 @@ def test_one_that_is_cut_short_may_finish(loop, root, program, grace):
     program("echo begun; read line <go; echo $line; exit 4\n")
     result = Ran()
 
+    async def finished(ended):
+        await asyncio.wait([ended], timeout=grace)
+
     async def life():
         import os
 
         os.mkfifo(root.path / "go")
         held = os.open(root.path / "go", os.O_RDWR)
-        task = asyncio.create_task(ran(root, Verb("x", ()), {}, result, timeout=20, grace=grace))
+        patient = finished if grace else None
+        task = asyncio.create_task(
+            ran(root, Verb("x", ()), {}, result, timeout=20, finished=patient)
+        )
         while "begun" not in result.lines:
             await asyncio.wait([task], timeout=0.01)
         task.cancel()

@@ -65,8 +65,12 @@ def young():
 
 
 async def configured(runner, patience=0.0):
-    """Register."""
-    await runner.configure(young, patience)
+    """Register; what is cut may finish for `patience` seconds."""
+
+    async def finished(ended):
+        await asyncio.wait([ended], timeout=patience)
+
+    await runner.configure(young, finished)
 
 
 class Ended:

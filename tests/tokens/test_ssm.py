@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import stamina
 import stamina.instrumentation
+from aiobotocore.session import get_session
 from structlog.testing import capture_logs
 
 from local import aws as local_aws
@@ -29,12 +29,24 @@ READ, DELETE = (
 )
 
 
+LOADER = get_session().get_component("data_loader")
+
+
+def session():
+    """Make a session as the library does, but for the loader."""
+    made = get_session()
+    made.register_component("data_loader", LOADER)
+    return made
+
+
 @pytest.fixture(autouse=True)
 def _world(monkeypatch):
     """Give dummy credentials and short pauses; keep tokens out of the other tests' logs."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
     monkeypatch.setattr(logs, "_secrets", set())
+    # The service's description is parsed once for all tests, not once for each.
+    monkeypatch.setattr(ssm, "get_session", session)
     growing = ssm.growing
     monkeypatch.setattr(ssm, "growing", lambda kinds, **_: growing(kinds, first=0.02, longest=0.05))
     stamina.instrumentation.set_on_retry_hooks([])
