@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import random
 import time
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import stamina
 
-from sidecar import __version__
+from sidecar import __version__, values
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from sidecar.github.credential import Credential
     from sidecar.github.scope import Scope
@@ -96,16 +100,21 @@ class Api:
     async def _once(
         self, method: str, path: str, expects: Mapping[int, type[GitHubError] | None], body: object
     ) -> Answer:
-        token = await self._credential.token(self._bare, self._scope)
-        answer, headers = await self._send(method, path, token, body)
+        answer, headers = await self._asked(method, path, body)
+        if answer.status == 401 and self._credential.forget():
+            answer, headers = await self._asked(method, path, body)  # with a new token
         if answer.status in expects:
             wrong = expects[answer.status]
             if wrong is not None:
                 raise wrong(_text(method, path, answer), answer.status)
             return answer
-        if answer.status == 401:
-            self._credential.forget()
         raise self._error(method, path, answer, headers)
+
+    async def _asked(
+        self, method: str, path: str, body: object
+    ) -> tuple[Answer, Mapping[str, str]]:
+        token = await self._credential.token(self._bare, self._scope)
+        return await self._send(method, path, token, body)
 
     async def _bare(self, method: str, path: str, token: str) -> Answer:
         """Make one call with the given token; what a credential mints itself with."""
@@ -132,7 +141,7 @@ class Api:
                 timeout=CALL,
                 allow_redirects=False,
             ) as response:
-                raw = await response.content.read(LONGEST_BODY)
+                raw = await _body(response)
                 return Answer(response.status, await _decoded(raw, response)), response.headers
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             why = str(error) or type(error).__name__
@@ -154,12 +163,20 @@ class Api:
         """Read how long to wait: `retry-after`, else until the limit's reset."""
         try:
             if "retry-after" in headers:
-                return float(headers["retry-after"])
+                seconds = float(headers["retry-after"])
+                return seconds if math.isfinite(seconds) and seconds >= 0 else None
             if headers.get("x-ratelimit-remaining") == "0":
                 return max(0.0, float(headers["x-ratelimit-reset"]) - self._now())
         except (KeyError, ValueError):
             pass
         return None
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    try:
+        return await response.content.readexactly(LONGEST_BODY)  # read() may give a part
+    except asyncio.IncompleteReadError as whole:
+        return whole.partial
 
 
 async def _decoded(raw: bytes, response: aiohttp.ClientResponse) -> Any:
@@ -176,19 +193,43 @@ async def _decoded(raw: bytes, response: aiohttp.ClientResponse) -> Any:
 
 
 def _limited(answer: Answer, headers: Mapping[str, str]) -> bool:
-    message = str((answer.body or {}).get("message", "")).lower()
     return (
         "retry-after" in headers
         or headers.get("x-ratelimit-remaining") == "0"
-        or "rate limit" in message
+        or "rate limit" in _message(answer).lower()
     )
 
 
 def _text(method: str, path: str, answer: Answer) -> str:
-    message = ""
-    if isinstance(answer.body, dict):
-        message = ": " + str(answer.body.get("message", ""))[:300]
-    return f"cannot {method} {path}: GitHub answers {answer.status}{message}"
+    message = _message(answer)
+    told = f": {message}" if message else ""
+    return f"cannot {method} {path}: GitHub answers {answer.status}{told}"
+
+
+def _message(answer: Answer) -> str:
+    return str(answer.body.get("message", ""))[:300] if isinstance(answer.body, dict) else ""
+
+
+def field_of(body: Any, name: str, kind: type = object) -> Any:
+    """Take one field out of an answer; raises Passing where the answer is not what it should be."""
+    found = body.get(name) if isinstance(body, dict) else None
+    if found is None or not isinstance(found, kind):
+        raise Passing(f"GitHub's answer holds no {name}")
+    return found
+
+
+def number_of(body: Any, name: str) -> int:
+    """Take a number out of an answer."""
+    return int(field_of(body, name, int))
+
+
+def moment_of(body: Any, name: str) -> datetime:
+    """Take a moment out of an answer."""
+    try:
+        moment = values.moment(field_of(body, name, str))
+    except ValueError:
+        raise Passing(f"GitHub's answer holds no moment in {name}") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def patient() -> Callable[[Exception], bool | float]:

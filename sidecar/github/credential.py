@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from sidecar import logs, values
+from sidecar import logs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,8 +30,8 @@ class Credential(Protocol):
     async def token(self, call: Call, scope: Scope) -> str:
         """Return a token that is good now; `call(method, path, token)` asks GitHub for one."""
 
-    def forget(self) -> None:
-        """Take note that GitHub refused the token."""
+    def forget(self) -> bool:
+        """Take note that GitHub refused the token; whether there can be another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,9 @@ class Pat:
         del call, scope
         return self.secret
 
-    def forget(self) -> None:
+    def forget(self) -> bool:
         """Do nothing: there is no other."""
+        return False
 
 
 class App:
@@ -65,12 +66,13 @@ class App:
             self._held = await self._minted(call, scope)
         return self._held[0]
 
-    def forget(self) -> None:
+    def forget(self) -> bool:
         """Mint a new token the next time."""
         self._held = None
+        return True
 
     async def _minted(self, call: Call, scope: Scope) -> tuple[str, float]:
-        from sidecar.github.api import Denied
+        from sidecar.github.api import Denied, field_of, moment_of
 
         for _ in range(2):
             if self._installation is None:
@@ -78,9 +80,9 @@ class App:
             path = f"/app/installations/{self._installation}/access_tokens"
             answer = await call("POST", path, self.jwt())
             if answer.status == 201:
-                token = str(answer.body["token"])
+                token = str(field_of(answer.body, "token"))
                 logs.hide(token)
-                return token, values.moment(str(answer.body["expires_at"])).timestamp()
+                return token, moment_of(answer.body, "expires_at").timestamp()
             self._installation = None  # 404: the App was installed anew; look again
         raise Denied(
             f"cannot mint a token: the App {self._app_id} has no installation for {scope.path} "
@@ -89,7 +91,7 @@ class App:
         )
 
     async def _found(self, call: Call, scope: Scope) -> int:
-        from sidecar.github.api import Denied
+        from sidecar.github.api import Denied, number_of
 
         if scope.installation is None:
             raise Denied("an App cannot register runners of an enterprise (SIDECAR_GITHUB_PAT)")
@@ -99,7 +101,7 @@ class App:
                 f"the App {self._app_id} is not installed for {scope.path} (SIDECAR_GITHUB_APP_ID)",
                 answer.status,
             )
-        return int(answer.body["id"])
+        return number_of(answer.body, "id")
 
     def jwt(self) -> str:
         """Sign what tells GitHub that we are the App (RS256, iss, iat, exp)."""

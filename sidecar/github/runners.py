@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sidecar import logs, values
-from sidecar.github.api import Api, GitHubError, Passing
+from sidecar import logs
+from sidecar.github.api import Api, GitHubError, field_of, moment_of, number_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -66,9 +66,9 @@ class Runners:
         answer = await self._api.call(
             "POST", f"{self._path}/registration-token", expects={201: None}, tries=tries
         )
-        token = str(_field(answer.body, "token"))
+        token = str(field_of(answer.body, "token"))
         logs.hide(token)
-        return Token(token, values.moment(str(_field(answer.body, "expires_at"))))
+        return Token(token, moment_of(answer.body, "expires_at"))
 
     async def jit(self, name: str, labels: tuple[str, ...], group: int, work: str) -> Jit:
         """Register a runner just in time. Raises NameTaken, also when an answer was lost."""
@@ -83,8 +83,8 @@ class Runners:
             },
             expects={201: None, 409: NameTaken},
         )
-        runner = _runner(_field(answer.body, "runner"))
-        blob = str(_field(answer.body, "encoded_jit_config"))
+        runner = _runner(field_of(answer.body, "runner"))
+        blob = str(field_of(answer.body, "encoded_jit_config"))
         logs.hide(blob)
         return Jit(blob, runner.id, runner.name)
 
@@ -93,7 +93,7 @@ class Runners:
         for page in range(1, PAGES + 1):
             query = f"?name={quote(name, safe='')}&per_page={PAGE}&page={page}"
             answer = await self._api.call("GET", self._path + query, expects={200: None})
-            listed = _field(answer.body, "runners")
+            listed = field_of(answer.body, "runners", list)
             for runner in map(_runner, listed):
                 if runner.name == name:
                     return runner
@@ -118,17 +118,10 @@ class Runners:
         return answer.status == 204
 
 
-def _field(body: Any, name: str) -> Any:
-    try:
-        return body[name]
-    except (KeyError, TypeError, IndexError):
-        raise Passing(f"GitHub's answer holds no {name}") from None
-
-
 def _runner(body: Any) -> Runner:
     return Runner(
-        int(_field(body, "id")),
-        str(_field(body, "name")),
-        bool(_field(body, "busy")),
-        _field(body, "status") == "online",
+        number_of(body, "id"),
+        str(field_of(body, "name")),
+        bool(field_of(body, "busy")),
+        field_of(body, "status") == "online",
     )
