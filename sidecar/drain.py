@@ -46,7 +46,7 @@ async def drained(drain: Drain) -> None:
     drain.phase.enter(DRAINING)
     busy = listener.busy
     log.info("stop.heard", signal=stop.signal, busy=busy, budget=stop.budget.total)
-    busy = busy or await _refused(drain)
+    busy = busy or await _refused(drain) or listener.busy
     if busy:
         log.info("stop.waiting_for_job", seconds=round(stop.left_until(stop.budget.interrupt), 1))
         await stop.first(listener.ended, moment=stop.budget.interrupt, level=INTERRUPT)
@@ -55,7 +55,7 @@ async def drained(drain: Drain) -> None:
 
 async def given_up(drain: Drain) -> bool:
     """End an idle listener without any stop; False, and nothing done, if it just got a job."""
-    if drain.listener.busy or await _refused(drain):
+    if drain.listener.busy or await _refused(drain) or drain.listener.busy:
         return False
     drain.stop.begin_end()
     await ended(drain)

@@ -23,13 +23,13 @@ def wish(settings: Settings, right: Right, task: TaskFacts) -> Wish:
     Labels add up. Raises TokenError when nobody said where to register.
     """
     url = right.url or settings.github_url
-    if url is None:
+    if url is None and right.jit is None:  # which holds all that its listener needs
         raise TokenError(
             f"cannot register: neither SIDECAR_GITHUB_URL nor {settings.token_parameter} "
             "says where (example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
         )
     return Wish(
-        url=url,
+        url=url or "",
         token=right.token,
         name=right.name or settings.name or generated(settings.name_prefix, task),
         labels=tuple(dict.fromkeys((*settings.labels, *right.labels))),

@@ -31,33 +31,48 @@ class Refused(Exception):
     """The ECS agent did not do it; the text says why."""
 
 
+class Unanswered(Refused):
+    """The ECS agent may have done it: its answer did not come."""
+
+
 class Protection:
     """One task's protection."""
 
     def __init__(self, agent_uri: str) -> None:
         self._url = f"{agent_uri}/task-protection/v1/state"
-        self._on = False
+        self._on = False  # or may be
+        self._known = False
 
     async def lift(self) -> None:
-        """Take it off, if it is on. Raises Refused."""
-        if self._on:
+        """Take it off, if it is on. Raises Refused, where it is known that it was on."""
+        if not self._on:
+            return
+        try:
             await self._put({"ProtectionEnabled": False})
-            self._on = False
+        except Refused as refused:
+            if self._known:
+                raise
+            log.info("task.unprotectable", reason=str(refused))
+        else:
             log.info("task.unprotected")
+        self._on = False
 
     async def keep(self, job: asyncio.Event) -> None:
         """Put it on as soon as there is a job, and renew it until cut short."""
         await job.wait()
         while True:
+            self._on = True  # before the call: its answer may be lost
             try:
-                self._on = True  # before the call: its answer may be lost
                 await self._put({"ProtectionEnabled": True, "ExpiresInMinutes": MINUTES})
             except Refused as refused:
-                self._on = False
                 # Most tasks belong to no service, and need none.
                 log.info("task.unprotectable", reason=str(refused))
-                return
-            log.info("task.protected", minutes=MINUTES)
+                if not self._known and not isinstance(refused, Unanswered):
+                    self._on = False
+                    return
+            else:
+                self._known = True
+                log.info("task.protected", minutes=MINUTES)
             await asyncio.sleep(RENEW)
 
     async def _put(self, body: dict[str, Any]) -> None:
@@ -68,17 +83,15 @@ class Protection:
             ):
                 said = await answer.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Refused(str(error) or type(error).__name__) from error
-        wrong = said if not isinstance(said, dict) else said.get("error") or said.get("failure")
-        if wrong or "protection" not in said:
-            raise Refused(_reason(wrong))
+            raise Unanswered(str(error) or type(error).__name__) from error
+        if not isinstance(said, dict) or "protection" not in said:
+            raise Refused(_reason(said))
 
 
-def _reason(wrong: object) -> str:
-    if isinstance(wrong, dict):
-        words = (wrong.get("Code"), wrong.get("Reason"), wrong.get("Message"))
-        return ": ".join(str(word) for word in words if word) or "refused"
-    return "an answer without a protection"
+def _reason(said: object) -> str:
+    wrong = (said.get("error") or said.get("failure")) if isinstance(said, dict) else None
+    words = map(wrong.get, ("Code", "Reason", "Message")) if isinstance(wrong, dict) else ()
+    return ": ".join(str(word) for word in words if word) or "an answer without a protection"
 
 
 @asynccontextmanager

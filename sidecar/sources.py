@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sidecar import github, tokens
 from sidecar.errors import SettingsError
-from sidecar.runner.jit import JustInTime, minted
+from sidecar.runner.jit import JustInTime
 from sidecar.runner.registration import Registration
 from sidecar.tokens.references import resolved
 
@@ -54,19 +54,20 @@ def source(
     return tokens.Mint(api.runners, jit=settings.just_in_time)
 
 
-async def runner(
+def runner(
     root: Root,
     wish: Wish,
     env: Mapping[str, str],
     right: tokens.Right,
     api: github.Connection | None,
+    patience: float,
 ) -> Runner:
-    """Make the runner that the right is for; just in time it is registered by this very call."""
-    if api is not None:
+    """Make the runner that the right is for; nothing is registered yet.
+
+    `patience`: seconds that GitHub may take to register just in time.
+    """
+    if api is not None and wish.url:
         api.url = wish.url
     if right.token is not None:
         return Registration(root, wish, env)
-    if right.jit is None:
-        assert api is not None  # noqa: S101  load() has seen to it
-        right = await minted(await api.runners(), wish)
-    return JustInTime(root, wish, right)
+    return JustInTime(root, wish, right, api, patience)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import structlog
 
-from sidecar import github
+from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -86,7 +86,7 @@ async def _ghost(listener: Listener, known: Callable[[], Awaitable[bool]]) -> Ca
         await asyncio.sleep(GHOST_EVERY)
         try:
             misses = 0 if listener.busy or await known() else misses + 1
-        except github.GitHubError as error:
+        except SidecarError as error:
             log.warning("ghost.unknown", reason=str(error))
     return Cause.GHOST
 
@@ -99,7 +99,7 @@ async def _spot(imds: str) -> Cause:
             try:
                 if await _noticed(session):
                     return Cause.SPOT
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 log.debug("spot.unknown", reason=str(error) or type(error).__name__)
             await asyncio.sleep(SPOT_EVERY)
 

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 import stamina
 import structlog
 
 from sidecar import github
-from sidecar.errors import RegistrationError
+from sidecar.errors import Exit, RegistrationError, SidecarError
 from sidecar.retry import growing
 from sidecar.runner import outcomes
 from sidecar.runner.registration import Busy, Registration, Trouble
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+API_PATIENCE = 8.0
+"""Seconds that GitHub's API may take where there is another way: it must fit into the budget."""
 LOOKS = 4
 """How often a runner whose job is done is looked up before it is deleted after all."""
 
@@ -86,20 +89,24 @@ class Departure:
         """
         self._over = True
         code = listener.ended.result()
-        done = code == 0 or code >= outcomes.FIRST_JOB_RESULT
+        done = outcomes.outcome(code).exit is Exit.DONE
         self._job_done = listener.had_job and done and not configured
 
-    async def leave(self) -> None:
-        """Take the runner away, or say why nobody here can. Raises RegistrationError."""
+    async def leave(self) -> str:
+        """Take the runner away, or say why nobody here can; return the rung.
+
+        Raises RegistrationError.
+        """
         runner = self.runner
         if runner is None or not runner.exists:
             log.info("runner.deregistered", rung="never-registered")
-        elif self._job_done and await self._is_gone(runner):
+            return "never-registered"
+        if self._job_done and await self._is_gone(runner):
             log.info("runner.deregistered", name=runner.name, rung="github")
-        else:
-            await self._descend(runner)
+            return "github"
+        return await self._descend(runner)
 
-    async def _descend(self, runner: Leaving) -> None:
+    async def _descend(self, runner: Leaving) -> str:
         reasons = []
         for rung, way in (("api", self._by_api), ("registration-token", self._by_program)):
             try:
@@ -109,11 +116,11 @@ class Departure:
                 raise RegistrationError(
                     f"cannot deregister {runner.name}: it is still running a job"
                 ) from busy
-            except (RegistrationError, github.GitHubError) as error:
+            except SidecarError as error:
                 reason = str(error)
             if reason is None:
                 log.info("runner.deregistered", name=runner.name, rung=rung)
-                return
+                return rung
             reasons.append(reason)
         raise RegistrationError(
             f"cannot deregister {runner.name}: {'; '.join(reasons)}; GitHub removes an "
@@ -134,7 +141,14 @@ class Departure:
         """Return None when it worked, else why this way is not open."""
         if self._api is None:
             return "there is no credential for GitHub's API"
-        runners = await self._api.runners()
+        patience = API_PATIENCE if isinstance(runner, Registration) and self._usable() else None
+        try:
+            async with asyncio.timeout(patience):
+                return await self._deleted(await self._api.runners(), runner)
+        except TimeoutError:
+            return f"GitHub's API did not do it within {patience:g} s"
+
+    async def _deleted(self, runners: github.Runners, runner: Leaving) -> str | None:
         runner_id = runner.runner_id
         if runner_id is None:
             if not runner.unique:
@@ -167,7 +181,7 @@ class Departure:
                         raise _StillThere  # noqa: TRY301  what makes it look again
         except _StillThere:
             return False
-        except github.GitHubError as error:
+        except SidecarError as error:
             log.warning("runner.unverified", name=runner.name, reason=str(error))
         return True
 

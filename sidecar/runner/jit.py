@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,18 +26,31 @@ DEFAULT_GROUP = 1
 
 
 class JustInTime:
-    """The runner at GitHub; it can be removed by GitHub's API alone, never by its own program."""
+    """The runner at GitHub; it can be removed by GitHub's API alone, never by its own program.
 
-    def __init__(self, root: Root, wish: Wish, right: value.Right) -> None:
+    Where the right holds no configuration, GitHub's API is asked for one: that registers.
+    """
+
+    def __init__(
+        self,
+        root: Root,
+        wish: Wish,
+        right: value.Right,
+        api: github.Connection | None,
+        patience: float,
+    ) -> None:
         self.wish = wish
         self.complete = False
         self._root = root
         self._right = right
+        self._api = api
+        self._patience = patience
+        self._asked = False
 
     @property
     def exists(self) -> bool:
         """Whether GitHub may know the runner."""
-        return self._right.jit is not None
+        return self._asked or self._right.jit is not None
 
     @property
     def name(self) -> str:
@@ -50,40 +64,84 @@ class JustInTime:
 
     @property
     def unique(self) -> bool:
-        """Whether no other runner can have the name: its number is known, so it does not matter."""
-        return False
+        """Whether a runner of that name can only be ours; matters while its number is unknown."""
+        return self.wish.unique
 
     async def register(self, finished: Finished | None = None) -> None:
-        """Write its configuration into the runner's folder."""
-        del finished
+        """Write its configuration into the runner's folder; raises RegistrationError.
+
+        If GitHub is asked for it when a stop comes, its answer is awaited as long as `finished`
+        waits: it tells which runner to take away.
+        """
+        if self._right.jit is None:
+            await self._configured(finished)
         assert self._right.jit is not None  # noqa: S101  that is what makes it just in time
         self._root.unpack(self._right.jit)
         self._root.keep_copies()
         self.complete = True
         log.info("runner.registered", name=self.name, url=self.wish.url, just_in_time=True)
 
-
-async def minted(runners: github.Runners, wish: Wish) -> value.Right:
-    """Register just in time through GitHub's API. Raises RegistrationError.
-
-    A taken name may be ours, if the answer was lost; the nameless runner then goes after a day,
-    so it is tried with a new suffix.
-    """
-    group = DEFAULT_GROUP if wish.group is None else _group(wish.group)
-    for _ in range(RENAMES):
+    async def _configured(self, finished: Finished | None) -> None:
+        asking = asyncio.create_task(self._ask())
         try:
-            config = await runners.jit(wish.name, labels(wish), group, wish.work_dir)
-        except github.NameTaken:
-            log.warning("runner.name_taken", name=wish.name)
-            wish = replace(wish, name=renamed(wish.name))
-        except github.GitHubError as error:
-            raise RegistrationError(f"cannot register {wish.name} just in time: {error}") from error
-        else:
-            right = value.jit(config.blob, "GitHub's answer")
-            if right is None:
-                raise TokenError("cannot use GitHub's just-in-time configuration: unknown form")
-            return replace(right, runner_id=config.runner_id, name=config.name)
-    raise RegistrationError(f"cannot register just in time: {wish.name} is taken (SIDECAR_NAME)")
+            await asyncio.wait([asking], timeout=self._patience)
+            if not asking.done():
+                raise RegistrationError(
+                    f"cannot register {self.name} just in time: GitHub did not do it within "
+                    f"{self._patience:g} s (SIDECAR_TOKEN_TIMEOUT)"
+                )
+        except asyncio.CancelledError:
+            if finished is not None:
+                log.info("runner.finishing", verb="generate-jitconfig")
+                await finished(asking)
+            raise
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+            error = None if asking.cancelled() else asking.exception()
+        if error is not None:
+            raise error
+
+    async def _ask(self) -> int:
+        """Register just in time through GitHub's API; return the runner's number."""
+        assert self._api is not None  # noqa: S101  settings.load() has seen to it
+        runners = await self._api.runners()
+        group = DEFAULT_GROUP if self.wish.group is None else _group(self.wish.group)
+        for _ in range(RENAMES):
+            try:
+                self._asked = True  # before the call: its answer may be lost
+                return self._take(
+                    await runners.jit(self.wish.name, labels(self.wish), group, self.wish.work_dir)
+                )
+            except github.NameTaken:
+                if not (self.wish.unique and await self._released(runners)):
+                    log.warning("runner.name_taken", name=self.wish.name)
+                    self.wish = replace(self.wish, name=renamed(self.wish.name), unique=True)
+            except github.GitHubError as error:
+                self._asked = isinstance(error, github.Passing)
+                raise RegistrationError(
+                    f"cannot register {self.name} just in time: {error}"
+                ) from error
+        self._asked = False
+        raise RegistrationError(
+            f"cannot register just in time: {self.name} is taken (SIDECAR_NAME)"
+        )
+
+    def _take(self, config: github.Jit) -> int:
+        self._right = replace(self._right, runner_id=config.runner_id, name=config.name)
+        right = value.jit(config.blob, "GitHub's answer")
+        if right is None:
+            raise TokenError("cannot use GitHub's just-in-time configuration: unknown form")
+        self._right = replace(right, runner_id=config.runner_id, name=config.name)
+        return config.runner_id
+
+    async def _released(self, runners: github.Runners) -> bool:
+        """Take away what bears our name and nobody listens for: its answer never reached us."""
+        found = await runners.find(self.wish.name)
+        if found is None or found.online or found.busy:
+            return False
+        await runners.delete(found.id)
+        return True
 
 
 def labels(wish: Wish) -> tuple[str, ...]:
