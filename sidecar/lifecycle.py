@@ -17,8 +17,9 @@ from sidecar.attend import attended
 from sidecar.drain import Drain
 from sidecar.errors import Exit, RelayError, Stopped
 from sidecar.protection import protecting
-from sidecar.runner import hooks
+from sidecar.runner import age, hooks
 from sidecar.runner.departure import Departure
+from sidecar.runner.diagnosis import Diagnosis
 from sidecar.runner.environment import RELAY_URI, environment
 from sidecar.runner.listener import Listener, listening
 from sidecar.runner.root import Root
@@ -27,7 +28,8 @@ from sidecar.watches import Watches
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sidecar.settings import Configuration, Settings
+    from sidecar.report import Report
+    from sidecar.settings import Configuration
     from sidecar.stop import Stop
 
 log = structlog.get_logger()
@@ -36,23 +38,22 @@ WARM_TIMEOUT = 5.0
 """Seconds that a runner waits for the relay's first credentials before it takes jobs without."""
 
 
-async def live(config: Configuration, stop: Stop) -> Exit:
+async def live(config: Configuration, stop: Stop, report: Report) -> Exit:
     """Live one life; the value is the process's exit code. Raises SidecarError."""
-    async with health.listening(config.settings.health_address) as report:
-        owed = undo.Farewell()
+    async with health.listening(config.settings.health_address, report):
         try:
-            exit_code = await _live(config, stop, owed, report)
+            exit_code = await _live(config, stop, report)
         finally:
             report.phase.enter(phase.STOPPING)
-    return Exit.LEFT_BEHIND if exit_code is Exit.DONE and owed.left_behind else exit_code
+    left_behind = exit_code is Exit.DONE and report.owed.left_behind
+    return Exit.LEFT_BEHIND if left_behind else exit_code
 
 
-async def _live(
-    config: Configuration, stop: Stop, owed: undo.Farewell, report: health.Report
-) -> Exit:
+async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
     settings, now, born = config.settings, report.phase, asyncio.get_running_loop().time()
+    owed = report.owed
     root = Root(settings.runner_dir, config.user)
-    listener = Listener(now)
+    listener, diagnosis = Listener(now), Diagnosis(root)
     runner: sources.Runner | None = None
 
     async with AsyncExitStack() as life:
@@ -62,6 +63,7 @@ async def _live(
         api = sources.connection(config)
         if api is not None:
             await enter(api)
+        life.callback(diagnosis.after_farewell, owed)
         await enter(undo.farewell(owed, stop))
         source = sources.source(settings, store, api, owed)
         try:
@@ -73,12 +75,16 @@ async def _live(
 
                 now.enter(phase.CONFIGURING)
                 root.prepare()
+                age.warn(root)
                 env = environment(config.passed_on, config.user)
                 wish = naming.wish(settings, right, task)
                 departure = Departure(api, source.usable)
                 debt = owed.owe("runner", departure.leave)
-                runner = departure.runner = await sources.runner(root, wish, env, right, api)
-                await runner.register(stop.finished)
+                patience = settings.token_timeout
+                runner = sources.runner(root, wish, env, right, api, patience)
+                departure.runner = runner
+                with diagnosis.failing("configure"):
+                    await runner.register(stop.finished)
                 source.served()  # deleting the token is off the job's way
                 root.describe(task)
 
@@ -94,19 +100,22 @@ async def _live(
             return Exit.DONE
 
         drain = Drain(listener, departure, debt, owed, stop, now)
-        code = await attended(drain, watches(settings, departure).begun(listener, born))
+        code = await attended(drain, watches(config, departure).begun(listener, born))
         departure.listener_ended(listener, configured=root.configured)
+        report.error = diagnosis.of_listener(listener, code)
         now.enter(phase.STOPPING)
         return code
 
 
-def watches(settings: Settings, departure: Departure) -> Watches:
+def watches(config: Configuration, departure: Departure) -> Watches:
     """Choose what else may end the life."""
+    settings = config.settings
     return Watches(
         idle=settings.idle_limit,
         lifetime=settings.lifetime_limit,
         spot=settings.spot_watch,
         runner=departure.known if departure.can_look else None,
+        imds=config.task.instance_uri,
     )
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PREFIX = "SIDECAR_"
+IMDS = "http://169.254.169.254"
+"""The instance's metadata service."""
 
 
 def setting(default: Any, help_: str, example: str, **more: Any) -> Any:
@@ -129,6 +131,11 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower)
     ] = setting("info", "debug, info, warning or error", "info")
+    metrics_namespace: Annotated[str, AfterValidator(values.namespace)] | None = setting(
+        None,
+        "CloudWatch namespace: the last event of a life is then also its metrics",
+        "Runners",
+    )
     relay: Annotated[Literal["auto", "off"], BeforeValidator(values.lower)] = setting(
         "auto",
         "relay the task role's credentials: auto (where there is a task role) or off",
@@ -168,6 +175,8 @@ class Task:
     metadata_uri: str | None
     agent_uri: str | None
     """ECS_AGENT_URI: where scale-in protection is asked for."""
+    instance_uri: str
+    """AWS_EC2_METADATA_SERVICE_ENDPOINT, as AWS SDKs read it: where a Spot notice appears."""
     credentials_relative_uri: str | None
     credentials_full_uri: str | None
     credentials_token: str | None
@@ -207,6 +216,7 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
             region=environ.get("AWS_REGION") or None,
             metadata_uri=environ.get("ECS_CONTAINER_METADATA_URI_V4") or None,
             agent_uri=environ.get("ECS_AGENT_URI") or None,
+            instance_uri=(environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or IMDS).rstrip("/"),
             credentials_relative_uri=environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or None,
             credentials_full_uri=environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") or None,
             credentials_token=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN") or None,

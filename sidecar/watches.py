@@ -23,7 +23,6 @@ GHOST_EVERY = 60.0
 """Seconds between two looks at GitHub."""
 SPOT_EVERY = 5.0
 """Seconds between two looks at the instance: the notice comes two minutes ahead."""
-IMDS = "http://169.254.169.254"
 
 
 class Cause(Enum):
@@ -46,7 +45,8 @@ class Watches:
     spot: bool = False
     runner: Callable[[], Awaitable[bool]] | None = None
     """Whether GitHub still knows the runner; None without a credential to ask with."""
-    imds: str = IMDS
+    imds: str = ""
+    """The instance metadata's URL, for `spot`."""
 
     def begun(self, listener: Listener, born: float) -> Iterator[asyncio.Task[Cause]]:
         """Begin to watch; each task ends with its cause, or never. `born` is in loop time."""
