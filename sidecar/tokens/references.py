@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import stamina
 import structlog
 from aiobotocore.session import get_session
 
 from sidecar import logs
 from sidecar.errors import TokenError
+from sidecar.retry import growing
 from sidecar.tokens import ssm
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Read = Callable[[str, str, str | None], Awaitable[str]]
+
 log = structlog.get_logger()
+
+ATTEMPTS = 5
 
 
 async def resolved(reference: str, setting: str, region: str | None) -> str:
@@ -25,9 +35,9 @@ async def resolved(reference: str, setting: str, region: str | None) -> str:
         case "file":
             secret = _from_file(name, setting)
         case "ssm":
-            secret = await _from_ssm(name, region)
+            secret = await _patiently(_from_ssm, name, setting, region)
         case "secretsmanager":
-            secret = await _from_secretsmanager(name, setting, region)
+            secret = await _patiently(_from_secretsmanager, name, setting, region)
         case _:
             secret = reference
     if kind in ("ssm", "secretsmanager"):
@@ -51,15 +61,34 @@ def _from_file(name: str, setting: str) -> str:
         raise TokenError(f"cannot read {setting} from {name}: {why}") from error
 
 
-async def _from_ssm(name: str, region: str | None) -> str:
-    async with ssm.Store(region) as store:
-        text, _ = await ssm.appeared(ssm.Parameter(store, name), timeout=30.0)
-        return text
+async def _patiently(read: Read, name: str, setting: str, region: str | None) -> str:
+    """Try again what may pass; a secret that is not there now is not waited for."""
+    growing_ = growing(ssm.Unavailable, first=0.5, longest=4.0)
+    async for attempt in stamina.retry_context(
+        on=lambda error: not isinstance(error, ssm.Missing) and growing_(error),
+        attempts=ATTEMPTS,
+        timeout=None,
+    ):
+        with attempt:
+            return await read(name, setting, region)
+    raise AssertionError  # retry_context returns or raises
+
+
+async def _from_ssm(name: str, setting: str, region: str | None) -> str:
+    action = f"cannot read {setting} from the parameter {name}"
+    with ssm.translated(action, "ssm:GetParameter", setting=setting):
+        async with get_session().create_client(
+            "ssm", region_name=region, config=ssm.CALLS
+        ) as client:
+            answer = await client.get_parameter(Name=name, WithDecryption=True)
+            return str(answer["Parameter"]["Value"])
+    raise AssertionError  # the block returns or raises
 
 
 async def _from_secretsmanager(name: str, setting: str, region: str | None) -> str:
+    action = f"cannot read {setting} from the secret {name}"
     permission = "secretsmanager:GetSecretValue"
-    with ssm.translated(f"cannot read {setting} from the secret {name}", permission):
+    with ssm.translated(action, permission, setting=setting, service="SecretsManager"):
         async with get_session().create_client(
             "secretsmanager", region_name=region, config=ssm.CALLS
         ) as client:

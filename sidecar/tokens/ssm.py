@@ -18,6 +18,7 @@ from sidecar.errors import TokenError
 from sidecar.retry import growing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
 log = structlog.get_logger()
@@ -29,6 +30,12 @@ CALLS = AioConfig(
     max_pool_connections=2,
 )
 """Seconds for one call, and one try: how often it is tried is decided here, and logged."""
+LONGEST_WAIT, LONGEST_THROTTLE = 10.0, 16.0
+"""Seconds between two tries, at most: until something is there again, and in a crowd.
+
+A thousand tasks that ask every 12 s are 83 calls/s, twice of what SSM grants an account: few
+enough that the account's other callers get through, many enough that no call goes unused.
+"""
 THROTTLES = {"ThrottlingException", "Throttling", "TooManyUpdates", "RequestLimitExceeded"}
 DENIALS = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}
 STRANGERS = {
@@ -46,6 +53,10 @@ class Unavailable(TokenError):
 
 class Missing(Unavailable):
     """There is no such parameter (yet)."""
+
+
+class Throttled(Unavailable):
+    """The account as a whole asks SSM for more than its share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +107,22 @@ class Parameter:
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
+        self.throttled_at: float | None = None
+        """The loop's time when SSM first had too much to do for it."""
         self._store = store
 
     async def get(self, *, decrypt: bool = True) -> tuple[str, Version]:
         """Read value and version: one call of ssm:GetParameter."""
-        with translated(f"cannot read the token parameter {self.name}", "ssm:GetParameter"):
-            client = await self._store.client()
-            answer = await client.get_parameter(Name=self.name, WithDecryption=decrypt)
-            found = answer["Parameter"]
-            return found["Value"], Version(found["Version"], found["LastModifiedDate"])
+        try:
+            with translated(f"cannot read the token parameter {self.name}", "ssm:GetParameter"):
+                client = await self._store.client()
+                answer = await client.get_parameter(Name=self.name, WithDecryption=decrypt)
+                found = answer["Parameter"]
+                return found["Value"], Version(found["Version"], found["LastModifiedDate"])
+        except Throttled:
+            if self.throttled_at is None:
+                self.throttled_at = asyncio.get_running_loop().time()
+            raise
         raise AssertionError  # the block returns or raises
 
     async def delete(self) -> None:
@@ -121,9 +139,7 @@ async def appeared(parameter: Parameter, timeout: float) -> tuple[str, Version]:
     makes it slower; raises TokenError with the last reason.
     """
     try:
-        async for attempt in stamina.retry_context(
-            on=growing(Unavailable, first=0.4, longest=4.0), attempts=None, timeout=timeout
-        ):
+        async for attempt in stamina.retry_context(on=patient(), attempts=None, timeout=timeout):
             with attempt:
                 if attempt.num == 2:
                     log.info("token.awaited", parameter=parameter.name, seconds=timeout)
@@ -133,34 +149,52 @@ async def appeared(parameter: Parameter, timeout: float) -> tuple[str, Version]:
     raise AssertionError  # retry_context returns or raises
 
 
-async def deleted(parameter: Parameter, read: Version | None) -> None:
+async def deleted(parameter: Parameter, read: Version | None) -> str:
     """Delete the parameter if it is still the one that was read; retries until it is cut short.
+
+    Returns what became of it: deleted, kept or absent.
 
     With `read` None nothing was read: a token that the launcher wrote for this task is still
     unread and nobody else's, so it goes too. Raises TokenError if it may not be deleted.
     """
-    async for attempt in stamina.retry_context(
-        on=growing(Unavailable, first=0.5, longest=15.0), attempts=None, timeout=None
-    ):
+    async for attempt in stamina.retry_context(on=patient(), attempts=None, timeout=None):
         with attempt:
             try:
                 _, found = await parameter.get(decrypt=False)
                 if read is not None and found != read:
                     log.info("token.kept", parameter=parameter.name, reason="it was written anew")
-                    return
+                    return "kept"
                 await parameter.delete()
             except Missing:
                 log.info("token.absent", parameter=parameter.name)
-            else:
-                log.info("token.deleted", parameter=parameter.name)
+                return "absent"
+            log.info("token.deleted", parameter=parameter.name)
+            return "deleted"
+    raise AssertionError  # retry_context returns or raises
+
+
+def patient() -> Callable[[Exception], bool | float]:
+    """Make a stamina backoff hook: quick where the parameter is awaited, slow in a crowd."""
+    waiting = growing(Unavailable, first=0.4, longest=LONGEST_WAIT)
+    crowded = growing(Throttled, first=1.0, longest=LONGEST_THROTTLE)
+    return lambda error: crowded(error) or waiting(error)
 
 
 class translated:  # noqa: N801  reads as the clause it is: `with translated(...)`
     """Turns the library's errors into one that names the permission or the setting to change."""
 
-    def __init__(self, action: str, permission: str) -> None:
+    def __init__(
+        self,
+        action: str,
+        permission: str,
+        *,
+        setting: str = "SIDECAR_TOKEN_PARAMETER",
+        service: str = "SSM",
+    ) -> None:
         self._action = action
         self._permission = permission
+        self._setting = setting
+        self._service = service
 
     def __enter__(self) -> None:
         pass
@@ -186,8 +220,8 @@ class translated:  # noqa: N801  reads as the clause it is: `with translated(...
                 | OSError()
             ):
                 raise Unavailable(
-                    f"{self._action}: no network path to SSM (a NAT gateway or an ssm endpoint "
-                    f"in the VPC is needed): {_short(error)}"
+                    f"{self._action}: no network path to {self._service} (a NAT gateway or an "
+                    f"{self._service.lower()} endpoint in the VPC is needed): {_short(error)}"
                 ) from error
             case aws.InvalidEndpointConfigurationError() | aws.UnknownEndpointError():
                 raise TokenError(
@@ -203,9 +237,9 @@ class translated:  # noqa: N801  reads as the clause it is: `with translated(...
         code, message = str(detail.get("Code", "")), str(detail.get("Message", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in {"ParameterNotFound", "ParameterVersionNotFound"}:
-            return Missing(f"{self._action}: there is no such parameter (SIDECAR_TOKEN_PARAMETER)")
+            return Missing(f"{self._action}: there is no such parameter ({self._setting})")
         if code in THROTTLES:
-            return Unavailable(f"{self._action}: throttled by SSM")
+            return Throttled(f"{self._action}: throttled by {self._service}")
         if code == "InvalidKeyId" or (code in DENIALS and _about_kms(message)):
             return TokenError(f"{self._action}: KMS refuses to decrypt it (needs kms:Decrypt)")
         if code in DENIALS:
@@ -213,8 +247,8 @@ class translated:  # noqa: N801  reads as the clause it is: `with translated(...
         if code in STRANGERS:
             return TokenError(f"{self._action}: AWS does not accept the credentials: {code}")
         if status >= 500 or status == 429:
-            return Unavailable(f"{self._action}: SSM answers {status} {code}")
-        return TokenError(f"{self._action}: {code}: {message} (SIDECAR_TOKEN_PARAMETER)")
+            return Unavailable(f"{self._action}: {self._service} answers {status} {code}")
+        return TokenError(f"{self._action}: {code}: {message} ({self._setting})")
 
 
 def _about_kms(message: str) -> bool:

@@ -162,7 +162,7 @@ def jit(value: str, where: str) -> Right | None:
             for key, item in json.loads(files[".runner"].decode("utf-8-sig")).items()
         }
         runner_id = int(settings["agentid"])
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise TokenError(f"cannot use {where}: its just-in-time configuration is broken") from None
     if not set(files) >= JIT_FILES or not all(map(_harmless, files.items())):
         raise TokenError(f"cannot use {where}: its just-in-time configuration is not complete")
