@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
@@ -66,6 +67,34 @@ def _prctl(option: int, value: int) -> None:
 
     with suppress(AttributeError):  # only Linux has it
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+# ---- the network namespace ---------------------------------------------------------------------
+
+_CAP_NET_ADMIN = 12
+AGENT_MARK = 0x45525343
+"""What tells the agent's own sockets from a job's: "ERSC". A job may not set it (EPERM)."""
+
+
+def mark(sock: socket.socket) -> None:
+    """Mark a socket as the agent's own, where this process may."""
+    import socket
+
+    option = getattr(socket, "SO_MARK", None)  # only Linux has it
+    if option is not None:
+        with suppress(PermissionError):
+            sock.setsockopt(socket.SOL_SOCKET, option, AGENT_MARK)
+
+
+def may_filter() -> bool:
+    """Whether this process may change the rules of its network namespace: NET_ADMIN, as root."""
+    if not is_root():
+        return False
+    with suppress(OSError), open("/proc/self/status", "rb") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith(b"CapEff:"):
+                return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+    return False
 
 
 # ---- users and files -------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
@@ -67,6 +68,22 @@ def is_root() -> bool:
 
 def harden() -> None:
     """Do nothing: another process of the same user may always look."""
+
+
+# ---- the network namespace ---------------------------------------------------------------------
+
+AGENT_MARK = 0
+"""No socket bears a mark here."""
+
+
+def mark(sock: socket.socket) -> None:
+    """Do nothing: no rule could tell this socket from a job's."""
+    del sock
+
+
+def may_filter() -> bool:
+    """Say that the network's rules are not ours to change."""
+    return False
 
 
 # ---- users and files -------------------------------------------------------------------------

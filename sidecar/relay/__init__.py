@@ -24,6 +24,8 @@ from sidecar.relay.upstream import Endpoint, reason
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from sidecar.relay.upstream import Source
+
 __all__ = ["Clock", "Endpoint", "Pace", "Relay", "State", "serving"]
 
 log = structlog.get_logger()
@@ -64,7 +66,7 @@ class Relay:
 
 @asynccontextmanager
 async def serving(
-    endpoint: Endpoint,
+    endpoint: Source,
     host: str,
     port: int,
     *,
