@@ -19,12 +19,19 @@ log = structlog.get_logger()
 class Debt:
     """One clean-up step. It may be begun any number of times and is done once."""
 
-    def __init__(self, name: str, action: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, name: str, action: Callable[[], Awaitable[str | None]]) -> None:
         self.name = name
+        self.how = "done"
+        """How it was given back, where there is more than one way."""
         self.error: str | None = None
         self.settled = False
         self._action = action
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> str:
+        """How far it is: owed, done, or failed (so far: it may be begun anew)."""
+        return "done" if self.settled else "owed" if self.error is None else "failed"
 
     def begin(self) -> asyncio.Task[None]:
         """Start giving back, unless that is under way or done; a step that failed starts anew.
@@ -44,13 +51,13 @@ class Debt:
 
     async def _run(self) -> None:
         try:
-            await self._action()
+            how = await self._action()
         except asyncio.CancelledError as cut:
             self.error = str(cut) or "cut short"
         except Exception as error:  # noqa: BLE001  one undo must never keep another from running
             self.error = str(error) or repr(error)
         else:
-            self.error, self.settled = None, True
+            self.error, self.settled, self.how = None, True, how or self.how
 
 
 class Farewell:
@@ -59,8 +66,11 @@ class Farewell:
     def __init__(self) -> None:
         self.debts: list[Debt] = []
 
-    def owe(self, name: str, action: Callable[[], Awaitable[None]]) -> Debt:
-        """Promise to run `action` before the end; it is idempotent and retries by itself."""
+    def owe(self, name: str, action: Callable[[], Awaitable[str | None]]) -> Debt:
+        """Promise to run `action` before the end; it is idempotent and retries by itself.
+
+        What it returns, if anything, tells how it was given back.
+        """
         debt = Debt(name, action)
         self.debts.append(debt)
         return debt

@@ -128,6 +128,14 @@ def plain(value: str) -> str:
     return value
 
 
+def namespace(value: str) -> str:
+    """Check a CloudWatch namespace (PutMetricData, "Namespace")."""
+    if not re.fullmatch(r"[A-Za-z0-9._\-/#: ]{1,255}", value) or value.startswith((":", "AWS/")):
+        message = "must be letters, digits and ._-/#: and begin with neither ':' nor 'AWS/'"
+        raise ValueError(message)
+    return value
+
+
 def runner_dir(value: Path) -> Path:
     """Check that the actions runner is where it is said to be."""
     try:

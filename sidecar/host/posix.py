@@ -11,6 +11,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ DEFAULT_RUNNER_DIR = "/home/runner"
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _FIFO_READ = 4096
+_MOST_ENTRIES = 4096
 
 
 # ---- this process ----------------------------------------------------------------------------
@@ -177,6 +179,37 @@ def read_regular(path: Path) -> tuple[bytes, int] | None:
         return None
     with os.fdopen(descriptor, "rb") as file:
         return file.read(), stat.S_IMODE(status.st_mode)
+
+
+def read_newest(
+    folder: Path, fits: Callable[[str], object], size: int, since: float
+) -> tuple[str, bytes] | None:
+    """Return name and last `size` bytes of the newest file in `folder` whose name `fits`.
+
+    Names that fit hold their time, so the greatest is the newest; None if it was last written
+    before `since` (seconds since the epoch). Whoever owns the folder gains nothing by it:
+    links of either kind, pipes and devices are not read, and of many files only some are seen.
+    """
+    try:
+        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        with os.scandir(inside) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_ENTRIES) if fits(entry.name)]
+        if not names:
+            return None
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(max(names), flags, dir_fd=inside)
+        with os.fdopen(descriptor, "rb", buffering=0):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_mtime < since:
+                return None
+            return max(names), os.pread(descriptor, size, max(0, status.st_size - size))
+    except OSError:
+        return None
+    finally:
+        os.close(inside)
 
 
 # ---- children --------------------------------------------------------------------------------

@@ -138,6 +138,25 @@ def read_regular(path: Path) -> tuple[bytes, int] | None:
         return None
 
 
+def read_newest(
+    folder: Path, fits: Callable[[str], object], size: int, since: float
+) -> tuple[str, bytes] | None:
+    """Return name and last `size` bytes of the newest file in `folder` whose name `fits`.
+
+    Names that fit hold their time, so the greatest is the newest; None if it was last written
+    before `since` (seconds since the epoch).
+    """
+    try:
+        newest = max((path for path in folder.iterdir() if fits(path.name)), default=None)
+        if newest is None or not newest.is_file() or newest.stat().st_mtime < since:
+            return None
+        with newest.open("rb") as file:
+            file.seek(max(0, newest.stat().st_size - size))
+            return newest.name, file.read(size)
+    except OSError:
+        return None
+
+
 # ---- children --------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from sidecar.errors import RelayError
 from sidecar.relay.faces import PREFIX, EcsFace
 from sidecar.relay.keeper import Clock, Keeper, Pace, State
 from sidecar.relay.refusals import Refusals
+from sidecar.relay.tally import Tally
 from sidecar.relay.upstream import Endpoint, reason
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ class Relay:
         """What health tells."""
         return self._keeper.state
 
+    @property
+    def tally(self) -> Tally:
+        """What metrics tell."""
+        return self._keeper.tally
+
 
 @asynccontextmanager
 async def serving(
@@ -88,6 +94,17 @@ async def serving(
     clock = clock or Clock()
     keeper = Keeper(endpoint, clock, pace or Pace(), jitter)
     face = EcsFace(keeper, secrets.token_urlsafe(32), Refusals(clock.now))
+    answers = keeper.tally.answers
+
+    def answer(request: http.Request) -> http.Answer:
+        given = face.answer(request)
+        answers[given.status] += 1
+        return given
+
+    def refuse(refusal: http.Refusal) -> http.Answer:
+        answers[refusal.status] += 1
+        return face.refuse(refusal)
+
     async with AsyncExitStack() as undo:
         listening = http.listening(
             host, port, face.answer, names=_NAMES, refuse=face.refuse, limits=limits

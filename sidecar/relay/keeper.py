@@ -14,6 +14,7 @@ import aiohttp
 import stamina
 import structlog
 
+from sidecar.relay.tally import Tally
 from sidecar.errors import RelayError
 from sidecar.relay.upstream import Credentials, RejectedError, UnavailableError, UpstreamError
 
@@ -73,6 +74,7 @@ class Keeper:
         self.endpoint = endpoint
         self.clock = clock
         self.pace = pace
+        self.tally = Tally()
         self.jitter = jitter
         self._credentials: Credentials | None = None
         self._fetched_at = 0.0
@@ -147,15 +149,19 @@ class Keeper:
             wait_max=pace.try_wait_most,
             wait_jitter=pace.try_wait,
         ):
+                begun = time.monotonic()
             with attempt:
                 try:
                     return await ask(self.clock.now(), pace.try_timeout)
                 except UpstreamError as error:
                     self._failure = error
+                finally:
+                    self.tally.asked(time.monotonic() - begun)
                     raise
         raise AssertionError  # the last attempt returns or raises
 
     def _succeeded(self, credentials: Credentials) -> float:
+        self.tally.flights["success"] += 1
         now, pace = self.clock.now(), self.pace
         first = self._credentials is None
         self._credentials, self._fetched_at = credentials, now
@@ -176,6 +182,7 @@ class Keeper:
     def _failed(self, error: UpstreamError) -> float:
         now, held = self.clock.now(), self.current()
         self._failure = error
+        self.tally.flights["failure"] += 1
         self._failures += 1
         most = self.pace.wait_most if held else self.pace.wait_most_empty
         wait = min(self.pace.wait * 2 ** min(self._failures - 1, 16), most)

@@ -31,6 +31,8 @@ RUNNING = re.compile(STAMP + r"Running job: (?P<job>.*)$")
 COMPLETED = re.compile(STAMP + r"Job (?P<job>.*) completed with result: (?P<result>[A-Za-z]+)$")
 TROUBLE = re.compile(STAMP + r"Runner connect error: .*$")
 RECONNECTED = re.compile(STAMP + r"Runner reconnected\.$")
+VERSION = re.compile(r"^Current runner version: '(?P<version>[\w.-]{1,40})'$")
+DEPRECATED = re.compile(r"^An error occurred: Runner version \S+ is deprecated ")
 GONE = "The runner no longer exists on the server."
 
 
@@ -45,10 +47,12 @@ class Listener:
         """Set once a job came."""
         self.result: str | None = None
         """The job's result as the listener told it; a hint, for the log."""
+        self.version: str | None = None
+        """The runner's version, as it told it."""
         self.interrupted = False
         self._phase = phase_
         self._hooked = False
-        self._gone = False
+        self._gone = self._deprecated = False
 
     # -- what it says --------------------------------------------------------------------------
 
@@ -67,8 +71,11 @@ class Listener:
             log.info("job.reported", job=match["job"], result=self.result)
         elif TROUBLE.match(line) or RECONNECTED.match(line):
             log.warning("runner.connection", connected=bool(RECONNECTED.match(line)))
-        elif line.startswith(GONE):
-            self._gone = True
+        elif match := VERSION.match(line):
+            self.version = match["version"]
+        else:
+            self._gone |= line.startswith(GONE)
+            self._deprecated |= DEPRECATED.match(line) is not None
 
     def hear_hook(self, word: str) -> None:
         """Take one word of a job hook."""
@@ -130,6 +137,8 @@ class Listener:
     def outcome(self) -> outcomes.Outcome:
         """How it ended; only for one that has."""
         found = outcomes.outcome(self.ended.result())
+        if self._deprecated and self.ended.result() == 1 and not self.had_job:
+            return outcomes.NAMED[7]  # the variable that would make it say so was taken away
         if self.had_job or self.ended.result() != 0:
             return found
         return outcomes.DEREGISTERED if self._gone else outcomes.NO_JOB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import stamina
 import structlog
 
-from sidecar.errors import RegistrationError
+from sidecar.errors import Exit, RegistrationError
 from sidecar.retry import growing
 from sidecar.runner.program import Ran, Verb, ran, text_arguments
 from sidecar.values import NAME_LENGTH
@@ -30,6 +31,7 @@ TAKEN = "A runner exists with the same name"
 REACHED = "Connected to GitHub"
 ADDED = ("Runner successfully added", "Successfully replaced the runner")
 MISSING = "config files are missing"
+OUTDATED = re.compile(r"[Rr]unner version \S+ is deprecated")
 FINAL = (
     # What a second try would not change. The runner prints a status by name and by number; the
     # bare number could as well be a port or part of a name.
@@ -74,6 +76,12 @@ class Trouble(RegistrationError):
 
 class NameTaken(RegistrationError):
     """Another runner has the name."""
+
+
+class Deprecated(RegistrationError):
+    """GitHub takes no runner of this version any more."""
+
+    exit = Exit.DEPRECATED
 
 
 class Busy(RegistrationError):
@@ -145,6 +153,11 @@ class Registration:
         if result.says(TAKEN):
             raise NameTaken(
                 f"cannot register the runner: the name {self.wish.name} is taken (SIDECAR_NAME)"
+            )
+        if any(OUTDATED.search(line) for line in result.lines):
+            raise Deprecated(
+                f"cannot register the runner at {self.wish.url}: {reason} "
+                "(build the image anew with the newest actions/runner)"
             )
         if result.says(*FINAL):
             raise RegistrationError(
