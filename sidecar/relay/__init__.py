@@ -107,7 +107,7 @@ async def serving(
 
     async with AsyncExitStack() as undo:
         listening = http.listening(
-            host, port, face.answer, names=_NAMES, refuse=face.refuse, limits=limits
+            host, port, answer, names=_NAMES, refuse=refuse, limits=limits
         )
         try:
             bound, free = await undo.enter_async_context(listening)

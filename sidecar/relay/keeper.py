@@ -10,12 +10,11 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-import aiohttp
 import stamina
 import structlog
 
-from sidecar.relay.tally import Tally
 from sidecar.errors import RelayError
+from sidecar.relay.tally import Tally
 from sidecar.relay.upstream import Credentials, RejectedError, UnavailableError, UpstreamError
 
 if TYPE_CHECKING:
@@ -74,8 +73,8 @@ class Keeper:
         self.endpoint = endpoint
         self.clock = clock
         self.pace = pace
-        self.tally = Tally()
         self.jitter = jitter
+        self.tally = Tally()
         self._credentials: Credentials | None = None
         self._fetched_at = 0.0
         self._failure: UpstreamError | None = None
@@ -149,20 +148,20 @@ class Keeper:
             wait_max=pace.try_wait_most,
             wait_jitter=pace.try_wait,
         ):
-                begun = time.monotonic()
             with attempt:
+                begun = time.monotonic()
                 try:
                     return await ask(self.clock.now(), pace.try_timeout)
                 except UpstreamError as error:
                     self._failure = error
+                    raise
                 finally:
                     self.tally.asked(time.monotonic() - begun)
-                    raise
         raise AssertionError  # the last attempt returns or raises
 
     def _succeeded(self, credentials: Credentials) -> float:
-        self.tally.flights["success"] += 1
         now, pace = self.clock.now(), self.pace
+        self.tally.flights["success"] += 1
         first = self._credentials is None
         self._credentials, self._fetched_at = credentials, now
         left = credentials.expires_at - now
@@ -182,8 +181,8 @@ class Keeper:
     def _failed(self, error: UpstreamError) -> float:
         now, held = self.clock.now(), self.current()
         self._failure = error
-        self.tally.flights["failure"] += 1
         self._failures += 1
+        self.tally.flights["failure"] += 1
         most = self.pace.wait_most if held else self.pace.wait_most_empty
         wait = min(self.pace.wait * 2 ** min(self._failures - 1, 16), most)
         wait = self.jitter(wait / 2, wait)
