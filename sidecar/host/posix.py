@@ -212,6 +212,11 @@ def read_newest(
         os.close(inside)
 
 
+def is_own(path: Path) -> bool:
+    """Whether `path` itself, not what a link leads to, is this process's user's."""
+    return path.lstat().st_uid == os.geteuid()
+
+
 # ---- children --------------------------------------------------------------------------------
 
 

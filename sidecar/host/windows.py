@@ -130,6 +130,11 @@ def write_new(path: Path, content: bytes, mode: int, user: Identity | None) -> N
         file.write(content)
 
 
+def is_own(path: Path) -> bool:
+    """Whether `path` is there: here agent and runner are one user."""
+    return path.exists()
+
+
 def read_regular(path: Path) -> tuple[bytes, int] | None:
     """Return content and mode of the regular file at `path`; None if there is none."""
     try:

@@ -62,13 +62,19 @@ class _StillThere(Exception):
 class Departure:
     """One runner's way out of GitHub; `leave` is idempotent."""
 
-    def __init__(self, api: github.Connection | None, usable: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        api: github.Connection | None,
+        usable: Callable[[], bool],
+        forget: Callable[[], None] = lambda: None,
+    ) -> None:
         self.runner: Leaving | None = None
         """The runner, once it is begun to be registered."""
         self.busy = False
         """Whether GitHub refused because the runner has a job."""
         self._api = api
         self._usable = usable
+        self._forget = forget
         self._over = False
         self._job_done = False
 
@@ -97,6 +103,11 @@ class Departure:
 
         Raises RegistrationError.
         """
+        rung = await self._left()
+        self._forget()
+        return rung
+
+    async def _left(self) -> str:
         runner = self.runner
         if runner is None or not runner.exists:
             log.info("runner.deregistered", rung="never-registered")

@@ -67,6 +67,10 @@ class JustInTime:
         """Whether a runner of that name can only be ours; matters while its number is unknown."""
         return self.wish.unique
 
+    def maybe_there(self) -> None:
+        """Take over what another agent began."""
+        self._asked = True
+
     async def register(self, finished: Finished | None = None) -> None:
         """Write its configuration into the runner's folder; raises RegistrationError.
 
@@ -76,6 +80,7 @@ class JustInTime:
         if self._right.jit is None:
             await self._configured(finished)
         assert self._right.jit is not None  # noqa: S101  that is what makes it just in time
+        self._root.memory.begin(self.name, unique=self.unique, jit=True)
         self._root.unpack(self._right.jit)
         self._root.keep_copies()
         self.complete = True
@@ -110,12 +115,13 @@ class JustInTime:
         for _ in range(RENAMES):
             try:
                 self._asked = True  # before the call: its answer may be lost
+                self._root.memory.begin(self.wish.name, unique=self.unique, jit=True)
                 return self._take(
                     await runners.jit(self.wish.name, labels(self.wish), group, self.wish.work_dir)
                 )
             except github.NameTaken:
                 if not (self.wish.unique and await self._released(runners)):
-                    log.warning("runner.name_taken", name=self.wish.name)
+                    log.warning("runner.name_taken", name=self.wish.name, ours=False)
                     self.wish = replace(self.wish, name=renamed(self.wish.name), unique=True)
             except github.GitHubError as error:
                 self._asked = isinstance(error, github.Passing)

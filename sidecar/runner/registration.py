@@ -111,11 +111,12 @@ class Registration:
             try:
                 await self._configure_patiently(finished)
             except NameTaken as taken:
-                log.warning("runner.name_taken", name=self.wish.name)
+                log.warning("runner.name_taken", name=self.wish.name, ours=self._unknown)
                 self.wish = replace(self.wish, name=renamed(self.wish.name), unique=True)
+                self._unknown = False
                 last = taken
             else:
-                self.complete = True
+                self.complete, self._unknown = True, False
                 self._root.keep_copies()
                 log.info("runner.registered", name=self.wish.name, url=self.wish.url)
                 return
@@ -129,7 +130,9 @@ class Registration:
                 await self._configure_once(finished)
 
     async def _configure_once(self, finished: Finished | None = None) -> None:
-        verb = Verb("configure", self.wish.arguments(replaces=self._added), self.wish.token)
+        replaces = self._added
+        verb = Verb("configure", self.wish.arguments(replaces=replaces), self.wish.token)
+        self._root.memory.begin(self.wish.name, unique=self.unique)
         result = Ran()
         try:
             await ran(
@@ -141,16 +144,17 @@ class Registration:
                 finished=finished,
             )
         finally:
-            # Cut between its call and GitHub's answer, it may be there without a word of it.
-            cut = (result.code is None or result.code < 0) and result.says(REACHED)
-            self._added |= result.says(*ADDED) or (cut and self.wish.unique)
-            self._unknown = cut and not self._added
+            # Cut between its call and GitHub's answer, it may be there without a word of it; so
+            # it may if the answer was lost on its way.
+            lost = result.code != 0 and result.says(REACHED) and not result.says(TAKEN, *FINAL)
+            self._added |= result.says(*ADDED) or (lost and self.wish.unique)
+            self._unknown = (self._unknown or lost) and not self._added
         if result.code == 0:
             return
         reason = (
             result.reason if result.code is not None else f"no end after {CONFIGURE_TIMEOUT:g} s"
         )
-        if result.says(TAKEN):
+        if result.says(TAKEN) and not replaces:
             raise NameTaken(
                 f"cannot register the runner: the name {self.wish.name} is taken (SIDECAR_NAME)"
             )
@@ -165,6 +169,12 @@ class Registration:
                 "(is the token younger than an hour, and for this SIDECAR_GITHUB_URL?)"
             )
         raise Trouble(f"cannot register the runner at {self.wish.url}: {reason}")
+
+    def maybe_there(self, *, complete: bool) -> None:
+        """Take over what another agent began: `complete` if there are copies of its files."""
+        self.complete = complete
+        self._added = not complete and self.wish.unique
+        self._unknown = not complete and not self.wish.unique
 
     # -- and gone ------------------------------------------------------------------------------
 
