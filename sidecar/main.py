@@ -79,6 +79,7 @@ async def _judged(config: settings.Configuration, signals: Signals, report: Repo
 
 def _tell_retry(report: Report, details: RetryDetails) -> None:
     report.retries[type(details.caused_by).__name__] += 1
+    report.owed.struggle(str(details.caused_by))
     if isinstance(details.caused_by, Missing):
         return  # how many lives begin, for minutes: token.awaited has said it once
     log.warning(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -24,6 +24,8 @@ class Debt:
         self.how = "done"
         """How it was given back, where there is more than one way."""
         self.error: str | None = None
+        self.trouble: str | None = None
+        """Why it tried again, the last time that it did."""
         self.settled = False
         self._action = action
         self._task: asyncio.Task[None] | None = None
@@ -42,6 +44,10 @@ class Debt:
             self._task = asyncio.create_task(self._run(), name=f"undo-{self.name}")
         return self._task
 
+    def runs_in(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether `task` is the attempt that is under way."""
+        return task is not None and task is self._task
+
     async def abandon(self, reason: str) -> None:
         """Cut the attempt that is under way."""
         if self._task is not None and not self._task.done():
@@ -54,6 +60,8 @@ class Debt:
             how = await self._action()
         except asyncio.CancelledError as cut:
             self.error = str(cut) or "cut short"
+            if self.trouble is not None:
+                self.error += f"; its last try: {self.trouble}"
         except Exception as error:  # noqa: BLE001  one undo must never keep another from running
             self.error = str(error) or repr(error)
         else:
@@ -74,6 +82,13 @@ class Farewell:
         debt = Debt(name, action)
         self.debts.append(debt)
         return debt
+
+    def struggle(self, reason: str) -> None:
+        """Note why the step whose task this is tries again: cut short, it can say no more."""
+        current = asyncio.current_task()
+        for debt in self.debts:
+            if debt.runs_in(current):
+                debt.trouble = reason
 
     @property
     def left_behind(self) -> dict[str, str]:

@@ -37,6 +37,8 @@ LINE_BYTES = 400
 SLACK = 2.0
 """Seconds: names hold whole ones, and a file system's clock may lag a little."""
 
+SILENT = re.compile(r"\] WRITE LINE:[ |#-]*$")
+"""The frame that the program draws around its words."""
 ADVICE = {
     Exit.RUNNER: "the event runner.diagnosed holds what it wrote last",
     Exit.DEPRECATED: "build the image anew with the newest actions/runner, at least once a month",
@@ -63,7 +65,8 @@ class Diagnosis:
                 continue
             name, content = found
             self._told.add(name)
-            log.warning("runner.diagnosed", verb=verb, file=f"_diag/{name}", lines=last(content))
+            if lines := last(content):
+                log.warning("runner.diagnosed", verb=verb, file=f"_diag/{name}", lines=lines)
 
     @contextmanager
     def failing(self, verb: str) -> Iterator[None]:
@@ -90,7 +93,7 @@ class Diagnosis:
         when = "while it had a job" if listener.had_job else "before it had a job"
         version = f" {listener.version}" if listener.version else ""
         built = age.days(self._root)
-        old = f", built {built} days ago" if built is not None and code is Exit.DEPRECATED else ""
+        old = f" (built {built} days ago)" if built is not None and code is Exit.DEPRECATED else ""
         return (
             f"the runner's listener{version}{old} ended {when} with exit code "
             f"{listener.ended.result()}: {listener.outcome.meaning} ({ADVICE[code]})"
@@ -104,6 +107,7 @@ def last(content: bytes) -> list[str]:
     lines = Lines(found.append, LINE_BYTES)
     # Masked before it is cut: half a token does not look like one.
     text = logs.redacted(whole.decode("utf-8", "replace"))
-    for line in text.splitlines()[-LAST_LINES:]:
+    telling = [line for line in text.splitlines() if not SILENT.search(line)]
+    for line in telling[-LAST_LINES:]:
         lines.feed(masked(line).encode() + b"\n")
     return found
