@@ -1,6 +1,7 @@
 """What each event means, in the words of somebody who reads the log."""
 
 EVENTS = {
+    "ghost.unknown": "GitHub could not be asked whether it still knows the runner",
     "health.listening": "`/healthz`, `/readyz` and `/metrics` answer from here on",
     "http.failed": "a local listener could not answer a request; the traceback says why",
     "job.announced": "the runner says that it got a job; the name is text from outside",
@@ -43,15 +44,23 @@ EVENTS = {
     "runner.started": "the listener runs",
     "runner.unremembered": "the note for an agent that comes after a kill could not be written",
     "runner.undescribed": "`.setup_info` could not be written; jobs show less, and run",
+    "runner.unverified": "GitHub could not be asked whether it removed the runner; its word is taken",
     "settings.unknown": "a `SIDECAR_*` variable that is no setting",
+    "spot.unknown": "the instance could not be asked for a Spot notice",
     "stop.heard": "the drain begins",
     "stop.waiting_for_job": "a job runs and may go on for so many seconds",
+    "task.protected": "scale-in protection is on, or was renewed",
     "task.unknown": "the ECS metadata endpoint did not answer; only the name is less telling",
+    "task.unprotectable": "the ECS agent did not protect the task; `reason` is what it said",
+    "task.unprotected": "scale-in protection is off again",
     "token.absent": "there was no token parameter left to delete",
     "token.awaited": "the token parameter is not there yet; it is polled for so many seconds"
     ", quietly",
     "token.borrowed": "the token was read",
     "token.deleted": "the token parameter is gone",
     "token.kept": "the parameter is not the one that was read, and stays",
+    "token.minted": "GitHub gave a registration token for the App or the PAT",
     "undo.failed": "something could not be undone; `reason` says why",
+    "watch.ended_life": "a limit, a ghost or a Spot notice ends the life; `cause` says which",
+    "watch.failed": "a watch could not go on; the life does, without it",
 }
