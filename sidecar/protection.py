@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import structlog
 
+from sidecar.marked import connector
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -38,7 +40,8 @@ class Unanswered(Refused):
 class Protection:
     """One task's protection."""
 
-    def __init__(self, agent_uri: str) -> None:
+    def __init__(self, agent_uri: str, *, marked: bool = False) -> None:
+        self._marked = marked
         self._url = f"{agent_uri}/task-protection/v1/state"
         self._on = False  # or may be
         self._known = False
@@ -78,7 +81,9 @@ class Protection:
     async def _put(self, body: dict[str, Any]) -> None:
         try:
             async with (
-                aiohttp.ClientSession(timeout=CALL, trust_env=False) as session,
+                aiohttp.ClientSession(
+                    timeout=CALL, trust_env=False, connector=connector(marked=self._marked)
+                ) as session,
                 session.put(self._url, json=body, allow_redirects=False) as answer,
             ):
                 said = await answer.json(content_type=None)
@@ -96,13 +101,16 @@ def _reason(said: object) -> str:
 
 @asynccontextmanager
 async def protecting(
-    agent_uri: str | None, job: asyncio.Event, farewell: Farewell
+    agent_uri: str | None, job: asyncio.Event, farewell: Farewell, *, marked: bool = False
 ) -> AsyncIterator[None]:
-    """Protect the task while there is a job; taken off in the farewell. Never raises."""
+    """Protect the task while there is a job; taken off in the farewell. Never raises.
+
+    `marked`: asked on the agent's marked sockets, where others may be sent elsewhere.
+    """
     if agent_uri is None:
         yield
         return
-    protection = Protection(agent_uri)
+    protection = Protection(agent_uri, marked=marked)
     farewell.owe("protection", protection.lift)
     keeping = asyncio.create_task(protection.keep(job), name="protection")
     try:

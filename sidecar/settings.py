@@ -149,6 +149,17 @@ class Settings(BaseSettings):
         "where the relay listens; port 0 takes a free one",
         "127.0.0.1:0",
     )
+    job_role_arn: Annotated[str, AfterValidator(values.role_arn)] | None = setting(
+        None,
+        "role that jobs get, by sts:AssumeRole, in place of the task role",
+        "arn:aws:iam::123456789012:role/job",
+    )
+    job_policy: Annotated[str, AfterValidator(values.session_policy)] | None = setting(
+        None,
+        "session policy that cuts down the jobs' role, or the task role: JSON, or file: and a path",
+        "file:/etc/job-policy.json",
+        repr=False,  # in an error a whole policy would hide what is wrong with it
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -324,6 +335,12 @@ def _contradictions(given: Mapping[str, Any]) -> list[str]:
         problems.append(
             "SIDECAR_RELAY_REQUIRED contradicts SIDECAR_RELAY=off (example: SIDECAR_RELAY=auto)"
         )
+    for field in ("job_role_arn", "job_policy"):
+        if field in given and str(given.get("relay", "auto")).lower() == "off":
+            problems.append(
+                f"{variable(field)} contradicts SIDECAR_RELAY=off: jobs get it through the relay "
+                "(example: SIDECAR_RELAY=auto)"
+            )
     return problems
 
 

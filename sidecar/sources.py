@@ -9,7 +9,7 @@ from sidecar import github, tokens
 from sidecar.errors import SettingsError
 from sidecar.runner.jit import JustInTime
 from sidecar.runner.registration import Registration
-from sidecar.tokens.references import resolved
+from sidecar.tokens.references import Asker, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,24 +23,24 @@ Source = tokens.Loan | tokens.Mint
 Runner = Registration | JustInTime
 
 
-def connection(config: Configuration) -> github.Connection | None:
+def connection(config: Configuration, asker: Asker) -> github.Connection | None:
     """Make the connection to GitHub's API, if there is a credential for it; not opened yet."""
     settings = config.settings
     if settings.github_app_id is None and settings.github_pat is None:
         return None
-    made = github.Connection(partial(_credential, settings, config.task.region))
+    made = github.Connection(partial(_credential, settings, asker))
     made.url = settings.github_url
     return made
 
 
-async def _credential(settings: Settings, region: str | None) -> github.Credential:
+async def _credential(settings: Settings, asker: Asker) -> github.Credential:
     if settings.github_pat is not None:
         reference = settings.github_pat.get_secret_value()
-        return github.Pat(await resolved(reference, "SIDECAR_GITHUB_PAT", region))
+        return github.Pat(await resolved(reference, "SIDECAR_GITHUB_PAT", asker))
     if settings.github_app_id is None or settings.github_app_key is None:
         raise SettingsError("SIDECAR_GITHUB_APP_KEY is missing")  # load() has refused that
     reference = settings.github_app_key.get_secret_value()
-    key = await resolved(reference, "SIDECAR_GITHUB_APP_KEY", region)
+    key = await resolved(reference, "SIDECAR_GITHUB_APP_KEY", asker)
     return github.App(settings.github_app_id, key.replace("\\n", "\n"))
 
 

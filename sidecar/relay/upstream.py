@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 ECS_AGENT = "http://169.254.170.2"
+RELATIVE_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+"""The variable that says: at the ECS agent's address."""
 # Where the SDKs send credentials' authorization without TLS: loopback, the ECS agent, and the
 # EKS Pod Identity agent by both of its addresses.
 _PLAIN_HTTP_HOSTS = frozenset(
@@ -67,7 +69,7 @@ class Endpoint:
         """
         file = Path(token_file) if token_file else None
         if relative_uri:
-            variable = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+            variable = RELATIVE_URI
             if not relative_uri.startswith("/") or not _VISIBLE.match(relative_uri):
                 raise RelayError(f"cannot relay credentials: {variable} is not a path")
             return cls(ECS_AGENT + relative_uri, authorization or None, file, variable)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +19,26 @@ from sidecar.tokens import ssm
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    Read = Callable[[str, str, str | None], Awaitable[str]]
+    from aiobotocore.session import AioSession
+
+    Read = Callable[[str, str, "Asker"], Awaitable[str]]
 
 log = structlog.get_logger()
 
 ATTEMPTS = 5
 
 
-async def resolved(reference: str, setting: str, region: str | None) -> str:
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """As whom, and where, AWS is asked."""
+
+    region: str | None
+    session: Callable[[], AioSession] = get_session
+    shared: bool = True
+    """Whether a job's steps have the same role."""
+
+
+async def resolved(reference: str, setting: str, asker: Asker) -> str:
     """Return the secret that `reference` is or names; raises TokenError that names `setting`.
 
     What the task role reads, a job's step may read too, unless it has a role of its own: that
@@ -35,12 +49,12 @@ async def resolved(reference: str, setting: str, region: str | None) -> str:
         case "file":
             secret = _from_file(name, setting)
         case "ssm":
-            secret = await _patiently(_from_ssm, name, setting, region)
+            secret = await _patiently(_from_ssm, name, setting, asker)
         case "secretsmanager":
-            secret = await _patiently(_from_secretsmanager, name, setting, region)
+            secret = await _patiently(_from_secretsmanager, name, setting, asker)
         case _:
             secret = reference
-    if kind in ("ssm", "secretsmanager"):
+    if asker.shared and kind in ("ssm", "secretsmanager"):
         log.warning(
             "credential.shared",
             setting=setting,
@@ -61,7 +75,7 @@ def _from_file(name: str, setting: str) -> str:
         raise TokenError(f"cannot read {setting} from {name}: {why}") from error
 
 
-async def _patiently(read: Read, name: str, setting: str, region: str | None) -> str:
+async def _patiently(read: Read, name: str, setting: str, asker: Asker) -> str:
     """Try again what may pass; a secret that is not there now is not waited for."""
     growing_ = growing(ssm.Unavailable, first=0.5, longest=4.0)
     async for attempt in stamina.retry_context(
@@ -70,27 +84,27 @@ async def _patiently(read: Read, name: str, setting: str, region: str | None) ->
         timeout=None,
     ):
         with attempt:
-            return await read(name, setting, region)
+            return await read(name, setting, asker)
     raise AssertionError  # retry_context returns or raises
 
 
-async def _from_ssm(name: str, setting: str, region: str | None) -> str:
+async def _from_ssm(name: str, setting: str, asker: Asker) -> str:
     action = f"cannot read {setting} from the parameter {name}"
     with ssm.translated(action, "ssm:GetParameter", setting=setting):
-        async with get_session().create_client(
-            "ssm", region_name=region, config=ssm.CALLS
+        async with asker.session().create_client(
+            "ssm", region_name=asker.region, config=ssm.CALLS
         ) as client:
             answer = await client.get_parameter(Name=name, WithDecryption=True)
             return str(answer["Parameter"]["Value"])
     raise AssertionError  # the block returns or raises
 
 
-async def _from_secretsmanager(name: str, setting: str, region: str | None) -> str:
+async def _from_secretsmanager(name: str, setting: str, asker: Asker) -> str:
     action = f"cannot read {setting} from the secret {name}"
     permission = "secretsmanager:GetSecretValue"
     with ssm.translated(action, permission, setting=setting, service="SecretsManager"):
-        async with get_session().create_client(
-            "secretsmanager", region_name=region, config=ssm.CALLS
+        async with asker.session().create_client(
+            "secretsmanager", region_name=asker.region, config=ssm.CALLS
         ) as client:
             answer = await client.get_secret_value(SecretId=name)
     try:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from aiobotocore.session import AioSession
+
 log = structlog.get_logger()
 
 CALLS = AioConfig(
@@ -77,8 +79,11 @@ class Store:
     Region, endpoint and credentials come the AWS way.
     """
 
-    def __init__(self, region: str | None) -> None:
+    def __init__(
+        self, region: str | None, session: Callable[[], AioSession] | None = None
+    ) -> None:
         self._region = region
+        self._session = session
         self._open = AsyncExitStack()
         self._client: Any = None
         self._connecting = asyncio.Lock()
@@ -94,8 +99,9 @@ class Store:
         async with self._connecting:
             if self._client is None:
                 try:
+                    session = (self._session or get_session)()
                     self._client = await self._open.enter_async_context(
-                        get_session().create_client("ssm", region_name=self._region, config=CALLS)
+                        session.create_client("ssm", region_name=self._region, config=CALLS)
                     )
                 except ValueError as error:  # told apart from one of an answer
                     raise aws.InvalidEndpointConfigurationError(msg=str(error)) from error
