@@ -49,7 +49,7 @@ EVENTS = {
     "runner.started": "the listener runs",
     "runner.unremembered": "the note for an agent that comes after a kill could not be written",
     "runner.undescribed": "`.setup_info` could not be written; jobs show less, and run",
-    "runner.unverified": "GitHub could not be asked whether it removed the runner; its word is taken",
+    "runner.unverified": "GitHub could not be asked whether the runner is gone; that is assumed",
     "settings.unknown": "a `SIDECAR_*` variable that is no setting",
     "spot.unknown": "the instance could not be asked for a Spot notice",
     "stop.heard": "the drain begins",

@@ -10,6 +10,10 @@ import re
 
 MASK = "***"
 
+LONGEST = 4096
+"""Characters of a line that are looked through."""
+_LAST_WORD = re.compile(r"(?<!\S)\S+\Z")
+
 _GIVEN = (
     # GitHub's tokens by their prefixes (GitHub: "Authenticating to GitHub", token formats), and
     # the keys and session tokens of AWS.
@@ -23,7 +27,7 @@ _NAMED = (
     re.compile(r"(://)[^/\s@]+(?=@)"),
     re.compile(r"(\b(?:bearer|basic|remoteauth)\s+)\S{8,}", re.IGNORECASE),
     re.compile(
-        r"(\w*(?:token|secret|password|passwd|credential|authorization|signature|sig|key)"
+        r"(\b\w{0,40}?(?:token|secret|password|passwd|credential|authorization|signature|sig|key)"
         r"[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{8,}",
         re.IGNORECASE,
     ),
@@ -33,7 +37,14 @@ _WORD = re.compile(r"_?[A-Za-z][a-z_-]{2,}")
 
 
 def masked(text: str) -> str:
-    """Return `text` with everything that looks like a secret replaced by `***`."""
+    """Return `text` with everything that looks like a secret replaced by `***`.
+
+    What is too long is cut first, before a word: half a secret does not look like one, and
+    searching takes longer than in proportion.
+    """
+    if len(text) > LONGEST:
+        kept = _LAST_WORD.sub("", text[:LONGEST])
+        text = f"{kept}[{len(text) - len(kept)} characters cut]"
     for pattern in _GIVEN:
         text = pattern.sub(MASK, text)
     for pattern in _NAMED:
