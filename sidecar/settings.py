@@ -278,6 +278,15 @@ class _Parser(argparse.ArgumentParser):
 def _from_options(options: Sequence[str]) -> dict[str, Any]:
     if not options:
         return {}
+    if shown := {word.partition("=")[0] for word in options} & set(map(option, SECRETS)):
+        raise SettingsError(
+            *(
+                f"{variable(field)} is a variable only: everybody may read a command line "
+                f"(example: {variable(field)}={_example(field)})"
+                for field in sorted(SECRETS)
+                if option(field) in shown
+            )
+        )
     parser = _Parser(
         prog="runner-sidecar run",
         description="Every option is also a variable: --name-prefix is SIDECAR_NAME_PREFIX.",
@@ -297,7 +306,7 @@ def _from_options(options: Sequence[str]) -> dict[str, Any]:
 def _problem(detail: Any, given: Mapping[str, Any]) -> str:
     """Write one mistake: the setting, what is wrong with the value, and an example."""
     field = str(detail["loc"][0])
-    example = (Settings.model_fields[field].examples or [""])[0]
+    example = _example(field)
     if detail["type"] == "missing":
         what = "is missing"
     elif detail["type"] == "value_error":
@@ -306,6 +315,10 @@ def _problem(detail: Any, given: Mapping[str, Any]) -> str:
         message = re.sub(r"^Input should be ", "must be ", detail["msg"])
         what = f"{message}{_shown(field, given)}"
     return f"{variable(field)} {what} (example: {variable(field)}={example})"
+
+
+def _example(field: str) -> str:
+    return str((Settings.model_fields[field].examples or [""])[0])
 
 
 def _shown(field: str, given: Mapping[str, Any]) -> str:
