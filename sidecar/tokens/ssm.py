@@ -32,11 +32,12 @@ CALLS = AioConfig(
     max_pool_connections=2,
 )
 """Seconds for one call, and one try: how often it is tried is decided here, and logged."""
-LONGEST_WAIT, LONGEST_THROTTLE = 10.0, 16.0
-"""Seconds between two tries, at most: until something is there again, and in a crowd.
+LONGEST_WAIT, LONGEST_IN_CROWD, LONGEST_GIVING_WAY = 4.0, 6.0, 30.0
+"""Seconds between two tries, at most: for what is not there yet, and where SSM throttles.
 
-A thousand tasks that ask every 12 s are 83 calls/s, twice of what SSM grants an account: few
-enough that the account's other callers get through, many enough that no call goes unused.
+Those whose parameter is there only have to share SSM's 40 calls a second: at most 6 s apart, the
+last of a thousand is not late for want of asking. Those whose parameter is still to be written
+share the same calls with who writes it, and give way: else none of them ever gets it.
 """
 THROTTLES = {"ThrottlingException", "Throttling", "TooManyUpdates", "RequestLimitExceeded"}
 DENIALS = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}
@@ -166,24 +167,35 @@ async def deleted(parameter: Parameter, read: Version | None) -> str:
     async for attempt in stamina.retry_context(on=patient(), attempts=None, timeout=None):
         with attempt:
             try:
-                _, found = await parameter.get(decrypt=False)
-                if read is not None and found != read:
+                # What was never read needs no look: reading may be what is denied.
+                if read is not None and (await parameter.get(decrypt=False))[1] != read:
                     log.info("token.kept", parameter=parameter.name, reason="it was written anew")
                     return "kept"
                 await parameter.delete()
             except Missing:
                 log.info("token.absent", parameter=parameter.name)
                 return "absent"
-            log.info("token.deleted", parameter=parameter.name)
+            log.info("token.deleted", parameter=parameter.name, unread=read is None)
             return "deleted"
     raise AssertionError  # retry_context returns or raises
 
 
 def patient() -> Callable[[Exception], bool | float]:
-    """Make a stamina backoff hook: quick where the parameter is awaited, slow in a crowd."""
+    """Make a stamina backoff hook that is slower in a crowd, and slowest where others must write.
+
+    bench/fleet.py shows what these pauses do to a thousand agents, and to their neighbours.
+    """
     waiting = growing(Unavailable, first=0.4, longest=LONGEST_WAIT)
-    crowded = growing(Throttled, first=1.0, longest=LONGEST_THROTTLE)
-    return lambda error: crowded(error) or waiting(error)
+    sharing = growing(Throttled, first=1.0, longest=LONGEST_IN_CROWD)
+    giving_way = growing(Throttled, first=1.0, longest=LONGEST_GIVING_WAY)
+    unwritten = False
+
+    def pause(error: Exception) -> bool | float:
+        nonlocal unwritten
+        unwritten = unwritten or isinstance(error, Missing)
+        return (giving_way if unwritten else sharing)(error) or waiting(error)
+
+    return pause
 
 
 class translated:  # noqa: N801  reads as the clause it is: `with translated(...)`
