@@ -3,6 +3,7 @@
 EVENTS = {
     "ghost.unknown": "GitHub could not be asked whether it still knows the runner",
     "health.listening": "`/healthz`, `/readyz` and `/metrics` answer from here on",
+    "credential.shared": "a secret of the agent's that a job could read with the task role, too",
     "http.failed": "a local listener could not answer a request; the traceback says why",
     "job.announced": "the runner says that it got a job; the name is text from outside",
     "job.completed": "the job's last hook ran",
