@@ -7,7 +7,7 @@ import pytest
 import stamina.instrumentation
 from structlog.testing import capture_logs
 
-from sidecar.errors import RegistrationError
+from sidecar.errors import Exit, RegistrationError
 from sidecar.runner import departure, registration
 from sidecar.runner.departure import Departure
 from sidecar.runner.registration import Busy, Registration, Wish, renamed
@@ -105,6 +105,16 @@ def test_a_runner_is_registered_and_removed(loop, runner, root, program):
     assert ("runner.registered", None) in told
     assert told[-1] == ("runner.deregistered", "registration-token")
     assert TOKEN not in repr((events, runner.wish))
+
+
+def test_an_outdated_program_ends_with_a_code_of_its_own(runner, program):
+    """GitHub registers no runner that is too old: no second try, and exit code 21."""
+    line = "Runner version v2.300.0 is deprecated and cannot be registered."
+    program(verbs(f"echo '{line}' >&2; exit 1\n"))
+    with pytest.raises(RegistrationError, match="build the image anew") as raised:
+        run("asyncio", configured(runner))
+    assert raised.value.exit is Exit.DEPRECATED
+    assert len(program.runs()) == 1
 
 
 def test_the_wish_is_written_as_arguments():
