@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,7 +106,7 @@ async def _from_secretsmanager(name: str, setting: str, asker: Asker) -> str:
             "secretsmanager", region_name=asker.region, config=ssm.CALLS
         ) as client:
             answer = await client.get_secret_value(SecretId=name)
-    try:
-        return str(answer["SecretString"])
-    except KeyError:
-        raise TokenError(f"cannot use {setting}: the secret {name} is not text") from None
+            if "SecretBinary" in answer:
+                raise TokenError(f"cannot use {setting}: the secret {name} is not text")
+            return str(answer["SecretString"])
+    raise AssertionError  # the block returns or raises
