@@ -63,7 +63,8 @@ EVENTS = {
     "token.awaited": "the token parameter is not there yet; it is polled for so many seconds"
     ", quietly",
     "token.borrowed": "the token was read",
-    "token.deleted": "the token parameter is gone",
+    "token.deleted": "the token parameter is gone. `unread`: nobody saw what it held; the runner of"
+    " a just-in-time configuration then stays until GitHub's one-day clean-up",
     "token.kept": "the parameter is not the one that was read, and stays",
     "token.minted": "GitHub gave a registration token for the App or the PAT",
     "undo.failed": "something could not be undone; `reason` says why",

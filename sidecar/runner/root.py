@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -105,9 +105,18 @@ class Root:
             return None
 
     def unpack(self, files: Mapping[str, bytes]) -> None:
-        """Write the configuration files of a just-in-time runner, as its listener would."""
-        for name, content in files.items():
-            self._write(name, Copy(content, 0o600 if name != ".runner" else 0o644))
+        """Write the configuration files of a just-in-time runner, as its listener would.
+
+        Raises RunnerError.
+        """
+        try:
+            for name, content in files.items():
+                self._write(name, Copy(content, 0o600 if name != ".runner" else 0o644))
+        except OSError as error:
+            raise RunnerError(
+                f"cannot write the runner's files into {self.path}: {error.strerror or error} "
+                "(SIDECAR_RUNNER_DIR must be writable)"
+            ) from error
 
     def keep_copies(self) -> None:
         """Remember what configure wrote, before any job can touch it."""
@@ -162,7 +171,8 @@ class Root:
         try:
             yield
         finally:
-            self._write(".env", Copy(*found))
+            with suppress(OSError):  # a disk that is full by now: nobody needs the file any more
+                self._write(".env", Copy(*found))
 
     def _write(self, name: str, copy: Copy) -> None:
         host.write_new(self.path / name, copy.content, copy.mode, self.user)

@@ -18,7 +18,7 @@ import aiohttp
 from local import ecs_agent, faults, github
 from local.github.apps import fresh_key
 from local.runner import install
-from tests.lives.stage import Stage
+from tests.lives.stage import Stage, _folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -64,8 +64,7 @@ async def fronted(moto: str, template: Path) -> AsyncIterator[Front]:
     """Put up a stage of its own for one life, in front of the SSM at `moto`."""
     async with AsyncExitStack() as down:
         enter = down.enter_async_context
-        folder = Path(tempfile.mkdtemp(prefix="life-"))
-        folder.chmod(0o1777)
+        folder = _folder()
         down.callback(shutil.rmtree, folder, ignore_errors=True)
         root = shutil.copytree(template, folder / "runner", symlinks=True)
         http = await enter(aiohttp.ClientSession())

@@ -2,7 +2,8 @@
 
 `python -m tests.failures.hurried` is run instead of `python -m sidecar run`. Only how long is
 waited changes, never what is done. DISK_FAULT, as `ENOSPC:TEXT`, lets every write to a path that
-holds TEXT fail with that error, the way a full or read-only disk does.
+holds TEXT fail with that error, the way a full or read-only disk does; SPAWN_FAULT, as
+`EAGAIN:WORD`, every start of a program whose first argument is WORD.
 """
 
 from __future__ import annotations
@@ -68,6 +69,18 @@ def spoil(fault: str) -> None:
     sys.addaudithook(hook)
 
 
+def refuse(fault: str) -> None:
+    """Refuse to start a program."""
+    name, _, word = fault.partition(":")
+    number = getattr(errno, name)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "subprocess.Popen" and word in arguments[1][1:2]:
+            raise OSError(number, os.strerror(number))
+
+    sys.addaudithook(hook)
+
+
 def main() -> int:
     """Run the agent."""
     from sidecar import signals
@@ -78,6 +91,8 @@ def main() -> int:
         shorten()
         if fault := os.environ.pop("DISK_FAULT", None):
             spoil(fault)
+        if fault := os.environ.pop("SPAWN_FAULT", None):
+            refuse(fault)
         return run(sys.argv[1:], os.environ, heard)
 
 

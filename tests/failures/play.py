@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from local.faults import Rule
 from tests.failures.front import HURRIED, PAT, Front, fronted, template
 
 if TYPE_CHECKING:
+    from docs.failures import Row
     from tests.lives.stage import Life
 
 BUDGET = "8"
@@ -16,6 +19,7 @@ BUDGET = "8"
 SETTINGS = {
     "SIDECAR_STOP_TIMEOUT": BUDGET,
     "SIDECAR_TOKEN_TIMEOUT": "6",
+    "SIDECAR_LIFETIME_LIMIT": "60",
 }
 NO_PARAMETER: dict[str, str | None] = {"SIDECAR_TOKEN_PARAMETER": None}
 PLAYS: dict[str, dict[str, Any]] = {
@@ -30,50 +34,67 @@ PLAYS: dict[str, dict[str, Any]] = {
     # An App, one job.
     "app": {"source": "app"},
     # The first configure dies between GitHub's answer and its own `.runner`.
-    "half": {"configure": {"kind": "half", "count": 1}},
+    "half": {"misbehave": {"configure": {"kind": "half", "count": 1}}},
     # Every configure does, so that nobody knows the number of what is registered.
-    "lost": {"source": "pat", "configure": "half"},
+    "lost": {"source": "pat", "misbehave": {"configure": "half"}},
 }
 
 
-def rules(fault: str, where: str, match: dict[str, Any]) -> list[Rule]:
-    """Make the proxy's rules for one fault of the table."""
-    aws = where in ("ssm", "sts")
-    skip = match.get("skip", 0)
-    match = {key: value for key, value in match.items() if key != "skip"}
-    first = {**match, "times": 1, "forward": True, "skip": skip}
-    said: dict[str, Any]
-    match fault:
-        case "time-out":
-            return [Rule("hang", **first)]
-        case "reset":
-            return [Rule("reset", **first)]
-        case "malformed":
-            return [Rule("not-json", **first)]
-        case "never":
-            return [Rule("hang", **match, skip=skip)]
-        case "5xx":
-            said = {"status": 503, "body": '{"message": "Service unavailable"}', "times": 2}
-        case "throttle":
-            said = {"status": 429, "body": '{"message": "API rate limit exceeded"}', "times": 2}
-            if aws:
-                said = {"error": "ThrottlingException", "times": 2}
-        case "403":
-            said = {"status": 403, "body": '{"message": "Must have admin rights"}'}
-            if aws:
-                said = {"error": "AccessDeniedException"}
-        case "404":
-            # What is to be deleted is gone: somebody else was quicker.
-            said = {"status": 404, "body": '{"message": "Not Found"}', "forward": True}
-            if aws:
-                said = {"error": "ParameterNotFound", "forward": True}
-    return [Rule("status", **match, skip=skip, **said)]
+Match = dict[str, Any]
+
+
+def _lost(kind: Any) -> Any:
+    return lambda match, _aws: Rule(kind, **match, times=1, forward=True)
+
+
+def _refused(status: int, message: str, error: str, times: int | None) -> Any:
+    def made(match: Match, aws: bool) -> Rule:
+        # What is to be deleted and not found has gone by another's hand.
+        gone = status == 404 and (match.get("method"), match.get("target")) in DELETIONS
+        said = (
+            {"error": error}
+            if aws
+            else {"status": status, "body": json.dumps({"message": message})}
+        )
+        return Rule("status", **match, **said, times=times, forward=gone)
+
+    return made
+
+
+DELETIONS = (("DELETE", None), (None, "DeleteParameter"))
+RULES = {
+    "time-out": _lost("hang"),
+    "reset": _lost("reset"),
+    "malformed": _lost("not-json"),
+    "never": lambda match, _aws: Rule("hang", **match),
+    "5xx": _refused(503, "Service unavailable", "InternalServerError", 2),
+    "throttle": _refused(429, "API rate limit exceeded", "ThrottlingException", 2),
+    "403": _refused(403, "Must have admin rights", "AccessDeniedException", None),
+    "404": _refused(404, "Not Found", "ParameterNotFound", None),
+}
+MISBEHAVIOURS = {"crashes": "exit:134", "fails": "exit:3", "never": "hang"}
+ERRORS = {"full": "ENOSPC", "read-only": "EROFS", "broken": "EIO"}
+
+
+def spoiled(stage: Front, row: Row, fault: str, play: dict[str, Any]) -> dict[str, str | None]:
+    """Put up one fault of the table; give what the agent must be told for it."""
+    stage.misbehave(time_scale=0.01, **play.get("misbehave", {}))
+    if row.where == "disk":
+        return {"DISK_FAULT": f"{ERRORS[fault]}:{row.match['path']}"}
+    if row.where == "spawn" and fault == "cannot":
+        return {"SPAWN_FAULT": f"EAGAIN:{row.call}"}
+    if row.where == "spawn":
+        crash = {"run": "crash-before-listening"}.get(row.call)
+        how = crash if crash and fault == "crashes" else MISBEHAVIOURS[fault]
+        stage.misbehave(time_scale=0.01, **{row.call: how})
+        return {}
+    stage.proxy(row.where).add(RULES[fault](dict(row.match), row.where in ("ssm", "sts")))
+    return {}
 
 
 async def begun(stage: Front, play: dict[str, Any]) -> dict[str, str | None]:
     """Put up what the life needs; give its settings."""
     env: dict[str, str | None] = dict(SETTINGS)
-    stage.misbehave(time_scale=0.01, **{k: v for k, v in play.items() if k in MISBEHAVIOUR})
     match play.get("source", "token"):
         case "token":
             await stage.put()
@@ -86,9 +107,6 @@ async def begun(stage: Front, play: dict[str, Any]) -> dict[str, str | None]:
     if not play.get("stop"):
         stage.job("true")
     return env
-
-
-MISBEHAVIOUR = ("configure", "run", "remove", "ignore_signals")
 
 
 async def lived(stage: Front, play: dict[str, Any], env: dict[str, str | None]) -> Life:
@@ -109,15 +127,34 @@ async def stopped_when_idle(life: Life) -> None:
     life.signal(signal.SIGTERM)
 
 
-async def outcome(aws: str, row: Any, fault: str) -> tuple[Life, Front]:
+@dataclass
+class Ended:
+    """How a cell's life ended."""
+
+    code: int
+    events: set[str]
+    left: tuple[str, ...]
+    """What the log says is left."""
+    runners: list[str]
+    held: str | None
+    survivors: dict[int, str]
+    transcript: str
+
+
+async def outcome(aws: str, row: Row, fault: str) -> Ended:
     """Play one cell."""
     async with fronted(aws, template()) as stage:
         play = PLAYS[row.play]
-        env = await begun(stage, play)
-        stage.proxy(row.where).add(*rules(fault, row.where, dict(row.match)))
+        env = await begun(stage, play) | spoiled(stage, row, fault, play)
+        if (row.call, fault) == ("run", "never"):
+            env["SIDECAR_LIFETIME_LIMIT"] = "3"  # what would end it if nothing else does
         life = await lived(stage, play, env)
-        life.runners = [runner.name for runner in stage.world.runners]
-        life.parameter = await stage.held()
-        life.survivors = stage.survivors()
-        life.hit = sum(a.matched for a in stage.proxy(row.where).applied)
-        return life, stage
+        return Ended(
+            life.process.returncode or 0,
+            {event["event"] for event in life.events},
+            tuple(sorted(event["undo"] for event in life.all("undo.failed"))),
+            [runner.name for runner in stage.world.runners],
+            await stage.held(),
+            stage.survivors(),
+            life.transcript(),
+        )

@@ -163,6 +163,12 @@ async def _judged(stage: Front, verdict: Verdict, lives: list[Life]) -> None:
     reasons = _reasons(lives)
     if await stage.held() is not None:
         _is_left(verdict, "token", reasons)
+    if verdict.plan.source == "jit" and not any(life.all("token.borrowed") for life in lives):
+        unseen = any(life.all("token.deleted", unread=True) for life in lives)
+        left = "its configuration was never read, and deleted" if unseen else reasons.get("token")
+        for runner in await _remaining(stage):
+            _is_left(verdict, "runner", {"runner": left or ""})
+        return
     for reason in _explained(await _remaining(stage), lives):
         _is_left(verdict, "runner", {"runner": reason})
     if verdict.abandoned or _never_began(verdict, last):
@@ -227,7 +233,7 @@ def _is_left(verdict: Verdict, what: str, reasons: dict[str, str]) -> None:
         return
     if not reason:
         verdict.wrong.append(f"the {what} is left, and the log does not say why")
-    elif verdict.plan.gentle and "SIDECAR_STOP_TIMEOUT" not in reason and "busy" not in reason:
+    elif verdict.plan.gentle and verdict.plan.source != "jit" and "SIDECAR_STOP_TIMEOUT" not in reason and "busy" not in reason:
         verdict.wrong.append(f"the {what} is left, and nothing was in the way: {reason}")
 
 
