@@ -106,9 +106,7 @@ async def serving(
         return face.refuse(refusal)
 
     async with AsyncExitStack() as undo:
-        listening = http.listening(
-            host, port, answer, names=_NAMES, refuse=refuse, limits=limits
-        )
+        listening = http.listening(host, port, answer, names=_NAMES, refuse=refuse, limits=limits)
         try:
             bound, free = await undo.enter_async_context(listening)
         except OSError as error:
