@@ -13,15 +13,18 @@ import signal
 import subprocess
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 from local import aws, ecs_agent, faults, github
 from local.runner import install
-from tests.lives.stage import Stage, _folder
+from tests.lives.stage import ON_UVLOOP, Stage, _folder
 from tests.namespace import ECS_AGENT, apart
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [
     pytest.mark.root,
@@ -29,11 +32,18 @@ pytestmark = [
 ]
 
 JOB_ROLE = f"arn:aws:iam::{aws.ACCOUNT}:role/job"
-POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}'
+POLICY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}],
+    }
+)
+
+WITHOUT_NET_ADMIN = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
 
 PROBE = """
 import json, os, socket, sys, urllib.error, urllib.request
-agent, pid, real = sys.argv[1:]
+agent, pid, real, metadata = sys.argv[1:]
 
 def got(url):
     try:
@@ -55,13 +65,14 @@ def marked():
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x45525343)
 
 import boto3
-found = {"uid": os.getuid(), "env": {k: v for k, v in os.environ.items() if k.startswith(("AWS_", "ECS_"))}}
+env = {k: v for k, v in os.environ.items() if k.startswith(("AWS_", "ECS_"))}
+found = {"uid": os.getuid(), "env": env}
 try:
     found["arn"] = boto3.client("sts").get_caller_identity()["Arn"]
 except Exception as error:
     found["arn"] = type(error).__name__
 found["real path"] = got(f"http://{agent}{real}")
-found["metadata"] = got(f"http://{agent}/v4/x/task")
+found["metadata"] = got(metadata + "/task")
 found["mark"] = tried(marked)
 found["environ"] = tried(lambda: open(f"/proc/{pid}/environ").read())
 found["mem"] = tried(lambda: open(f"/proc/{pid}/mem"))
@@ -118,7 +129,8 @@ def probing(stage: Stage, life) -> str:
     """Return the step that looks what a job can get at, by a Python that its user may run."""
     first = (stage.root / "bin" / "Runner.Listener").read_text().splitlines()[0]
     python = first.removeprefix("#!").split()[0]
-    told = f"{ECS_AGENT} {life.pid} {stage.ecs.relative_uri}"
+    metadata = stage.ecs.environment["ECS_CONTAINER_METADATA_URI_V4"]
+    told = f"{ECS_AGENT} {life.pid} {stage.ecs.relative_uri} {metadata}"
     return f"PYTHONPATH={stage.folder}/sdk {python} {stage.folder}/probe.py {told}"
 
 
@@ -191,5 +203,114 @@ def test_what_a_killed_agent_left_is_replaced():
                 assert await life.ended() == 0
             assert found(job)["arn"].endswith("assumed-role/job/build-2")
             assert "169.254.170.2" not in rules()
+
+    apart(play())
+
+
+@pytest.mark.parametrize(
+    ("network_mode", "wrapper", "why"),
+    [
+        ("host", (), "not the task's own"),
+        ("awsvpc", WITHOUT_NET_ADMIN, "NET_ADMIN"),
+    ],
+)
+def test_where_no_rule_may_stand_a_job_is_told_the_relay_s_address(network_mode, wrapper, why):
+    """The instance's own namespace is left alone; and without the right to it, so is the task's.
+
+    A job then knows the relay, and the agent's own path from nowhere.
+    """
+
+    async def play():
+        async with staged(network_mode) as stage:
+            await stage.put()
+            env = surroundings(stage)
+            async with stage.life((*wrapper, *ON_UVLOOP), env=env) as life:
+                told = await life.event("network.unredirected")
+                assert why in told["reason"]
+                assert "169.254.170.2" not in rules()
+                await life.event("runner.started")
+                job = stage.job(probing(stage, life))
+                await stage.settled(life, 0)
+            seen = found(job)
+            assert seen["arn"] == f"arn:aws:sts::{aws.ACCOUNT}:assumed-role/job/build-1"
+            assert seen["environ"] == seen["mem"] == "PermissionError"
+            env = seen["env"]
+            assert env["AWS_CONTAINER_CREDENTIALS_FULL_URI"].startswith("http://127.0.0.1:")
+            assert "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" not in env
+            assert stage.ecs.relative_uri not in json.dumps(seen["env"])
+
+    apart(play())
+
+
+def test_a_policy_alone_cuts_the_task_role_down():
+    """No role of its own is needed: the ECS agent says which one it is that the policy is for."""
+
+    async def play():
+        async with staged() as stage:
+            await stage.put()
+            env = surroundings(stage, SIDECAR_JOB_ROLE_ARN=None)
+            async with stage.life(env=env) as life:
+                await life.event("runner.started")
+                job = stage.job(probing(stage, life))
+                await stage.settled(life, 0)
+            role = aws.TASK_ROLE.rpartition("/")[2]
+            assert found(job)["arn"].endswith(f"assumed-role/{role}/build-1")
+
+    apart(play())
+
+
+def test_without_its_role_a_job_has_none():
+    """Where STS cannot be had a job gets 503, and nothing falls back to the task role."""
+
+    async def play():
+        async with staged() as stage:
+            await stage.put()
+            env = surroundings(stage, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9")
+            async with stage.life(env=env) as life:
+                cold = await life.event("relay.cold")
+                assert "cannot assume" in cold["reason"]
+                await life.event("runner.started")
+                job = stage.job(f"AWS_ENDPOINT_URL_STS={stage.moto} {probing(stage, life)}")
+                await stage.settled(life, 0)
+            assert found(job)["arn"] == "CredentialRetrievalError"
+
+    apart(play())
+
+
+def test_a_role_that_is_required_ends_the_life_when_it_cannot_be_had():
+    """With SIDECAR_RELAY_REQUIRED no job is taken without: exit code 14, and nothing is left."""
+
+    async def play():
+        async with staged() as stage:
+            await stage.put()
+            env = surroundings(
+                stage, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9", SIDECAR_RELAY_REQUIRED="true"
+            )
+            async with stage.life(env=env) as life:
+                await stage.settled(life, 14)
+            assert not life.all("runner.started")
+            assert "169.254.170.2" not in rules()
+
+    apart(play())
+
+
+def test_without_the_setting_nothing_changes_and_the_log_says_what_that_means():
+    """A job has the task role as before; one line at the start tells what it can read with it."""
+
+    async def play():
+        async with staged() as stage:
+            await stage.put()
+            env = surroundings(stage, SIDECAR_JOB_ROLE_ARN=None, SIDECAR_JOB_POLICY=None)
+            async with stage.life(env=env) as life:
+                (told,) = [await life.event("job.role_shared")]
+                assert "/lives/*" in json.dumps(told["can_read"])
+                await life.event("runner.started")
+                assert "169.254.170.2" not in rules()
+                job = stage.job(probing(stage, life))
+                await stage.settled(life, 0)
+            seen = found(job)
+            assert seen["real path"] == seen["metadata"] == 200
+            assert seen["env"]["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] == stage.ecs.relative_uri
+            assert aws.TASK_ROLE.rpartition("/")[2] in seen["arn"]
 
     apart(play())
