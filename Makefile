@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench lock docs clean
+.PHONY: demo test check soak bench lock docs clean
 demo: .venv/ready ; @$(BIN)/python -m local.demo $(if $(STOP),--stop=$(STOP))
 test: .venv/ready ; @$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage combine -q && $(BIN)/coverage report
 check: .venv/ready ; @$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --platform linux && $(BIN)/mypy --platform win32 && $(BIN)/lint-imports
+soak: .venv/ready ; @$(BIN)/python -m tests.soak $(ARGS)
 bench: .venv/ready ; @$(BIN)/python -m bench
 docs: .venv/ready ; @$(BIN)/python -m docs
 clean: ; rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the code: `make docs`. A test holds that it is up to date."""
+"""Writes the pages that come from code: `make docs`. A test holds that they are up to date."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docs import failures
 from docs.events import EVENTS
 from sidecar.errors import Exit
 from sidecar.settings import Settings, option, variable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PAGE = HERE / "reference.md"
+FAILURES = HERE / "failures.md"
 SOURCES = HERE.parent / "sidecar"
 LEVELS = {"debug", "info", "warning", "error", "exception"}
 
@@ -99,4 +101,5 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
+    FAILURES.write_text("\n".join(failures.page()) + "\n")
     sys.stdout.write(f"wrote {PAGE}\n")

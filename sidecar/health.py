@@ -8,32 +8,23 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar import http
+from sidecar import http, metrics
 from sidecar.errors import SettingsError
-from sidecar.phase import Phase
+from sidecar.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sidecar.relay import Relay
-    from sidecar.runner.listener import Listener
     from sidecar.values import Address
 
 log = structlog.get_logger()
 
 
-class Report:
-    """What there is to tell, filled in as the life goes on; answers `/healthz` and `/readyz`."""
+class Health:
+    """Answers `/healthz`, `/readyz` and `/metrics` from a report."""
 
-    def __init__(self) -> None:
-        self.phase = Phase()
-        self.listener: Listener | None = None
-        self.relay: Relay | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether the runner can take a job or has one."""
-        return self.listener is not None and self.listener.ready and self.listener.running
+    def __init__(self, report: Report) -> None:
+        self._report = report
 
     def answer(self, request: http.Request) -> http.Answer:
         """Answer one request from memory."""
@@ -43,37 +34,41 @@ class Report:
             case "/healthz":
                 return self._json(200)
             case "/readyz":
-                return self._json(200 if self.ready else 503)
+                return self._json(200 if self._report.ready else 503)
+            case "/metrics":
+                accept = request.headers.get("accept", "")
+                return http.Answer(200, *metrics.exposition(self._report, accept))
             case _:
-                return http.Answer(404, b"try /healthz or /readyz\n")
+                return http.Answer(404, b"try /healthz, /readyz or /metrics\n")
 
     def _json(self, status: int) -> http.Answer:
+        report = self._report
         body: dict[str, object] = {
-            "phase": self.phase.name,
-            "phase_seconds": round(self.phase.age, 1),
-            "life_seconds": round(self.phase.life, 1),
-            "ready": self.ready,
+            "phase": report.phase.name,
+            "phase_seconds": round(report.phase.age, 1),
+            "life_seconds": round(report.phase.life, 1),
+            "ready": report.ready,
         }
-        if self.relay is not None:
-            body["relay"] = self.relay.state._asdict()
+        if report.relay is not None:
+            body["relay"] = report.relay.state._asdict()
         return http.Answer(status, json.dumps(body).encode() + b"\n", "application/json")
 
 
 @asynccontextmanager
-async def listening(address: Address | None) -> AsyncIterator[Report]:
-    """Answer at `address` within the block; None listens nowhere.
+async def listening(address: Address | None, report: Report | None = None) -> AsyncIterator[Report]:
+    """Answer at `address` within the block, from `report`; None listens nowhere.
 
     200 from the first moment: a long wait for a token must not get the task replaced. Raises
     SettingsError when the address cannot be had.
     """
-    report = Report()
+    report = report or Report()
     if address is None:
         yield report
         return
     async with AsyncExitStack() as serving:
         try:
             bound = await serving.enter_async_context(
-                http.listening(address.host, address.port, report.answer)
+                http.listening(address.host, address.port, Health(report).answer)
             )
         except OSError as error:
             message = (

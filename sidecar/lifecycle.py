@@ -6,77 +6,96 @@ the undoing; once the listener runs, a stop is a step of the life itself: the dr
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-import structlog
-
-from sidecar import ecs, health, naming, phase, process, relay, tokens, undo
-from sidecar.drain import drained
-from sidecar.errors import Exit, RelayError, Stopped
-from sidecar.runner import hooks, registration
-from sidecar.runner.environment import RELAY_URI, environment
+from sidecar import ecs, health, naming, phase, process, sources, tokens, undo
+from sidecar.attend import attended
+from sidecar.drain import Drain
+from sidecar.errors import Exit, Stopped
+from sidecar.protection import protecting
+from sidecar.relaying import Access, relaying
+from sidecar.runner import age, hooks, predecessor
+from sidecar.runner.departure import Departure
+from sidecar.runner.diagnosis import Diagnosis
+from sidecar.runner.environment import environment
 from sidecar.runner.listener import Listener, listening
 from sidecar.runner.root import Root
-from sidecar.stop import DRAIN
+from sidecar.watches import Watches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
+    from sidecar.report import Report
     from sidecar.settings import Configuration
     from sidecar.stop import Stop
-
-log = structlog.get_logger()
 
 WARM_TIMEOUT = 5.0
 """Seconds that a runner waits for the relay's first credentials before it takes jobs without."""
 
 
-async def live(config: Configuration, stop: Stop) -> Exit:
+async def live(config: Configuration, stop: Stop, report: Report) -> Exit:
     """Live one life; the value is the process's exit code. Raises SidecarError."""
-    async with health.listening(config.settings.health_address) as report:
-        owed = undo.Farewell()
+    async with health.listening(config.settings.health_address, report):
         try:
-            exit_code = await _live(config, stop, owed, report)
+            exit_code = await _live(config, stop, report)
         finally:
             report.phase.enter(phase.STOPPING)
-    return Exit.LEFT_BEHIND if exit_code is Exit.DONE and owed.left_behind else exit_code
+    left_behind = exit_code is Exit.DONE and report.owed.left_behind
+    return Exit.LEFT_BEHIND if left_behind else exit_code
 
 
-async def _live(
-    config: Configuration, stop: Stop, owed: undo.Farewell, report: health.Report
-) -> Exit:
-    settings, now = config.settings, report.phase
+async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
+    settings, now, born = config.settings, report.phase, asyncio.get_running_loop().time()
+    owed = report.owed
     root = Root(settings.runner_dir, config.user)
-    listener = Listener(now)
-    runner: registration.Registration | None = None
+    listener, diagnosis = Listener(now), Diagnosis(root)
+    runner: sources.Runner | None = None
 
     async with AsyncExitStack() as life:
         enter = life.enter_async_context
         await enter(process.reaping())
-        store = await enter(tokens.Store(config.task.region))
+        access = Access(config)
+        store = await enter(tokens.Store(config.task.region, access.session))
+        api = sources.connection(config, access.asker(config.task.region))
+        if api is not None:
+            await enter(api)
+        life.callback(diagnosis.after_farewell, owed)
         await enter(undo.farewell(owed, stop))
-        loan = tokens.borrowed(store, settings.token_parameter, owed)
+        before = predecessor.found(root, owed, api, settings.github_url)
+        source = sources.source(settings, store, api, owed)
         try:
             async with stop.cuts():
-                source = await enter(relaying(config))
-                report.relay = source
+                task = await ecs.task_facts(config.task.metadata_uri, marked=access.apart)
+                relayed = await enter(relaying(config, access, task, owed))
+                report.relay = relayed.served
                 now.enter(phase.WAITING)
-                task = await ecs.task_facts(config.task.metadata_uri)
-                right = await loan.arrived(settings.token_timeout)
+                right = await source.arrived(settings.token_timeout)
 
                 now.enter(phase.CONFIGURING)
                 root.prepare()
-                env = environment(config.passed_on, config.user)
+                age.warn(root)
+                passed_on = relayed.without_agents(config.passed_on)
+                env = environment(passed_on, config.user)
                 wish = naming.wish(settings, right, task)
-                runner = registration.registering(root, wish, env, owed)
-                await runner.configure(loan.usable, stop.finished)
-                loan.debt.begin()  # it has served; deleting it is off the job's way
+                if before is not None:
+                    await before.departed(wish, env, right, source.usable)
+                departure = Departure(api, source.usable, root.memory.erase_own)
+                debt = owed.owe("runner", departure.leave)
+                patience = settings.token_timeout
+                runner = sources.runner(root, wish, env, right, api, patience)
+                departure.runner = runner
+                with diagnosis.failing("configure"):
+                    await runner.register(stop.finished)
+                source.served()  # deleting the token is off the job's way
                 root.describe(task)
 
                 now.enter(phase.WARMING)
-                env |= await warmed(source, required=settings.relay_required)
+                env |= await relayed.warmed(
+                    runner.name, WARM_TIMEOUT, config.passed_on, required=settings.relay_required
+                )
                 env |= await enter(hooks.hooked(root, config.passed_on, listener.hear_hook))
+                agent = config.task.agent_uri
+                await enter(protecting(agent, listener.job, owed, marked=access.apart))
                 await enter(listening(root, env, listener))
                 report.listener = listener
         except Stopped:
@@ -84,63 +103,21 @@ async def _live(
                 raise
             return Exit.DONE
 
-        await stop.first(listener.ended, level=DRAIN)
-        if listener.running:
-            now.enter(phase.DRAINING)
-            await drained(listener, runner, owed, stop)
-        await listener.process.heard_out()
-        runner.listener_ended(listener)
+        drain = Drain(listener, departure, debt, owed, stop, now)
+        code = await attended(drain, watches(config, departure).begun(listener, born))
+        departure.listener_ended(listener, configured=root.configured)
+        report.error = diagnosis.of_listener(listener, code)
         now.enter(phase.STOPPING)
-        return listener.verdict(stopped=stop.requested)
+        return code
 
 
-@asynccontextmanager
-async def relaying(config: Configuration) -> AsyncIterator[relay.Relay | None]:
-    """Relay the task role's credentials within the block; yields None where that cannot be.
-
-    Raises RelayError only if SIDECAR_RELAY_REQUIRED says so: else a job runs without it.
-    """
-    settings, task = config.settings, config.task
-    async with AsyncExitStack() as serving:
-        served: relay.Relay | None = None
-        try:
-            endpoint = None
-            if settings.relay != "off":
-                endpoint = relay.Endpoint.given(
-                    relative_uri=task.credentials_relative_uri,
-                    full_uri=task.credentials_full_uri,
-                    authorization=task.credentials_token,
-                    token_file=task.credentials_token_file,
-                )
-            if endpoint is not None:
-                address = settings.relay_address
-                served = await serving.enter_async_context(
-                    relay.serving(endpoint, address.host, address.port)
-                )
-            elif settings.relay_required:
-                raise RelayError(  # noqa: TRY301  the ladder below decides for every cause alike
-                    "cannot relay credentials: the task has no role (taskRoleArn)"
-                )
-            else:
-                log.info(
-                    "relay.off",
-                    reason="SIDECAR_RELAY=off" if settings.relay == "off" else "no task role",
-                )
-        except RelayError as error:
-            if settings.relay_required:
-                raise
-            log.warning("relay.unavailable", reason=str(error))
-        yield served
-
-
-async def warmed(served: relay.Relay | None, *, required: bool) -> dict[str, str]:
-    """Wait until the relay holds credentials; return what tells a job where they are."""
-    if served is None:
-        return {}
-    try:
-        await served.warm(WARM_TIMEOUT)
-    except RelayError as error:
-        if required:
-            raise
-        log.warning("relay.cold", reason=str(error))
-    return {RELAY_URI: served.uri}
+def watches(config: Configuration, departure: Departure) -> Watches:
+    """Choose what else may end the life."""
+    settings = config.settings
+    return Watches(
+        idle=settings.idle_limit,
+        lifetime=settings.lifetime_limit,
+        spot=settings.spot_watch,
+        runner=departure.known if departure.can_look else None,
+        imds=config.task.instance_uri,
+    )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import stamina.instrumentation
 import structlog
 
-from sidecar import __version__, host, lifecycle, logs, settings
+from sidecar import __version__, host, lifecycle, logs, record, settings
 from sidecar.errors import Exit, SettingsError, SidecarError, Stopped
+from sidecar.report import Report
 from sidecar.stop import Stop
 from sidecar.tokens.ssm import Missing
 
@@ -39,35 +41,45 @@ def run(options: Sequence[str], environ: Mapping[str, str], signals: Signals) ->
             sys.stderr.write(f"{problem}\n")
         return error.exit
     logs.configure(config.settings.log_format, config.settings.log_level)
-    stamina.instrumentation.set_on_retry_hooks([_tell_retry])
+    report = Report()
+    stamina.instrumentation.set_on_retry_hooks([partial(_tell_retry, report)])
     for warning in config.warnings:
         log.warning("settings.unknown", warning=warning)
     host.harden()
-    code = asyncio.Runner(loop_factory=host.loop_factory()).run(_judged(config, signals))
-    log.info("life.ended", exit_code=int(code), outcome=code.name.lower(), meaning=code.meaning)
+    code = asyncio.Runner(loop_factory=host.loop_factory()).run(_judged(config, signals, report))
+    facts = record.record(code, report)
+    namespace = config.settings.metrics_namespace
+    if namespace is not None:
+        facts |= record.embedded(facts, report, namespace)
+    log.info("life.ended", **facts)
     logs.flush()
     os._exit(code)
 
 
-async def _judged(config: settings.Configuration, signals: Signals) -> Exit:
-    """Live, and turn whatever ended the life into its exit code."""
+async def _judged(config: settings.Configuration, signals: Signals, report: Report) -> Exit:
+    """Live, and turn whatever ended the life into its exit code; the error is told here."""
     stop = Stop(config.settings.stop_timeout)
     with stop.hearing(signals):
         log.info("life.started", version=__version__)
         try:
-            return await lifecycle.live(config, stop)
+            code = await lifecycle.live(config, stop, report)
         except Stopped as stopped:
             log.info("life.stopped", reason=str(stopped))
             return stopped.exit
         except SidecarError as error:
-            log.error("life.failed", reason=str(error))  # noqa: TRY400  its text says all
-            return error.exit
-        except Exception:
+            code, report.error = error.exit, str(error)
+        except Exception as error:
             log.exception("life.crashed")
+            report.error = f"{type(error).__name__}: {error}"
             return Exit.BUG
+        if report.error is not None:
+            log.error("life.failed", reason=report.error)
+        return code
 
 
-def _tell_retry(details: RetryDetails) -> None:
+def _tell_retry(report: Report, details: RetryDetails) -> None:
+    report.retries[type(details.caused_by).__name__] += 1
+    report.owed.struggle(str(details.caused_by))
     if isinstance(details.caused_by, Missing):
         return  # how many lives begin, for minutes: token.awaited has said it once
     log.warning(

@@ -11,31 +11,31 @@ from sidecar.runner.registration import Wish
 if TYPE_CHECKING:
     from sidecar.ecs import TaskFacts
     from sidecar.settings import Settings
-    from sidecar.tokens.value import Registration
+    from sidecar.tokens.value import Right
 
 TASK_ID_SHOWN = 12
 """Characters of the task's id that go into the name: enough to be unique among runners."""
 
 
-def wish(settings: Settings, right: Registration, task: TaskFacts) -> Wish:
+def wish(settings: Settings, right: Right, task: TaskFacts) -> Wish:
     """Decide what to register. What came with the token was made for this task, and so wins.
 
     Labels add up. Raises TokenError when nobody said where to register.
     """
     url = right.url or settings.github_url
-    if url is None:
+    if url is None and right.jit is None:  # which holds all that its listener needs
         raise TokenError(
             f"cannot register: neither SIDECAR_GITHUB_URL nor {settings.token_parameter} "
             "says where (example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
         )
     return Wish(
-        url=url,
+        url=url or "",
         token=right.token,
         name=right.name or settings.name or generated(settings.name_prefix, task),
         labels=tuple(dict.fromkeys((*settings.labels, *right.labels))),
-        no_default_labels=settings.no_default_labels,
-        group=settings.runner_group,
-        work_dir=settings.work_dir,
+        no_default_labels=settings.no_default_labels or right.no_default_labels,
+        group=right.group or settings.runner_group,
+        work_dir=right.work_dir or settings.work_dir,
         unique=right.name is None and settings.name is None,
     )
 

@@ -16,6 +16,7 @@ IDLE = "idle"
 BUSY = "busy"
 DRAINING = "draining"
 STOPPING = "stopping"
+ALL = (STARTING, WAITING, CONFIGURING, WARMING, IDLE, BUSY, DRAINING, STOPPING)
 
 
 class Phase:
@@ -35,6 +36,10 @@ class Phase:
         self.durations[self.name] = self.durations.get(self.name, 0.0) + spent
         log.info("phase.entered", phase=name, after=self.name, seconds=round(spent, 3), **facts)
         self.name, self.since = name, now
+
+    def spent(self) -> dict[str, float]:
+        """Return the seconds that every phase has taken so far, the present one too."""
+        return self.durations | {self.name: self.durations.get(self.name, 0.0) + self.age}
 
     @property
     def age(self) -> float:

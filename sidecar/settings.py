@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sidecar import host, values
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PREFIX = "SIDECAR_"
+IMDS = "http://169.254.169.254"
+"""The instance's metadata service."""
 
 
 def setting(default: Any, help_: str, example: str, **more: Any) -> Any:
@@ -42,11 +44,30 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    token_parameter: Annotated[str, AfterValidator(values.parameter_name)] = setting(
-        ...,
-        "SSM parameter that holds the registration token",
+    token_parameter: Annotated[str, AfterValidator(values.parameter_name)] | None = setting(
+        None,
+        "SSM parameter that holds the right to register: a token, JSON, arguments of config.sh "
+        "or a just-in-time configuration",
         "/actions/tokens/0f3a",
         repr=False,  # who mistakes it for the token itself shall not see that in a log
+    )
+    github_app_id: Annotated[str, AfterValidator(values.plain)] | None = setting(
+        None, "id or client id of a GitHub App that mints tokens", "123456"
+    )
+    github_app_key: SecretStr | None = setting(
+        None,
+        "its private key (PEM), or where that is: file:, ssm: or secretsmanager: and a name",
+        "file:/run/secrets/app.pem",
+        repr=False,
+    )
+    github_pat: SecretStr | None = setting(
+        None,
+        "personal access token that mints tokens, or file:, ssm: or secretsmanager: and a name",
+        "secretsmanager:runner-pat",
+        repr=False,
+    )
+    just_in_time: bool = setting(
+        False, "register through GitHub's API alone, with neither token nor configure", "true"
     )
     token_timeout: Annotated[float, Field(gt=0, le=86400)] = setting(
         300.0, "seconds to wait for that parameter to appear", "300"
@@ -85,6 +106,15 @@ class Settings(BaseSettings):
         "user that the runner's processes run as when the agent is root; default: runner",
         "runner",
     )
+    idle_limit: Annotated[float, Field(ge=1)] | None = setting(
+        None, "seconds that the runner waits for a job before it ends with exit code 18", "900"
+    )
+    lifetime_limit: Annotated[float, Field(ge=1)] | None = setting(
+        None, "seconds after which the life is drained, job included: exit code 19", "21600"
+    )
+    spot_watch: bool = setting(
+        False, "ask the instance for Spot notices: for tasks that get no SIGTERM then", "true"
+    )
     stop_timeout: Annotated[float, Field(ge=1, le=3600)] = setting(
         30.0, "the container's stopTimeout, in seconds: the budget of a stop", "30"
     )
@@ -101,6 +131,11 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower)
     ] = setting("info", "debug, info, warning or error", "info")
+    metrics_namespace: Annotated[str, AfterValidator(values.namespace)] | None = setting(
+        None,
+        "CloudWatch namespace: the last event of a life is then also its metrics",
+        "Runners",
+    )
     relay: Annotated[Literal["auto", "off"], BeforeValidator(values.lower)] = setting(
         "auto",
         "relay the task role's credentials: auto (where there is a task role) or off",
@@ -113,6 +148,17 @@ class Settings(BaseSettings):
         values.Address("127.0.0.1", 0),
         "where the relay listens; port 0 takes a free one",
         "127.0.0.1:0",
+    )
+    job_role_arn: Annotated[str, AfterValidator(values.role_arn)] | None = setting(
+        None,
+        "role that jobs get, by sts:AssumeRole, in place of the task role",
+        "arn:aws:iam::123456789012:role/job",
+    )
+    job_policy: Annotated[str, AfterValidator(values.session_policy)] | None = setting(
+        None,
+        "session policy that cuts down the jobs' role, or the task role: JSON, or file: and a path",
+        "file:/etc/job-policy.json",
+        repr=False,  # in an error a whole policy would hide what is wrong with it
     )
 
     @classmethod
@@ -127,6 +173,10 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
+SECRETS = {"github_app_key", "github_pat"}
+"""Settings that are variables only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """What ECS tells a container of its task, by variables; None where it tells nothing."""
@@ -134,6 +184,10 @@ class Task:
     region: str | None
     """AWS_REGION, which ECS sets and botocore does not read; None leaves it to botocore."""
     metadata_uri: str | None
+    agent_uri: str | None
+    """ECS_AGENT_URI: where scale-in protection is asked for."""
+    instance_uri: str
+    """AWS_EC2_METADATA_SERVICE_ENDPOINT, as AWS SDKs read it: where a Spot notice appears."""
     credentials_relative_uri: str | None
     credentials_full_uri: str | None
     credentials_token: str | None
@@ -172,6 +226,8 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
         task=Task(
             region=environ.get("AWS_REGION") or None,
             metadata_uri=environ.get("ECS_CONTAINER_METADATA_URI_V4") or None,
+            agent_uri=environ.get("ECS_AGENT_URI") or None,
+            instance_uri=(environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or IMDS).rstrip("/"),
             credentials_relative_uri=environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or None,
             credentials_full_uri=environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") or None,
             credentials_token=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN") or None,
@@ -222,6 +278,15 @@ class _Parser(argparse.ArgumentParser):
 def _from_options(options: Sequence[str]) -> dict[str, Any]:
     if not options:
         return {}
+    if shown := {word.partition("=")[0] for word in options} & set(map(option, SECRETS)):
+        raise SettingsError(
+            *(
+                f"{variable(field)} is a variable only: everybody may read a command line "
+                f"(example: {variable(field)}={_example(field)})"
+                for field in sorted(SECRETS)
+                if option(field) in shown
+            )
+        )
     parser = _Parser(
         prog="runner-sidecar run",
         description="Every option is also a variable: --name-prefix is SIDECAR_NAME_PREFIX.",
@@ -229,6 +294,8 @@ def _from_options(options: Sequence[str]) -> dict[str, Any]:
         allow_abbrev=False,
     )
     for field, info in Settings.model_fields.items():
+        if field in SECRETS:
+            continue  # argv is everybody's to read
         flag: dict[str, Any] = {"nargs": "?", "const": "true"} if info.annotation is bool else {}
         parser.add_argument(
             option(field), metavar=(info.examples or [""])[0], help=info.description, **flag
@@ -239,7 +306,7 @@ def _from_options(options: Sequence[str]) -> dict[str, Any]:
 def _problem(detail: Any, given: Mapping[str, Any]) -> str:
     """Write one mistake: the setting, what is wrong with the value, and an example."""
     field = str(detail["loc"][0])
-    example = (Settings.model_fields[field].examples or [""])[0]
+    example = _example(field)
     if detail["type"] == "missing":
         what = "is missing"
     elif detail["type"] == "value_error":
@@ -248,6 +315,10 @@ def _problem(detail: Any, given: Mapping[str, Any]) -> str:
         message = re.sub(r"^Input should be ", "must be ", detail["msg"])
         what = f"{message}{_shown(field, given)}"
     return f"{variable(field)} {what} (example: {variable(field)}={example})"
+
+
+def _example(field: str) -> str:
+    return str((Settings.model_fields[field].examples or [""])[0])
 
 
 def _shown(field: str, given: Mapping[str, Any]) -> str:
@@ -262,7 +333,7 @@ def _contradictions(given: Mapping[str, Any]) -> list[str]:
     def said(field: str) -> bool:
         return str(given.get(field, "")).lower() in {"1", "true", "yes", "on", "t", "y"}
 
-    problems = []
+    problems = _sources(given, just_in_time=said("just_in_time"))
     if "name" in given and "name_prefix" in given:
         problems.append(
             "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME: a given name has no prefix "
@@ -276,6 +347,45 @@ def _contradictions(given: Mapping[str, Any]) -> list[str]:
     if said("relay_required") and str(given.get("relay", "auto")).lower() == "off":
         problems.append(
             "SIDECAR_RELAY_REQUIRED contradicts SIDECAR_RELAY=off (example: SIDECAR_RELAY=auto)"
+        )
+    for field in ("job_role_arn", "job_policy"):
+        if field in given and str(given.get("relay", "auto")).lower() == "off":
+            problems.append(
+                f"{variable(field)} contradicts SIDECAR_RELAY=off: jobs get it through the relay "
+                "(example: SIDECAR_RELAY=auto)"
+            )
+    return problems
+
+
+def _sources(given: Mapping[str, Any], *, just_in_time: bool) -> list[str]:
+    """Check that there is one way to the right to register, and that it is whole."""
+    app, pat = "github_app_id" in given or "github_app_key" in given, "github_pat" in given
+    problems = []
+    if not (app or pat or "token_parameter" in given):
+        problems.append(
+            "SIDECAR_TOKEN_PARAMETER is missing, and so are SIDECAR_GITHUB_APP_ID and "
+            "SIDECAR_GITHUB_PAT (example: SIDECAR_TOKEN_PARAMETER=/actions/tokens/0f3a)"
+        )
+    if app and not ("github_app_id" in given and "github_app_key" in given):
+        missing = "KEY" if "github_app_id" in given else "ID"
+        problems.append(
+            f"SIDECAR_GITHUB_APP_{missing} is missing: an App is its id and its key "
+            "(example: SIDECAR_GITHUB_APP_KEY=file:/run/secrets/app.pem)"
+        )
+    if app and pat:
+        problems.append(
+            "SIDECAR_GITHUB_PAT contradicts SIDECAR_GITHUB_APP_ID: the agent is one or the other "
+            "(example: leave SIDECAR_GITHUB_PAT out)"
+        )
+    if (app or pat) and "github_url" not in given and "token_parameter" not in given:
+        problems.append(
+            "SIDECAR_GITHUB_URL is missing: there is no parameter to bring it "
+            "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
+        )
+    if just_in_time and ("token_parameter" in given or not (app or pat)):
+        problems.append(
+            "SIDECAR_JUST_IN_TIME needs SIDECAR_GITHUB_APP_ID or SIDECAR_GITHUB_PAT, and no "
+            "SIDECAR_TOKEN_PARAMETER (example: leave SIDECAR_JUST_IN_TIME out)"
         )
     return problems
 

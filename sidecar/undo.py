@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -19,12 +19,21 @@ log = structlog.get_logger()
 class Debt:
     """One clean-up step. It may be begun any number of times and is done once."""
 
-    def __init__(self, name: str, action: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, name: str, action: Callable[[], Awaitable[str | None]]) -> None:
         self.name = name
+        self.how = "done"
+        """How it was given back, where there is more than one way."""
         self.error: str | None = None
+        self.trouble: str | None = None
+        """Why it tried again, the last time that it did."""
         self.settled = False
         self._action = action
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> str:
+        """How far it is: owed, done, or failed (so far: it may be begun anew)."""
+        return "done" if self.settled else "owed" if self.error is None else "failed"
 
     def begin(self) -> asyncio.Task[None]:
         """Start giving back, unless that is under way or done; a step that failed starts anew.
@@ -35,6 +44,10 @@ class Debt:
             self._task = asyncio.create_task(self._run(), name=f"undo-{self.name}")
         return self._task
 
+    def runs_in(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether `task` is the attempt that is under way."""
+        return task is not None and task is self._task
+
     async def abandon(self, reason: str) -> None:
         """Cut the attempt that is under way."""
         if self._task is not None and not self._task.done():
@@ -44,13 +57,15 @@ class Debt:
 
     async def _run(self) -> None:
         try:
-            await self._action()
+            how = await self._action()
         except asyncio.CancelledError as cut:
             self.error = str(cut) or "cut short"
+            if self.trouble is not None:
+                self.error += f"; its last try: {self.trouble}"
         except Exception as error:  # noqa: BLE001  one undo must never keep another from running
             self.error = str(error) or repr(error)
         else:
-            self.error, self.settled = None, True
+            self.error, self.settled, self.how = None, True, how or self.how
 
 
 class Farewell:
@@ -59,11 +74,21 @@ class Farewell:
     def __init__(self) -> None:
         self.debts: list[Debt] = []
 
-    def owe(self, name: str, action: Callable[[], Awaitable[None]]) -> Debt:
-        """Promise to run `action` before the end; it is idempotent and retries by itself."""
+    def owe(self, name: str, action: Callable[[], Awaitable[str | None]]) -> Debt:
+        """Promise to run `action` before the end; it is idempotent and retries by itself.
+
+        What it returns, if anything, tells how it was given back.
+        """
         debt = Debt(name, action)
         self.debts.append(debt)
         return debt
+
+    def struggle(self, reason: str) -> None:
+        """Note why the step whose task this is tries again: cut short, it can say no more."""
+        current = asyncio.current_task()
+        for debt in self.debts:
+            if debt.runs_in(current):
+                debt.trouble = reason
 
     @property
     def left_behind(self) -> dict[str, str]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from sidecar import host
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 NAME_LENGTH = 64
 """Characters of a runner's name that GitHub accepts."""
 LABEL_LENGTH = 256
+POLICY_LENGTH = 2048
+"""Characters of a session policy that STS accepts (AssumeRole, `Policy`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +120,51 @@ def parameter_name(value: str) -> str:
     return value
 
 
+def role_arn(value: str) -> str:
+    """Check the ARN of an IAM role, which may have a path."""
+    if not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,576}", value, re.ASCII):
+        message = "must be the ARN of an IAM role"
+        raise ValueError(message)
+    return value
+
+
+def session_policy(value: str) -> str:
+    """Read a session policy, JSON or the file that holds it; give it without needless space."""
+    kind, _, path = value.partition(":")
+    if kind == "file":
+        try:
+            value = Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            message = f"cannot be read from {path}: {why}"
+            raise ValueError(message) from error
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        message = "must be JSON"
+        raise ValueError(message) from error
+    if not isinstance(document, dict) or "Statement" not in document:
+        message = "must be an IAM policy, with a Statement"
+        raise ValueError(message)
+    text = json.dumps(document, separators=(",", ":"))
+    if len(text) > POLICY_LENGTH:
+        message = f"must be {POLICY_LENGTH} characters at most, and is {len(text)}"
+        raise ValueError(message)
+    return text
+
+
 def plain(value: str) -> str:
     """Check text that goes to the runner as one argument."""
     if value.startswith("-") or not value.isprintable():
         message = "must be printable and not begin with '-', which the runner drops"
+        raise ValueError(message)
+    return value
+
+
+def namespace(value: str) -> str:
+    """Check a CloudWatch namespace (PutMetricData, "Namespace")."""
+    if not re.fullmatch(r"[A-Za-z0-9._\-/#: ]{1,255}", value) or value.startswith((":", "AWS/")):
+        message = "must be letters, digits and ._-/#: and begin with neither ':' nor 'AWS/'"
         raise ValueError(message)
     return value
 
@@ -143,3 +185,8 @@ def runner_dir(value: Path) -> Path:
 def lower(value: object) -> object:
     """Read words in any case."""
     return value.lower() if isinstance(value, str) else value
+
+
+def moment(value: str) -> datetime:
+    """Read a date-time with an offset, as GitHub writes it: with `Z` or with `-08:00`."""
+    return datetime.fromisoformat(value)

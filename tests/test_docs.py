@@ -9,7 +9,10 @@ import pytest
 
 from docs.__main__ import PAGE, events_in_code, page
 from docs.events import EVENTS
+from sidecar.errors import Exit
+from sidecar.settings import Settings, variable
 
+TROUBLES = (Path(__file__).parent.parent / "docs/troubleshooting.md").read_text()
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
 
@@ -38,3 +41,23 @@ def test_decisions_have_their_four_parts(path: Path) -> None:
     text = path.read_text()
     for part in ("Status: ", "## Context", "## Decision", "## Consequences"):
         assert part in text
+
+
+def test_every_exit_code_has_its_section() -> None:
+    """Whoever has a code finds what it means, where to look and what to change; in order."""
+    sections = dict(re.findall(r"(?ms)^## (\d+ · \S+)\n(.*?)(?=^## )", TROUBLES))
+    names = [f"{int(code)} · {code.name.lower().replace('_', '-')}" for code in Exit]
+    assert list(sections) == names
+    for name, section in sections.items():
+        leads = re.findall(r"(?m)^\*\*(.*?):\*\* \S", section)
+        assert leads == ["It means", "Look for", "Change"], name
+
+
+def test_troubleshooting_names_only_what_there_is() -> None:
+    """The events to look for are logged, and the settings to change can be set."""
+    events = set(re.findall(r"`([a-z]+\.[a-z_]+)`", TROUBLES))
+    assert events <= set(events_in_code())
+    settings = set(re.findall(r"SIDECAR_[A-Z_]+", TROUBLES))
+    assert settings - {"SIDECAR_LOG_LEVEL=debug"} <= {
+        variable(name) for name in Settings.model_fields
+    }

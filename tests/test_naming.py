@@ -7,7 +7,7 @@ import pytest
 from sidecar import naming
 from sidecar.ecs import TaskFacts
 from sidecar.errors import TokenError
-from sidecar.tokens.value import Registration
+from sidecar.tokens.value import Right
 from sidecar.values import NAME_LENGTH, name_prefix
 
 TASK = TaskFacts(arn="arn:aws:ecs:eu-central-1:123456789012:task/cluster/0123456789abcdef0123")
@@ -30,7 +30,7 @@ def wish(right, task=TASK, **said):
 
 def test_what_came_with_the_token_wins():
     """It was made for this one task; the settings for all of them."""
-    right = Registration("t", "https://github.com/mine", "mine", ("a", "both"))
+    right = Right("t", url="https://github.com/mine", name="mine", labels=("a", "both"))
     decided = wish(
         right, github_url="https://github.com/o", name="theirs", labels=("both", "b"), work_dir="/w"
     )
@@ -42,7 +42,7 @@ def test_what_came_with_the_token_wins():
 def test_settings_fill_what_the_token_left_open():
     """A bare token is enough."""
     decided = wish(
-        Registration("t"),
+        Right("t"),
         github_url="https://github.com/o",
         name="theirs",
         no_default_labels=True,
@@ -56,12 +56,12 @@ def test_settings_fill_what_the_token_left_open():
 def test_nobody_said_where():
     """The error names the setting and the parameter, and shows an example."""
     with pytest.raises(TokenError, match="neither SIDECAR_GITHUB_URL nor /t says where"):
-        wish(Registration("t"))
+        wish(Right("t"))
 
 
 def test_the_runner_bears_its_task_s_id():
     """A person finds the task from the runner, and the runner from the task."""
-    assert wish(Registration("t", "https://github.com/o")).name == "ecs-0123456789ab"
+    assert wish(Right("t", url="https://github.com/o")).name == "ecs-0123456789ab"
 
 
 def test_outside_ecs_the_name_is_random():
@@ -70,3 +70,17 @@ def test_outside_ecs_the_name_is_random():
     names = {naming.generated(longest, TaskFacts()) for _ in range(20)}
     assert len(names) == 20
     assert all(len(name) == len(longest) + 12 <= NAME_LENGTH for name in names)
+
+
+def test_a_just_in_time_configuration_needs_no_url():
+    """It holds all that its listener needs; nobody has to say where it belongs."""
+    decided = wish(Right(jit={".runner": b"{}"}, name="made-before"))
+    assert (decided.url, decided.name, decided.token) == ("", "made-before", None)
+
+
+def test_what_config_sh_was_to_be_told_wins():
+    """Group, work folder and the wish for no default labels come with the arguments."""
+    right = Right("t", url="https://github.com/o", group="two words", work_dir="w")
+    decided = wish(right, runner_group="g")
+    assert (decided.group, decided.work_dir, decided.no_default_labels) == ("two words", "w", False)
+    assert wish(Right("t", url="https://github.com/o", no_default_labels=True)).no_default_labels

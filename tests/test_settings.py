@@ -39,6 +39,10 @@ def test_the_least_is_enough(environ, tmp_path):
     config = load([], environ)
     assert config.settings.model_dump() == {
         "token_parameter": "/t",
+        "github_app_id": None,
+        "github_app_key": None,
+        "github_pat": None,
+        "just_in_time": False,
         "token_timeout": 300.0,
         "github_url": None,
         "name": None,
@@ -49,6 +53,12 @@ def test_the_least_is_enough(environ, tmp_path):
         "work_dir": "_work",
         "runner_dir": tmp_path,
         "runner_user": getpass.getuser(),
+        "idle_limit": None,
+        "lifetime_limit": None,
+        "spot_watch": False,
+        "job_role_arn": None,
+        "job_policy": None,
+        "metrics_namespace": None,
         "stop_timeout": 30.0,
         "health_address": {"host": "127.0.0.1", "port": 9190},
         "log_format": "auto",
@@ -128,8 +138,8 @@ def test_all_mistakes_are_told_at_once(environ):
     del environ["SIDECAR_TOKEN_PARAMETER"]
     said = dict(line.split(" ", 1) for line in problems([], environ))
     assert said == {
-        "SIDECAR_TOKEN_PARAMETER": "is missing "
-        "(example: SIDECAR_TOKEN_PARAMETER=/actions/tokens/0f3a)",
+        "SIDECAR_TOKEN_PARAMETER": "is missing, and so are SIDECAR_GITHUB_APP_ID and "
+        "SIDECAR_GITHUB_PAT (example: SIDECAR_TOKEN_PARAMETER=/actions/tokens/0f3a)",
         "SIDECAR_TOKEN_TIMEOUT": said["SIDECAR_TOKEN_TIMEOUT"],
         "SIDECAR_GITHUB_URL": "must begin with https://, not 'github.com/o' "
         "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)",
@@ -204,14 +214,78 @@ def test_a_wrong_option_is_a_settings_error(environ, options, why):
 
 
 def test_help_has_a_line_for_every_setting(environ, capsys):
-    """`--help` lists every option with an example and its sentence."""
+    """`--help` lists every option with an example and its sentence; secrets are no options."""
     with pytest.raises(SystemExit) as left:
         load(["--help"], environ)
     assert left.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
     for field, info in Settings.model_fields.items():
-        assert settings.option(field) in said
+        assert (settings.option(field) in said) == (field not in settings.SECRETS)
+        if field in settings.SECRETS:
+            continue
         assert " ".join(info.description.split()) in said
+
+
+# --- the right to register ------------------------------------------------------------------------
+
+APP = {"SIDECAR_GITHUB_APP_ID": "1", "SIDECAR_GITHUB_APP_KEY": "-----BEGIN SECRET"}
+PAT = {"SIDECAR_GITHUB_PAT": "ghp_SECRET"}
+URL = {"SIDECAR_GITHUB_URL": "https://github.com/o/r"}
+JIT = {"SIDECAR_JUST_IN_TIME": "true"}
+TOKEN = {"SIDECAR_TOKEN_PARAMETER": "/t"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [TOKEN, TOKEN | PAT, TOKEN | APP, URL | PAT, URL | APP, URL | PAT | JIT, URL | APP | JIT],
+    ids=["token", "token+pat", "token+app", "pat", "app", "pat+jit", "app+jit"],
+)
+def test_each_way_to_register_is_enough(environ, given):
+    """A credential beside the token serves at the end of the life."""
+    del environ["SIDECAR_TOKEN_PARAMETER"]
+    config = load([], environ | given)
+    assert "SECRET" not in repr(config)
+    assert not [key for key in config.passed_on if key.startswith("SIDECAR_")]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (URL, {"SIDECAR_TOKEN_PARAMETER"}),
+        (PAT, {"SIDECAR_GITHUB_URL"}),
+        (APP, {"SIDECAR_GITHUB_URL"}),
+        (URL | {"SIDECAR_GITHUB_APP_ID": "1"}, {"SIDECAR_GITHUB_APP_KEY"}),
+        (URL | {"SIDECAR_GITHUB_APP_KEY": "SECRET"}, {"SIDECAR_GITHUB_APP_ID"}),
+        (URL | APP | PAT, {"SIDECAR_GITHUB_PAT"}),
+        (TOKEN | JIT, {"SIDECAR_JUST_IN_TIME"}),
+        (TOKEN | PAT | JIT, {"SIDECAR_JUST_IN_TIME"}),
+        (TOKEN | {"SIDECAR_IDLE_LIMIT": "0"}, {"SIDECAR_IDLE_LIMIT"}),
+        (TOKEN | {"SIDECAR_LIFETIME_LIMIT": "never"}, {"SIDECAR_LIFETIME_LIMIT"}),
+    ],
+)
+def test_half_a_way_is_refused(environ, given, names):
+    """Each mistake names its setting and shows an example, never a secret."""
+    del environ["SIDECAR_TOKEN_PARAMETER"]
+    said = problems([], environ | given)
+    assert {line.split(" ", 1)[0] for line in said} == names
+    assert all("(example: " in line for line in said)
+    assert "SECRET" not in str(said)
+
+
+@pytest.mark.parametrize("field", sorted(settings.SECRETS))
+def test_a_secret_is_a_variable_only(environ, field):
+    """Everybody may read a command line."""
+    for words in ([settings.option(field), "SECRET"], [f"{settings.option(field)}=SECRET"]):
+        (line,) = problems(words, environ)
+        assert line.startswith(f"{settings.variable(field)} is a variable only: ")
+        assert "SECRET" not in line
+
+
+def test_the_instance_is_asked_where_aws_sdks_ask_it(environ):
+    """The variable that botocore reads, too; the well-known address without it."""
+    assert load([], environ).task.instance_uri == "http://169.254.169.254"
+    environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = "http://127.0.0.1:9/"
+    assert load([], environ).task.instance_uri == "http://127.0.0.1:9"
 
 
 def test_the_process_ends_with_11_and_one_line_for_each(tmp_path):

@@ -227,3 +227,49 @@ def test_a_step_cut_without_a_word_says_so():
         assert debt.error == "cut short"
 
     run("asyncio", life())
+
+
+@on_both
+def test_what_was_undone_tells_how(loop):
+    """What a step returns is how it was done, where there is more than one way."""
+
+    async def one_way():
+        return "api"
+
+    async def only_way():
+        pass
+
+    async def life():
+        owed = Farewell()
+        async with farewell(owed, Stop(10)):
+            first, second = owed.owe("first", one_way), owed.owe("second", only_way)
+            assert (first.state, second.state) == ("owed", "owed")
+        assert (first.how, second.how) == ("api", "done")
+        assert (first.state, second.state) == ("done", "done")
+
+    run(loop, life())
+
+
+@on_both
+def test_a_step_that_is_cut_tells_why_it_was_still_trying(loop):
+    """The budget is only half of the reason; another step's trouble is none of it."""
+    steps = Steps()
+
+    async def struggle():
+        owed.struggle("no route to SSM")
+        await steps.hang()
+
+    async def life():
+        owed.struggle("of nobody")
+        async with farewell(owed, Stop(0.2)):
+            owed.owe("trying", struggle)
+            owed.owe("silent", steps.hang)
+        assert owed.debts[0].state == "failed"
+        return owed.left_behind
+
+    owed = Farewell()
+    reason = "the stop budget is used up (SIDECAR_STOP_TIMEOUT)"
+    assert run(loop, life()) == {
+        "trying": f"{reason}; its last try: no route to SSM",
+        "silent": reason,
+    }

@@ -182,3 +182,12 @@ def test_words_are_read_in_any_case():
     """`JSON` is `json`; what is no text is left to the check that follows."""
     assert values.lower("JSON") == "json"
     assert values.lower(7) == 7
+
+
+def test_a_namespace_is_one_that_cloudwatch_takes():
+    """AWS keeps its own; what it would refuse later is refused at once."""
+    for good in ("Runners", "Team/CI.runners_1#a:b", "x" * 255):
+        assert values.namespace(good) == good
+    for bad in ("AWS/ECS", ":x", "", "a\nb", "x" * 256, "ünders"):
+        with pytest.raises(ValueError, match="begin with neither"):
+            values.namespace(bad)

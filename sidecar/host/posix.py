@@ -11,11 +11,13 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
@@ -27,6 +29,7 @@ DEFAULT_RUNNER_DIR = "/home/runner"
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _FIFO_READ = 4096
+_MOST_ENTRIES = 4096
 
 
 # ---- this process ----------------------------------------------------------------------------
@@ -66,6 +69,34 @@ def _prctl(option: int, value: int) -> None:
 
     with suppress(AttributeError):  # only Linux has it
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+# ---- the network namespace ---------------------------------------------------------------------
+
+_CAP_NET_ADMIN = 12
+AGENT_MARK = 0x45525343
+"""What tells the agent's own sockets from a job's: "ERSC". A job may not set it (EPERM)."""
+
+
+def mark(sock: socket.socket) -> None:
+    """Mark a socket as the agent's own, where this process may."""
+    import socket
+
+    option = getattr(socket, "SO_MARK", None)  # only Linux has it
+    if option is not None:
+        with suppress(PermissionError):
+            sock.setsockopt(socket.SOL_SOCKET, option, AGENT_MARK)
+
+
+def may_filter() -> bool:
+    """Whether this process may change the rules of its network namespace: NET_ADMIN, as root."""
+    if not is_root():
+        return False
+    with suppress(OSError), open("/proc/self/status", "rb") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith(b"CapEff:"):
+                return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+    return False
 
 
 # ---- users and files -------------------------------------------------------------------------
@@ -148,6 +179,42 @@ def read_regular(path: Path) -> tuple[bytes, int] | None:
         return None
     with os.fdopen(descriptor, "rb") as file:
         return file.read(), stat.S_IMODE(status.st_mode)
+
+
+def read_newest(
+    folder: Path, fits: Callable[[str], object], size: int, since: float
+) -> tuple[str, bytes] | None:
+    """Return name and last `size` bytes of the newest file in `folder` whose name `fits`.
+
+    Names that fit hold their time, so the greatest is the newest; None if it was last written
+    before `since` (seconds since the epoch). Whoever owns the folder gains nothing by it:
+    links of either kind, pipes and devices are not read, and of many files only some are seen.
+    """
+    try:
+        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        with os.scandir(inside) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_ENTRIES) if fits(entry.name)]
+        if not names:
+            return None
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(max(names), flags, dir_fd=inside)
+        with os.fdopen(descriptor, "rb", buffering=0):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_mtime < since:
+                return None
+            return max(names), os.pread(descriptor, size, max(0, status.st_size - size))
+    except OSError:
+        return None
+    finally:
+        os.close(inside)
+
+
+def is_own(path: Path) -> bool:
+    """Whether `path` itself, not what a link leads to, is this process's user's."""
+    return path.lstat().st_uid == os.geteuid()
 
 
 # ---- children --------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
@@ -69,6 +70,22 @@ def harden() -> None:
     """Do nothing: another process of the same user may always look."""
 
 
+# ---- the network namespace ---------------------------------------------------------------------
+
+AGENT_MARK = 0
+"""No socket bears a mark here."""
+
+
+def mark(sock: socket.socket) -> None:
+    """Do nothing: no rule could tell this socket from a job's."""
+    del sock
+
+
+def may_filter() -> bool:
+    """Say that the network's rules are not ours to change."""
+    return False
+
+
 # ---- users and files -------------------------------------------------------------------------
 
 
@@ -113,10 +130,34 @@ def write_new(path: Path, content: bytes, mode: int, user: Identity | None) -> N
         file.write(content)
 
 
+def is_own(path: Path) -> bool:
+    """Whether `path` is there: here agent and runner are one user."""
+    return path.exists()
+
+
 def read_regular(path: Path) -> tuple[bytes, int] | None:
     """Return content and mode of the regular file at `path`; None if there is none."""
     try:
         return (path.read_bytes(), 0o600) if path.is_file() else None
+    except OSError:
+        return None
+
+
+def read_newest(
+    folder: Path, fits: Callable[[str], object], size: int, since: float
+) -> tuple[str, bytes] | None:
+    """Return name and last `size` bytes of the newest file in `folder` whose name `fits`.
+
+    Names that fit hold their time, so the greatest is the newest; None if it was last written
+    before `since` (seconds since the epoch).
+    """
+    try:
+        newest = max((path for path in folder.iterdir() if fits(path.name)), default=None)
+        if newest is None or not newest.is_file() or newest.stat().st_mtime < since:
+            return None
+        with newest.open("rb") as file:
+            file.seek(max(0, newest.stat().st_size - size))
+            return newest.name, file.read(size)
     except OSError:
         return None
 

@@ -19,12 +19,15 @@ from sidecar.errors import RelayError
 from sidecar.relay.faces import PREFIX, EcsFace
 from sidecar.relay.keeper import Clock, Keeper, Pace, State
 from sidecar.relay.refusals import Refusals
-from sidecar.relay.upstream import Endpoint, reason
+from sidecar.relay.tally import Tally
+from sidecar.relay.upstream import RELATIVE_URI, Endpoint, reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-__all__ = ["Clock", "Endpoint", "Pace", "Relay", "State", "serving"]
+    from sidecar.relay.upstream import Source
+
+__all__ = ["RELATIVE_URI", "Clock", "Endpoint", "Pace", "Relay", "State", "serving"]
 
 log = structlog.get_logger()
 
@@ -61,10 +64,15 @@ class Relay:
         """What health tells."""
         return self._keeper.state
 
+    @property
+    def tally(self) -> Tally:
+        """What metrics tell."""
+        return self._keeper.tally
+
 
 @asynccontextmanager
 async def serving(
-    endpoint: Endpoint,
+    endpoint: Source,
     host: str,
     port: int,
     *,
@@ -86,10 +94,19 @@ async def serving(
     clock = clock or Clock()
     keeper = Keeper(endpoint, clock, pace or Pace(), jitter)
     face = EcsFace(keeper, secrets.token_urlsafe(32), Refusals(clock.now))
+    answers = keeper.tally.answers
+
+    def answer(request: http.Request) -> http.Answer:
+        given = face.answer(request)
+        answers[given.status] += 1
+        return given
+
+    def refuse(refusal: http.Refusal) -> http.Answer:
+        answers[refusal.status] += 1
+        return face.refuse(refusal)
+
     async with AsyncExitStack() as undo:
-        listening = http.listening(
-            host, port, face.answer, names=_NAMES, refuse=face.refuse, limits=limits
-        )
+        listening = http.listening(host, port, answer, names=_NAMES, refuse=refuse, limits=limits)
         try:
             bound, free = await undo.enter_async_context(listening)
         except OSError as error:

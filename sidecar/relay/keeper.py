@@ -10,22 +10,17 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-import aiohttp
 import stamina
 import structlog
 
 from sidecar.errors import RelayError
-from sidecar.relay import upstream
-from sidecar.relay.upstream import (
-    Credentials,
-    Endpoint,
-    RejectedError,
-    UnavailableError,
-    UpstreamError,
-)
+from sidecar.relay.tally import Tally
+from sidecar.relay.upstream import Credentials, RejectedError, UnavailableError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from sidecar.relay.upstream import Ask, Source
 
 log = structlog.get_logger()
 
@@ -70,7 +65,7 @@ class Keeper:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Source,
         clock: Clock,
         pace: Pace,
         jitter: Callable[[float, float], float] = random.uniform,
@@ -79,6 +74,7 @@ class Keeper:
         self.clock = clock
         self.pace = pace
         self.jitter = jitter
+        self.tally = Tally()
         self._credentials: Credentials | None = None
         self._fetched_at = 0.0
         self._failure: UpstreamError | None = None
@@ -104,7 +100,7 @@ class Keeper:
 
     async def warm(self, timeout: float) -> Credentials:
         """Return once credentials are held. Raises RelayError if there will be none in time."""
-        advice = f"check {self.endpoint.variable}, or set SIDECAR_RELAY=off to go without"
+        advice = self.endpoint.advice
         try:
             async with asyncio.timeout(timeout), self._news:
                 await self._news.wait_for(self._decided)
@@ -122,19 +118,14 @@ class Keeper:
 
     async def keep(self) -> None:
         """Fetch now, and again before each expiry, until cancelled."""
-        async with aiohttp.ClientSession(
-            trust_env=False,  # a proxy must never see these requests
-            cookie_jar=aiohttp.DummyCookieJar(),
-            connector=aiohttp.TCPConnector(limit=1, force_close=True),
-            auto_decompress=False,
-        ) as session:
+        async with self.endpoint.asking() as ask:
             while True:
-                await self._pause(await self._round(session))
+                await self._pause(await self._round(ask))
 
-    async def _round(self, session: aiohttp.ClientSession) -> float:
+    async def _round(self, ask: Ask) -> float:
         """Make one flight; return how long to wait for the next."""
         try:
-            credentials = await self._flight(session)
+            credentials = await self._flight(ask)
         except UpstreamError as error:
             wait = self._failed(error)
         except Exception:
@@ -147,7 +138,7 @@ class Keeper:
             self._news.notify_all()
         return wait
 
-    async def _flight(self, session: aiohttp.ClientSession) -> Credentials:
+    async def _flight(self, ask: Ask) -> Credentials:
         pace = self.pace
         async for attempt in stamina.retry_context(
             on=UnavailableError,
@@ -158,17 +149,19 @@ class Keeper:
             wait_jitter=pace.try_wait,
         ):
             with attempt:
+                begun = time.monotonic()
                 try:
-                    return await upstream.fetch(
-                        session, self.endpoint, now=self.clock.now(), timeout=pace.try_timeout
-                    )
+                    return await ask(self.clock.now(), pace.try_timeout)
                 except UpstreamError as error:
                     self._failure = error
                     raise
+                finally:
+                    self.tally.asked(time.monotonic() - begun)
         raise AssertionError  # the last attempt returns or raises
 
     def _succeeded(self, credentials: Credentials) -> float:
         now, pace = self.clock.now(), self.pace
+        self.tally.flights["success"] += 1
         first = self._credentials is None
         self._credentials, self._fetched_at = credentials, now
         left = credentials.expires_at - now
@@ -189,6 +182,7 @@ class Keeper:
         now, held = self.clock.now(), self.current()
         self._failure = error
         self._failures += 1
+        self.tally.flights["failure"] += 1
         most = self.pace.wait_most if held else self.pace.wait_most_empty
         wait = min(self.pace.wait * 2 ** min(self._failures - 1, 16), most)
         wait = self.jitter(wait / 2, wait)

@@ -10,17 +10,25 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from sidecar.errors import RelayError
+from sidecar.marked import connector
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 ECS_AGENT = "http://169.254.170.2"
+RELATIVE_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+"""The variable that says: at the ECS agent's address."""
 # Where the SDKs send credentials' authorization without TLS: loopback, the ECS agent, and the
 # EKS Pod Identity agent by both of its addresses.
 _PLAIN_HTTP_HOSTS = frozenset(
@@ -42,6 +50,8 @@ class Endpoint:
     token_file: Path | None = None
     variable: str = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
     """What to look at when it does not work."""
+    marked: bool = False
+    """Whether it is asked on the agent's marked sockets, which no rule for jobs catches."""
 
     @classmethod
     def given(
@@ -59,7 +69,7 @@ class Endpoint:
         """
         file = Path(token_file) if token_file else None
         if relative_uri:
-            variable = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+            variable = RELATIVE_URI
             if not relative_uri.startswith("/") or not _VISIBLE.match(relative_uri):
                 raise RelayError(f"cannot relay credentials: {variable} is not a path")
             return cls(ECS_AGENT + relative_uri, authorization or None, file, variable)
@@ -72,6 +82,22 @@ class Endpoint:
     def where(self) -> str:
         """Host and port, which is all of the URL that may be shown."""
         return urlsplit(self.url).netloc.rpartition("@")[2]
+
+    @property
+    def advice(self) -> str:
+        """What a person may change when it does not work."""
+        return f"check {self.variable}, or set SIDECAR_RELAY=off to go without"
+
+    @asynccontextmanager
+    async def asking(self) -> AsyncIterator[Ask]:
+        """Be ready to be asked within the block."""
+        async with aiohttp.ClientSession(
+            trust_env=False,  # a proxy must never see these requests
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=connector(marked=self.marked, limit=1, force_close=True),
+            auto_decompress=False,
+        ) as session:
+            yield lambda now, timeout: fetch(session, self, now=now, timeout=timeout)
 
 
 def _check(uri: str) -> None:
@@ -116,6 +142,25 @@ class UnavailableError(UpstreamError):
 
 class RejectedError(UpstreamError):
     """Asking the same again soon will not help."""
+
+
+Ask = Callable[[float, float], Awaitable[Credentials]]
+"""Asks once, given the time now and the seconds it may take; raises UpstreamError."""
+
+
+class Source(Protocol):
+    """Where credentials to relay come from."""
+
+    @property
+    def where(self) -> str:
+        """What a log may call it."""
+
+    @property
+    def advice(self) -> str:
+        """What a person may change when it does not work."""
+
+    def asking(self) -> AbstractAsyncContextManager[Ask]:
+        """Be ready to be asked within the block."""
 
 
 async def fetch(

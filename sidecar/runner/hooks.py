@@ -6,10 +6,11 @@ The runner runs them itself, as the first and the last step of the job
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from sidecar import host
+from sidecar.errors import RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -29,16 +30,30 @@ async def hooked(
     """Install both hooks; yield the variables that make the runner use them.
 
     `hear` gets "started" and "completed". A job can say these words too, so that they tell
-    when to look, never what to believe.
+    when to look, never what to believe. Raises RunnerError.
     """
+    async with AsyncExitStack() as installing:
+        try:
+            installed = await _installed(root, passed_on, hear, installing)
+        except OSError as error:
+            raise RunnerError(
+                f"cannot install the job hooks in {root.state}: {error.strerror or error} "
+                "(SIDECAR_RUNNER_DIR must be writable)"
+            ) from error
+        yield installed
+
+
+async def _installed(
+    root: Root, passed_on: Mapping[str, str], hear: Callable[[str], None], undo: AsyncExitStack
+) -> dict[str, str]:
     own = root.environment_file()
-    async with host.hook_channel(root.state, root.user, hear) as channel:
-        installed = {}
-        for word, variable in VARIABLES.items():
-            chained = own.get(variable) or passed_on.get(variable)
-            script = host.hook_script(word, channel, chained, root.path)
-            path = root.state / f"job-{word}{host.HOOK_SUFFIX}"
-            host.write_new(path, script.encode(), 0o755, None)
-            installed[variable] = str(path)
-        with root.environment_without(VARIABLES.values()):
-            yield installed
+    channel = await undo.enter_async_context(host.hook_channel(root.state, root.user, hear))
+    installed = {}
+    for word, variable in VARIABLES.items():
+        chained = own.get(variable) or passed_on.get(variable)
+        script = host.hook_script(word, channel, chained, root.path)
+        path = root.state / f"job-{word}{host.HOOK_SUFFIX}"
+        host.write_new(path, script.encode(), 0o755, None)
+        installed[variable] = str(path)
+    undo.enter_context(root.environment_without(VARIABLES.values()))
+    return installed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from sidecar.process import Command, Process, running
 from sidecar.runner import outcomes
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Mapping
 
     from sidecar.phase import Phase
@@ -31,6 +31,8 @@ RUNNING = re.compile(STAMP + r"Running job: (?P<job>.*)$")
 COMPLETED = re.compile(STAMP + r"Job (?P<job>.*) completed with result: (?P<result>[A-Za-z]+)$")
 TROUBLE = re.compile(STAMP + r"Runner connect error: .*$")
 RECONNECTED = re.compile(STAMP + r"Runner reconnected\.$")
+VERSION = re.compile(r"^Current runner version: '(?P<version>[\w.-]{1,40})'$")
+DEPRECATED = re.compile(r"^An error occurred: Runner version \S+ is deprecated ")
 GONE = "The runner no longer exists on the server."
 
 
@@ -39,16 +41,19 @@ class Listener:
 
     def __init__(self, phase_: Phase) -> None:
         self.process: Process
-        self.ready = False
-        """Whether it said that it waits for jobs."""
+        self.listened = asyncio.Event()
+        """Set once it said that it waits for jobs."""
+        self.job = asyncio.Event()
+        """Set once a job came."""
         self.result: str | None = None
         """The job's result as the listener told it; a hint, for the log."""
+        self.version: str | None = None
+        """The runner's version, as it told it."""
         self.interrupted = False
         self._phase = phase_
         self._hooked = False
-        self._announced = False
         self._completed = False
-        self._gone = False
+        self._gone = self._deprecated = False
 
     # -- what it says --------------------------------------------------------------------------
 
@@ -56,10 +61,10 @@ class Listener:
         """Take one line of its output."""
         log.info("runner.line", stream=stream, line=line)
         if LISTENING.match(line):
-            self.ready = True
+            self.listened.set()
             self._phase.enter(phase.IDLE)
-        elif (match := RUNNING.match(line)) and not self._announced:
-            self._announced = True
+        elif (match := RUNNING.match(line)) and not self.job.is_set():
+            self.job.set()
             log.info("job.announced", job=match["job"])
             self._phase.enter(phase.BUSY)
         elif match := COMPLETED.match(line):
@@ -67,13 +72,17 @@ class Listener:
             log.info("job.reported", job=match["job"], result=self.result)
         elif TROUBLE.match(line) or RECONNECTED.match(line):
             log.warning("runner.connection", connected=bool(RECONNECTED.match(line)))
-        elif line.startswith(GONE):
-            self._gone = True
+        elif match := VERSION.match(line):
+            self.version = match["version"]
+        else:
+            self._gone |= line.startswith(GONE)
+            self._deprecated |= DEPRECATED.match(line) is not None
 
     def hear_hook(self, word: str) -> None:
         """Take one word of a job hook."""
         if word == "started" and not self._hooked:
             self._hooked = True
+            self.job.set()
             log.info("job.started")
             self._phase.enter(phase.BUSY)
         elif word == "completed":
@@ -90,6 +99,11 @@ class Listener:
         return self._hooked or host.has_descendant(self.process.pid, WORKER)
 
     @property
+    def ready(self) -> bool:
+        """Whether it waits for a job, or has one."""
+        return self.listened.is_set() and self.running
+
+    @property
     def running(self) -> bool:
         """Whether it is still there."""
         return self.process.running
@@ -97,7 +111,7 @@ class Listener:
     @property
     def had_job(self) -> bool:
         """Whether a job came at all."""
-        return self._hooked or self._announced
+        return self.job.is_set()
 
     @property
     def ended(self) -> asyncio.Future[int]:
@@ -126,6 +140,8 @@ class Listener:
     def outcome(self) -> outcomes.Outcome:
         """How it ended; only for one that has."""
         found = outcomes.outcome(self.ended.result())
+        if self._deprecated and self.ended.result() == 1 and not self.had_job:
+            return outcomes.NAMED[7]  # the variable that would make it say so was taken away
         if self.had_job or self.ended.result() != 0:
             return found
         return outcomes.DEREGISTERED if self._gone else outcomes.NO_JOB

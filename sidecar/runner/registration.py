@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -9,19 +10,16 @@ from typing import TYPE_CHECKING
 import stamina
 import structlog
 
-from sidecar.errors import RegistrationError
+from sidecar.errors import Exit, RegistrationError
 from sidecar.retry import growing
-from sidecar.runner import outcomes
 from sidecar.runner.program import Ran, Verb, ran, text_arguments
 from sidecar.values import NAME_LENGTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from sidecar.runner.listener import Listener
     from sidecar.runner.program import Finished
     from sidecar.runner.root import Root
-    from sidecar.undo import Debt, Farewell
 
 log = structlog.get_logger()
 
@@ -33,6 +31,7 @@ TAKEN = "A runner exists with the same name"
 REACHED = "Connected to GitHub"
 ADDED = ("Runner successfully added", "Successfully replaced the runner")
 MISSING = "config files are missing"
+OUTDATED = re.compile(r"[Rr]unner version \S+ is deprecated")
 FINAL = (
     # What a second try would not change. The runner prints a status by name and by number; the
     # bare number could as well be a port or part of a name.
@@ -48,7 +47,7 @@ class Wish:
     """What to register."""
 
     url: str
-    token: str = field(repr=False)
+    token: str | None = field(repr=False)
     name: str
     labels: tuple[str, ...]
     no_default_labels: bool
@@ -79,6 +78,12 @@ class NameTaken(RegistrationError):
     """Another runner has the name."""
 
 
+class Deprecated(RegistrationError):
+    """GitHub takes no runner of this version any more."""
+
+    exit = Exit.DEPRECATED
+
+
 class Busy(RegistrationError):
     """GitHub does not let a runner go that has a job."""
 
@@ -88,37 +93,30 @@ class Registration:
 
     def __init__(self, root: Root, wish: Wish, env: Mapping[str, str]) -> None:
         self.wish = wish
-        self.debt: Debt
         self.complete = False
         """Whether configure succeeded."""
-        self.busy = False
-        """Whether GitHub refused the removal because the runner has a job."""
         self._root = root
         self._env = env
         self._added = False  # or may have been
         self._unknown = False  # and if it is, then under a name that may be somebody else's
-        self._job_done = False
-        self._over = False
-        self._usable: Callable[[], bool] = lambda: True
 
     # -- there ---------------------------------------------------------------------------------
 
-    async def configure(self, usable: Callable[[], bool], finished: Finished | None = None) -> None:
+    async def register(self, finished: Finished | None = None) -> None:
         """Register, retrying what may pass; raises RegistrationError.
 
-        `usable` tells whether the token is still young enough to deregister with. A try that is
-        under way when a stop comes may finish for as long as `finished` waits.
+        A try that is under way when a stop comes may finish for as long as `finished` waits.
         """
-        self._usable = usable
         for _ in range(RENAMES):
             try:
                 await self._configure_patiently(finished)
             except NameTaken as taken:
-                log.warning("runner.name_taken", name=self.wish.name)
+                log.warning("runner.name_taken", name=self.wish.name, ours=self._unknown)
                 self.wish = replace(self.wish, name=renamed(self.wish.name), unique=True)
+                self._unknown = False
                 last = taken
             else:
-                self.complete = True
+                self.complete, self._unknown = True, False
                 self._root.keep_copies()
                 log.info("runner.registered", name=self.wish.name, url=self.wish.url)
                 return
@@ -132,7 +130,9 @@ class Registration:
                 await self._configure_once(finished)
 
     async def _configure_once(self, finished: Finished | None = None) -> None:
-        verb = Verb("configure", self.wish.arguments(replaces=self._added), self.wish.token)
+        replaces = self._added
+        verb = Verb("configure", self.wish.arguments(replaces=replaces), self.wish.token)
+        self._root.memory.begin(self.wish.name, unique=self.unique)
         result = Ran()
         try:
             await ran(
@@ -144,19 +144,24 @@ class Registration:
                 finished=finished,
             )
         finally:
-            # Between its call and GitHub's answer it may have come to be without a word of it.
-            settled = result.code == 0 or result.says(TAKEN, *FINAL)
-            lost = result.says(REACHED) and not settled
+            # Cut between its call and GitHub's answer, it may be there without a word of it; so
+            # it may if the answer was lost on its way.
+            lost = result.code != 0 and result.says(REACHED) and not result.says(TAKEN, *FINAL)
             self._added |= result.says(*ADDED) or (lost and self.wish.unique)
-            self._unknown = lost and not self._added
+            self._unknown = (self._unknown or lost) and not self._added
         if result.code == 0:
             return
         reason = (
             result.reason if result.code is not None else f"no end after {CONFIGURE_TIMEOUT:g} s"
         )
-        if result.says(TAKEN):
+        if result.says(TAKEN) and not replaces:
             raise NameTaken(
                 f"cannot register the runner: the name {self.wish.name} is taken (SIDECAR_NAME)"
+            )
+        if any(OUTDATED.search(line) for line in result.lines):
+            raise Deprecated(
+                f"cannot register the runner at {self.wish.url}: {reason} "
+                "(build the image anew with the newest actions/runner)"
             )
         if result.says(*FINAL):
             raise RegistrationError(
@@ -165,71 +170,57 @@ class Registration:
             )
         raise Trouble(f"cannot register the runner at {self.wish.url}: {reason}")
 
+    def maybe_there(self, *, complete: bool) -> None:
+        """Take over what another agent began: `complete` if there are copies of its files."""
+        self.complete = complete
+        self._added = not complete and self.wish.unique
+        self._unknown = not complete and not self.wish.unique
+
     # -- and gone ------------------------------------------------------------------------------
 
-    def listener_ended(self, listener: Listener) -> None:
-        """Take note that no job can come any more, and whether one ran to its end.
+    @property
+    def exists(self) -> bool:
+        """Whether GitHub may know the runner."""
+        return self.complete or self._added or self._unknown or self._root.configured
 
-        After its one job an ephemeral listener deletes its own configuration: GitHub has
-        removed the runner by then.
-        """
-        self._over = True
-        code = listener.ended.result()
-        done = code == 0 or code >= outcomes.FIRST_JOB_RESULT
-        self._job_done = listener.had_job and done and not self._root.configured
+    @property
+    def name(self) -> str:
+        """The name that it has, or was last tried under."""
+        return self.wish.name
 
-    async def deregister(self) -> None:
-        """Take the runner away, or say why that is not ours to do. Raises RegistrationError."""
-        if self._job_done:
-            log.info("runner.deregistered", name=self.wish.name, rung="github")
-            return
+    @property
+    def unique(self) -> bool:
+        """Whether a runner of that name can only be ours."""
+        return self.wish.unique or self._added
+
+    @property
+    def runner_id(self) -> int | None:
+        """GitHub's number for it, as configure wrote it down."""
+        return self._root.runner_id if self.complete else None
+
+    async def remove(self) -> None:
+        """Run the program's own `remove`. Raises Busy, Trouble or RegistrationError."""
         if self._unknown and not self._root.configured:
             raise RegistrationError(
-                f"cannot tell whether {self.wish.name} is registered: its answer was lost, and "
-                "a runner of that name may be another's (SIDECAR_NAME); GitHub removes an offline "
-                "ephemeral runner after one day"
+                f"cannot tell whether {self.name} is registered: its answer was lost, and a runner "
+                "of that name may be another's (SIDECAR_NAME)"
             )
-        if not self.complete and not self._added and not self._root.configured:
-            log.info("runner.deregistered", name=self.wish.name, rung="never-registered")
-            return
-        if not self._usable():
-            raise RegistrationError(
-                f"cannot deregister {self.wish.name}: its registration token is too old; "
-                "GitHub removes an offline ephemeral runner after one day"
-            )
-        passing = (Trouble, Busy) if self._over else (Trouble,)
-        async for attempt in stamina.retry_context(
-            on=growing(passing, first=0.5, longest=5.0), attempts=None, timeout=None
-        ):
-            with attempt:
-                if not self._root.configured and not self.complete:
-                    # It is at GitHub, but its keys were never saved: take it over, then remove it.
-                    await self._configure_once()
-                await self._remove()
-        log.info("runner.deregistered", name=self.wish.name, rung="registration-token")
-
-    async def _remove(self) -> None:
+        if not self._root.configured and not self.complete:
+            # It is at GitHub, but its keys were never saved: take it over, then remove it.
+            await self._configure_once()
         if self.complete:
             self._root.put_back_copies()
         result = Ran()
         verb = Verb("remove", ("--unattended",), self.wish.token)
         await ran(self._root, verb, self._env, result, timeout=REMOVE_TIMEOUT)
-        self.busy = result.says("still running a job")
-        if self.busy:
-            raise Busy(f"cannot deregister {self.wish.name}: it is still running a job")
+        if result.says("still running a job"):
+            raise Busy(f"cannot deregister {self.name}: it is still running a job")
         if result.code != 0 or result.says(MISSING):
             kind = RegistrationError if result.says(*FINAL, MISSING) else Trouble
-            raise kind(f"cannot deregister {self.wish.name}: {result.reason}")
+            raise kind(f"cannot deregister {self.name}: {result.reason}")
 
 
 def renamed(name: str) -> str:
     """Return `name` with a new random suffix, within the length that GitHub accepts."""
     suffix = "-" + secrets.token_hex(3)
     return name[: NAME_LENGTH - len(suffix)] + suffix
-
-
-def registering(root: Root, wish: Wish, env: Mapping[str, str], farewell: Farewell) -> Registration:
-    """Owe the runner's removal from now on: before the first try, which may half succeed."""
-    registration = Registration(root, wish, env)
-    registration.debt = farewell.owe("runner", registration.deregister)
-    return registration

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from sidecar import __version__, host
 from sidecar.errors import RunnerError
+from sidecar.runner.memory import Copy, Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from sidecar.ecs import TaskFacts
@@ -27,14 +27,6 @@ ENVIRONMENT = (".env", ".path")
 GROUP = "ECS task"
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One file's content and mode, as configure left it."""
-
-    content: bytes
-    mode: int
-
-
 class Root:
     """The folder that holds `bin/Runner.Listener`."""
 
@@ -44,6 +36,8 @@ class Root:
         self.listener = str(path / host.LISTENER)
         self.state = path / ".sidecar"
         """The agent's own folder; jobs may read it, not write."""
+        self.memory = Memory(path / ".sidecar-memory")
+        """What the next agent on this disk is told, should this one be killed."""
         self._copies: dict[str, Copy | None] = {}
 
     def prepare(self) -> None:
@@ -92,9 +86,53 @@ class Root:
         """Whether the listener would find a configuration."""
         return (self.path / ".runner").is_file()
 
+    @property
+    def copied(self) -> bool:
+        """Whether there is a copy of a configuration."""
+        return self._copies.get(".runner") is not None
+
+    @property
+    def runner_id(self) -> int | None:
+        """GitHub's number for the runner, from the copy of `.runner`.
+
+        Keys are camelCase from configure and PascalCase from a just-in-time configuration.
+        """
+        copy = self._copies.get(".runner")
+        try:
+            settings = json.loads(copy.content.decode("utf-8-sig")) if copy else {}
+            return int({key.lower(): value for key, value in settings.items()}["agentid"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def unpack(self, files: Mapping[str, bytes]) -> None:
+        """Write the configuration files of a just-in-time runner, as its listener would.
+
+        Raises RunnerError.
+        """
+        try:
+            for name, content in files.items():
+                self._write(name, Copy(content, 0o600 if name != ".runner" else 0o644))
+        except OSError as error:
+            raise RunnerError(
+                f"cannot write the runner's files into {self.path}: {error.strerror or error} "
+                "(SIDECAR_RUNNER_DIR must be writable)"
+            ) from error
+
     def keep_copies(self) -> None:
         """Remember what configure wrote, before any job can touch it."""
         self._keep((*CONFIGURED, *MIGRATED))
+        self.memory.keep(self._copies)
+
+    def recall(self, copies: Mapping[str, Copy | None]) -> None:
+        """Take a predecessor's copies for one's own; its environment files are put back.
+
+        Where it left none, it was killed before any job: what stands in the folder is kept.
+        """
+        self._copies = dict(copies)
+        if not copies:
+            self._keep((*CONFIGURED, *MIGRATED))
+        for name in set(ENVIRONMENT) & set(copies):
+            self._put_back(name)
 
     def _keep(self, names: Iterable[str]) -> None:
         for name in names:
@@ -103,11 +141,15 @@ class Root:
 
     def put_back_copies(self) -> None:
         """Make the files what they were after configure: `remove` obeys what they say."""
-        for name, copy in self._copies.items():
-            if copy is None:
-                self._remove(name)
-            else:
-                self._write(name, copy)
+        for name in self._copies:
+            self._put_back(name)
+
+    def _put_back(self, name: str) -> None:
+        copy = self._copies[name]
+        if copy is None:
+            self._remove(name)
+        else:
+            self._write(name, copy)
 
     def environment_file(self) -> dict[str, str]:
         """Read `.env`, whose variables win over the listener's own environment."""
@@ -129,7 +171,8 @@ class Root:
         try:
             yield
         finally:
-            self._write(".env", Copy(*found))
+            with suppress(OSError):  # a disk that is full by now: nobody needs the file any more
+                self._write(".env", Copy(*found))
 
     def _write(self, name: str, copy: Copy) -> None:
         host.write_new(self.path / name, copy.content, copy.mode, self.user)

@@ -18,7 +18,10 @@ from sidecar.errors import TokenError
 from sidecar.retry import growing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
+
+    from aiobotocore.session import AioSession
 
 log = structlog.get_logger()
 
@@ -29,6 +32,13 @@ CALLS = AioConfig(
     max_pool_connections=2,
 )
 """Seconds for one call, and one try: how often it is tried is decided here, and logged."""
+LONGEST_WAIT, LONGEST_IN_CROWD, LONGEST_GIVING_WAY = 4.0, 6.0, 30.0
+"""Seconds between two tries, at most: for what is not there yet, and where SSM throttles.
+
+Those whose parameter is there only have to share SSM's 40 calls a second: at most 6 s apart, the
+last of a thousand is not late for want of asking. Those whose parameter is still to be written
+share the same calls with who writes it, and give way: else none of them ever gets it.
+"""
 THROTTLES = {"ThrottlingException", "Throttling", "TooManyUpdates", "RequestLimitExceeded"}
 DENIALS = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}
 STRANGERS = {
@@ -46,6 +56,10 @@ class Unavailable(TokenError):
 
 class Missing(Unavailable):
     """There is no such parameter (yet)."""
+
+
+class Throttled(Unavailable):
+    """The account as a whole asks SSM for more than its share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +80,11 @@ class Store:
     Region, endpoint and credentials come the AWS way.
     """
 
-    def __init__(self, region: str | None) -> None:
+    def __init__(
+        self, region: str | None, session: Callable[[], AioSession] | None = None
+    ) -> None:
         self._region = region
+        self._session = session
         self._open = AsyncExitStack()
         self._client: Any = None
         self._connecting = asyncio.Lock()
@@ -83,8 +100,9 @@ class Store:
         async with self._connecting:
             if self._client is None:
                 try:
+                    session = (self._session or get_session)()
                     self._client = await self._open.enter_async_context(
-                        get_session().create_client("ssm", region_name=self._region, config=CALLS)
+                        session.create_client("ssm", region_name=self._region, config=CALLS)
                     )
                 except ValueError as error:  # told apart from one of an answer
                     raise aws.InvalidEndpointConfigurationError(msg=str(error)) from error
@@ -96,20 +114,27 @@ class Parameter:
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
+        self.throttled_at: float | None = None
+        """The loop's time when SSM first had too much to do for it."""
         self._store = store
 
     async def get(self, *, decrypt: bool = True) -> tuple[str, Version]:
         """Read value and version: one call of ssm:GetParameter."""
-        with _translated(f"cannot read the token parameter {self.name}", "ssm:GetParameter"):
-            client = await self._store.client()
-            answer = await client.get_parameter(Name=self.name, WithDecryption=decrypt)
-            found = answer["Parameter"]
-            return found["Value"], Version(found["Version"], found["LastModifiedDate"])
+        try:
+            with translated(f"cannot read the token parameter {self.name}", "ssm:GetParameter"):
+                client = await self._store.client()
+                answer = await client.get_parameter(Name=self.name, WithDecryption=decrypt)
+                found = answer["Parameter"]
+                return found["Value"], Version(found["Version"], found["LastModifiedDate"])
+        except Throttled:
+            if self.throttled_at is None:
+                self.throttled_at = asyncio.get_running_loop().time()
+            raise
         raise AssertionError  # the block returns or raises
 
     async def delete(self) -> None:
         """Delete whatever bears the name: one call of ssm:DeleteParameter."""
-        with _translated(f"cannot delete the token parameter {self.name}", "ssm:DeleteParameter"):
+        with translated(f"cannot delete the token parameter {self.name}", "ssm:DeleteParameter"):
             client = await self._store.client()
             await client.delete_parameter(Name=self.name)
 
@@ -121,9 +146,7 @@ async def appeared(parameter: Parameter, timeout: float) -> tuple[str, Version]:
     makes it slower; raises TokenError with the last reason.
     """
     try:
-        async for attempt in stamina.retry_context(
-            on=growing(Unavailable, first=0.4, longest=4.0), attempts=None, timeout=timeout
-        ):
+        async for attempt in stamina.retry_context(on=patient(), attempts=None, timeout=timeout):
             with attempt:
                 if attempt.num == 2:
                     log.info("token.awaited", parameter=parameter.name, seconds=timeout)
@@ -133,34 +156,63 @@ async def appeared(parameter: Parameter, timeout: float) -> tuple[str, Version]:
     raise AssertionError  # retry_context returns or raises
 
 
-async def deleted(parameter: Parameter, read: Version | None) -> None:
+async def deleted(parameter: Parameter, read: Version | None) -> str:
     """Delete the parameter if it is still the one that was read; retries until it is cut short.
+
+    Returns what became of it: deleted, kept or absent.
 
     With `read` None nothing was read: a token that the launcher wrote for this task is still
     unread and nobody else's, so it goes too. Raises TokenError if it may not be deleted.
     """
-    async for attempt in stamina.retry_context(
-        on=growing(Unavailable, first=0.5, longest=15.0), attempts=None, timeout=None
-    ):
+    async for attempt in stamina.retry_context(on=patient(), attempts=None, timeout=None):
         with attempt:
             try:
-                _, found = await parameter.get(decrypt=False)
-                if read is not None and found != read:
+                # What was never read needs no look: reading may be what is denied.
+                if read is not None and (await parameter.get(decrypt=False))[1] != read:
                     log.info("token.kept", parameter=parameter.name, reason="it was written anew")
-                    return
+                    return "kept"
                 await parameter.delete()
             except Missing:
                 log.info("token.absent", parameter=parameter.name)
-            else:
-                log.info("token.deleted", parameter=parameter.name)
+                return "absent"
+            log.info("token.deleted", parameter=parameter.name, unread=read is None)
+            return "deleted"
+    raise AssertionError  # retry_context returns or raises
 
 
-class _translated:  # noqa: N801  reads as the clause it is: `with _translated(...)`
+def patient() -> Callable[[Exception], bool | float]:
+    """Make a stamina backoff hook that is slower in a crowd, and slowest where others must write.
+
+    bench/fleet.py shows what these pauses do to a thousand agents, and to their neighbours.
+    """
+    waiting = growing(Unavailable, first=0.4, longest=LONGEST_WAIT)
+    sharing = growing(Throttled, first=1.0, longest=LONGEST_IN_CROWD)
+    giving_way = growing(Throttled, first=1.0, longest=LONGEST_GIVING_WAY)
+    unwritten = False
+
+    def pause(error: Exception) -> bool | float:
+        nonlocal unwritten
+        unwritten = unwritten or isinstance(error, Missing)
+        return (giving_way if unwritten else sharing)(error) or waiting(error)
+
+    return pause
+
+
+class translated:  # noqa: N801  reads as the clause it is: `with translated(...)`
     """Turns the library's errors into one that names the permission or the setting to change."""
 
-    def __init__(self, action: str, permission: str) -> None:
+    def __init__(
+        self,
+        action: str,
+        permission: str,
+        *,
+        setting: str = "SIDECAR_TOKEN_PARAMETER",
+        service: str = "SSM",
+    ) -> None:
         self._action = action
         self._permission = permission
+        self._setting = setting
+        self._service = service
 
     def __enter__(self) -> None:
         pass
@@ -186,8 +238,8 @@ class _translated:  # noqa: N801  reads as the clause it is: `with _translated(.
                 | OSError()
             ):
                 raise Unavailable(
-                    f"{self._action}: no network path to SSM (a NAT gateway or an ssm endpoint "
-                    f"in the VPC is needed): {_short(error)}"
+                    f"{self._action}: no network path to {self._service} (a NAT gateway or an "
+                    f"{self._service.lower()} endpoint in the VPC is needed): {_short(error)}"
                 ) from error
             case aws.InvalidEndpointConfigurationError() | aws.UnknownEndpointError():
                 raise TokenError(
@@ -203,9 +255,9 @@ class _translated:  # noqa: N801  reads as the clause it is: `with _translated(.
         code, message = str(detail.get("Code", "")), str(detail.get("Message", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in {"ParameterNotFound", "ParameterVersionNotFound"}:
-            return Missing(f"{self._action}: there is no such parameter (SIDECAR_TOKEN_PARAMETER)")
+            return Missing(f"{self._action}: there is no such parameter ({self._setting})")
         if code in THROTTLES:
-            return Unavailable(f"{self._action}: throttled by SSM")
+            return Throttled(f"{self._action}: throttled by {self._service}")
         if code == "InvalidKeyId" or (code in DENIALS and _about_kms(message)):
             return TokenError(f"{self._action}: KMS refuses to decrypt it (needs kms:Decrypt)")
         if code in DENIALS:
@@ -213,8 +265,8 @@ class _translated:  # noqa: N801  reads as the clause it is: `with _translated(.
         if code in STRANGERS:
             return TokenError(f"{self._action}: AWS does not accept the credentials: {code}")
         if status >= 500 or status == 429:
-            return Unavailable(f"{self._action}: SSM answers {status} {code}")
-        return TokenError(f"{self._action}: {code}: {message} (SIDECAR_TOKEN_PARAMETER)")
+            return Unavailable(f"{self._action}: {self._service} answers {status} {code}")
+        return TokenError(f"{self._action}: {code}: {message} ({self._setting})")
 
 
 def _about_kms(message: str) -> bool:

@@ -51,9 +51,9 @@ def test_its_lines_become_events_and_phases(listener):
     """Ready, then busy, then the result, each from the line that the listener prints."""
     with capture_logs() as events:
         listener.hear("stdout", "√ Connected to GitHub")
-        assert not listener.ready
+        assert not listener.listened.is_set()
         listener.hear("stdout", STAMP + "Listening for Jobs")
-        assert listener.ready
+        assert listener.listened.is_set()
         assert not listener.had_job
         listener.hear("stdout", STAMP + "Running job: build (3.11)")
         assert listener.had_job

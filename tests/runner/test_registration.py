@@ -7,9 +7,10 @@ import pytest
 import stamina.instrumentation
 from structlog.testing import capture_logs
 
-from sidecar.errors import RegistrationError
-from sidecar.runner import registration
-from sidecar.runner.registration import Busy, Wish, registering, renamed
+from sidecar.errors import Exit, RegistrationError
+from sidecar.runner import departure, registration
+from sidecar.runner.departure import Departure
+from sidecar.runner.registration import Busy, Registration, Wish, renamed
 from sidecar.undo import Farewell
 from tests.loops import on_both, run
 
@@ -34,9 +35,10 @@ WISH = Wish("https://github.com/o/r", TOKEN, "build-1", ("a", "b"), False, "g", 
 def _short_pauses(monkeypatch):
     """Retry after a moment, and without the library's own log."""
     growing = registration.growing
-    monkeypatch.setattr(
-        registration, "growing", lambda kinds, **_: growing(kinds, first=0.01, longest=0.02)
-    )
+    for module in (registration, departure):
+        monkeypatch.setattr(
+            module, "growing", lambda kinds, **_: growing(kinds, first=0.01, longest=0.02)
+        )
     stamina.instrumentation.set_on_retry_hooks([])
     yield
     stamina.instrumentation.set_on_retry_hooks(None)
@@ -44,10 +46,11 @@ def _short_pauses(monkeypatch):
 
 @pytest.fixture
 def runner(root):
-    """Give a registration that was not yet tried; its debt is in `runner.owed`."""
-    owed = Farewell()
-    made = registering(root, WISH, {"PATH": os.environ["PATH"]}, owed)
-    made.owed = owed
+    """Give a registration that was not yet tried, its way out, and the debt that this settles."""
+    made = Registration(root, WISH, {"PATH": os.environ["PATH"]})
+    made.departure = Departure(None, lambda: True)
+    made.departure.runner = made
+    made.debt = Farewell().owe("runner", made.departure.leave)
     return made
 
 
@@ -59,18 +62,13 @@ def verbs(configure, remove="exit 9\n"):
     )
 
 
-def young():
-    """Tell that the token is good."""
-    return True
-
-
 async def configured(runner, patience=0.0):
     """Register; what is cut may finish for `patience` seconds."""
 
     async def finished(ended):
         await asyncio.wait([ended], timeout=patience)
 
-    await runner.configure(young, finished)
+    await runner.register(finished)
 
 
 class Ended:
@@ -91,7 +89,6 @@ def test_a_runner_is_registered_and_removed(loop, runner, root, program):
     program(verbs(ADDED + SAVED, REMOVED))
 
     async def life():
-        assert runner.owed.debts == [runner.debt]
         await configured(runner)
         assert runner.complete
         assert root.configured
@@ -108,6 +105,16 @@ def test_a_runner_is_registered_and_removed(loop, runner, root, program):
     assert ("runner.registered", None) in told
     assert told[-1] == ("runner.deregistered", "registration-token")
     assert TOKEN not in repr((events, runner.wish))
+
+
+def test_an_outdated_program_ends_with_a_code_of_its_own(runner, program):
+    """GitHub registers no runner that is too old: no second try, and exit code 21."""
+    line = "Runner version v2.300.0 is deprecated and cannot be registered."
+    program(verbs(f"echo '{line}' >&2; exit 1\n"))
+    with pytest.raises(RegistrationError, match="build the image anew") as raised:
+        run("asyncio", configured(runner))
+    assert raised.value.exit is Exit.DEPRECATED
+    assert len(program.runs()) == 1
 
 
 def test_the_wish_is_written_as_arguments():
@@ -305,12 +312,13 @@ def test_a_busy_runner_is_not_removed(loop, runner, program):
 
     async def life():
         await configured(runner)
-        with pytest.raises(Busy, match="cannot deregister build-1: it is still running a job"):
-            await runner.deregister()
-        assert runner.busy
-        runner.listener_ended(Ended(-9, had_job=True))
-        await runner.deregister()
-        assert not runner.busy
+        told = "cannot deregister build-1: it is still running a job"
+        with pytest.raises(RegistrationError, match=told) as refused:
+            await runner.departure.leave()
+        assert isinstance(refused.value.__cause__, Busy)
+        assert runner.departure.busy
+        runner.departure.listener_ended(Ended(-9, had_job=True), configured=True)
+        await runner.departure.leave()
 
     run(loop, life())
     assert len(program.runs()) == 4
@@ -325,8 +333,8 @@ def test_after_its_job_there_is_nothing_left_to_remove(loop, runner, root, progr
     async def life():
         await configured(runner)
         (root.path / ".runner").unlink()
-        runner.listener_ended(Ended(code, had_job=True))
-        await runner.deregister()
+        runner.departure.listener_ended(Ended(code, had_job=True), configured=root.configured)
+        await runner.departure.leave()
 
     with capture_logs() as events:
         run(loop, life())
@@ -345,8 +353,8 @@ def test_in_any_other_case_it_is_removed(runner, root, program, code, had_job, u
         await configured(runner)
         if unlink:
             (root.path / ".runner").unlink()
-        runner.listener_ended(Ended(code, had_job=had_job))
-        await runner.deregister()
+        runner.departure.listener_ended(Ended(code, had_job=had_job), configured=root.configured)
+        await runner.departure.leave()
 
     run("asyncio", life())
     assert program.runs()[-1].startswith("remove ")
@@ -359,7 +367,7 @@ def test_what_a_job_wrote_into_the_configuration_is_not_obeyed(runner, root, pro
     async def life():
         await configured(runner)
         (root.path / ".runner").write_text('{"agentName": "somebody-else"}')
-        await runner.deregister()
+        await runner.departure.leave()
 
     run("asyncio", life())
     assert (root.path / "seen").read_text() == '{"agentName": "build-1"}\n'
@@ -370,8 +378,10 @@ def test_an_old_token_is_not_tried(runner, program):
     program(verbs(ADDED + SAVED, REMOVED))
 
     async def life():
-        await runner.configure(lambda: False, 0.0)
-        await runner.deregister()
+        await configured(runner)
+        late = Departure(None, lambda: False)
+        late.runner = runner
+        await late.leave()
 
     with pytest.raises(RegistrationError, match="too old; GitHub removes an offline"):
         run("asyncio", life())
@@ -386,7 +396,7 @@ def test_trouble_in_the_removal_is_retried(loop, runner, program, monkeypatch):
 
     async def life():
         await configured(runner)
-        await runner.deregister()
+        await runner.departure.leave()
 
     run(loop, life())
     assert len(program.runs()) == 4

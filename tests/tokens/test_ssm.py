@@ -127,7 +127,7 @@ def answer(body):
             TokenError,
             "KMS refuses to decrypt it (needs kms:Decrypt)",
         ),
-        (Rule("status", error="ThrottlingException"), Unavailable, "throttled by SSM"),
+        (Rule("status", error="ThrottlingException"), ssm.Throttled, "throttled by SSM"),
         (
             Rule("status", error="ParameterVersionNotFound"),
             Missing,
@@ -290,7 +290,7 @@ def test_a_region_or_an_endpoint_that_is_none_is_told(monkeypatch, region, endpo
 def test_what_is_no_failure_of_the_call_passes_through():
     """A bug or a cut stays what it is."""
     for error in (ZeroDivisionError, asyncio.CancelledError):
-        with pytest.raises(error), ssm._translated("cannot", "x"):
+        with pytest.raises(error), ssm.translated("cannot", "x"):
             raise error
 
 

@@ -1,11 +1,12 @@
 """What a token parameter may hold."""
 
+import base64
 import json
 
 import pytest
 
 from sidecar.errors import TokenError
-from sidecar.tokens.value import Registration, parse
+from sidecar.tokens.value import Right, parse
 
 TOKEN = "AABBCCDD1234567890EXAMPLE"
 
@@ -13,12 +14,12 @@ TOKEN = "AABBCCDD1234567890EXAMPLE"
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (TOKEN, Registration(TOKEN)),
-        (f"  {TOKEN}\n", Registration(TOKEN)),
-        (json.dumps({"token": TOKEN}), Registration(TOKEN)),
+        (TOKEN, Right(TOKEN)),
+        (f"  {TOKEN}\n", Right(TOKEN)),
+        (json.dumps({"token": TOKEN}), Right(TOKEN)),
         (
             json.dumps({"token": f" {TOKEN} ", "url": "", "name": None, "labels": []}),
-            Registration(TOKEN),
+            Right(TOKEN),
         ),
         (
             json.dumps(
@@ -30,9 +31,9 @@ TOKEN = "AABBCCDD1234567890EXAMPLE"
                     "expires_at": "2030-01-01T00:00:00Z",
                 }
             ),
-            Registration(TOKEN, "https://github.com/o/r", "n", ("a", "b")),
+            Right(TOKEN, url="https://github.com/o/r", name="n", labels=("a", "b")),
         ),
-        (json.dumps({"token": TOKEN, "labels": "a, b"}), Registration(TOKEN, labels=("a", "b"))),
+        (json.dumps({"token": TOKEN, "labels": "a, b"}), Right(TOKEN, labels=("a", "b"))),
     ],
 )
 def test_a_token_is_bare_or_json(text, found):
@@ -45,18 +46,18 @@ def test_a_token_is_bare_or_json(text, found):
     [
         ("", "its value is empty"),
         (" \n", "its value is empty"),
-        ("short", "its value is neither a registration token nor JSON"),
-        ("with blanks in it SECRET", "its value is neither a registration token nor JSON"),
-        ("--unattended-SECRET", "its value is neither a registration token nor JSON"),
-        ("X" * 4097, "its value is neither a registration token nor JSON"),
-        ('["SECRET"]', "its value is neither a registration token nor JSON"),
+        ("short", "its value is no registration token, no JSON"),
+        ("with blanks in it SECRET", "its value is no registration token, no JSON"),
+        ("--unattended-SECRET", "its arguments hold no --token"),
+        ("X" * 4097, "its value is no registration token, no JSON"),
+        ('["SECRET"]', "its value is no registration token, no JSON"),
         ("{SECRET", "its JSON is malformed: Expecting property name"),
         ('{"token": "SECRET"', "its JSON is malformed: "),
         ('{"a":' + "[" * 100000, "its JSON is malformed: maximum recursion"),
         ("{}", 'its JSON holds no "token"'),
         ('{"token": 1}', 'its JSON holds no "token"'),
         ('{"token": " "}', 'its JSON holds no "token"'),
-        ('{"token": "a b SECRET"}', "its value is neither a registration token nor JSON"),
+        ('{"token": "a b SECRET"}', "its value is no registration token, no JSON"),
         (
             f'{{"token": "{TOKEN}", "url": "http://github.com/o"}}',
             'its "url" must begin with https',
@@ -82,3 +83,118 @@ def test_anything_else_is_refused_without_being_quoted(text, why):
 def test_a_registration_does_not_show_its_token():
     """Not even by accident, in a debugger's or a traceback's repr."""
     assert TOKEN not in repr(parse(TOKEN, "/t"))
+
+
+# --- arguments of config.sh -----------------------------------------------------------------------
+
+AT = "--url https://github.com/o/r"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"{AT} --token {TOKEN}", {}),
+        (f"  --token={TOKEN} --url=https://github.com/o/r/ \n", {}),
+        (f"{AT} --token {TOKEN} --labels a,b --ephemeral", {"labels": ("a", "b")}),
+        (f"{AT} --token '{TOKEN}' --labels \"a b,c\"", {"labels": ("a b", "c")}),
+        (f"{AT} --token {TOKEN} --runnergroup two words", {"group": "two words"}),
+        (f"{AT} --token {TOKEN} --runnergroup 'two words'", {"group": "two words"}),
+        (f"{AT} --runnergroup two words --token {TOKEN}", {"group": "two words"}),
+        (f"{AT} --token {TOKEN} --name n-1 --work _w", {"name": "n-1", "work_dir": "_w"}),
+        (
+            f"{AT} --token {TOKEN} --no-default-labels --labels x",
+            {"no_default_labels": True, "labels": ("x",)},
+        ),
+        (f"{AT} --token {TOKEN} --labels  --disableupdate --unattended --replace", {}),
+    ],
+)
+def test_arguments_of_config_sh_are_understood(text, found):
+    """As terraform-aws-github-runner writes them: quoted or not; flags of ours are overlooked."""
+    assert parse(text, "/t") == Right(TOKEN, url="https://github.com/o/r", **found)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"{AT} --token", "its arguments hold no --token"),
+        (f"{AT} --token 'SECRET", "its arguments are quoted wrongly"),
+        (f"{AT} --token a b SECRET", "its value is no registration token"),
+        (f"--url http://github.com/o --token {TOKEN}", 'its "url" must begin with https'),
+        (f"{AT} --token {TOKEN} --name -SECRET-", 'its "name" must be 1 to 64'),
+        (f"{AT} --token {TOKEN} --runnergroup -g", 'its "runnergroup" must be printable'),
+    ],
+)
+def test_wrong_arguments_are_refused_without_being_quoted(text, why):
+    """The error names what is wrong with them, never what they hold."""
+    with pytest.raises(TokenError) as refused:
+        parse(text, "the token parameter /t")
+    said = str(refused.value)
+    assert said.startswith(f"cannot use the token parameter /t: {why}")
+    assert "SECRET" not in said
+    assert TOKEN not in said
+
+
+# --- just in time ---------------------------------------------------------------------------------
+
+
+def encoded(content):
+    """Write a configuration as GitHub hands it out."""
+    return base64.b64encode(json.dumps(content).encode()).decode()
+
+
+def configuration(settings=None, **files):
+    """Make the files of a configuration; each in base64, `.runner` with a BOM."""
+    settings = {"AgentId": "7", "AgentName": "jit-7"} if settings is None else settings
+    made = {
+        ".runner": b"\xef\xbb\xbf" + json.dumps(settings).encode(),
+        ".credentials": b"{}",
+        ".credentials_rsaparams": b"{}" + b" " * 3000,
+    }
+    return {name: base64.b64encode(text).decode() for name, text in made.items()} | files
+
+
+def test_a_just_in_time_configuration_is_understood():
+    """Over 4 KB, keys in PascalCase with text for numbers: its files, its number, its name."""
+    blob = encoded(configuration())
+    assert len(blob) > 4096
+    right = parse(f"{blob}\n", "/t")
+    assert (right.token, right.runner_id, right.name) == (None, 7, "jit-7")
+    assert set(right.jit) == {".runner", ".credentials", ".credentials_rsaparams"}
+    assert right.jit[".credentials"] == b"{}"
+    assert "AgentId" not in repr(right)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (configuration({"AgentName": "x"}), "is broken"),
+        (configuration({"AgentId": "seven"}), "is broken"),
+        (configuration([]), "is broken"),
+        (configuration(**{".credentials": 5}), "is broken"),
+        (configuration(**{".credentials": "?"}), "is broken"),
+        (configuration(**{".runner": "/////w=="}), "is broken"),
+        (
+            configuration(**{".runner": base64.b64encode(b"[" * 100000).decode()}),
+            "is broken",
+        ),
+        ({".runner": configuration()[".runner"]}, "is not complete"),
+        (configuration(**{"../../etc/passwd": ""}), "is not complete"),
+        (configuration(**{".bash/rc": ""}), "is not complete"),
+        (
+            configuration(**{".credentials": base64.b64encode(b"x" * 65537).decode()}),
+            "is not complete",
+        ),
+    ],
+)
+def test_a_broken_configuration_is_refused_without_being_quoted(content, why):
+    """Its files are written into the runner's folder: only its own, and of their size."""
+    with pytest.raises(TokenError) as refused:
+        parse(encoded(content), "the token parameter /t")
+    told = f"cannot use the token parameter /t: its just-in-time configuration {why}"
+    assert str(refused.value) == told
+
+
+@pytest.mark.parametrize("content", [[], {"a": 1}, "text"])
+def test_what_is_no_configuration_may_be_a_token(content):
+    """Base64 alone does not make one."""
+    assert parse(encoded(content).rjust(8, "A"), "/t").jit is None

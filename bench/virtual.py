@@ -1,0 +1,70 @@
+"""A loop whose time is its own: it jumps to the next timer instead of waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import selectors
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, TypeVar
+from unittest import mock
+
+import tenacity
+from structlog.testing import capture_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from typing import Any
+
+    T = TypeVar("T")
+
+
+class Stuck(RuntimeError):
+    """Nothing is left that could ever happen."""
+
+
+class _Selector(selectors.DefaultSelector):
+    """Waits for no file: what it would wait is added to the clock."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        if timeout is None:
+            raise Stuck("everything waits for something that nothing will bring about")
+        self.now += max(0.0, timeout)
+        return super().select(0)
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop that begins at second 0 and never waits."""
+
+    def __init__(self) -> None:
+        self._clock = _Selector()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        """Return the virtual seconds since the loop was made."""
+        return self._clock.now
+
+
+def played(play: Coroutine[Any, Any, T], seed: int) -> T:
+    """Run `play` on virtual time; the same seed gives the same run. Logs nothing."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        with (
+            asyncio.Runner(loop_factory=Loop) as runner,
+            _retries_timed_by(runner.get_loop()),
+            capture_logs(),
+        ):
+            return runner.run(play)
+    finally:
+        random.setstate(before)
+
+
+@contextmanager
+def _retries_timed_by(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let the retry library read this loop's clock: it sleeps on the loop, but has its own eyes."""
+    with mock.patch.object(tenacity, "time", SimpleNamespace(monotonic=loop.time)):
+        yield

@@ -1,0 +1,383 @@
+"""What becomes of a life when a call fails: each call, each way to fail, the documented outcome.
+
+`docs/failures.md` is written from this table, and tests/failures plays a whole life for each of
+its cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SERVICE_FAULTS = {
+    "time-out": "the first answer never comes, but what was asked for is done",
+    "reset": "the same, and the connection is reset",
+    "5xx": "the first two tries are answered 503",
+    "throttle": "the first two tries are refused as too many",
+    "malformed": "the first answer is a web page, and what was asked for is done",
+    "403": "every try is refused",
+    "404": "every try finds nothing",
+    "never": "no try is ever answered",
+}
+
+
+SPAWN_FAULTS = {
+    "cannot": "the system starts no process",
+    "crashes": "it dies of SIGABRT, or ends with its number",
+    "fails": "it ends with exit code 3, without a word",
+    "never": "it does nothing, and never ends",
+}
+DISK_FAULTS = {
+    "full": "no space is left",
+    "read-only": "the file system is read-only",
+    "broken": "an input/output error",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """How a life ends: its exit code, an event that it tells on the way, what is left."""
+
+    exit: int
+    event: str = "life.ended"
+    left: tuple[str, ...] = ()
+    """What `undo.failed` names: predecessor, protection, runner, token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One call, a life in which it is made, and the outcome of each fault."""
+
+    call: str
+    play: str
+    """Which life: see PLAYS in tests/failures."""
+    where: str
+    """The service (ssm, sts, ecs, github), or spawn, or disk."""
+    match: Mapping[str, Any]
+    """Which requests (method, path, target, skip), which command, or which path."""
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Calls that fail in the same ways."""
+
+    title: str
+    faults: Mapping[str, str]
+    rows: tuple[Row, ...]
+
+
+RETRIED = Cell(0, "retry.scheduled")
+UNHARMED = Cell(0)
+
+
+def outcomes(usual: Cell = RETRIED, **cells: Cell) -> dict[str, Cell]:
+    """Give the outcome of every fault of a service: the usual one, where none is named."""
+    named = {name.replace("_", "-").lstrip("-"): cell for name, cell in cells.items()}
+    return {fault: named.get(fault, usual) for fault in SERVICE_FAULTS}
+
+
+SERVICES = (
+    Row(
+        "SSM GetParameter",
+        "job",
+        "ssm",
+        {"target": "GetParameter"},
+        outcomes(
+            _403=Cell(12, "life.failed"),
+            never=Cell(12, "life.failed"),
+            _404=Cell(12, "life.failed"),
+        ),
+    ),
+    Row(
+        "SSM DeleteParameter",
+        "job",
+        "ssm",
+        {"target": "DeleteParameter"},
+        outcomes(
+            malformed=UNHARMED,
+            _403=Cell(17, "undo.failed", ("token",)),
+            _404=UNHARMED,
+            never=Cell(17, "undo.failed", ("token",)),
+        ),
+    ),
+    Row(
+        "ECS credentials",
+        "job",
+        "ecs",
+        {"path": "credentials"},
+        outcomes(
+            reset=UNHARMED,
+            _403=Cell(12, "life.failed", ("token",)),
+            _404=Cell(12, "life.failed", ("token",)),
+            never=Cell(12, "life.failed", ("token",)),
+        ),
+    ),
+    Row(
+        "ECS metadata",
+        "job",
+        "ecs",
+        {"path": "^/v4"},
+        outcomes(
+            Cell(0, "task.unknown"),
+            reset=UNHARMED,
+        ),
+    ),
+    Row(
+        "ECS protection",
+        "job",
+        "ecs",
+        {"method": "PUT", "path": "task-protection"},
+        outcomes(
+            Cell(0, "task.unprotectable"),
+            reset=UNHARMED,
+            time_out=UNHARMED,
+        ),
+    ),
+    Row(
+        "GitHub registration-token",
+        "pat",
+        "github",
+        {"method": "POST", "path": "registration-token$"},
+        outcomes(
+            _403=Cell(12, "life.failed"),
+            _404=Cell(12, "life.failed"),
+            never=Cell(12, "life.failed"),
+        ),
+    ),
+    Row(
+        "GitHub generate-jitconfig",
+        "jit",
+        "github",
+        {"method": "POST", "path": "generate-jitconfig$"},
+        outcomes(
+            _403=Cell(13, "life.failed"),
+            _404=Cell(13, "life.failed"),
+            never=Cell(13, "life.failed"),
+        ),
+    ),
+    Row(
+        "GitHub list runners",
+        "lost",
+        "github",
+        {"method": "GET", "path": "actions/runners\\?"},
+        outcomes(
+            Cell(13, "life.failed"),
+            _404=Cell(13, "life.failed", ("runner",)),
+            _403=Cell(13, "life.failed", ("runner",)),
+            never=Cell(13, "life.failed", ("runner",)),
+        ),
+    ),
+    Row(
+        "GitHub get runner",
+        "pat",
+        "github",
+        {"method": "GET", "path": "actions/runners/\\d+$"},
+        outcomes(
+            reset=UNHARMED,
+            _403=Cell(0, "runner.unverified"),
+            _404=UNHARMED,
+            never=Cell(17, "undo.failed", ("runner",)),
+        ),
+    ),
+    Row(
+        "GitHub delete runner",
+        "pat-idle",
+        "github",
+        {"method": "DELETE", "path": "actions/runners/\\d+$"},
+        outcomes(
+            reset=UNHARMED,
+            _403=UNHARMED,
+            _404=UNHARMED,
+            never=Cell(17, "undo.failed", ("runner",)),
+        ),
+    ),
+    Row(
+        "GitHub installation",
+        "app",
+        "github",
+        {"method": "GET", "path": "/installation$"},
+        outcomes(
+            reset=UNHARMED,
+            _403=Cell(12, "life.failed"),
+            _404=Cell(12, "life.failed"),
+            never=Cell(12, "life.failed"),
+        ),
+    ),
+    Row(
+        "GitHub access_tokens",
+        "app",
+        "github",
+        {"method": "POST", "path": "/access_tokens$"},
+        outcomes(
+            _403=Cell(12, "life.failed"),
+            _404=Cell(12, "life.failed"),
+            never=Cell(12, "life.failed"),
+        ),
+    ),
+    Row(
+        "configure: registration",
+        "job",
+        "github",
+        {"method": "POST", "path": "/runner-registration$"},
+        outcomes(
+            UNHARMED,
+            time_out=RETRIED,
+            _403=Cell(13, "life.failed"),
+            _404=Cell(13, "life.failed"),
+            malformed=RETRIED,
+            never=Cell(13, "life.failed"),
+        ),
+    ),
+    Row(
+        "configure: pools",
+        "job",
+        "github",
+        {"method": "GET", "path": "/distributedtask/pools$"},
+        outcomes(
+            reset=UNHARMED,
+            _403=Cell(13, "life.failed", ("runner",)),
+            _404=Cell(13, "life.failed", ("runner",)),
+            never=Cell(13, "life.failed", ("runner",)),
+        ),
+    ),
+    Row(
+        "configure: agents",
+        "job",
+        "github",
+        {"method": "GET", "path": "/agents\\?"},
+        outcomes(
+            reset=UNHARMED,
+            _403=Cell(13, "life.failed", ("runner",)),
+            _404=Cell(13, "life.failed", ("runner",)),
+            never=Cell(13, "life.failed", ("runner",)),
+        ),
+    ),
+    Row(
+        "configure: add",
+        "job",
+        "github",
+        {"method": "POST", "path": "/agents$"},
+        outcomes(
+            _403=Cell(13, "life.failed", ("runner",)),
+            _404=Cell(13, "life.failed", ("runner",)),
+            never=Cell(13, "life.failed", ("runner",)),
+        ),
+    ),
+    Row(
+        "configure: replace",
+        "half",
+        "github",
+        {"method": "PUT", "path": "/agents/\\d+$"},
+        outcomes(
+            _403=Cell(13, "life.failed", ("runner",)),
+            _404=Cell(13, "life.failed", ("runner",)),
+            never=Cell(13, "life.failed", ("runner",)),
+        ),
+    ),
+    Row(
+        "remove: registration",
+        "idle",
+        "github",
+        {"method": "POST", "path": "/runner-registration$", "skip": 1},
+        outcomes(
+            UNHARMED,
+            time_out=RETRIED,
+            _403=Cell(17, "undo.failed", ("runner",)),
+            malformed=RETRIED,
+            _404=Cell(17, "undo.failed", ("runner",)),
+            never=Cell(17, "undo.failed", ("runner",)),
+        ),
+    ),
+    Row(
+        "remove: agents",
+        "idle",
+        "github",
+        {"method": "GET", "path": "/agents\\?", "skip": 1},
+        outcomes(
+            reset=UNHARMED,
+            _404=Cell(17, "undo.failed", ("runner",)),
+            _403=Cell(17, "undo.failed", ("runner",)),
+            never=Cell(17, "undo.failed", ("runner",)),
+        ),
+    ),
+    Row(
+        "remove: delete",
+        "idle",
+        "github",
+        {"method": "DELETE", "path": "/agents/\\d+$"},
+        outcomes(
+            _403=Cell(17, "undo.failed", ("runner",)),
+            never=Cell(17, "undo.failed", ("runner",)),
+        ),
+    ),
+)
+NOT_REGISTERED = Cell(13, "life.failed")
+NOT_RUN = Cell(15, "life.failed")
+NOT_REMOVED = Cell(17, "undo.failed", ("runner",))
+SPAWNS = (
+    Row(
+        "configure",
+        "job",
+        "spawn",
+        {},
+        dict.fromkeys(SPAWN_FAULTS, NOT_REGISTERED) | {"cannot": NOT_RUN},
+    ),
+    Row(
+        "run",
+        "job",
+        "spawn",
+        {},
+        dict.fromkeys(SPAWN_FAULTS, NOT_RUN)
+        | dict.fromkeys(("crashes", "fails"), Cell(15, "runner.ended"))
+        | {"never": Cell(19, "runner.killing")},
+    ),
+    Row("remove", "idle", "spawn", {}, dict.fromkeys(SPAWN_FAULTS, NOT_REMOVED)),
+)
+
+
+def _write(what: str, play: str, path: str, outcome: Cell) -> Row:
+    return Row(what, play, "disk", {"path": path}, dict.fromkeys(DISK_FAULTS, outcome))
+
+
+DISK = (
+    _write("the agent's own folder", "job", "/.sidecar", NOT_RUN),
+    _write("the note for a successor", "job", "/.sidecar-memory", Cell(0, "runner.unremembered")),
+    _write("a just-in-time runner's files", "jit", "/.credentials", NOT_RUN),
+    _write(".setup_info", "job", "/.setup_info", Cell(0, "runner.undescribed")),
+    _write("job hooks", "job", "/.sidecar/job-", NOT_RUN),
+)
+SECTIONS = (
+    Section("Calls of services", SERVICE_FAULTS, SERVICES),
+    Section("Starts of the runner's program", SPAWN_FAULTS, SPAWNS),
+    Section("Writes to the disk", DISK_FAULTS, DISK),
+)
+
+
+def page() -> Iterator[str]:
+    """Write the page, line by line."""
+    yield "# What becomes of a life when something fails"
+    yield ""
+    yield (
+        "Written by `make docs` from `docs/failures.py`; `tests/failures` plays a whole life for "
+        "every cell. A cell gives the exit code, an event of the log, and what is left (as "
+        "`undo.failed` names it). Exit codes and events are explained in [reference](reference.md)."
+    )
+    for section in SECTIONS:
+        yield from ("", f"## {section.title}", "")
+        for fault, meaning in section.faults.items():
+            yield f"- **{fault}**: {meaning}"
+        yield ""
+        yield f"| | {' | '.join(section.faults)} |"
+        yield "|---" * (len(section.faults) + 1) + "|"
+        for row in section.rows:
+            yield f"| {row.call} | {' | '.join(map(_shown, row.cells.values()))} |"
+
+
+def _shown(cell: Cell) -> str:
+    left = f"; left: {', '.join(cell.left)}" if cell.left else ""
+    event = "" if cell.event == "life.ended" else f" `{cell.event}`"
+    return f"{cell.exit}{event}{left}"

@@ -1,0 +1,66 @@
+"""The agent's own AWS credentials, fetched on sockets that no rule for jobs catches.
+
+botocore has a provider for container credentials, but its sockets cannot be marked: with jobs
+sent elsewhere it would be sent there too. So the agent's AWS clients get theirs from here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import stamina
+from aiobotocore.credentials import AioRefreshableCredentials
+from aiobotocore.session import AioSession
+from botocore.exceptions import CredentialRetrievalError
+
+from sidecar.relay.upstream import UnavailableError, UpstreamError
+
+if TYPE_CHECKING:
+    from sidecar.relay.upstream import Credentials, Endpoint
+
+_METHOD = "container-role"
+_TIMEOUT = 3.0
+_TRIES = 3
+
+
+class Own:
+    """What an AWS session asks for credentials: a provider in botocore's sense."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self.role_arn: str | None = None
+        """The task role, as upstream names it; None until asked, or if it does not say."""
+        self.session = AioSession()
+        """Its clients use these credentials, and no other."""
+        self.session.register_component("credential_provider", self)
+
+    async def load_credentials(self) -> AioRefreshableCredentials:
+        """Fetch, and keep fresh from then on. Raises CredentialRetrievalError."""
+        return AioRefreshableCredentials.create_from_metadata(
+            await self._metadata(), refresh_using=self._metadata, method=_METHOD
+        )
+
+    async def _metadata(self) -> dict[str, str]:
+        try:
+            held = await self._fetched()
+        except UpstreamError as error:
+            raise CredentialRetrievalError(provider=_METHOD, error_msg=str(error)) from error
+        self.role_arn = held.role_arn
+        document = json.loads(held.body)
+        return {
+            "access_key": document["AccessKeyId"],
+            "secret_key": document["SecretAccessKey"],
+            "token": document["Token"],
+            "expiry_time": document["Expiration"],
+        }
+
+    async def _fetched(self) -> Credentials:
+        async with self._endpoint.asking() as ask:
+            async for attempt in stamina.retry_context(
+                on=UnavailableError, attempts=_TRIES, timeout=None, wait_initial=0.2, wait_max=1.0
+            ):
+                with attempt:
+                    return await ask(time.time(), _TIMEOUT)
+        raise AssertionError  # the last attempt returns or raises

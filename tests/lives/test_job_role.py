@@ -1,0 +1,316 @@
+"""Whole lives whose jobs hold less than the agent, in a network namespace of their own.
+
+What stands for the ECS agent listens where the real one does; jobs run as another user, and ask
+with a real AWS SDK.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from local import aws, ecs_agent, faults, github
+from local.runner import install
+from tests.lives.stage import ON_UVLOOP, Stage, _folder
+from tests.namespace import ECS_AGENT, apart
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs network namespaces"),
+]
+
+JOB_ROLE = f"arn:aws:iam::{aws.ACCOUNT}:role/job"
+POLICY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}],
+    }
+)
+
+WITHOUT_NET_ADMIN = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
+
+PROBE = """
+import json, os, socket, sys, urllib.error, urllib.request
+agent, pid, real, metadata = sys.argv[1:]
+
+def got(url):
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError as error:
+        return type(error).__name__
+
+def tried(what):
+    try:
+        return str(what())
+    except OSError as error:
+        return type(error).__name__
+
+def marked():
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x45525343)
+
+import boto3
+env = {k: v for k, v in os.environ.items() if k.startswith(("AWS_", "ECS_"))}
+found = {"uid": os.getuid(), "env": env}
+try:
+    found["arn"] = boto3.client("sts").get_caller_identity()["Arn"]
+except Exception as error:
+    found["arn"] = type(error).__name__
+found["real path"] = got(f"http://{agent}{real}")
+found["metadata"] = got(metadata + "/task")
+found["mark"] = tried(marked)
+found["environ"] = tried(lambda: open(f"/proc/{pid}/environ").read())
+found["mem"] = tried(lambda: open(f"/proc/{pid}/mem"))
+print("FOUND" + json.dumps(found))
+"""
+
+
+@asynccontextmanager
+async def staged(network_mode: str = "awsvpc"):
+    """Put up a stage whose ECS agent listens where the real one does."""
+    async with AsyncExitStack() as down:
+        enter = down.enter_async_context
+        folder = _folder()
+        down.callback(shutil.rmtree, folder, ignore_errors=True)
+        root = install(folder / "runner")
+        http = await enter(aiohttp.ClientSession())
+        moto = down.enter_context(aws.serving())
+        ssm = await enter(faults.serving(moto))
+        hub = await enter(github.serving())
+        task = ecs_agent.Task(network_mode=network_mode)
+        agent = await enter(ecs_agent.serving(ECS_AGENT, 80, task=task, aws_endpoint=moto))
+        (folder / "probe.py").write_text(PROBE)
+        copy_sdk(folder / "sdk")
+        yield Stage(moto, ssm, hub, agent, folder, root, http)
+
+
+def surroundings(stage: Stage, **more: str | None) -> dict[str, str | None]:
+    """Return what ECS sets where the agent is at its own address, and the job's role."""
+    return {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": None,
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": stage.ecs.relative_uri,
+        "AWS_ENDPOINT_URL_STS": stage.moto,
+        "SIDECAR_JOB_ROLE_ARN": JOB_ROLE,
+        "SIDECAR_JOB_POLICY": POLICY,
+        "SIDECAR_NAME": "build-1",
+        **more,
+    }
+
+
+def copy_sdk(folder: Path) -> None:
+    """Copy boto3, as far as STS needs it, to where the job's user may read it."""
+
+    def needless(where: str, names: list[str]) -> list[str]:
+        data = where.endswith("botocore/data")
+        return [name for name in names if data and name != "sts" and "." not in name]
+
+    for name in ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "urllib3"):
+        (found,) = importlib.util.find_spec(name).submodule_search_locations
+        shutil.copytree(found, folder / name, ignore=needless)
+    shutil.copy(importlib.util.find_spec("six").origin, folder)
+
+
+def probing(stage: Stage, life) -> str:
+    """Return the step that looks what a job can get at, by a Python that its user may run."""
+    first = (stage.root / "bin" / "Runner.Listener").read_text().splitlines()[0]
+    python = first.removeprefix("#!").split()[0]
+    metadata = stage.ecs.environment["ECS_CONTAINER_METADATA_URI_V4"]
+    told = f"{ECS_AGENT} {life.pid} {stage.ecs.relative_uri} {metadata}"
+    return f"PYTHONPATH={stage.folder}/sdk {python} {stage.folder}/probe.py {told}"
+
+
+def found(job) -> dict:
+    """Return what the step saw."""
+    lines = [line for line in job.log().splitlines() if "FOUND" in line]
+    assert len(lines) == 1, job.log()
+    (line,) = lines
+    return json.loads(line.partition("FOUND")[2])
+
+
+def rules() -> str:
+    """List all rules of this namespace."""
+    return subprocess.run(
+        ["iptables-save"], check=True, capture_output=True, text=True, timeout=30
+    ).stdout
+
+
+def test_a_job_gets_its_role_and_nothing_of_the_agent_s():
+    """By the address that everybody knows it gets the job's role; the agent's own is out of reach.
+
+    Neither the real path, nor the mark, nor the agent's environment or memory helps it; and after
+    the life the rule is gone.
+    """
+
+    async def play():
+        async with staged() as stage:
+            await stage.put()
+            async with stage.life(env=surroundings(stage)) as life:
+                await life.event("network.redirected")
+                await life.event("runner.started")
+                job = stage.job(probing(stage, life))
+                await stage.settled(life, 0)
+            seen = found(job)
+            assert seen["uid"] != 0
+            assert seen["arn"] == f"arn:aws:sts::{aws.ACCOUNT}:assumed-role/job/build-1"
+            assert seen["real path"] == 400
+            assert seen["metadata"] == 404
+            assert seen["mark"] == "PermissionError"
+            assert seen["environ"] == seen["mem"] == "PermissionError"
+            env = seen["env"]
+            assert env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] != stage.ecs.relative_uri
+            assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" not in env
+            assert not [name for name in env if name.startswith("ECS_")]
+            assert stage.ecs.relative_uri not in json.dumps(seen)
+            assert "169.254.170.2" not in rules()
+            assert stage.ecs.relative_uri not in life.text
+            async with stage.http.get(stage.ecs.url + stage.ecs.relative_uri) as answer:
+                assert answer.status == 200
+
+    apart(play())
+
+
+def test_what_a_killed_agent_left_is_replaced():
+    """Started again after a KILL, there is one rule, to the relay that lives."""
+
+    async def play():
+        async with staged() as stage:
+            await stage.put()
+            async with stage.life(env=surroundings(stage)) as life:
+                await life.event("network.redirected")
+                life.signal(signal.SIGKILL)
+                await life.ended()
+            assert rules().count("169.254.170.2") == 1
+            await stage.put()
+            async with stage.life(env=surroundings(stage, SIDECAR_NAME="build-2")) as life:
+                await life.event("runner.started")
+                assert rules().count("169.254.170.2") == 1
+                job = stage.job(probing(stage, life))
+                assert await life.ended() == 0
+            assert found(job)["arn"].endswith("assumed-role/job/build-2")
+            assert "169.254.170.2" not in rules()
+
+    apart(play())
+
+
+@pytest.mark.parametrize(
+    ("network_mode", "wrapper", "why"),
+    [
+        ("host", (), "not the task's own"),
+        ("awsvpc", WITHOUT_NET_ADMIN, "NET_ADMIN"),
+    ],
+)
+def test_where_no_rule_may_stand_a_job_is_told_the_relay_s_address(network_mode, wrapper, why):
+    """The instance's own namespace is left alone; and without the right to it, so is the task's.
+
+    A job then knows the relay, and the agent's own path from nowhere.
+    """
+
+    async def play():
+        async with staged(network_mode) as stage:
+            await stage.put()
+            env = surroundings(stage)
+            async with stage.life((*wrapper, *ON_UVLOOP), env=env) as life:
+                told = await life.event("network.unredirected")
+                assert why in told["reason"]
+                assert "169.254.170.2" not in rules()
+                await life.event("runner.started")
+                job = stage.job(probing(stage, life))
+                await stage.settled(life, 0)
+            seen = found(job)
+            assert seen["arn"] == f"arn:aws:sts::{aws.ACCOUNT}:assumed-role/job/build-1"
+            assert seen["environ"] == seen["mem"] == "PermissionError"
+            env = seen["env"]
+            assert env["AWS_CONTAINER_CREDENTIALS_FULL_URI"].startswith("http://127.0.0.1:")
+            assert "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" not in env
+            assert stage.ecs.relative_uri not in json.dumps(seen["env"])
+
+    apart(play())
+
+
+def test_a_policy_alone_cuts_the_task_role_down():
+    """No role of its own is needed: the ECS agent says which one it is that the policy is for."""
+
+    async def play():
+        async with staged() as stage:
+            await stage.put()
+            env = surroundings(stage, SIDECAR_JOB_ROLE_ARN=None)
+            async with stage.life(env=env) as life:
+                await life.event("runner.started")
+                job = stage.job(probing(stage, life))
+                await stage.settled(life, 0)
+            role = aws.TASK_ROLE.rpartition("/")[2]
+            assert found(job)["arn"].endswith(f"assumed-role/{role}/build-1")
+
+    apart(play())
+
+
+def test_without_its_role_a_job_has_none():
+    """Where STS cannot be had a job gets 503, and nothing falls back to the task role."""
+
+    async def play():
+        async with staged() as stage:
+            await stage.put()
+            env = surroundings(stage, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9")
+            async with stage.life(env=env) as life:
+                cold = await life.event("relay.cold")
+                assert "cannot assume" in cold["reason"]
+                await life.event("runner.started")
+                job = stage.job(f"AWS_ENDPOINT_URL_STS={stage.moto} {probing(stage, life)}")
+                await stage.settled(life, 0)
+            assert found(job)["arn"] == "CredentialRetrievalError"
+
+    apart(play())
+
+
+def test_a_role_that_is_required_ends_the_life_when_it_cannot_be_had():
+    """With SIDECAR_RELAY_REQUIRED no job is taken without: exit code 14, and nothing is left."""
+
+    async def play():
+        async with staged() as stage:
+            await stage.put()
+            env = surroundings(
+                stage, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9", SIDECAR_RELAY_REQUIRED="true"
+            )
+            async with stage.life(env=env) as life:
+                await stage.settled(life, 14)
+            assert not life.all("runner.started")
+            assert "169.254.170.2" not in rules()
+
+    apart(play())
+
+
+def test_without_the_setting_nothing_changes_and_the_log_says_what_that_means():
+    """A job has the task role as before; one line at the start tells what it can read with it."""
+
+    async def play():
+        async with staged() as stage:
+            await stage.put()
+            env = surroundings(stage, SIDECAR_JOB_ROLE_ARN=None, SIDECAR_JOB_POLICY=None)
+            async with stage.life(env=env) as life:
+                (told,) = [await life.event("job.role_shared")]
+                assert "/lives/*" in json.dumps(told["can_read"])
+                await life.event("runner.started")
+                assert "169.254.170.2" not in rules()
+                job = stage.job(probing(stage, life))
+                await stage.settled(life, 0)
+            seen = found(job)
+            assert seen["real path"] == seen["metadata"] == 200
+            assert seen["env"]["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] == stage.ecs.relative_uri
+            assert aws.TASK_ROLE.rpartition("/")[2] in seen["arn"]
+
+    apart(play())

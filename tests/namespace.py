@@ -1,0 +1,47 @@
+"""A network namespace of a test's own: no route out, so whatever a test does stays there."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import subprocess
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+CLONE_NEWNET = 0x40000000
+ECS_AGENT = "169.254.170.2"
+
+
+def apart(play: Coroutine[Any, Any, None], *, timeout: float = 240.0) -> None:
+    """Run `play` in a network namespace of its own, where the ECS agent's address is local.
+
+    A namespace belongs to a thread: so this one gets a thread, and whatever it starts, threads
+    and processes, is in there too. The namespace ends with the last of them.
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            _unshare()
+            asyncio.run(asyncio.wait_for(play, timeout))
+        except BaseException as error:  # noqa: BLE001  raised again below
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _unshare() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    for command in ("link set lo up", f"addr add {ECS_AGENT}/32 dev lo"):
+        subprocess.run(["ip", *command.split()], check=True, timeout=30)
