@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 LONGEST = 90.0
 """Seconds after which a life counts as one that never ends; by design they take a tenth."""
+UNAVOIDABLE = (
+    "SIDECAR_STOP_TIMEOUT",
+    "still running a job",
+    "a just-in-time runner cannot remove itself",
+    "its configuration was never read",
+)
+"""Reasons to leave something even where nothing goes wrong."""
 OUTCOMES = {0, *range(11, 25), 100}
 """Exit codes that a life may end with: 10 is a mistake in the agent."""
 
@@ -165,7 +172,7 @@ async def _judged(stage: Front, verdict: Verdict, lives: list[Life]) -> None:
     if verdict.plan.source == "jit" and not any(life.all("token.borrowed") for life in lives):
         unseen = any(life.all("token.deleted", unread=True) for life in lives)
         left = "its configuration was never read, and deleted" if unseen else reasons.get("token")
-        for runner in await _remaining(stage):
+        for _ in await _remaining(stage):
             _is_left(verdict, "runner", {"runner": left or ""})
         return
     for reason in _explained(await _remaining(stage), lives):
