@@ -58,6 +58,27 @@ def test_what_it_does_not_say_is_empty(body):
     assert run("asyncio", facts(body=body)) == TaskFacts()
 
 
+@pytest.mark.parametrize(
+    ("containers", "modes"),
+    [
+        ([{"Networks": [{"NetworkMode": "awsvpc"}]}, {"Name": "without"}], {"awsvpc"}),
+        ([{"Networks": [{"NetworkMode": "bridge"}, {"Other": 1}]}], {"bridge", "unknown"}),
+        ([], set()),
+        (None, set()),
+    ],
+)
+def test_the_network_modes_are_read(containers, modes):
+    """What is not told counts as unknown: no rule may stand in a network that may be another's."""
+    found = run("asyncio", facts(body=json.dumps({"TaskARN": ARN, "Containers": containers})))
+    assert found.network_modes == modes
+
+
+@pytest.mark.parametrize("containers", [1, [1], [{"Networks": [1]}], {"a": 1}])
+def test_a_malformed_answer_is_no_crash(containers):
+    """Facts are worth showing, not worth failing for."""
+    assert run("asyncio", facts(body=json.dumps({"Containers": containers}))) == TaskFacts()
+
+
 def test_outside_ecs_nobody_is_asked():
     """Without a URI there is nothing to ask, and nothing to warn of."""
     with capture_logs() as logs:

@@ -19,12 +19,12 @@ from sidecar.errors import RelayError
 from sidecar.relay.faces import PREFIX, EcsFace
 from sidecar.relay.keeper import Clock, Keeper, Pace, State
 from sidecar.relay.refusals import Refusals
-from sidecar.relay.tally import Tally
 from sidecar.relay.upstream import RELATIVE_URI, Endpoint, reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from sidecar.relay.tally import Tally
     from sidecar.relay.upstream import Source
 
 __all__ = ["RELATIVE_URI", "Clock", "Endpoint", "Pace", "Relay", "State", "serving"]

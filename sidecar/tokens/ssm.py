@@ -80,9 +80,7 @@ class Store:
     Region, endpoint and credentials come the AWS way.
     """
 
-    def __init__(
-        self, region: str | None, session: Callable[[], AioSession] | None = None
-    ) -> None:
+    def __init__(self, region: str | None, session: Callable[[], AioSession] | None = None) -> None:
         self._region = region
         self._session = session
         self._open = AsyncExitStack()

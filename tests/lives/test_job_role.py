@@ -164,6 +164,8 @@ def test_a_job_gets_its_role_and_nothing_of_the_agent_s():
                 await life.event("runner.started")
                 job = stage.job(probing(stage, life))
                 await stage.settled(life, 0)
+            assert life.all("task.protected"), "the agent itself still reaches the ECS agent"
+            assert not life.all("task.unknown")
             seen = found(job)
             assert seen["uid"] != 0
             assert seen["arn"] == f"arn:aws:sts::{aws.ACCOUNT}:assumed-role/job/build-1"
@@ -300,7 +302,12 @@ def test_without_the_setting_nothing_changes_and_the_log_says_what_that_means():
     async def play():
         async with staged() as stage:
             await stage.put()
-            env = surroundings(stage, SIDECAR_JOB_ROLE_ARN=None, SIDECAR_JOB_POLICY=None)
+            env = surroundings(
+                stage,
+                SIDECAR_JOB_ROLE_ARN=None,
+                SIDECAR_JOB_POLICY=None,
+                AWS_DEFAULT_REGION=aws.REGION,
+            )
             async with stage.life(env=env) as life:
                 (told,) = [await life.event("job.role_shared")]
                 assert "/lives/*" in json.dumps(told["can_read"])

@@ -41,8 +41,8 @@ def report(verdicts: Sequence[Verdict], begun: float) -> str:
     lines = [
         f"{len(verdicts)} lives in {time.monotonic() - begun:.0f} s",
         f"  killed and started again  {sum(v.killed and not v.abandoned for v in verdicts)}",
-        f"  killed, never resumed     {len(abandoned)}, of which "
-        f"{sum(bool(v.left) for v in abandoned)} left something for a later sweep",
+        f"  killed, never resumed     {len(abandoned)}",
+        f"    with something left     {sum(bool(v.left) for v in abandoned)} (a later sweep's)",
         f"  worst stop over budget    {max((v.over for v in verdicts), default=0):.2f} s",
         "  ended with                "
         + ", ".join(f"{code}: {count}" for code, count in sorted(codes.items(), key=str)),

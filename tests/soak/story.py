@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,13 @@ if TYPE_CHECKING:
 
 LONGEST = 90.0
 """Seconds after which a life counts as one that never ends; by design they take a tenth."""
+UNAVOIDABLE = (
+    "SIDECAR_STOP_TIMEOUT",
+    "still running a job",
+    "a just-in-time runner cannot remove itself",
+    "its configuration was never read",
+)
+"""Reasons to leave something even where nothing goes wrong."""
 OUTCOMES = {0, *range(11, 25), 100}
 """Exit codes that a life may end with: 10 is a mistake in the agent."""
 
@@ -166,7 +172,7 @@ async def _judged(stage: Front, verdict: Verdict, lives: list[Life]) -> None:
     if verdict.plan.source == "jit" and not any(life.all("token.borrowed") for life in lives):
         unseen = any(life.all("token.deleted", unread=True) for life in lives)
         left = "its configuration was never read, and deleted" if unseen else reasons.get("token")
-        for runner in await _remaining(stage):
+        for _ in await _remaining(stage):
             _is_left(verdict, "runner", {"runner": left or ""})
         return
     for reason in _explained(await _remaining(stage), lives):
@@ -199,7 +205,7 @@ def _reasons(lives: list[Life]) -> dict[str, str]:
     failed = [event for life in lives for event in life.all("undo.failed")]
     found = {event["undo"]: event["reason"] for event in failed}
     kept = [event for life in lives for event in life.all("token.kept")]
-    return {**found, **{"token": event["reason"] for event in kept}}
+    return found | ({"token": kept[-1]["reason"]} if kept else {})
 
 
 def _explained(runners: list[Any], lives: list[Life]) -> list[str]:
@@ -233,39 +239,41 @@ def _is_left(verdict: Verdict, what: str, reasons: dict[str, str]) -> None:
         return
     if not reason:
         verdict.wrong.append(f"the {what} is left, and the log does not say why")
-    elif verdict.plan.gentle and verdict.plan.source != "jit" and "SIDECAR_STOP_TIMEOUT" not in reason and "busy" not in reason:
+    elif (
+        verdict.plan.gentle
+        and verdict.plan.source != "jit"
+        and "SIDECAR_STOP_TIMEOUT" not in reason
+        and "busy" not in reason
+    ):
         verdict.wrong.append(f"the {what} is left, and nothing was in the way: {reason}")
 
 
 def _told_the_truth(stage: Front, verdict: Verdict, lives: list[Life]) -> None:
-    life = lives[-1]
-    if verdict.code not in OUTCOMES:
-        verdict.wrong.append(f"exit code {verdict.code}")
-    ends = life.all("life.ended")
-    if len(ends) != 1 or life.events[-1] is not ends[0]:
-        verdict.wrong.append("life.ended is not the last event")
-    elif ends[0]["exit_code"] != verdict.code:
-        verdict.wrong.append(f"it said {ends[0]['exit_code']} and ended with {verdict.code}")
-    for each in lives:
-        if each.all("life.crashed"):
-            verdict.wrong.append("life.crashed")
-        if stage.token and stage.token in each.text:
-            verdict.wrong.append("the token was logged")
+    verdict.wrong += _wrong_end(verdict, lives[-1])
+    if any(life.all("life.crashed") for life in lives):
+        verdict.wrong.append("life.crashed")
+    if stage.token and any(stage.token in life.text for life in lives):
+        verdict.wrong.append("the token was logged")
     if survivors := stage.survivors():
         verdict.wrong.append(f"processes are left: {survivors}")
     if verdict.over > SLACK:
         verdict.wrong.append(f"its stop took {verdict.over:.1f} s more than the budget")
 
 
-SLACK = float(os.environ.get("SOAK_SLACK", "2.0"))
+def _wrong_end(verdict: Verdict, life: Life) -> list[str]:
+    wrong = [] if verdict.code in OUTCOMES else [f"exit code {verdict.code}"]
+    ends = life.all("life.ended")
+    if len(ends) != 1 or life.events[-1] is not ends[0]:
+        wrong.append("life.ended is not the last event")
+    elif ends[0]["exit_code"] != verdict.code:
+        wrong.append(f"it said {ends[0]['exit_code']} and ended with {verdict.code}")
+    return wrong
+
+
+SLACK = float(os.environ.get("SOAK_SLACK", "15"))
 """Seconds that the interpreter's own end may take on a machine that plays many lives."""
 
 
 def command(seed: str) -> str:
     """Say how to play one life again."""
     return f".venv/bin/python -m tests.soak --life {seed}"
-
-
-def since(begun: float) -> float:
-    """Seconds since a moment of the monotonic clock."""
-    return time.monotonic() - begun

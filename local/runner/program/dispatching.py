@@ -66,6 +66,10 @@ class Dispatch:
         """Seconds until GitHub must hear again that the job runs."""
         return max(0.0, self._renewed + self._lock - time.monotonic())
 
+    def due_in(self) -> float:
+        """Seconds until there is something to do; its signal may be used up when it has ended."""
+        return 0.0 if self.ended() else self.renew_in()
+
     def renew_if_due(self) -> None:
         """Tell GitHub that the job runs."""
         if self.renew_in() > 0 or self.ended():

@@ -238,9 +238,7 @@ class Listener:
         reads: list[Any] = [self._signals.wake]
         if self._broker.polling:
             reads.append(self._broker.poll)
-        left = self._dispatch.renew_in() if self._dispatch else None
-        if self._dispatch is not None and self._dispatch.ended():
-            left = 0.0  # its signal may have woken a wait for an answer, and is used up
+        left = self._dispatch and self._dispatch.due_in()
         ready = select.select(reads, [], [], left)[0]
         if self._signals.wake in ready:
             self._signals.drain()
