@@ -18,7 +18,8 @@ EVENTS = {
     "life.stopped": "a stop came before the runner was registered",
     "network.redirected": "whoever asks the ECS agent, but the agent itself, reaches the relay",
     "network.restored": "the rule for that is gone",
-    "network.uncleared": "a rule that could not be put up could not be removed either: there is none",
+    "network.uncleared": "a rule that could not be put up could not be removed "
+    "either: there is none",
     "network.unredirected": "there is no such rule, and why; jobs are told the relay's own address",
     "phase.entered": "the life goes on to its next phase; `seconds` is how long the last took",
     "predecessor.found": "an agent was killed on this disk; the runner it left is taken away first",

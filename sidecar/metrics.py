@@ -28,11 +28,11 @@ def exposition(report: Report, accept: str) -> tuple[bytes, str]:
     from prometheus_client import CollectorRegistry, ProcessCollector
     from prometheus_client.exposition import choose_encoder
 
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Life(report))
-    ProcessCollector(registry=registry)
+    collected = CollectorRegistry(auto_describe=False)
+    collected.register(_Life(report))
+    ProcessCollector(registry=collected)
     encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    return encode(collected), content_type
 
 
 class _Life:
