@@ -98,7 +98,6 @@ SERVICES = (
         "ssm",
         {"target": "DeleteParameter"},
         outcomes(
-            malformed=UNHARMED,
             _403=Cell(17, "undo.failed", ("token",)),
             _404=UNHARMED,
             never=Cell(17, "undo.failed", ("token",)),

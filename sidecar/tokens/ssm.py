@@ -134,7 +134,9 @@ class Parameter:
         """Delete whatever bears the name: one call of ssm:DeleteParameter."""
         with translated(f"cannot delete the token parameter {self.name}", "ssm:DeleteParameter"):
             client = await self._store.client()
-            await client.delete_parameter(Name=self.name)
+            answer = await client.delete_parameter(Name=self.name)
+            # Its answer is empty, so that a captive portal's page would do as well.
+            answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"]
 
 
 async def appeared(parameter: Parameter, timeout: float) -> tuple[str, Version]:
