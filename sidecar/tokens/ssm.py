@@ -173,7 +173,7 @@ async def deleted(parameter: Parameter, read: Version | None) -> str:
                     return "kept"
                 await parameter.delete()
             except Missing:
-                log.info("token.absent", parameter=parameter.name)
+                log.info("token.absent", parameter=parameter.name, unread=read is None)
                 return "absent"
             log.info("token.deleted", parameter=parameter.name, unread=read is None)
             return "deleted"

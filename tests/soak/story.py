@@ -170,7 +170,8 @@ async def _judged(stage: Front, verdict: Verdict, lives: list[Life]) -> None:
         _is_left(verdict, "token", reasons.get("token", ""))
     remaining = await _remaining(stage)
     if verdict.plan.source == "jit" and not any(life.all("token.borrowed") for life in lives):
-        unseen = any(life.all("token.deleted", unread=True) for life in lives)
+        gone = ("token.deleted", "token.absent")
+        unseen = any(life.all(event, unread=True) for life in lives for event in gone)
         reason = "its configuration was never read" if unseen else reasons.get("token", "")
         told = [reason] * len(remaining)
     else:
