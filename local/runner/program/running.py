@@ -238,7 +238,7 @@ class Listener:
         reads: list[Any] = [self._signals.wake]
         if self._broker.polling:
             reads.append(self._broker.poll)
-        left = self._dispatch and self._dispatch.due_in()
+        left = None if self._dispatch is None else self._dispatch.due_in()
         ready = select.select(reads, [], [], left)[0]
         if self._signals.wake in ready:
             self._signals.drain()
