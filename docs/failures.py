@@ -104,6 +104,18 @@ SERVICES = (
         ),
     ),
     Row(
+        "STS AssumeRole",
+        "job-role",
+        "sts",
+        {"target": "AssumeRole"},
+        outcomes(
+            # The job runs, and has no credentials at all.
+            _403=Cell(0, "relay.cold"),
+            _404=Cell(0, "relay.cold"),
+            never=Cell(0, "relay.cold"),
+        ),
+    ),
+    Row(
         "ECS credentials",
         "job",
         "ecs",
