@@ -60,7 +60,7 @@ EVENTS = {
     "task.unknown": "the ECS metadata endpoint did not answer; only the name is less telling",
     "task.unprotectable": "the ECS agent did not protect the task; `reason` is what it said",
     "task.unprotected": "scale-in protection is off again",
-    "token.absent": "there was no token parameter left to delete",
+    "token.absent": "there was no token parameter left to delete; `unread` as in `token.deleted`",
     "token.awaited": "the token parameter is not there yet; it is polled for so many seconds"
     ", quietly",
     "token.borrowed": "the token was read",

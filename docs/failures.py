@@ -98,10 +98,21 @@ SERVICES = (
         "ssm",
         {"target": "DeleteParameter"},
         outcomes(
-            malformed=UNHARMED,
             _403=Cell(17, "undo.failed", ("token",)),
             _404=UNHARMED,
             never=Cell(17, "undo.failed", ("token",)),
+        ),
+    ),
+    Row(
+        "STS AssumeRole",
+        "job-role",
+        "sts",
+        {"target": "AssumeRole"},
+        outcomes(
+            # The job runs, and has no credentials at all.
+            _403=Cell(0, "relay.cold"),
+            _404=Cell(0, "relay.cold"),
+            never=Cell(0, "relay.cold"),
         ),
     ),
     Row(

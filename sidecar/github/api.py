@@ -37,6 +37,8 @@ class GitHubError(SidecarError):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+        self.tries = 1
+        """How many it took: an earlier one may have been heard, and only its answer lost."""
 
 
 class Denied(GitHubError):
@@ -94,7 +96,11 @@ class Api:
         """
         async for attempt in stamina.retry_context(on=patient(), attempts=tries, timeout=None):
             with attempt:
-                return await self._once(method, path, expects, body)
+                try:
+                    return await self._once(method, path, expects, body)
+                except GitHubError as error:
+                    error.tries = attempt.num
+                    raise
         raise AssertionError  # retry_context returns or raises
 
     async def _once(

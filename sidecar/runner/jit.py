@@ -119,9 +119,10 @@ class JustInTime:
                 return self._take(
                     await runners.jit(self.wish.name, labels(self.wish), group, self.wish.work_dir)
                 )
-            except github.NameTaken:
+            except github.NameTaken as taken:
                 if not (self.wish.unique and await self._released(runners)):
-                    log.warning("runner.name_taken", name=self.wish.name, ours=False)
+                    ours = taken.tries > 1
+                    log.warning("runner.name_taken", name=self.wish.name, ours=ours)
                     self.wish = replace(self.wish, name=renamed(self.wish.name), unique=True)
             except github.GitHubError as error:
                 self._asked = isinstance(error, github.Passing)

@@ -134,7 +134,9 @@ class Parameter:
         """Delete whatever bears the name: one call of ssm:DeleteParameter."""
         with translated(f"cannot delete the token parameter {self.name}", "ssm:DeleteParameter"):
             client = await self._store.client()
-            await client.delete_parameter(Name=self.name)
+            answer = await client.delete_parameter(Name=self.name)
+            # Its answer is empty, so that a captive portal's page would do as well.
+            answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"]
 
 
 async def appeared(parameter: Parameter, timeout: float) -> tuple[str, Version]:
@@ -171,7 +173,7 @@ async def deleted(parameter: Parameter, read: Version | None) -> str:
                     return "kept"
                 await parameter.delete()
             except Missing:
-                log.info("token.absent", parameter=parameter.name)
+                log.info("token.absent", parameter=parameter.name, unread=read is None)
                 return "absent"
             log.info("token.deleted", parameter=parameter.name, unread=read is None)
             return "deleted"

@@ -7,6 +7,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from local import aws
 from local.faults import Rule
 from tests.failures.front import HURRIED, PAT, Front, fronted, template
 
@@ -25,7 +26,9 @@ NO_PARAMETER: dict[str, str | None] = {"SIDECAR_TOKEN_PARAMETER": None}
 PLAYS: dict[str, dict[str, Any]] = {
     # A registration token in SSM, one job.
     "job": {},
-    # The same without a job: stopped as soon as it waits for one.
+    # The same, with a role of its own for the job.
+    "job-role": {"role": f"arn:aws:iam::{aws.ACCOUNT}:role/job"},
+    # The first without a job: stopped as soon as it waits for one.
     "idle": {"stop": True},
     # A personal access token that mints, one job; without a job; just in time.
     "pat": {"source": "pat"},
@@ -48,7 +51,7 @@ def _lost(kind: Any) -> Any:
 
 
 def _refused(status: int, message: str, error: str, times: int | None) -> Any:
-    def made(match: Match, aws: bool) -> Rule:
+    def made(match: Match, of_aws: bool) -> Rule:
         # What is to be deleted and not found has gone by another's hand.
         gone = status == 404 and (match.get("method"), match.get("target")) in DELETIONS
         said = (
@@ -95,6 +98,8 @@ def spoiled(stage: Front, row: Row, fault: str, play: dict[str, Any]) -> dict[st
 async def begun(stage: Front, play: dict[str, Any]) -> dict[str, str | None]:
     """Put up what the life needs; give its settings."""
     env: dict[str, str | None] = dict(SETTINGS)
+    if role := play.get("role"):
+        env |= {"SIDECAR_JOB_ROLE_ARN": role, "AWS_ENDPOINT_URL_STS": stage.ssm.url}
     match play.get("source", "token"):
         case "token":
             await stage.put()
@@ -141,9 +146,9 @@ class Ended:
     transcript: str
 
 
-async def outcome(aws: str, row: Row, fault: str) -> Ended:
+async def outcome(moto: str, row: Row, fault: str) -> Ended:
     """Play one cell."""
-    async with fronted(aws, template()) as stage:
+    async with fronted(moto, template()) as stage:
         play = PLAYS[row.play]
         env = await begun(stage, play) | spoiled(stage, row, fault, play)
         if (row.call, fault) == ("run", "never"):

@@ -62,6 +62,7 @@ def _kind(reason: str) -> str:
         ("still running a job", "it is still running a job"),
         ("neither a registration token", "killed, and the token is gone"),
         ("needs ssm:", "access denied"),
+        ("was never read", "just in time, and its configuration was never read"),
         ("registration was cut", "configure was cut, and the name may be another's"),
         ("cannot tell whether", "configure was cut, and the name may be another's"),
         ("may be another's", "its number is unknown, and its name may be another's"),

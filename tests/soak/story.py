@@ -16,7 +16,7 @@ from tests.soak.plan import Plan, plan
 if TYPE_CHECKING:
     from tests.lives.stage import Life
 
-LONGEST = 90.0
+LONGEST = 240.0
 """Seconds after which a life counts as one that never ends; by design they take a tenth."""
 UNAVOIDABLE = (
     "SIDECAR_STOP_TIMEOUT",
@@ -37,7 +37,7 @@ class Verdict:
     code: int | None = None
     killed: bool = False
     abandoned: bool = False
-    """Killed, and never started again: what is left is a later sweep's business."""
+    """Killed, and never started again, or stopped before it began: a later sweep's business."""
     left: dict[str, str] = field(default_factory=dict)
     """What is still there, and why the log says it is."""
     wrong: list[str] = field(default_factory=list)
@@ -163,33 +163,28 @@ async def _strike(stage: Front, life: Life, verdict: Verdict, blow: Any) -> None
 
 
 async def _judged(stage: Front, verdict: Verdict, lives: list[Life]) -> None:
-    last = lives[-1]
-    if verdict.killed and verdict.code == -signal.SIGKILL and verdict.plan.resumed:
-        verdict.wrong.append("the second life was killed, too")
+    if _never_began(verdict, lives[-1]):
+        verdict.abandoned = True
     reasons = _reasons(lives)
     if await stage.held() is not None:
-        _is_left(verdict, "token", reasons)
+        _is_left(verdict, "token", reasons.get("token", ""))
+    remaining = await _remaining(stage)
     if verdict.plan.source == "jit" and not any(life.all("token.borrowed") for life in lives):
-        unseen = any(life.all("token.deleted", unread=True) for life in lives)
-        left = "its configuration was never read, and deleted" if unseen else reasons.get("token")
-        for _ in await _remaining(stage):
-            _is_left(verdict, "runner", {"runner": left or ""})
-        return
-    for reason in _explained(await _remaining(stage), lives):
-        _is_left(verdict, "runner", {"runner": reason})
-    if verdict.abandoned or _never_began(verdict, last):
-        return
-    _told_the_truth(stage, verdict, lives)
+        gone = ("token.deleted", "token.absent")
+        unseen = any(life.all(event, unread=True) for life in lives for event in gone)
+        reason = "its configuration was never read" if unseen else reasons.get("token", "")
+        told = [reason] * len(remaining)
+    else:
+        told = _explained(remaining, lives)
+    for reason in told:
+        _is_left(verdict, "runner", reason)
+    if not verdict.abandoned:
+        _told_the_truth(stage, verdict, lives)
 
 
 def _never_began(verdict: Verdict, life: Life) -> bool:
     """Whether a stop came before the agent could hear it: nothing was contacted then."""
-    early = verdict.code in (-signal.SIGTERM, -signal.SIGINT, 1) and not life.events
-    if early:
-        verdict.left.clear()
-        verdict.wrong.clear()
-        verdict.abandoned = True
-    return early
+    return verdict.code in (-signal.SIGTERM, -signal.SIGINT) and not life.events
 
 
 async def _remaining(stage: Front) -> list[Any]:
@@ -232,8 +227,7 @@ def _explained(runners: list[Any], lives: list[Life]) -> list[str]:
     return reasons
 
 
-def _is_left(verdict: Verdict, what: str, reasons: dict[str, str]) -> None:
-    reason = reasons.get(what, "")
+def _is_left(verdict: Verdict, what: str, reason: str) -> None:
     verdict.left[what] = reason or "(the log does not say why)"
     if verdict.abandoned:
         return

@@ -1,0 +1,302 @@
+"""Jobs that misbehave: the agent lives, cleans up after them, and tells the truth.
+
+What a job says is found in its log by words that its script does not hold as they are ("be"gun):
+each step's log begins with the script itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lives.stage import (
+    IS_ROOT,
+    ON_UVLOOP,
+    PATIENCE,
+    content,
+    eventually,
+    played,
+    processes,
+    staged,
+)
+
+FIND_LISTENER = """\
+listener=$$
+until tr '\\0' ' ' < /proc/$listener/cmdline | grep -q 'Runner.Listener run'; do
+    listener=$(awk '/^PPid/ { print $2 }' /proc/$listener/status)
+done
+"""
+"""What a step does to learn the listener's number; a job's user may well know it."""
+
+SAME_USER = {"SIDECAR_RUNNER_USER": "root" if IS_ROOT else None}
+"""Where a job shares the agent's user, it can write into the pipe between listener and agent."""
+
+BOMB = """\
+import os
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass
+"""
+
+
+def bomb(processes_at_most, sign):
+    """Give a step that leaves a fork bomb behind, and makes the file `sign` once it is full."""
+    return (
+        f"ulimit -u {processes_at_most}; SECONDS=0\n"
+        f"python3 -c {shlex.quote(BOMB)} > /dev/null 2>&1 &\n"
+        f"while ((SECONDS < 2)); do :; done; : > {sign}"  # nothing here needs to fork
+    )
+
+
+def of_user(name):
+    """Count the processes of a user."""
+    import pwd
+
+    uid = pwd.getpwnam(name).pw_uid
+
+    def own(pid):
+        try:
+            return Path(f"/proc/{pid}").stat().st_uid == uid
+        except OSError:
+            return False
+
+    return sum(map(own, processes()))
+
+
+def peak_kib(pid):
+    """Return the most memory that a process has held so far."""
+    for line in content(f"/proc/{pid}/status").decode().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    raise AssertionError("the agent is gone")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("stopped", [False, True], ids=["left-behind", "stopped-meanwhile"])
+def test_a_fork_bomb_is_put_out(aws, stopped):
+    """Forking as fast as it can, within its user's limit: nothing of it outlives the life."""
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            stage.world.settings.lost_after = 1.0  # killed before it could tell GitHub
+            full = stage.folder / "full"
+            step = bomb(of_user("nobody") + 60, full)
+            stage.job(step + ("; exec sleep 600" if stopped else ""))
+            async with stage.life(env={"SIDECAR_STOP_TIMEOUT": "10"}) as life:
+                await eventually(full.exists, "the bomb at its height")
+                if stopped:
+                    life.signal()
+                await stage.settled(life, 22 if stopped else 0)
+
+    played(play())
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_gigabyte_in_one_line_takes_no_memory(aws):
+    """A job that pours it into the listener's stdout: the agent says how much it cut off."""
+    size = 1 << 30
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            gate, open_gate = stage.gate()
+            job = stage.job(
+                f'{FIND_LISTENER}echo "rea"dy; {gate}',
+                f"{FIND_LISTENER}(head -c {size} /dev/zero | tr '\\0' x; echo) "
+                '> /proc/$listener/fd/1; echo "pou"red',
+                f"{(second := stage.gate())[0]}",
+            )
+            echo = {**SAME_USER, "ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1"}
+            async with stage.life(env=echo) as life:
+                await stage.logged(job, "ready")
+                before = peak_kib(life.pid)
+                open_gate()
+                await stage.logged(job, "poured")
+                await eventually(lambda: "bytes cut]" in life.text, "the line")
+                grown = peak_kib(life.pid) - before
+                second[1]()
+                await stage.settled(life, 0)
+            assert job.result == "succeeded"
+            assert grown < 32 * 1024, f"the agent grew by {grown} KiB"
+            (line,) = [e["line"] for e in life.all("runner.line") if "bytes cut]" in e["line"]]
+            cut = int(line.rpartition("[")[2].split()[0])
+            assert size - 8192 <= cut < size
+            assert len(line) < 9000
+
+    played(play())
+
+
+FORGED = """\
+2026-01-01 00:00:00Z: Listening for Jobs
+2026-01-01 00:00:00Z: Running job: another
+2026-01-01 00:00:00Z: Job build completed with result: Failed
+The runner no longer exists on the server. Cleaning up local configuration.
+An error occurred: Runner version v2.0.0 is deprecated and cannot receive messages.
+{"event": "life.ended", "exit_code": 0, "level": "info"}
+\x1b[2K\x1b[1A{"event": "token.deleted"}
+\r{"event": "runner.deregistered", "rung": "api"}
+"""
+
+
+def test_forged_lines_are_only_lines(aws):
+    """What a job writes into the listener's stdout becomes no event and decides no outcome."""
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            (stage.folder / "forged").write_text(FORGED, newline="")
+            gate, open_gate = stage.gate()
+            job = stage.job(
+                f"{FIND_LISTENER}cat {stage.folder}/forged > /proc/$listener/fd/1", gate
+            )
+            async with stage.life(env=SAME_USER) as life:
+                last = FORGED.splitlines()[-1].lstrip("\r")
+                await life.event("runner.line", line="\\r" + last)
+                open_gate()
+                await stage.settled(life, 0)
+            assert job.result == "succeeded"
+            assert len(life.all("life.ended")) == len(life.all("runner.deregistered")) == 1
+            assert life.all("runner.deregistered")[0]["rung"] == "github"
+            assert "\x1b" not in life.text
+
+    played(play())
+
+
+def test_a_job_may_close_its_streams(aws):
+    """Nothing can be heard of it any more, and it ends all the same."""
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            job = stage.job(f"exec 0<&- 1>&- 2>&-; touch {stage.folder}/done; (sleep 600 &)")
+            async with stage.life() as life:
+                await stage.settled(life, 0)
+            assert job.result == "succeeded"
+            assert (stage.folder / "done").exists()
+
+    played(play())
+
+
+def test_the_log_may_break_off_while_a_job_runs(aws):
+    """Whoever reads the agent's stdout goes away: the job is done, and all is given back."""
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            gate, open_gate = stage.gate()
+            job = stage.job('echo "be"gun', gate, "for i in $(seq 2000); do echo $i; done")
+            reading, writing = os.pipe()
+            env = {**stage.environment(), "ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1"}
+            process = await asyncio.create_subprocess_exec(
+                *ON_UVLOOP, env=env, stdout=writing, stderr=writing, stdin=subprocess.DEVNULL
+            )
+            os.close(writing)
+            try:
+                await stage.logged(job, "begun")
+                os.close(reading)
+                open_gate()
+                assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+                stage.sweep()
+            assert job.result == "succeeded"
+            assert await stage.held() is None
+            assert list(stage.world.runners) == []
+            assert stage.survivors() == {}
+
+    played(play())
+
+
+ON_SMALL_DISK = """\
+mount -t tmpfs -o size={size},mode=755 none {disk} && cp -a {root}/. {disk}/ &&
+mount --bind {disk} {root} && exec "$@"
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("stopped", [False, True], ids=["ends", "stopped-meanwhile"])
+def test_a_full_disk_keeps_nothing_from_being_given_back(aws, stopped):
+    """A job fills the disk that the runner's folder is on: token and runner go all the same."""
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            stage.world.settings.lost_after = 1.0  # what it could not write it cannot tell
+            disk = stage.folder / "disk"
+            disk.mkdir()
+            mounting = ON_SMALL_DISK.format(size="24m", disk=disk, root=stage.root)
+            unshared = (
+                f'exec unshare --mount --propagation private sh -c {shlex.quote(mounting)} sh "$@"'
+            )
+            argv = ("sh", "-c", unshared, "sh", *ON_UVLOOP)
+            fill = "cat /dev/zero > fill 2>&1 || true; cat /dev/zero > more 2>&1"
+            job = stage.job(
+                f'{fill} || echo "fu"ll; df --output=avail . | tail -1'
+                + ("; sleep 600" if stopped else "")
+            )
+            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "10"}) as life:
+                await stage.logged(job, "full\n")
+                if stopped:
+                    life.signal()
+                await stage.settled(life, 22 if stopped else 0)
+            if not stopped:
+                assert job.result in ("succeeded", "failed")
+
+    played(play())
+
+
+def test_daemons_are_found_wherever_they_hide(aws):
+    """Without a mark, a terminal, a parent or a mind to end, holding the log open: all killed."""
+    daemon = "trap '' HUP INT TERM QUIT PIPE; cd /; while :; do sleep 600; done"
+    hide = f'env -i PATH="$PATH" setsid setsid sh -c {shlex.quote(daemon)} &'
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            job = stage.job(
+                "for i in 1 2 3 4 5 6 7 8; do\n"
+                f"    ({hide} echo $! >> {stage.folder}/daemons)\n"
+                "done",
+                "nohup sleep 601 & disown; exit 0",
+            )
+            async with stage.life() as life:
+                await stage.settled(life, 0)
+            assert job.result == "succeeded"
+            planted = (stage.folder / "daemons").read_text().split()
+            assert len(planted) == 8
+            assert set(planted) & set(processes()) == set()
+
+    played(play())
+
+
+def test_a_listener_that_was_stopped_by_its_job_is_ended(aws):
+    """SIGSTOP on the listener: it hears no interrupt, so it is killed within the stop budget.
+
+    The runner's job has ended at GitHub, but nobody here was told: the exit code says that it
+    did not end in time, as far as is known.
+    """
+
+    async def play():
+        async with staged(aws) as stage:
+            await stage.put()
+            job = stage.job(f'{FIND_LISTENER}kill -STOP $listener; echo "fro"zen', "sleep 600")
+            stage.world.settings.lost_after = 1.0  # then GitHub gives the lost job up
+            async with stage.life(env={"SIDECAR_STOP_TIMEOUT": "10"}) as life:
+                await stage.logged(job, "frozen")
+                life.signal()
+                await stage.settled(life, 22)
+            assert life.took < 10
+            assert "signal 9" in life.all("runner.ended")[0]["meaning"]
+            assert life.all("runner.killing")
+
+    played(play())
