@@ -10,7 +10,8 @@ import shutil
 import stat
 import sys
 import tempfile
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +95,7 @@ def _folder() -> Iterator[Path]:
         path.chmod(0o755)  # the runner's user must get to its folder in there
         yield path
     finally:
-        shutil.rmtree(path)
+        _remove(path)
 
 
 def _reachable() -> str:
@@ -106,3 +107,14 @@ def _reachable() -> str:
         ):
             return str(path)
     return tempfile.gettempdir()
+
+
+def _remove(path: Path) -> None:
+    """Remove the demo's folder; a thread that was cut short may still be writing into it."""
+    for _ in range(100):
+        with suppress(OSError):
+            shutil.rmtree(path)
+        if not path.exists():
+            return
+        time.sleep(0.05)
+    shutil.rmtree(path)

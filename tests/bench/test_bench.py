@@ -16,7 +16,7 @@ if sys.platform == "win32":
     pytest.skip("the bench reads /proc and spawns by POSIX", allow_module_level=True)
 
 from bench import __main__ as bench
-from bench import child, figure, health, idle, report, stage, startup, stops, whole
+from bench import child, figure, health, idle, report, stage, startup, stops
 
 ROOT = Path(__file__).parent.parent.parent
 FLOOR = ROOT / "bench" / "floor.py"
@@ -101,12 +101,34 @@ def test_stops_cover_every_phase(standing):
     assert found.value == max(found.parts.values()) / 2.0
 
 
-def test_whole_life_is_read_for_memory_and_cpu(standing):
-    """A life whose job used the relay tells its peak and what waiting took."""
-    found = {one.key: one for one in whole.measure(standing, runs=1, window=0.5)}
+WHOLE = """
+import json
+from bench import stage, whole
+with stage.standing() as built:
+    found = {one.key: [one.value, one.parts] for one in whole.measure(built, runs=1, window=0.5)}
+print(json.dumps(found))
+"""
+
+
+def test_whole_life_is_read_for_memory_and_cpu():
+    """A life whose job used the relay tells its peak and what waiting took.
+
+    From a process as small as the bench: a test run is larger than the agent, and the kernel
+    counts that towards whatever it starts, but not towards what a shell in between starts.
+    """
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, WHOLE],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
     assert found.keys() == {"rss_vs_floor", "idle_cpu_ms_per_min"}
-    assert found["rss_vs_floor"].parts["rss_mib"] > 10
-    assert found["idle_cpu_ms_per_min"].value >= 0
+    assert found["rss_vs_floor"][1]["rss_mib"] > 10
+    assert found["idle_cpu_ms_per_min"][0] >= 0
 
 
 def test_health_check_is_read(standing):
