@@ -56,7 +56,7 @@ def _refused(status: int, message: str, error: str, times: int | None) -> Any:
         gone = status == 404 and (match.get("method"), match.get("target")) in DELETIONS
         said = (
             {"error": error}
-            if aws
+            if of_aws
             else {"status": status, "body": json.dumps({"message": message})}
         )
         return Rule("status", **match, **said, times=times, forward=gone)
