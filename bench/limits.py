@@ -118,12 +118,13 @@ class Parameters:
         modified = self.held[given["Name"]]
         return {"Parameter": {"Value": TOKEN, "Version": 1, "LastModifiedDate": modified}}
 
-    async def delete_parameter(self, **given: Any) -> None:
-        """Delete a token."""
+    async def delete_parameter(self, **given: Any) -> dict[str, Any]:
+        """Delete a token; the answer's only content is the id that every answer of SSM has."""
         await self._call("DeleteParameter")
         if self.held.pop(given["Name"], None) is None:
             raise refusal("ParameterNotFound", "DeleteParameter")
         self.deleted.append(now())
+        return {"ResponseMetadata": {"HTTPHeaders": {"x-amzn-requestid": str(len(self.deleted))}}}
 
     async def _call(self, operation: str) -> None:
         await travelled(0.01, 0.04)

@@ -446,22 +446,36 @@ def refused(error, target="GetParameter"):
 
 UNLUCKY = {
     # name: (value of the parameter, rules, environment, what the reason says, left)
-    "denied": (True, [refused("AccessDeniedException")], {}, "ssm:GetParameter", ["token"]),
-    "kms": (True, [refused("KmsAccessDenied")], {}, "kms:Decrypt", ["token"]),
-    "key": (True, [refused("InvalidKeyId")], {}, "kms:Decrypt", ["token"]),
-    "expired": (True, [refused("ExpiredTokenException")], {}, "credentials", ["token"]),
+    # Never read, it is deleted without another look: who may not read it may still delete it.
+    "denied": (True, [refused("AccessDeniedException")], {}, "ssm:GetParameter", []),
+    "denied all": (
+        True,
+        [refused("AccessDeniedException"), refused("AccessDeniedException", "DeleteParameter")],
+        {},
+        "ssm:GetParameter",
+        ["token"],
+    ),
+    "kms": (True, [refused("KmsAccessDenied")], {}, "kms:Decrypt", []),
+    "key": (True, [refused("InvalidKeyId")], {}, "kms:Decrypt", []),
+    "expired": (
+        True,
+        [refused("ExpiredTokenException"), refused("ExpiredTokenException", "DeleteParameter")],
+        {},
+        "credentials",
+        ["token"],
+    ),
     "throttled": (
         *(True, [refused("ThrottlingException")], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "throttled"),
-        ["token"],
+        [],
     ),
     "broken": (
         *(True, [refused("InternalServerError")], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "500"),
-        ["token"],
+        [],
     ),
     "empty": ("  ", [], {}, "empty", []),
     "malformed": ("{not json", [], {}, "JSON is malformed", []),
     "tokenless": ('{"url": "https://github.com/o"}', [], {}, 'holds no "token"', []),
-    "wrong": ("two words", [], {}, "neither a registration token", []),
+    "wrong": ("two words", [], {}, "no registration token", []),
     "odd": ('{"token": "ABCDEFGHIJ", "url": "ftp://x"}', [], {}, '"url" must begin', []),
     "missing": (None, [], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "no such parameter", []),
     "placeless": (True, [], {"SIDECAR_GITHUB_URL": None}, "SIDECAR_GITHUB_URL", []),
