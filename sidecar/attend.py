@@ -38,7 +38,7 @@ async def attended(drain: Drain, watching: Iterable[asyncio.Task[Cause]]) -> Exi
                 stop.begin_end()
                 await ended(drain)
             elif cause is not None:
-                stop.request(cause.value)
+                stop.ask(cause.value)
     if listener.running:
         await drained(drain)
     await listener.process.heard_out()

@@ -55,13 +55,14 @@ class Stop:
         self.budget = Budget(budget)
         self.level = 0
         self.signal: str | None = None
+        self._signals = 0
         self._since: float | None = None
         self._changed = asyncio.Event()
         self._cut: asyncio.Timeout | None = None
 
     @property
     def requested(self) -> bool:
-        """Whether any stop signal was heard."""
+        """Whether any stop signal was heard, or the agent itself asked to stop."""
         return self.level > 0
 
     @contextmanager
@@ -76,7 +77,15 @@ class Stop:
 
     def request(self, name: str) -> None:
         """Take one stop signal: the first cuts the work and starts the clock."""
-        self.level = min(self.level + 1, KILL)
+        self._signals += 1
+        self._demand(self._signals, name)
+
+    def ask(self, cause: str) -> None:
+        """Stop for a reason of the agent's own; the first signal after it is still the first."""
+        self._demand(DRAIN, cause)
+
+    def _demand(self, level: int, name: str) -> None:
+        self.level = max(self.level, min(level, KILL))
         self.signal = self.signal or name
         self.begin_end()
         changed, self._changed = self._changed, asyncio.Event()

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-GHOST_EVERY = 60.0
-"""Seconds between two looks at GitHub."""
+GHOST_EVERY, GHOST_SELDOM = 60.0, 300.0
+"""Seconds between two looks at GitHub: at first, and in the end.
+
+A credential is granted 5,000 calls an hour, which a hundred idle runners would use up at the
+first pace; a runner that GitHub did not know is looked up at the first pace again.
+"""
 SPOT_EVERY = 5.0
 """Seconds between two looks at the instance: the notice comes two minutes ahead."""
 
@@ -81,11 +85,15 @@ async def _lifetime(end: float) -> Cause:
 async def _ghost(listener: Listener, known: Callable[[], Awaitable[bool]]) -> Cause:
     """Look for a listener that waits for jobs which can never come (actions/runner #4617)."""
     await listener.listened.wait()
-    misses = 0
+    misses, pause = 0, GHOST_EVERY
     while misses < 2:
-        await asyncio.sleep(GHOST_EVERY)
+        await asyncio.sleep(pause)
+        pause = min(pause + GHOST_EVERY, GHOST_SELDOM)
         try:
-            misses = 0 if listener.busy or await known() else misses + 1
+            if listener.busy or await known():
+                misses = 0
+            else:
+                misses, pause = misses + 1, GHOST_EVERY
         except SidecarError as error:
             log.warning("ghost.unknown", reason=str(error))
     return Cause.GHOST

@@ -231,3 +231,22 @@ def test_real_signals_reach_a_loop_that_sleeps(loop):
         with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
             runner.run(asyncio.wait_for(life(heard), 30))
         assert heard.heard == ["SIGTERM", "SIGINT", "SIGINT"]
+
+
+@on_both
+def test_the_first_signal_after_the_agents_own_wish_is_still_the_first(loop):
+    """A limit that ends the life must not make the TERM that follows it an impatient one."""
+
+    async def life():
+        stop = Stop(30)
+        stop.ask("lifetime-limit")
+        assert (stop.level, stop.signal) == (DRAIN, "lifetime-limit")
+        levels = []
+        for _ in range(4):
+            stop.request("SIGTERM")
+            levels.append(stop.level)
+        assert levels == [DRAIN, INTERRUPT, KILL, KILL]
+        stop.ask("spot-notice")
+        assert (stop.level, stop.signal) == (KILL, "lifetime-limit")
+
+    run(loop, life())

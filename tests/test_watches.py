@@ -109,6 +109,25 @@ def test_a_ghost_is_missed_twice_in_a_row(loop, answers):
     assert [event["event"] for event in events] == ["ghost.unknown"] * len(unknown)
 
 
+def test_github_is_asked_less_often_the_longer_a_runner_waits(monkeypatch):
+    """A hundred idle runners share one credential's 5,000 calls an hour."""
+    pauses, left = [], [True] * 6 + [False, True, False, False]
+
+    async def sleep(seconds):
+        pauses.append(round(seconds / watches.GHOST_EVERY))
+
+    async def known():
+        return left.pop(0)
+
+    async def play():
+        monkeypatch.setattr(watches, "asyncio", SimpleNamespace(sleep=sleep))
+        assert await watches._ghost(listener(), known) is Cause.GHOST
+
+    monkeypatch.setattr(watches, "GHOST_SELDOM", 5 * watches.GHOST_EVERY)
+    run("asyncio", play())
+    assert pauses == [1, 2, 3, 4, 5, 5, 5, 1, 2, 1]
+
+
 def test_a_busy_runner_is_no_ghost():
     """GitHub is not even asked while a job runs, nor before the runner listens."""
 
