@@ -6,7 +6,7 @@ BIN := .venv/bin
 demo: .venv/ready ; @$(BIN)/python -m local.demo $(if $(STOP),--stop=$(STOP))
 test: .venv/ready ; @$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage combine -q && $(BIN)/coverage report
 check: .venv/ready ; @$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --platform linux && $(BIN)/mypy --platform win32 && $(BIN)/lint-imports
-soak: .venv/ready ; @$(BIN)/python -m pytest -o addopts=--import-mode=importlib tests/failures tests/soak tests/lives/test_hostile_jobs.py && $(BIN)/python -m tests.soak $(ARGS)
+soak: .venv/ready ; @$(BIN)/python -m tests.soak $(ARGS)
 bench: .venv/ready ; @$(BIN)/python -m bench
 docs: .venv/ready ; @$(BIN)/python -m docs
 clean: ; rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache build dist

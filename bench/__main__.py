@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from bench import health, idle, report, startup, stops, whole
+from bench import fleet, health, idle, report, startup, stops, whole
 from bench.stage import standing
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "stops": stops.measure,
     "whole": whole.measure,
     "health": health.measure,
+    "fleet": fleet.measure,
 }
 """One module each; in this order."""
 

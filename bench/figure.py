@@ -17,6 +17,7 @@ LIMITS = {
     "rss_vs_floor": 1.2,
     "idle_cpu_ms_per_min": 20,
     "health_cpu_ms": 60,
+    "fleet_start_vs_limit": 1.25,
 }
 """The most that each figure may be."""
 

@@ -9,6 +9,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -39,10 +40,13 @@ REQUIRED = os.environ.get("REQUIRE_DOCKER") == "1"
 
 
 def pytest_configure() -> None:
-    """Clean the environment before anything is imported or started."""
+    """Clean the environment before anything is imported or started; let interrupts be heard."""
     for name in [name for name in os.environ if PRIVATE.fullmatch(name)]:
         del os.environ[name]
     os.environ.update(HARMLESS)
+    # A shell starts its background jobs deaf to SIGINT, and what they start inherits that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # --- what a marked test needs -------------------------------------------------------------------
@@ -97,6 +101,14 @@ def pytest_make_collect_report():
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests told by `record_property`, wherever they ran."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, told in getattr(report, "user_properties", ()):
+                terminalreporter.write_line(f"{name}: {told}")
+
+
 # --- fixtures -----------------------------------------------------------------------------------
 
 
@@ -147,3 +159,14 @@ def started():
     """Start `python ARGV...`, wait for its line "ready URL", give the URL; ended with the test."""
     with ExitStack() as ends:
         yield lambda *argv, **env: ends.enter_context(_program(argv, env))
+
+
+@pytest.fixture
+def open_path(tmp_path: Path) -> Path:
+    """Give a folder of the test's own that other users may enter; pytest's are for one user."""
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents:
+        folder.chmod(0o755)
+        if folder.name.startswith("pytest-of-"):
+            return tmp_path
+    raise AssertionError(f"{tmp_path} is no folder of pytest's")

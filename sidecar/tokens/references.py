@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import stamina
 import structlog
@@ -35,6 +35,10 @@ class Asker:
     session: Callable[[], AioSession] = get_session
     shared: bool = True
     """Whether a job's steps have the same role."""
+
+    def client(self, service: str) -> Any:
+        """Make a client of one AWS service, to be entered."""
+        return self.session().create_client(service, region_name=self.region, config=ssm.CALLS)
 
 
 async def resolved(reference: str, setting: str, asker: Asker) -> str:
@@ -89,24 +93,24 @@ async def _patiently(read: Read, name: str, setting: str, asker: Asker) -> str:
 
 async def _from_ssm(name: str, setting: str, asker: Asker) -> str:
     action = f"cannot read {setting} from the parameter {name}"
-    with ssm.translated(action, "ssm:GetParameter", setting=setting):
-        async with asker.session().create_client(
-            "ssm", region_name=asker.region, config=ssm.CALLS
-        ) as client:
-            answer = await client.get_parameter(Name=name, WithDecryption=True)
-            return str(answer["Parameter"]["Value"])
+    async with (
+        ssm.asking(action, "ssm:GetParameter", setting=setting),
+        asker.client("ssm") as client,
+    ):
+        answer = await client.get_parameter(Name=name, WithDecryption=True)
+        return str(answer["Parameter"]["Value"])
     raise AssertionError  # the block returns or raises
 
 
 async def _from_secretsmanager(name: str, setting: str, asker: Asker) -> str:
     action = f"cannot read {setting} from the secret {name}"
     permission = "secretsmanager:GetSecretValue"
-    with ssm.translated(action, permission, setting=setting, service="SecretsManager"):
-        async with asker.session().create_client(
-            "secretsmanager", region_name=asker.region, config=ssm.CALLS
-        ) as client:
-            answer = await client.get_secret_value(SecretId=name)
-            if "SecretBinary" in answer:
-                raise TokenError(f"cannot use {setting}: the secret {name} is not text")
-            return str(answer["SecretString"])
+    async with (
+        ssm.asking(action, permission, setting=setting, service="SecretsManager"),
+        asker.client("secretsmanager") as client,
+    ):
+        answer = await client.get_secret_value(SecretId=name)
+        if "SecretBinary" in answer:
+            raise TokenError(f"cannot use {setting}: the secret {name} is not text")
+        return str(answer["SecretString"])
     raise AssertionError  # the block returns or raises

@@ -20,6 +20,7 @@ from sidecar.retry import growing
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from types import TracebackType
 
     from aiobotocore.session import AioSession
 
@@ -32,6 +33,9 @@ CALLS = AioConfig(
     max_pool_connections=2,
 )
 """Seconds for one call, and one try: how often it is tried is decided here, and logged."""
+DEADLINE = 20.0
+"""Seconds for one call with all that the library does for it: it may ask three times for the
+task role's credentials, and its own clocks run for each socket alone."""
 LONGEST_WAIT, LONGEST_IN_CROWD, LONGEST_GIVING_WAY = 4.0, 6.0, 30.0
 """Seconds between two tries, at most: for what is not there yet, and where SSM throttles.
 
@@ -119,7 +123,7 @@ class Parameter:
     async def get(self, *, decrypt: bool = True) -> tuple[str, Version]:
         """Read value and version: one call of ssm:GetParameter."""
         try:
-            with translated(f"cannot read the token parameter {self.name}", "ssm:GetParameter"):
+            async with asking(f"cannot read the token parameter {self.name}", "ssm:GetParameter"):
                 client = await self._store.client()
                 answer = await client.get_parameter(Name=self.name, WithDecryption=decrypt)
                 found = answer["Parameter"]
@@ -132,7 +136,7 @@ class Parameter:
 
     async def delete(self) -> None:
         """Delete whatever bears the name: one call of ssm:DeleteParameter."""
-        with translated(f"cannot delete the token parameter {self.name}", "ssm:DeleteParameter"):
+        async with asking(f"cannot delete the token parameter {self.name}", "ssm:DeleteParameter"):
             client = await self._store.client()
             answer = await client.delete_parameter(Name=self.name)
             # Its answer is empty, so that a captive portal's page would do as well.
@@ -198,8 +202,8 @@ def patient() -> Callable[[Exception], bool | float]:
     return pause
 
 
-class translated:  # noqa: N801  reads as the clause it is: `with translated(...)`
-    """Turns the library's errors into one that names the permission or the setting to change."""
+class asking:  # noqa: N801  reads as the clause it is: `async with asking(...)`
+    """Bounds one call, and makes the library's errors name the permission or setting to change."""
 
     def __init__(
         self,
@@ -213,11 +217,24 @@ class translated:  # noqa: N801  reads as the clause it is: `with translated(...
         self._permission = permission
         self._setting = setting
         self._service = service
+        self._deadline = asyncio.timeout(DEADLINE)
 
-    def __enter__(self) -> None:
-        pass
+    async def __aenter__(self) -> None:
+        await self._deadline.__aenter__()
 
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self._deadline.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise Unavailable(f"{self._action}: no answer within {DEADLINE:g} s") from late
+        self._translate(error)
+
+    def _translate(self, error: BaseException | None) -> None:
         match error:
             case aws.ClientError():
                 raise self._refusal(error) from error

@@ -12,7 +12,7 @@ from bench.virtual import Loop, Stuck, played
 
 def test_a_thousand_start_as_fast_as_ssm_lets_them():
     """Within 1.25 times the limit's own time; none fails, and no token is left."""
-    found = fleet.measure()
+    found = fleet.read()
     assert found["fleet_start_vs_limit"] <= 1.25
     assert found["fleet_reads_per_start"] <= 8
     assert found["fleet_last_delete_s"] <= 1.5 * fleet.SIZE / limits.DELETES
@@ -60,13 +60,13 @@ def test_an_agent_that_fails_is_not_passed_over(monkeypatch):
     """A figure is only given for a fleet of which everybody started."""
     monkeypatch.setattr(fleet, "TOKEN_TIMEOUT", 2.0)
     with pytest.raises(RuntimeError, match=r"of 200 agents failed, one because: .*throttled"):
-        fleet.measure(200)
+        fleet.read(200)
 
 
 def test_the_same_seed_gives_the_same_run():
     """So that a figure can be looked into; the chance of everything else is left alone."""
     before = random.getstate()
-    assert fleet.measure(50, 7) == fleet.measure(50, 7)
+    assert fleet.read(50, 7) == fleet.read(50, 7)
     assert random.getstate() == before
 
 

@@ -166,11 +166,9 @@ def test_only_a_regular_file_is_read(tmp_path):
 
 
 @pytest.mark.root
-def test_the_runner_s_user_may_write_beside_bin_and_not_into_it(tmp_path):
+def test_the_runner_s_user_may_write_beside_bin_and_not_into_it(open_path):
     """It makes its own files; `bin` can be neither replaced nor changed, whoever owned it."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    root = tmp_path / "runner"
+    root = open_path / "runner"
     (root / "bin" / "deep").mkdir(parents=True)
     (root / "bin" / "Runner.Listener").write_text("program")
     (root / "bin" / "deep" / "library").write_text("code")
@@ -490,11 +488,9 @@ def test_a_powershell_hook_is_run_by_powershell(tmp_path):
 
 @pytest.mark.root
 @on_both
-def test_the_runner_s_user_speaks_to_the_agent_and_nobody_else_does(loop, tmp_path):
+def test_the_runner_s_user_speaks_to_the_agent_and_nobody_else_does(loop, open_path):
     """The FIFO is the user's alone, in a folder that it cannot change."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    state = tmp_path / "state"
+    state = open_path / "state"
     host.private_folder(state)
 
     async def life():

@@ -12,11 +12,10 @@ SEED = os.environ.get("SOAK_SEED", "")
 BESIDE = 8
 
 
-def test_whatever_goes_wrong_everything_is_given_back_or_named(aws, capsys):
+def test_whatever_goes_wrong_everything_is_given_back_or_named(aws, record_property):
     """After each life SSM holds no token and GitHub no runner, or the log names why not."""
     seed, begun = SEED or secrets.token_hex(4), time.monotonic()
     verdicts = asyncio.run(many(aws, [f"{seed}-{i}" for i in range(LIVES)], BESIDE, id))
     told = report(verdicts, begun)
-    with capsys.disabled():
-        print(f"\nseed {seed}: {told}")
+    record_property(f"soak, seed {seed}", told)
     assert not [verdict for verdict in verdicts if verdict.wrong], told

@@ -289,9 +289,33 @@ def test_a_region_or_an_endpoint_that_is_none_is_told(monkeypatch, region, endpo
 
 def test_what_is_no_failure_of_the_call_passes_through():
     """A bug or a cut stays what it is."""
-    for error in (ZeroDivisionError, asyncio.CancelledError):
-        with pytest.raises(error), ssm.translated("cannot", "x"):
+
+    async def life(error):
+        async with ssm.asking("cannot", "x"):
             raise error
+
+    for error in (ZeroDivisionError, asyncio.CancelledError):
+        with pytest.raises(error):
+            run("asyncio", life(error))
+
+
+@on_both
+def test_a_call_that_the_library_never_ends_has_an_end(loop, monkeypatch):
+    """Whatever it waits for; a cut from outside is no such end."""
+
+    async def life():
+        async with ssm.asking("cannot", "x"):
+            await asyncio.Event().wait()
+
+    async def cut():
+        async with asyncio.timeout(0):
+            await life()
+
+    with pytest.raises(TimeoutError):
+        run(loop, cut())
+    monkeypatch.setattr(ssm, "DEADLINE", 0.01)
+    with pytest.raises(Unavailable, match=r"^cannot: no answer within 0.01 s$"):
+        run(loop, life())
 
 
 # --- waiting for it -----------------------------------------------------------------------------
