@@ -105,7 +105,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests told by `record_property`, wherever they ran."""
     for reports in terminalreporter.stats.values():
         for report in reports:
-            for name, told in getattr(report, "user_properties", ()):
+            if getattr(report, "when", None) != "call":
+                continue
+            for name, told in report.user_properties:
                 terminalreporter.write_line(f"{name}: {told}")
 
 

@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 
+from local.github import apps
 from tests.lives.stage import (
     AS_PID_1,
     IS_ROOT,
@@ -93,6 +94,60 @@ def test_no_job_can_find_the_token(aws):
             assert CANARY not in life.errors
 
     played(play(()), play(AS_PID_1))
+
+
+MINTING = ("registration", "remove", "pat", "installation")
+"""Kinds of token that register or remove runners; all others are the runner's own."""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("just_in_time", [False, True])
+@pytest.mark.parametrize("source", ["pat", "pat-file", "app"])
+def test_no_job_can_find_a_secret_that_mints(aws, source, just_in_time):
+    """Neither the App's key or the PAT, nor any token that came of it, while the job runs."""
+
+    async def play():
+        async with staged(aws) as stage:
+            env, secrets = minting(stage, source)
+            needles = stage.folder.parent / f"needles-{stage.mark}"
+            step, open_gate = stage.gate()
+            search = SEARCH.format(needles=needles, root=stage.folder, mark=stage.mark)
+            job = stage.job(step, search)
+            env |= {"SIDECAR_TOKEN_PARAMETER": None, "SIDECAR_JUST_IN_TIME": str(just_in_time)}
+            async with stage.life(env=env) as life:
+                await stage.logged(job, "at the gate")
+                secrets += [it.value for it in stage.world.tokens if it.kind in MINTING]
+                assert len(secrets) > 1
+                needles.write_text("\n".join(secrets))
+                needles.chmod(0o644)
+                try:
+                    open_gate()
+                    await stage.settled(life, 0)
+                finally:
+                    needles.unlink()
+            assert "would be found\nsearched" in printed(job)
+            assert "FOUND" not in printed(job), printed(job)
+            for secret in secrets:
+                assert secret not in life.text
+                assert secret.encode() not in argv_of_all()
+
+    played(play())
+
+
+def minting(stage, source):
+    """Give the settings of a credential, and the secrets in it."""
+    if source == "app":
+        private, *numbers = apps.fresh_key()
+        known = stage.world.apps.add("runners", *numbers)
+        stage.world.apps.install(known, "octo")
+        lines = private.splitlines()[1:-1]
+        return {"SIDECAR_GITHUB_APP_ID": str(known.id), "SIDECAR_GITHUB_APP_KEY": private}, lines
+    if source == "pat":
+        return {"SIDECAR_GITHUB_PAT": "ghp_local"}, ["ghp_local"]
+    path = stage.folder / "pat"
+    path.write_text("ghp_local\n")
+    path.chmod(0o600)
+    return {"SIDECAR_GITHUB_PAT": f"file:{path}"}, ["ghp_local"]
 
 
 LOOK = """\
