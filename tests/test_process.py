@@ -344,7 +344,7 @@ def test_a_child_that_outlives_the_loop_is_no_matter(loop):
 
     async def life():
         popen = host.spawn(
-            [sys.executable, "-c", "import sys; sys.stdin.read()"], {}, Path("/"), None
+            [sys.executable, "-c", "import signal; signal.pause()"], {}, Path("/"), None
         )
         left.append((popen, process.Process(popen)))
         os.kill(popen.pid, signal.SIGSTOP)

@@ -11,7 +11,7 @@ from tests.lives.stage import PATIENCE, played
 
 ROWS = [row for section in SECTIONS for row in section.rows]
 GROUPS = ("ssm", "sts", "ecs", "github", "configure", "remove", "spawn", "disk")
-BESIDE = 10
+BESIDE = 6
 """Lives at the same time: most of them wait for an answer that does not come."""
 
 

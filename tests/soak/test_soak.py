@@ -9,7 +9,7 @@ from tests.soak.many import many, report
 
 LIVES = int(os.environ.get("SOAK_LIVES", "200"))
 SEED = os.environ.get("SOAK_SEED", "")
-BESIDE = 8
+BESIDE = 6
 
 
 def test_whatever_goes_wrong_everything_is_given_back_or_named(aws, record_property):
