@@ -51,14 +51,17 @@ def pytest_configure() -> None:
 
 # --- who runs beside whom ----------------------------------------------------------------------
 
-CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hostile_jobs.py")
+CROWDS = tuple(
+    str(ROOT / "tests" / name)
+    for name in ("bench", "failures", "soak", "lives/test_hostile_jobs.py")
+)
 """Tests that play many lives at once, or measure one: never two of these at the same time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all that fill the machine to the same worker."""
     for item in items:
-        if item.path.relative_to(ROOT).as_posix().startswith(CROWDS):
+        if item.path.as_posix().startswith(CROWDS):
             item.add_marker(pytest.mark.xdist_group("crowds"))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from docs.failures import Row
     from tests.lives.stage import Life
 
-BUDGET = "8"
+BUDGET = "12"
 """Seconds of every stop here."""
 SETTINGS = {
     "SIDECAR_STOP_TIMEOUT": BUDGET,

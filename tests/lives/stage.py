@@ -150,6 +150,11 @@ class Stage:
         step = f'echo "at the gate"; while [ ! -e {path} ]; do sleep 0.05; done; echo "through"'
         return step, path.touch
 
+    def give_up(self, job: Job, seconds: float = 1.0) -> None:
+        """Let GitHub give the job up `seconds` from now, as one that nobody renews any more."""
+        self.world.settings.lost_after = seconds
+        self.world.renew(job)
+
     async def until(self, look: Callable[[], Any], what: str) -> Any:
         """Wait until GitHub's state is as `look` wants it."""
         found = await self.world.changes.until(lambda: look() or None, PATIENCE)

@@ -73,13 +73,13 @@ def test_a_token_in_the_runner_s_own_log_is_masked(aws):
     async def play():
         async with staged(aws) as stage:
             await stage.put()
-            stage.world.settings.lost_after = 1.0
             other = "ghp_" + "aB3" * 12
             step, _ = stage.gate()
             said = f"echo 'read {stage.token} and {other} there'"
             job = stage.job(f"{said} | tee -a {stage.root}/_diag/Worker_*.log >/dev/null", step)
             async with stage.life(ON_UVLOOP) as life:
                 await stage.logged(job, "at the gate")
+                stage.give_up(job)
                 os.kill(life.all("runner.started")[0]["pid"], signal.SIGKILL)
                 await stage.settled(life, 15)
             found = explained(life, outcome="runner")

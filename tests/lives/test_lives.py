@@ -685,13 +685,13 @@ def test_forged_lines_change_no_outcome(aws):
     async def play_stopped(*, deaf):
         async with staged(aws) as stage:
             await stage.put()
-            stage.world.settings.lost_after = 0.5
             stage.misbehave(ignore_signals=deaf)
             step = "trap '' INT TERM; echo begun; while :; do sleep 0.1; done"
             step = step if deaf else "echo begun; exec sleep 600"
             job = stage.job(step, name=FORGED.format("Succeeded"))
             async with stage.life(env={**echo, "SIDECAR_STOP_TIMEOUT": "5"}) as life:
                 await stage.logged(job, "begun")
+                stage.give_up(job)
                 life.signal()
                 await stage.settled(life, 22)
 

@@ -215,10 +215,10 @@ def test_three_signals_interrupt_then_kill(aws):
         async with staged(aws) as stage:
             await stage.put()
             stage.misbehave(ignore_signals=True)
-            stage.world.settings.lost_after = 1.0
             job = stage.job(STUBBORN)
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
                 await stage.logged(job, "stubborn")
+                stage.give_up(job)
                 life.signal(signal.SIGTERM)
                 await life.event("stop.waiting_for_job")
                 life.signal(signal.SIGINT)

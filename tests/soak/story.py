@@ -183,8 +183,13 @@ async def _judged(stage: Front, verdict: Verdict, lives: list[Life]) -> None:
 
 
 def _never_began(verdict: Verdict, life: Life) -> bool:
-    """Whether a stop came before the agent could hear it: nothing was contacted then."""
-    return verdict.code in (-signal.SIGTERM, -signal.SIGINT) and not life.events
+    """Whether a stop came before the agent could hear it: nothing was contacted then.
+
+    An interrupt while Python itself still starts is a KeyboardInterrupt, and exit code 1.
+    """
+    interrupted = verdict.code == 1 and "KeyboardInterrupt" in verdict.transcript
+    ended = interrupted or verdict.code in (-signal.SIGTERM, -signal.SIGINT)
+    return ended and not life.events
 
 
 async def _remaining(stage: Front) -> list[Any]:
