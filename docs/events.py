@@ -26,7 +26,14 @@ EVENTS = {
     "process.killed": "something was still running at the end of a program, and was killed",
     "relay.refreshed": "newer credentials are held",
     "relay.refresh_failed": "newer credentials could not be had; what is held is still served",
-    "relay.refused": "the relay turned somebody away; told once a minute of each kind",
+    "relay.answered": "a peer got credentials: the first time of each version, then once a minute;"
+    " `decision` is the ground, `repeats` how often since, `unsaid` what had no line of its own",
+    "relay.path_ended": "a container's own path is dead, with the container",
+    "relay.pin_broken": "a container's path was first used by another peer, which is shut out now",
+    "relay.refused": "the relay turned somebody away; the first time of each kind, then once a "
+    "minute, `repeats` and `unsaid` as in `relay.answered`",
+    "relay.unverified": "the engine could not be asked for a container's addresses; whoever used "
+    "its path first keeps it",
     "relay.serving": "the relay listens; `upstream` is where the credentials come from",
     "relay.warmed": "the relay holds its first credentials",
     "relay.cold": "the relay has no credentials yet; jobs run, and containers get 503 meanwhile",
