@@ -149,6 +149,11 @@ class Settings(BaseSettings):
         "where the relay listens; port 0 takes a free one",
         "127.0.0.1:0",
     )
+    relay_imds: bool = setting(
+        True,
+        "answer containers as the instance's metadata (IMDSv2), too; else refuse them there",
+        "false",
+    )
     job_role_arn: Annotated[str, AfterValidator(values.role_arn)] | None = setting(
         None,
         "role that jobs get, by sts:AssumeRole, in place of the task role",
