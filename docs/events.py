@@ -16,11 +16,13 @@ EVENTS = {
     "life.failed": "the one error that ended the life",
     "life.started": "settings are read, nothing is contacted yet",
     "life.stopped": "a stop came before the runner was registered",
-    "network.redirected": "whoever asks the ECS agent, but the agent itself, reaches the relay",
-    "network.restored": "the rule for that is gone",
-    "network.uncleared": "a rule that could not be put up could not be removed "
-    "either: there is none",
-    "network.unredirected": "there is no such rule, and why; jobs are told the relay's own address",
+    "network.ipv6_open": "the instance's metadata can be had by IPv6: no rule could be put up",
+    "network.redirected": "whoever asks the ECS agent or the instance, but the agent itself, "
+    "reaches the relay `to`; with `outside`, also whatever comes in by other interfaces than those",
+    "network.restored": "the rules for that are gone",
+    "network.uncleared": "rules that could not be put up could not be removed "
+    "either: there are none",
+    "network.unredirected": "there are no such rules, and why; jobs are told the relay's address",
     "phase.entered": "the life goes on to its next phase; `seconds` is how long the last took",
     "predecessor.found": "an agent was killed on this disk; the runner it left is taken away first",
     "process.killed": "something was still running at the end of a program, and was killed",
@@ -37,6 +39,7 @@ EVENTS = {
     "relay.serving": "the relay listens; `upstream` is where the credentials come from",
     "relay.warmed": "the relay holds its first credentials",
     "relay.cold": "the relay has no credentials yet; jobs run, and containers get 503 meanwhile",
+    "relay.mode": "by which way jobs and their containers come to credentials, and why",
     "relay.off": "no credentials are relayed",
     "relay.unavailable": "the relay could not be set up; jobs run without it",
     "retry.scheduled": "something failed that may pass, and is tried again",

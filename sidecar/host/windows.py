@@ -86,6 +86,21 @@ def may_filter() -> bool:
     return False
 
 
+def hold_address(address: str) -> None:
+    """Never: no rule would lead there."""
+    raise OSError(f"cannot hold {address}")
+
+
+def let_address_go(address: str) -> None:
+    """Do nothing: none was held."""
+    del address
+
+
+def claim_network() -> socket.socket | None:
+    """Never: there is nothing to be alone with."""
+    return None
+
+
 # ---- users and files -------------------------------------------------------------------------
 
 
