@@ -18,7 +18,7 @@ from sidecar.relay.front import Front
 from sidecar.relay.identities import Identities
 from sidecar.relay.imds import ImdsFace
 from sidecar.relay.tally import Tally
-from sidecar.relay.upstream import Credentials
+from sidecar.relay.upstream import Credentials, parse
 
 TIMEOUT = 30.0
 START = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -213,7 +213,7 @@ class Fronted:
         self.locals: set[str] | None = None
         """Who may ask; None: anybody."""
         self.keeper = Held(self.clock)
-        self.hold(Credentials("ASIATEST0001", 5000.0, None, held(5000.0)))
+        self.hold(parse(held(5000.0), now=self.now, where=""))
         self.identities = Identities(self.keeper, self.clock)
         self.tally = Tally()
         self.front = Front(
