@@ -72,7 +72,7 @@ class Reach:
     ) -> relay.Relay:
         """Serve where rules lead whoever asks. Raises Unredirected, and then nothing is up."""
         address, port = netfilter.RELAY_ADDRESS, config.settings.relay_address.port
-        imds = relay.Imds(config.task.region)
+        imds = relay.Imds(config.task.region) if config.settings.relay_imds else None
         redirect = Redirect(self.network_modes, containers=True)
         down = self.owed.owe("network", redirect.take_down)
         try:

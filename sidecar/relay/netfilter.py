@@ -184,7 +184,7 @@ async def _seen(relay: Relay) -> None:
 
 def _has_ipv6() -> bool:
     try:
-        return bool(Path("/proc/self/net/if_inet6").read_text(encoding="ascii").strip())
+        return bool(Path("/proc/thread-self/net/if_inet6").read_text(encoding="ascii").strip())
     except OSError:
         return False
 

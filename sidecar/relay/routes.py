@@ -14,7 +14,7 @@ from typing import NamedTuple
 ECS_AGENT = "169.254.170.2"
 IMDS = "169.254.169.254"
 
-_TABLE = Path("/proc/self/net/route")
+_TABLE = Path("/proc/thread-self/net/route")
 _GATEWAY = 0x2
 _REJECT = 0x200
 
