@@ -57,6 +57,8 @@ class Limits(NamedTuple):
     linger_bytes: int = 256 * 1024
     grace_seconds: float = 1.0
     """When all places are taken, who waited this long without asking makes room."""
+    patience_seconds: float = 0.04
+    """How long a request waits for a better answer, where one may come (`Later`)."""
 
 
 class Request:
@@ -65,13 +67,37 @@ class Request:
     Its target may be a secret: there is no repr.
     """
 
-    __slots__ = ("headers", "method", "peer", "target")
+    __slots__ = ("headers", "late", "method", "peer", "target")
 
-    def __init__(self, method: str, target: str, headers: Mapping[str, str], peer: str) -> None:
+    def __init__(
+        self, method: str, target: str, headers: Mapping[str, str], peer: str, *, late: bool = False
+    ) -> None:
         self.method = method
         self.target = target
         self.headers = headers
         self.peer = peer
+        self.late = late
+        """Whether it has waited for a better answer already, and must get one now."""
+
+
+class Later:
+    """Those whose answer will be a better one in a moment."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[_Connection, None] = {}  # in the order they came
+
+    def come(self) -> None:
+        """Have everybody's request answered now."""
+        for connection in tuple(self._waiting):
+            connection.resume()
+
+    def hold(self, connection: _Connection) -> None:
+        """Let one wait."""
+        self._waiting[connection] = None
+
+    def release(self, connection: _Connection) -> None:
+        """Let one wait no longer."""
+        self._waiting.pop(connection, None)
 
 
 Again = Callable[[], bytes | None]
@@ -84,7 +110,7 @@ class Answer:
     Its body may hold secrets: there is no repr.
     """
 
-    __slots__ = ("again", "body", "content_type", "headers", "status", "wire")
+    __slots__ = ("again", "body", "content_type", "headers", "later", "status", "wire")
 
     def __init__(
         self,
@@ -100,12 +126,15 @@ class Answer:
         self.wire = self.rendered()
         """What is written to a client whose connection stays open."""
         self.again: Again | None = None
+        """What may answer the same peer's same head from now on."""
+        self.later: Later | None = None
+        """Where to wait, for a moment, for a better one than this."""
 
-    def standing(self, again: Again) -> Answer:
-        """Return the same answer, which `again` may give to the same peer's same head."""
+    def copy(self) -> Answer:
+        """Return the same answer, to be given in other circumstances."""
         copy = Answer.__new__(Answer)
         copy.status, copy.body, copy.content_type = self.status, self.body, self.content_type
-        copy.headers, copy.wire, copy.again = self.headers, self.wire, again
+        copy.headers, copy.wire, copy.again, copy.later = self.headers, self.wire, None, None
         return copy
 
     def rendered(self, *, close: bool = False, body: bool = True) -> bytes:
@@ -231,6 +260,7 @@ class _Listener:
     def forget(self, connection: _Connection) -> None:
         """Strike a connection off."""
         self.connections.discard(connection)
+        connection.waits_no_more()
         if not self.connections and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
 
@@ -385,6 +415,8 @@ class _Connection(asyncio.Protocol):
     __slots__ = (
         "_discarded",
         "_full",
+        "_held",
+        "_later",
         "_leaving",
         "_listener",
         "_pending",
@@ -403,6 +435,8 @@ class _Connection(asyncio.Protocol):
         self._full = False  # the client does not take its answers
         self._leaving = False  # the last answer is written; what still comes is dropped
         self._discarded = 0
+        self._held = b""  # a head whose answer is waited for, and where
+        self._later: Later | None = None
         self._standing: dict[bytes, Again] = {}
         self.peer = ""
         self.deadline = 0.0
@@ -440,9 +474,9 @@ class _Connection(asyncio.Protocol):
             self._discard(len(data))
             return
         self._pending = self._serve(self._pending + data if self._pending else data)
-        now = self._listener.loop.time()
-        if self._leaving:
+        if self._leaving or self._held:
             return
+        now = self._listener.loop.time()
         if self._full or not self._pending:
             self._until(now + self._listener.limits.idle_seconds)
         elif len(self._pending) <= len(data):  # this head began just now
@@ -452,7 +486,7 @@ class _Connection(asyncio.Protocol):
         """Answer the whole heads in `data`; return what is left of it."""
         limit = self._listener.limits.head_bytes
         start = 0
-        while not self._full and not self._leaving:
+        while not self._full and not self._leaving and not self._held:
             found = data.find(_END, start)
             end = found + len(_END)
             if (end if found >= 0 else len(data)) - start > limit:
@@ -464,17 +498,20 @@ class _Connection(asyncio.Protocol):
                 start = end
         return b"" if self._leaving else data[start:]
 
-    def _answer(self, head: bytes) -> None:
+    def _answer(self, head: bytes, *, late: bool = False) -> None:
         judged = self._listener.judged.get(head) or self._judge(head)
         if judged is None:
             return
         method, target, headers, keep = judged
-        request = Request(method, target, headers, self.peer)
+        request = Request(method, target, headers, self.peer, late=late)
         try:
             answer = self._listener.answer(request)
         except Exception:
             log.exception("http.failed", method=method)
             answer, keep = Answer(500, b"internal error\n"), False
+        if answer.later is not None:
+            self._wait(head, answer.later)
+            return
         self.waiting_since = self._listener.loop.time()
         with_body = method != "HEAD"
         if keep:
@@ -483,6 +520,33 @@ class _Connection(asyncio.Protocol):
                 self._remember(head, answer.again)
         else:
             self._leave(answer.rendered(close=True, body=with_body))
+
+    def _wait(self, head: bytes, later: Later) -> None:
+        """Answer this head when there is something better to say, or after a moment."""
+        self._held, self._later = head, later
+        later.hold(self)
+        self.transport.pause_reading()
+        self._until(self._listener.loop.time() + self._listener.limits.patience_seconds)
+
+    def waits_no_more(self) -> None:
+        """Forget that an answer was waited for."""
+        if self._later is not None:
+            self._later.release(self)
+        self._held, self._later = b"", None
+
+    def resume(self) -> None:
+        """Answer the head that waited, and what came behind it."""
+        head = self._held
+        self.waits_no_more()
+        self._answer(head, late=True)
+        self._pending = self._serve(self._pending)
+        if self._leaving or self._held:
+            return
+        limits = self._listener.limits
+        patience = limits.head_seconds if self._pending else limits.idle_seconds
+        self._until(self._listener.loop.time() + patience)
+        if not self._full and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _remember(self, head: bytes, again: Again) -> None:
         """Let `again` answer, should the same peer send the same head once more."""
@@ -537,6 +601,8 @@ class _Connection(asyncio.Protocol):
         """Act on a deadline that passed."""
         if self._leaving or self._full:
             self.transport.abort()
+        elif self._held:
+            self.resume()
         elif self._pending:
             self._refuse(408, "the request head took too long")
         else:
@@ -551,5 +617,5 @@ class _Connection(asyncio.Protocol):
         self._full = False
         if not self._leaving:
             self._pending = self._serve(self._pending)
-        if not self._full and not self.transport.is_closing():
+        if not self._full and not self._held and not self.transport.is_closing():
             self.transport.resume_reading()

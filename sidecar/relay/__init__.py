@@ -35,6 +35,8 @@ log = structlog.get_logger()
 
 # The names by which containers know the ECS agent, and the instance.
 _NAMES = ("169.254.170.2", *HOSTS)
+LIMITS = http.Limits(connections=4096, backlog=4096)
+"""A job may start thousands of containers that all ask at once."""
 _WILDCARDS = ("", "0.0.0.0", "::")
 
 
@@ -116,10 +118,12 @@ async def serving(
     identities = Identities(keeper, clock.now)
     face = ImdsFace(identities, imds.region, clock.now) if imds is not None else NoImds()
     audit = Audit(clock.now)
-    front = Front(EcsFace(identities), face, audit, keeper.tally, clock.now, peers)
+    later = http.Later()
+    keeper.on_news = later.come
+    front = Front(EcsFace(identities), face, audit, keeper.tally, clock.now, later, peers)
     async with AsyncExitStack() as undo:
         listening = http.listening(
-            host, port, front.answer, names=_NAMES, refuse=front.refuse, limits=limits
+            host, port, front.answer, names=_NAMES, refuse=front.refuse, limits=limits or LIMITS
         )
         try:
             bound, free = await undo.enter_async_context(listening)

@@ -38,6 +38,8 @@ class Refused(NamedTuple):
     """A fixed phrase: nothing of the request."""
     answer: Answer
     container: str | None = None
+    soon: bool = False
+    """Whether it may be granted in a moment, since upstream is being asked."""
 
 
 class Face(Protocol):
@@ -47,6 +49,11 @@ class Face(Protocol):
 
     def decide(self, request: Request) -> Granted | Refused | Answer:
         """Say what a request gets; a bare answer is one that holds no secret."""
+
+
+def unready(identity: Identity, answer: Answer) -> Refused:
+    """Say that there are no credentials, and whether there may be some in a moment."""
+    return Refused("no credentials yet", answer, identity.container, identity.keeper.flying)
 
 
 class Rendered:
@@ -113,7 +120,7 @@ class EcsFace:
             return Refused("another container's path", _NOT_YOURS, identity.container)
         credentials = identity.keeper.current()
         if credentials is None:
-            return Refused("no credentials yet", _NOT_READY, identity.container)
+            return unready(identity, _NOT_READY)
         own = identity is not self._identities.default
         answer = self._rendered.answer(identity.keeper, credentials)
         return Granted(identity, credentials, answer, "own path" if own else "common path")

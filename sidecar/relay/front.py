@@ -10,7 +10,7 @@ from sidecar.relay.faces import Face, Granted, Refused, error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sidecar.http import Answer, Refusal, Request
+    from sidecar.http import Answer, Later, Refusal, Request
     from sidecar.relay.audit import Audit, Kind
     from sidecar.relay.tally import Tally
 
@@ -28,6 +28,7 @@ class Front:
         audit: Audit,
         tally: Tally,
         now: Callable[[], float],
+        later: Later,
         peers: Callable[[str], bool] | None = None,
     ) -> None:
         self._ecs = ecs
@@ -35,6 +36,7 @@ class Front:
         self._audit = audit
         self._tally = tally
         self._now = now
+        self._later = later
         self._peers = peers
 
     def answer(self, request: Request) -> Answer:
@@ -46,6 +48,10 @@ class Front:
             decision: Granted | Refused | Answer = Refused("not a local peer", _NOBODY)
         else:
             decision = face.decide(request)
+        if isinstance(decision, Refused) and decision.soon and not request.late:
+            answer = decision.answer.copy()
+            answer.later = self._later
+            return answer
         answer = self._told(decision, face.name, request.peer)
         self._tally.answers[face.name, answer.status] += 1
         return answer
@@ -56,7 +62,9 @@ class Front:
             kind = self._audit.answered(peer, face, identity.container, decision.decision, held)
             until = min(decision.until, held.expires_at, kind.quiet_until)
             standing = Standing(decision, kind, self._tally, face, until, self._now)
-            return decision.answer.standing(standing.again)
+            answer = decision.answer.copy()
+            answer.again = standing.again
+            return answer
         if isinstance(decision, Refused):
             self._audit.refused(peer, face, decision.container, decision.why)
             return decision.answer

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sidecar.http import Answer, Request
-from sidecar.relay.faces import Granted, Refused, Rendered
+from sidecar.relay.faces import Granted, Refused, Rendered, unready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ class ImdsFace:
         identity = self._identities.by_address(peer)
         credentials = identity.keeper.current()
         if credentials is None:
-            return Refused("no credentials yet", _NOT_READY, identity.container)
+            return unready(identity, _NOT_READY)
         name = _role_name(credentials)
         if path == _ROLES:
             return Answer(200, name.encode(), "text/plain")

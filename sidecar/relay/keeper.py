@@ -77,6 +77,10 @@ class Keeper:
         self.tally = Tally()
         self.newest: Credentials | None = None
         """What was fetched last, expired or not: for comparing versions."""
+        self.flying = False
+        """Whether upstream is being asked."""
+        self.on_news: Callable[[], None] | None = None
+        """What to call when it has answered, or has not."""
         self._fetched_at = 0.0
         self._failure: UpstreamError | None = None
         self._failures = 0
@@ -125,6 +129,7 @@ class Keeper:
 
     async def _round(self, ask: Ask) -> float:
         """Make one flight; return how long to wait for the next."""
+        self.flying = True
         try:
             credentials = await self._flight(ask)
         except UpstreamError as error:
@@ -135,6 +140,9 @@ class Keeper:
             wait = self._failed(UnavailableError("a mistake in the agent"))
         else:
             wait = self._succeeded(credentials)
+        self.flying = False
+        if self.on_news is not None:
+            self.on_news()
         async with self._news:
             self._news.notify_all()
         return wait

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sidecar.http import Answer, Request
+from sidecar.http import Answer, Later, Request
 from sidecar.relay import Clock, Endpoint, Pace
 from sidecar.relay.audit import Audit
 from sidecar.relay.faces import EcsFace
@@ -198,6 +198,7 @@ class Held:
     def __init__(self, now) -> None:
         self.now = now
         self.newest: Credentials | None = None
+        self.flying = False
 
     def current(self) -> Credentials | None:
         """Return it, unless it has expired."""
@@ -222,6 +223,7 @@ class Fronted:
             Audit(self.clock),
             self.tally,
             self.clock,
+            Later(),
             lambda peer: self.locals is None or peer in self.locals,
         )
         self.path = self.identities.default_path
