@@ -1,6 +1,7 @@
 """What each event means, in the words of somebody who reads the log."""
 
 EVENTS = {
+    "docker.unheard": "the docker daemon does not tell what happens; it is asked again",
     "ghost.unknown": "GitHub could not be asked whether it still knows the runner",
     "health.listening": "`/healthz`, `/readyz` and `/metrics` answer from here on",
     "credential.shared": "a secret of the agent's that a job could read with the task role, too",
@@ -17,6 +18,8 @@ EVENTS = {
     "life.started": "settings are read, nothing is contacted yet",
     "life.stopped": "a stop came before the runner was registered",
     "network.ipv6_open": "the instance's metadata can be had by IPv6: no rule could be put up",
+    "network.out_of_reach": "a container has nothing but an internal network, whose engine gives it"
+    " no way to the relay; told once of each network, see the troubleshooting page",
     "network.redirected": "whoever asks the ECS agent or the instance, but the agent itself, "
     "reaches the relay `to`; with `outside`, also whatever comes in by other interfaces than those",
     "network.restored": "the rules for that are gone",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar import relay
+from sidecar.docker import internal
 from sidecar.docker.engine import Engine
 from sidecar.errors import RelayError
 from sidecar.relay import mode, netfilter
@@ -42,7 +43,8 @@ class Reach:
         Returns the relay, and whether whoever asks the ECS agent reaches it. Raises RelayError.
         """
         settings = config.settings
-        docker, told = await mode.located(Engine.named(config.task.docker_host))
+        engine = Engine.named(config.task.docker_host)
+        docker, told = await mode.located(engine)
         facts = mode.Facts(
             docker,
             told,
@@ -60,6 +62,8 @@ class Reach:
                 choice = mode.chosen(settings.relay, replace(facts, obstacle=str(why)))
         log.info("relay.mode", mode=choice.mode.value, wanted=settings.relay, reason=choice.reason)
         if served is not None:
+            if engine is not None and engine.socket is not None:
+                await serving.enter_async_context(relay.alongside(internal.reported(engine)))
             return served, True
         address = settings.relay_address
         served = await serving.enter_async_context(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
 DEADLINE = 2.0
@@ -46,29 +48,48 @@ class Engine:
         """The name or address of the machine that it is reached at; None for a socket."""
         return None if self.socket is not None else urlsplit(self.host).hostname
 
-    async def get(
-        self, path: str, query: Mapping[str, str] | None = None, *, timeout: float = DEADLINE
-    ) -> Any:
+    async def get(self, path: str) -> Any:
         """Return what `GET path` answers, decoded from JSON. Raises Unanswered.
 
         The path names no version of the API: the daemon then speaks its newest.
         """
+        async with self._asked(path, {}, aiohttp.ClientTimeout(total=DEADLINE)) as answer:
+            return await answer.json(content_type=None)
+
+    async def events(self, filters: Mapping[str, list[str]]) -> AsyncIterator[dict[str, Any]]:
+        """Yield what happens, as `GET /events` tells it, for as long as the daemon lives.
+
+        There is no deadline for the next one. Raises Unanswered when there will be none.
+        """
+        query = {"filters": json.dumps(filters)}
+        forever = aiohttp.ClientTimeout(total=None, sock_connect=DEADLINE)
+        async with self._asked("/events", query, forever) as answer:
+            while line := await answer.content.readline():
+                told = json.loads(line)
+                if isinstance(told, dict):
+                    yield told
+        raise Unanswered(f"{self.host} ended its events")
+
+    @asynccontextmanager
+    async def _asked(
+        self, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self.socket is None:
             raise Unanswered(f"{self.host} is no socket")
         try:
             async with (
                 aiohttp.ClientSession(
                     connector=aiohttp.UnixConnector(str(self.socket)),
-                    timeout=aiohttp.ClientTimeout(total=timeout),
+                    timeout=timeout,
                     trust_env=False,
                 ) as session,
                 session.get(f"http://docker{path}", params=query) as answer,
             ):
                 if answer.status != 200:
                     raise Unanswered(f"{self.host} answered {answer.status} to {path}")
-                return await answer.json(content_type=None)
+                yield answer
         except TimeoutError as error:
-            raise Unanswered(f"{self.host} did not answer within {timeout:g} s") from error
+            raise Unanswered(f"{self.host} did not answer within {DEADLINE:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or type(error).__name__
             raise Unanswered(f"{self.host} cannot be asked: {why.lower()}") from error
