@@ -6,7 +6,7 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -102,12 +102,26 @@ class Engine:
         return [network for network in told if isinstance(network, dict)]
 
 
-def gateways(networks: list[dict[str, Any]]) -> list[str]:
-    """Return the addresses that bridge networks have on the daemon's side."""
+class Bridge(NamedTuple):
+    """A bridge network, on the daemon's side."""
+
+    interface: str
+    subnet: str
+    """As in `172.17.0.0/16`."""
+    gateway: str | None
+    """The interface's own address there, where the daemon tells it: 20.10 does not always."""
+
+
+def bridges(networks: list[dict[str, Any]]) -> list[Bridge]:
+    """Return the bridges of these networks, one for each subnet of theirs."""
     return [
-        str(config["Gateway"])
+        Bridge(_interface(network), str(config.get("Subnet")), config.get("Gateway") or None)
         for network in networks
         if network.get("Driver") == "bridge"
         for config in (network.get("IPAM") or {}).get("Config") or ()
-        if config.get("Gateway")
     ]
+
+
+def _interface(network: dict[str, Any]) -> str:
+    named = (network.get("Options") or {}).get("com.docker.network.bridge.name")
+    return str(named or f"br-{str(network.get('Id'))[:12]}")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sidecar.docker.engine import Unanswered, gateways
+from sidecar.docker.engine import Unanswered, bridges
 from sidecar.errors import RelayError
-from sidecar.relay.routes import is_own
+from sidecar.relay.routes import has_network, is_own
 
 if TYPE_CHECKING:
     from sidecar.docker.engine import Engine
@@ -80,10 +80,12 @@ async def located(engine: Engine | None) -> tuple[Docker, str]:
         networks = await engine.networks()
     except Unanswered as error:
         return Docker.SILENT, str(error)
-    for gateway in gateways(networks):
-        if is_own(gateway):
-            return Docker.HERE, f"the docker daemon's bridge {gateway} is an address of ours"
-    return Docker.ELSEWHERE, "no bridge of the docker daemon is an address of ours"
+    for bridge in bridges(networks):
+        if bridge.gateway is not None and is_own(bridge.gateway):
+            return Docker.HERE, f"the docker daemon's bridge {bridge.gateway} is an address of ours"
+        if has_network(bridge.interface, bridge.subnet):
+            return Docker.HERE, f"the docker daemon's bridge {bridge.interface} is ours"
+    return Docker.ELSEWHERE, "no bridge of the docker daemon is ours"
 
 
 async def _at(machine: str) -> tuple[Docker, str]:

@@ -7,7 +7,7 @@ tools an image has.
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +77,16 @@ def interface_to(address: str) -> str | None:
     fitting = [route for route in table() if wanted & route.mask == route.network]
     best = max(fitting, key=lambda route: (route.mask, -route.metric), default=None)
     return best.interface if best is not None else None
+
+
+def has_network(interface: str, subnet: str) -> bool:
+    """Whether an interface of this namespace stands in that IPv4 network itself."""
+    try:
+        network = IPv4Network(subnet)
+    except ValueError:
+        return False
+    wanted = (interface, int(network.network_address), int(network.netmask), False)
+    return any(route[:4] == wanted for route in table())
 
 
 def is_own(address: str) -> bool:
