@@ -6,30 +6,19 @@ containers and rules makes its own with `tasks.made()` and `engine.started()`.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines import engine as engines
-from tests.engines import roots, tasks
+from tests.engines import places, roots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.engines.engine import Engine
+    from tests.engines.places import Place
     from tests.engines.tasks import Task
-
-OWN, DEBIAN_13 = "debian-12", "debian-13"
-"""The machine's own engine (Debian 12 has 20.10), and Debian 13's (26.1)."""
-
-
-class Place(NamedTuple):
-    """A task, and the engine that is in its network namespace."""
-
-    task: Task
-    engine: Engine
 
 
 @pytest.fixture(scope="session")
@@ -38,13 +27,11 @@ def root() -> Path:
     return roots.made()
 
 
-@pytest.fixture(scope="session", params=[OWN, DEBIAN_13])
+@pytest.fixture(scope="session", params=places.KINDS)
 def place(request: pytest.FixtureRequest, root: Path) -> Iterator[Place]:
     """Give a task with each engine in turn."""
-    with ExitStack() as down:
-        task = down.enter_context(tasks.made())
-        own = Path("/") if request.param == OWN else root
-        yield Place(task, down.enter_context(engines.started(task.space, own, root)))
+    with places.made(request.param, root) as place:
+        yield place
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ TIMEOUT = 60.0
 STOPPED = 20.0
 """Seconds that an engine has to end by itself."""
 
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
 EMPTY = "base"
 """An image of nothing at all, used with USERLAND."""
 USERLAND = tuple(
@@ -69,7 +71,7 @@ exec dockerd --config-file /run/daemon.json --cgroup-parent "/$NAME" "$@" >>/run
 
 
 class Failed(AssertionError):
-    """A command of docker failed; the text has all it said."""
+    """A command failed; the text has all it said."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class Engine:
     """`run/` of it is the engine's /run."""
     pid: int
     """The engine's process, as this machine numbers it."""
+
+    @property
+    def cgroup(self) -> str:
+        """The control group of all its containers."""
+        return f"/{self.folder.name}"
 
     @property
     def socket(self) -> Path:
@@ -99,18 +106,28 @@ class Engine:
 
         `text` is what it reads. Raises Failed.
         """
-        told = ["env", *(f"{key}={value}" for key, value in (env or {}).items())]
-        inside = ("nsenter", f"--target={self.pid}", "--mount", "--root", "--wd=/")
+        told = ("env", *(f"{key}={value}" for key, value in (env or {}).items()), "docker")
+        return self.inside(*told, *argv, text=text, timeout=timeout)
+
+    def inside(self, *argv: str, text: bytes | None = None, timeout: float = TIMEOUT) -> str:
+        """Run a command where the engine runs, with its view of the disk; return what it said.
+
+        Raises Failed.
+        """
+        there = ("nsenter", f"--target={self.pid}", "--mount", "--root", "--wd")
         done = subprocess.run(
-            [*inside, *told, "docker", *argv],
+            [*there, *argv],
+            check=False,
+            env={"PATH": PATH},  # this machine may have another docker in front of Debian's
             input=text or b"",
             capture_output=True,
             timeout=timeout,
         )
         out, errors = done.stdout.decode(), done.stderr.decode()
         if done.returncode != 0:
-            raise Failed(f"docker {shlex.join(argv)}: {done.returncode}\n{out}\n{errors}")
-        return out + (errors if argv[0] == "build" else "")
+            raise Failed(f"{shlex.join(argv)}: {done.returncode}\n{out}\n{errors}")
+        # A builder tells on either; else only what was asked for counts.
+        return out + errors if "build" in argv else out
 
     def run(
         self,
@@ -138,8 +155,7 @@ def started(space: Space, root: Path, clients: Path, *options: str) -> Iterator[
         (folder / name).mkdir()
     argv = [*spaces.DYING_WITH_US, *space.argv("unshare", "--mount", "--pid", "--fork")]
     argv += ["--kill-child", "--", "sh", "-ec", _START, "sh", *options]
-    path = "/usr/sbin:/usr/bin:/sbin:/bin"
-    env = {"FOLDER": str(folder), "ROOT": str(root), "CLIENTS": str(clients), "PATH": path}
+    env = {"FOLDER": str(folder), "ROOT": str(root), "CLIENTS": str(clients), "PATH": PATH}
     process = subprocess.Popen(argv, env={**env, "NAME": folder.name}, stderr=subprocess.PIPE)
     try:
         with process:
@@ -194,4 +210,4 @@ def _without_cgroups(name: str) -> None:
     for top in Path("/sys/fs/cgroup").glob(f"**/{name}"):
         for folder, _, _ in os.walk(top, topdown=False):
             with suppress(OSError):
-                os.rmdir(folder)
+                Path(folder).rmdir()

@@ -26,6 +26,8 @@ PYTHON = "3.13"
 """The Python of that Debian."""
 ENGINE = ("docker.io", "docker-cli", "docker-buildx", "iptables", "nftables", "iproute2")
 CLIENTS = ("awscli", "rclone", "ruby-aws-sdk-core", "nodejs", "python3", "curl", "ca-certificates")
+SERVICES = frozenset({"sts", "sso", "sso-oidc", "signin"})
+"""What the clients of Python may be asked for."""
 
 _TIMEOUT = 900.0
 """Seconds that any step may take, downloads included."""
@@ -49,7 +51,7 @@ def made() -> Path:
 def _digest() -> str:
     """Return what tells one content of the folder from another."""
     parts = [PINS.read_bytes(), (JUDGES / "package-lock.json").read_bytes()]
-    parts.append(repr((ENGINE, CLIENTS, NODE_PACKAGES)).encode())
+    parts.append(repr((ENGINE, CLIENTS, NODE_PACKAGES, sorted(SERVICES))).encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
 
 
@@ -65,6 +67,8 @@ def _make(root: Path) -> None:
     _ran("chroot", str(root), "apt-get", "clean")
     _python(root / "opt" / "clients" / "python")
     _node(root / "opt" / "clients" / "node_modules")
+    for models in root.glob("**/botocore/data"):
+        _only_identity(models)
 
 
 def _mirror() -> str:
@@ -106,13 +110,27 @@ def _node(folder: Path) -> None:
         for path in (source / name).rglob("package.json"):  # its own, and those nested in it
             told = json.loads(path.read_bytes()).get("dependencies", {})
             wanted += [other for other in told if (source / other).is_dir()]
-        shutil.copytree(source / name, folder / name, symlinks=True)
+        browsers = shutil.ignore_patterns("dist") if name == "aws-sdk" else None
+        shutil.copytree(source / name, folder / name, symlinks=True, ignore=browsers)
+
+
+def _only_identity(models: Path) -> None:
+    """Remove what an AWS client of Python knows of other services: it is most of its size."""
+    for service in models.iterdir():
+        if service.is_dir() and service.name not in SERVICES:
+            shutil.rmtree(service)
 
 
 def _ran(*argv: str) -> str:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     done = subprocess.run(
-        argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT
+        argv,
+        check=False,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
     )
     if done.returncode != 0:
         said = (done.stdout + done.stderr)[-4000:]

@@ -14,6 +14,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Space:
         """Run a command in here to its end; return what it printed."""
         done = subprocess.run(
             self.argv(*argv),
+            check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -62,7 +64,7 @@ class Space:
     def enter(self) -> None:
         """Take the calling thread in here, for good: it, and all that it starts."""
         libc = ctypes.CDLL(None, use_errno=True)
-        with open(self.path) as space:
+        with Path(self.path).open() as space:
             if libc.setns(space.fileno(), CLONE_NEWNET) != 0:
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number))
@@ -99,7 +101,8 @@ def made() -> Iterator[Space]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(argv, **pipes) as holder:
         try:
-            assert holder.stdout and holder.stdout.readline() == b"held\n", "no namespace"
+            assert holder.stdout
+            assert holder.stdout.readline() == b"held\n", "no namespace"
             yield Space(holder.pid)
         finally:
             holder.kill()

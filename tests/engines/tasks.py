@@ -89,7 +89,8 @@ def _far_side(far: Space, network_mode: str) -> Iterator[None]:
     argv = [*spaces.DYING_WITH_US, *far.argv(*program)]
     with subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE) as process:
         try:
-            assert process.stdout and process.stdout.readline().startswith(b"ready "), "no far side"
+            assert process.stdout
+            assert process.stdout.readline().startswith(b"ready "), "no far side"
             yield
         finally:
             process.terminate()

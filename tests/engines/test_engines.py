@@ -1,13 +1,15 @@
 """The real engines that other tests stand on, and the trap that they set."""
 
 import json
-import subprocess
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from local import aws, imds
 from tests.engines import engine as engines
+from tests.engines import spaces
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -32,20 +34,16 @@ def test_nothing_of_a_task_leads_out(task, engine):
         assert "default" not in space.run("ip", "route", "show")
 
 
-def test_an_engine_leaves_nothing(task, root):
-    """No process, no mount, no folder, no control group, after a kill as after an end."""
-    from tests.engines import spaces
-
+@pytest.mark.parametrize("killed", [False, True], ids=["ended", "killed"])
+def test_an_engine_leaves_nothing(killed, root):
+    """No process, no mount, no folder, no control group, however it ends."""
     with spaces.made() as space:
         with engines.started(space, root, root) as engine:
-            sleeping = engine.run("sleep", "600", options=["--detach"])
-            assert sleeping
+            engine.run("sh", "-c", "trap exit TERM; sleep 600 & wait", options=["--detach"])
             folder, pid = engine.folder, engine.pid
-            engine.docker("info")
+            if killed:
+                os.kill(pid, signal.SIGKILL)
         assert not folder.exists()
         assert not Path(f"/proc/{pid}").exists()
         assert folder.name not in Path("/proc/mounts").read_text()
-        found = subprocess.run(
-            ["find", "/sys/fs/cgroup", "-name", folder.name], capture_output=True, text=True
-        )
-        assert found.stdout == ""
+        assert list(Path("/sys/fs/cgroup").glob(f"**/{folder.name}")) == []
