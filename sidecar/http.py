@@ -538,6 +538,8 @@ class _Connection(asyncio.Protocol):
         """Answer the head that waited, and what came behind it."""
         head = self._held
         self.waits_no_more()
+        if self.transport.is_closing():
+            return
         self._answer(head, late=True)
         self._pending = self._serve(self._pending)
         if self._leaving or self._held:
