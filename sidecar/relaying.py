@@ -164,7 +164,7 @@ def _source(
         found.job_role = access.job_role(config)
         return found.job_role
     if access.endpoint is None:
-        if settings.relay_required:
+        if settings.relay_required or settings.relay != "auto":
             raise RelayError("cannot relay credentials: the task has no role (taskRoleArn)")
         log.info("relay.off", reason="no task role")
     return access.endpoint
