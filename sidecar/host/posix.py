@@ -50,6 +50,14 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
+def most_files() -> int:
+    """Return how many files and sockets this process may have open (RLIMIT_NOFILE)."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
+
+
 def is_root() -> bool:
     """Whether this process may become another user."""
     return os.geteuid() == 0

@@ -61,6 +61,11 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return asyncio.ProactorEventLoop
 
 
+def most_files() -> int:
+    """Return how many sockets this process may have open: there is no such limit here."""
+    return sys.maxsize
+
+
 def is_root() -> bool:
     """Say that the runner stays the agent's own user."""
     return False

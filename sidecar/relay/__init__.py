@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from sidecar import host as host_
 from sidecar import http
 from sidecar.errors import RelayError
 from sidecar.relay.audit import Audit
@@ -37,6 +38,8 @@ log = structlog.get_logger()
 _NAMES = ("169.254.170.2", *HOSTS)
 LIMITS = http.Limits(connections=4096, backlog=4096)
 """A job may start thousands of containers that all ask at once."""
+_OTHER_FILES = 256
+"""What the agent needs besides: pipes, its own connections, what libraries open."""
 _WILDCARDS = ("", "0.0.0.0", "::")
 
 
@@ -118,12 +121,15 @@ async def serving(
     identities = Identities(keeper, clock.now)
     face = ImdsFace(identities, imds.region, clock.now) if imds is not None else NoImds()
     audit = Audit(clock.now)
+    if limits is None:
+        most = max(host_.most_files() - _OTHER_FILES, _OTHER_FILES // 2)
+        limits = LIMITS._replace(connections=min(LIMITS.connections, most))
     later = http.Later()
     keeper.on_news = later.come
     front = Front(EcsFace(identities), face, audit, keeper.tally, clock.now, later, peers)
     async with AsyncExitStack() as undo:
         listening = http.listening(
-            host, port, front.answer, names=_NAMES, refuse=front.refuse, limits=limits or LIMITS
+            host, port, front.answer, names=_NAMES, refuse=front.refuse, limits=limits
         )
         try:
             bound, free = await undo.enter_async_context(listening)
