@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from sidecar import host as host_
 from sidecar import http
 from sidecar.errors import RelayError
+from sidecar.host import most_files
 from sidecar.relay.audit import Audit
 from sidecar.relay.faces import EcsFace
 from sidecar.relay.front import Front
@@ -122,7 +122,7 @@ async def serving(
     face = ImdsFace(identities, imds.region, clock.now) if imds is not None else NoImds()
     audit = Audit(clock.now)
     if limits is None:
-        most = max(host_.most_files() - _OTHER_FILES, _OTHER_FILES // 2)
+        most = max(most_files() - _OTHER_FILES, _OTHER_FILES // 2)
         limits = LIMITS._replace(connections=min(LIMITS.connections, most))
     later = http.Later()
     keeper.on_news = later.come
