@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from sidecar.http import Answer, Request
 from sidecar.relay.identities import PREFIX
@@ -61,7 +62,8 @@ class Rendered:
 
     def __init__(self, render: Callable[[Credentials], Answer]) -> None:
         self._render = render
-        self._of: dict[Keeper, tuple[Credentials, Answer]] = {}
+        # An identity may have a keeper of its own, which then ends with it.
+        self._of: WeakKeyDictionary[Keeper, tuple[Credentials, Answer]] = WeakKeyDictionary()
 
     def answer(self, keeper: Keeper, credentials: Credentials) -> Answer:
         """Return the answer that hands these credentials on."""

@@ -293,6 +293,24 @@ def test_idle_and_slow_connections_keep_nobody_out(play, standing):
     assert {tuple(statuses(received)) for received in slow} == {(408,)}
 
 
+def test_the_agent_keeps_files_for_itself(play, standing, monkeypatch):
+    """Whoever opens connections without end gets no more than a part of what may be open."""
+    monkeypatch.setattr(relay, "most_files", lambda: 400)
+
+    async def case():
+        async with standing() as (served, _):
+            opened = [
+                await asyncio.open_connection(served.host, served.port, local_addr=(THIEF, 0))
+                for _ in range(144)
+            ]
+            more = [statuses(await exchange(served, b"")) for _ in range(3)]
+            for _, writer in opened:
+                writer.close()
+            return more
+
+    assert play(case()) == [[503]] * 3
+
+
 async def trickled(served) -> bytes:
     """Send a head that never ends, a line at a time."""
     reader, writer = await asyncio.open_connection(served.host, served.port, local_addr=(THIEF, 0))
