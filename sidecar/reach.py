@@ -76,6 +76,7 @@ class Reach:
     ) -> relay.Relay:
         """Serve where rules lead whoever asks. Raises Unredirected, and then nothing is up."""
         address, port = netfilter.RELAY_ADDRESS, config.settings.relay_address.port
+        uri = config.task.credentials_relative_uri
         imds = relay.Imds(config.task.region) if config.settings.relay_imds else None
         redirect = Redirect(self.network_modes, containers=True)
         down = self.owed.owe("network", redirect.take_down)
@@ -86,6 +87,9 @@ class Reach:
                 served = await trying.enter_async_context(
                     relay.serving(source, address, port, peers=peers, imds=imds)
                 )
+                if uri is not None and not self.apart:
+                    # Other containers of the task are led here too, and know no other path.
+                    served.identities.share(uri)
                 await redirect.put_up(served)
                 serving.push_async_exit(trying.pop_all())
         except (Unredirected, RelayError) as why:

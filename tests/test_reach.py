@@ -96,7 +96,7 @@ def said(logs, name):
     ],
 )
 def test_rules_lead_jobs_and_containers_to_the_relay(tmp_path, given, reason):
-    """The agent's own path is nobody's any more; after the life all is as it was."""
+    """The task's own path is good as well; after the life all is as it was."""
 
     async def play():
         async with task(tmp_path, **given) as (agent, relayed):
@@ -105,8 +105,10 @@ def test_rules_lead_jobs_and_containers_to_the_relay(tmp_path, given, reason):
                     path = env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]
                     assert path == found.served.relative_uri != agent.relative_uri
                     assert await status(path) == 200
-                    assert await status(agent.relative_uri) == 400
+                    assert await status(agent.relative_uri) == 200
+                    assert await status("/v2/credentials/other") == 400
                     assert not [name for name in env if name.startswith("ECS_")]
+                    assert len(agent.requests) == 2  # for the metadata, and by the relay
                     assert netfilter.RELAY_ADDRESS in standing()
             told = said(logs, "relay.mode")
             assert (told["mode"], reason in told["reason"]) == ("netfilter", True)

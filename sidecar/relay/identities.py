@@ -76,7 +76,11 @@ class Identities:
         self.default = Identity(keeper)
         """Everybody who has no path of its own."""
         self.default_path = _fresh()
-        self._default_digest = self._digest(self.default_path)
+        self._common = {self._digest(self.default_path)}
+
+    def share(self, path: str) -> None:
+        """Let everybody who has no path of its own use this one too, beside the default path."""
+        self._common.add(self._digest(path))
 
     def mint(self, keeper: Keeper | None = None) -> str:
         """Return a fresh secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI.
@@ -116,7 +120,7 @@ class Identities:
     def by_path(self, path: str) -> Identity | None:
         """Return who is meant by a path, if it is anybody's."""
         digest = self._digest(path)
-        return self.default if digest == self._default_digest else self._minted.get(digest)
+        return self.default if digest in self._common else self._minted.get(digest)
 
     def by_address(self, peer: str) -> Identity:
         """Return who asks from an address, as far as the engine told; else everybody else."""
