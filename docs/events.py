@@ -17,6 +17,8 @@ EVENTS = {
     "life.failed": "the one error that ended the life",
     "life.started": "settings are read, nothing is contacted yet",
     "life.stopped": "a stop came before the runner was registered",
+    "network.cleared": "an agent was killed here, and what it left in the network is gone; "
+    "`failures` names tools that could not be asked",
     "network.ipv6_open": "the instance's metadata can be had by IPv6: no rule could be put up",
     "network.out_of_reach": "a container has nothing but an internal network, whose engine gives it"
     " no way to the relay; told once of each network, see the troubleshooting page",

@@ -65,6 +65,7 @@ class Reach:
             if engine is not None and engine.socket is not None:
                 await serving.enter_async_context(relay.alongside(internal.reported(engine)))
             return served, True
+        await netfilter.cleared(self.network_modes)
         address = settings.relay_address
         served = await serving.enter_async_context(
             relay.serving(source, address.host, address.port)

@@ -43,7 +43,7 @@ class Access:
         settings = config.settings
         self.apart = settings.job_role_arn is not None or settings.job_policy is not None
         """Whether jobs have a role of their own."""
-        by_rules = settings.relay in ("auto", "netfilter") and host.may_filter()
+        by_rules = settings.relay != "off" and host.may_filter()
         self.marked = self.apart or by_rules
         """Whether the agent asks on sockets of its own, which no rule catches."""
         self.endpoint: relay.Endpoint | None = None

@@ -202,6 +202,27 @@ def test_a_task_without_a_role_cannot_relay_as_told(tmp_path):
         asyncio.run(work())
 
 
+def test_what_a_killed_agent_left_goes_in_any_mode(tmp_path):
+    """Else a step would be led to a port that nobody listens at; a living agent's rules stay."""
+
+    async def play():
+        killed = netfilter.Redirect(frozenset({"awsvpc"}), containers=True)
+        async with task(tmp_path, SIDECAR_RELAY="local") as (_, relayed):
+            async with process.reaping():
+                killed.prepare()
+                await netfilter.Iptables().put_up(netfilter.Target(netfilter.RELAY_ADDRESS, 9, ()))
+            with capture_logs() as logs:
+                async with relayed():
+                    assert netfilter.CHAIN in standing()
+                killed._claim.close()
+                async with relayed():
+                    for word in (netfilter.CHAIN, netfilter.RELAY_ADDRESS):
+                        assert word not in standing()
+            assert said(logs, "network.cleared")["failures"] == []
+
+    apart(play())
+
+
 def test_nothing_secret_is_logged(tmp_path):
     """Neither the relay's path nor the agent's."""
 

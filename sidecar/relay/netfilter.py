@@ -15,6 +15,7 @@ they would catch the instance and all its tasks.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +26,7 @@ import structlog
 from sidecar import host
 from sidecar.errors import RunnerError
 from sidecar.process import Command, running
-from sidecar.relay.routes import ECS_AGENT, IMDS, task_interfaces
+from sidecar.relay.routes import ECS_AGENT, IMDS, is_own, task_interfaces
 
 if TYPE_CHECKING:
     import socket
@@ -75,6 +76,30 @@ def obstacle(network_modes: frozenset[str]) -> str | None:
     if not host.may_filter():
         return "the agent is not root, or lacks NET_ADMIN (linuxParameters)"
     return None
+
+
+async def cleared(network_modes: frozenset[str]) -> None:
+    """Remove what an agent left that was killed, where none will be put in its place.
+
+    Its address on `lo` tells, so that no tool is run where there is nothing; a living agent's
+    stands as well, and is left alone.
+    """
+    if obstacle(network_modes) is not None or not is_own(RELAY_ADDRESS):
+        return
+    claim = host.claim_network()
+    if claim is None:
+        return
+    with claim:
+        failures = []
+        for tool in (Iptables(), Nft()):
+            try:
+                await tool.take_down()
+            except _Failed as failed:
+                failures.append(f"{tool.name}: {failed}")
+        if len(failures) < 2:  # an image may have only one of them
+            with suppress(OSError):
+                host.let_address_go(RELAY_ADDRESS)
+        log.warning("network.cleared", failures=failures)
 
 
 class Redirect:
