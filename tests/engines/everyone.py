@@ -97,7 +97,7 @@ def asked(client, argv, sts):
     return {
         "client": client,
         "role": (found[1] or found[2]) if found else None,
-        "error": None if found else (errors or out).strip()[-600:],
+        "error": None if found else (errors or out).strip()[-300:],
         "seconds": round(time.monotonic() - begun, 2),
     }
 

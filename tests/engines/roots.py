@@ -26,9 +26,8 @@ PYTHON = "3.13"
 """The Python of that Debian."""
 ENGINE = ("docker.io", "docker-cli", "docker-buildx", "iptables", "nftables", "iproute2")
 CLIENTS = ("awscli", "rclone", "ruby-aws-sdk-core", "nodejs", "python3", "curl", "ca-certificates")
-SERVICES = frozenset({"sts", "sso", "sso-oidc", "signin"})
-"""What the clients of Python may be asked for."""
-
+_RECIPE = 3
+"""To be raised when the steps below make something else of the same."""
 _TIMEOUT = 900.0
 """Seconds that any step may take, downloads included."""
 
@@ -51,7 +50,7 @@ def made() -> Path:
 def _digest() -> str:
     """Return what tells one content of the folder from another."""
     parts = [PINS.read_bytes(), (JUDGES / "package-lock.json").read_bytes()]
-    parts.append(repr((ENGINE, CLIENTS, NODE_PACKAGES, sorted(SERVICES))).encode())
+    parts.append(repr((_RECIPE, ENGINE, CLIENTS, NODE_PACKAGES)).encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
 
 
@@ -67,8 +66,7 @@ def _make(root: Path) -> None:
     _ran("chroot", str(root), "apt-get", "clean")
     _python(root / "opt" / "clients" / "python")
     _node(root / "opt" / "clients" / "node_modules")
-    for models in root.glob("**/botocore/data"):
-        _only_identity(models)
+    _ran("chroot", str(root), "python3", "-m", "compileall", "-q", "/opt/clients/python")
 
 
 def _mirror() -> str:
@@ -112,13 +110,6 @@ def _node(folder: Path) -> None:
             wanted += [other for other in told if (source / other).is_dir()]
         browsers = shutil.ignore_patterns("dist") if name == "aws-sdk" else None
         shutil.copytree(source / name, folder / name, symlinks=True, ignore=browsers)
-
-
-def _only_identity(models: Path) -> None:
-    """Remove what an AWS client of Python knows of other services: it is most of its size."""
-    for service in models.iterdir():
-        if service.is_dir() and service.name not in SERVICES:
-            shutil.rmtree(service)
 
 
 def _ran(*argv: str) -> str:

@@ -7,6 +7,7 @@ role, both with the URI that a job has and with nothing set: ✓ on all, no on n
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 from local import aws
@@ -79,9 +80,10 @@ def main() -> None:
         with places.made(kind, root) as place, lives.living(place) as living:
             uri = living.environment[matrix.RELATIVE_URI]
             for where in matrix.PLACES:
+                begun = time.monotonic()
                 answers = matrix.asked_both_ways(place, where, uri)
                 gets.setdefault(kind, {})[where] = who(answers)
-                print(kind, where, "all" if len(gets[kind][where]) == len(matrix.CLIENTS) else "")
+                print(f"{kind}, {where}: {time.monotonic() - begun:.0f} s", flush=True)
                 for way, found in answers.items():
                     for one in found.values():
                         if one.role != ROLE:
