@@ -125,6 +125,25 @@ class TestTheRule:
 
         apart(play())
 
+    def test_all_of_it_goes_as_it_came(self, tool):
+        """With what is for containers, and for IPv6; put up again, there is one of each."""
+
+        async def play():
+            target = Target("169.254.170.23", 9, ("eth0", "ecs-eth0"))
+            for _ in range(2):
+                await tool().put_up(target)
+                await tool().refuse_ipv6()
+            listed = rules() + ran("ip6tables-save")
+            assert "ecs-eth0" in listed
+            assert "fd00:ec2::254" in listed
+            once = len(listed.splitlines())
+            await tool().put_up(target)
+            assert len((rules() + ran("ip6tables-save")).splitlines()) == once
+            await tool().take_down()
+            assert "SIDECAR" not in (rules() + ran("ip6tables-save")).upper()
+
+        apart(play())
+
     def test_taking_down_twice_is_no_error(self, tool):
         """The undo may be begun more than once, and find nothing."""
 
@@ -219,6 +238,37 @@ class TestRedirect:
 
         apart(other() if there else play())
 
+    def test_metadata_by_ipv6_that_stay_open_are_told(self, monkeypatch):
+        """The rest stands all the same."""
+
+        async def play():
+            async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
+                monkeypatch.setattr(Iptables, "refuse_ipv6", no_iptables)
+                redirect = Redirect(OWN, containers=True)
+                with capture_logs() as logs:
+                    await redirect.put_up(relay)
+                assert [event["event"] for event in logs] == [
+                    "network.ipv6_open",
+                    "network.redirected",
+                ]
+                await redirect.take_down()
+
+        apart(play())
+
+    def test_an_address_that_stays_is_told(self, monkeypatch):
+        """The farewell names it, and tries again."""
+
+        async def play():
+            redirect = Redirect(OWN, containers=True)
+            redirect.prepare()
+            monkeypatch.setattr(host, "let_address_go", not_let_go)
+            with pytest.raises(Unredirected, match=r"cannot take 169\.254\.170\.23 off lo"):
+                await redirect.take_down()
+            monkeypatch.undo()
+            await redirect.take_down()
+
+        apart(play())
+
     def test_without_any_tool_there_is_no_rule(self, monkeypatch):
         """An image without iptables and nft says so, by name."""
 
@@ -296,6 +346,11 @@ def agent_elsewhere():
                 agent.terminate()
                 agent.wait(timeout=30)
                 other.stdin.close()
+
+
+def not_let_go(_address):
+    """Stand for a kernel that keeps the address."""
+    raise OSError(1, "Operation not permitted")
 
 
 async def no_iptables(*_):
