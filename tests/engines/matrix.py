@@ -15,9 +15,13 @@ from tests.engines.roots import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from tests.engines.engine import Engine
     from tests.engines.places import Place
+
+    Ask = Callable[[Mapping[str, str]], str]
+    """Has every client ask, with these variables set; gives what they printed."""
 
 RELATIVE_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 WITH_URI, WITH_NOTHING = WAYS = ("with the URI", "with nothing set")
@@ -46,7 +50,7 @@ _IMPORT = f"""
 tar --create --directory /clients \
     --exclude 'usr/share/doc/*' --exclude 'usr/share/locale/*' --exclude 'usr/share/man/*' \
     --exclude usr/bin/containerd\\* --exclude usr/bin/docker\\* --exclude usr/bin/ctr \
-    --exclude usr/libexec/docker --exclude usr/sbin/dockerd \
+    --exclude usr/libexec/docker --exclude usr/sbin/dockerd --exclude awscli/examples \
     bin sbin lib lib64 usr etc/ssl etc/alternatives opt/clients \
     --directory {_PROGRAMS} --transform 's,^everyone.py,programs/everyone.py,' everyone.py |
 docker import - {CLIENTS_IMAGE}
@@ -63,59 +67,79 @@ class Found:
     seconds: float
 
 
-def _ask(place: Place, env: Mapping[str, str], network: str, sts: str, s3: str) -> str:
-    ask = (*_EVERYONE, sts, s3)
-    return place.engine.run(*ask, network=network, env=env, options=_MOUNTED, timeout=TIMEOUT)
+def _asking(place: Place, network: str, sts: str, s3: str) -> Ask:
+    def ask(env: Mapping[str, str]) -> str:
+        everyone = (*_EVERYONE, sts, s3)
+        told = {"network": network, "env": env, "options": _MOUNTED, "timeout": TIMEOUT}
+        return place.engine.run(*everyone, **told)
+
+    return ask
 
 
-def _bridge(place: Place, env: Mapping[str, str]) -> str:
-    return _ask(place, env, "bridge", place.task.aws, place.task.s3)
+@contextmanager
+def _bridge(place: Place) -> Iterator[Ask]:
+    yield _asking(place, "bridge", place.task.aws, place.task.s3)
 
 
-def _host(place: Place, env: Mapping[str, str]) -> str:
-    return _ask(place, env, "host", place.task.aws, place.task.s3)
+@contextmanager
+def _host(place: Place) -> Iterator[Ask]:
+    yield _asking(place, "host", place.task.aws, place.task.s3)
 
 
-def _user_network(place: Place, env: Mapping[str, str]) -> str:
+@contextmanager
+def _user_network(place: Place) -> Iterator[Ask]:
     with network(place.engine) as name:
-        return _ask(place, env, name, place.task.aws, place.task.s3)
+        yield _asking(place, name, place.task.aws, place.task.s3)
 
 
-def _internal(place: Place, env: Mapping[str, str]) -> str:
+@contextmanager
+def _internal(place: Place) -> Iterator[Ask]:
     """Ask where there is no way to AWS, but for what the task offers at its own address."""
     with network(place.engine, "--internal") as name:
         told = "{{(index .IPAM.Config 0).Gateway}}"
         gateway = place.engine.docker("network", "inspect", "--format", told, name).strip()
         at = f"http://{gateway}"
-        return _ask(place, env, name, f"{at}:{AWS_PORT}", f"{at}:{S3_PORT}")
+        yield _asking(place, name, f"{at}:{AWS_PORT}", f"{at}:{S3_PORT}")
 
 
-def _nested(place: Place, env: Mapping[str, str]) -> str:
+@contextmanager
+def _nested(place: Place) -> Iterator[Ask]:
     """Ask in a container of an engine that is itself in a container."""
     with nested(place.engine) as docker:
-        variables = [f"--env={key}={value}" for key, value in env.items()]
-        told = ("run", "--rm", *USERLAND, "--volume", "/programs:/programs:ro", *variables)
-        return docker(*told, EMPTY, *_EVERYONE, place.task.aws, place.task.s3)
+
+        def ask(env: Mapping[str, str]) -> str:
+            variables = [f"--env={key}={value}" for key, value in env.items()]
+            told = ("run", "--rm", *USERLAND, "--volume", "/programs:/programs:ro", *variables)
+            return docker(*told, EMPTY, *_EVERYONE, place.task.aws, place.task.s3)
+
+        yield ask
 
 
-def _classic(place: Place, env: Mapping[str, str]) -> str:
-    return _built(place, env, {"DOCKER_BUILDKIT": "0"})
+@contextmanager
+def _classic(place: Place) -> Iterator[Ask]:
+    yield _building(place, {"DOCKER_BUILDKIT": "0"})
 
 
-def _buildkit(place: Place, env: Mapping[str, str]) -> str:
-    return _built(place, env, {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"})
+@contextmanager
+def _buildkit(place: Place) -> Iterator[Ask]:
+    yield _building(place, {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"})
 
 
-def _built(place: Place, env: Mapping[str, str], builder: Mapping[str, str]) -> str:
-    if not place.engine.docker("images", "--quiet", CLIENTS_IMAGE):
-        place.engine.inside("sh", "-ec", _IMPORT)
-    variables = [f"{key}={value}" for key, value in env.items()]
-    told = " ".join(("env", *variables, *_EVERYONE, place.task.aws, place.task.s3))
-    text = f"FROM {CLIENTS_IMAGE}\nRUN {told}\n".encode()
-    return place.engine.docker("build", "--no-cache", "-", text=text, env=builder, timeout=TIMEOUT)
+def _building(place: Place, builder: Mapping[str, str]) -> Ask:
+    engine = place.engine
+    if not engine.docker("images", "--quiet", CLIENTS_IMAGE):
+        engine.inside("sh", "-ec", _IMPORT, timeout=TIMEOUT)
+
+    def ask(env: Mapping[str, str]) -> str:
+        variables = [f"{key}={value}" for key, value in env.items()]
+        told = " ".join(("env", *variables, *_EVERYONE, place.task.aws, place.task.s3))
+        text = f"FROM {CLIENTS_IMAGE}\nRUN {told}\n".encode()
+        return engine.docker("build", "--no-cache", "-", text=text, env=builder, timeout=TIMEOUT)
+
+    return ask
 
 
-PLACES: dict[str, Callable[[Place, Mapping[str, str]], str]] = {
+PLACES: dict[str, Callable[[Place], AbstractContextManager[Ask]]] = {
     "bridge": _bridge,
     "user network": _user_network,
     "internal network": _internal,
@@ -126,15 +150,17 @@ PLACES: dict[str, Callable[[Place, Mapping[str, str]], str]] = {
 }
 
 
-def asked_both_ways(place: Place, where: str, uri: str) -> dict[str, dict[str, Found]]:
-    """Have every client ask with the URI that the job has, and with nothing; see WAYS."""
-    told = {WITH_URI: {RELATIVE_URI: uri}, WITH_NOTHING: {}}
-    return {way: asked(place, where, env) for way, env in told.items()}
+def asked(place: Place, where: str, uri: str) -> dict[str, dict[str, Found]]:
+    """Have every client ask in one kind of container, with the URI that a job has, and without.
+
+    Gives what each found, for each of WAYS.
+    """
+    with PLACES[where](place) as ask:
+        said = {WITH_URI: ask({RELATIVE_URI: uri}), WITH_NOTHING: ask({})}
+    return {way: _found(text) for way, text in said.items()}
 
 
-def asked(place: Place, where: str, env: Mapping[str, str]) -> dict[str, Found]:
-    """Have every client ask in one kind of container, with these variables; return who told."""
-    said = PLACES[where](place, env)
+def _found(said: str) -> dict[str, Found]:
     found = [Found(**json.loads(line)) for line in re.findall(r"FOUND (\{.*\})", said)]
     return {one.client: one for one in found}
 

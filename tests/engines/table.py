@@ -81,7 +81,7 @@ def main() -> None:
             uri = living.environment[matrix.RELATIVE_URI]
             for where in matrix.PLACES:
                 begun = time.monotonic()
-                answers = matrix.asked_both_ways(place, where, uri)
+                answers = matrix.asked(place, where, uri)
                 gets.setdefault(kind, {})[where] = who(answers)
                 print(f"{kind}, {where}: {time.monotonic() - begun:.0f} s", flush=True)
                 for way, found in answers.items():

@@ -46,7 +46,7 @@ def living(place: Place) -> Iterator[Living]:
 def asked(request: pytest.FixtureRequest, place: Place, living: Living) -> Asked:
     """Have every client ask in one kind of container, both ways."""
     uri = living.environment[matrix.RELATIVE_URI]
-    answers = matrix.asked_both_ways(place, request.param, uri)
+    answers = matrix.asked(place, request.param, uri)
     return Asked(place.kind, request.param, answers)
 
 

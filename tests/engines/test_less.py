@@ -22,7 +22,7 @@ def test_every_client_gets_the_job_s_role(place: Place, where: str) -> None:
     """Whichever way it asks, a container never has more than the job's own steps have."""
     with lives.living(place, SIDECAR_JOB_ROLE_ARN=JOB_ROLE) as living:
         uri = living.environment[matrix.RELATIVE_URI]
-        answers = matrix.asked_both_ways(place, where, uri)
+        answers = matrix.asked(place, where, uri)
     roles = {
         (way, client): found.role or found.error
         for way, clients in answers.items()
