@@ -9,11 +9,17 @@ import pytest
 
 from local import aws, imds
 from tests.engines import engine as engines
-from tests.engines import spaces
+from tests.engines import spaces, table
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 ROLES = "http://169.254.169.254/latest/meta-data/iam/security-credentials/"
+
+
+def test_the_engines_are_those_that_the_readme_names(place):
+    """They differ where it matters, so it matters which they are."""
+    version = place.engine.docker("version", "--format", "{{.Server.Version}}")
+    assert version.startswith(table.ENGINES[place.kind])
 
 
 def test_a_container_runs_with_a_real_userland(engine):
