@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from bench import fleet, health, idle, report, startup, stops, whole
+from bench import burst, fleet, health, idle, relay, report, startup, stops, whole
 from bench.stage import standing
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "whole": whole.measure,
     "health": health.measure,
     "fleet": fleet.measure,
+    "relay": relay.measure,
+    "burst": burst.measure,
 }
 """One module each; in this order."""
 
@@ -41,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     failed: dict[str, str] = {}
     if missing := startup.shell_missing():
         skipped["startup_vs_shell"] = f"skipped: needs {missing}"
+    if missing := relay.missing():
+        skipped |= dict.fromkeys(relay.KEYS, f"skipped: needs {missing}")
     with standing() as stage:
         for name in asked.only or PARTS:
             with console.status(f"measuring {name}"):

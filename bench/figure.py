@@ -18,8 +18,14 @@ LIMITS = {
     "idle_cpu_ms_per_min": 20,
     "health_cpu_ms": 60,
     "fleet_start_vs_limit": 1.25,
+    "relay_p99_vs_nginx": 1.2,
+    "relay_burst_p99_ms": 250,
+    "relay_burst_upstream_calls": 1,
 }
 """The most that each figure may be."""
+
+LEAST = {"relay_vs_nginx": 0.75}
+"""The least that each of these may be: of speed, more is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +43,13 @@ class Figure:
 
     @property
     def limit(self) -> float:
-        """The most that the value may be."""
-        return LIMITS[self.key]
+        """The most, or the least, that the value may be."""
+        return LEAST[self.key] if self.key in LEAST else LIMITS[self.key]
 
     @property
     def met(self) -> bool:
         """Whether it is within its limit."""
-        return self.value <= self.limit
+        return self.value >= self.limit if self.key in LEAST else self.value <= self.limit
 
 
 def typical(readings: Sequence[float]) -> float:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from bench.figure import LEAST
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
@@ -17,10 +19,10 @@ if TYPE_CHECKING:
 def table(figures: Iterable[Figure], unmeasured: Mapping[str, str]) -> Table:
     """Lay the figures out beside their floors and limits; what was not measured says why."""
     rows = Table(title="bench")
-    for heading in ("figure", "agent", "beside", "value", "at most", ""):
+    for heading in ("figure", "agent", "beside", "value", "limit", ""):
         rows.add_column(
             heading,
-            justify="right" if heading in ("value", "at most") else "left",
+            justify="right" if heading in ("value", "limit") else "left",
             no_wrap=heading == "figure",
         )
     for figure in figures:
@@ -29,7 +31,7 @@ def table(figures: Iterable[Figure], unmeasured: Mapping[str, str]) -> Table:
             figure.measured,
             figure.beside,
             shown(figure.value),
-            shown(figure.limit),
+            f"{'≥' if figure.key in LEAST else '≤'} {shown(figure.limit)}",
             "[green]met[/]" if figure.met else "[bold red]MISSED[/]",
         )
     for key, why in unmeasured.items():

@@ -1,6 +1,7 @@
 """What each event means, in the words of somebody who reads the log."""
 
 EVENTS = {
+    "docker.unheard": "the docker daemon does not tell what happens; it is asked again",
     "ghost.unknown": "GitHub could not be asked whether it still knows the runner",
     "health.listening": "`/healthz`, `/readyz` and `/metrics` answer from here on",
     "credential.shared": "a secret of the agent's that a job could read with the task role, too",
@@ -16,20 +17,34 @@ EVENTS = {
     "life.failed": "the one error that ended the life",
     "life.started": "settings are read, nothing is contacted yet",
     "life.stopped": "a stop came before the runner was registered",
-    "network.redirected": "whoever asks the ECS agent, but the agent itself, reaches the relay",
-    "network.restored": "the rule for that is gone",
-    "network.uncleared": "a rule that could not be put up could not be removed "
-    "either: there is none",
-    "network.unredirected": "there is no such rule, and why; jobs are told the relay's own address",
+    "network.cleared": "an agent was killed here, and what it left in the network is gone; "
+    "`failures` names tools that could not be asked",
+    "network.ipv6_open": "the instance's metadata can be had by IPv6: no rule could be put up",
+    "network.out_of_reach": "a container has nothing but an internal network, whose engine gives it"
+    " no way to the relay; told once of each network, see the troubleshooting page",
+    "network.redirected": "whoever asks the ECS agent or the instance, but the agent itself, "
+    "reaches the relay `to`; with `outside`, also whatever comes in by other interfaces than those",
+    "network.restored": "the rules for that are gone",
+    "network.uncleared": "rules that could not be put up could not be removed "
+    "either: there are none",
+    "network.unredirected": "there are no such rules, and why; jobs are told the relay's address",
     "phase.entered": "the life goes on to its next phase; `seconds` is how long the last took",
     "predecessor.found": "an agent was killed on this disk; the runner it left is taken away first",
     "process.killed": "something was still running at the end of a program, and was killed",
     "relay.refreshed": "newer credentials are held",
     "relay.refresh_failed": "newer credentials could not be had; what is held is still served",
-    "relay.refused": "the relay turned somebody away; told once a minute of each kind",
+    "relay.answered": "a peer got credentials: the first time of each version, then once a minute;"
+    " `decision` is the ground, `repeats` how often since, `unsaid` what had no line of its own",
+    "relay.path_ended": "a container's own path is dead, with the container",
+    "relay.pin_broken": "a container's path was first used by another peer, which is shut out now",
+    "relay.refused": "the relay turned somebody away; the first time of each kind, then once a "
+    "minute, `repeats` and `unsaid` as in `relay.answered`",
+    "relay.unverified": "the engine could not be asked for a container's addresses; whoever used "
+    "its path first keeps it",
     "relay.serving": "the relay listens; `upstream` is where the credentials come from",
     "relay.warmed": "the relay holds its first credentials",
     "relay.cold": "the relay has no credentials yet; jobs run, and containers get 503 meanwhile",
+    "relay.mode": "by which way jobs and their containers come to credentials, and why",
     "relay.off": "no credentials are relayed",
     "relay.unavailable": "the relay could not be set up; jobs run without it",
     "retry.scheduled": "something failed that may pass, and is tried again",

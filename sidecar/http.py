@@ -13,6 +13,7 @@ rendered once, long before they are written, and no client of credentials or hea
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address
@@ -22,13 +23,17 @@ import httptools
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
 log = structlog.get_logger()
 
 _END = b"\r\n\r\n"
 _HTTP_PORT = 80
 _JUDGED_HEADS = 64  # of 8 KiB at most
+# What stands ready for the same head again: for so many peers, so many heads, of so many bytes.
+_STANDING_PEERS = 256
+_STANDING_HEADS = 8
+_STANDING_BYTES = 1024
 _WILDCARDS = ("0.0.0.0", "::")
 # A request that passed through something else was not made by who sits at the other end.
 _RELAYED = ("x-forwarded-for", "forwarded", "via")
@@ -52,6 +57,8 @@ class Limits(NamedTuple):
     linger_bytes: int = 256 * 1024
     grace_seconds: float = 1.0
     """When all places are taken, who waited this long without asking makes room."""
+    patience_seconds: float = 0.04
+    """How long a request waits for a better answer, where one may come (`Later`)."""
 
 
 class Request:
@@ -60,13 +67,41 @@ class Request:
     Its target may be a secret: there is no repr.
     """
 
-    __slots__ = ("headers", "method", "peer", "target")
+    __slots__ = ("headers", "late", "method", "peer", "target")
 
-    def __init__(self, method: str, target: str, headers: Mapping[str, str], peer: str) -> None:
+    def __init__(
+        self, method: str, target: str, headers: Mapping[str, str], peer: str, *, late: bool = False
+    ) -> None:
         self.method = method
         self.target = target
         self.headers = headers
         self.peer = peer
+        self.late = late
+        """Whether it has waited for a better answer already, and must get one now."""
+
+
+class Later:
+    """Those whose answer will be a better one in a moment."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[_Connection, None] = {}  # in the order they came
+
+    def come(self) -> None:
+        """Have everybody's request answered now."""
+        for connection in tuple(self._waiting):
+            connection.resume()
+
+    def hold(self, connection: _Connection) -> None:
+        """Let one wait."""
+        self._waiting[connection] = None
+
+    def release(self, connection: _Connection) -> None:
+        """Let one wait no longer."""
+        self._waiting.pop(connection, None)
+
+
+Again = Callable[[], bytes | None]
+"""Gives what to write to who sends the very same bytes again; None: the request is to be judged."""
 
 
 class Answer:
@@ -75,7 +110,7 @@ class Answer:
     Its body may hold secrets: there is no repr.
     """
 
-    __slots__ = ("body", "content_type", "headers", "status", "wire")
+    __slots__ = ("again", "body", "content_type", "headers", "later", "status", "wire")
 
     def __init__(
         self,
@@ -90,6 +125,17 @@ class Answer:
         self.headers = headers
         self.wire = self.rendered()
         """What is written to a client whose connection stays open."""
+        self.again: Again | None = None
+        """What may answer the same peer's same head from now on."""
+        self.later: Later | None = None
+        """Where to wait, for a moment, for a better one than this."""
+
+    def copy(self) -> Answer:
+        """Return the same answer, to be given in other circumstances."""
+        copy = Answer.__new__(Answer)
+        copy.status, copy.body, copy.content_type = self.status, self.body, self.content_type
+        copy.headers, copy.wire, copy.again, copy.later = self.headers, self.wire, None, None
+        return copy
 
     def rendered(self, *, close: bool = False, body: bool = True) -> bytes:
         """Return the bytes to write when the connection ends, or for HEAD."""
@@ -166,6 +212,7 @@ class _Listener:
         self.connections: set[_Connection] = set()
         # Clients repeat themselves to the byte, and a head is judged by its bytes alone.
         self.judged: dict[bytes, _Judged] = {}
+        self._standing: dict[str, dict[bytes, Again]] = {}
         self._emptied: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._looks_at = 0.0
@@ -201,9 +248,19 @@ class _Listener:
         self.connections.add(connection)
         return True
 
+    def standing(self, peer: str) -> dict[bytes, Again]:
+        """Return what stands ready for this peer, and for nobody else."""
+        known = self._standing.get(peer)
+        if known is None:
+            if len(self._standing) >= _STANDING_PEERS:
+                del self._standing[next(iter(self._standing))]
+            known = self._standing[peer] = {}
+        return known
+
     def forget(self, connection: _Connection) -> None:
         """Strike a connection off."""
         self.connections.discard(connection)
+        connection.waits_no_more()
         if not self.connections and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
 
@@ -358,9 +415,12 @@ class _Connection(asyncio.Protocol):
     __slots__ = (
         "_discarded",
         "_full",
+        "_held",
+        "_later",
         "_leaving",
         "_listener",
         "_pending",
+        "_standing",
         "deadline",
         "peer",
         "transport",
@@ -375,6 +435,9 @@ class _Connection(asyncio.Protocol):
         self._full = False  # the client does not take its answers
         self._leaving = False  # the last answer is written; what still comes is dropped
         self._discarded = 0
+        self._held = b""  # a head whose answer is waited for, and where
+        self._later: Later | None = None
+        self._standing: dict[bytes, Again] = {}
         self.peer = ""
         self.deadline = 0.0
         self.waiting_since = 0.0
@@ -390,19 +453,30 @@ class _Connection(asyncio.Protocol):
             self.transport.write(self._refusal(503, "too many connections"))
             self._leaving = True
             self.transport.close()
+            return
+        self._standing = self._listener.standing(self.peer)
 
     def connection_lost(self, _: Exception | None) -> None:
         self._leaving = True
         self._listener.forget(self)
 
     def data_received(self, data: bytes) -> None:
+        # The shortest way, which nearly every request of a busy client takes (ADR 8).
+        again = self._standing.get(data)
+        if again is not None and not self._pending and not self._full:
+            wire = again()
+            if wire is not None:
+                self.waiting_since = now = self._listener.loop.time()
+                self._until(now + self._listener.limits.idle_seconds)
+                self.transport.write(wire)
+                return
         if self._leaving:
             self._discard(len(data))
             return
         self._pending = self._serve(self._pending + data if self._pending else data)
-        now = self._listener.loop.time()
-        if self._leaving:
+        if self._leaving or self._held:
             return
+        now = self._listener.loop.time()
         if self._full or not self._pending:
             self._until(now + self._listener.limits.idle_seconds)
         elif len(self._pending) <= len(data):  # this head began just now
@@ -412,7 +486,7 @@ class _Connection(asyncio.Protocol):
         """Answer the whole heads in `data`; return what is left of it."""
         limit = self._listener.limits.head_bytes
         start = 0
-        while not self._full and not self._leaving:
+        while not self._full and not self._leaving and not self._held:
             found = data.find(_END, start)
             end = found + len(_END)
             if (end if found >= 0 else len(data)) - start > limit:
@@ -424,23 +498,64 @@ class _Connection(asyncio.Protocol):
                 start = end
         return b"" if self._leaving else data[start:]
 
-    def _answer(self, head: bytes) -> None:
+    def _answer(self, head: bytes, *, late: bool = False) -> None:
         judged = self._listener.judged.get(head) or self._judge(head)
         if judged is None:
             return
         method, target, headers, keep = judged
-        request = Request(method, target, headers, self.peer)
+        request = Request(method, target, headers, self.peer, late=late)
         try:
             answer = self._listener.answer(request)
         except Exception:
             log.exception("http.failed", method=method)
             answer, keep = Answer(500, b"internal error\n"), False
+        if answer.later is not None:
+            self._wait(head, answer.later)
+            return
         self.waiting_since = self._listener.loop.time()
         with_body = method != "HEAD"
         if keep:
             self.transport.write(answer.wire if with_body else answer.rendered(body=False))
+            if answer.again is not None and method == "GET":
+                self._remember(head, answer.again)
         else:
             self._leave(answer.rendered(close=True, body=with_body))
+
+    def _wait(self, head: bytes, later: Later) -> None:
+        """Answer this head when there is something better to say, or after a moment."""
+        self._held, self._later = head, later
+        later.hold(self)
+        self.transport.pause_reading()
+        self._until(self._listener.loop.time() + self._listener.limits.patience_seconds)
+
+    def waits_no_more(self) -> None:
+        """Forget that an answer was waited for."""
+        if self._later is not None:
+            self._later.release(self)
+        self._held, self._later = b"", None
+
+    def resume(self) -> None:
+        """Answer the head that waited, and what came behind it."""
+        head = self._held
+        self.waits_no_more()
+        if self.transport.is_closing():
+            return
+        self._answer(head, late=True)
+        self._pending = self._serve(self._pending)
+        if self._leaving or self._held:
+            return
+        limits = self._listener.limits
+        patience = limits.head_seconds if self._pending else limits.idle_seconds
+        self._until(self._listener.loop.time() + patience)
+        if not self._full and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _remember(self, head: bytes, again: Again) -> None:
+        """Let `again` answer, should the same peer send the same head once more."""
+        if len(head) <= _STANDING_BYTES:
+            if len(self._standing) >= _STANDING_HEADS:
+                self._standing.clear()
+            self._standing[head] = again
 
     def _judge(self, head: bytes) -> _Judged | None:
         try:
@@ -466,6 +581,7 @@ class _Connection(asyncio.Protocol):
         answer (RFC 9112, 9.6).
         """
         self._leaving = True
+        self._standing = {}  # nothing stands ready for who leaves
         self._pending = b""
         self.transport.write(last)
         if not self.transport.is_closing():
@@ -487,6 +603,8 @@ class _Connection(asyncio.Protocol):
         """Act on a deadline that passed."""
         if self._leaving or self._full:
             self.transport.abort()
+        elif self._held:
+            self.resume()
         elif self._pending:
             self._refuse(408, "the request head took too long")
         else:
@@ -501,5 +619,5 @@ class _Connection(asyncio.Protocol):
         self._full = False
         if not self._leaving:
             self._pending = self._serve(self._pending)
-        if not self._full and not self.transport.is_closing():
+        if not self._full and not self._held and not self.transport.is_closing():
             self.transport.resume_reading()

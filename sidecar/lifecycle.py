@@ -65,7 +65,7 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
         source = sources.source(settings, store, api, owed)
         try:
             async with stop.cuts():
-                task = await ecs.task_facts(config.task.metadata_uri, marked=access.apart)
+                task = await ecs.task_facts(config.task.metadata_uri, marked=access.marked)
                 relayed = await enter(relaying(config, access, task, owed))
                 report.relay = relayed.served
                 now.enter(phase.WAITING)
@@ -95,7 +95,7 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
                 )
                 env |= await enter(hooks.hooked(root, config.passed_on, listener.hear_hook))
                 agent = config.task.agent_uri
-                await enter(protecting(agent, listener.job, owed, marked=access.apart))
+                await enter(protecting(agent, listener.job, owed, marked=access.marked))
                 await enter(listening(root, env, listener))
                 report.listener = listener
         except Stopped:
@@ -104,14 +104,15 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
             return Exit.DONE
 
         drain = Drain(listener, departure, debt, owed, stop, now)
-        code = await attended(drain, watches(config, departure).begun(listener, born))
+        watching = watches(config, departure, marked=access.marked)
+        code = await attended(drain, watching.begun(listener, born))
         departure.listener_ended(listener, configured=root.configured)
         report.error = diagnosis.of_listener(listener, code)
         now.enter(phase.STOPPING)
         return code
 
 
-def watches(config: Configuration, departure: Departure) -> Watches:
+def watches(config: Configuration, departure: Departure, *, marked: bool) -> Watches:
     """Choose what else may end the life."""
     settings = config.settings
     return Watches(
@@ -120,4 +121,5 @@ def watches(config: Configuration, departure: Departure) -> Watches:
         spot=settings.spot_watch,
         runner=departure.known if departure.can_look else None,
         imds=config.task.instance_uri,
+        marked=marked,
     )

@@ -109,10 +109,10 @@ def _relay(relay: Relay) -> Iterator[Metric]:
     for result, count in counts.flights.items():
         refreshes.add_metric([result], count)
     answers = CounterMetricFamily(
-        PREFIX + "relay_answers", "Answers to jobs and containers.", labels=["status"]
+        PREFIX + "relay_answers", "Answers to jobs and containers.", labels=["face", "status"]
     )
-    for status, count in sorted(counts.answers.items()):
-        answers.add_metric([str(status)], count)
+    for (face, status), count in sorted(counts.answers.items()):
+        answers.add_metric([face, str(status)], count)
     yield from (refreshes, answers)
     if left is not None:
         yield GaugeMetricFamily(

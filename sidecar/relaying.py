@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar import relay
+from sidecar import host, relay
 from sidecar.errors import RelayError
+from sidecar.reach import Reach
 from sidecar.runner import environment
 from sidecar.tokens.references import Asker
 
@@ -33,14 +34,18 @@ JOB_ROLE_PATIENCE = 3.0
 class Access:
     """How the agent itself comes to AWS, and whether its jobs come to it another way.
 
-    With a role for jobs the agent fetches its own credentials on marked sockets, since any other
-    may be sent to the relay. Without, all is as the AWS library does it.
+    Where rules may stand, or stood when a predecessor was killed, the agent fetches its own
+    credentials on marked sockets, since any other may be sent to the relay. Elsewhere all is as
+    the AWS library does it.
     """
 
     def __init__(self, config: Configuration) -> None:
         settings = config.settings
         self.apart = settings.job_role_arn is not None or settings.job_policy is not None
         """Whether jobs have a role of their own."""
+        by_rules = settings.relay != "off" and host.may_filter()
+        self.marked = self.apart or by_rules
+        """Whether the agent asks on sockets of its own, which no rule catches."""
         self.endpoint: relay.Endpoint | None = None
         self.problem: RelayError | None = None
         """Why there is no endpoint, if one is named."""
@@ -55,11 +60,11 @@ class Access:
             )
         except RelayError as error:
             self.problem = error
-        if self.apart and self.endpoint is not None:
-            from sidecar.relay.own import Own  # late, here as below: few lives need it
+        if self.marked and self.endpoint is not None:
+            from sidecar.relay.own import Own  # late, here as below: not every life needs it
 
             self.endpoint = replace(self.endpoint, marked=True)
-            self.own = Own(self.endpoint)
+            self.own = Own(self.endpoint, alone=self.apart)
 
     def session(self) -> AioSession:
         """Make a session of the AWS library, with the agent's own credentials."""
@@ -95,9 +100,7 @@ class Relaying:
 
     def without_agents(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
         """Return what of the agent's environment a job may see."""
-        if not self.apart:
-            return passed_on
-        return environment.without_agents(passed_on, redirected=self.redirected)
+        return environment.without_agents(passed_on, apart=self.apart, redirected=self.redirected)
 
     async def warmed(
         self, runner: str, timeout: float, passed_on: Mapping[str, str], *, required: bool
@@ -117,7 +120,7 @@ class Relaying:
             if required:
                 raise
             log.warning("relay.cold", reason=str(error))
-        if not self.apart:
+        if not self.apart and not self.redirected:
             return {environment.RELAY_URI: self.served.uri}
         relative = self.served.relative_uri if self.redirected else None
         return environment.credentials(passed_on, self.served.uri, relative)
@@ -129,7 +132,8 @@ async def relaying(
 ) -> AsyncIterator[Relaying]:
     """Relay credentials to jobs within the block, as far as that can be.
 
-    Raises RelayError only if SIDECAR_RELAY_REQUIRED says so: else a job runs without.
+    Raises RelayError only if SIDECAR_RELAY_REQUIRED says so, or SIDECAR_RELAY names a mode that
+    cannot be: else a job runs without.
     """
     settings = config.settings
     found = Relaying(apart=access.apart)
@@ -137,16 +141,12 @@ async def relaying(
     async with AsyncExitStack() as serving:
         try:
             if (source := _source(config, access, found)) is not None:
-                address = settings.relay_address
-                found.served = await serving.enter_async_context(
-                    relay.serving(source, address.host, address.port)
-                )
+                reach = Reach(access.endpoint, access.apart, facts.network_modes, owed)
+                found.served, found.redirected = await reach.served(source, config, serving)
         except RelayError as error:
-            if settings.relay_required:
+            if settings.relay_required or settings.relay != "auto":
                 raise
             log.warning("relay.unavailable", reason=str(error))
-        if access.apart and found.served is not None:
-            found.redirected = await _redirected(found.served, access, facts, owed, serving)
         yield found
 
 
@@ -164,35 +164,10 @@ def _source(
         found.job_role = access.job_role(config)
         return found.job_role
     if access.endpoint is None:
-        if settings.relay_required:
+        if settings.relay_required or settings.relay != "auto":
             raise RelayError("cannot relay credentials: the task has no role (taskRoleArn)")
         log.info("relay.off", reason="no task role")
     return access.endpoint
-
-
-async def _redirected(
-    served: relay.Relay,
-    access: Access,
-    facts: TaskFacts,
-    owed: Farewell,
-    serving: AsyncExitStack,
-) -> bool:
-    """Send to the relay whoever asks the ECS agent, the agent itself excepted, where possible."""
-    from sidecar.relay import netfilter
-
-    if access.endpoint is None or access.endpoint.variable != relay.RELATIVE_URI:
-        log.info("network.unredirected", reason=f"the task has no {relay.RELATIVE_URI}")
-        return False
-    redirect = netfilter.Redirect(served)
-    try:
-        redirect.check(facts.network_modes)
-        down = owed.owe("network", redirect.take_down)
-        serving.callback(down.begin)  # before the relay closes; the farewell sees to its end
-        await redirect.put_up()
-    except netfilter.Unredirected as why:
-        log.info("network.unredirected", reason=str(why))
-        return False
-    return True
 
 
 def _tell_reach(settings: Settings, access: Access) -> None:

@@ -136,9 +136,12 @@ class Settings(BaseSettings):
         "CloudWatch namespace: the last event of a life is then also its metrics",
         "Runners",
     )
-    relay: Annotated[Literal["auto", "off"], BeforeValidator(values.lower)] = setting(
+    relay: Annotated[
+        Literal["auto", "local", "netfilter", "pass-through", "off"], BeforeValidator(values.lower)
+    ] = setting(
         "auto",
-        "relay the task role's credentials: auto (where there is a task role) or off",
+        "how jobs and their containers come to the task role's credentials: local, netfilter or "
+        "pass-through; auto takes what fits the task, off relays none",
         "auto",
     )
     relay_required: bool = setting(
@@ -146,8 +149,13 @@ class Settings(BaseSettings):
     )
     relay_address: Annotated[values.Address, BeforeValidator(values.address)] = setting(
         values.Address("127.0.0.1", 0),
-        "where the relay listens; port 0 takes a free one",
+        "where the relay listens; port 0 takes a free one. With netfilter the port alone counts",
         "127.0.0.1:0",
+    )
+    relay_imds: bool = setting(
+        True,
+        "answer containers as the instance's metadata (IMDSv2), too; else refuse them there",
+        "false",
     )
     job_role_arn: Annotated[str, AfterValidator(values.role_arn)] | None = setting(
         None,
@@ -192,6 +200,8 @@ class Task:
     credentials_full_uri: str | None
     credentials_token: str | None
     credentials_token_file: str | None
+    docker_host: str | None
+    """DOCKER_HOST: where docker clients look for the daemon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +242,7 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
             credentials_full_uri=environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") or None,
             credentials_token=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN") or None,
             credentials_token_file=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") or None,
+            docker_host=environ.get("DOCKER_HOST") or None,
         ),
         user=user,
         passed_on={key: value for key, value in environ.items() if not key.startswith(PREFIX)},
@@ -353,6 +364,11 @@ def _contradictions(given: Mapping[str, Any]) -> list[str]:
             problems.append(
                 f"{variable(field)} contradicts SIDECAR_RELAY=off: jobs get it through the relay "
                 "(example: SIDECAR_RELAY=auto)"
+            )
+        if field in given and str(given.get("relay", "auto")).lower() == "pass-through":
+            problems.append(
+                f"{variable(field)} contradicts SIDECAR_RELAY=pass-through: containers would get "
+                "the task role (example: SIDECAR_RELAY=auto)"
             )
     return problems
 

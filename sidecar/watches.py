@@ -11,6 +11,7 @@ import aiohttp
 import structlog
 
 from sidecar.errors import SidecarError
+from sidecar.marked import connector
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -51,6 +52,8 @@ class Watches:
     """Whether GitHub still knows the runner; None without a credential to ask with."""
     imds: str = ""
     """The instance metadata's URL, for `spot`."""
+    marked: bool = False
+    """Whether it is asked on the agent's marked sockets: others may be sent elsewhere."""
 
     def begun(self, listener: Listener, born: float) -> Iterator[asyncio.Task[Cause]]:
         """Begin to watch; each task ends with its cause, or never. `born` is in loop time."""
@@ -62,7 +65,7 @@ class Watches:
         if self.runner is not None:
             watching.append(_ghost(listener, self.runner))
         if self.spot:
-            watching.append(_spot(self.imds))
+            watching.append(_spot(self.imds, marked=self.marked))
         for watch in watching:
             yield asyncio.ensure_future(watch)
 
@@ -99,10 +102,12 @@ async def _ghost(listener: Listener, known: Callable[[], Awaitable[bool]]) -> Ca
     return Cause.GHOST
 
 
-async def _spot(imds: str) -> Cause:
+async def _spot(imds: str, *, marked: bool) -> Cause:
     """Ask the instance's metadata for a Spot notice; a task without SIGTERM learns it here."""
     timeout = aiohttp.ClientTimeout(total=2.0)
-    async with aiohttp.ClientSession(imds, timeout=timeout, trust_env=False) as session:
+    async with aiohttp.ClientSession(
+        imds, timeout=timeout, trust_env=False, connector=connector(marked=marked)
+    ) as session:
         while True:
             try:
                 if await _noticed(session):

@@ -73,7 +73,8 @@ def _root() -> str | None:
 
 
 def _docker() -> str | None:
-    wanted = [tool for tool in ("dockerd", "iptables", "ip", "nsenter") if not shutil.which(tool)]
+    tools = ("dockerd", "iptables", "ip", "nsenter", "setpriv", "debootstrap")
+    wanted = [tool for tool in tools if not shutil.which(tool)]
     return _root() or (f"needs {', '.join(wanted)} on PATH" if wanted else None)
 
 

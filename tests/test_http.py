@@ -259,6 +259,194 @@ def test_a_mistake_in_an_answer_is_a_500_and_a_log_line(run):
     assert [(line["event"], line["log_level"]) for line in logs] == [("http.failed", "error")]
 
 
+# --- answers that stand ready, and answers that are waited for -----------------------------------
+
+
+@asynccontextmanager
+async def repeating(**options):
+    """Serve a count of the requests that were judged; the answer stands until told otherwise."""
+    served = SimpleNamespace(judged=[], stands=True)
+
+    def answer(request: Request) -> Answer:
+        served.judged.append(request.peer)
+        made = Answer(200, b"judged").copy()
+        wire = Answer(200, b"standing").wire
+        made.again = lambda: wire if served.stands else None
+        return made
+
+    async with http.listening("127.0.0.1", 0, answer, **options) as (host, port):
+        served.host, served.port, served.name = host, port, f"{host}:{port}"
+        yield served
+
+
+async def bodies(server, *sent: bytes, peer="127.0.0.1") -> list[bytes]:
+    """Send one after the other on one connection; gives the body of each answer."""
+    reader, writer = await asyncio.open_connection(server.host, server.port, local_addr=(peer, 0))
+    found = []
+    for data in sent:
+        writer.write(data)
+        found.append((await read_one(reader))[1])
+    await close(writer)
+    return found
+
+
+def test_what_stands_ready_is_not_judged_again(run):
+    """For the same bytes from the same peer, on any connection of its, until it is void."""
+
+    async def case():
+        async with repeating() as server:
+            sent = head(server)
+            first = await bodies(server, sent, sent, sent)
+            other = await bodies(server, sent)
+            stranger = await bodies(server, sent, peer="127.0.0.2")
+            longer = await bodies(server, head(server, "/x", "GET", "1.1", "X: y"))
+            server.stands = False
+            void = await bodies(server, sent)
+            return first, other, stranger, longer, void, server.judged
+
+    first, other, stranger, longer, void, judged = run(case())
+    assert first == [b"judged", b"standing", b"standing"]
+    assert other == [b"standing"]
+    assert stranger == longer == void == [b"judged"]
+    assert judged == ["127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.1"]
+
+
+def test_half_a_head_never_meets_what_stands_ready(run):
+    """What arrives is compared only where a head can begin."""
+
+    async def case():
+        async with repeating() as server:
+            sent = head(server)
+            await bodies(server, sent)
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write(b"GET /x HTTP/1.1\r\nX: ")
+            await writer.drain()
+            await bodies(server, sent)  # by then the half head was read
+            writer.write(sent)
+            received = await read_one(reader)
+            await close(writer)
+            return received
+
+    assert run(case()) == (200, b"judged")
+
+
+def test_what_ends_a_connection_does_not_stand_ready(run):
+    """HEAD, a last request and a large head are judged each time."""
+
+    async def case():
+        async with repeating() as server:
+            last = head(server, "/x", "GET", "1.1", "Connection: close")
+            for _ in range(2):
+                assert (await exchange(server, last)).endswith(b"judged")
+                large = head(server, "/x", "GET", "1.1", f"X: {'a' * 1024}")
+                assert await bodies(server, large, large) == [b"judged"] * 2
+                sent = head(server, "/x", "HEAD") + last
+                assert (await exchange(server, sent)).count(b"judged") == 1
+
+    run(case())
+
+
+def test_what_stands_ready_cannot_pile_up(run):
+    """Neither many heads of one peer nor many peers are all remembered."""
+
+    async def case():
+        async with repeating() as server:
+            sent = [head(server, f"/{number}") for number in range(20)]
+            await bodies(server, *sent)
+            again = await bodies(server, *reversed(sent))
+            for number in range(300):
+                peer = f"127.0.{number // 250 + 1}.{number % 250 + 1}"
+                assert await bodies(server, sent[0], sent[0], peer=peer) == [b"judged", b"standing"]
+            forgotten = await bodies(server, sent[0])
+            return again.count(b"standing"), forgotten
+
+    standing, forgotten = run(case())
+    assert 1 <= standing <= 8
+    assert forgotten == [b"judged"]
+
+
+@asynccontextmanager
+async def waiting(**options):
+    """Serve who waits in `later`, with the path that it asked for once it is late."""
+    served = SimpleNamespace(later=http.Later(), asked=asyncio.Event(), answers=[])
+
+    def answer(request: Request) -> Answer:
+        made = Answer(200, request.target.encode()).copy()
+        if not request.late and request.target != "/now":
+            made.later = served.later
+            served.asked.set()
+        served.answers.append((request.target, request.late))
+        return made
+
+    async with http.listening("127.0.0.1", 0, answer, **options) as (host, port):
+        served.host, served.port, served.name = host, port, f"{host}:{port}"
+        yield served
+
+
+PATIENT = Limits(patience_seconds=TIMEOUT)
+
+
+def test_who_waits_is_answered_when_it_is_time(run):
+    """In order with what was sent behind it, and asked about once more only."""
+
+    async def case():
+        async with waiting(limits=PATIENT) as server:
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write(head(server, "/wait") + head(server, "/now") + head(server, "/wait2"))
+            await server.asked.wait()
+            assert server.answers == [("/wait", False)]
+            server.asked.clear()
+            server.later.come()
+            found = [await read_one(reader), await read_one(reader)]
+            await server.asked.wait()
+            server.later.come()
+            found.append(await read_one(reader))
+            writer.write(head(server, "/now"))
+            found.append(await read_one(reader))
+            await close(writer)
+            return found
+
+    assert run(case()) == [(200, b"/wait"), (200, b"/now"), (200, b"/wait2"), (200, b"/now")]
+
+
+def test_who_waits_is_answered_after_a_moment_in_any_case(run):
+    """Nothing better came: then what there is."""
+
+    async def case():
+        async with waiting(limits=Limits(patience_seconds=0.05)) as server:
+            return await exchange(server, head(server, "/wait", "GET", "1.0")), server.answers
+
+    received, answers = run(case())
+    assert received.endswith(b"\r\n\r\n/wait")
+    assert answers == [("/wait", False), ("/wait", True)]
+
+
+def test_who_leaves_while_waiting_is_forgotten(run):
+    """Nobody is left to answer, and the listener ends at once although others wait."""
+
+    async def case():
+        loop = asyncio.get_running_loop()
+        async with waiting(limits=PATIENT) as server:
+            _, gone = await asyncio.open_connection(server.host, server.port)
+            gone.write(head(server, "/wait"))
+            await server.asked.wait()
+            gone.transport.abort()
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            server.asked.clear()
+            writer.write(head(server, "/wait"))
+            await server.asked.wait()
+            began = loop.time()
+        took = loop.time() - began
+        server.later.come()  # nothing left to do
+        assert await read_all(reader) == b""
+        await close(writer)
+        return took, len(server.answers)
+
+    took, asked = run(case())
+    assert took < 2.0
+    assert asked == 2
+
+
 # --- whom it answers ----------------------------------------------------------------------------
 
 

@@ -81,7 +81,7 @@ def report():
     report.phase.enter(phase.BUSY)
     report.listener = SimpleNamespace(ready=True, running=True, had_job=True)
     tally = Tally()
-    tally.answers.update([200, 200, 404])
+    tally.answers.update([("ecs", 200), ("ecs", 200), ("imds", 404)])
     tally.flights["success"] += 2
     for seconds in (0.005, 0.006, 3.0):
         tally.asked(seconds)
@@ -99,8 +99,8 @@ def test_all_that_is_told(report, accept):
     assert value(found, "job") == value(found, "ready") == 1
     assert value(found, "relay_refreshes_total", result="success") == 2
     assert value(found, "relay_refreshes_total", result="failure") == 0
-    assert value(found, "relay_answers_total", status="200") == 2
-    assert value(found, "relay_answers_total", status="404") == 1
+    assert value(found, "relay_answers_total", face="ecs", status="200") == 2
+    assert value(found, "relay_answers_total", face="imds", status="404") == 1
     assert value(found, "relay_expiry_seconds") == 900.5
     assert value(found, "relay_upstream_seconds_count") == 3
     assert value(found, "relay_upstream_seconds_sum") == pytest.approx(3.011)

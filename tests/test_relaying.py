@@ -140,6 +140,10 @@ def test_a_relay_that_is_required_is_not_gone_without(configured, environ):
         ({"SIDECAR_JOB_ROLE_ARN": "job"}, "must be the ARN of an IAM role, not 'job'"),
         ({"SIDECAR_JOB_ROLE_ARN": ROLE, "SIDECAR_RELAY": "off"}, "contradicts SIDECAR_RELAY=off"),
         ({"SIDECAR_JOB_POLICY": POLICY, "SIDECAR_RELAY": "off"}, "contradicts SIDECAR_RELAY=off"),
+        (
+            {"SIDECAR_JOB_ROLE_ARN": ROLE, "SIDECAR_RELAY": "pass-through"},
+            "contradicts SIDECAR_RELAY=pass-through",
+        ),
         ({"SIDECAR_JOB_POLICY": "{"}, "must be JSON"),
         ({"SIDECAR_JOB_POLICY": "[]"}, "must be an IAM policy"),
         ({"SIDECAR_JOB_POLICY": "file:/nowhere"}, "cannot be read from /nowhere"),

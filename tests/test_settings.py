@@ -66,6 +66,7 @@ def test_the_least_is_enough(environ, tmp_path):
         "relay": "auto",
         "relay_required": False,
         "relay_address": {"host": "127.0.0.1", "port": 0},
+        "relay_imds": True,
     }
     assert config.warnings == ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -47,6 +48,14 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
+
+
+def most_files() -> int:
+    """Return how many files and sockets this process may have open (RLIMIT_NOFILE)."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
 def is_root() -> bool:
@@ -97,6 +106,92 @@ def may_filter() -> bool:
             if line.startswith(b"CapEff:"):
                 return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
     return False
+
+
+def hold_address(address: str) -> None:
+    """Give the loopback interface one more IPv4 address, alone on its network.
+
+    One message to the kernel, so that no tool is needed and never more than that one address is
+    there. It bears a label of ours. That it is there already is no error; raises OSError.
+    """
+    _tell_address(_RTM_NEWADDR, _NLM_F_CREATE, address, errno.EEXIST)
+
+
+def let_address_go(address: str) -> None:
+    """Take that address away again, if it is there. Raises OSError."""
+    _tell_address(_RTM_DELADDR, 0, address, errno.EADDRNOTAVAIL)
+
+
+_RTM_NEWADDR, _RTM_DELADDR = 20, 21
+_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_CREATE = 0x1, 0x4, 0x400
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
+_SCOPE_HOST = 254
+_ADDRESS_LABEL = b"lo:sidecar\0"
+
+
+def _tell_address(verb: int, flags: int, address: str, harmless: int) -> None:
+    """Send one rtnetlink message about an address of `lo` (rtnetlink(7)), and hear the answer."""
+    import socket
+    import struct
+
+    family = getattr(socket, "AF_NETLINK", None)
+    if family is None:  # only Linux has it
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+    number = socket.inet_aton(address)
+    told = struct.pack("=BBBBI", socket.AF_INET, 32, 0, _SCOPE_HOST, socket.if_nametoindex("lo"))
+    facts = ((_IFA_LOCAL, number), (_IFA_ADDRESS, number), (_IFA_LABEL, _ADDRESS_LABEL))
+    for kind, value in facts:
+        told += struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+    flags |= _NLM_F_REQUEST | _NLM_F_ACK
+    with socket.socket(family, socket.SOCK_RAW, 0) as kernel:
+        kernel.settimeout(_NETLINK_TIMEOUT)
+        kernel.sendto(struct.pack("=IHHII", 16 + len(told), verb, flags, 1, 0) + told, (0, 0))
+        (answer,) = struct.unpack_from("=i", kernel.recv(4096), 16)
+    if answer not in (0, -harmless):
+        raise OSError(-answer, os.strerror(-answer))
+
+
+_NETLINK_TIMEOUT = 2.0
+_CLAIM = "\0ecs-runner-sidecar"
+
+
+def claim_network() -> socket.socket | None:
+    """Claim this network namespace for as long as the socket returned is open; None: it is taken.
+
+    An abstract socket belongs to its network namespace and ends with the process, however that
+    ends: so a claim that stands is that of an agent which lives. Only root's counts, lest a job
+    keep the next agent out.
+    """
+    import socket
+
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claim.bind(_CLAIM)
+        claim.listen(1)
+    except OSError:
+        if _is_root_s(claim):
+            claim.close()
+            return None
+    return claim
+
+
+def _is_root_s(other: socket.socket) -> bool:
+    """Connect to who listens there, and ask the kernel who that is (unix(7), SO_PEERCRED)."""
+    import socket
+    import struct
+
+    option = getattr(socket, "SO_PEERCRED", None)  # only Linux has it
+    if option is None:
+        return False
+    try:
+        other.setblocking(False)
+        other.connect(_CLAIM)
+        _, uid, _ = struct.unpack("=iII", other.getsockopt(socket.SOL_SOCKET, option, 12))
+    except BlockingIOError:
+        return True  # its queue is full: others asked before, and an agent never answers
+    except OSError:
+        return False
+    return bool(uid == 0)
 
 
 # ---- users and files -------------------------------------------------------------------------

@@ -61,6 +61,11 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return asyncio.ProactorEventLoop
 
 
+def most_files() -> int:
+    """Return how many sockets this process may have open: there is no such limit here."""
+    return sys.maxsize
+
+
 def is_root() -> bool:
     """Say that the runner stays the agent's own user."""
     return False
@@ -84,6 +89,21 @@ def mark(sock: socket.socket) -> None:
 def may_filter() -> bool:
     """Say that the network's rules are not ours to change."""
     return False
+
+
+def hold_address(address: str) -> None:
+    """Never: no rule would lead there."""
+    raise OSError(f"cannot hold {address}")
+
+
+def let_address_go(address: str) -> None:
+    """Do nothing: none was held."""
+    del address
+
+
+def claim_network() -> socket.socket | None:
+    """Never: there is nothing to be alone with."""
+    return None
 
 
 # ---- users and files -------------------------------------------------------------------------

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from sidecar import http
 from sidecar.errors import RelayError
-from sidecar.relay.faces import PREFIX, EcsFace
+from sidecar.host import most_files
+from sidecar.relay.audit import Audit
+from sidecar.relay.faces import EcsFace
+from sidecar.relay.front import Front
+from sidecar.relay.identities import Identities
+from sidecar.relay.imds import HOSTS, ImdsFace, NoImds
 from sidecar.relay.keeper import Clock, Keeper, Pace, State
-from sidecar.relay.refusals import Refusals
 from sidecar.relay.upstream import RELATIVE_URI, Endpoint, reason
 
 if TYPE_CHECKING:
@@ -27,24 +30,40 @@ if TYPE_CHECKING:
     from sidecar.relay.tally import Tally
     from sidecar.relay.upstream import Source
 
-__all__ = ["RELATIVE_URI", "Clock", "Endpoint", "Pace", "Relay", "State", "serving"]
+__all__ = ["RELATIVE_URI", "Clock", "Endpoint", "Imds", "Pace", "Relay", "State", "serving"]
 
 log = structlog.get_logger()
 
-# The names by which containers know the ECS agent.
-_NAMES = ("169.254.170.2",)
+# The names by which containers know the ECS agent, and the instance.
+_NAMES = ("169.254.170.2", *HOSTS)
+LIMITS = http.Limits(connections=4096, backlog=4096)
+"""A job may start thousands of containers that all ask at once."""
+_OTHER_FILES = 256
+"""What the agent needs besides: pipes, its own connections, what libraries open."""
 _WILDCARDS = ("", "0.0.0.0", "::")
+
+
+class Imds(NamedTuple):
+    """That there is an instance metadata face, which needs no secret path: see `serving`."""
+
+    region: str | None
+    """What it tells SDKs; None: they have to know."""
 
 
 class Relay:
     """A relay that is being served. Its URIs are secrets: there is no repr."""
 
-    def __init__(self, host: str, port: int, relative_uri: str, keeper: Keeper) -> None:
+    def __init__(self, host: str, port: int, identities: Identities, keeper: Keeper) -> None:
         self.host = host
         self.port = port
-        self.relative_uri = relative_uri
-        """The secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI."""
+        self.identities = identities
+        """Who may ask: where a container's own path is minted."""
         self._keeper = keeper
+
+    @property
+    def relative_uri(self) -> str:
+        """The secret path of all, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI."""
+        return self.identities.default_path
 
     @property
     def uri(self) -> str:
@@ -80,8 +99,14 @@ async def serving(
     pace: Pace | None = None,
     jitter: Callable[[float, float], float] = random.uniform,
     limits: http.Limits | None = None,
+    peers: Callable[[str], bool] | None = None,
+    imds: Imds | None = None,
 ) -> AsyncIterator[Relay]:
     """Serve what `endpoint` answers at `host:port` (port 0: a free one).
+
+    `peers` tells of an address whether it may ask at all; it is asked again after a minute at the
+    latest. `imds` shows the face that asks for no secret path: only where whoever can connect may
+    have the credentials. Without it, that face refuses.
 
     Fetching begins at once, in the background; `Relay.warm` waits for it. Raises RelayError when
     the address cannot be had.
@@ -93,20 +118,19 @@ async def serving(
         )
     clock = clock or Clock()
     keeper = Keeper(endpoint, clock, pace or Pace(), jitter)
-    face = EcsFace(keeper, secrets.token_urlsafe(32), Refusals(clock.now))
-    answers = keeper.tally.answers
-
-    def answer(request: http.Request) -> http.Answer:
-        given = face.answer(request)
-        answers[given.status] += 1
-        return given
-
-    def refuse(refusal: http.Refusal) -> http.Answer:
-        answers[refusal.status] += 1
-        return face.refuse(refusal)
-
+    identities = Identities(keeper, clock.now)
+    face = ImdsFace(identities, imds.region, clock.now) if imds is not None else NoImds()
+    audit = Audit(clock.now)
+    if limits is None:
+        most = max(most_files() - _OTHER_FILES, _OTHER_FILES // 2)
+        limits = LIMITS._replace(connections=min(LIMITS.connections, most))
+    later = http.Later()
+    keeper.on_news = later.come
+    front = Front(EcsFace(identities), face, audit, keeper.tally, clock.now, later, peers)
     async with AsyncExitStack() as undo:
-        listening = http.listening(host, port, answer, names=_NAMES, refuse=refuse, limits=limits)
+        listening = http.listening(
+            host, port, front.answer, names=_NAMES, refuse=front.refuse, limits=limits
+        )
         try:
             bound, free = await undo.enter_async_context(listening)
         except OSError as error:
@@ -114,9 +138,10 @@ async def serving(
                 f"cannot serve the relay on {host}:{port}: {reason(error)} "
                 "(change SIDECAR_RELAY_ADDRESS)"
             ) from error
+        await undo.enter_async_context(alongside(identities.verify()))
         await undo.enter_async_context(alongside(keeper.keep()))
         log.info("relay.serving", host=bound, port=free, upstream=endpoint.where)
-        yield Relay(bound, free, PREFIX + face.secret, keeper)
+        yield Relay(bound, free, identities, keeper)
 
 
 @asynccontextmanager

@@ -5,18 +5,72 @@ A face turns a request into an answer from memory; it neither waits nor looks an
 
 from __future__ import annotations
 
-import hmac
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
-from sidecar.http import Answer, Refusal, Request
+from sidecar.http import Answer, Request
+from sidecar.relay.identities import PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.relay.identities import Identities, Identity
     from sidecar.relay.keeper import Keeper
-    from sidecar.relay.refusals import Refusals
     from sidecar.relay.upstream import Credentials
 
-PREFIX = "/v2/credentials/"
+
+class Granted(NamedTuple):
+    """Somebody gets credentials."""
+
+    identity: Identity
+    credentials: Credentials
+    answer: Answer
+    decision: str
+    """On which ground, for the audit."""
+    until: float = float("inf")
+    """When it must be decided anew, in seconds since the epoch."""
+
+
+class Refused(NamedTuple):
+    """Somebody gets none."""
+
+    why: str
+    """A fixed phrase: nothing of the request."""
+    answer: Answer
+    container: str | None = None
+    soon: bool = False
+    """Whether it may be granted in a moment, since upstream is being asked."""
+
+
+class Face(Protocol):
+    """One protocol of asking for credentials."""
+
+    name: str
+
+    def decide(self, request: Request) -> Granted | Refused | Answer:
+        """Say what a request gets; a bare answer is one that holds no secret."""
+
+
+def unready(identity: Identity, answer: Answer) -> Refused:
+    """Say that there are no credentials, and whether there may be some in a moment."""
+    return Refused("no credentials yet", answer, identity.container, identity.keeper.flying)
+
+
+class Rendered:
+    """Answers that hold credentials, each version rendered once."""
+
+    def __init__(self, render: Callable[[Credentials], Answer]) -> None:
+        self._render = render
+        # An identity may have a keeper of its own, which then ends with it.
+        self._of: WeakKeyDictionary[Keeper, tuple[Credentials, Answer]] = WeakKeyDictionary()
+
+    def answer(self, keeper: Keeper, credentials: Credentials) -> Answer:
+        """Return the answer that hands these credentials on."""
+        known = self._of.get(keeper)
+        if known is None or known[0] is not credentials:
+            known = self._of[keeper] = credentials, self._render(credentials)
+        return known[1]
 
 
 def error(status: int, code: str, message: str, *headers: tuple[str, str]) -> Answer:
@@ -39,47 +93,36 @@ _NOT_READY = error(
     503, "CredentialsUninitialized", "CredentialsV2Request: Credentials uninitialized for ID"
 )
 _WRONG_METHOD = error(405, "MethodNotAllowed", "only GET is answered here", ("Allow", "GET"))
+_NOT_YOURS = error(403, "AccessDenied", "these credentials are for another container")
 _NOT_FOUND = Answer(404, b"404 page not found\n")
 
 
 class EcsFace:
     """The ECS agent's `GET /v2/credentials/<id>`, where the id is the secret."""
 
-    def __init__(self, keeper: Keeper, secret: str, refusals: Refusals) -> None:
-        self.keeper = keeper
-        self.secret = secret
-        self.refusals = refusals
-        self._of: Credentials | None = None
-        self._answer = _NOT_READY
+    name = "ecs"
 
-    def answer(self, request: Request) -> Answer:
+    def __init__(self, identities: Identities) -> None:
+        self._identities = identities
+        self._rendered = Rendered(lambda held: Answer(200, held.body, "application/json"))
+
+    def decide(self, request: Request) -> Granted | Refused:
         """Answer as the agent would, but to GET alone."""
-        wrong = self._wrong(request)
-        if wrong is not None:
-            why, answer = wrong
-            self.refusals.note(why, request.peer)
-            return answer
-        credentials = self.keeper.current()
-        if credentials is None:
-            return _NOT_READY
-        if credentials is not self._of:
-            self._of = credentials
-            self._answer = Answer(200, credentials.body, "application/json")
-        return self._answer
-
-    def _wrong(self, request: Request) -> tuple[str, Answer] | None:
+        target = request.target
         if request.method != "GET":
-            return "wrong method", _WRONG_METHOD
-        if not request.target.startswith(PREFIX):
-            return "no such path", _NOT_FOUND
-        given = request.target[len(PREFIX) :]
-        if not given:
-            return "no secret", _NO_ID
-        if not hmac.compare_digest(given.encode(), self.secret.encode()):
-            return "wrong secret", _WRONG_ID
-        return None
-
-    def refuse(self, refusal: Refusal) -> Answer:
-        """Answer what the listener itself turned away."""
-        self.refusals.note(refusal.why, refusal.peer)
-        return error(refusal.status, "InvalidRequest", refusal.why)
+            return Refused("wrong method", _WRONG_METHOD)
+        if not target.startswith(PREFIX):
+            return Refused("no such path", _NOT_FOUND)
+        if target == PREFIX:
+            return Refused("no secret", _NO_ID)
+        identity = self._identities.by_path(target)
+        if identity is None:
+            return Refused("wrong secret", _WRONG_ID)
+        if not self._identities.may_ask(identity, request.peer):
+            return Refused("another container's path", _NOT_YOURS, identity.container)
+        credentials = identity.keeper.current()
+        if credentials is None:
+            return unready(identity, _NOT_READY)
+        own = identity is not self._identities.default
+        answer = self._rendered.answer(identity.keeper, credentials)
+        return Granted(identity, credentials, answer, "own path" if own else "common path")

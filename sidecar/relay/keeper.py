@@ -75,7 +75,12 @@ class Keeper:
         self.pace = pace
         self.jitter = jitter
         self.tally = Tally()
-        self._credentials: Credentials | None = None
+        self.newest: Credentials | None = None
+        """What was fetched last, expired or not: for comparing versions."""
+        self.flying = False
+        """Whether upstream is being asked."""
+        self.on_news: Callable[[], None] | None = None
+        """What to call when it has answered, or has not."""
         self._fetched_at = 0.0
         self._failure: UpstreamError | None = None
         self._failures = 0
@@ -84,13 +89,13 @@ class Keeper:
 
     def current(self) -> Credentials | None:
         """Return what is held, unless it has expired."""
-        held = self._credentials
+        held = self.newest
         return held if held is not None and held.expires_at > self.clock.now() else None
 
     @property
     def state(self) -> State:
         """What can be told without a secret."""
-        held, now = self._credentials, self.clock.now()
+        held, now = self.newest, self.clock.now()
         return State(
             held=self.current() is not None,
             seconds_left=held.expires_at - now if held else None,
@@ -124,6 +129,7 @@ class Keeper:
 
     async def _round(self, ask: Ask) -> float:
         """Make one flight; return how long to wait for the next."""
+        self.flying = True
         try:
             credentials = await self._flight(ask)
         except UpstreamError as error:
@@ -134,6 +140,9 @@ class Keeper:
             wait = self._failed(UnavailableError("a mistake in the agent"))
         else:
             wait = self._succeeded(credentials)
+        self.flying = False
+        if self.on_news is not None:
+            self.on_news()
         async with self._news:
             self._news.notify_all()
         return wait
@@ -162,8 +171,8 @@ class Keeper:
     def _succeeded(self, credentials: Credentials) -> float:
         now, pace = self.clock.now(), self.pace
         self.tally.flights["success"] += 1
-        first = self._credentials is None
-        self._credentials, self._fetched_at = credentials, now
+        first = self.newest is None
+        self.newest, self._fetched_at = credentials, now
         left = credentials.expires_at - now
         lead = min(pace.lead + self.jitter(0, pace.lead_jitter), left / 2)
         log.info(

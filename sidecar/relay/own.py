@@ -28,13 +28,31 @@ _TRIES = 3
 class Own:
     """What an AWS session asks for credentials: a provider in botocore's sense."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    METHOD = _METHOD
+
+    def __init__(self, endpoint: Endpoint, *, alone: bool = True) -> None:
         self._endpoint = endpoint
         self.role_arn: str | None = None
         """The task role, as upstream names it; None until asked, or if it does not say."""
-        self.session = AioSession()
-        """Its clients use these credentials, and no other."""
-        self.session.register_component("credential_provider", self)
+        self._session = AioSession()
+        self._in_chain = alone
+        if alone:
+            self._session.register_component("credential_provider", self)
+
+    @property
+    def session(self) -> AioSession:
+        """Its clients use these credentials: no other if `alone`, else in the library's order.
+
+        Raises what botocore raises of the AWS configuration.
+        """
+        if not self._in_chain:  # only now: the library reads its files for it
+            self._session.get_component("credential_provider").insert_before(_METHOD, self)
+            self._in_chain = True
+        return self._session
+
+    async def load(self) -> AioRefreshableCredentials:
+        """Do the same, as one provider in a chain."""
+        return await self.load_credentials()
 
     async def load_credentials(self) -> AioRefreshableCredentials:
         """Fetch, and keep fresh from then on. Raises CredentialRetrievalError."""

@@ -13,8 +13,8 @@ class Tally:
     """The counts of one relay."""
 
     def __init__(self) -> None:
-        self.answers: Counter[int] = Counter()
-        """Answers to jobs and containers, by status; who is turned away counts as well."""
+        self.answers: Counter[tuple[str, int]] = Counter()
+        """Answers to jobs and containers, by face and status; refusals count as well."""
         self.flights: Counter[str] = Counter(success=0, failure=0)
         """Refreshes that were due, each with all its tries, by how they ended."""
         self.latencies = [0] * (len(BOUNDS) + 1)

@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 RELAY_URI = "RUNNER_SIDECAR_RELAY_URI"
 """Where a job finds the relay: what AWS SDKs call AWS_CONTAINER_CREDENTIALS_FULL_URI."""
 
-AGENTS_CREDENTIALS = frozenset(
+CONTAINER_CREDENTIALS = frozenset(
     {
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    }
+)
+"""What leads to the ECS agent's credentials, or to those of an endpoint like it."""
+AGENTS_CREDENTIALS = CONTAINER_CREDENTIALS | frozenset(
+    {
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN",
@@ -53,15 +58,20 @@ def environment(passed_on: Mapping[str, str], user: Identity | None) -> dict[str
     return env
 
 
-def without_agents(passed_on: Mapping[str, str], *, redirected: bool) -> dict[str, str]:
-    """Return `passed_on` without what leads to the agent's credentials, for jobs with less.
+def without_agents(
+    passed_on: Mapping[str, str], *, apart: bool, redirected: bool
+) -> dict[str, str]:
+    """Return `passed_on` without what a job shall not use, or cannot.
 
-    Where the ECS agent's address leads to the relay (`redirected`), nothing else that is asked
-    there is answered either, and what names it goes too.
+    Jobs with a role of their own (`apart`) get nothing that leads to the agent's. Where the ECS
+    agent's address leads to the relay (`redirected`), nothing else that is asked there is answered
+    either, and what names it goes too.
     """
-    withheld = AGENTS_CREDENTIALS | {AGENTS_ENDPOINT}
+    withheld: frozenset[str] = frozenset()
+    if apart:
+        withheld |= AGENTS_CREDENTIALS | {AGENTS_ENDPOINT}
     if redirected:
-        withheld |= METADATA_ENDPOINTS
+        withheld |= CONTAINER_CREDENTIALS | METADATA_ENDPOINTS | {AGENTS_ENDPOINT}
     return {name: value for name, value in passed_on.items() if name not in withheld}
 
 

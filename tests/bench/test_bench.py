@@ -16,7 +16,7 @@ if sys.platform == "win32":
     pytest.skip("the bench reads /proc and spawns by POSIX", allow_module_level=True)
 
 from bench import __main__ as bench
-from bench import child, figure, health, idle, report, stage, startup, stops
+from bench import burst, child, figure, health, idle, relay, report, stage, startup, stops
 
 ROOT = Path(__file__).parent.parent.parent
 FLOOR = ROOT / "bench" / "floor.py"
@@ -138,6 +138,71 @@ def test_health_check_is_read(standing):
     assert found.value > 0
 
 
+def test_the_relay_is_asked_beside_nginx(standing):
+    """Both serve the same, are asked by turns, and every answer is a good one."""
+    found = {one.key: one for one in relay.measure(standing, turns=1)}
+    assert found.keys() == (set() if relay.missing() else set(relay.KEYS))
+    assert all(one.value > 0 and "nginx" in one.beside for one in found.values())
+
+
+def test_a_missing_server_is_told_and_leaves_no_figure(standing, monkeypatch):
+    """Without nginx or wrk nothing pretends to be measured."""
+    monkeypatch.setattr(relay, "TOOLS", ("sh", "no-such-tool"))
+    assert relay.missing() == "no-such-tool"
+    assert list(relay.measure(standing)) == []
+
+
+SAID = """\
+  1 threads and 32 connections
+  Latency Distribution
+     50%  186.00us
+     99%    1.83ms
+  131020 requests in 1.00s, 171.07MB read
+Requests/sec: 130377.92
+"""
+
+
+def test_what_wrk_says_is_read():
+    """Rate and tail, whatever their units; a run with a bad answer is no reading."""
+    assert relay.read(SAID) == (130377.92, 1830.0)
+    assert relay.read(SAID.replace("1.83ms", "926.00us")).p99 == 926.0
+    for trouble in (
+        SAID + "Non-2xx or 3xx responses: 4\n",
+        SAID + "Socket errors: connect 1, read 0\n",
+        "unable to connect\n",
+    ):
+        with pytest.raises(RuntimeError, match="not every request was answered"):
+            relay.read(trouble)
+
+
+def test_turns_are_ratios_of_their_own():
+    """A moment in which the machine is slow weighs on both halves of its turn."""
+    pairs = [
+        (relay.Reading(8.0, 3.0), relay.Reading(10.0, 3.0)),
+        (relay.Reading(80.0, 1.0), relay.Reading(100.0, 1.0)),
+        (relay.Reading(9.0, 4.0), relay.Reading(100.0, 2.0)),
+    ]
+    rate, tail = relay.figures(pairs)
+    assert (rate.key, rate.value, rate.met) == ("relay_vs_nginx", 0.8, True)
+    assert (tail.key, tail.value, tail.met) == ("relay_p99_vs_nginx", 1.0, True)
+
+
+def test_a_burst_is_answered_by_one_call_upstream(standing):
+    """Everybody gets credentials, though nothing was there when they asked."""
+    found = {one.key: one for one in burst.measure(standing, runs=1, size=50)}
+    assert found.keys() == {"relay_burst_p99_ms", "relay_burst_upstream_calls"}
+    assert found["relay_burst_p99_ms"].value > 0
+    assert found["relay_burst_upstream_calls"].value == 1
+
+
+def test_of_speed_more_is_better():
+    """A figure that has a least is missed below it, and met on it and above."""
+    assert not judged("relay_vs_nginx", 0.74).met
+    assert judged("relay_vs_nginx", 0.75).met
+    assert judged("relay_vs_nginx", 7).met
+    assert not figure.LIMITS.keys() & figure.LEAST.keys()
+
+
 def test_peak_below_the_bench_itself_is_refused():
     """The kernel hands the starter's peak on: such a reading is an error, not a figure."""
     with stage.life(stage.base_environment(), ("/bin/true",)) as small:
@@ -201,10 +266,12 @@ def test_latest_results_and_the_document_know_every_figure():
     """The committed figures and the page that explains them leave none out."""
     latest = json.loads((ROOT / "bench" / "results" / "latest.json").read_text())
     page = (ROOT / "docs" / "performance.md").read_text()
-    assert latest.keys() >= figure.LIMITS.keys()
+    assert latest.keys() >= figure.LIMITS.keys() | figure.LEAST.keys()
     assert all(isinstance(value, int | float) for value in latest.values())
     for key, limit in figure.LIMITS.items():
         assert re.search(rf"`{key}` .*\| ≤ {limit:g} \|", page), key
+    for key, limit in figure.LEAST.items():
+        assert re.search(rf"`{key}` .*\| ≥ {limit:g} \|", page), key
 
 
 def test_bench_ends_what_a_killed_life_left(standing):

@@ -4,17 +4,20 @@ import asyncio
 import getpass
 import os
 import pwd
+import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from sidecar import host
 from tests.loops import on_both, run
+from tests.namespace import apart
 
 if sys.platform == "win32":
     pytest.skip("needs POSIX", allow_module_level=True)
@@ -101,8 +104,81 @@ def test_users_are_found_by_name(monkeypatch):
     assert host.identity("no-such-user") is None
     assert host.own_name() == getpass.getuser()
     assert host.is_root() == (os.geteuid() == 0)
+
     monkeypatch.setattr(posix.os, "geteuid", lambda: 4_000_000_000)
     assert host.own_name() == "4000000000"
+
+
+def test_the_limit_of_open_files_is_told(monkeypatch):
+    """The one that counts, the soft one; none is a very large one."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (300, 4096))
+    assert host.most_files() == 300
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert host.most_files() > 10**9
+
+
+# --- the network namespace ----------------------------------------------------------------------
+
+
+def on_loopback() -> str:
+    """List the addresses of `lo` in this namespace."""
+    argv = ["ip", "-oneline", "address", "show", "lo"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+@pytest.mark.root
+@pytest.mark.skipif(sys.platform != "linux", reason="needs network namespaces")
+def test_an_address_is_held_alone_and_let_go():
+    """It stands on the loopback with a label of ours; twice is no error, either way."""
+
+    async def play():
+        for _ in range(2):
+            host.hold_address("169.254.170.23")
+            assert on_loopback().count("169.254.170.23/32 scope host lo:sidecar") == 1
+        for _ in range(2):
+            host.let_address_go("169.254.170.23")
+            assert "169.254.170.23" not in on_loopback()
+
+    apart(play())
+
+
+SQUATTING = """
+import socket
+one = socket.socket(socket.AF_UNIX)
+one.bind("\\0ecs-runner-sidecar")
+one.listen()
+print("bound", flush=True)
+input()
+"""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(sys.platform != "linux", reason="needs network namespaces")
+def test_a_network_namespace_has_one_agent():
+    """Until that ends, however it ends; what another user claims is no claim."""
+
+    async def play():
+        with host.claim_network():
+            for _ in range(4):
+                assert host.claim_network() is None
+        with squatted():
+            host.claim_network().close()
+
+    apart(play())
+
+
+@contextmanager
+def squatted():
+    """Have another user claim the namespace."""
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
+    argv = [python, "-IS", "-c", SQUATTING]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(argv, **pipes, user=NOBODY.uid) as squatter:
+        assert squatter.stdout.readline() == b"bound\n"
+        try:
+            yield
+        finally:
+            squatter.kill()
 
 
 # --- files --------------------------------------------------------------------------------------

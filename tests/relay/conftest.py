@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sidecar.http import Answer, Later, Request
 from sidecar.relay import Clock, Endpoint, Pace
+from sidecar.relay.audit import Audit
+from sidecar.relay.faces import EcsFace
+from sidecar.relay.front import Front
+from sidecar.relay.identities import Identities
+from sidecar.relay.imds import ImdsFace
+from sidecar.relay.tally import Tally
+from sidecar.relay.upstream import Credentials, parse
 
 TIMEOUT = 30.0
 START = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -182,3 +190,62 @@ def say():
 def hasty():
     """Give a pace with short waits inside a flight, which the injected clock does not rule."""
     return Pace(try_wait=0.001, try_wait_most=0.01)
+
+
+class Held:
+    """Stands for a keeper that holds what it is told."""
+
+    def __init__(self, now) -> None:
+        self.now = now
+        self.newest: Credentials | None = None
+        self.flying = False
+
+    def current(self) -> Credentials | None:
+        """Return it, unless it has expired."""
+        held = self.newest
+        return held if held is not None and held.expires_at > self.now() else None
+
+
+class Fronted:
+    """Both faces on what is held, on a clock that stands; asked without a socket."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.locals: set[str] | None = None
+        """Who may ask; None: anybody."""
+        self.keeper = Held(self.clock)
+        self.hold(parse(held(5000.0), now=self.now, where=""))
+        self.identities = Identities(self.keeper, self.clock)
+        self.tally = Tally()
+        self.front = Front(
+            EcsFace(self.identities),
+            ImdsFace(self.identities, "eu-north-1", self.clock),
+            Audit(self.clock),
+            self.tally,
+            self.clock,
+            Later(),
+            lambda peer: self.locals is None or peer in self.locals,
+        )
+        self.path = self.identities.default_path
+        self.secret = self.path.rpartition("/")[2]
+
+    def clock(self) -> float:
+        """Tell the time."""
+        return self.now
+
+    def hold(self, credentials: Credentials | None) -> None:
+        """Let upstream have answered this."""
+        self.keeper.newest = credentials
+
+    def ask(
+        self, target, *, method="GET", peer="127.0.0.1", host="169.254.170.2", headers=()
+    ) -> Answer:
+        """Ask as one who got past the listener."""
+        request = Request(method, target, {"host": host, **dict(headers)}, peer)
+        return self.front.answer(request)
+
+
+@pytest.fixture
+def front():
+    """Give both faces, without a listener."""
+    return Fronted()

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from sidecar import host, process
 from sidecar.marked import connector
 from sidecar.relay import netfilter
-from sidecar.relay.netfilter import Iptables, Nft, Redirect, Unredirected
+from sidecar.relay.netfilter import Iptables, Nft, Redirect, Target, Unredirected
 from tests.namespace import ECS_AGENT, apart
 
 OWN = frozenset({"awsvpc"})
@@ -88,7 +88,7 @@ class TestTheRule:
         async def play():
             async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
                 assert await asked(marked=False) == "agent"
-                await tool().put_up(relay.host, relay.port)
+                await tool().put_up(Target(relay.host, relay.port))
                 assert await asked(marked=False) == "relay"
                 assert await asked(marked=True) == "agent"
                 await tool().take_down()
@@ -102,9 +102,9 @@ class TestTheRule:
 
         async def play():
             async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
-                await tool().put_up("127.0.0.1", 9)
-                await tool().put_up("127.0.0.1", 10)
-                await tool().put_up(relay.host, relay.port)
+                await tool().put_up(Target("127.0.0.1", 9))
+                await tool().put_up(Target("127.0.0.1", 10))
+                await tool().put_up(Target(relay.host, relay.port))
                 assert await asked(marked=False) == "relay"
                 await tool().take_down()
                 assert "SIDECAR" not in rules().upper()
@@ -117,11 +117,30 @@ class TestTheRule:
         async def play():
             ran("iptables", "-t", "nat", "-A", "OUTPUT", "-d", "10.9.9.9", "-j", "RETURN")
             before = rules()
-            await tool().put_up("127.0.0.1", 9)
+            await tool().put_up(Target("127.0.0.1", 9))
             assert rules() != before
             await tool().take_down()
             left = [line for line in rules().splitlines() if "10.9.9.9" in line]
             assert left == [line for line in before.splitlines() if "10.9.9.9" in line]
+
+        apart(play())
+
+    def test_all_of_it_goes_as_it_came(self, tool):
+        """With what is for containers, and for IPv6; put up again, there is one of each."""
+
+        async def play():
+            target = Target("169.254.170.23", 9, ("eth0", "ecs-eth0"))
+            for _ in range(2):
+                await tool().put_up(target)
+                await tool().refuse_ipv6()
+            listed = rules() + ran("ip6tables-save")
+            assert "ecs-eth0" in listed
+            assert "fd00:ec2::254" in listed
+            once = len(listed.splitlines())
+            await tool().put_up(target)
+            assert len((rules() + ran("ip6tables-save")).splitlines()) == once
+            await tool().take_down()
+            assert "SIDECAR" not in (rules() + ran("ip6tables-save")).upper()
 
         apart(play())
 
@@ -130,7 +149,7 @@ class TestTheRule:
 
         async def play():
             await tool().take_down()
-            await tool().put_up("127.0.0.1", 9)
+            await tool().put_up(Target("127.0.0.1", 9))
             await tool().take_down()
             await tool().take_down()
             assert "SIDECAR" not in rules().upper()
@@ -148,10 +167,10 @@ class TestRedirect:
 
         async def play():
             async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
-                redirect = Redirect(relay)
-                redirect.check(OWN)
+                redirect = Redirect(OWN)
+                redirect.prepare()
                 with capture_logs() as logs:
-                    await redirect.put_up()
+                    await redirect.put_up(relay)
                     assert await asked(marked=False) == "relay"
                     await redirect.take_down()
                     await redirect.take_down()
@@ -172,8 +191,8 @@ class TestRedirect:
             # What runs already is none of the agent's own, and spared.
             async with process.reaping(), answering("relay", "127.0.0.1") as relay:
                 assert "404" in await asked(marked=False)
-                redirect = Redirect(relay)
-                await redirect.put_up()
+                redirect = Redirect(OWN)
+                await redirect.put_up(relay)
                 assert await asked(marked=False) == "relay"
                 assert "404" in await asked(marked=True)
                 await redirect.take_down()
@@ -187,11 +206,11 @@ class TestRedirect:
             pytest.skip("needs nft on PATH")
 
         async def play():
-            monkeypatch.setattr(netfilter, "_RESTORE", ("/nowhere/iptables-restore",))
+            monkeypatch.setattr(Iptables, "put_up", no_iptables)
             async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
-                redirect = Redirect(relay)
+                redirect = Redirect(OWN)
                 with capture_logs() as logs:
-                    await redirect.put_up()
+                    await redirect.put_up(relay)
                 assert [event.get("tool") for event in logs][-1] == "nft"
                 assert await asked(marked=False) == "relay"
                 await redirect.take_down()
@@ -207,17 +226,48 @@ class TestRedirect:
                 silent.bind(("127.0.0.1", 0))
                 port = silent.getsockname()[1]
                 relay = SimpleNamespace(host="127.0.0.1", port=port, relative_uri="/x")
-                with pytest.raises(Unredirected, match="leads nowhere"):
-                    await Redirect(relay).put_up()
+                with pytest.raises(Unredirected, match="lead nowhere"):
+                    await Redirect(OWN).put_up(relay)
             assert "SIDECAR" not in rules().upper()
 
         async def other():
             async with refusing() as relay:
                 with pytest.raises(Unredirected, match="would reach the ECS agent"):
-                    await Redirect(relay).put_up()
+                    await Redirect(OWN).put_up(relay)
             assert "SIDECAR" not in rules().upper()
 
         apart(other() if there else play())
+
+    def test_metadata_by_ipv6_that_stay_open_are_told(self, monkeypatch):
+        """The rest stands all the same."""
+
+        async def play():
+            async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
+                monkeypatch.setattr(Iptables, "refuse_ipv6", no_iptables)
+                redirect = Redirect(OWN, containers=True)
+                with capture_logs() as logs:
+                    await redirect.put_up(relay)
+                assert [event["event"] for event in logs] == [
+                    "network.ipv6_open",
+                    "network.redirected",
+                ]
+                await redirect.take_down()
+
+        apart(play())
+
+    def test_an_address_that_stays_is_told(self, monkeypatch):
+        """The farewell names it, and tries again."""
+
+        async def play():
+            redirect = Redirect(OWN, containers=True)
+            redirect.prepare()
+            monkeypatch.setattr(host, "let_address_go", not_let_go)
+            with pytest.raises(Unredirected, match=r"cannot take 169\.254\.170\.23 off lo"):
+                await redirect.take_down()
+            monkeypatch.undo()
+            await redirect.take_down()
+
+        apart(play())
 
     def test_without_any_tool_there_is_no_rule(self, monkeypatch):
         """An image without iptables and nft says so, by name."""
@@ -226,7 +276,7 @@ class TestRedirect:
             monkeypatch.setattr(netfilter, "_PATH", "/nowhere")
             async with answering("relay", "127.0.0.1") as relay:
                 with pytest.raises(Unredirected, match=r"cannot start iptables.*cannot start nft"):
-                    await Redirect(relay).put_up()
+                    await Redirect(OWN).put_up(relay)
 
         apart(play())
 
@@ -235,10 +285,10 @@ class TestRedirect:
 
         async def play():
             async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
-                redirect = Redirect(relay)
-                await redirect.put_up()
+                redirect = Redirect(OWN)
+                await redirect.put_up(relay)
                 monkeypatch.setattr(netfilter, "_PATH", "/nowhere")
-                with pytest.raises(Unredirected, match="cannot remove the rule by iptables"):
+                with pytest.raises(Unredirected, match="cannot remove the rules by iptables"):
                     await redirect.take_down()
                 monkeypatch.undo()
                 await redirect.take_down()
@@ -257,7 +307,7 @@ class TestRedirect:
             monkeypatch.setattr(netfilter, "_TIMEOUT", 0.2)
             async with answering("relay", "127.0.0.1") as relay:
                 with pytest.raises(Unredirected, match=r"iptables did not end within 0\.2 s"):
-                    await Redirect(relay).put_up()
+                    await Redirect(OWN).put_up(relay)
             assert not process._alive
 
         apart(play())
@@ -296,6 +346,16 @@ def agent_elsewhere():
                 agent.terminate()
                 agent.wait(timeout=30)
                 other.stdin.close()
+
+
+def not_let_go(_address):
+    """Stand for a kernel that keeps the address."""
+    raise OSError(1, "Operation not permitted")
+
+
+async def no_iptables(*_):
+    """Stand for a tool that an image has not got."""
+    raise netfilter._Failed("cannot start iptables")
 
 
 @asynccontextmanager
@@ -337,35 +397,28 @@ def test_a_job_may_not_set_the_mark():
 
 
 @pytest.mark.parametrize(
-    ("may", "modes", "relay", "why"),
+    ("may", "modes", "why"),
     [
-        (False, {"awsvpc"}, "127.0.0.1", "NET_ADMIN"),
-        (True, set(), "127.0.0.1", "does not tell the network mode"),
-        (True, {"host"}, "127.0.0.1", "not the task's own"),
-        (True, {"awsvpc", "host"}, "127.0.0.1", "not the task's own"),
-        (True, {"default"}, "127.0.0.1", "not the task's own"),
-        (True, {"bridge"}, "::1", "SIDECAR_RELAY_ADDRESS"),
+        (False, {"awsvpc"}, "NET_ADMIN"),
+        (True, set(), "does not tell the network mode"),
+        (True, {"host"}, "not the task's own"),
+        (True, {"awsvpc", "host"}, "not the task's own"),
+        (True, {"default"}, "not the task's own"),
     ],
 )
-def test_where_it_may_not_stand_it_is_not_tried(monkeypatch, may, modes, relay, why):
+def test_where_it_may_not_stand_it_is_not_tried(monkeypatch, may, modes, why):
     """A namespace that is the instance's, or that nobody vouches for, is never touched."""
     monkeypatch.setattr(host, "may_filter", lambda: may)
-    redirect = Redirect(SimpleNamespace(host=relay, port=1, relative_uri="/"))
     with pytest.raises(Unredirected, match=why):
-        redirect.check(frozenset(modes))
+        Redirect(frozenset(modes)).prepare()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no capabilities")
-@pytest.mark.parametrize(
-    ("root", "capabilities", "may"),
-    [(True, "0000000000001000", True), (True, "00000000a80425fb", False), (False, "ffff", False)],
-)
-def test_the_right_to_filter_is_read_from_the_kernel(
-    monkeypatch, tmp_path, root, capabilities, may
-):
-    """Root in a container mostly lacks it: docker grants NET_ADMIN only when told to."""
-    status = tmp_path / "status"
-    status.write_text(f"Name:\tx\nCapEff:\t{capabilities}\n")
-    monkeypatch.setattr(host.posix, "is_root", lambda: root)
-    monkeypatch.setattr(host.posix, "open", lambda _, mode: status.open(mode), raising=False)
-    assert host.may_filter() is may
+def test_a_relay_that_listens_by_ipv6_cannot_be_led_to():
+    """The addresses that are caught are of IPv4."""
+
+    async def play():
+        relay = SimpleNamespace(host="::1", port=1, relative_uri="/")
+        with pytest.raises(Unredirected, match="SIDECAR_RELAY_ADDRESS"):
+            await Redirect(OWN).put_up(relay)
+
+    asyncio.run(play())

@@ -39,8 +39,8 @@ def test_a_job_with_less_sees_nothing_of_the_agent_s():
     kept = {"PATH": "/bin", "AWS_REGION": "r", "AWS_ENDPOINT_URL_S3": "u", "AWS_CA_BUNDLE": "c"}
     agents = dict.fromkeys(AGENTS_CREDENTIALS, "SECRET") | {"ECS_AGENT_URI": "http://a/api/x"}
     metadata = {"ECS_CONTAINER_METADATA_URI_V4": "http://a/v4/x"}
-    assert without_agents(kept | agents | metadata, redirected=False) == kept | metadata
-    assert without_agents(kept | agents | metadata, redirected=True) == kept
+    assert without_agents(kept | agents | metadata, apart=True, redirected=False) == kept | metadata
+    assert without_agents(kept | agents | metadata, apart=True, redirected=True) == kept
 
 
 def test_exactly_one_uri_is_named():

@@ -1,0 +1,176 @@
+"""The ECS face of a life, every check and the audit on, beside nginx with the same bytes.
+
+nginx has them in its memory, too, which is its fastest way; from a file it is a fifth slower.
+Both are asked by wrk over 32 connections that stay open; who serves has one core, and wrk another.
+They take turns, a second each, and each turn is a ratio of its own: what else the machine does
+weighs on both halves of a turn.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import socket
+import subprocess
+import urllib.request
+from contextlib import ExitStack, contextmanager, suppress
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from bench.cores import pinned
+from bench.figure import Figure, typical
+from bench.stage import life
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.stage import Stage
+
+TURNS = 15
+CONNECTIONS = 32
+SECONDS = 1
+DEADLINE = 30.0
+KEYS = ("relay_vs_nginx", "relay_p99_vs_nginx")
+TOOLS = ("nginx", "wrk")
+_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+_RATE = re.compile(r"Requests/sec:\s+([\d.]+)")
+_P99 = re.compile(r"99%\s+([\d.]+)(us|ms|s)\b")
+_UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
+
+NGINX = """\
+daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off; server_tokens off; keepalive_requests 1000000000; keepalive_timeout 1h;
+    client_body_temp_path {folder}/t; proxy_temp_path {folder}/t; fastcgi_temp_path {folder}/t;
+    uwsgi_temp_path {folder}/t; scgi_temp_path {folder}/t;
+    server {{
+        listen 127.0.0.1:{port};
+        location = {path} {{
+            default_type application/json; add_header Cache-Control no-store;
+            return 200 '{body}';
+        }}
+    }}
+}}
+"""
+
+
+class Reading(NamedTuple):
+    """One run of wrk."""
+
+    rate: float
+    """Requests in a second."""
+    p99: float
+    """Microseconds."""
+
+
+def missing() -> str:
+    """Return which of the programs are not there."""
+    return ", ".join(tool for tool in TOOLS if _found(tool) is None)
+
+
+def measure(stage: Stage, turns: int = TURNS) -> Iterator[Figure]:
+    """Ask both in turns; nothing if nginx or wrk is missing."""
+    if missing():
+        return
+    with relay(stage) as uri, nginx(stage, uri) as peer:
+        asked(uri), asked(peer)  # the first ones warm both up
+        pairs = [(asked(uri), asked(peer)) for _ in range(turns)]
+    yield from figures(pairs)
+
+
+def figures(pairs: list[tuple[Reading, Reading]]) -> Iterator[Figure]:
+    """Make both figures of what the relay and nginx did in each turn."""
+    own = Reading(*map(typical, zip(*(ours for ours, _ in pairs), strict=True)))
+    peer = Reading(*map(typical, zip(*(theirs for _, theirs in pairs), strict=True)))
+    yield Figure(
+        "relay_vs_nginx",
+        typical([ours.rate / theirs.rate for ours, theirs in pairs]),
+        f"{own.rate:.0f} /s",
+        f"{peer.rate:.0f} /s (nginx)",
+        {"relay_per_second": own.rate, "relay_nginx_per_second": peer.rate},
+    )
+    yield Figure(
+        "relay_p99_vs_nginx",
+        typical([ours.p99 / theirs.p99 for ours, theirs in pairs]),
+        f"{own.p99 / 1000:.2f} ms",
+        f"{peer.p99 / 1000:.2f} ms (nginx)",
+        {"relay_p99_ms": own.p99 / 1000, "relay_nginx_p99_ms": peer.p99 / 1000},
+    )
+
+
+@contextmanager
+def relay(stage: Stage) -> Iterator[str]:
+    """Live a life on a core of its own whose job waits; give the URI of its relay."""
+    said, release = stage.fifo(), stage.fifo()
+    stage.queue(f'echo "$RUNNER_SIDECAR_RELAY_URI" > {said}; read -r _ < {release}')
+    # Where rules lead to the relay it would be asked through them, and nginx would not.
+    env = stage.environment(stage.token(), stage.runner(), SIDECAR_RELAY="local")
+    with ExitStack() as ends:
+        hearing, telling = (os.open(fifo, os.O_RDWR | os.O_NONBLOCK) for fifo in (said, release))
+        ends.callback(os.close, hearing)
+        ends.callback(os.close, telling)
+        with pinned(0):
+            child = ends.enter_context(life(env))
+        if not select.select([hearing], [], [], DEADLINE)[0]:
+            child.kill()
+            raise RuntimeError(f"no job ran: {''.join(child.said)}")
+        yield os.read(hearing, 4096).decode().strip()
+        os.write(telling, b"go on\n")
+        child.ended()
+
+
+@contextmanager
+def nginx(stage: Stage, uri: str) -> Iterator[str]:
+    """Serve what the relay answers by nginx, on the same core; give its URI."""
+    folder = stage.folder / "nginx"
+    folder.mkdir()
+    with urllib.request.urlopen(uri, timeout=5) as answer:
+        body = answer.read().decode()  # holds neither ' nor $
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = folder / "nginx.conf"
+    path = urlsplit(uri).path
+    config.write_text(NGINX.format(folder=folder, port=port, path=path, body=body))
+    with pinned(0):
+        server = subprocess.Popen([_found("nginx") or "", "-e", "stderr", "-c", str(config)])
+    try:
+        _up(port)
+        yield f"http://127.0.0.1:{port}{path}"
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+def asked(uri: str) -> Reading:
+    """Ask for a second. Raises RuntimeError unless every answer was a good one."""
+    argv = [_found("wrk") or "", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", uri]
+    with pinned(-1):
+        done = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=60)
+    return read(done.stdout)
+
+
+def read(said: str) -> Reading:
+    """Read what wrk printed."""
+    rate, p99 = _RATE.search(said), _P99.search(said)
+    if "Non-2xx" in said or "Socket errors" in said or rate is None or p99 is None:
+        raise RuntimeError(f"not every request was answered: {said}")
+    return Reading(float(rate[1]), float(p99[1]) * _UNITS[p99[2]])
+
+
+def _found(tool: str) -> str | None:
+    return shutil.which(tool, path=_PATH)
+
+
+def _up(port: int) -> None:
+    until = monotonic() + DEADLINE
+    while monotonic() < until:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        sleep(0.05)
+    raise RuntimeError("cannot start nginx")

@@ -1,0 +1,94 @@
+"""A whole life of the agent in a task with an engine, while its job waits."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from local import faults
+from tests.engines.far import AWS_PORT, GATEWAY, S3_PORT
+from tests.lives import stage as stages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.engines.places import Place
+    from tests.lives.stage import Life
+
+PATIENCE = 90.0
+"""Seconds from a life's start to its job's first step."""
+
+
+@dataclass(frozen=True)
+class Living:
+    """A life whose job waits."""
+
+    life: Life
+    environment: dict[str, str]
+    """What of AWS the job's step was told."""
+
+
+def surroundings(place: Place) -> dict[str, str | None]:
+    """Return what ECS, and docker, set where the agent runs."""
+    return {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": None,
+        **place.task.environment,
+        "AWS_ENDPOINT_URL_STS": place.task.aws,
+        "DOCKER_HOST": f"unix://{place.engine.socket}",
+    }
+
+
+@contextmanager
+def living(place: Place, **env: str | None) -> Iterator[Living]:
+    """Run the agent in the task for the block, with a job that waits until the block is left."""
+    begun: Future[Living] = Future()
+    loops: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def play() -> None:
+        over = asyncio.Event()
+        loops.set_result((asyncio.get_running_loop(), over))
+        await _played(place, {**surroundings(place), **env}, begun, over)
+
+    def run() -> None:
+        try:
+            place.task.space.enter()
+            asyncio.run(play())
+        except BaseException as error:
+            if not begun.done():
+                begun.set_exception(error)
+            raise
+
+    with ThreadPoolExecutor(1) as thread:
+        playing = thread.submit(run)
+        try:
+            yield begun.result(PATIENCE)
+        finally:
+            loop, over = loops.result(PATIENCE)
+            if not playing.done():
+                loop.call_soon_threadsafe(over.set)
+        playing.result(PATIENCE)
+
+
+async def _played(
+    place: Place, env: dict[str, str | None], begun: Future[Living], over: asyncio.Event
+) -> None:
+    async with AsyncExitStack() as down:
+        stage = await down.enter_async_context(stages.staged(place.task.aws))
+        for port in (AWS_PORT, S3_PORT):
+            # AWS at an address of the task itself, for containers that may not leave it.
+            aws = faults.serving(f"http://{GATEWAY}:{port}", "0.0.0.0", port)
+            await down.enter_async_context(aws)
+        await stage.put()
+        async with stage.life(env=env) as life:
+            step, through = stage.gate()
+            job = stage.job(f"env | sed -n 's/^AWS_/told AWS_/p'; {step}")
+            await stage.logged(job, "at the gate")
+            told = dict(re.findall(r"told (\w+)=(.*)", stages.printed(job)))
+            begun.set_result(Living(life, told))
+            await over.wait()
+            through()
+            await stage.settled(life, 0)

@@ -1,0 +1,53 @@
+"""The agent's relay and its network, without the runner: what a task's containers meet.
+
+A program, `python -m tests.engines.relayed`, set by the agent's own variables. It logs as the
+agent does, prints "ready JSON" with the variables that a job would have, and ends on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from sidecar import ecs, host, logs, settings
+from sidecar.errors import SidecarError
+from sidecar.process import reaping
+from sidecar.relay import netfilter
+from sidecar.relaying import Access, relaying
+from sidecar.undo import Farewell
+
+WARM = 10.0
+
+
+async def _main(config: settings.Configuration) -> None:
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    access, owed = Access(config), Farewell()
+    facts = await ecs.task_facts(config.task.metadata_uri, marked=access.marked)
+    async with reaping():
+        async with relaying(config, access, facts, owed) as found:
+            told = await found.warmed("build-1", WARM, config.passed_on, required=True)
+            env = dict(found.without_agents(config.passed_on)) | told
+            print(f"ready {json.dumps(env)}", flush=True)
+            await stopped.wait()
+        await asyncio.gather(*(debt.begin() for debt in owed.debts))
+    if owed.left_behind:
+        sys.exit(f"left behind: {owed.left_behind}")
+
+
+if __name__ == "__main__":
+    if tools := os.environ.pop("TOOLS_PATH", None):
+        netfilter._PATH = tools  # what an image has
+    config = settings.load([], os.environ)
+    logs.configure("json", "debug")
+    runner = asyncio.Runner(loop_factory=host.loop_factory())
+    try:
+        runner.run(_main(config))
+    except SidecarError as error:
+        print(f"failed {error}", flush=True)
+        sys.exit(error.exit)
+    finally:
+        logs.flush()
