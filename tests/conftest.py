@@ -59,10 +59,13 @@ CROWDS = tuple(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all that fill the machine to the same worker."""
+    """Give all that fill the machine to one worker, and each docker engine to one."""
     for item in items:
         if item.path.as_posix().startswith(CROWDS):
             item.add_marker(pytest.mark.xdist_group("crowds"))
+        elif item.path.parent == ROOT / "tests" / "engines":
+            engine = "debian-12" if "debian-12" in item.name else "debian-13"
+            item.add_marker(pytest.mark.xdist_group(engine))
 
 
 # --- what a marked test needs -------------------------------------------------------------------
