@@ -203,7 +203,7 @@ SERVICES = (
             reset=UNHARMED,
             _403=UNHARMED,
             _404=UNHARMED,
-            never=Cell(17, "undo.failed", ("runner",)),
+            never=Cell(0, "runner.deregistered"),  # by the next rung
         ),
     ),
     Row(

@@ -149,7 +149,8 @@ class Registration:
             lost = result.code != 0 and result.says(REACHED) and not result.says(TAKEN, *FINAL)
             self._added |= result.says(*ADDED) or (lost and self.wish.unique)
             self._unknown = (self._unknown or lost) and not self._added
-        if result.code == 0:
+        # What it writes last is written: it may have hung, or crashed, on its way out.
+        if result.code == 0 or self._root.configured:
             return
         reason = (
             result.reason if result.code is not None else f"no end after {CONFIGURE_TIMEOUT:g} s"

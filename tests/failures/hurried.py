@@ -30,7 +30,7 @@ def shorten() -> None:
 
     from sidecar import protection
     from sidecar.github import api
-    from sidecar.runner import predecessor, registration
+    from sidecar.runner import departure, predecessor, registration
     from sidecar.tokens import ssm
 
     api.CALL = aiohttp.ClientTimeout(total=2.0)
@@ -42,8 +42,9 @@ def shorten() -> None:
         return lambda error: (wait := pause(error)) and wait * PAUSES
 
     api.patient = hurried
+    departure.API_PATIENCE = 4.0
     predecessor.PATIENCE = 5.0
-    protection.CALL = aiohttp.ClientTimeout(total=1.5)
+    protection.CALL = aiohttp.ClientTimeout(total=2.5)
     registration.CONFIGURE_TIMEOUT = 3.0
     registration.REMOVE_TIMEOUT = 3.0
     ssm.CALLS = ssm.CALLS.merge(type(ssm.CALLS)(read_timeout=1.5))

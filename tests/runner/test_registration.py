@@ -207,16 +207,27 @@ def test_a_network_failure_is_not_retried_for_ever(runner, program):
     assert len(program.runs()) == registration.ATTEMPTS
 
 
-def test_a_configure_that_hangs_has_an_end(runner, program, monkeypatch):
+def test_a_configure_that_hangs_has_an_end(runner, root, program, monkeypatch):
     """It is killed, and tried again as after any other trouble."""
     monkeypatch.setattr(registration, "CONFIGURE_TIMEOUT", 0.1)
     program(verbs("if [ $n = 1 ]; then sleep 60; fi\n" + ADDED + SAVED))
     run("asyncio", configured(runner))
     assert len(program.runs()) == 2
+    (root.path / ".runner").unlink()
     monkeypatch.setattr(registration, "ATTEMPTS", 1)
     program(verbs("sleep 60\n"))
     with pytest.raises(RegistrationError, match=r"no end after 0\.1 s"):
         run("asyncio", configured(runner))
+
+
+@pytest.mark.parametrize("then", ["sleep 60\n", "kill -ABRT $$\n"])
+def test_a_configure_that_fails_on_its_way_out_has_configured(runner, program, monkeypatch, then):
+    """What it writes last is there, and a second try would only say so: "already configured"."""
+    monkeypatch.setattr(registration, "CONFIGURE_TIMEOUT", 1.0)
+    program(verbs(ADDED + SAVED + then, REMOVED))
+    run("asyncio", configured(runner))
+    assert runner.complete
+    assert len(program.runs()) == 1
 
 
 @on_both
