@@ -38,6 +38,8 @@ def main() -> int:
 def _tell(verdict: Verdict) -> None:
     for wrong in verdict.wrong:
         print(f"{wrong}\n  {command(verdict.plan.seed)}", flush=True)
+    if verdict.wrong:  # a moment that does not come again
+        print(verdict.transcript, flush=True)
 
 
 if __name__ == "__main__":
