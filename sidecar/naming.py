@@ -24,9 +24,10 @@ def wish(settings: Settings, right: Right, task: TaskFacts) -> Wish:
     """
     url = right.url or settings.github_url
     if url is None and right.jit is None:  # which holds all that its listener needs
+        named = settings.token_parameter or "the token"
         raise TokenError(
-            f"cannot register: neither SIDECAR_GITHUB_URL nor {settings.token_parameter} "
-            "says where (example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
+            f"cannot register: neither SIDECAR_GITHUB_URL nor {named} says where "
+            "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
         )
     return Wish(
         url=url or "",
