@@ -79,13 +79,12 @@ async def _ended(child: Process, stop: Stop) -> None:
     gone = asyncio.create_task(child.gone())
     try:
         for level in (INTERRUPT, KILL):
-            if stop.level < level:
+            if stop.level < level and not gone.done() and stop.left_until(stop.budget.kill):
                 _tell(child, stop.signal or "SIGTERM", gently=level == INTERRUPT)
                 await stop.first(gone, level=level, moment=stop.budget.kill)
-            if gone.done():
-                return
     finally:
         gone.cancel()
+    await child.kill()
 
 
 def _tell(child: Process, name: str, *, gently: bool) -> None:
