@@ -133,6 +133,6 @@ def test_whatever_is_read_is_kept_from_jobs():
     for contract in contracts.CONTRACTS:
         for mark in contract.marks:
             env = dict.fromkeys(contract.names, "x") | dict.fromkeys(mark, "x")
-            found = contracts.read({name: "x" for name in env}, contract.name)
+            found = contracts.read(dict.fromkeys(env, "x"), contract.name)
             assert set(found.variables.values()) <= found.withheld
             assert set(mark) <= found.withheld
