@@ -115,7 +115,10 @@ class Settings(BaseSettings):
         None, "runner group of the organization or enterprise", "production"
     )
     work_dir: Annotated[str, AfterValidator(values.plain)] = setting(
-        "_work", "folder for the job, absolute or within the runner's folder", "_work"
+        "_work",
+        "folder for the job, absolute or within the runner's folder; one with {name}, the runner's "
+        "name, in it is made for this life and removed with it",
+        "_work",
     )
     runner_dir: Annotated[Path, AfterValidator(Path.absolute)] = setting(
         Path(host.DEFAULT_RUNNER_DIR), "folder of the actions runner", host.DEFAULT_RUNNER_DIR

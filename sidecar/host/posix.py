@@ -240,6 +240,19 @@ def guard(root: Path, user: Identity) -> None:
                 os.chown(path, 0, 0, follow_symlinks=False)
 
 
+def make_folder(path: Path, user: Identity | None) -> None:
+    """Make `path` a folder, if it is none yet, and `user`'s, if it is root's."""
+    path.mkdir(parents=True, exist_ok=True)
+    if user is not None and os.lstat(path).st_uid == 0:
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it; that it is not there is no error."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
 def private_folder(path: Path) -> None:
     """Make `path` an empty folder of this process, readable by all, whatever stood there."""
     if path.is_symlink() or path.is_file():

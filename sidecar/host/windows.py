@@ -132,6 +132,18 @@ def guard(root: Path, user: Identity) -> None:
     """Do nothing: there is no other user."""
 
 
+def make_folder(path: Path, user: Identity | None) -> None:
+    """Make `path` a folder, if it is none yet; there is but one user here."""
+    del user
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it; that it is not there is no error."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
 def private_folder(path: Path) -> None:
     """Make `path` an empty folder, whatever stood there."""
     if path.is_symlink() or path.is_file():
