@@ -337,6 +337,42 @@ def test_a_command_hears_signals_and_has_the_stop_budget(aws):
     played(whole())
 
 
+def test_a_third_signal_kills_a_command(aws):
+    """The first two are handed on; who presses Ctrl-C three times does not wait for the budget."""
+
+    async def play():
+        async with staged(aws) as stage:
+            env = OURS | {"SIDECAR_STOP_TIMEOUT": "600", "SIDECAR_RUNNER_USER": None}
+            script = "trap '' TERM INT; echo ready; while :; do sleep 0.05; done"
+            async with stage.life(command("sh", "-c", script), env=env) as life:
+                await life.said("ready")
+                life.signal()
+                await life.event("command.signalled")
+                life.signal()
+                await life.event("command.signalled", count=2)
+                life.signal()
+                assert await life.ended() == 137
+            assert stage.survivors() == {}
+
+    played(play())
+
+
+def test_a_stop_before_the_command(aws):
+    """It is not begun; the exit code is what the signal would have made of it."""
+
+    async def play():
+        async with staged(aws) as stage:
+            stage.ecs.credentials.name = "hang"
+            env = OURS | {"SIDECAR_RUNNER_USER": None}
+            async with stage.life(command("echo", "never"), env=env) as life:
+                await life.event("relay.serving")
+                life.signal()
+                assert await life.ended() == 143
+            assert life.text == ""
+
+    played(play())
+
+
 def test_a_command_that_is_none(aws):
     """Exit 15, and the reason names it; a missing command is a mistake of the settings."""
 
