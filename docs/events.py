@@ -4,6 +4,11 @@ EVENTS = {
     "docker.unheard": "the docker daemon does not tell what happens; it is asked again",
     "ghost.unknown": "GitHub could not be asked whether it still knows the runner",
     "health.listening": "`/healthz`, `/readyz` and `/metrics` answer from here on",
+    "command.ended": "the command that is supervised ended, with its own exit code; negative: the "
+    "signal that killed it",
+    "command.signalled": "a stop was handed on: to the actions runner's listener alone where the "
+    "command runs one, else to all of the command's process group",
+    "command.started": "the command that is supervised runs; nothing is registered for it",
     "credential.shared": "a secret of the agent's that a job could read with the task role, too",
     "http.failed": "a local listener could not answer a request; the traceback says why",
     "job.announced": "the runner says that it got a job; the name is text from outside",
@@ -11,6 +16,8 @@ EVENTS = {
     "job.role_shared": "jobs have the task role; `can_read` names secrets of the agent among it",
     "job.reported": "the runner says how the job ended",
     "job.started": "the job's first hook ran",
+    "launcher.recognised": "a launcher's variables are read, or its command supervised; `unheeded`"
+    " is what it asks for and the agent does otherwise",
     "life.crashed": "a mistake in the agent; the traceback is in `exception`",
     "life.ended": "the last event of every life: `outcome`, `exit_code`, `meaning`, `error`, "
     "`life_seconds`, `phase_seconds`, `undone`, `left_behind`, and metrics if a namespace is set",

@@ -8,6 +8,7 @@ import sys
 
 USAGE = """\
 usage: runner-sidecar run [--help] [options]   live one life: token, runner, job, clean-up
+       runner-sidecar run [options] -- COMMAND supervise it instead; nothing is registered
        runner-sidecar health [host:port]       exit 0 if the agent of this container is well
        runner-sidecar version
 """

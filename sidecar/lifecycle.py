@@ -22,6 +22,7 @@ from sidecar.runner.diagnosis import Diagnosis
 from sidecar.runner.environment import environment
 from sidecar.runner.listener import Listener, listening
 from sidecar.runner.root import Root
+from sidecar.runner.workspace import NAME, workspace
 from sidecar.watches import Watches
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
                 passed_on = relayed.without_agents(config.passed_on)
                 env = environment(passed_on, config.user)
                 wish = naming.wish(settings, right, task)
+                alone = right.work_dir is None and NAME in settings.work_dir
+                await enter(workspace(root.path, wish.work_dir, config.user, owed, alone=alone))
                 if before is not None:
                     await before.departed(wish, env, right, source.usable)
                 departure = Departure(api, source.usable, root.memory.erase_own)

@@ -46,15 +46,18 @@ def _redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mutabl
 
 
 class _Output:
-    """Stdout that may go away: a life goes on without anybody who reads its log."""
+    """A stream that may go away: a life goes on without anybody who reads its log."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def write(self, text: str) -> None:
         with suppress(OSError, ValueError):
-            sys.stdout.write(text)
+            getattr(sys, self._name).write(text)
 
     def flush(self) -> None:
         with suppress(OSError, ValueError):
-            sys.stdout.flush()
+            getattr(sys, self._name).flush()
 
 
 def flush() -> None:
@@ -64,12 +67,17 @@ def flush() -> None:
             stream.flush()
 
 
-def configure(style: Literal["json", "console", "auto"], level: str) -> None:
-    """Send events of `level` and above to stdout in the given style."""
-    console = style == "console" or (style == "auto" and sys.stdout.isatty())
+def configure(
+    style: Literal["json", "console", "auto"],
+    level: str,
+    stream: Literal["stdout", "stderr"] = "stdout",
+) -> None:
+    """Send events of `level` and above to `stream` in the given style."""
+    terminal = getattr(sys, stream).isatty()
+    console = style == "console" or (style == "auto" and terminal)
     renderer: Any = (
         structlog.dev.ConsoleRenderer(
-            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=terminal, exception_formatter=structlog.dev.plain_traceback
         )
         if console
         else structlog.processors.JSONRenderer()
@@ -85,6 +93,6 @@ def configure(style: Literal["json", "console", "auto"], level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.WriteLoggerFactory(_Output()),  # type: ignore[arg-type]
+        logger_factory=structlog.WriteLoggerFactory(_Output(stream)),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )

@@ -18,11 +18,13 @@ from sidecar.stop import Stop
 from sidecar.tokens.ssm import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from stamina.instrumentation import RetryDetails
 
     from sidecar.signals import Signals
+
+    Live = Callable[[settings.Configuration, Stop, Report], Awaitable[int]]
 
 log = structlog.get_logger()
 
@@ -40,9 +42,19 @@ def run(options: Sequence[str], environ: Mapping[str, str], signals: Signals) ->
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")
         return error.exit
-    logs.configure(config.settings.log_format, config.settings.log_level)
+    said = config.settings
+    # A command's output is its own; what the agent says goes beside it.
+    logs.configure(said.log_format, said.log_level, "stderr" if config.command else "stdout")
     report = Report()
     stamina.instrumentation.set_on_retry_hooks([partial(_tell_retry, report)])
+    if config.launcher.contract is not None:
+        log.info(
+            "launcher.recognised",
+            contract=config.launcher.contract,
+            by=config.launcher.mark,
+            unheeded=config.launcher.unheeded,
+            supervised=bool(config.command),
+        )
     for warning in config.warnings:
         log.warning("settings.unknown", warning=warning)
     host.harden()
@@ -56,13 +68,13 @@ def run(options: Sequence[str], environ: Mapping[str, str], signals: Signals) ->
     os._exit(code)
 
 
-async def _judged(config: settings.Configuration, signals: Signals, report: Report) -> Exit:
+async def _judged(config: settings.Configuration, signals: Signals, report: Report) -> int:
     """Live, and turn whatever ended the life into its exit code; the error is told here."""
     stop = Stop(config.settings.stop_timeout)
     with stop.hearing(signals):
         log.info("life.started", version=__version__)
         try:
-            code = await lifecycle.live(config, stop, report)
+            code = await _live(config)(config, stop, report)
         except Stopped as stopped:
             log.info("life.stopped", reason=str(stopped))
             return stopped.exit
@@ -75,6 +87,15 @@ async def _judged(config: settings.Configuration, signals: Signals, report: Repo
         if report.error is not None:
             log.error("life.failed", reason=report.error)
         return code
+
+
+def _live(config: settings.Configuration) -> Live:
+    """Choose the life: a command's, or a runner's."""
+    if config.command:
+        from sidecar import supervised  # late: no runner needs it
+
+        return supervised.live
+    return lifecycle.live
 
 
 def _tell_retry(report: Report, details: RetryDetails) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.errors import TokenError
 from sidecar.runner.registration import Wish
+from sidecar.runner.workspace import NAME
 
 if TYPE_CHECKING:
     from sidecar.ecs import TaskFacts
@@ -24,18 +25,20 @@ def wish(settings: Settings, right: Right, task: TaskFacts) -> Wish:
     """
     url = right.url or settings.github_url
     if url is None and right.jit is None:  # which holds all that its listener needs
+        named = settings.token_parameter or "the token"
         raise TokenError(
-            f"cannot register: neither SIDECAR_GITHUB_URL nor {settings.token_parameter} "
-            "says where (example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
+            f"cannot register: neither SIDECAR_GITHUB_URL nor {named} says where "
+            "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
         )
+    name = right.name or settings.name or generated(settings.name_prefix, task)
     return Wish(
         url=url or "",
         token=right.token,
-        name=right.name or settings.name or generated(settings.name_prefix, task),
+        name=name,
         labels=tuple(dict.fromkeys((*settings.labels, *right.labels))),
         no_default_labels=settings.no_default_labels or right.no_default_labels,
         group=right.group or settings.runner_group,
-        work_dir=right.work_dir or settings.work_dir,
+        work_dir=right.work_dir or settings.work_dir.replace(NAME, name),
         unique=right.name is None and settings.name is None,
     )
 

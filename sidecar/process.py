@@ -25,6 +25,8 @@ DRAIN_OUTPUT = 1.0
 """Seconds that output may still arrive after the end: a daemon can hold the pipe open for ever."""
 LAST_WORDS = 0.2
 """Seconds for reading what stands in the pipes when the exit code is known, before judging it."""
+GONE_EVERY = 0.1
+"""Seconds between two looks for what a child has left behind: nothing tells of its end."""
 KILL_ROUNDS = 50
 """How often the tree is looked through again: what forks while it is killed needs some rounds."""
 KILL_PAUSE = 0.02
@@ -82,6 +84,26 @@ class Process:
         if self.running:
             host.interrupt(self.pid)
 
+    def forward(self, name: str) -> None:
+        """Hand the stop signal `name` on to the child's process group."""
+        if self.running:
+            host.forward(self.pid, name)
+
+    def interrupt_listeners(self) -> int:
+        """Interrupt every actions runner's listener below the child; return how many there are."""
+        found = host.descendants(self.pid, host.LISTENER.name) if self.running else []
+        for pid in found:
+            host.interrupt(pid)
+        return len(found)
+
+    async def gone(self) -> None:
+        """Wait until the child has ended, and whatever came of it, by themselves."""
+        await asyncio.wait([self.ended])
+        while True:
+            if not set(host.children()) - _alive - _inherited:
+                return
+            await asyncio.sleep(GONE_EVERY)
+
     async def heard_out(self) -> None:
         """Wait until what an ended child wrote has been heard, but no longer than LAST_WORDS."""
         await asyncio.wait(self.readers, timeout=LAST_WORDS)
@@ -105,32 +127,37 @@ class Process:
 
 
 @asynccontextmanager
-async def running(command: Command, hear: Callable[[str, str], None]) -> AsyncIterator[Process]:
+async def running(
+    command: Command, hear: Callable[[str, str], None] | None = None
+) -> AsyncIterator[Process]:
     """Start `command`; on leaving nothing of it is left.
 
-    `hear(stream, line)` gets every line of "stdout" and "stderr". Raises RunnerError if the
-    program cannot be started.
+    `hear(stream, line)` gets every line of "stdout" and "stderr"; with None its input and output
+    are this process's own. Raises RunnerError if the program cannot be started.
     """
+    start = host.spawn_attached if hear is None else host.spawn
     try:
-        popen = host.spawn(command.argv, command.env, command.cwd, command.user)
+        popen = start(command.argv, command.env, command.cwd, command.user)
     except OSError as error:
         message = f"cannot start {command.argv[0]}: {error.strerror or error}"
         raise RunnerError(message) from error
     process = Process(popen)
-    process.readers = [
-        asyncio.create_task(_read(popen.stdout, "stdout", hear)),
-        asyncio.create_task(_read(popen.stderr, "stderr", hear)),
-    ]
+    if hear is not None:
+        process.readers = [
+            asyncio.create_task(_read(popen.stdout, "stdout", hear)),
+            asyncio.create_task(_read(popen.stderr, "stderr", hear)),
+        ]
     try:
         yield process
     finally:
         left = await process.kill()
         if left:
             log.info("process.killed", pid=process.pid, processes=left)
-        _, open_still = await asyncio.wait(process.readers, timeout=DRAIN_OUTPUT)
-        for reader in open_still:
-            reader.cancel()
-        await asyncio.gather(*process.readers, return_exceptions=True)
+        if process.readers:
+            _, open_still = await asyncio.wait(process.readers, timeout=DRAIN_OUTPUT)
+            for reader in open_still:
+                reader.cancel()
+            await asyncio.gather(*process.readers, return_exceptions=True)
 
 
 async def _read(pipe: object, stream: str, hear: Callable[[str, str], None]) -> None:

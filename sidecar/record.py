@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from sidecar.report import Report
 
 
-def record(code: Exit, report: Report) -> dict[str, Any]:
-    """Return the facts of `life.ended`; times in seconds."""
+def record(code: int, report: Report) -> dict[str, Any]:
+    """Return the facts of `life.ended`; times in seconds. A plain number is a command's own."""
+    ours = code if isinstance(code, Exit) else None
     facts: dict[str, Any] = {
-        "outcome": code.name.lower().replace("_", "-"),
+        "outcome": ours.name.lower().replace("_", "-") if ours is not None else "command-ended",
         "exit_code": int(code),
-        "meaning": code.meaning,
+        "meaning": ours.meaning if ours is not None else "the exit code of the command itself",
         "error": report.error,
         "life_seconds": round(report.phase.life, 3),
         "phase_seconds": {name: round(spent, 3) for name, spent in report.phase.spent().items()},

@@ -10,13 +10,14 @@ import argparse
 import difflib
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sidecar import host, values
+from sidecar import contracts, host, values
 from sidecar.errors import SettingsError
 from sidecar.probe import DEFAULT_ADDRESS
 
@@ -51,6 +52,13 @@ class Settings(BaseSettings):
         "/actions/tokens/0f3a",
         repr=False,  # who mistakes it for the token itself shall not see that in a log
     )
+    token: SecretStr | None = setting(
+        None,
+        "the same by itself, for launchers that have no parameter: whoever may describe the task "
+        "sees it",
+        "ghs_…",
+        repr=False,
+    )
     github_app_id: Annotated[str, AfterValidator(values.plain)] | None = setting(
         None, "id or client id of a GitHub App that mints tokens", "123456"
     )
@@ -77,6 +85,20 @@ class Settings(BaseSettings):
         "repository, organization or enterprise to register with; the parameter may bring it",
         "https://github.com/octo-org/octo-repo",
     )
+    launcher: Annotated[
+        Literal["auto", "native", "fargate", "passeidireto", "myoung34", "cdk"],
+        BeforeValidator(values.lower),
+    ] = setting(
+        "auto",
+        "whose variables are read beside these: a launcher's by its name, none with native; auto "
+        "goes by what is set",
+        "native",
+    )
+    github_server: Annotated[str, AfterValidator(values.github_server)] | None = setting(
+        None,
+        "the GitHub of a launcher that names only owner and repository; default: github.com",
+        "https://github.example.com",
+    )
     name: Annotated[str, AfterValidator(values.runner_name)] | None = setting(
         None, "the runner's name; default: the prefix and the task's id", "build-1"
     )
@@ -93,13 +115,13 @@ class Settings(BaseSettings):
         None, "runner group of the organization or enterprise", "production"
     )
     work_dir: Annotated[str, AfterValidator(values.plain)] = setting(
-        "_work", "folder for the job, absolute or within the runner's folder", "_work"
+        "_work",
+        "folder for the job, absolute or within the runner's folder; one with {name}, the runner's "
+        "name, in it is made for this life and removed with it",
+        "_work",
     )
-    runner_dir: Annotated[Path, AfterValidator(values.runner_dir)] = setting(
-        Path(host.DEFAULT_RUNNER_DIR),
-        "folder of the actions runner",
-        host.DEFAULT_RUNNER_DIR,
-        validate_default=True,
+    runner_dir: Annotated[Path, AfterValidator(Path.absolute)] = setting(
+        Path(host.DEFAULT_RUNNER_DIR), "folder of the actions runner", host.DEFAULT_RUNNER_DIR
     )
     runner_user: str | None = setting(
         None,
@@ -181,8 +203,10 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-SECRETS = {"github_app_key", "github_pat"}
+SECRETS = {"token", "github_app_key", "github_pat"}
 """Settings that are variables only."""
+SOURCES = ("token_parameter", "token", "github_app_id", "github_app_key", "github_pat")
+"""Settings that bring a right to register."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,20 +238,37 @@ class Configuration:
     passed_on: Mapping[str, str]
     """The environment of the runner and its jobs: all but what the agent consumed."""
     warnings: tuple[str, ...]
+    launcher: contracts.Reading = contracts.NOBODY
+    """Whose variables were read beside the agent's own."""
+    command: tuple[str, ...] = ()
+    """What to supervise instead of a runner, and nothing is registered; empty for a runner."""
 
 
 def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
-    """Read options and environment; raises SettingsError with one line for every mistake."""
+    """Read options and environment; raises SettingsError with one line for every mistake.
+
+    What follows `--` among the options is a command to supervise. It registers by itself if it
+    likes, so that nothing of a registration is asked for, and a launcher's variables are its own.
+    """
+    options, command = _split(options)
     given, warnings = _from_environment(environ)
     given |= _from_options(options)
-    problems: list[str] = []
+    launcher = _launcher(given, environ, supervising=bool(command))
+    given = {**launcher.settings, **given}
+    problems = list(launcher.problems)
     settings: Settings | None = None
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        problems += [_problem(detail, given) for detail in error.errors(include_url=False)]
+        problems += [
+            _problem(detail, given, launcher.variables)
+            for detail in error.errors(include_url=False)
+        ]
     problems += _contradictions(given)
-    user, trouble = _user(given.get("runner_user"))
+    if not command:
+        problems += _runner_dir(given)
+        problems += _sources(given) if not launcher.problems else []
+    user, trouble = _user(given.get("runner_user"), "root" if command else "runner")
     problems += trouble
     if problems or settings is None:
         raise SettingsError(*problems)
@@ -245,9 +286,36 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
             docker_host=environ.get("DOCKER_HOST") or None,
         ),
         user=user,
-        passed_on={key: value for key, value in environ.items() if not key.startswith(PREFIX)},
+        passed_on={
+            key: value
+            for key, value in environ.items()
+            if not key.startswith(PREFIX) and key not in launcher.withheld
+        },
         warnings=tuple(warnings),
+        launcher=launcher,
+        command=command,
     )
+
+
+def _split(options: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Part the agent's own options from a command that follows `--`."""
+    if "--" not in options:
+        return options, ()
+    at = list(options).index("--")
+    if not options[at + 1 :]:
+        raise SettingsError("no command follows --; see runner-sidecar run --help")
+    return options[:at], tuple(options[at + 1 :])
+
+
+def _launcher(
+    given: Mapping[str, Any], environ: Mapping[str, str], *, supervising: bool
+) -> contracts.Reading:
+    """Read a launcher's variables, unless its command reads them itself."""
+    wanted = str(given.get("launcher", contracts.AUTO)).lower()
+    if supervising:
+        return contracts.supervised(environ, wanted)
+    sources = [variable(field) for field in SOURCES if field in given]
+    return contracts.read(environ, wanted, given, sources)
 
 
 def option(field: str) -> str:
@@ -314,8 +382,11 @@ def _from_options(options: Sequence[str]) -> dict[str, Any]:
     return vars(parser.parse_args(list(options)))
 
 
-def _problem(detail: Any, given: Mapping[str, Any]) -> str:
-    """Write one mistake: the setting, what is wrong with the value, and an example."""
+def _problem(detail: Any, given: Mapping[str, Any], variables: Mapping[str, str]) -> str:
+    """Write one mistake: the setting, what is wrong with the value, and an example.
+
+    `variables` are a launcher's, by the settings that were read from them.
+    """
     field = str(detail["loc"][0])
     example = _example(field)
     if detail["type"] == "missing":
@@ -325,7 +396,19 @@ def _problem(detail: Any, given: Mapping[str, Any]) -> str:
     else:
         message = re.sub(r"^Input should be ", "must be ", detail["msg"])
         what = f"{message}{_shown(field, given)}"
-    return f"{variable(field)} {what} (example: {variable(field)}={example})"
+    subject = variables.get(field, variable(field))
+    return f"{subject} {what} (example: {variable(field)}={example})"
+
+
+def _runner_dir(given: Mapping[str, Any]) -> list[str]:
+    """Check that the runner is where it is said to be."""
+    try:
+        values.runner_dir(Path(given.get("runner_dir", host.DEFAULT_RUNNER_DIR)))
+    except ValueError as error:
+        shown = _shown("runner_dir", {"runner_dir": host.DEFAULT_RUNNER_DIR, **given})
+        example = _example("runner_dir")
+        return [f"SIDECAR_RUNNER_DIR {error}{shown} (example: SIDECAR_RUNNER_DIR={example})"]
+    return []
 
 
 def _example(field: str) -> str:
@@ -340,11 +423,14 @@ def _shown(field: str, given: Mapping[str, Any]) -> str:
     return f", not {value!r}"
 
 
-def _contradictions(given: Mapping[str, Any]) -> list[str]:
-    def said(field: str) -> bool:
-        return str(given.get(field, "")).lower() in {"1", "true", "yes", "on", "t", "y"}
+def _said(given: Mapping[str, Any], field: str) -> bool:
+    """Whether a switch is on, as far as that can be told of a value that may be wrong."""
+    return str(given.get(field, "")).lower() in {"1", "true", "yes", "on", "t", "y"}
 
-    problems = _sources(given, just_in_time=said("just_in_time"))
+
+def _contradictions(given: Mapping[str, Any]) -> list[str]:
+    problems = []
+    said = partial(_said, given)
     if "name" in given and "name_prefix" in given:
         problems.append(
             "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME: a given name has no prefix "
@@ -373,15 +459,37 @@ def _contradictions(given: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _sources(given: Mapping[str, Any], *, just_in_time: bool) -> list[str]:
+def _sources(given: Mapping[str, Any]) -> list[str]:
     """Check that there is one way to the right to register, and that it is whole."""
     app, pat = "github_app_id" in given or "github_app_key" in given, "github_pat" in given
+    brought = "token_parameter" in given or "token" in given
     problems = []
-    if not (app or pat or "token_parameter" in given):
+    if not (app or pat or brought):
         problems.append(
             "SIDECAR_TOKEN_PARAMETER is missing, and so are SIDECAR_GITHUB_APP_ID and "
             "SIDECAR_GITHUB_PAT (example: SIDECAR_TOKEN_PARAMETER=/actions/tokens/0f3a)"
         )
+    if "token_parameter" in given and "token" in given:
+        problems.append(
+            "SIDECAR_TOKEN contradicts SIDECAR_TOKEN_PARAMETER: one of them holds the token "
+            "(example: leave SIDECAR_TOKEN out)"
+        )
+    problems += _credentials(given, app=app, pat=pat)
+    if (app or pat) and "github_url" not in given and not brought:
+        problems.append(
+            "SIDECAR_GITHUB_URL is missing: there is no parameter to bring it "
+            "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
+        )
+    if _said(given, "just_in_time") and (brought or not (app or pat)):
+        problems.append(
+            "SIDECAR_JUST_IN_TIME needs SIDECAR_GITHUB_APP_ID or SIDECAR_GITHUB_PAT, and no "
+            "SIDECAR_TOKEN_PARAMETER (example: leave SIDECAR_JUST_IN_TIME out)"
+        )
+    return problems
+
+
+def _credentials(given: Mapping[str, Any], *, app: bool, pat: bool) -> list[str]:
+    problems = []
     if app and not ("github_app_id" in given and "github_app_key" in given):
         missing = "KEY" if "github_app_id" in given else "ID"
         problems.append(
@@ -393,20 +501,10 @@ def _sources(given: Mapping[str, Any], *, just_in_time: bool) -> list[str]:
             "SIDECAR_GITHUB_PAT contradicts SIDECAR_GITHUB_APP_ID: the agent is one or the other "
             "(example: leave SIDECAR_GITHUB_PAT out)"
         )
-    if (app or pat) and "github_url" not in given and "token_parameter" not in given:
-        problems.append(
-            "SIDECAR_GITHUB_URL is missing: there is no parameter to bring it "
-            "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
-        )
-    if just_in_time and ("token_parameter" in given or not (app or pat)):
-        problems.append(
-            "SIDECAR_JUST_IN_TIME needs SIDECAR_GITHUB_APP_ID or SIDECAR_GITHUB_PAT, and no "
-            "SIDECAR_TOKEN_PARAMETER (example: leave SIDECAR_JUST_IN_TIME out)"
-        )
     return problems
 
 
-def _user(given: str | None) -> tuple[host.Identity | None, list[str]]:
+def _user(given: str | None, default: str) -> tuple[host.Identity | None, list[str]]:
     """Decide who the runner's processes run as; None means: as the agent itself."""
     if not host.is_root():
         if given is None or given == host.own_name():
@@ -416,7 +514,7 @@ def _user(given: str | None) -> tuple[host.Identity | None, list[str]]:
             f"{host.own_name()!r} (example: leave SIDECAR_RUNNER_USER out)"
         )
         return None, [problem]
-    name = given or "runner"
+    name = given or default
     if name == "root":
         return None, []
     user = host.identity(name)

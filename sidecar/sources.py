@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sidecar.settings import Configuration, Settings
     from sidecar.undo import Farewell
 
-Source = tokens.Loan | tokens.Mint
+Source = tokens.Loan | tokens.Given | tokens.Mint
 Runner = Registration | JustInTime
 
 
@@ -47,9 +47,11 @@ async def _credential(settings: Settings, asker: Asker) -> github.Credential:
 def source(
     settings: Settings, store: tokens.Store, api: github.Connection | None, owed: Farewell
 ) -> Source:
-    """Choose where the right comes from: the parameter, if one is named, else our own mint."""
+    """Choose where the right comes from: what was named or given, else our own mint."""
     if settings.token_parameter is not None:
         return tokens.borrowed(store, settings.token_parameter, owed)
+    if settings.token is not None:
+        return tokens.Given(settings.token.get_secret_value(), "SIDECAR_TOKEN")
     assert api is not None  # noqa: S101  load() has seen to it
     return tokens.Mint(api.runners, jit=settings.just_in_time)
 

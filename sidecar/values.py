@@ -70,6 +70,15 @@ def github_url(value: str) -> str:
     return f"{url.scheme}://{url.netloc}/{'/'.join(parts)}"
 
 
+def github_server(value: str) -> str:
+    """Check the URL of a GitHub, without any path; no slash at its end."""
+    url = urlsplit(value)
+    if url.path.strip("/"):
+        message = "must be a GitHub's own URL, without owner or repository"
+        raise ValueError(message)
+    return github_url(f"{value.rstrip('/')}/owner").removesuffix("/owner")
+
+
 def _loopback(name: str | None) -> bool:
     try:
         return name == "localhost" or ip_address(name or "").is_loopback

@@ -240,6 +240,19 @@ def guard(root: Path, user: Identity) -> None:
                 os.chown(path, 0, 0, follow_symlinks=False)
 
 
+def make_folder(path: Path, user: Identity | None) -> None:
+    """Make `path` a folder, if it is none yet, and `user`'s, if it is root's."""
+    path.mkdir(parents=True, exist_ok=True)
+    if user is not None and os.lstat(path).st_uid == 0:
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it; that it is not there is no error."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
 def private_folder(path: Path) -> None:
     """Make `path` an empty folder of this process, readable by all, whatever stood there."""
     if path.is_symlink() or path.is_file():
@@ -322,9 +335,6 @@ def spawn(
 
     The terminal's Ctrl-C reaches only the agent that way, which decides what the child hears.
     """
-    who: dict[str, Any] = {}
-    if user is not None:
-        who = {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
     return subprocess.Popen(
         argv,
         env=dict(env),
@@ -333,8 +343,29 @@ def spawn(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        **who,
+        **_as(user),
     )
+
+
+def spawn_attached(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, user: Identity | None
+) -> subprocess.Popen[bytes]:
+    """Start a child with this process's own input and output, in a process group of its own.
+
+    A terminal becomes that group's: Ctrl-C is then the child's alone, as without an agent.
+    """
+    popen = subprocess.Popen(argv, env=dict(env), cwd=cwd, process_group=0, **_as(user))
+    if os.isatty(0):
+        with suppress(OSError):
+            os.tcsetpgrp(0, popen.pid)
+            os.killpg(popen.pid, signal.SIGCONT)  # it may have stopped for want of it
+    return popen
+
+
+def _as(user: Identity | None) -> dict[str, Any]:
+    if user is None:
+        return {}
+    return {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
 
 
 async def read_pipe(pipe: Any, feed: Callable[[bytes], None]) -> None:
@@ -363,6 +394,15 @@ def interrupt(pid: int) -> None:
     """Ask one process, not its children, to end: SIGINT."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGINT)
+
+
+def forward(pid: int, name: str) -> None:
+    """Hand the stop signal `name` on to the process group that `pid` leads.
+
+    To all of it: a shell that is told alone dies at once, and what it waits for hears nothing.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.Signals[name])
 
 
 def kill_leftovers(root: int | None, spare: Iterable[int]) -> int:
@@ -427,12 +467,18 @@ def children() -> list[int]:
 
 def has_descendant(root: int, program: str) -> bool:
     """Whether a process named `program` runs somewhere below `root`."""
+    return bool(descendants(root, program))
+
+
+def descendants(root: int, program: str) -> list[int]:
+    """List the processes named `program` that are `root` or run somewhere below it."""
+    found = []
     for pid in _below(_family() or {}, [root]):
         with suppress(OSError):
             argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             if any(os.path.basename(word) == program.encode() for word in argv[:3]):  # noqa: PTH119
-                return True
-    return False
+                found.append(pid)
+    return found
 
 
 def reap_orphans(ours: Callable[[int], bool]) -> int:

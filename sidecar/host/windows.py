@@ -132,6 +132,18 @@ def guard(root: Path, user: Identity) -> None:
     """Do nothing: there is no other user."""
 
 
+def make_folder(path: Path, user: Identity | None) -> None:
+    """Make `path` a folder, if it is none yet; there is but one user here."""
+    del user
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it; that it is not there is no error."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
 def private_folder(path: Path) -> None:
     """Make `path` an empty folder, whatever stood there."""
     if path.is_symlink() or path.is_file():
@@ -201,6 +213,16 @@ def spawn(
     )
 
 
+def spawn_attached(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, user: Identity | None
+) -> subprocess.Popen[bytes]:
+    """Start a child with this process's own input and output, in a process group of its own."""
+    del user
+    return subprocess.Popen(
+        argv, env=dict(env), cwd=cwd, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP
+    )
+
+
 async def read_pipe(pipe: Any, feed: Callable[[bytes], None]) -> None:
     """Hand every chunk that arrives on `pipe` to `feed`, until its end.
 
@@ -226,6 +248,12 @@ def interrupt(pid: int) -> None:
         os.kill(pid, signal.CTRL_BREAK_EVENT)
 
 
+def forward(pid: int, name: str) -> None:
+    """Hand a stop on to the process group of `pid`; there is one kind of it here."""
+    del name
+    interrupt(pid)
+
+
 def kill_leftovers(root: int | None, spare: Iterable[int]) -> int:
     """Kill the tree below `root`; return 1 if there was one."""
     del spare
@@ -239,6 +267,12 @@ def kill_leftovers(root: int | None, spare: Iterable[int]) -> int:
 
 def children() -> list[int]:
     """Return none: only the tree below a known child is ever killed here."""
+    return []
+
+
+def descendants(root: int, program: str) -> list[int]:
+    """Find none: nothing is told of a tree here."""
+    del root, program
     return []
 
 

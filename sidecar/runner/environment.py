@@ -50,12 +50,17 @@ def environment(passed_on: Mapping[str, str], user: Identity | None) -> dict[str
     `passed_on` is the agent's own environment without what the agent consumed: proxies,
     certificates and the tool cache go through.
     """
-    env = dict(passed_on)
-    if user is not None:
-        env |= {"HOME": user.home, "USER": user.name, "LOGNAME": user.name}
+    env = of_user(user, passed_on)
     # Otherwise "this version is too old" is just exit code 1 (Runner.Listener, Program.cs).
     env["ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE"] = "1"
     return env
+
+
+def of_user(user: Identity | None, passed_on: Mapping[str, str]) -> dict[str, str]:
+    """Return `passed_on` as it is for another user; None leaves it as it is."""
+    if user is None:
+        return dict(passed_on)
+    return {**passed_on, "HOME": user.home, "USER": user.name, "LOGNAME": user.name}
 
 
 def without_agents(

@@ -11,6 +11,7 @@ import structlog
 
 from sidecar import logs
 from sidecar.tokens import ssm, value
+from sidecar.tokens.given import Given
 from sidecar.tokens.minted import Mint
 from sidecar.tokens.ssm import Store
 from sidecar.tokens.value import Right
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-__all__ = ["Loan", "Mint", "Right", "Store", "borrowed"]
+__all__ = ["Given", "Loan", "Mint", "Right", "Store", "borrowed"]
 
 LIFETIME = 55 * 60.0
 """Seconds after which a registration token, good for an hour, is not relied on any more."""

@@ -317,8 +317,13 @@ class Life:
     async def read_errors(self) -> None:
         """Take what it writes beside the log."""
         assert self.process.stderr
+        self.process.stderr._limit = 1 << 24  # type: ignore[attr-defined]
         async for line in self.process.stderr:
             self.errors += line.decode(errors="replace")
+            async with self._news:
+                if line.startswith(b"{"):  # where stdout is a command's own, the log is here
+                    self.events.append(json.loads(line))
+                self._news.notify_all()
 
     def transcript(self) -> str:
         """Show all it said."""
@@ -340,6 +345,13 @@ class Life:
         found = self.all(name, **facts)
         assert len(found) >= count, f"it ended without {name} {facts}"
         return found[count - 1]
+
+    async def said(self, text: str) -> None:
+        """Wait until `text` has come out of it."""
+        async with self._news:
+            there = self._news.wait_for(lambda: self.over or text in self.text)
+            await asyncio.wait_for(there, PATIENCE)
+        assert text in self.text, f"it ended without saying {text!r}"
 
     async def phase(self, name: str) -> None:
         """Wait until it has entered a phase."""
