@@ -99,7 +99,8 @@ def test_a_runner_that_cannot_be_removed(aws):
             async with stage.life(ON_UVLOOP, env={"SIDECAR_STOP_TIMEOUT": "8"}) as life:
                 await stage.settled(life, 15, left=["runner"])
             found = explained(life, undone={"token": "deleted", "protection": "done"})
-            assert "Removing runner from the server" in " ".join(found["remove", "Runner"])
+            said = " ".join(found["remove", "Runner"])  # of the last try, cut at any moment
+            assert "Removing runner from the server" in said or "for command remove" in said
             (reason,) = life.events[-1]["left_behind"].values()
             assert "SIDECAR_STOP_TIMEOUT" in reason
             assert "SSL connection could not be established" in reason
