@@ -140,10 +140,13 @@ class Departure:
 
     async def _patiently(self, way: Way, runner: Leaving) -> str | None:
         """Try one way; once the listener is gone, a runner that GitHub calls busy is awaited."""
-        passing = (Trouble, Busy, github.Busy) if self._over else (Trouble,)
-        async for attempt in stamina.retry_context(
-            on=growing(passing, first=0.5, longest=5.0), attempts=None, timeout=None
-        ):
+        waiting = growing((Trouble, Busy, github.Busy), first=0.5, longest=5.0)
+
+        def pause(error: Exception) -> bool | float:
+            # Asked at each refusal: the listener may have ended while GitHub was being asked.
+            return (self._over or isinstance(error, Trouble)) and waiting(error)
+
+        async for attempt in stamina.retry_context(on=pause, attempts=None, timeout=None):
             with attempt:
                 return await way(runner)
         raise AssertionError  # retry_context returns or raises

@@ -230,6 +230,26 @@ def test_a_configure_that_fails_on_its_way_out_has_configured(runner, program, m
     assert len(program.runs()) == 1
 
 
+def test_a_refusal_that_the_listener_s_end_overtakes_is_no_last_word(runner, root, program):
+    """It had a job when GitHub was asked, and is gone when GitHub's answer comes: asked again."""
+    busy = f"if [ $n = 1 ]; then echo >asked; read go <go\n{BUSY}fi\n"
+    program(verbs(ADDED + SAVED, busy + REMOVED))
+    os.mkfifo(root.path / "go")
+
+    async def life():
+        await configured(runner)
+        leaving = runner.debt.begin()
+        while not (root.path / "asked").exists():
+            await asyncio.wait([leaving], timeout=0.01)
+        runner.departure.listener_ended(Ended(0, had_job=False), configured=True)
+        await asyncio.to_thread((root.path / "go").write_text, "on\n")
+        await leaving
+        assert runner.debt.settled, runner.debt.error
+
+    run("asyncio", life())
+    assert [line.split()[0] for line in program.runs()] == ["configure", "remove", "remove"]
+
+
 @on_both
 def test_a_half_registration_is_taken_over(loop, runner, program):
     """Added at GitHub, then a failure: the next try replaces what is, by then, its own."""
