@@ -17,6 +17,7 @@ from tests.docker.fakes import (
     answer,
     chunked,
     obliging,
+    pinged,
     post,
     request,
     staged,
@@ -208,6 +209,30 @@ def test_a_body_that_is_too_large_is_refused(loop, tmp_path):
             assert json.loads(back.rpartition(b"\r\n\r\n")[2])["message"]
             assert stage.heard == []
             writer.close()
+
+    run(loop, play())
+
+
+def test_all_together_hold_no_more_than_so_much(loop, tmp_path, monkeypatch):
+    """However many connections a job has; what is let go may be held again."""
+    monkeypatch.setattr(proxy, "MOST_HELD", 300_000)
+    part = b"POST %s HTTP/1.1\r\nContent-Length: 200000\r\n\r\n" % CREATE.encode()
+
+    async def play():
+        async with staged(tmp_path, obliging) as stage:
+            for _ in range(2):
+                _, writer = await stage.connect()
+                writer.write(part + bytes(100_000))
+                await writer.drain()
+                reader, other = await stage.connect()
+                other.write(b"GET /" + b"x" * 250_000)
+                assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+                writer.close()
+                other.close()
+                await _emptied(stage.proxy)
+                assert stage.proxy.held == 0
+            assert await stage.say(post(CREATE, ASKED)) == answer(201, CREATED)
+            assert stage.proxy.held == 0
 
     run(loop, play())
 
@@ -542,14 +567,6 @@ def test_on_leaving_every_connection_is_ended(loop, tmp_path):
 # --- where it listens ---------------------------------------------------------------------------
 
 
-async def _pinged(path) -> bytes:
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(post("/_ping"))
-    line = await reader.readline()
-    writer.close()
-    return line
-
-
 def test_a_dead_predecessor_s_socket_is_replaced_and_nobody_else_s(loop, tmp_path):
     """What listens is left alone, and so is what is no socket."""
 
@@ -562,7 +579,7 @@ def test_a_dead_predecessor_s_socket_is_replaced_and_nobody_else_s(loop, tmp_pat
         assert stage.path.is_socket()  # as one that was killed leaves it
         (tmp_path / "engine.sock").unlink(missing_ok=True)
         async with staged(tmp_path, obliging) as again:
-            assert (await _pinged(again.path)).startswith(b"HTTP/1.1 200 ")
+            assert (await pinged(again.path)).startswith(b"HTTP/1.1 200 ")
         (tmp_path / "file").touch()
         with pytest.raises(OSError, match="in use"):
             host.listener(tmp_path / "file", None, 1)
