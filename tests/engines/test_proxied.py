@@ -103,7 +103,7 @@ def test_each_container_has_a_path_while_it_runs(place: Place) -> None:
 @pytest.mark.parametrize("network", ["host", "container"])
 def test_a_container_without_an_address_of_its_own_has_a_path(place: Place, network: str) -> None:
     """It asks from the task's own address, or from another container's."""
-    with proxied(place) as (docker, living):
+    with proxied(place) as (docker, _):
         one = docker.started()
         other = docker.started("--network", "host" if network == "host" else f"container:{one}")
         path = docker.environment(other)[URI]
