@@ -151,11 +151,11 @@ class Connection:
         """Hand the end on."""
         if side is not self._client:
             self._engine_finished(gone=gone)
+        elif self._over:
+            self._closes_if_done()
         elif self._seen is not None:  # it is being looked at, or never will be
             if not self._asked:
                 self.close()
-        elif self._over:
-            self._closes_if_done()
         elif self._engine is None or (gone and not self._engine.is_full):
             self.close()
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import stat
 
 import pytest
@@ -270,6 +271,38 @@ def test_a_hijacked_connection_is_raw_both_ways_and_half_closed(loop, tmp_path, 
             assert await reader.read() == b"end"
             assert stage.paths.minted == []
             writer.close()
+
+    run(loop, play())
+
+
+def test_who_reads_slowly_gets_all_in_its_order(loop, tmp_path):
+    """The other side waits, and nothing overtakes what waits."""
+    sent = os.urandom(4 << 20)
+
+    async def pouring(reader, writer):
+        await request(reader)
+        writer.write(b"HTTP/1.1 101 UPGRADED\r\n\r\n" + sent[:1000])
+        for at in range(1000, len(sent), 200_000):
+            writer.write(sent[at : at + 200_000])
+            await writer.drain()
+        writer.write_eof()
+        assert await reader.read() == b"done"
+
+    async def play():
+        async with staged(tmp_path, pouring) as stage:
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(stage.path))
+            client.setblocking(False)
+            here = asyncio.get_running_loop()
+            await here.sock_sendall(client, post("/exec/x/start", b"", b"Upgrade: tcp"))
+            back = b""
+            while piece := await here.sock_recv(client, 30_000):
+                back += piece
+                await asyncio.sleep(0)
+            assert back == b"HTTP/1.1 101 UPGRADED\r\n\r\n" + sent
+            await here.sock_sendall(client, b"done")
+            client.close()
+            await _emptied(stage.proxy)
 
     run(loop, play())
 
