@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,17 @@ class Engine:
     """`run/` of it is the engine's /run."""
     pid: int
     """The engine's process, as this machine numbers it."""
+    host: str | None = None
+    """Where docker clients are sent, as in DOCKER_HOST; None: to the engine itself."""
+
+    def through(self, host: str | None) -> Engine:
+        """Return the same engine, whose clients are sent to `host` instead."""
+        return replace(self, host=host)
+
+    def share(self, folder: Path) -> None:
+        """Have `folder` of this machine be at the same path where the engine runs."""
+        path = shlex.quote(str(folder))
+        self.inside("sh", "-ec", f"mkdir -p {path} && mount --bind /host{path} {path}")
 
     @property
     def cgroup(self) -> str:
@@ -106,17 +117,29 @@ class Engine:
 
         `text` is what it reads. Raises Failed.
         """
-        told = ("env", *(f"{key}={value}" for key, value in (env or {}).items()), "docker")
+        told = ("env", *self._variables(env or {}), "docker")
         return self.inside(*told, *argv, text=text, timeout=timeout)
+
+    def command(self, *argv: str, env: Mapping[str, str] | None = None) -> list[str]:
+        """Return what runs `docker ARGV` there, for one who starts it in a way of its own."""
+        told = ("env", "--ignore-environment", f"PATH={PATH}", *self._variables(env or {}))
+        return [*self._there, *told, "docker", *argv]
+
+    def _variables(self, env: Mapping[str, str]) -> list[str]:
+        host = {} if self.host is None else {"DOCKER_HOST": self.host}
+        return [f"{key}={value}" for key, value in {**host, **env}.items()]
+
+    @property
+    def _there(self) -> tuple[str, ...]:
+        return ("nsenter", f"--target={self.pid}", "--mount", "--root", "--wd")
 
     def inside(self, *argv: str, text: bytes | None = None, timeout: float = TIMEOUT) -> str:
         """Run a command where the engine runs, with its view of the disk; return what it said.
 
         Raises Failed.
         """
-        there = ("nsenter", f"--target={self.pid}", "--mount", "--root", "--wd")
         done = subprocess.run(
-            [*there, *argv],
+            [*self._there, *argv],
             check=False,
             env={"PATH": PATH},  # this machine may have another docker in front of Debian's
             input=text or b"",
@@ -150,9 +173,28 @@ class Engine:
 @contextmanager
 def started(space: Space, root: Path, clients: Path, *options: str) -> Iterator[Engine]:
     """Run the dockerd that is in `root` within `space`; `options` are dockerd's own."""
+    with kept() as folder, running(space, root, clients, folder, *options) as engine:
+        engine.docker("import", "-", EMPTY, text=bytes(10240))  # an archive of nothing
+        yield engine
+
+
+@contextmanager
+def kept() -> Iterator[Path]:
+    """Give a folder for an engine that ends and comes back, with all that it holds."""
     folder = Path(tempfile.mkdtemp(prefix="engine-"))
     for name in ("layer", "run", "data"):
         (folder / name).mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running(
+    space: Space, root: Path, clients: Path, folder: Path, *options: str
+) -> Iterator[Engine]:
+    """Run an engine out of a folder that is `kept`."""
     argv = [*spaces.DYING_WITH_US, *space.argv("unshare", "--mount", "--pid", "--fork")]
     argv += ["--kill-child", "--", "sh", "-ec", _START, "sh", *options]
     env = {"FOLDER": str(folder), "ROOT": str(root), "CLIENTS": str(clients), "PATH": PATH}
@@ -160,14 +202,11 @@ def started(space: Space, root: Path, clients: Path, *options: str) -> Iterator[
     try:
         with process:
             try:
-                engine = Engine(space, folder, _answering(process, folder))
-                engine.docker("import", "-", EMPTY, text=bytes(10240))  # an archive of nothing
-                yield engine
+                yield Engine(space, folder, _answering(process, folder))
             finally:
                 _stop(process)
     finally:
         _without_cgroups(folder.name)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answering(process: subprocess.Popen[bytes], folder: Path) -> int:
