@@ -17,6 +17,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tarfile
 import tempfile
 import termios
 import time
@@ -48,7 +49,9 @@ class Came(NamedTuple):
     errors: bytes
 
 
-def ran(engine: Engine, *argv: str, text: bytes = b"", env: Mapping[str, str] | None = None) -> Came:
+def ran(
+    engine: Engine, *argv: str, text: bytes = b"", env: Mapping[str, str] | None = None
+) -> Came:
     """Run `docker ARGV` with this input, which then ends; return what came of it."""
     done = subprocess.run(
         engine.command(*argv, env=env),
@@ -92,11 +95,13 @@ def run_with_half_close(engine: Engine) -> object:
 
 def attach(engine: Engine) -> object:
     """`attach` to a container that waits for input, until it ends."""
-    script = "read -r line; echo \"got $line\"; wc -c; echo beside >&2; exit 4"
+    script = 'read -r line; echo "got $line"; wc -c; echo beside >&2; exit 4'
     name = f"scene-{secrets.token_hex(4)}"
+    # Created, not run detached: only so does the end of what is attached end its input.
     told = ("--interactive", "--name", name, *USERLAND, EMPTY, "sh", "-c", script)
-    engine.docker("run", "--detach", *told)
+    engine.docker("create", *told)
     try:
+        engine.docker("start", name)
         came = ran(engine, "attach", name, text=b"a line\n" + INPUT)
     finally:
         engine.docker("rm", "--force", name)
@@ -177,7 +182,9 @@ def followed(ways: list[Engine]) -> list[bytes]:
     with container(engine, "--volume", "/go", argv=("sh", "-c", script)) as name:
         argv = ("logs", "--follow", "--timestamps", name)
         followers = [
-            subprocess.Popen(way.command(*argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            subprocess.Popen(
+                way.command(*argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            )
             for way in ways
         ]
         try:
@@ -312,12 +319,19 @@ def imported(engine: Engine, luggage: Luggage) -> str:
 
 
 def saved(engine: Engine, image: str) -> str:
-    """`save`: a digest of all that comes."""
+    """`save`: a digest of all files that come."""
     with subprocess.Popen(engine.command("save", image), stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        told = hashlib.file_digest(process.stdout, "sha256").hexdigest()
+        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+            told = digest(repr([_member(archive, member) for member in archive]).encode())
     assert process.returncode == 0
     return told
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> object:
+    """Tell all of a member but its time, which the newer engine takes from the clock."""
+    file = archive.extractfile(member)
+    content = hashlib.file_digest(file, "sha256").hexdigest() if file else ""
+    return member.name, member.type, member.mode, member.size, member.linkname, content
 
 
 def moved(source: Engine, target: Engine, image: str) -> str:
@@ -346,11 +360,16 @@ def moved(source: Engine, target: Engine, image: str) -> str:
 
 # -- refusals --------------------------------------------------------------------------------------
 
+_OWN_LOG = re.compile(rb'^time="[^\n]* level=error [^\n]*\n', re.MULTILINE)
+
 
 def refusals(engine: Engine) -> object:
-    """Return what the engine says to mistakes; they are told in the same words."""
+    """Return what the engine says to mistakes; they are told in the same words.
+
+    Without what the older client at times adds of its own, in a race with itself.
+    """
     return [
-        ran(engine, *argv)
+        tuple(_OWN_LOG.sub(b"", part) if isinstance(part, bytes) else part for part in came)
         for argv in (
             ("run", "--rm", "--pull", "never", "no-such-image:ever"),
             ("inspect", "nobody"),
@@ -360,6 +379,7 @@ def refusals(engine: Engine) -> object:
             ("exec", "nobody", "true"),
             ("cp", "nobody:/etc", "-"),
         )
+        for came in [ran(engine, *argv)]
     ]
 
 
@@ -368,10 +388,10 @@ def asked(engine: Engine) -> object:
     told: dict[str, Any] = {}
     for argv in (
         ("version", "--format", "{{json .Server}}"),
-        ("images", "--all", "--no-trunc", "--digests"),
+        ("images", "--all", "--no-trunc", "--quiet"),
         ("network", "ls", "--no-trunc"),
         ("inspect", EMPTY),
-        ("history", "--no-trunc", EMPTY),
+        ("history", "--no-trunc", "--quiet", EMPTY),
         ("info", "--format", "{{json .SecurityOptions}} {{.Driver}} {{.CgroupVersion}} {{.Name}}"),
     ):
         told[" ".join(argv)] = engine.docker(*argv)
