@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.engines.engine import EMPTY, USERLAND, Failed
+from tests.engines.engine import EMPTY, USERLAND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -176,7 +176,7 @@ def following(engine: Engine, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def followed(ways: list[Engine]) -> list[bytes]:
-    """`logs -f` of one container by several ways at once, timestamps and all."""
+    """Follow the log of one container (`logs -f`) by several ways at once, timestamps and all."""
     script = "seq 1 3000; until [ -e /go/on ]; do sleep 0.02; done; seq 3001 6000 >&2; echo end"
     engine = ways[0]
     with container(engine, "--volume", "/go", argv=("sh", "-c", script)) as name:
@@ -203,7 +203,7 @@ def followed(ways: list[Engine]) -> list[bytes]:
 
 
 def heard(ways: list[Engine]) -> list[list[bytes]]:
-    """`events` by several ways at once, of what happens meanwhile."""
+    """Hear of what happens meanwhile (`events`) by several ways at once."""
     engine, label = ways[0], f"heard={secrets.token_hex(4)}"
     argv = ("events", "--format", "{{json .}}", "--filter", f"label={label}")
     since = ("--since", f"{time.time() - 1:.3f}")
@@ -250,8 +250,8 @@ class Luggage:
 
 
 @contextmanager
-def luggage(size: int) -> Iterator[Luggage]:
-    """Make it, with one large file of `size` bytes, for the block."""
+def luggage(large: int, more: int) -> Iterator[Luggage]:
+    """Make it for the block, with a large file of so many bytes, and one of `more`."""
     folder = Path(tempfile.mkdtemp(prefix="luggage-"))
     try:
         tree = folder / "tree"
@@ -262,9 +262,10 @@ def luggage(size: int) -> Iterator[Luggage]:
         (tree / "program").chmod(0o751)
         (tree / "link").symlink_to("deep/er")
         (tree / "ünïcode name").write_text("grüße")
-        with (folder / "large").open("wb") as large:
-            for _ in range(size // MIB):
-                large.write(os.urandom(MIB))
+        for name, size in {"large": large, "more": more}.items():
+            with (folder / name).open("wb") as file:
+                for _ in range(size // MIB):
+                    file.write(os.urandom(MIB))
         yield Luggage(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -311,18 +312,22 @@ def built(engine: Engine, luggage: Luggage, builder: Mapping[str, str]) -> objec
 
 
 def imported(engine: Engine, luggage: Luggage) -> str:
-    """Make an image of the large file; return its name."""
+    """Make an image of both large files; return its name."""
     name = f"large-{secrets.token_hex(4)}"
-    tar = f"tar -C {luggage.there} -c large | docker import - {name}"
+    tar = f"tar -C {luggage.there} -c large more | docker import - {name}"
     engine.inside("sh", "-ec", tar, timeout=PATIENCE)
     return name
 
 
 def saved(engine: Engine, image: str) -> str:
     """`save`: a digest of all files that come."""
-    with subprocess.Popen(engine.command("save", image), stdout=subprocess.PIPE) as process:
-        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-            told = digest(repr([_member(archive, member) for member in archive]).encode())
+    with (
+        subprocess.Popen(engine.command("save", image), stdout=subprocess.PIPE) as process,
+        tarfile.open(fileobj=process.stdout, mode="r|") as archive,
+    ):
+        told = digest(repr([_member(archive, member) for member in archive]).encode())
+        assert process.stdout
+        assert process.stdout.read().strip(b"\0") == b""
     assert process.returncode == 0
     return told
 
@@ -334,27 +339,21 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> object:
     return member.name, member.type, member.mode, member.size, member.linkname, content
 
 
-def moved(source: Engine, target: Engine, image: str) -> str:
-    """`save | load`: the image goes and comes back; returns what loading said, and what it is."""
-    told = source.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image)
-    with subprocess.Popen(source.command("save", image), stdout=subprocess.PIPE) as process:
-        archive = Path(tempfile.gettempdir()) / f"{image}.tar"
-        try:
-            with archive.open("wb") as file:
-                shutil.copyfileobj(process.stdout, file, MIB)
-            assert process.wait(PATIENCE) == 0
-            source.docker("rmi", image)
-            with archive.open("rb") as file:
-                loaded = subprocess.run(
-                    target.command("load", "--quiet"),
-                    check=True,
-                    stdin=file,
-                    capture_output=True,
-                    timeout=PATIENCE,
-                )
-        finally:
-            archive.unlink(missing_ok=True)
-    assert target.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image) == told
+def moved(engine: Engine, image: str) -> str:
+    """`save`, then `load`: the image goes away and comes back; returns what loading said."""
+    told = engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image)
+    with tempfile.TemporaryFile() as archive:
+        subprocess.run(engine.command("save", image), check=True, stdout=archive, timeout=PATIENCE)
+        engine.docker("rmi", image)
+        archive.seek(0)
+        loaded = subprocess.run(
+            engine.command("load", "--quiet"),
+            check=True,
+            stdin=archive,
+            capture_output=True,
+            timeout=PATIENCE,
+        )
+    assert engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image) == told
     return loaded.stdout.decode()
 
 
@@ -405,5 +404,3 @@ STREAMS: dict[str, Callable[[Engine], object]] = {
     "refusals": refusals,
     "what it tells of itself": asked,
 }
-
-__all__ = ["STREAMS", "Failed"]
