@@ -163,17 +163,25 @@ def _raw_bodies() -> Iterator[tuple[str, bytes]]:
     yield "HTML", b'{%s,"Labels":{"a":"<&>\xe2\x80\xa8"}}' % image
     yield "deep", b'{%s,"Extra":%s%s}' % (image, b"[" * 5000, b"]" * 5000)
     yield "too deep", b'{%s,"Extra":%s%s}' % (image, b"[" * 20000, b"]" * 20000)
-    yield "twice the same", b'{%s,"Env":["A=1"],"Env":["B=2"]}' % image
+    yield "twice, the same", b'{%s,"Env":["A=1"],"Env":["B=2"]}' % image
     yield "twice, once null", b'{%s,"Env":["A=1"],"Env":null}' % image
     # Go takes a field by its name in any case, and the last one counts.
     for key in (b"env", b"ENV", b"\\u0045nv", b"eNv"):
         yield f"{key!r}", b'{%s,"%s":["A=1"]}' % (image, key)
-        yield f"Env and {key!r}", b'{%s,"Env":["A=1"],"%s":["B=2"]}' % (image, key)
-        yield f"{key!r} and Env", b'{%s,"%s":["B=2"],"Env":["A=1"]}' % (image, key)
+        yield f"twice, Env and {key!r}", b'{%s,"Env":["A=1"],"%s":["B=2"]}' % (image, key)
+        yield f"twice, {key!r} and Env", b'{%s,"%s":["B=2"],"Env":["A=1"]}' % (image, key)
     for host in ("HostConfig", "hostconfig", "HOSTCONFIG", "Ho\u017ftConfig", "\\u0048ostConfig"):
         for binds in ("Binds", "binds", "Bind\u017f", "b\\u0069nds"):
             text = f'"{host}":{{"{binds}":'.encode()
             yield f"{host}, {binds}", b"{%s,%s%s}}" % (image, text, bind)
+    socket = SOCKET.encode()
+    yield (
+        "small mounts",
+        (
+            b'{%s,"hostConfig":{"mounts":[{"TYPE":"bind","SOURCE":"%s","target":"/s"}]}}'
+            % (image, socket)
+        ),
+    )
     for both in (
         b'"HostConfig":{"Binds":%s},"hostconfig":{"Memory":6291456}' % bind,
         b'"hostconfig":{"Memory":6291456},"HostConfig":{"Binds":%s}' % bind,
@@ -181,12 +189,10 @@ def _raw_bodies() -> Iterator[tuple[str, bytes]]:
         b'"HostConfig":{"binds":%s,"Binds":["/tmp:/x"]}' % bind,
         b'"HostConfig":{"Binds":%s},"HostConfig":{}' % bind,
         b'"HostConfig":{"Binds":%s},"HostConfig":null' % bind,
-        b'"HostConfig":{"Mounts":[{"type":"bind","source":"%s","target":"/s"}]}' % SOCKET.encode(),
-        b'"HostConfig":{"mounts":[{"TYPE":"bind","SOURCE":"%s","Target":"/s"}]}' % SOCKET.encode(),
         b'"HostConfig":{"Mounts":[{"Type":"bind","Source":"/tmp","source":"%s","Target":"/s"}]}'
-        % SOCKET.encode(),
+        % socket,
     ):
-        yield f"{both[:60]!r}", b"{%s,%s}" % (image, both)
+        yield f"twice, {both[:60]!r}", b"{%s,%s}" % (image, both)
 
 
 def lines() -> Iterator[tuple[str, bytes]]:
@@ -257,9 +263,7 @@ def lines() -> Iterator[tuple[str, bytes]]:
         "Content-Type: application/json\nContent-Type: text/plain",
         "Content-Type:application/json",
         "Content-Type : application/json",
-        "Content-Type: application/json\nX: a\n\tfolded",
         "Content-Type: application/json\nno colon",
-        "Content-Type: application/json\n: no name",
         "Content-Type: application/json\nExpect: 100-continue",
         "Content-Type: application/json\nExpect: something",
         "Content-Type: application/json\nContent-Encoding: gzip",
@@ -272,6 +276,9 @@ def lines() -> Iterator[tuple[str, bytes]]:
         "Content-Type: application/json\nX: a\0b",
     ):
         yield f"headers {headers[:60]!r} {len(headers)}", said(body, headers=headers)
+    json = "Content-Type: application/json"
+    yield "a folded header", said(body, headers=f"{json}\nX: a\n\tfolded")
+    yield "a header without a name", said(body, headers=f"{json}\n: no name")
     yield "no host", said(body).replace(b"Host: docker\r\n", b"")
     for length in ("0", "1", "-1", "+5", "5 5", "x", "0x10", "", "99999999999999999999", " 7 "):
         yield f"length {length!r}", said(body, length=length or " ")
