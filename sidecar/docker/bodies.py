@@ -7,6 +7,8 @@ from typing import Protocol
 
 _MOST_LINE = 4096
 """Bytes of a chunk's first line, and of one in a trailer: Go's net/http takes as many."""
+_LINE = 64
+"""Bytes that are looked through for a line's end at a time."""
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00\r]*)?")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r]*")
 
@@ -97,7 +99,7 @@ class Chunked:
         return taken
 
     def _to_line_end(self, data: memoryview) -> int:
-        piece = bytes(data[:_MOST_LINE])
+        piece = bytes(data[:_LINE])
         at = piece.find(b"\n")
         self._line += piece if at < 0 else piece[: at + 1]
         if len(self._line) > _MOST_LINE:

@@ -206,8 +206,7 @@ class Connection:
         self._head.clear()
         if raw == heads.PRIOR_KNOWLEDGE:
             self._proxy.judge.follows()
-            self._raw = True
-            self._to_engine(raw)
+            self._go_raw(raw)
         else:
             self._begin(heads.request(raw))
         return end - before
@@ -275,7 +274,7 @@ class Connection:
         if self._client.ended and not self._asked:
             self._closes_soon()
 
-    def _to_engine(self, data: bytes | memoryview) -> None:
+    def _to_engine(self, data: bytes | bytearray | memoryview) -> None:
         if self._engine is None:
             self._engine = Side(self._proxy.loop, self._proxy.dial(), self)
         self._engine.write(data)
@@ -321,11 +320,19 @@ class Connection:
             self._kept = bytearray()
 
     def _hijacked(self, rest: memoryview) -> None:
-        self._raw, self._request, self._body = True, None, None
+        self._request = self._body = None
         self._client.write(rest)
         early, self._early = self._early, bytearray()
-        self._to_engine(memoryview(early))
+        self._go_raw(early)
         self._read_on()
+
+    def _go_raw(self, data: bytes | bytearray) -> None:
+        """Follow no further: from here on, both sides have each other."""
+        self._raw = True
+        self._to_engine(data)
+        if self._engine is not None:
+            self._engine.splice(self._client)
+            self._client.splice(self._engine)
 
     def _engine_finished(self, *, gone: bool) -> None:
         self._client.write(self._kept)

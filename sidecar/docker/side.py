@@ -2,6 +2,7 @@
 
 No transport: what comes is handed on in the same turn of the loop, nothing is read that could not
 be written, and half-closing stays what it is. Nothing is held but what a full socket did not take.
+Once nobody looks at what comes it does not come here at all: the kernel hands the pages over.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 PIECE = 256 * 1024
 """Bytes that are read at once."""
 _BUFFER = memoryview(bytearray(PIECE))
+_SPARE: list[host.Conduit] = []
+"""Empty conduits: one is in use only while a piece is on its way."""
+_MOST_SPARE = 8
 
 
 class Owner(Protocol):
@@ -42,12 +46,14 @@ class Side:
     """A connected socket, within the loop."""
 
     __slots__ = (
+        "_conduit",
         "_deaf",
         "_ending",
         "_loop",
         "_owner",
         "_pending",
         "_reading",
+        "_target",
         "closed",
         "ended",
         "sock",
@@ -62,6 +68,10 @@ class Side:
         self._loop = loop
         self._owner = owner
         self._pending = bytearray()
+        self._conduit: host.Conduit | None = None
+        """What else waits to be taken, behind `_pending`."""
+        self._target: Side | None = None
+        """Where all goes that comes, unseen."""
         self._reading = False
         self._ending = False
         self.resume()
@@ -69,7 +79,11 @@ class Side:
     @property
     def is_full(self) -> bool:
         """Whether something waits to be taken."""
-        return bool(self._pending)
+        return bool(self._pending) or self._conduit is not None
+
+    def splice(self, target: Side) -> None:
+        """Hand on all that comes to `target`, without showing it to the owner."""
+        self._target = target
 
     def resume(self) -> None:
         """Read on."""
@@ -87,7 +101,7 @@ class Side:
         """Send; what is not taken at once is kept, and `full` says so."""
         if self.closed or self._deaf or not data:
             return
-        if not self._pending:
+        if not self.is_full:
             try:
                 sent = self.sock.send(data)
             except BlockingIOError:
@@ -107,7 +121,7 @@ class Side:
     def end(self) -> None:
         """Send no more, once all is sent."""
         self._ending = True
-        if not (self._pending or self.closed):
+        if not (self.is_full or self.closed):
             host.shut_writing(self.sock)
 
     def close(self) -> None:
@@ -115,13 +129,14 @@ class Side:
         if self.closed:
             return
         self.pause()
-        if self._pending:
-            self._loop.remove_writer(self.sock.fileno())
-            self._pending.clear()
+        self._drop()
         self.closed = True
         self.sock.close()
 
     def _readable(self) -> None:
+        if self._target is not None and not self._target.is_full:
+            self._splice(self._target)
+            return
         try:
             count = self.sock.recv_into(_BUFFER)
         except BlockingIOError:
@@ -131,20 +146,59 @@ class Side:
         if count:
             self._owner.came(self, _BUFFER[:count])
         else:
-            self.pause()
-            self.ended = True
-            self._owner.finished(self, gone=host.hung_up(self.sock))
+            self._finished()
+
+    def _finished(self) -> None:
+        self.pause()
+        self.ended = True
+        self._owner.finished(self, gone=host.hung_up(self.sock))
+
+    def _splice(self, target: Side) -> None:
+        conduit = _SPARE.pop() if _SPARE else host.conduit(PIECE)
+        if conduit is None:  # not with this system
+            self._target = None
+            return
+        try:
+            count = conduit.fill(self.sock, PIECE)
+        except BlockingIOError:
+            _spare(conduit)
+            return
+        except OSError:
+            count = 0
+        if count:
+            target.pour(conduit)
+        else:
+            _spare(conduit)
+            self._finished()
+
+    def pour(self, conduit: host.Conduit) -> None:
+        """Send what is in `conduit`, as `write` does."""
+        try:
+            empty = self.closed or self._deaf or conduit.drain(self.sock)
+        except OSError:
+            conduit.close()
+            self._hears_no_more()
+            return
+        if empty:
+            _spare(conduit)
+            return
+        self._conduit = conduit
+        self._loop.add_writer(self.sock.fileno(), self._writable)
+        self._owner.full(self)
 
     def _writable(self) -> None:
         try:
-            sent = self.sock.send(self._pending)
+            if self._pending:
+                del self._pending[: self.sock.send(self._pending)]
+            if not self._pending and self._conduit and self._conduit.drain(self.sock):
+                _spare(self._conduit)
+                self._conduit = None
         except BlockingIOError:
             return
         except OSError:
             self._hears_no_more()
             return
-        del self._pending[:sent]
-        if self._pending:
+        if self.is_full:
             return
         self._loop.remove_writer(self.sock.fileno())
         if self._ending:
@@ -154,7 +208,21 @@ class Side:
     def _hears_no_more(self) -> None:
         """Drop what is to be sent; what it has said itself can still be read."""
         self._deaf = True
-        if self._pending:
-            self._loop.remove_writer(self.sock.fileno())
-            self._pending.clear()
+        self._drop()
         self._owner.lost(self)
+
+    def _drop(self) -> None:
+        if self.is_full:
+            self._loop.remove_writer(self.sock.fileno())
+        self._pending.clear()
+        if self._conduit is not None:
+            self._conduit.close()
+            self._conduit = None
+
+
+def _spare(conduit: host.Conduit) -> None:
+    """Keep an empty conduit for the next piece."""
+    if conduit.filled or len(_SPARE) >= _MOST_SPARE:
+        conduit.close()
+    else:
+        _SPARE.append(conduit)

@@ -34,8 +34,8 @@ _INSPECT_EVERY = 1.0
 Inspect = Callable[[str], Awaitable[frozenset[str] | None]]
 """Asks the engine for a container's addresses, by its id.
 
-An empty set if the container is gone, or stopped; None if it shares the daemon's network, and so has no address
-of its own. It may raise whatever it likes, and is given 5 s.
+An empty set if the container is gone, or stopped; None if it shares the daemon's network, and so
+has no address of its own. It may raise whatever it likes, and is given 5 s.
 """
 
 
