@@ -86,6 +86,8 @@ class Engine:
     """The engine's process, as this machine numbers it."""
     host: str | None = None
     """Where docker clients are sent, as in DOCKER_HOST; None: to the engine itself."""
+    name: str = "docker.sock"
+    """The socket's, in its /run."""
 
     def through(self, host: str | None) -> Engine:
         """Return the same engine, whose clients are sent to `host` instead."""
@@ -104,7 +106,7 @@ class Engine:
     @property
     def socket(self) -> Path:
         """Where it answers."""
-        return self.folder / "run" / "docker.sock"
+        return self.folder / "run" / self.name
 
     def docker(
         self,
@@ -117,17 +119,18 @@ class Engine:
 
         `text` is what it reads. Raises Failed.
         """
-        told = ("env", *self._variables(env or {}), "docker")
+        told = ("env", *_assigned(env or {}), "docker")
         return self.inside(*told, *argv, text=text, timeout=timeout)
 
-    def command(self, *argv: str, env: Mapping[str, str] | None = None) -> list[str]:
+    def command(self, *argv: str) -> list[str]:
         """Return what runs `docker ARGV` there, for one who starts it in a way of its own."""
-        told = ("env", "--ignore-environment", f"PATH={PATH}", *self._variables(env or {}))
+        told = ("env", "--ignore-environment", *_assigned(self._environment))
         return [*self._there, *told, "docker", *argv]
 
-    def _variables(self, env: Mapping[str, str]) -> list[str]:
-        host = {} if self.host is None else {"DOCKER_HOST": self.host}
-        return [f"{key}={value}" for key, value in {**host, **env}.items()]
+    @property
+    def _environment(self) -> dict[str, str]:
+        # This machine may have another docker in front of Debian's.
+        return {"PATH": PATH, "DOCKER_HOST": self.host or f"unix:///run/{self.name}"}
 
     @property
     def _there(self) -> tuple[str, ...]:
@@ -141,7 +144,7 @@ class Engine:
         done = subprocess.run(
             [*self._there, *argv],
             check=False,
-            env={"PATH": PATH},  # this machine may have another docker in front of Debian's
+            env=self._environment,
             input=text or b"",
             capture_output=True,
             timeout=timeout,
@@ -170,10 +173,19 @@ class Engine:
         return (self.folder / "run" / "dockerd.log").read_text(errors="replace")[-8000:]
 
 
+def _assigned(env: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in env.items()]
+
+
 @contextmanager
-def started(space: Space, root: Path, clients: Path, *options: str) -> Iterator[Engine]:
-    """Run the dockerd that is in `root` within `space`; `options` are dockerd's own."""
-    with kept() as folder, running(space, root, clients, folder, *options) as engine:
+def started(
+    space: Space, root: Path, clients: Path, *options: str, name: str = Engine.name
+) -> Iterator[Engine]:
+    """Run the dockerd that is in `root` within `space`; `options` are dockerd's own.
+
+    It listens at /run/`name`.
+    """
+    with kept() as folder, running(space, root, clients, folder, *options, name=name) as engine:
         engine.docker("import", "-", EMPTY, text=bytes(10240))  # an archive of nothing
         yield engine
 
@@ -192,32 +204,38 @@ def kept() -> Iterator[Path]:
 
 @contextmanager
 def running(
-    space: Space, root: Path, clients: Path, folder: Path, *options: str
+    space: Space,
+    root: Path,
+    clients: Path,
+    folder: Path,
+    *options: str,
+    name: str = Engine.name,
 ) -> Iterator[Engine]:
     """Run an engine out of a folder that is `kept`."""
     argv = [*spaces.DYING_WITH_US, *space.argv("unshare", "--mount", "--pid", "--fork")]
     argv += ["--kill-child", "--", "sh", "-ec", _START, "sh", *options]
+    argv.append(f"--host=unix:///run/{name}")
     env = {"FOLDER": str(folder), "ROOT": str(root), "CLIENTS": str(clients), "PATH": PATH}
     process = subprocess.Popen(argv, env={**env, "NAME": folder.name}, stderr=subprocess.PIPE)
     try:
         with process:
             try:
-                yield Engine(space, folder, _answering(process, folder))
+                yield Engine(space, folder, _answering(process, folder / "run" / name), name=name)
             finally:
                 _stop(process)
     finally:
         _without_cgroups(folder.name)
 
 
-def _answering(process: subprocess.Popen[bytes], folder: Path) -> int:
+def _answering(process: subprocess.Popen[bytes], path: Path) -> int:
     """Wait until the engine answers; return its process."""
     deadline = time.monotonic() + READY
-    log = folder / "run" / "dockerd.log"
+    log = path.with_name("dockerd.log")
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket(socket.AF_UNIX) as client:
             try:
                 client.settimeout(1)
-                client.connect(str(folder / "run" / "docker.sock"))
+                client.connect(str(path))
                 client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
                 if b"200" in client.recv(64):
                     return _child(process.pid)

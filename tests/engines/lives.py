@@ -50,10 +50,13 @@ def surroundings(place: Place) -> dict[str, str | None]:
 
 
 @contextmanager
-def living(place: Place, *steps: str, **env: str | None) -> Iterator[Living]:
+def living(
+    place: Place, *steps: str, argv: Sequence[str] = stages.ON_UVLOOP, **env: str | None
+) -> Iterator[Living]:
     """Run the agent in the task for the block, with a job that waits until the block is left.
 
-    The job has done `steps` before.
+    The job has done `steps` before; in them LIFE_ROOT is the runner's folder, and LIFE_FOLDER one
+    of the life's own that everybody may use. `argv` is the agent's command.
     """
     begun: Future[Living] = Future()
     loops: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -61,7 +64,8 @@ def living(place: Place, *steps: str, **env: str | None) -> Iterator[Living]:
     async def play() -> None:
         over = asyncio.Event()
         loops.set_result((asyncio.get_running_loop(), over))
-        await _played(place, steps, {**surroundings(place), **env}, begun, over)
+        told = {**surroundings(place), **env}
+        await _played(place, steps, argv, told, begun, over)
 
     def run() -> None:
         try:
@@ -86,6 +90,7 @@ def living(place: Place, *steps: str, **env: str | None) -> Iterator[Living]:
 async def _played(
     place: Place,
     steps: Sequence[str],
+    argv: Sequence[str],
     env: dict[str, str | None],
     begun: Future[Living],
     over: asyncio.Event,
@@ -97,7 +102,8 @@ async def _played(
             aws = faults.serving(f"http://{GATEWAY}:{port}", "0.0.0.0", port)
             await down.enter_async_context(aws)
         await stage.put()
-        async with stage.life(env=env) as life:
+        env |= {"LIFE_ROOT": str(stage.root), "LIFE_FOLDER": str(stage.folder)}
+        async with stage.life(argv, env=env) as life:
             step, through = stage.gate()
             job = stage.job(*steps, f"{_TELL}; {step}")
             await stage.logged(job, "at the gate")

@@ -51,9 +51,8 @@ def shared(engine: Engine) -> Iterator[Path]:
 @contextmanager
 def proxied(place: Place, *steps: str, **env: str | None) -> Iterator[Proxied]:
     """Live for the block; the engine's side shares one folder with the agent's, and no more."""
-    with (
-        shared(place.engine) as folder,
-        lives.living(place, *steps, SIDECAR_SHARED_DIR=str(folder), **env) as living,
-    ):
-        host = living.environment["DOCKER_HOST"]
-        yield Proxied(living, place.engine.through(host), folder)
+    with shared(place.engine) as folder:
+        settings = {"SIDECAR_DOCKER_PROXY": "on", "SIDECAR_SHARED_DIR": str(folder)}
+        with lives.living(place, *steps, **settings, **env) as living:
+            host = living.environment["DOCKER_HOST"]
+            yield Proxied(living, place.engine.through(host), folder)

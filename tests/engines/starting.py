@@ -74,9 +74,8 @@ def _compose(place: Place, proxied: Proxied, argv: Sequence[str]) -> str:
     project = f"project-{secrets.token_hex(4)}"
 
     def run(*verb: str) -> str:
-        told = ("env", f"DOCKER_HOST={proxied.engine.host}", *compose)
-        options = ("--file", "-", "--project-name", project)
-        return proxied.engine.inside(*told, *options, *verb, text=text, timeout=matrix.TIMEOUT)
+        told = (*compose, "--file", "-", "--project-name", project, *verb)
+        return proxied.engine.inside(*told, text=text, timeout=matrix.TIMEOUT)
 
     try:
         return run("up", "--no-color", "--abort-on-container-exit")
