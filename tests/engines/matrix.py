@@ -125,16 +125,10 @@ def _buildkit(place: Place) -> Iterator[Ask]:
     yield _building(place, {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"})
 
 
-def clients_image(engine: Engine) -> str:
-    """Make the image of the clients, unless it is there already; return its name."""
-    if not engine.docker("images", "--quiet", CLIENTS_IMAGE):
-        engine.inside("sh", "-ec", _IMPORT, timeout=TIMEOUT)
-    return CLIENTS_IMAGE
-
-
 def _building(place: Place, builder: Mapping[str, str]) -> Ask:
     engine = place.engine
-    clients_image(engine)
+    if not engine.docker("images", "--quiet", CLIENTS_IMAGE):
+        engine.inside("sh", "-ec", _IMPORT, timeout=TIMEOUT)
 
     def ask(env: Mapping[str, str]) -> str:
         variables = [f"{key}={value}" for key, value in env.items()]

@@ -15,17 +15,16 @@ from tests.engines import engine as engines
 from tests.engines import matrix, places, proxied, scenes, tasks, wire
 from tests.engines.engine import EMPTY, USERLAND
 from tests.engines.places import Place
-from tests.engines.proxied import Proxied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.engines.engine import Engine
+    from tests.engines.proxied import Proxied
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 CONTAINERS, AT_ONCE = 200, 20
-GONE = {"message": "", "status": 503}
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +90,14 @@ def test_an_engine_goes_away_and_comes_back(place: Place, root: Path) -> None:
             first.docker("import", "-", EMPTY, text=bytes(10240))
             through = life.enter_context(proxied.proxied(Place(place.kind, task, first)))
             before = path_in_a_container(through.engine)
-            events = life.enter_context(scenes.following(through.engine, "events"))
-        # Its namespaces are gone with it, and so is the client; the stream had an end.
-        assert events.wait(scenes.PATIENCE) != 0
+            hear = [
+                life.enter_context(scenes.following(way, "events"))
+                for way in (first, through.engine)
+            ]
+            for follower in hear:
+                assert follower.poll() is None
+        direct, proxied_ = (follower.wait(scenes.PATIENCE) for follower in hear)
+        assert direct == proxied_ != 0
         gone = wire.spoken(through.socket, wire.request("GET", "/containers/json"))
         assert gone.statuses == [503]
         assert b'{"message":"the docker daemon does not answer' in gone.text
