@@ -41,8 +41,8 @@ needed=$(for each in $programs; do chroot . ldd /$each; done | grep -o '/[^ ]*' 
 tar --create --dereference --transform 's,usr/bin/dash,bin/sh,;s,usr/bin/,bin/,' \
     $programs $(printf '.%s ' $needed) | docker import - {ACTION}
 """
-ASK = f'env; exec curl --silent --max-time 10 "http://{ECS_AGENT}${matrix.RELATIVE_URI}"'
-"""What every container does: tell what it was told, and who it is."""
+ASK = f'env; curl --silent --max-time 10 "http://{ECS_AGENT}${matrix.RELATIVE_URI}"; echo'
+"""What every container does: tell what it was told, and who it is; a line, or no log has it."""
 
 
 def step() -> str:
