@@ -423,10 +423,10 @@ class Words:
             await self._came.wait()
 
 
-def hook(folder, word, channel, chained=None, root=Path("/nowhere")):
+def hook(folder, word, channel, chained=None, root=Path("/nowhere"), told=None):
     """Write one hook as the agent does."""
     path = folder / f"job-{word}.sh"
-    script = host.hook_script(word, channel, chained and str(chained), root)
+    script = host.hook_script(word, channel, chained and str(chained), root, told)
     host.write_new(path, script.encode(), 0o755, None)
     return path
 
@@ -503,6 +503,38 @@ def test_a_hook_needs_nothing_but_a_shell(tmp_path):
         ["/bin/sh", str(path)], env={"PATH": "/nowhere"}, capture_output=True, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+TOLD = {"URI": "/v2/it's", "REGION": "eu-central-1"}
+
+
+@pytest.mark.parametrize(
+    ("env", "names"),
+    [
+        ({}, ["URI", "REGION"]),
+        ({"URI": "/v2/it's", "REGION": "us-east-1"}, ["URI"]),
+        ({"REGION": ""}, ["URI"]),
+        ({"AWS_ACCESS_KEY_ID": "x"}, []),
+        ({"AWS_ACCESS_KEY_ID": ""}, []),
+    ],
+)
+def test_a_job_s_containers_are_told_what_the_job_says_nothing_of(tmp_path, env, names):
+    """Behind what stands in GITHUB_ENV; what the job's own environment says otherwise stays."""
+    file = tmp_path / "github_env"
+    file.write_text("BEFORE=1\n")
+    path = hook(tmp_path, "started", tmp_path / "gone", told=TOLD)
+    ended = ran(path, GITHUB_ENV=str(file), **env)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    expected = ["BEFORE=1", *(f"{name}={TOLD[name]}" for name in names)]
+    assert file.read_text().splitlines() == expected
+
+
+@pytest.mark.parametrize("file", [None, "", "/nowhere/github_env"])
+def test_a_job_without_that_file_goes_on(tmp_path, file):
+    """An older runner has none; whatever is wrong with it, no job fails for it."""
+    path = hook(tmp_path, "started", tmp_path / "gone", told=TOLD)
+    ended = ran(path, **({} if file is None else {"GITHUB_ENV": file}))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("code", [0, 3])
