@@ -1,8 +1,8 @@
 """The docker proxy of a life, before a stand-in for the engine: what passing bytes on costs.
 
 `proxy_splice_ratio`: a hijacked stream, as `docker exec` has it, through the proxy and without, by
-turns. The proxy has one core, and who talks through it, the engine and its client, another: with
-the proxy as without, so that a turn's two halves differ by the proxy alone.
+turns. Engine, proxy and client share one core, so that what is compared is the work alone: on two
+cores a straight stream waits for the other core more than for anything else.
 
 `proxy_rss_growth_mib`: the agent's resident memory after 10,000 requests and 1 GB of streams, less
 what it was before the first of them.
@@ -63,18 +63,36 @@ def measure(
     """Measure both; the memory first, as of an agent that has done nothing yet."""
     with proxied(stage) as life:
         yield grown(life, requests)
-        streamed(life.engine, stream), streamed(life.proxy, stream)  # the first ones warm up
-        pairs = [
-            (streamed(life.proxy, stream), streamed(life.engine, stream)) for _ in range(turns)
-        ]
+        pairs = by_turns(life, turns, stream, core=0)
+        across = by_turns(life, turns, stream, core=-1)
     through, straight = (typical(rates) for rates in zip(*pairs, strict=True))
     yield Figure(
         "proxy_splice_ratio",
-        typical([ours / theirs for ours, theirs in pairs]),
+        ratio(pairs),
         f"{through:.0f} MiB/s",
         f"{straight:.0f} MiB/s (no proxy)",
-        {"proxy_splice_mib_s": through, "proxy_splice_straight_mib_s": straight},
+        {
+            "proxy_splice_mib_s": through,
+            "proxy_splice_straight_mib_s": straight,
+            "proxy_splice_across_cores_ratio": ratio(across),
+        },
     )
+
+
+def by_turns(life: Proxied, turns: int, stream: int, *, core: int) -> list[tuple[float, float]]:
+    """Stream through the proxy and without, the client on that core; return both rates of each."""
+
+    def pair() -> tuple[float, float]:
+        return streamed(life.proxy, stream), streamed(life.engine, stream)
+
+    with pinned(core):
+        pair()  # warms up
+        return [pair() for _ in range(turns)]
+
+
+def ratio(pairs: list[tuple[float, float]]) -> float:
+    """Return the typical ratio of a turn: what else the machine does weighs on both its halves."""
+    return typical([ours / theirs for ours, theirs in pairs])
 
 
 @contextmanager
@@ -88,7 +106,7 @@ def proxied(stage: Stage) -> Iterator[Proxied]:
         hearing, telling = (os.open(fifo, os.O_RDWR | os.O_NONBLOCK) for fifo in (said, release))
         ends.callback(os.close, hearing)
         ends.callback(os.close, telling)
-        with pinned(-1):
+        with pinned(0):
             engine = ends.enter_context(program("bench.daemon", str(folder / "engine.sock")))
         docker = {"DOCKER_HOST": f"unix://{engine}", "SIDECAR_SHARED_DIR": str(folder)}
         env = stage.environment(stage.token(), stage.runner(), SIDECAR_DOCKER_PROXY="on", **docker)
@@ -123,7 +141,7 @@ def gone() -> bytes:
 
 def streamed(path: str, size: int) -> float:
     """Have the engine send; return the rate in MiB/s. Raises RuntimeError unless all of it came."""
-    with pinned(-1), hijacked(path) as sock:
+    with hijacked(path) as sock:
         begun = monotonic()
         sock.sendall(size.to_bytes(NUMBER, "big"))
         count = taken(sock)
