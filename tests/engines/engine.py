@@ -122,9 +122,9 @@ class Engine:
         told = ("env", *_assigned(env or {}), "docker")
         return self.inside(*told, *argv, text=text, timeout=timeout)
 
-    def command(self, *argv: str) -> list[str]:
+    def command(self, *argv: str, env: Mapping[str, str] | None = None) -> list[str]:
         """Return what runs `docker ARGV` there, for one who starts it in a way of its own."""
-        told = ("env", "--ignore-environment", *_assigned(self._environment))
+        told = ("env", "--ignore-environment", *_assigned({**self._environment, **(env or {})}))
         return [*self._there, *told, "docker", *argv]
 
     @property
