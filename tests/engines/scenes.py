@@ -49,12 +49,10 @@ class Came(NamedTuple):
     errors: bytes
 
 
-def ran(
-    engine: Engine, *argv: str, text: bytes = b"", env: Mapping[str, str] | None = None
-) -> Came:
+def ran(engine: Engine, *argv: str, text: bytes = b"") -> Came:
     """Run `docker ARGV` with this input, which then ends; return what came of it."""
     done = subprocess.run(
-        engine.command(*argv, env=env),
+        engine.command(*argv),
         check=False,
         input=text,
         capture_output=True,
