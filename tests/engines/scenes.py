@@ -61,7 +61,7 @@ def ran(engine: Engine, *argv: str, text: bytes = b"") -> Came:
     return Came(done.returncode, done.stdout, done.stderr)
 
 
-def until(look: Callable[[], object], what: str) -> None:
+def eventually(look: Callable[[], object], what: str) -> None:
     """Wait for what no event tells."""
     deadline = time.monotonic() + PATIENCE
     while not look():

@@ -45,7 +45,7 @@ def test_two_hundred_containers_twenty_at_a_time(through: Proxied) -> None:
     with ThreadPoolExecutor(AT_ONCE) as several:
         paths = list(several.map(lambda _: path_in_a_container(through.engine), range(CONTAINERS)))
     assert len(set(paths)) == CONTAINERS
-    scenes.until(lambda: sockets(agent) <= before, "as few sockets as before")
+    scenes.eventually(lambda: sockets(agent) <= before, "as few sockets as before")
 
 
 def test_the_path_of_a_container_ends_with_it(place: Place, through: Proxied) -> None:
@@ -53,7 +53,7 @@ def test_the_path_of_a_container_ends_with_it(place: Place, through: Proxied) ->
     curl = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}")
     tell = ("sh", "-c", f'echo "path ${matrix.RELATIVE_URI}"; sleep infinity & wait')
     with scenes.container(through.engine, argv=tell) as name:
-        scenes.until(lambda: "path" in through.engine.docker("logs", name), "what it was told")
+        scenes.eventually(lambda: "path" in through.engine.docker("logs", name), "what it was told")
         path = through.engine.docker("logs", name).split()[1]
         url = f"http://169.254.170.2{path}"
         assert through.engine.docker("exec", name, *curl, url) == "200"
