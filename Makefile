@@ -19,4 +19,5 @@ clean: ; rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cach
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/runtime.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group local -c requirements/dev.txt -o requirements/local.txt
 	printf '%s\n' awscli boto3 aiobotocore | uv pip compile -q --universal --python-version 3.13 --generate-hashes --no-header --no-annotate -c requirements/dev.txt -o requirements/clients.txt -

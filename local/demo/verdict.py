@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from local.demo.endings import Ending
     from local.demo.nested import Container
     from local.demo.stage import Stage
+    from local.github import GitHub
     from local.github.jobs import Job
 
 NOTHING = "nothing"
@@ -62,13 +63,13 @@ async def verified(stage: Stage, agent: Agent, container: Container, played: Pla
     """Look at everything, while the stand-ins still stand."""
     left = [
         ("parameters in SSM", await asyncio.to_thread(aws.names, stage.aws)),
-        ("runners at GitHub", await _runners(stage)),
+        ("runners at GitHub", await runners(stage.github)),
         ("processes", list(leftovers.processes(str(stage.folder)).values())),
         ("the runner's credentials on disk", _files(stage)),
     ]
     return [
         *_happened(stage, agent, container, played),
-        *(Check(what, NOTHING, _listed(found), left=True) for what, found in left),
+        *(Check(what, NOTHING, listed(found), left=True) for what, found in left),
     ]
 
 
@@ -109,11 +110,11 @@ def _happened(stage: Stage, agent: Agent, container: Container, played: Played) 
     yield Check("the job's result", ending.job_result, results or NO_JOB)
     if ending.steps:
         yield Check("the job's steps ran as", stage.user, _user(jobs))
-        yield Check("to AWS the nested container is", stage.identity, container.arn)
+        yield Check("to AWS the nested container is", stage.ecs.task.identity, container.arn)
     if ending.misbehaves.get("run"):
         ended = agent.said.get("runner.ended", {}).get("code", "never")
         yield Check("the runner's program", "died of SIGABRT", _death(ended))
-    yield Check("the runner was taken off GitHub", WHY[ending.removed_by], _listed(removed))
+    yield Check("the runner was taken off GitHub", WHY[ending.removed_by], listed(removed))
     if ending.stop_when == "idle":
         when = "no job could come any more" if played.still_listening else "its program had ended"
         yield Check("it was still listening, so that", "no job could come any more", when)
@@ -121,9 +122,9 @@ def _happened(stage: Stage, agent: Agent, container: Container, played: Played) 
     yield Check("the token in a log, or seen by the job", "never", "yes" if shown else "never")
 
 
-async def _runners(stage: Stage) -> list[str]:
-    """Ask as anybody with an access token would."""
-    url = f"{stage.github.api}/repos/{REPOSITORY}/actions/runners"
+async def runners(hub: GitHub) -> list[str]:
+    """Ask GitHub for its runners, as anybody with an access token would."""
+    url = f"{hub.api}/repos/{REPOSITORY}/actions/runners"
     headers = {"Authorization": f"Bearer {PAT}", "Accept": "application/vnd.github+json"}
     timeout = aiohttp.ClientTimeout(total=10)
     async with (
@@ -140,12 +141,13 @@ def _files(stage: Stage) -> list[str]:
 
 def _user(jobs: list[Job]) -> str:
     said = [said_by(step) for job in jobs for step in job.steps]
-    return _listed(each.removeprefix("I am ") for each in said if each)
+    return listed(each.removeprefix("I am ") for each in said if each)
 
 
 def _death(code: object) -> str:
     return "died of SIGABRT" if code in (-6, 134) else f"ended with {code}"
 
 
-def _listed(found: Iterable[str]) -> str:
+def listed(found: Iterable[str]) -> str:
+    """Write what was found as one text."""
     return ", ".join(found) or NOTHING

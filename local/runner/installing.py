@@ -65,11 +65,12 @@ class NoInterpreterError(RuntimeError):
     """No Python that the runner's user could execute."""
 
 
-def install(directory: Path) -> Path:
+def install(directory: Path, interpreter: Path | None = None) -> Path:
     """Make `directory` a runner root, not yet configured; give it back, absolute.
 
     Whoever may write there can run it: it needs nothing of this repository, and its interpreter
-    is one that every user of the machine can execute, if there is one.
+    is one that every user of the machine can execute, if there is one. Another machine's is not
+    looked for, and has to be named: a Python, 3.9 or later.
     """
     if sys.platform == "win32":
         raise NotImplementedError("cannot lay out the runner: this stand-in needs POSIX")
@@ -78,7 +79,7 @@ def install(directory: Path) -> Path:
     package.mkdir(parents=True, exist_ok=True)
     for source in _PROGRAM.glob("*.py"):
         shutil.copyfile(source, package / source.name)
-    interpreter = _interpreter(package)
+    interpreter = interpreter or _interpreter(package)
     for name, module in (("Runner.Listener", "listener"), ("Runner.Worker", "worker")):
         text = _ENTRY.format(interpreter=interpreter, module=module)
         _write_program(root / "bin" / name, text)

@@ -1,0 +1,46 @@
+"""`python -m local.compose`: see the package. Exit code 0 only if all of the story is as it should.
+
+FAIL=1 in its environment makes the job's last step fail, and with it the story.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from local.compose import play
+from local.demo import timeline, verdict
+
+READY = Path("/run/ready")
+"""A file that is there from when the task may start."""
+DEADLINE = 600.0
+"""Seconds for all of it."""
+
+
+async def _main() -> int:
+    # Compose stops all when one ends: this is how the end of the runner's container is heard.
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    console = timeline.console()
+    drawn = timeline.Timeline(console)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            checks = await play.played(drawn, READY, ended, fail=bool(os.environ.get("FAIL")))
+    except TimeoutError:
+        print(f"compose: failed: it took longer than {DEADLINE:g} s", flush=True)
+        return 1
+    verdict.show(checks, console)
+    wrong = [str(check) for check in checks if not check.holds]
+    if wrong:
+        print(f"compose: failed: {'; '.join(wrong)}", flush=True)
+        return 1
+    print("compose: ok, all of it verified from outside; nothing is left", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(_main()))

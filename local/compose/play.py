@@ -1,0 +1,92 @@
+"""The story, from the first stand-in to the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local import aws
+from local.compose import images, job, verdict
+from local.compose.stage import AWS_PORT, IMAGES_PORT, Stage, staged
+from local.demo import watching
+from local.demo.stage import PARAMETER, REPOSITORY
+from local.github.scope import Scope
+
+if TYPE_CHECKING:
+    from local.demo.timeline import Timeline
+    from local.demo.verdict import Check
+    from local.github.jobs import Job
+
+GOODBYE = 15.0
+"""Seconds for the runner's container to end, once its job is over and all is given back."""
+
+
+async def played(
+    timeline: Timeline, ready: Path, ended: asyncio.Event, *, fail: bool
+) -> list[Check]:
+    """Tell the story; gives what was verified.
+
+    `ready` is made when the task may start; `ended` is set when it has ended.
+    """
+    with timeline.live():
+        async with staged() as stage:
+            timeline.done("launcher", "has stand-ins for AWS, ECS and GitHub, all in this network")
+            token = await _put(stage, timeline)
+            queued = _queued(stage, fail=fail)
+            timeline.done("GitHub", "has a job in its queue")
+            await asyncio.to_thread(ready.touch)
+            await _watched(stage, queued, ended, timeline)
+            return await verdict.verified(stage, queued, token)
+
+
+async def _put(stage: Stage, timeline: Timeline) -> str:
+    """Do what a launcher does: get a token, put it."""
+    token = stage.github.world.mint("registration", Scope.of_path(f"/repos/{REPOSITORY}")).value
+    await asyncio.to_thread(aws.put, stage.moto, PARAMETER, token)
+    timeline.done("launcher", f"has put a registration token into SSM: {PARAMETER}")
+    return token
+
+
+def _queued(stage: Stage, *, fail: bool) -> Job:
+    at = f"http://{stage.address}"
+    program = json.dumps([sys.executable, "-I", str(Path(__file__).with_name("whoami.py"))])
+    wanted = job.wanted(f"{at}:{IMAGES_PORT}{images.PATH}", f"{at}:{AWS_PORT}", program, fail=fail)
+    return stage.github.world.jobs.add(wanted, stage.github.world.now())
+
+
+async def _watched(stage: Stage, queued: Job, ended: asyncio.Event, timeline: Timeline) -> None:
+    """Tell what happens, until the task has ended."""
+    async with asyncio.TaskGroup() as group:
+        telling = [
+            group.create_task(watching.watched(stage.github.world, timeline)),
+            group.create_task(_token(stage, timeline)),
+            group.create_task(_given_back(stage, queued, ended)),
+        ]
+        await ended.wait()
+        for task in telling:
+            task.cancel()
+
+
+async def _token(stage: Stage, timeline: Timeline) -> None:
+    """Tell what becomes of the token, as SSM sees it."""
+    await stage.aws.reached(target="GetParameter")
+    timeline.done("AWS", "SSM is asked for the token")
+    await stage.aws.reached(target="DeleteParameter")
+    while await asyncio.to_thread(aws.names, stage.moto):  # noqa: ASYNC110  it tells nobody
+        await asyncio.sleep(0.1)
+    timeline.done("AWS", "SSM holds no token any more")
+
+
+async def _given_back(stage: Stage, queued: Job, ended: asyncio.Event) -> None:
+    """Wait no longer than GOODBYE for a task that has nothing left to do."""
+    world = stage.github.world
+
+    def over() -> bool | None:
+        return (queued.state == "completed" and not list(world.runners)) or None
+
+    if await world.changes.until(over, 3600):
+        await asyncio.sleep(GOODBYE)
+        ended.set()
