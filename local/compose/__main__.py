@@ -16,12 +16,11 @@ from local.demo import timeline, verdict
 
 READY = Path("/run/ready")
 """A file that is there from when the task may start."""
-DEADLINE = 600.0
+DEADLINE = 300.0
 """Seconds for all of it."""
 
 
 async def _main() -> int:
-    # Compose stops all when one ends: this is how the end of the runner's container is heard.
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

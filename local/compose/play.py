@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from local.demo.verdict import Check
     from local.github.jobs import Job
 
-GOODBYE = 15.0
-"""Seconds for the runner's container to end, once its job is over and all is given back."""
+TASK = "runner"
+"""The name of the runner's container in the network."""
 
 
 async def played(
@@ -29,7 +30,7 @@ async def played(
 ) -> list[Check]:
     """Tell the story; gives what was verified.
 
-    `ready` is made when the task may start; `ended` is set when it has ended.
+    `ready` is made when the task may start; `ended` is set when nobody shall wait for its end.
     """
     with timeline.live():
         async with staged() as stage:
@@ -38,7 +39,7 @@ async def played(
             queued = _queued(stage, fail=fail)
             timeline.done("GitHub", "has a job in its queue")
             await asyncio.to_thread(ready.touch)
-            await _watched(stage, queued, ended, timeline)
+            await _watched(stage, ended, timeline)
             return await verdict.verified(stage, queued, token)
 
 
@@ -57,13 +58,13 @@ def _queued(stage: Stage, *, fail: bool) -> Job:
     return stage.github.world.jobs.add(wanted, stage.github.world.now())
 
 
-async def _watched(stage: Stage, queued: Job, ended: asyncio.Event, timeline: Timeline) -> None:
+async def _watched(stage: Stage, ended: asyncio.Event, timeline: Timeline) -> None:
     """Tell what happens, until the task has ended."""
     async with asyncio.TaskGroup() as group:
         telling = [
             group.create_task(watching.watched(stage.github.world, timeline)),
             group.create_task(_token(stage, timeline)),
-            group.create_task(_given_back(stage, queued, ended)),
+            group.create_task(_task_ended(ended)),
         ]
         await ended.wait()
         for task in telling:
@@ -80,13 +81,14 @@ async def _token(stage: Stage, timeline: Timeline) -> None:
     timeline.done("AWS", "SSM holds no token any more")
 
 
-async def _given_back(stage: Stage, queued: Job, ended: asyncio.Event) -> None:
-    """Wait no longer than GOODBYE for a task that has nothing left to do."""
-    world = stage.github.world
-
-    def over() -> bool | None:
-        return (queued.state == "completed" and not list(world.runners)) or None
-
-    if await world.changes.until(over, 3600):
-        await asyncio.sleep(GOODBYE)
-        ended.set()
+async def _task_ended(ended: asyncio.Event) -> None:
+    """Notice the end of the runner's container: a network knows the names of who runs in it."""
+    seen = False
+    while not ended.is_set():
+        try:
+            await asyncio.to_thread(socket.gethostbyname, TASK)
+            seen = True
+        except OSError:
+            if seen:
+                ended.set()
+        await asyncio.sleep(0.2)

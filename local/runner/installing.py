@@ -4,6 +4,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,8 +71,8 @@ def install(directory: Path, interpreter: Path | None = None) -> Path:
     """Make `directory` a runner root, not yet configured; give it back, absolute.
 
     Whoever may write there can run it: it needs nothing of this repository, and its interpreter
-    is one that every user of the machine can execute, if there is one. Another machine's is not
-    looked for, and has to be named: a Python, 3.9 or later.
+    is one that every user of the machine can execute, if there is one. `interpreter` is another
+    machine's, for a root that will be used there: `warmup` there compiles what is compiled here.
     """
     if sys.platform == "win32":
         raise NotImplementedError("cannot lay out the runner: this stand-in needs POSIX")
@@ -89,6 +91,17 @@ def install(directory: Path, interpreter: Path | None = None) -> Path:
     node.mkdir(parents=True, exist_ok=True)
     _write_program(node / "node", "#!/bin/sh\necho 'no node in this stand-in' >&2\nexit 127\n")
     return root
+
+
+def pack(directory: Path) -> Path:
+    """Write the archive that GitHub would publish into `directory`, for an image; give its path.
+
+    Its interpreter is /usr/bin/python3, wherever that is.
+    """
+    archive = directory.absolute() / "actions-runner-linux.tar.gz"
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(archive, "w:gz") as packed:
+        packed.add(install(Path(folder) / "root", Path("/usr/bin/python3")), arcname=".")
+    return archive
 
 
 def _write_program(path: Path, text: str) -> None:

@@ -1,0 +1,70 @@
+"""What the image is built of where nothing can be pulled: a base and wheels.
+
+The base is Debian 13 by debootstrap, with the packages that the Dockerfile's steps ask for: the
+image's own are installed, so that these steps find nothing left to do; the docker daemon's lie
+ready to be installed. Wheels are those that the requirements name. Both are made once (about a
+minute) and kept beside the engines' root; `python -m tests.images.bases` makes them beforehand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.engines import roots
+from tests.engines.roots import REPOSITORY
+
+PACKAGES = REPOSITORY / "images" / "ubuntu" / "packages"
+REQUIREMENTS = [REPOSITORY / "requirements" / name for name in ("build.txt", "runtime.txt")]
+_RECIPE = 1
+"""To be raised when the steps below make something else of the same."""
+
+
+class Given(NamedTuple):
+    """What a build is given; all of it is only ever read."""
+
+    base: Path
+    """An archive for `docker import`."""
+    wheels: Path
+    """A folder of wheels."""
+
+
+def made() -> Given:
+    """Return the base and the wheels, which are made first if nobody has yet."""
+    parts = [path.read_bytes() for path in (PACKAGES, *REQUIREMENTS)]
+    parts.append(repr((_RECIPE, roots.CODENAME)).encode())
+    folder = roots.kept("image", b"\0".join(parts), _make)
+    return Given(folder / "base.tar", folder / "wheels")
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir()
+    root = folder / "root"
+    roots.debootstrapped(root)
+    shutil.copy(PACKAGES, root / "run" / "packages")
+    # "docker" first: once the daemon's are there, there is nothing left to fetch.
+    for part in ("system", "build"):
+        roots.ran("chroot", str(root), "/run/packages", part)
+    fetch = ("apt-get", "install", "-qq", "-y", "--no-install-recommends", "--download-only")
+    client = ("docker-cli", "docker-buildx", "docker-compose")
+    roots.ran("chroot", str(root), *fetch, *client, "docker.io")
+    roots.ran("tar", "--create", "--file", str(folder / "base.tar"), "--directory", str(root), ".")
+    shutil.rmtree(root)
+    _wheels(folder / "wheels")
+
+
+def _wheels(folder: Path) -> None:
+    where = ["--dest", str(folder), "--python-version", roots.PYTHON, "--only-binary=:all:"]
+    for tag in ("manylinux2014", "manylinux_2_28", "manylinux_2_34"):
+        where += ["--platform", f"{tag}_{platform.machine()}"]
+    pip = (sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check")
+    for path in REQUIREMENTS:
+        roots.ran(*pip, *where, "--no-deps", "--require-hashes", "-r", str(path))
+
+
+if __name__ == "__main__":
+    print(made())

@@ -1,0 +1,73 @@
+"""Lives in a container: the image's own first program, on a stage in the same network namespace."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tests.images.building import RUNNER, there
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from tests.engines.engine import Engine
+    from tests.lives.stage import Life, Stage
+
+OURS = ("PATH", "PYTHONPATH", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "LANG")
+"""Of this machine, and nothing to a container."""
+THE_IMAGE_S = ("SIDECAR_RUNNER_DIR", "SIDECAR_RUNNER_USER")
+"""What an image needs not be told."""
+
+
+class Container:
+    """A container that lives one life."""
+
+    def __init__(self, name: str, engine: Engine, life: Life) -> None:
+        self.name = name
+        self.engine = engine
+        self.life = life
+
+    async def docker(self, *argv: str) -> str:
+        """Run `docker ARGV` beside the test."""
+        return await asyncio.to_thread(self.engine.docker, *argv)
+
+    async def stop(self, seconds: int = 30) -> None:
+        """Stop it as `docker stop` and ECS do: the image's stop signal, and SIGKILL later."""
+        await self.docker("stop", f"--time={seconds}", self.name)
+
+    async def inspected(self, template: str) -> str:
+        """Return what the engine knows of it."""
+        return (await self.docker("inspect", f"--format={template}", self.name)).strip()
+
+
+@asynccontextmanager
+async def contained(
+    stage: Stage,
+    engine: Engine,
+    *options: str,
+    command: tuple[str, ...] = (),
+    env: Mapping[str, str | None] | None = None,
+    image: str = RUNNER,
+) -> AsyncIterator[Container]:
+    """Run the image in the task's network; `options` are docker's own."""
+    name = f"life-{stage.mark}"
+    told = {**stage.environment(), **(env or {})}
+    hidden = {key for key in told if key in (*OURS, *THE_IMAGE_S) or key.startswith("COVERAGE")}
+    variables = [
+        f"--env={key}={value}"
+        for key, value in told.items()
+        if value is not None and key not in hidden
+    ]
+    shared = f"--volume={there(stage.folder)}:{stage.folder}"  # for a job's gate
+    argv = (
+        *("nsenter", f"--target={engine.pid}", "--mount", "--root", "--wd"),
+        *("docker", "run", "--name", name, "--network=host", shared, *variables),
+        *(*options, image, *command),
+    )
+    client = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+    try:
+        async with stage.life(argv, env=client) as life:
+            yield Container(name, engine, life)
+    finally:
+        await asyncio.to_thread(engine.docker, "rm", "--force", "--volumes", name)
