@@ -1,6 +1,6 @@
 """`python -m local.compose`: see the package. Exit code 0 only if all of the story is as it should.
 
-FAIL=1 in its environment makes the job's last step fail, and with it the story.
+FAIL=1 in its environment makes the job's first step fail, and with it the story.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ async def _main() -> int:
     drawn = timeline.Timeline(console)
     try:
         async with asyncio.timeout(DEADLINE):
-            checks = await play.played(drawn, READY, ended, fail=bool(os.environ.get("FAIL")))
+            checks, log = await play.played(drawn, READY, ended, fail=bool(os.environ.get("FAIL")))
     except TimeoutError:
         print(f"compose: failed: it took longer than {DEADLINE:g} s", flush=True)
         return 1
     verdict.show(checks, console)
     wrong = [str(check) for check in checks if not check.holds]
     if wrong:
+        if log:
+            print("The failing step's log:", log, sep="\n")
         print(f"compose: failed: {'; '.join(wrong)}", flush=True)
         return 1
     print("compose: ok, all of it verified from outside; nothing is left", flush=True)

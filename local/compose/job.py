@@ -32,16 +32,15 @@ CONTAINERS = {
 
 
 def wanted(images: str, sts: str, program: str, *, fail: bool) -> dict[str, object]:
-    """Describe the job; its last step fails if it shall.
+    """Describe the job; its first step fails if it shall.
 
     `images` is the URL of a base image's archive, `sts` that of STS, `program` what asks it, as a
     JSON list.
     """
     told = {"AWS_REGION": aws.REGION, "AWS_DEFAULT_REGION": aws.REGION, "AWS_ENDPOINT_URL_STS": sts}
-    steps = [{"name": "docker import", "run": LOADED}]
+    steps = [{"name": "Fail", "run": 'echo "as was asked for"; exit 1'}] if fail else []
+    steps.append({"name": "docker import", "run": LOADED})
     steps += [{"name": name, "run": run} for name, run in CONTAINERS.items()]
-    if fail:
-        steps.append({"name": "Fail", "run": "exit 1"})
     return {
         "name": "build",
         "repository": REPOSITORY,

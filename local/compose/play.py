@@ -27,8 +27,8 @@ TASK = "runner"
 
 async def played(
     timeline: Timeline, ready: Path, ended: asyncio.Event, *, fail: bool
-) -> list[Check]:
-    """Tell the story; gives what was verified.
+) -> tuple[list[Check], str]:
+    """Tell the story; gives what was verified, and what the job's failing step printed.
 
     `ready` is made when the task may start; `ended` is set when nobody shall wait for its end.
     """
@@ -40,7 +40,8 @@ async def played(
             timeline.done("GitHub", "has a job in its queue")
             await asyncio.to_thread(ready.touch)
             await _watched(stage, ended, timeline)
-            return await verdict.verified(stage, queued, token)
+            failing = [step.log for step in queued.steps if step.result == "failed"]
+            return await verdict.verified(stage, queued, token), "".join(failing)
 
 
 async def _put(stage: Stage, timeline: Timeline) -> str:

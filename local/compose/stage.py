@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import trustme
 
 from local import aws, ecs_agent, faults, github, imds, runner
 from local.compose import images
@@ -17,12 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 EVERYWHERE = "0.0.0.0"
-AWS_PORT, GITHUB_PORT, IMAGES_PORT = 5000, 8080, 8000
+NAME = "stand-ins"
+AWS_PORT, IMAGES_PORT, GITHUB_PORT = 5000, 8000, 443
 ECS_AGENT, INSTANCE_METADATA = "169.254.170.2", "169.254.169.254"
 ENDPOINT = "compose"
 """What the task's paths at the ECS agent end with."""
 RUNNER = Path("/srv/actions-runner")
 """Shared with the runner's container: GitHub's program, which its image has, knows only GitHub."""
+CA = RUNNER / "ca.pem"
+"""Whom the task trusts beside all others: the agent speaks HTTPS with GitHub."""
 PYTHON = Path("/usr/bin/python3")
 """The interpreter there."""
 
@@ -48,6 +54,7 @@ class Stage:
 async def staged() -> AsyncIterator[Stage]:
     """Start all stand-ins, and lay out the runner's program."""
     await asyncio.to_thread(runner.install, RUNNER, PYTHON)
+    tls = await asyncio.to_thread(_certified)
     async with AsyncExitStack() as down:
         enter = down.enter_async_context
         moto = down.enter_context(aws.serving())
@@ -60,5 +67,14 @@ async def staged() -> AsyncIterator[Stage]:
             await enter(faults.serving(moto, EVERYWHERE, AWS_PORT)),
             agent,
             await enter(imds.serving(moto, INSTANCE_METADATA, 80)),
-            await enter(github.serving(EVERYWHERE, GITHUB_PORT, pats=[PAT])),
+            await enter(github.serving(EVERYWHERE, GITHUB_PORT, pats=[PAT], tls=tls)),
         )
+
+
+def _certified() -> ssl.SSLContext:
+    """Make GitHub's certificate, and write down who issued it."""
+    issuer = trustme.CA()
+    issuer.cert_pem.write_to_path(str(CA))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    issuer.issue_cert(NAME).configure_cert(tls)
+    return tls

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from local.demo.endings import Ending
     from local.demo.nested import Container
     from local.demo.stage import Stage
-    from local.github import GitHub
     from local.github.jobs import Job
 
 NOTHING = "nothing"
@@ -63,7 +62,7 @@ async def verified(stage: Stage, agent: Agent, container: Container, played: Pla
     """Look at everything, while the stand-ins still stand."""
     left = [
         ("parameters in SSM", await asyncio.to_thread(aws.names, stage.aws)),
-        ("runners at GitHub", await runners(stage.github)),
+        ("runners at GitHub", await _runners(stage)),
         ("processes", list(leftovers.processes(str(stage.folder)).values())),
         ("the runner's credentials on disk", _files(stage)),
     ]
@@ -122,9 +121,9 @@ def _happened(stage: Stage, agent: Agent, container: Container, played: Played) 
     yield Check("the token in a log, or seen by the job", "never", "yes" if shown else "never")
 
 
-async def runners(hub: GitHub) -> list[str]:
-    """Ask GitHub for its runners, as anybody with an access token would."""
-    url = f"{hub.api}/repos/{REPOSITORY}/actions/runners"
+async def _runners(stage: Stage) -> list[str]:
+    """Ask as anybody with an access token would."""
+    url = f"{stage.github.api}/repos/{REPOSITORY}/actions/runners"
     headers = {"Authorization": f"Bearer {PAT}", "Accept": "application/vnd.github+json"}
     timeout = aiohttp.ClientTimeout(total=10)
     async with (
