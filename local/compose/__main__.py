@@ -37,7 +37,8 @@ async def _main() -> int:
     if wrong:
         if log:
             print("The failing step's log:", log, sep="\n")
-        print(f"compose: failed: {'; '.join(wrong)}", flush=True)
+        more = f" (and {len(wrong) - 1} more, above)" if wrong[1:] else ""
+        print(f"compose: failed: {wrong[0]}{more}", flush=True)
         return 1
     print("compose: ok, all of it verified from outside; nothing is left", flush=True)
     return 0
