@@ -37,7 +37,12 @@ _MOST_ENTRIES = 4096
 
 
 def hear_shutdown() -> None:
-    """Do nothing: here a container stop is a signal like any other."""
+    """Let the stops through that came before anybody could hear them.
+
+    Who starts the agent as a container's first program blocks them meanwhile (entrypoint/start):
+    else the kernel would drop them.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

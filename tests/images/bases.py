@@ -8,15 +8,16 @@ minute) and kept beside the engines' root; `python -m tests.images.bases` makes 
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shutil
 import sys
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.engines import roots
 from tests.engines.roots import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PACKAGES = REPOSITORY / "images" / "ubuntu" / "packages"
 REQUIREMENTS = [REPOSITORY / "requirements" / name for name in ("build.txt", "runtime.txt")]

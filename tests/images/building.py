@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.runner import pack
 from tests.engines.roots import REPOSITORY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.engines.engine import Engine
     from tests.images import bases
 

@@ -1,7 +1,5 @@
 """The image as a container's first program, on a real engine: whole lives, and every way to end."""
 
-import asyncio
-
 import pytest
 
 from tests.images.containers import contained
@@ -21,7 +19,7 @@ def play(place, *plays):
 
 
 def test_a_life_runs_its_job_and_leaves_nothing(images):
-    """Token, runner, job, clean-up: all by the image alone, and the exit code is the container's."""
+    """Token, runner, job, clean-up by the image alone; the exit code is the container's."""
 
     async def life(stage, engine):
         await stage.put()
