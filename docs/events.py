@@ -1,6 +1,12 @@
 """What each event means, in the words of somebody who reads the log."""
 
 EVENTS = {
+    "docker.failed": "the docker proxy could not go on with a request; that connection hangs, the"
+    " others do not",
+    "docker.proxied": "jobs reach the docker daemon (`engine`) at `socket`, which gives containers"
+    " their credentials by the way that `mode` names",
+    "docker.unaccepted": "the system gave no connection to the docker proxy; it is tried again",
+    "docker.unproxied": "jobs reach the docker daemon itself, and why",
     "docker.unheard": "the docker daemon does not tell what happens; it is asked again",
     "ghost.unknown": "GitHub could not be asked whether it still knows the runner",
     "health.listening": "`/healthz`, `/readyz` and `/metrics` answer from here on",

@@ -26,7 +26,13 @@ class Exit(IntEnum):
     SETTINGS = 11, "a setting is wrong, missing or contradicts another; nothing was contacted"
     TOKEN = 12, "the registration token could not be had"
     REGISTRATION = 13, "GitHub or the runner's configure step refused the registration"
-    RELAY = 14, "no credentials could be relayed as SIDECAR_RELAY or SIDECAR_RELAY_REQUIRED says"
+    RELAY = (
+        14,
+        (
+            "no credentials could be relayed, or docker not be proxied, as SIDECAR_RELAY, "
+            "SIDECAR_RELAY_REQUIRED or SIDECAR_DOCKER_PROXY says"
+        ),
+    )
     RUNNER = 15, "the runner's program could not be started, or ended without having run a job"
     STOPPED = 16, "stopped before the runner was registered"
     LEFT_BEHIND = 17, "all went well, but something could not be undone; the log names it"
@@ -68,6 +74,12 @@ class RegistrationError(SidecarError):
 
 class RelayError(SidecarError):
     """The relay has no credentials to hand out."""
+
+    exit = Exit.RELAY
+
+
+class ProxyError(SidecarError):
+    """The docker proxy cannot be as it is asked for."""
 
     exit = Exit.RELAY
 

@@ -15,6 +15,7 @@ from sidecar.attend import attended
 from sidecar.drain import Drain
 from sidecar.errors import Exit, Stopped
 from sidecar.protection import protecting
+from sidecar.proxying import proxying
 from sidecar.relaying import Access, relaying
 from sidecar.runner import age, hooks, predecessor
 from sidecar.runner.departure import Departure
@@ -69,15 +70,16 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
                 task = await ecs.task_facts(config.task.metadata_uri, marked=access.marked)
                 relayed = await enter(relaying(config, access, task, owed))
                 report.relay = relayed.served
+                docker = await enter(proxying(config, relayed, owed))
                 now.enter(phase.WAITING)
                 right = await source.arrived(settings.token_timeout)
 
                 now.enter(phase.CONFIGURING)
                 root.prepare()
                 age.warn(root)
-                passed_on = relayed.without_agents(config.passed_on)
+                passed_on = docker.led(relayed.without_agents(config.passed_on))
                 env = environment(passed_on, config.user)
-                wish = naming.wish(settings, right, task)
+                wish = naming.wish(settings, right, task, docker.work_dir)
                 alone = right.work_dir is None and NAME in settings.work_dir
                 await enter(workspace(root.path, wish.work_dir, config.user, owed, alone=alone))
                 if before is not None:

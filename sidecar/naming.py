@@ -18,10 +18,11 @@ TASK_ID_SHOWN = 12
 """Characters of the task's id that go into the name: enough to be unique among runners."""
 
 
-def wish(settings: Settings, right: Right, task: TaskFacts) -> Wish:
+def wish(settings: Settings, right: Right, task: TaskFacts, work_dir: str | None = None) -> Wish:
     """Decide what to register. What came with the token was made for this task, and so wins.
 
-    Labels add up. Raises TokenError when nobody said where to register.
+    Labels add up. `work_dir` is where to work if nobody says it. Raises TokenError when nobody
+    said where to register.
     """
     url = right.url or settings.github_url
     if url is None and right.jit is None:  # which holds all that its listener needs
@@ -38,7 +39,7 @@ def wish(settings: Settings, right: Right, task: TaskFacts) -> Wish:
         labels=tuple(dict.fromkeys((*settings.labels, *right.labels))),
         no_default_labels=settings.no_default_labels or right.no_default_labels,
         group=right.group or settings.runner_group,
-        work_dir=right.work_dir or settings.work_dir.replace(NAME, name),
+        work_dir=right.work_dir or (work_dir or settings.work_dir).replace(NAME, name),
         unique=right.name is None and settings.name is None,
     )
 

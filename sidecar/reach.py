@@ -37,10 +37,11 @@ class Reach:
 
     async def served(
         self, source: Source, config: Configuration, serving: AsyncExitStack
-    ) -> tuple[relay.Relay, bool]:
+    ) -> tuple[relay.Relay, bool, mode.Mode]:
         """Serve `source` in the mode that fits, for as long as `serving` is open.
 
-        Returns the relay, and whether whoever asks the ECS agent reaches it. Raises RelayError.
+        Returns the relay, whether whoever asks the ECS agent reaches it, and the mode. Raises
+        RelayError.
         """
         settings = config.settings
         engine = Engine.named(config.task.docker_host)
@@ -64,13 +65,14 @@ class Reach:
         if served is not None:
             if engine is not None and engine.socket is not None:
                 await serving.enter_async_context(relay.alongside(internal.reported(engine)))
-            return served, True
+            return served, True, choice.mode
         await netfilter.cleared(self.network_modes)
         address = settings.relay_address
         served = await serving.enter_async_context(
             relay.serving(source, address.host, address.port)
         )
-        return served, self.apart and await self._redirected(served, serving)
+        redirected = self.apart and await self._redirected(served, serving)
+        return served, redirected, choice.mode
 
     async def _to_all(
         self, source: Source, config: Configuration, serving: AsyncExitStack

@@ -11,6 +11,7 @@ import structlog
 from sidecar import host, relay
 from sidecar.errors import RelayError
 from sidecar.reach import Reach
+from sidecar.relay.mode import Mode
 from sidecar.runner import environment
 from sidecar.tokens.references import Asker
 
@@ -97,6 +98,8 @@ class Relaying:
     """Whether jobs have a role of their own, and so nothing of the agent's."""
     redirected: bool = False
     """Whether a job that asks the ECS agent reaches the relay."""
+    mode: Mode = Mode.OFF
+    """By which way containers come to credentials."""
 
     def without_agents(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
         """Return what of the agent's environment a job may see."""
@@ -142,7 +145,9 @@ async def relaying(
         try:
             if (source := _source(config, access, found)) is not None:
                 reach = Reach(access.endpoint, access.apart, facts.network_modes, owed)
-                found.served, found.redirected = await reach.served(source, config, serving)
+                found.served, found.redirected, found.mode = await reach.served(
+                    source, config, serving
+                )
         except RelayError as error:
             if settings.relay_required or settings.relay != "auto":
                 raise

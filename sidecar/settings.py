@@ -190,6 +190,24 @@ class Settings(BaseSettings):
         "file:/etc/job-policy.json",
         repr=False,  # in an error a whole policy would hide what is wrong with it
     )
+    docker_proxy: Annotated[Literal["auto", "on", "off"], BeforeValidator(values.lower)] = setting(
+        "auto",
+        "whether jobs reach the docker daemon through the agent, which gives each container its "
+        "credentials: on ends with exit code 14 if that cannot be, auto goes without",
+        "on",
+    )
+    docker_strict: bool = setting(
+        False,
+        "refuse containers that are root on the daemon's machine: privileged, in its namespaces, "
+        "or with the folders of its socket",
+        "true",
+    )
+    shared_dir: Annotated[Path, AfterValidator(values.shared_dir)] | None = setting(
+        None,
+        "folder that agent and docker daemon have at the same path, where the daemon runs in "
+        "another container: the proxy's socket and the job's folder are made in it",
+        "/mnt/runner",
+    )
 
     @classmethod
     def settings_customise_sources(

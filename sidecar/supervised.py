@@ -18,6 +18,7 @@ import structlog
 from sidecar import ecs, health, phase, process, undo
 from sidecar.errors import Stopped
 from sidecar.lifecycle import WARM_TIMEOUT
+from sidecar.proxying import proxying
 from sidecar.relaying import Access, relaying
 from sidecar.runner.environment import of_user
 from sidecar.stop import DRAIN, INTERRUPT, KILL
@@ -56,8 +57,9 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> int:
             task = await ecs.task_facts(config.task.metadata_uri, marked=access.marked)
             relayed = await enter(relaying(config, access, task, report.owed))
             report.relay = relayed.served
+            docker = await enter(proxying(config, relayed, report.owed))
             report.phase.enter(phase.WARMING)
-            env = of_user(config.user, relayed.without_agents(config.passed_on))
+            env = of_user(config.user, docker.led(relayed.without_agents(config.passed_on)))
             env |= await relayed.warmed(
                 task.id, WARM_TIMEOUT, config.passed_on, required=settings.relay_required
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,8 @@ NAME_LENGTH = 64
 LABEL_LENGTH = 256
 POLICY_LENGTH = 2048
 """Characters of a session policy that STS accepts (AssumeRole, `Policy`)."""
+SHARED_LENGTH = 64
+"""Bytes of SIDECAR_SHARED_DIR: of the 107 of a socket's path (unix(7)) the rest is for the life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,18 @@ def runner_dir(value: Path) -> Path:
         message = f"holds no {host.LISTENER.as_posix()}; it must be the actions runner's folder"
         raise ValueError(message)
     return value.absolute()
+
+
+def shared_dir(value: Path) -> Path:
+    """Check a folder that stands in binds, and holds sockets: a path of few, plain characters."""
+    text = str(value)
+    if not value.is_absolute() or not text.isprintable() or set(text) & set(":,"):
+        message = "must be an absolute path without ':' and ','"
+        raise ValueError(message)
+    if len(text.encode()) > SHARED_LENGTH:
+        message = f"must be {SHARED_LENGTH} bytes at most: a socket's path is bounded"
+        raise ValueError(message)
+    return Path(os.path.normpath(value))
 
 
 def lower(value: object) -> object:

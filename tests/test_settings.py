@@ -70,6 +70,9 @@ def test_the_least_is_enough(environ, tmp_path):
         "relay_required": False,
         "relay_address": {"host": "127.0.0.1", "port": 0},
         "relay_imds": True,
+        "docker_proxy": "auto",
+        "docker_strict": False,
+        "shared_dir": None,
     }
     assert config.warnings == ()
 

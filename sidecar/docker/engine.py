@@ -56,12 +56,17 @@ class Engine:
         async with self._asked(path, {}, aiohttp.ClientTimeout(total=DEADLINE)) as answer:
             return await answer.json(content_type=None)
 
-    async def events(self, filters: Mapping[str, list[str]]) -> AsyncIterator[dict[str, Any]]:
+    async def events(
+        self, filters: Mapping[str, list[str]], *, since: int | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
         """Yield what happens, as `GET /events` tells it, for as long as the daemon lives.
 
-        There is no deadline for the next one. Raises Unanswered when there will be none.
+        `since`, in seconds since the epoch, tells again of what happened after it. There is no
+        deadline for the next one. Raises Unanswered when there will be none.
         """
         query = {"filters": json.dumps(filters)}
+        if since is not None:
+            query["since"] = str(since)
         forever = aiohttp.ClientTimeout(total=None, sock_connect=DEADLINE)
         async with self._asked("/events", query, forever) as answer:
             while line := await answer.content.readline():

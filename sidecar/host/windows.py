@@ -337,3 +337,57 @@ def hook_script(word: str, channel: Path, chained: str | None, runner_dir: Path)
         "} catch { }\n"
     )
     return script + (f"& '{chained}'\nexit $LASTEXITCODE\n" if chained else "")
+
+
+# ---- sockets in the file system ----------------------------------------------------------------
+
+
+def listener(path: Path, user: Identity | None, backlog: int) -> socket.socket:  # noqa: ARG001
+    """Do not listen: docker has a pipe here, and no proxy stands before it."""
+    raise _no_sockets(path)
+
+
+def dialled(path: Path) -> socket.socket:
+    """Connect to nobody."""
+    raise _no_sockets(path)
+
+
+def _no_sockets(path: Path) -> OSError:
+    import errno
+
+    return OSError(errno.EAFNOSUPPORT, "there are no sockets in files here", str(path))
+
+
+def hung_up(sock: socket.socket) -> bool:  # noqa: ARG001
+    """Whether the other end is closed."""
+    return True
+
+
+def shut_writing(sock: socket.socket) -> None:
+    """Send an end; that the other end is closed is no error."""
+    import socket
+
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+
+
+class Conduit:
+    """Bytes on their way from one socket to another: there is no such thing here."""
+
+    filled = 0
+
+    def fill(self, source: socket.socket, most: int) -> int:  # noqa: ARG002
+        """Take nothing."""
+        return 0
+
+    def drain(self, target: socket.socket) -> bool:  # noqa: ARG002
+        """Give nothing."""
+        return True
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def conduit(size: int) -> Conduit | None:  # noqa: ARG001
+    """Make none."""
+    return None

@@ -19,7 +19,7 @@ from sidecar.host import most_files
 from sidecar.relay.audit import Audit
 from sidecar.relay.faces import EcsFace
 from sidecar.relay.front import Front
-from sidecar.relay.identities import Identities
+from sidecar.relay.identities import Identities, Inspect
 from sidecar.relay.imds import HOSTS, ImdsFace, NoImds
 from sidecar.relay.keeper import Clock, Keeper, Pace, State
 from sidecar.relay.upstream import RELATIVE_URI, Endpoint, reason
@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from sidecar.relay.tally import Tally
     from sidecar.relay.upstream import Source
 
-__all__ = ["RELATIVE_URI", "Clock", "Endpoint", "Imds", "Pace", "Relay", "State", "serving"]
+__all__ = [
+    "RELATIVE_URI",
+    "Clock",
+    "Endpoint",
+    "Imds",
+    "Inspect",
+    "Pace",
+    "Relay",
+    "State",
+    "serving",
+]
 
 log = structlog.get_logger()
 
@@ -125,7 +135,7 @@ async def serving(
         most = max(most_files() - _OTHER_FILES, _OTHER_FILES // 2)
         limits = LIMITS._replace(connections=min(LIMITS.connections, most))
     later = http.Later()
-    keeper.on_news = later.come
+    keeper.on_news = identities.on_news = later.come
     front = Front(EcsFace(identities), face, audit, keeper.tally, clock.now, later, peers)
     async with AsyncExitStack() as undo:
         listening = http.listening(

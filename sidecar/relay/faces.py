@@ -119,6 +119,8 @@ class EcsFace:
         if identity is None:
             return Refused("wrong secret", _WRONG_ID)
         if not self._identities.may_ask(identity, request.peer):
+            if identity.resting:  # or started a moment ago, and the engine has yet to tell
+                return Refused("a stopped container", _WRONG_ID, identity.container, soon=True)
             return Refused("another container's path", _NOT_YOURS, identity.container)
         credentials = identity.keeper.current()
         if credentials is None:

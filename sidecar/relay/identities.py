@@ -1,7 +1,8 @@
 """Who may ask, and for what: a secret path for each container, and one for everybody else.
 
 A path of its own is minted before its container exists. The first peer to ask pins it, and what
-the engine tells of the container's addresses decides afterwards; it ends with the container.
+the engine tells of the container's addresses decides afterwards; it rests while the container is
+stopped, and ends with it.
 """
 
 from __future__ import annotations
@@ -33,15 +34,23 @@ _INSPECT_EVERY = 1.0
 Inspect = Callable[[str], Awaitable[frozenset[str] | None]]
 """Asks the engine for a container's addresses, by its id.
 
-An empty set if the container is gone; None if it shares the daemon's network, and so has no address
-of its own. It may raise whatever it likes, and is given 5 s.
+An empty set if the container is gone, or stopped; None if it shares the daemon's network, and so
+has no address of its own. It may raise whatever it likes, and is given 5 s.
 """
 
 
 class Identity:
     """One who may ask: a container, or everybody else. Its path is a secret: there is no repr."""
 
-    __slots__ = ("addresses", "container", "keeper", "looked_at", "pinned", "version")
+    __slots__ = (
+        "addresses",
+        "container",
+        "keeper",
+        "looked_at",
+        "pinned",
+        "resting",
+        "version",
+    )
 
     def __init__(self, keeper: Keeper) -> None:
         self.keeper = keeper
@@ -54,6 +63,8 @@ class Identity:
         self.addresses: frozenset[str] | None = None
         """What the engine told; None: nothing yet."""
         self.looked_at = float("-inf")
+        self.resting = False
+        """Whether the container has stopped: nobody may ask until it runs again."""
 
 
 class Identities:
@@ -73,6 +84,8 @@ class Identities:
         self._work = asyncio.Event()
         self.inspect: Inspect | None = None
         """How to ask the engine; without, the first peer stays."""
+        self.on_news: Callable[[], None] = lambda: None
+        """Told when somebody who was refused may ask after all."""
         self.default = Identity(keeper)
         """Everybody who has no path of its own."""
         self.default_path = _fresh()
@@ -117,6 +130,22 @@ class Identities:
             if identity.container == container:
                 self._end(digest, "the container ended")
 
+    def rests(self, container: str) -> None:
+        """Let nobody use the container's path until it runs again; no error if there is none."""
+        for identity in self._of(container):
+            self._rest(identity)
+
+    def runs(self, container: str) -> None:
+        """Let its path be used again, from whatever address it has now."""
+        for identity in self._of(container):
+            if identity.resting:
+                identity.resting = False
+                identity.version += 1
+
+    def containers(self) -> set[str]:
+        """Return the ids of all containers that have a path."""
+        return {one.container for one in self._minted.values() if one.container is not None}
+
     def by_path(self, path: str) -> Identity | None:
         """Return who is meant by a path, if it is anybody's."""
         digest = self._digest(path)
@@ -130,6 +159,9 @@ class Identities:
         """Tell whether this peer is the one; the first to ask is, until the engine tells better."""
         if identity is self.default:
             return True
+        if identity.resting:  # or it has been started in this very moment
+            self._look_at(identity)
+            return False
         if identity.addresses is not None:
             right = peer in identity.addresses
         elif identity.pinned is None:
@@ -172,9 +204,23 @@ class Identities:
         if identity.container is None or found is None:  # ended meanwhile, or not to be told apart
             return
         if found:
+            identity.resting = False
             self._settle(identity, found)
+            self.on_news()
         else:
-            self.died(container)
+            self._rest(identity)
+
+    def _of(self, container: str) -> list[Identity]:
+        return [one for one in self._minted.values() if one.container == container]
+
+    def _rest(self, identity: Identity) -> None:
+        """Forget where it was: its address may be another container's by now."""
+        identity.resting = True
+        identity.pinned = None
+        self._forget_addresses(identity)
+        identity.addresses = None
+        identity.looked_at = float("-inf")
+        identity.version += 1
 
     def _settle(self, identity: Identity, addresses: frozenset[str]) -> None:
         """Believe the engine: these addresses are the container's, and no other."""

@@ -39,6 +39,7 @@ def surroundings(place: Place) -> dict[str, str | None]:
         **place.task.environment,
         "AWS_ENDPOINT_URL_STS": place.task.aws,
         "DOCKER_HOST": f"unix://{place.engine.socket}",
+        "SIDECAR_DOCKER_PROXY": "off",  # it would listen where this machine's own daemon may
     }
 
 

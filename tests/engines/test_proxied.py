@@ -1,0 +1,109 @@
+"""A life whose jobs reach a real engine through the agent: each container has its own path."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engines import lives
+from tests.engines.engine import EMPTY, PATH, USERLAND
+from tests.engines.far import ECS_AGENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.engines.engine import Engine
+    from tests.engines.places import Place
+
+pytestmark = [pytest.mark.docker, pytest.mark.root]
+
+URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+ASK = (
+    f"curl --silent --max-time 5 --output /dev/null --write-out '%{{http_code}}' http://{ECS_AGENT}"
+)
+
+
+@contextmanager
+def shared(engine: Engine) -> Iterator[Path]:
+    """Make a folder that the engine has at the same path as this machine."""
+    with tempfile.TemporaryDirectory(prefix="shared-") as folder:
+        Path(folder).chmod(0o755)
+        engine.inside("mkdir", "-p", folder)
+        engine.inside("mount", "--bind", f"/host{folder}", folder)
+        try:
+            yield Path(folder)
+        finally:
+            engine.inside("umount", folder)
+
+
+class Client:
+    """The docker client, as a job runs it."""
+
+    def __init__(self, socket: str) -> None:
+        self.env = {"PATH": PATH, "DOCKER_HOST": f"unix://{socket}"}
+
+    def __call__(self, *argv: str) -> str:
+        """Run `docker ARGV` to its end; return what it printed."""
+        done = subprocess.run(
+            ["docker", *argv], check=False, env=self.env, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def started(self, *options: str) -> str:
+        """Start a container that waits; return its id."""
+        return self("run", "--detach", *USERLAND, *options, EMPTY, "sleep", "600")
+
+    def environment(self, container: str) -> dict[str, str]:
+        """Return what a container was told."""
+        told = json.loads(self("inspect", "--format", "{{json .Config.Env}}", container))
+        return dict(entry.split("=", 1) for entry in told)
+
+    def status(self, container: str, path: str) -> str:
+        """Ask for credentials from within a container; return the status."""
+        return self("exec", container, "sh", "-c", f"{ASK}{path}")
+
+
+def test_each_container_has_a_path_while_it_runs(place: Place) -> None:
+    """Two have two, neither may use the other's; stopped it is void, started again good again."""
+    with (
+        shared(place.engine) as folder,
+        lives.living(place, SIDECAR_DOCKER_PROXY="on", SIDECAR_SHARED_DIR=str(folder)) as living,
+    ):
+        (event,) = living.life.all("docker.proxied")
+        docker = Client(event["socket"])
+        one, two = docker.started(), docker.started()
+        paths = [docker.environment(container)[URI] for container in (one, two)]
+        assert len({*paths, living.environment[URI]}) == 3
+        assert docker.status(one, paths[0]) == "200"
+        assert docker.status(two, paths[1]) == "200"
+        assert docker.status(two, paths[0]) == "403"
+        docker("stop", "--time", "0", one)
+        assert docker.status(two, paths[0]) == "400"
+        docker("start", one)
+        assert docker.status(one, paths[0]) == "200"
+        docker("rm", "--force", one)
+        assert docker.status(two, paths[0]) == "400"
+        docker("rm", "--force", two)
+    assert list(folder.parent.glob(f"{folder.name}/*")) == []
+
+
+def test_a_container_gets_the_proxy_s_socket_and_no_other(place: Place) -> None:
+    """Whatever path it mounts the daemon's by, what it starts has a path of its own as well."""
+    with (
+        shared(place.engine) as folder,
+        lives.living(place, SIDECAR_DOCKER_PROXY="on", SIDECAR_SHARED_DIR=str(folder)) as living,
+    ):
+        (event,) = living.life.all("docker.proxied")
+        docker = Client(event["socket"])
+        mounted = "/var/run/docker.sock:/var/run/docker.sock"
+        inner = ("docker", "run", "--rm", *USERLAND, EMPTY, "printenv", URI)
+        told = docker("run", "--rm", *USERLAND, "--volume", mounted, EMPTY, *inner)
+        assert told.startswith("/v2/credentials/")
+        assert told != living.environment[URI]
