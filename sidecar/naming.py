@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sidecar.tokens.value import Right
 
 TASK_ID_SHOWN = 12
-"""Characters of the task's id that go into the name: enough to be unique among runners."""
+"""Characters of the task's id that go into the name: enough to find the task by."""
 
 
 def wish(settings: Settings, right: Right, task: TaskFacts, work_dir: str | None = None) -> Wish:
@@ -45,5 +45,10 @@ def wish(settings: Settings, right: Right, task: TaskFacts, work_dir: str | None
 
 
 def generated(prefix: str, task: TaskFacts) -> str:
-    """Name the runner after its task, so that a person finds one from the other."""
-    return prefix + (task.id[:TASK_ID_SHOWN] or secrets.token_hex(TASK_ID_SHOWN // 2))
+    """Name the runner after its task, so that a person finds one from the other.
+
+    No other runner bears that name, not even one of the same task: a registration whose answer
+    was lost is taken over by its name, and it must not be somebody else's.
+    """
+    random = secrets.token_hex(TASK_ID_SHOWN // 2)
+    return f"{prefix}{task.id[:TASK_ID_SHOWN]}-{random[:6]}" if task.id else prefix + random

@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         "https://github.example.com",
     )
     name: Annotated[str, AfterValidator(values.runner_name)] | None = setting(
-        None, "the runner's name; default: the prefix and the task's id", "build-1"
+        None, "the runner's name; default: the prefix, the task's id and a random end", "build-1"
     )
     name_prefix: Annotated[str, AfterValidator(values.name_prefix)] = setting(
         "ecs-", "beginning of the name where no name is given", "ecs-"

@@ -1,5 +1,6 @@
 """What is registered: settings and token put together."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -61,7 +62,16 @@ def test_nobody_said_where():
 
 def test_the_runner_bears_its_task_s_id():
     """A person finds the task from the runner, and the runner from the task."""
-    assert wish(Right("t", url="https://github.com/o")).name == "ecs-0123456789ab"
+    name = wish(Right("t", url="https://github.com/o")).name
+    assert re.fullmatch(r"ecs-0123456789ab-[0-9a-f]{6}", name)
+
+
+def test_two_runners_of_one_task_share_no_name():
+    """A registration whose answer was lost is taken over by its name: it has to be one's own."""
+    longest = name_prefix("p" * (NAME_LENGTH - 24))
+    names = {naming.generated(longest, TASK) for _ in range(20)}
+    assert len(names) == 20
+    assert all(len(name) <= NAME_LENGTH for name in names)
 
 
 def test_outside_ecs_the_name_is_random():

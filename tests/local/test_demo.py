@@ -131,7 +131,7 @@ sys.exit(__main__.main())
     ("code", "option", "why"),
     [
         (OTHER_CODE, "--stop=idle", r"the agent's exit code: 0 \(done\) instead of 17"),
-        (RUNNER_STAYS, "--stop=", r"runners at GitHub: ecs-\w+ instead of nothing"),
+        (RUNNER_STAYS, "--stop=", r"runners at GitHub: ecs-[\w-]+ instead of nothing"),
         (TOKEN_STAYS, "--stop=crash", "parameters in SSM: /demo/forgotten instead of nothing"),
     ],
     ids=["another-code", "a-runner-left", "a-parameter-left"],
