@@ -1,6 +1,6 @@
 """Ask AWS who this container is, with boto3, which finds its credentials by itself.
 
-The program of the image that the job builds. With `--instance` it knows nothing of ECS, and asks
+The program of the image that the job builds. With `--instance` it has nothing from ECS, and asks
 the instance's metadata, as a program on EC2 does.
 """
 
@@ -10,5 +10,6 @@ import sys
 import boto3
 
 if "--instance" in sys.argv:
-    os.environ.pop("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", None)
+    for name in ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_EC2_METADATA_DISABLED"):
+        os.environ.pop(name, None)
 print("I am", boto3.client("sts").get_caller_identity()["Arn"])
