@@ -1,9 +1,10 @@
-"""compose.yaml as a person runs it, on a real engine: what it tells, how it ends, what it leaves."""
+"""compose.yaml as a person runs it, on a real engine: its story, its end, what it leaves."""
 
 import json
 
 import pytest
 
+from local.compose.job import CONTAINERS
 from tests.engines.engine import Failed
 from tests.engines.roots import REPOSITORY
 from tests.images.building import there
@@ -19,9 +20,9 @@ TIMEOUT = 180.0
 def told(instance):
     """Give what tells the story: its exit code is 0, or what it printed is in the failure."""
 
-    def up(**env):
+    def up(*files, **env):
         return instance.engine.docker(
-            *(*COMPOSE, "up", "--no-build", "--exit-code-from", "stand-ins"),
+            *(*COMPOSE, *files, "up", "--no-build", "--exit-code-from", "stand-ins"),
             env=env,
             timeout=TIMEOUT,
         )
@@ -53,16 +54,14 @@ def test_the_whole_story(instance, told):
     """
     before = there_are(instance.engine)
     lines = told().splitlines()
+    role = "says: I am arn:aws:sts::123456789012:assumed-role/runner-task/"
     assert in_order(
         lines,
         "has put a registration token into SSM",
         "SSM is asked for the token",
         "come online",
         "has given the job",
-        "“docker build” says: I am arn:aws:sts::123456789012:assumed-role/runner-task/",
-        "“docker run” says: I am arn:aws:sts::123456789012:assumed-role/runner-task/",
-        "“docker run, asking the instance” says: I am arn:aws:sts::123456789012:assumed-role/runner-",
-        "“docker compose run” says: I am arn:aws:sts::123456789012:assumed-role/runner-task/",
+        *(f"“{name}” {role}" for name in CONTAINERS),
         "has removed ecs-",
         "What is left",
         "compose: ok",
@@ -91,9 +90,12 @@ def test_a_job_that_fails(instance, told):
     )
 
 
-def test_a_task_that_ends_before_its_job(instance, told):
+def test_a_task_that_ends_before_its_job(instance, told, tmp_path):
     """A mistake in its settings ends it at once: so does the story, and says what is left."""
+    settings = {"SIDECAR_GITHUB_URL": "http://stand-ins/octo/demo"}
+    mistaken = {"services": {"runner": {"environment": settings}}}
+    (tmp_path / "mistaken.json").write_text(json.dumps(mistaken))
     with pytest.raises(Failed) as failed:
-        told(GITHUB_URL="http://stand-ins/octo/demo")
+        told("--file", there(tmp_path / "mistaken.json"))
     assert "compose: failed: the job's result: queued" in str(failed.value)
     assert runner(instance.engine)["State"]["ExitCode"] == 11
