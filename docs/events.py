@@ -1,10 +1,15 @@
 """What each event means, in the words of somebody who reads the log."""
 
 EVENTS = {
-    "docker.failed": "the docker proxy could not go on with a request; that connection hangs, the"
-    " others do not",
+    "docker.copying": "the runner's node is copied to where the docker daemon finds it; once for "
+    "each version on a machine",
+    "docker.exposed": "a container mounts a folder that holds a docker socket: by that it reaches "
+    "the daemon past the agent. Told once of each folder",
+    "docker.failed": "the docker proxy could not go on with a request, and closed its connection",
     "docker.proxied": "jobs reach the docker daemon (`engine`) at `socket`, which gives containers"
-    " their credentials by the way that `mode` names",
+    " their credentials by the way that `credentials` names",
+    "docker.refused": "strict mode refused something; told once of each kind",
+    "docker.swept": "a life that was killed had left this folder in SIDECAR_SHARED_DIR",
     "docker.unaccepted": "the system gave no connection to the docker proxy; it is tried again",
     "docker.unproxied": "jobs reach the docker daemon itself, and why",
     "docker.unheard": "the docker daemon does not tell what happens; it is asked again",

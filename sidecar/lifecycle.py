@@ -98,7 +98,9 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
                 env |= await relayed.warmed(
                     runner.name, WARM_TIMEOUT, config.passed_on, required=settings.relay_required
                 )
-                env |= await enter(hooks.hooked(root, config.passed_on, listener.hear_hook))
+                env |= await enter(
+                    hooks.hooked(root, config.passed_on, listener.hear_hook, docker.told)
+                )
                 agent = config.task.agent_uri
                 await enter(protecting(agent, listener.job, owed, marked=access.marked))
                 await enter(listening(root, env, listener))

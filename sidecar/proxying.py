@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import structlog
 
-from sidecar import host, relay
+from sidecar import relay
 from sidecar.docker import engine as engines
 from sidecar.docker import following, proxy
 from sidecar.docker.binds import Sockets, plain
-from sidecar.docker.engine import Engine
+from sidecar.docker.copies import Copy
+from sidecar.docker.engine import Engine, Unanswered
 from sidecar.docker.rules import Rules
-from sidecar.docker.variables import Offer
+from sidecar.docker.shared import Own
+from sidecar.docker.variables import Offer, proxied
 from sidecar.errors import ProxyError
 from sidecar.relay.mode import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from sidecar.docker.rules import ImageVariables
     from sidecar.relay.identities import Identities
     from sidecar.relaying import Relaying
     from sidecar.settings import Configuration
-    from sidecar.undo import Farewell
+    from sidecar.undo import Debt, Farewell
 
 log = structlog.get_logger()
 
 DOCKER_HOST = "DOCKER_HOST"
-_SOCKET = "docker.sock"
+EXTERNALS = "externals"
+"""Where the runner keeps node; it mounts this folder into every job container."""
 
 
 class Unproxied(Exception):
@@ -48,8 +52,8 @@ class Docker:
     """What a job's DOCKER_HOST names; None: what is at the usual place."""
     work_dir: str | None = None
     """Where a job works, unless a setting says otherwise."""
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What containers are told by the job's hook, where there is no proxy."""
+    told: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What the job's containers are told by its first hook, where there is no proxy."""
 
     def led(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
         """Return `passed_on` with the proxy in the daemon's place."""
@@ -67,9 +71,10 @@ async def proxying(
 
     Raises ProxyError if it cannot, and SIDECAR_DOCKER_PROXY=on says that it must.
     """
+    way = Way.found(config, relayed)
     async with AsyncExitStack() as standing:
         try:
-            found = await _proxied(config, relayed, owed, standing)
+            found = await _standing(config, way, owed, standing)
         except Unproxied as why:
             if config.settings.docker_proxy == "on":
                 raise ProxyError(
@@ -77,39 +82,72 @@ async def proxying(
                     "goes without)"
                 ) from why
             log.info("docker.unproxied", reason=str(why))
-            found = Docker()
+            found = Docker(told=way.told)
         yield found
 
 
-async def _proxied(
-    config: Configuration, relayed: Relaying, owed: Farewell, standing: AsyncExitStack
+async def _standing(
+    config: Configuration, way: Way, owed: Farewell, standing: AsyncExitStack
 ) -> Docker:
-    """Listen in the daemon's place. Raises Unproxied."""
+    """Listen in the daemon's place for as long as `standing` is open. Raises Unproxied."""
     settings = config.settings
     if settings.docker_proxy == "off":
         raise Unproxied("SIDECAR_DOCKER_PROXY=off")
     engine, socket = _engine(config)
-    folder = None if settings.shared_dir is None else settings.shared_dir / _fresh()
-    path = _usual(socket) if folder is None else folder / _SOCKET
-    offer, paths = _offer(config, relayed, engine)
-    debt = owed.owe("docker proxy", lambda: asyncio.to_thread(_removed, folder or path))
-    rules = Rules(Sockets.of(str(path), str(socket), str(socket.resolve())), offer, paths)
+    own = None if settings.shared_dir is None else Own(settings.shared_dir)
+    path = _usual(socket) if own is None else own.socket
+    rules = Rules(
+        Sockets.of(str(path), str(socket), str(socket.resolve())),
+        way.offer,
+        way.paths,
+        _image_variables(engine),
+        None if own is None else _copies(own, settings.runner_dir),
+        settings.docker_strict,
+    )
+    debt = owed.owe("docker proxy", lambda: asyncio.to_thread(_removed, own, path))
+    await _listening(proxy.Listening(path, socket, rules, config.user), own, debt, standing)
+    if own is not None:
+        await standing.enter_async_context(relay.alongside(asyncio.to_thread(own.sweep)))
+    if way.identities is not None:
+        way.identities.inspect = _inspect(engine)
+        following_ = following.followed(engine, _Fates(way.identities))
+        await standing.enter_async_context(relay.alongside(following_))
+    log.info(
+        "docker.proxied",
+        socket=str(path),
+        engine=str(socket),
+        credentials=way.mode.value,
+        strict=settings.docker_strict,
+    )
+    if own is None:
+        return Docker(proxied=True)
+    said = "work_dir" in settings.model_fields_set
+    return Docker(proxied=True, socket=path, work_dir=None if said else f"{own.path}/_work")
+
+
+async def _listening(
+    wanted: proxy.Listening, own: Own | None, debt: Debt, standing: AsyncExitStack
+) -> None:
+    standing.callback(debt.begin)  # once nobody listens any more; the farewell sees to its end
     try:
-        if folder is not None:
-            _made(folder)
-        await standing.enter_async_context(proxy.listening(path, socket, rules, config.user))
+        if own is not None:
+            own.make()
+        await standing.enter_async_context(proxy.listening(wanted))
     except OSError as error:
-        await debt.begin()
-        raise Unproxied(
-            f"{path} cannot be made: {error.strerror or error} ({_wanted(folder)})"
-        ) from error
-    standing.callback(debt.begin)
-    if isinstance(paths, _Paths):
-        await standing.enter_async_context(relay.alongside(following.followed(engine, paths)))
-    log.info("docker.proxied", socket=str(path), engine=str(socket), mode=relayed.mode.value)
-    own = folder is not None and "work_dir" not in settings.model_fields_set
-    work_dir = f"{folder}/_work" if own else None
-    return Docker(proxied=True, socket=path if folder else None, work_dir=work_dir)
+        why = error.strerror or type(error).__name__
+        setting = "SIDECAR_SHARED_DIR" if own else "SIDECAR_SHARED_DIR names another place"
+        raise Unproxied(f"{wanted.path} cannot be made: {why.lower()} ({setting})") from error
+
+
+def _removed(own: Own | None, path: Path) -> None:
+    if own is not None:
+        own.remove()
+        return
+    with suppress(FileNotFoundError):
+        path.unlink()
+
+
+# ---- where the daemon is, and what it tells ----------------------------------------------------
 
 
 def _engine(config: Configuration) -> tuple[Engine, Path]:
@@ -126,49 +164,30 @@ def _usual(socket: Path) -> Path:
     usual = Path(engines.DEFAULT_SOCKET)
     if plain(str(socket.resolve())) == plain(str(usual.resolve())):
         raise Unproxied(
-            f"the daemon's own socket is at {usual}, where clients look (SIDECAR_SHARED_DIR, or a "
-            "daemon that listens elsewhere and DOCKER_HOST)"
+            f"the daemon's own socket is at {usual}, where clients look (SIDECAR_SHARED_DIR names "
+            "another place; or let the daemon listen elsewhere, and DOCKER_HOST tell where)"
         )
     return usual
 
 
-def _wanted(folder: Path | None) -> str:
-    return "SIDECAR_SHARED_DIR" if folder else "SIDECAR_SHARED_DIR names another place"
+def _copies(own: Own, runner_dir: Path) -> Copy | None:
+    """Have the daemon find the runner's own folder, unless that is shared already."""
+    if runner_dir.is_relative_to(own.shared):
+        return None
+    return Copy(runner_dir / EXTERNALS, own.shared, own.path)
 
 
-def _fresh() -> str:
-    return f"runner-{secrets.token_hex(6)}"
+def _image_variables(engine: Engine) -> ImageVariables:
+    async def told(image: str) -> Sequence[object]:
+        try:
+            found = await engine.get(f"/images/{quote(image)}/json")
+        except Unanswered:  # it is not here; the create will say so
+            return ()
+        config = found.get("Config") if isinstance(found, dict) else None
+        env = config.get("Env") if isinstance(config, dict) else None
+        return env if isinstance(env, list) else ()
 
-
-def _made(folder: Path) -> None:
-    """Make the folder of this life alone, which others may enter and not change."""
-    folder.mkdir(parents=True)
-    folder.chmod(0o755)
-
-
-def _removed(path: Path) -> None:
-    if path.is_dir():
-        host.remove_folder(path)
-    with suppress(FileNotFoundError):
-        path.unlink()
-
-
-def _offer(
-    config: Configuration, relayed: Relaying, engine: Engine
-) -> tuple[Offer | None, _Paths | _NoPaths]:
-    """Choose what containers are told, by the way that they have."""
-    passed_on = config.passed_on
-    region = passed_on.get("AWS_REGION") or passed_on.get("AWS_DEFAULT_REGION")
-    proxied = any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in passed_on)
-    if relayed.mode is Mode.NETFILTER and relayed.served is not None:
-        identities = relayed.served.identities
-        identities.inspect = _inspect(engine)
-        common = frozenset({identities.default_path})
-        return Offer(region, identities.mint, common, proxied), _Paths(identities)
-    uri = config.task.credentials_relative_uri
-    if relayed.mode is Mode.PASS_THROUGH and uri is not None and not relayed.apart:
-        return Offer(region, lambda: uri, frozenset({uri}), proxied), _NoPaths()
-    return None, _NoPaths()
+    return told
 
 
 def _inspect(engine: Engine) -> relay.Inspect:
@@ -178,23 +197,70 @@ def _inspect(engine: Engine) -> relay.Inspect:
     return inspect
 
 
+# ---- by which way containers come to credentials -----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What containers can be told."""
+
+    mode: Mode
+    offer: Offer | None = None
+    """None: they have no way that a variable could name."""
+    uri: str | None = field(default=None, repr=False)
+    """The path that is good for whoever knows it. Secret."""
+    identities: Identities | None = None
+    """Where each container has a path of its own."""
+
+    @classmethod
+    def found(cls, config: Configuration, relayed: Relaying) -> Way:
+        """Choose by the relay's mode."""
+        passed_on, uri = config.passed_on, config.task.credentials_relative_uri
+        region = passed_on.get("AWS_REGION") or passed_on.get("AWS_DEFAULT_REGION")
+        if relayed.mode is Mode.NETFILTER and relayed.served is not None:
+            identities = relayed.served.identities
+            uri = identities.default_path
+            offer = Offer(region, identities.mint, frozenset({uri}), proxied(passed_on))
+            return cls(relayed.mode, offer, uri, identities)
+        if relayed.mode is Mode.PASS_THROUGH and uri is not None and not relayed.apart:
+            given = uri
+            offer = Offer(region, lambda: given, frozenset({given}), proxied(passed_on))
+            return cls(relayed.mode, offer, given)
+        return cls(relayed.mode)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What a job's containers can be told all alike."""
+        return {} if self.offer is None else self.offer.added({}, self.uri)
+
+    @property
+    def paths(self) -> _Paths:
+        """Where the proxy ties and ends paths."""
+        return _Paths(self.identities)
+
+
+@dataclass(frozen=True, slots=True)
 class _Paths:
-    """The relay's identities, as the proxy needs them."""
+    """The relay's identities, as the proxy needs them; without, all have the same path."""
+
+    identities: Identities | None
+
+    def tied(self, path: str, container: str) -> None:
+        """Say whose a minted path is."""
+        if self.identities is not None:
+            self.identities.tied(path, container)
+
+    def revoke(self, path: str) -> None:
+        """End a minted path."""
+        if self.identities is not None:
+            self.identities.revoke(path)
+
+
+class _Fates:
+    """The relay's identities, as they hear of their containers."""
 
     def __init__(self, identities: Identities) -> None:
-        self.tied = identities.tied
-        self.revoke = identities.revoke
         self.runs = identities.runs
         self.rests = identities.rests
         self.died = identities.died
         self.known = identities.containers
-
-
-class _NoPaths:
-    """Nobody has a path of his own."""
-
-    def tied(self, path: str, container: str) -> None:
-        """Tie nothing."""
-
-    def revoke(self, path: str) -> None:
-        """End nothing."""

@@ -78,9 +78,20 @@ def _of_mounts(mounts: list[Any]) -> Iterator[Bind]:
         if not isinstance(mount, Fields):
             continue
         yield from _of_field(mount, "Source")
-        options = mount.field("VolumeOptions", dict) or Fields([])
-        driver = options.field("DriverConfig", dict) or Fields([])
-        yield from _of_field(driver.field("Options", dict) or Fields([]), "device")
+        yield from _of_field(_volume(mount), "device")
+
+
+def volumes(config: Fields) -> Iterator[Fields]:
+    """Go through what the mounts of a HostConfig tell the drivers of their volumes."""
+    for mount in config.field("Mounts", list) or ():
+        if isinstance(mount, Fields):
+            yield _volume(mount)
+
+
+def _volume(mount: Fields) -> Fields:
+    options = mount.field("VolumeOptions", dict) or Fields([])
+    driver = options.field("DriverConfig", dict) or Fields([])
+    return driver.field("Options", dict) or Fields([])
 
 
 def _of_field(fields: Fields, name: str) -> Iterator[Bind]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -115,13 +115,23 @@ class Proxy:
             self.connections.add(Connection(self, sock))
 
 
+class Listening(NamedTuple):
+    """A proxy that is wanted."""
+
+    path: Path
+    """Where it listens."""
+    engine: Path
+    """The daemon's socket."""
+    judge: Judge
+    user: host.Identity | None
+    """Whose group may use it; None: this process's user alone."""
+
+
 @asynccontextmanager
-async def listening(
-    path: Path, engine: Path, judge: Judge, user: host.Identity | None
-) -> AsyncIterator[Proxy]:
-    """Listen at `path` for the block, and pass on to the engine's socket. Raises OSError."""
-    proxy = Proxy(engine, judge)
-    proxy.listen(host.listener(path, user, BACKLOG))
+async def listening(wanted: Listening) -> AsyncIterator[Proxy]:
+    """Listen for the block, and pass on to the engine. Raises OSError."""
+    proxy = Proxy(wanted.engine, wanted.judge)
+    proxy.listen(host.listener(wanted.path, wanted.user, BACKLOG))
     try:
         yield proxy
     finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 RELATIVE_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 OWN = frozenset(
@@ -60,7 +60,7 @@ class Offer:
         return fresh | self._no_proxy(brought)
 
     def _no_proxy(self, brought: Mapping[str, str | None]) -> dict[str, str]:
-        if not (self.proxied or any(name.lower() in _PROXIES for name in brought)):
+        if not (self.proxied or proxied(brought)):
             return {}
         given = brought.get("NO_PROXY") or brought.get("no_proxy") or ""
         merged = {}
@@ -70,7 +70,12 @@ class Offer:
         return merged
 
 
-def brought(env: list[object]) -> dict[str, str | None]:
+def proxied(env: Iterable[str]) -> bool:
+    """Tell whether variables of these names send requests by a proxy."""
+    return any(name.lower() in _PROXIES for name in env)
+
+
+def brought(env: Iterable[object]) -> dict[str, str | None]:
     """Read the engine's list of `NAME=value` and bare `NAME`."""
     found: dict[str, str | None] = {}
     for entry in env:

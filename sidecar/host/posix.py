@@ -540,10 +540,18 @@ async def hook_channel(
             path.unlink()
 
 
-def hook_script(word: str, channel: Path, chained: str | None, runner_dir: Path) -> str:
+def hook_script(
+    word: str,
+    channel: Path,
+    chained: str | None,
+    runner_dir: Path,
+    told: Mapping[str, str] | None = None,
+) -> str:
     """Write the hook that says `word` to the agent, then becomes the user's own hook.
 
-    It fails open: whatever happens to the channel, within a second the job goes on.
+    It fails open: whatever happens to the channel, within a second the job goes on. What is `told`
+    goes to the job's containers by GITHUB_ENV, unless the job has credentials of its own, or
+    another value.
     """
     script = (
         "#!/bin/sh\n"
@@ -551,7 +559,25 @@ def hook_script(word: str, channel: Path, chained: str | None, runner_dir: Path)
         f'timeout 1 sh -c \'echo "$1" 1<>"$2"\' - {word} {_quoted(str(channel))}'
         " 2>/dev/null || :\n"
     )
+    if told:
+        script += _telling(told)
     return script + (_chain(chained, runner_dir) if chained else "")
+
+
+def _telling(told: Mapping[str, str]) -> str:
+    lines = (
+        f'  [ "${{{name}-{_UNSET}}}" != {_UNSET} ] && [ "${name}" != {_quoted(value)} ]'
+        f" || printf '%s\\n' {_quoted(f'{name}={value}')}"
+        for name, value in told.items()
+    )
+    return (
+        'if [ -z "${AWS_ACCESS_KEY_ID+x}" ] && [ -w "${GITHUB_ENV:-/dev/null/none}" ]; then {\n'
+        + "\n".join(lines)
+        + '\n} >>"$GITHUB_ENV" 2>/dev/null || :; fi\n'
+    )
+
+
+_UNSET = "unset"
 
 
 def _chain(hook: str, runner_dir: Path) -> str:
@@ -703,3 +729,27 @@ def conduit(size: int) -> Conduit | None:
         return Conduit(size)
     except OSError:
         return None
+
+
+class Lock:
+    """A lock that ends with the process, however that ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._descriptor)
+
+
+def locked(path: Path) -> Lock | None:
+    """Lock a file, made if need be; None if another process holds it. Raises OSError."""
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return Lock(descriptor)

@@ -322,8 +322,18 @@ async def hook_channel(
             task.cancel()
 
 
-def hook_script(word: str, channel: Path, chained: str | None, runner_dir: Path) -> str:
-    """Write the hook that says `word` to the agent, then runs the user's own hook."""
+def hook_script(
+    word: str,
+    channel: Path,
+    chained: str | None,
+    runner_dir: Path,
+    told: Mapping[str, str] | None = None,
+) -> str:
+    """Write the hook that says `word` to the agent, then runs the user's own hook.
+
+    What is `told` goes to the job's containers by GITHUB_ENV, unless the job has credentials of
+    its own, or another value.
+    """
     del runner_dir
     name = str(channel).rpartition("\\")[2]
     script = (
@@ -336,6 +346,14 @@ def hook_script(word: str, channel: Path, chained: str | None, runner_dir: Path)
         "  $pipe.Dispose()\n"
         "} catch { }\n"
     )
+    for name, value in (told or {}).items():
+        line, plain = f"{name}={value}".replace("'", "''"), value.replace("'", "''")
+        script += (
+            f"if ($env:GITHUB_ENV -and -not $env:AWS_ACCESS_KEY_ID -and "
+            f"(-not $env:{name} -or $env:{name} -eq '{plain}')) "
+            f"{{ try {{ Add-Content -Encoding utf8 -Path $env:GITHUB_ENV -Value '{line}' }} "
+            "catch { } }\n"
+        )
     return script + (f"& '{chained}'\nexit $LASTEXITCODE\n" if chained else "")
 
 
@@ -391,3 +409,16 @@ class Conduit:
 def conduit(size: int) -> Conduit | None:  # noqa: ARG001
     """Make none."""
     return None
+
+
+class Lock:
+    """A lock that nobody needs here."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+def locked(path: Path) -> Lock | None:
+    """Lock nothing: no folder is shared with a daemon here."""
+    path.touch()
+    return Lock()

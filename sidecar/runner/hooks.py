@@ -25,16 +25,20 @@ VARIABLES = {
 
 @asynccontextmanager
 async def hooked(
-    root: Root, passed_on: Mapping[str, str], hear: Callable[[str], None]
+    root: Root,
+    passed_on: Mapping[str, str],
+    hear: Callable[[str], None],
+    told: Mapping[str, str] | None = None,
 ) -> AsyncIterator[dict[str, str]]:
     """Install both hooks; yield the variables that make the runner use them.
 
     `hear` gets "started" and "completed". A job can say these words too, so that they tell
-    when to look, never what to believe. Raises RunnerError.
+    when to look, never what to believe. The first hook hands what is `told` to the job's
+    containers. Raises RunnerError.
     """
     async with AsyncExitStack() as installing:
         try:
-            installed = await _installed(root, passed_on, hear, installing)
+            installed = await _installed(root, passed_on, hear, told, installing)
         except OSError as error:
             raise RunnerError(
                 f"cannot install the job hooks in {root.state}: {error.strerror or error} "
@@ -44,14 +48,19 @@ async def hooked(
 
 
 async def _installed(
-    root: Root, passed_on: Mapping[str, str], hear: Callable[[str], None], undo: AsyncExitStack
+    root: Root,
+    passed_on: Mapping[str, str],
+    hear: Callable[[str], None],
+    told: Mapping[str, str] | None,
+    undo: AsyncExitStack,
 ) -> dict[str, str]:
     own = root.environment_file()
     channel = await undo.enter_async_context(host.hook_channel(root.state, root.user, hear))
     installed = {}
     for word, variable in VARIABLES.items():
         chained = own.get(variable) or passed_on.get(variable)
-        script = host.hook_script(word, channel, chained, root.path)
+        more = told if word == "started" else None
+        script = host.hook_script(word, channel, chained, root.path, more)
         path = root.state / f"job-{word}{host.HOOK_SUFFIX}"
         host.write_new(path, script.encode(), 0o755, None)
         installed[variable] = str(path)
