@@ -28,7 +28,10 @@ NODE_PACKAGES = ("@aws-sdk/client-sts", "@aws-sdk/credential-providers", "aws-sd
 CODENAME = "trixie"
 PYTHON = "3.13"
 """The Python of that Debian."""
-ENGINE = ("docker.io", "docker-cli", "docker-buildx", "iptables", "nftables", "iproute2")
+ENGINE = (
+    *("docker.io", "docker-cli", "docker-buildx", "docker-compose"),
+    *("iptables", "nftables", "iproute2"),
+)
 CLIENTS = ("awscli", "rclone", "ruby-aws-sdk-core", "nodejs", "python3", "curl", "ca-certificates")
 _RECIPE = 3
 """To be raised when the steps below make something else of the same."""

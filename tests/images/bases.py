@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACKAGES = REPOSITORY / "images" / "ubuntu" / "packages"
-REQUIREMENTS = [REPOSITORY / "requirements" / name for name in ("build.txt", "runtime.txt")]
+NAMES = ("build.txt", "runtime.txt", "local.txt")
+REQUIREMENTS = [REPOSITORY / "requirements" / name for name in NAMES]
 _RECIPE = 1
 """To be raised when the steps below make something else of the same."""
 

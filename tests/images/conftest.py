@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines import places, roots
+from tests.engines import engine, places, roots, tasks
 from tests.images import bases, building
 
 if TYPE_CHECKING:
@@ -21,3 +21,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with places.made(places.DEBIAN_13, roots.made()) as place:
         building.built(place.engine, bases.made(), tmp_path_factory.mktemp("image"))
         yield place
+
+
+@pytest.fixture(scope="session")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Give an instance: an engine with docker's own networks, that has the images."""
+    root = roots.made()
+    with tasks.made("bridge") as task, engine.started(task.space, root, root) as started:
+        building.built(started, bases.made(), tmp_path_factory.mktemp("image"))
+        building.stand_ins_built(started, bases.made())
+        yield places.Place(places.DEBIAN_13, task, started)
