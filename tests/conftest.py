@@ -59,13 +59,15 @@ CROWDS = tuple(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all that fill the machine to one worker, and each docker engine to one."""
+    """Give all that fill the machine to one worker, each docker engine to one, images to one."""
     for item in items:
         if item.path.as_posix().startswith(CROWDS):
             item.add_marker(pytest.mark.xdist_group("crowds"))
         elif item.path.parent == ROOT / "tests" / "engines":
             engine = "debian-12" if "debian-12" in item.name else "debian-13"
             item.add_marker(pytest.mark.xdist_group(engine))
+        elif item.path.parent == ROOT / "tests" / "images":
+            item.add_marker(pytest.mark.xdist_group("images"))
 
 
 # --- what a marked test needs -------------------------------------------------------------------

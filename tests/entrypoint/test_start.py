@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -71,9 +72,12 @@ def starting(tmp_path, *argv, before=":", **env):
         stderr=subprocess.PIPE,
         text=True,
     )
+    late = threading.Timer(PATIENCE, process.kill)
+    late.start()
     try:
         yield Started(process, run)
     finally:
+        late.cancel()
         process.kill()
         process.communicate()
 

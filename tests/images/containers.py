@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from tests.engines.engine import PATH
 from tests.images.building import RUNNER, there
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ THE_IMAGE_S = ("SIDECAR_RUNNER_DIR", "SIDECAR_RUNNER_USER")
 class Container:
     """A container that lives one life."""
 
-    def __init__(self, name: str, engine: Engine, life: Life) -> None:
+    def __init__(self, name: str, engine: Engine, life: Life | None) -> None:
         self.name = name
         self.engine = engine
         self.life = life
@@ -35,6 +36,13 @@ class Container:
     async def stop(self, seconds: int = 30) -> None:
         """Stop it as `docker stop` and ECS do: the image's stop signal, and SIGKILL later."""
         await self.docker("stop", f"--time={seconds}", self.name)
+
+    @asynccontextmanager
+    async def stopping(self, seconds: int) -> AsyncIterator[None]:
+        """Ask it to stop, and go on within the block meanwhile."""
+        asked = asyncio.create_task(self.stop(seconds))
+        yield
+        await asked
 
     async def inspected(self, template: str) -> str:
         """Return what the engine knows of it."""
@@ -49,8 +57,12 @@ async def contained(
     command: tuple[str, ...] = (),
     env: Mapping[str, str | None] | None = None,
     image: str = RUNNER,
+    detached: bool = False,
 ) -> AsyncIterator[Container]:
-    """Run the image in the task's network; `options` are docker's own."""
+    """Run the image in the task's network; `options` are docker's own.
+
+    Detached, the block begins when the container has started, and its log is not read.
+    """
     name = f"life-{stage.mark}"
     told = {**stage.environment(), **(env or {})}
     hidden = {key for key in told if key in (*OURS, *THE_IMAGE_S) or key.startswith("COVERAGE")}
@@ -60,14 +72,32 @@ async def contained(
         if value is not None and key not in hidden
     ]
     shared = f"--volume={there(stage.folder)}:{stage.folder}"  # for a job's gate
-    argv = (
-        *("nsenter", f"--target={engine.pid}", "--mount", "--root", "--wd"),
-        *("docker", "run", "--name", name, "--network=host", shared, *variables),
-        *(*options, image, *command),
-    )
-    client = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+    run = ("run", "--name", name, "--network=host", shared, *variables)
+    argv = (*options, image, *command)
     try:
-        async with stage.life(argv, env=client) as life:
+        if detached:
+            await asyncio.to_thread(engine.docker, *run, "--detach", *argv)
+            yield Container(name, engine, None)
+            return
+        async with stage.life(client(engine, *run, *argv), env=CLIENT_S) as life:
             yield Container(name, engine, life)
     finally:
         await asyncio.to_thread(engine.docker, "rm", "--force", "--volumes", name)
+
+
+@asynccontextmanager
+async def restarted(stage: Stage, container: Container) -> AsyncIterator[Life]:
+    """Start a container that has ended once more, on its own disk."""
+    argv = client(container.engine, "start", "--attach", container.name)
+    async with stage.life(argv, env=CLIENT_S) as life:
+        yield life
+
+
+CLIENT_S = {"PATH": PATH, "HOME": "/root"}
+"""What the docker client needs of an environment."""
+
+
+def client(engine: Engine, *argv: str) -> tuple[str, ...]:
+    """Return the command that runs `docker ARGV` where the engine runs."""
+    there = ("nsenter", f"--target={engine.pid}", "--mount", "--root", "--wd")
+    return (*there, "docker", *argv)
