@@ -43,7 +43,9 @@ class Sockets:
     def above(self, source: str) -> bool:
         """Tell whether `source` is a folder that holds one of the sockets."""
         folder = plain(source).rstrip("/") + "/"
-        return any(name.startswith(folder) for name in (*self.raw, plain(self.proxy)))
+        names = {*self.raw, plain(self.proxy)}
+        names |= {f"/var{name}" for name in names if name.startswith("/run/")}
+        return any(name.startswith(folder) for name in names)
 
 
 @dataclass(slots=True)

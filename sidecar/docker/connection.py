@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
 from sidecar.docker import answers, heads
 from sidecar.docker.bodies import Body, Misframed
 from sidecar.docker.heads import Malformed
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from sidecar.docker.heads import Request
+
+log = structlog.get_logger()
 
 LINGER = 1.0
 """Seconds that a refused client may go on sending before it is cut off."""
@@ -199,8 +203,7 @@ class Connection:
         self._head += piece
         end = heads.end(self._head, before)
         if end < 0:
-            if len(self._head) > heads.MOST:
-                raise Malformed(431, "the request's head is too long")
+            heads.bounded(self._head)
             return len(piece)
         raw = bytes(self._head[:end])
         self._head.clear()
@@ -247,23 +250,37 @@ class Connection:
             self._request = None
 
     async def _judged(self, request: Request, body: bytes) -> None:
+        """Have a request looked at, and go on with what comes of it."""
         try:
             verdict = await self._proxy.judge.judged(request, body)
         except Refused as error:
             self._seen = self._request = None
             self._client.write(answers.error(error.status, str(error)))
             self._next()
-            return
-        if self._closed:
-            verdict.unanswered()
-            return
-        self._seen, self._verdict = None, verdict
+        except Exception as error:
+            self.close()
+            log.exception("docker.failed", reason=type(error).__name__)
+        else:
+            self._seen, self._verdict = None, verdict
+            if self._closed:
+                self._unanswered()
+            else:
+                self._asked_for(request, body, verdict)
+
+    def _asked_for(self, request: Request, body: bytes, verdict: Verdict) -> None:
+        """Give the engine a request that was looked at."""
+        changed = verdict.body != body or request.has_frame
         try:
-            self._to_engine(request.with_body(verdict.body))
+            self._to_engine(request.with_body(verdict.body) if changed else request.raw + body)
         except Refused as error:
             self._refuse(error.status, str(error))
         if self._client.ended and self._engine is not None:
             self._engine.end()
+
+    def _unanswered(self) -> None:
+        verdict, self._verdict = self._verdict, None
+        if verdict is not None:
+            verdict.unanswered()
 
     def _next(self) -> None:
         """Go on with what came early, now that there is nothing under way."""
@@ -378,7 +395,5 @@ class Connection:
         self._client.close()
         if self._engine is not None:
             self._engine.close()
-        if self._verdict is not None:
-            self._verdict.unanswered()
-            self._verdict = None
+        self._unanswered()
         self._proxy.forget(self)

@@ -67,8 +67,10 @@ async def _compared(engine: Engine, fates: Fates) -> None:
     for container in known:
         if container not in states:
             fates.died(container)
-        elif states[container] in ("exited", "dead"):
-            fates.rests(container)
+        elif states[container] != "created":
+            fates.rests(container)  # since it may have been elsewhere meanwhile
+            if states[container] in ("running", "paused"):
+                fates.runs(container)
 
 
 def _told(event: dict[str, Any], fates: Fates) -> None:

@@ -20,7 +20,7 @@ PRIOR_KNOWLEDGE = b"PRI * HTTP/2.0\r\n\r\n"
 _END = re.compile(rb"\n\r?\n")
 _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/1\.([01])")
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])(?: .*)?")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r]*?)[ \t]*")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _VERSIONED = re.compile(r"/v[0-9][0-9A-Za-z.+-]*(?=/)")
@@ -44,6 +44,12 @@ def end(head: bytes | bytearray, start: int = 0) -> int:
     return found.end() if found else -1
 
 
+def bounded(head: bytes | bytearray) -> None:
+    """Raise Malformed if there is too much of it."""
+    if len(head) > MOST:
+        raise Malformed(431, "the request's head is too long")
+
+
 class Request(NamedTuple):
     """What is known of a request by its head."""
 
@@ -65,6 +71,11 @@ class Request(NamedTuple):
     def expects(self) -> bool:
         """Whether the client waits for a word before it sends the body."""
         return self.minor > 0 and b"100-continue" in [v.lower() for v in self.values(b"expect")]
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether its body comes in more than its own bytes, or is waited for."""
+        return any(name in (b"transfer-encoding", b"expect") for name, _ in self.fields)
 
     def body(self) -> Body:
         """Return how its body is framed. Raises Malformed."""
@@ -101,10 +112,10 @@ def _length(values: list[bytes]) -> int:
 def _fields(lines: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
     fields = []
     for line in lines:
-        found = _FIELD.fullmatch(line)
-        if found is None:
+        name, colon, value = line.partition(b":")
+        if not (colon and _NAME.fullmatch(name)) or b"\0" in value or b"\r" in value:
             raise Malformed(400, "malformed header field")
-        fields.append((found[1].lower(), found[2]))
+        fields.append((name.lower(), value.strip(b" \t")))
     return tuple(fields)
 
 
@@ -115,6 +126,7 @@ def _lines(raw: bytes) -> list[bytes]:
 
 def request(raw: bytes) -> Request:
     """Read a request's head. Raises Malformed."""
+    bounded(raw)
     first, *rest = _lines(raw)
     found = _REQUEST.fullmatch(first)
     if found is None:
@@ -122,7 +134,9 @@ def request(raw: bytes) -> Request:
         if spoken.startswith(b"HTTP/") and spoken[5:7] != b"1.":
             raise Malformed(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
         raise Malformed(400, "malformed request line")
-    target = _ORIGIN.sub("", found[2].decode("latin-1"), count=1)
+    target = found[2].decode("latin-1")
+    if (origin := _ORIGIN.match(target)) is not None:
+        target = target[origin.end() :]
     path, _, query = target.partition("?")
     return Request(raw, found[1].decode(), _plain(path), query, _fields(rest), int(found[3]))
 
@@ -135,7 +149,9 @@ def _plain(path: str) -> str:
             words = words[:-1]
         elif word not in ("", "."):
             words.append(word)
-    return _VERSIONED.sub("", "/" + "/".join(words), count=1)
+    plain = "/" + "/".join(words)
+    version = _VERSIONED.match(plain)
+    return plain if version is None else plain[version.end() :]
 
 
 class Response(NamedTuple):

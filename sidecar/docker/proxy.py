@@ -53,15 +53,10 @@ class Proxy:
             ) from error
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Run beside, for as long as the proxy is; a failure is told, and ends nothing else."""
+        """Run beside, for as long as the proxy is; it tells of its own failures."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("docker.failed", reason=repr(error))
+        task.add_done_callback(self._tasks.discard)
 
     def forget(self, connection: Connection) -> None:
         """Strike a connection off."""

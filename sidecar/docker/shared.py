@@ -49,6 +49,7 @@ class Own:
         host.remove_folder(self.path)
         if self._lock is not None:
             self._lock.close()
+            self._lock = None
 
     def sweep(self) -> None:
         """Remove what lives that are over have left."""

@@ -1,0 +1,132 @@
+"""Heads as Go's net/http reads them: where they end, what they mean, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.docker import heads
+from sidecar.docker.bodies import Chunked, Counted, Endless
+from sidecar.docker.heads import Malformed, request, response
+
+
+@pytest.mark.parametrize(
+    ("head", "end"),
+    [
+        (b"GET / HTTP/1.1\r\nA: b\r\n\r\nrest", 24),
+        (b"GET / HTTP/1.1\nA: b\n\nrest", 21),
+        (b"GET / HTTP/1.1\r\nA: b\n\r\n", 23),
+        (b"GET / HTTP/1.1\r\nA: b\r\n\r", -1),
+        (b"GET / HTTP/1.1\r\n", -1),
+    ],
+)
+def test_a_head_ends_with_an_empty_line(head, end):
+    """With CR or without, as the engine takes it; found also if it comes byte by byte."""
+    assert heads.end(head) == end
+    came = [heads.end(head[:at], max(0, at - 1)) for at in range(1, len(head) + 1)]
+    assert next((found for found in came if found >= 0), -1) == end
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/containers/create", "/containers/create", ""),
+        ("/v1.41/containers/create?name=a%2Fb", "/containers/create", "name=a%2Fb"),
+        ("/v4.0.0-rc1/libpod/containers/create", "/libpod/containers/create", ""),
+        ("http://docker/containers/create", "/containers/create", ""),
+        ("unix://x/v1.2/containers/create", "/containers/create", ""),
+        ("/v1.41//containers/x/../create", "/containers/create", ""),
+        ("/%76%31.41/containers/create", "/containers/create", ""),
+        ("/v1.41", "/v1.41", ""),
+        ("/a?b?http://c/d", "/a", "b?http://c/d"),
+        ("*", "/*", ""),
+    ],
+)
+def test_a_path_has_one_form(target, path, query):
+    """However it is written, and whatever the version; what goes to the engine is not changed."""
+    raw = f"POST {target} HTTP/1.1\r\n\r\n".encode()
+    found = request(raw)
+    assert (found.path, found.query, found.raw) == (path, query, raw)
+
+
+def test_another_body_changes_nothing_but_its_frame():
+    """Other fields stay, in their order and to the byte."""
+    raw = (
+        b"POST /x HTTP/1.1\r\nhOst: d\r\nContent-length: 3\r\nX-Meta: a\r\n"
+        b"Expect: 100-continue\r\nx-meta:b \r\n\r\n"
+    )
+    found = request(raw)
+    assert found.expects
+    assert found.with_body(b"four") == (
+        b"POST /x HTTP/1.1\r\nhOst: d\r\nX-Meta: a\r\nx-meta:b \r\nContent-Length: 4\r\n\r\nfour"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "left"),
+    [
+        (b"", Counted, 0),
+        (b"Content-Length: 12\r\n", Counted, 12),
+        (b"Content-Length: 12\r\nContent-Length: 12\r\n", Counted, 12),
+        (b"Transfer-Encoding: Chunked\r\n", Chunked, None),
+    ],
+)
+def test_a_request_s_body_is_counted_or_chunked(fields, body, left):
+    """Never to the end of the connection: without a word of it there is none."""
+    found = request(b"POST /x HTTP/1.1\r\n" + fields + b"\r\n").body()
+    assert isinstance(found, body)
+    assert getattr(found, "left", None) == left
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /a b HTTP/1.1",
+        b"GET  / HTTP/1.1",
+        b"GET / HTTP/1.1 ",
+        b" GET / HTTP/1.1",
+        b"GET /\x00 HTTP/1.1",
+        b"GET / http/1.1",
+        b"G(T / HTTP/1.1",
+        b"GET /\xff\r HTTP/1.1",
+        b"GET /",
+        b"",
+    ],
+)
+def test_a_request_line_that_is_none(line):
+    """400, as the engine says."""
+    with pytest.raises(Malformed) as refused:
+        request(line + b"\r\nHost: d\r\n\r\n")
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "field", [b"A b: c", b"A : c", b": c", b"no colon", b" A: b", b"A: \x00", b"A: b\rc"]
+)
+def test_a_field_that_is_none(field):
+    """Folded, without a name, or with what nobody may write there."""
+    with pytest.raises(Malformed):
+        request(b"GET / HTTP/1.1\r\n" + field + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("head", "method", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "GET", Counted),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", Chunked),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD", Counted),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: x\r\n\r\n", "GET", Endless),
+        (b"HTTP/1.1 101 UPGRADED\r\nContent-Length: 5\r\n\r\n", "GET", Endless),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "GET", Counted),
+        (b"HTTP/1.1 200\r\nContent-Length: x\r\n\r\n", "GET", Endless),
+        (b"nonsense\r\n\r\n", "GET", Endless),
+    ],
+)
+def test_an_answer_s_end(head, method, body):
+    """What has none is a stream to the end of the connection."""
+    assert isinstance(response(head, method).body, body)
+
+
+def test_an_interim_answer_is_no_answer_yet():
+    """But the one that upgrades is."""
+    assert response(b"HTTP/1.1 100 Continue\r\n\r\n", "POST").interim
+    assert not response(b"HTTP/1.1 101 X\r\n\r\n", "POST").interim
