@@ -152,8 +152,12 @@ async def request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 async def obliging(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer every request: a create with an id, all else with its own body."""
-    while True:
-        head, body = await request(reader)
+    while not reader.at_eof():
+        try:
+            head, body = await request(reader)
+        except asyncio.IncompleteReadError:
+            break
         created = head.split()[1].endswith((b"/containers/create", b"create?name=x"))
         writer.write(answer(201, CREATED) if created else answer(200, body))
         await writer.drain()
+    writer.close()
