@@ -2,18 +2,16 @@
 
 import asyncio
 import json
-import ssl
-from contextlib import asynccontextmanager
 
 import pytest
-import trustme
 
-from local import aws, github
+from local import aws
 from local.github import apps
 from local.github.scope import Scope
-from tests.engines.far import ECS_AGENT, GATEWAY
+from tests.engines.far import ECS_AGENT
 from tests.images import player
-from tests.images.building import DIND, RUNNER, there
+from tests.images.building import DIND, RUNNER
+from tests.images.hubs import GITHUB, hub
 from tests.lives.stage import printed
 from tests.test_task_definitions import FILLED, run_fill
 
@@ -21,7 +19,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 PATIENCE = 90.0
 """Seconds for a life."""
-GITHUB = f"https://{GATEWAY}"
 PARAMETER = FILLED["TOKEN_PATH"] + "0f3a"
 HERE = FILLED | {"IMAGE": RUNNER, "DIND_IMAGE": DIND, "GITHUB_URL": f"{GITHUB}/octo/repo"}
 
@@ -69,17 +66,6 @@ def definition(name):
     return json.loads(run_fill(f"{name}/task-definition.json", HERE)[1])
 
 
-@asynccontextmanager
-async def hub(folder):
-    """Serve GitHub on the far side of a task, and write down whom it is certified by."""
-    issuer = trustme.CA()
-    issuer.cert_pem.write_to_path(str(folder / "ca.pem"))
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    issuer.issue_cert(GATEWAY).configure_cert(tls)
-    async with github.serving(GATEWAY, 443, tls=tls) as served:
-        yield served.world
-
-
 class Stage:
     """One life of a task definition."""
 
@@ -101,19 +87,18 @@ class Stage:
         return {"SIDECAR_TOKEN_PARAMETER": PARAMETER}, {}
 
     async def _lived(self, steps, right):
-        async with hub(self.folder) as world:
+        async with hub(self.folder) as (world, trusted):
             overrides, secret = await right(world)
             job = world.jobs.add({"steps": [{"run": step} for step in steps]}, world.now())
             surroundings = {
-                "SSL_CERT_FILE": "/run/ca.pem",
+                "SSL_CERT_FILE": trusted.where,
                 "AWS_REGION": aws.REGION,
                 "AWS_ENDPOINT_URL_SSM": self.network.task.aws,
             }
-            trusted = f"--volume={there(self.folder)}/ca.pem:/run/ca.pem:ro"
             with player.playing(
                 *(self.definition, self.instance.engine, self.network, secret),
                 overrides | surroundings,
-                trusted,
+                f"--volume={trusted.volume}",
             ) as playing:
                 code = await asyncio.to_thread(playing.ended, "runner", PATIENCE)
                 log = playing.log("runner")
