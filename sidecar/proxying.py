@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -17,8 +18,8 @@ from sidecar.docker import following, proxy
 from sidecar.docker.binds import Sockets, plain
 from sidecar.docker.copies import Copy
 from sidecar.docker.engine import Engine, Unanswered
+from sidecar.docker.place import Own, Usual
 from sidecar.docker.rules import Rules
-from sidecar.docker.shared import Own
 from sidecar.docker.variables import Offer, proxied
 from sidecar.errors import ProxyError
 from sidecar.relay.mode import Mode
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from sidecar.relay.identities import Identities
     from sidecar.relaying import Relaying
     from sidecar.settings import Configuration
-    from sidecar.undo import Debt, Farewell
+    from sidecar.undo import Farewell
 
 log = structlog.get_logger()
 
@@ -94,20 +95,22 @@ async def _standing(
     if settings.docker_proxy == "off":
         raise Unproxied("SIDECAR_DOCKER_PROXY=off")
     engine, socket = _engine(config)
-    own = None if settings.shared_dir is None else Own(settings.shared_dir)
-    path = _usual(socket) if own is None else own.socket
+    shared = settings.shared_dir
+    place = Usual(_usual(socket)) if shared is None else Own(shared)
+    path = place.socket
     rules = Rules(
         Sockets.of(str(path), str(socket), str(socket.resolve())),
         way.offer,
         way.paths,
         _image_variables(engine),
-        None if own is None else _copies(own, settings.runner_dir),
+        _copies(place, settings.runner_dir) if isinstance(place, Own) else None,
         settings.docker_strict,
     )
-    debt = owed.owe("docker proxy", lambda: asyncio.to_thread(_removed, own, path))
-    await _listening(proxy.Listening(path, socket, rules, config.user), own, debt, standing)
-    if own is not None:
-        await standing.enter_async_context(relay.alongside(asyncio.to_thread(own.sweep)))
+    debt = owed.owe("docker proxy", partial(asyncio.to_thread, place.remove))
+    standing.callback(debt.begin)  # once nobody listens any more; the farewell sees to its end
+    await _listening(proxy.Listening(path, socket, rules, config.user), place, standing)
+    if isinstance(place, Own):
+        await standing.enter_async_context(relay.alongside(asyncio.to_thread(place.sweep)))
     if way.identities is not None:
         way.identities.inspect = _inspect(engine)
         following_ = following.followed(engine, _Fates(way.identities))
@@ -119,32 +122,23 @@ async def _standing(
         credentials=way.mode.value,
         strict=settings.docker_strict,
     )
-    if own is None:
+    if shared is None:
         return Docker(proxied=True)
     said = "work_dir" in settings.model_fields_set
-    return Docker(proxied=True, socket=path, work_dir=None if said else f"{own.path}/_work")
+    return Docker(proxied=True, socket=path, work_dir=None if said else f"{path.parent}/_work")
 
 
-async def _listening(
-    wanted: proxy.Listening, own: Own | None, debt: Debt, standing: AsyncExitStack
-) -> None:
-    standing.callback(debt.begin)  # once nobody listens any more; the farewell sees to its end
+async def _listening(wanted: proxy.Listening, place: Usual | Own, standing: AsyncExitStack) -> None:
     try:
-        if own is not None:
-            own.make()
+        place.make()
         await standing.enter_async_context(proxy.listening(wanted))
+        place.taken = True
     except OSError as error:
         why = error.strerror or type(error).__name__
-        setting = "SIDECAR_SHARED_DIR" if own else "SIDECAR_SHARED_DIR names another place"
+        setting = "SIDECAR_SHARED_DIR"
+        if isinstance(place, Usual):
+            setting += " names another place"
         raise Unproxied(f"{wanted.path} cannot be made: {why.lower()} ({setting})") from error
-
-
-def _removed(own: Own | None, path: Path) -> None:
-    if own is not None:
-        own.remove()
-        return
-    with suppress(FileNotFoundError):
-        path.unlink()
 
 
 # ---- where the daemon is, and what it tells ----------------------------------------------------

@@ -31,11 +31,12 @@ class Engine:
     """As in DOCKER_HOST: `unix:///path` or `tcp://host:port`."""
 
     @classmethod
-    def named(cls, docker_host: str | None, default: str = DEFAULT_SOCKET) -> Engine | None:
+    def named(cls, docker_host: str | None, default: str | None = None) -> Engine | None:
         """Return the daemon that a docker client would talk to; None if nothing names one."""
         if docker_host:
             return cls(docker_host)
-        return cls(f"unix://{default}") if Path(default).exists() else None
+        usual = default or DEFAULT_SOCKET
+        return cls(f"unix://{usual}") if Path(usual).exists() else None
 
     @property
     def socket(self) -> Path | None:

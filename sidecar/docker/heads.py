@@ -24,7 +24,7 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _VERSIONED = re.compile(r"/v[0-9][0-9A-Za-z.+-]*(?=/)")
-_OTHERS_FRAME = (b"content-length", b"transfer-encoding", b"expect")
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class Malformed(Exception):
@@ -93,7 +93,9 @@ class Request(NamedTuple):
     def with_body(self, body: bytes) -> bytes:
         """Return the same request with another body, of known length."""
         lines = self.raw.splitlines(keepends=True)
-        kept = [line for line in lines[:-1] if _name(line) not in _OTHERS_FRAME]
+        # A client that was told to go on is not told again; what else it expects the engine judges.
+        dropped = (*_FRAMING, b"expect") if self.expects else _FRAMING
+        kept = [line for line in lines[:-1] if _name(line) not in dropped]
         return b"".join((*kept, b"Content-Length: %d\r\n\r\n" % len(body), body))
 
 

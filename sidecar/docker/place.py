@@ -1,8 +1,4 @@
-"""This life's own folder in the one that the agent shares with the daemon, and with other lives.
-
-It holds a lock for as long as its life goes on, however that ends; so the next life on the machine
-can tell what a killed one has left, and removes it.
-"""
+"""Where the proxy listens: at the usual place, or in a folder that the daemon has too."""
 
 from __future__ import annotations
 
@@ -23,12 +19,36 @@ _PREFIX = "runner-"
 _LOCK = "lock"
 
 
+class Usual:
+    """The place where every client looks."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self.taken = False
+        """Whether the proxy listens there, and not somebody else."""
+
+    def make(self) -> None:
+        """Make nothing: the folder is there, or it is not the agent's to make."""
+
+    def remove(self) -> None:
+        """Remove the proxy's socket; that it is not there is no error."""
+        if self.taken:
+            self.socket.unlink(missing_ok=True)
+
+
 class Own:
-    """The folder."""
+    """This life's own folder in the one that the agent shares with the daemon and other lives.
+
+    It holds a lock for as long as its life goes on, however that ends; so the next life on the
+    machine can tell what a killed one has left, and removes it.
+    """
 
     def __init__(self, shared: Path) -> None:
         self.shared = shared
         self.path = shared / f"{_PREFIX}{secrets.token_hex(6)}"
+        self._fresh = self.path.with_name(f".{self.path.name}")
+        self.taken = False
+        """Whether the proxy listens in it."""
         self._lock: host.Lock | None = None
 
     @property
@@ -38,15 +58,15 @@ class Own:
 
     def make(self) -> None:
         """Make it, locked before anybody can find it; others may enter. Raises OSError."""
-        fresh = self.path.with_name(f".{self.path.name}")
-        fresh.mkdir(parents=True)
-        fresh.chmod(0o755)
-        self._lock = host.locked(fresh / _LOCK)
-        fresh.rename(self.path)
+        self._fresh.mkdir(parents=True)
+        self._fresh.chmod(0o755)
+        self._lock = host.locked(self._fresh / _LOCK)
+        self._fresh.rename(self.path)
 
     def remove(self) -> None:
         """Remove it with all that is in it; that it is not there is no error."""
-        host.remove_folder(self.path)
+        for folder in (self._fresh, self.path):
+            host.remove_folder(folder)
         if self._lock is not None:
             self._lock.close()
             self._lock = None

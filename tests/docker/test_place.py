@@ -9,7 +9,7 @@ import pytest
 
 from sidecar import host
 from sidecar.docker.copies import Copy
-from sidecar.docker.shared import Own
+from sidecar.docker.place import Own
 
 
 @pytest.fixture
