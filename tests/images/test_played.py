@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 
 import pytest
 
@@ -133,8 +134,15 @@ def test_job_containers_share_the_workspace(stage, instance, name, mode):
 
 
 def test_a_launched_task_on_fargate(stage):
-    """Nothing but the definition and a token: the job runs, and its steps have the task role."""
-    said, chosen, _ = stage("fargate").lived('curl --silent "$RUNNER_SIDECAR_RELAY_URI"; id -un')
+    """Nothing but the definition and a token: the job runs, and its steps have the task role.
+
+    What the definition asks for its health tells that it is well.
+    """
+    life = stage("fargate")
+    kind, *health = life.definition["containerDefinitions"][0]["healthCheck"]["command"]
+    asked = f"{shlex.join(health)} && echo {kind} is well"
+    said, chosen, _ = life.lived(asked, 'curl --silent "$RUNNER_SIDECAR_RELAY_URI"; id -un')
+    assert "CMD is well\n" in said
     assert f'"RoleArn":"{aws.TASK_ROLE}"' in said
     assert "runner\n" in said
     assert chosen == "local"
