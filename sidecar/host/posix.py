@@ -85,6 +85,21 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
+_MEMORY_EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+"""Where control groups of version 2, and of version 1, count it."""
+
+
+def memory_kills() -> int:
+    """Return how many processes of this container the kernel has killed for want of memory."""
+    for path in _MEMORY_EVENTS:
+        with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123
+            for line in file:
+                name, _, count = line.partition(b" ")
+                if name == b"oom_kill":
+                    return int(count)
+    return 0
+
+
 # ---- the network namespace ---------------------------------------------------------------------
 
 _CAP_NET_ADMIN = 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from tests.engines.engine import Engine
     from tests.lives.stage import Life, Stage
 
-OURS = ("PATH", "PYTHONPATH", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "LANG")
-"""Of this machine, and nothing to a container."""
-THE_IMAGE_S = ("SIDECAR_RUNNER_DIR", "SIDECAR_RUNNER_USER")
-"""What an image needs not be told."""
+MACHINE_S = re.compile(
+    "PATH|PYTHONPATH|LANG|COVERAGE.*|AWS_CONFIG_FILE|AWS_SHARED_CREDENTIALS_FILE"
+    "|SIDECAR_RUNNER_DIR|SIDECAR_RUNNER_USER"
+).fullmatch
+"""Variables of a stage that are about this machine, and that an image needs not be told."""
 
 
 class Container:
@@ -64,13 +66,9 @@ async def contained(
     Detached, the block begins when the container has started, and its log is not read.
     """
     name = f"life-{stage.mark}"
-    told = {**stage.environment(), **(env or {})}
-    hidden = {key for key in told if key in (*OURS, *THE_IMAGE_S) or key.startswith("COVERAGE")}
-    variables = [
-        f"--env={key}={value}"
-        for key, value in told.items()
-        if value is not None and key not in hidden
-    ]
+    told = {key: value for key, value in stage.environment().items() if not MACHINE_S(key)}
+    told.update(env or {})
+    variables = [f"--env={key}={value}" for key, value in told.items() if value is not None]
     shared = f"--volume={there(stage.folder)}:{stage.folder}"  # for a job's gate
     run = ("run", "--name", name, "--network=host", shared, *variables)
     argv = (*options, image, *command)

@@ -1,5 +1,7 @@
 """The image where memory, disk or processes run short: what is left behind, and who says why."""
 
+import re
+
 import pytest
 
 from tests.images.containers import contained
@@ -9,8 +11,10 @@ pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 GREEDY = "python3 -c 'kept = bytearray(1 << 30)'; echo ended with $?"
 SMALL_DISK = (
-    "cp -a /home/runner/. /disk && cat /dev/zero >/disk/full 2>/dev/null; exec runner-start"
+    "cp -a /home/runner/. /disk; n=0; while echo >/disk/$n; do n=$((n + 1)); done 2>/dev/null; "
+    "exec runner-start"
 )
+"""A runner's folder on a disk of which every last page is taken."""
 
 
 def test_a_job_without_memory(lives):
@@ -46,7 +50,7 @@ def test_a_full_disk(lives):
         env = {"SIDECAR_RUNNER_DIR": "/disk"}
         command = ("-c", SMALL_DISK)
         async with contained(stage, engine, *options, env=env, command=command) as container:
-            await stage.settled(container.life, 15)
+            await stage.settled(container.life, 13)
         (failed,) = container.life.all("life.failed")
         assert "No space left on device" in failed["reason"]
 
@@ -75,21 +79,32 @@ def test_a_read_only_root(lives):
     lives(with_volume, without)
 
 
+OUTCOMES = {5: (12, ["token"]), 6: (15, []), 7: (15, [])}
+"""By how many threads and processes there may be, too few to ask, to start or to wait: the code,
+and what cannot be given back."""
+
+
 def test_a_low_limit_of_processes(lives):
     """If the runner cannot start, the token is given back; if a job forks on, only that fails."""
 
-    async def runner(stage, engine):
-        await stage.put()
-        async with contained(stage, engine, "--pids-limit=2") as container:
-            await stage.settled(container.life, 15)
-        (failed,) = container.life.all("life.failed")
-        assert "Resource temporarily unavailable" in failed["reason"]
+    def at(limit):
+        async def runner(stage, engine):
+            await stage.put()
+            options = (f"--pids-limit={limit}",)
+            env = {"SIDECAR_TOKEN_TIMEOUT": "3", "SIDECAR_STOP_TIMEOUT": "8"}
+            async with contained(stage, engine, *options, env=env) as container:
+                code, left = OUTCOMES[limit]
+                await stage.settled(container.life, code, left=left)
+            (failed,) = container.life.all("life.failed")
+            assert re.search("Resource temporarily unavailable|can't start new", failed["reason"])
+
+        return runner
 
     async def job(stage, engine):
         await stage.put()
-        job = stage.job("for i in $(seq 100); do sleep 600 & done; wait")
+        job = stage.job("exec sh -c 'while :; do sleep 600 & done'")
         async with contained(stage, engine, "--pids-limit=60") as container:
             await stage.settled(container.life, 0)
         assert job.result == "failed"
 
-    lives(runner, job)
+    lives(*map(at, OUTCOMES), job)
