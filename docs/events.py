@@ -6,6 +6,7 @@ EVENTS = {
     "docker.exposed": "a container mounts a folder that holds a docker socket: by that it reaches "
     "the daemon past the agent. Told once of each folder",
     "docker.failed": "the docker proxy could not go on with a request, and closed its connection",
+    "docker.open": "the runner's user may use the docker daemon's own socket, past the agent",
     "docker.proxied": "jobs reach the docker daemon (`engine`) at `socket`, which gives containers"
     " their credentials by the way that `credentials` names",
     "docker.refused": "strict mode refused something; told once of each kind",

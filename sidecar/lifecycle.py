@@ -27,6 +27,9 @@ from sidecar.runner.workspace import NAME, workspace
 from sidecar.watches import Watches
 
 if TYPE_CHECKING:
+    from sidecar import github
+    from sidecar.proxying import Docker
+    from sidecar.relaying import Relaying
     from sidecar.report import Report
     from sidecar.settings import Configuration
     from sidecar.stop import Stop
@@ -47,75 +50,127 @@ async def live(config: Configuration, stop: Stop, report: Report) -> Exit:
 
 
 async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
-    settings, now, born = config.settings, report.phase, asyncio.get_running_loop().time()
-    owed = report.owed
-    root = Root(settings.runner_dir, config.user)
-    listener, diagnosis = Listener(now), Diagnosis(root)
-    runner: sources.Runner | None = None
-
-    async with AsyncExitStack() as life:
-        enter = life.enter_async_context
-        await enter(process.reaping())
-        access = Access(config)
-        store = await enter(tokens.Store(config.task.region, access.session))
-        api = sources.connection(config, access.asker(config.task.region))
-        if api is not None:
-            await enter(api)
-        life.callback(diagnosis.after_farewell, owed)
-        await enter(undo.farewell(owed, stop))
-        before = predecessor.found(root, owed, api, settings.github_url)
-        source = sources.source(settings, store, api, owed)
+    async with AsyncExitStack() as undone:
+        life = _Life(config, stop, report, undone)
+        await life.begun()
         try:
             async with stop.cuts():
-                task = await ecs.task_facts(config.task.metadata_uri, marked=access.marked)
-                relayed = await enter(relaying(config, access, task, owed))
-                report.relay = relayed.served
-                docker = await enter(proxying(config, relayed, owed))
-                now.enter(phase.WAITING)
-                right = await source.arrived(settings.token_timeout)
-
-                now.enter(phase.CONFIGURING)
-                root.prepare()
-                age.warn(root)
-                passed_on = docker.led(relayed.without_agents(config.passed_on))
-                env = environment(passed_on, config.user)
-                wish = naming.wish(settings, right, task, docker.work_dir)
-                alone = right.work_dir is None and NAME in settings.work_dir
-                await enter(workspace(root.path, wish.work_dir, config.user, owed, alone=alone))
-                if before is not None:
-                    await before.departed(wish, env, right, source.usable)
-                departure = Departure(api, source.usable, root.memory.erase_own)
-                debt = owed.owe("runner", departure.leave)
-                patience = settings.token_timeout
-                runner = sources.runner(root, wish, env, right, api, patience)
-                departure.runner = runner
-                with diagnosis.failing("configure"):
-                    await runner.register(stop.finished)
-                source.served()  # deleting the token is off the job's way
-                root.describe(task)
-
-                now.enter(phase.WARMING)
-                env |= await relayed.warmed(
-                    runner.name, WARM_TIMEOUT, config.passed_on, required=settings.relay_required
-                )
-                env |= await enter(
-                    hooks.hooked(root, config.passed_on, listener.hear_hook, docker.told)
-                )
-                agent = config.task.agent_uri
-                await enter(protecting(agent, listener.job, owed, marked=access.marked))
-                await enter(listening(root, env, listener))
-                report.listener = listener
+                await life.surrounded()
+                await life.registered()
+                await life.listened()
         except Stopped:
-            if runner is None or not runner.complete:
+            if life.runner is None or not life.runner.complete:
                 raise
             return Exit.DONE
+        return await life.lived()
 
-        drain = Drain(listener, departure, debt, owed, stop, now)
-        watching = watches(config, departure, marked=access.marked)
-        code = await attended(drain, watching.begun(listener, born))
-        departure.listener_ended(listener, configured=root.configured)
-        report.error = diagnosis.of_listener(listener, code)
-        now.enter(phase.STOPPING)
+
+class _Life:
+    """One life, as far as it has come: each verb acquires, and stands on those before it."""
+
+    access: Access
+    api: github.Connection | None
+    source: sources.Source
+    task: ecs.TaskFacts
+    relayed: Relaying
+    docker: Docker
+    env: dict[str, str]
+    """What the runner sees."""
+    departure: Departure
+    debt: undo.Debt
+
+    def __init__(
+        self, config: Configuration, stop: Stop, report: Report, undone: AsyncExitStack
+    ) -> None:
+        self.config = config
+        self.settings = config.settings
+        self.stop = stop
+        self.report = report
+        self.now = report.phase
+        self.owed = report.owed
+        self.born = asyncio.get_running_loop().time()
+        self.root = Root(self.settings.runner_dir, config.user)
+        self.listener = Listener(self.now)
+        self.diagnosis = Diagnosis(self.root)
+        self.runner: sources.Runner | None = None
+        self._undone = undone
+        self._enter = undone.enter_async_context
+
+    async def begun(self) -> None:
+        """Owe from here on, and find out whom to ask for the right to register."""
+        config = self.config
+        await self._enter(process.reaping())
+        self.access = Access(config)
+        store = await self._enter(tokens.Store(config.task.region, self.access.session))
+        self.api = sources.connection(config, self.access.asker(config.task.region))
+        if self.api is not None:
+            await self._enter(self.api)
+        self._undone.callback(self.diagnosis.after_farewell, self.owed)
+        await self._enter(undo.farewell(self.owed, self.stop))
+        self.before = predecessor.found(self.root, self.owed, self.api, self.settings.github_url)
+        self.source = sources.source(self.settings, store, self.api, self.owed)
+
+    async def surrounded(self) -> None:
+        """Put up what a job finds: its credentials, and its way to docker."""
+        config = self.config
+        self.task = await ecs.task_facts(config.task.metadata_uri, marked=self.access.marked)
+        self.relayed = await self._enter(relaying(config, self.access, self.task, self.owed))
+        self.report.relay = self.relayed.served
+        self.docker = await self._enter(proxying(config, self.relayed, self.owed))
+
+    async def registered(self) -> None:
+        """Wait for the right to register, and register."""
+        self.now.enter(phase.WAITING)
+        right = await self.source.arrived(self.settings.token_timeout)
+
+        self.now.enter(phase.CONFIGURING)
+        root, owed, user = self.root, self.owed, self.config.user
+        root.prepare()
+        age.warn(root)
+        passed_on = self.docker.led(self.relayed.without_agents(self.config.passed_on))
+        self.env = environment(passed_on, user)
+        wish = naming.wish(self.settings, right, self.task, self.docker.work_dir)
+        alone = right.work_dir is None and NAME in self.settings.work_dir
+        await self._enter(workspace(root.path, wish.work_dir, user, owed, alone=alone))
+        if self.before is not None:
+            await self.before.departed(wish, self.env, right, self.source.usable)
+        self.departure = Departure(self.api, self.source.usable, root.memory.erase_own)
+        self.debt = owed.owe("runner", self.departure.leave)
+        patience = self.settings.token_timeout
+        runner = sources.runner(root, wish, self.env, right, self.api, patience)
+        self.runner = self.departure.runner = runner
+        with self.diagnosis.failing("configure"):
+            await runner.register(self.stop.finished)
+        self.source.served()  # deleting the token is off the job's way
+        root.describe(self.task)
+        self.now.enter(phase.WARMING)
+        self.env |= await self.relayed.warmed(
+            runner.name,
+            WARM_TIMEOUT,
+            self.config.passed_on,
+            required=self.settings.relay_required,
+        )
+
+    async def listened(self) -> None:
+        """Start the listener, with all that tells of its job."""
+        passed_on, agent = self.config.passed_on, self.config.task.agent_uri
+        hear, told = self.listener.hear_hook, self.docker.told
+        self._undone.enter_context(self.root.environment_without(self.docker.withheld))
+        self.env |= await self._enter(hooks.hooked(self.root, passed_on, hear, told))
+        marked = self.access.marked
+        await self._enter(protecting(agent, self.listener.job, self.owed, marked=marked))
+        await self._enter(listening(self.root, self.env, self.listener))
+        self.report.listener = self.listener
+
+    async def lived(self) -> Exit:
+        """Go on until the listener's end, a stop or a limit; the value is the exit code."""
+        departure, listener = self.departure, self.listener
+        drain = Drain(listener, departure, self.debt, self.owed, self.stop, self.now)
+        watching = watches(self.config, departure, marked=self.access.marked)
+        code = await attended(drain, watching.begun(listener, self.born))
+        departure.listener_ended(listener, configured=self.root.configured)
+        self.report.error = self.diagnosis.of_listener(listener, code)
+        self.now.enter(phase.STOPPING)
         return code
 
 

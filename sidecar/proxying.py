@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import structlog
 
-from sidecar import relay
+from sidecar import host, relay
 from sidecar.docker import engine as engines
 from sidecar.docker import following, proxy
 from sidecar.docker.binds import Sockets, plain
@@ -55,6 +55,11 @@ class Docker:
     """Where a job works, unless a setting says otherwise."""
     told: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the job's containers are told by its first hook, where there is no proxy."""
+
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """Variables that no file of the runner's own may set."""
+        return (DOCKER_HOST,) if self.proxied else ()
 
     def led(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
         """Return `passed_on` with the proxy in the daemon's place."""
@@ -122,6 +127,7 @@ async def _standing(
         credentials=way.mode.value,
         strict=settings.docker_strict,
     )
+    _tell_open(socket, config)
     if shared is None:
         return Docker(proxied=True)
     said = "work_dir" in settings.model_fields_set
@@ -162,6 +168,21 @@ def _usual(socket: Path) -> Path:
             "another place; or let the daemon listen elsewhere, and DOCKER_HOST tell where)"
         )
     return usual
+
+
+def _tell_open(socket: Path, config: Configuration) -> None:
+    """Tell of a daemon that jobs may go to themselves: nobody can be kept from what is his."""
+    try:
+        is_open = host.may_use(socket, config.user)
+    except OSError:
+        return  # it is not there yet
+    if is_open:
+        log.warning(
+            "docker.open",
+            engine=str(socket),
+            reason="the runner's user may use the daemon's own socket, past the agent; let only "
+            "root use it (dockerd --group root)",
+        )
 
 
 def _copies(own: Own, runner_dir: Path) -> Copy | None:

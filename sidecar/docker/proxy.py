@@ -23,6 +23,8 @@ MOST = 2048
 BACKLOG = 1024
 _OTHER_FILES = 256
 """What the agent needs besides."""
+_FILES = 4
+"""Files of one connection: two sockets, and a pipe while something is on its way."""
 _AT_ONCE = 64
 """Connections that are accepted in one turn of the loop."""
 _PAUSE = 0.1
@@ -37,7 +39,7 @@ class Proxy:
         self.judge = judge
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
-        self.most = max(16, min(MOST, (host.most_files() - _OTHER_FILES) // 2))
+        self.most = max(16, min(MOST, (host.most_files() - _OTHER_FILES) // _FILES))
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
         self._accepting = False

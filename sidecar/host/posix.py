@@ -768,3 +768,15 @@ def locked(path: Path) -> Lock | None:
         os.close(descriptor)
         return None
     return Lock(descriptor)
+
+
+def may_use(path: Path, user: Identity | None) -> bool:
+    """Whether `user`, or this process if None, may connect to a socket. Raises OSError."""
+    if user is None:
+        return os.access(path, os.W_OK)
+    status = path.stat()
+    if status.st_uid == user.uid:
+        return bool(status.st_mode & stat.S_IWUSR)
+    if status.st_gid in (user.gid, *user.groups):
+        return bool(status.st_mode & stat.S_IWGRP)
+    return bool(status.st_mode & stat.S_IWOTH)

@@ -94,6 +94,22 @@ def test_each_container_has_a_path_while_it_runs(place: Place) -> None:
     assert list(folder.parent.glob(f"{folder.name}/*")) == []
 
 
+@pytest.mark.parametrize("network", ["host", "container"])
+def test_a_container_without_an_address_of_its_own_has_a_path(place: Place, network: str) -> None:
+    """It asks from the task's own address, or from another container's."""
+    with (
+        shared(place.engine) as folder,
+        lives.living(place, SIDECAR_DOCKER_PROXY="on", SIDECAR_SHARED_DIR=str(folder)) as living,
+    ):
+        (event,) = living.life.all("docker.proxied")
+        docker = Client(event["socket"])
+        one = docker.started()
+        other = docker.started("--network", "host" if network == "host" else f"container:{one}")
+        path = docker.environment(other)[URI]
+        assert [docker.status(other, path) for _ in range(3)] == ["200"] * 3
+        docker("rm", "--force", one, other)
+
+
 def test_a_container_gets_the_proxy_s_socket_and_no_other(place: Place) -> None:
     """Whatever path it mounts the daemon's by, what it starts has a path of its own as well."""
     with (

@@ -441,10 +441,10 @@ class Words:
             await self._came.wait()
 
 
-def hook(folder, word, channel, chained=None, root=Path("/nowhere")):
+def hook(folder, word, channel, chained=None, root=Path("/nowhere"), told=None):
     """Write one hook as the agent does."""
     path = folder / f"job-{word}.sh"
-    script = host.hook_script(word, channel, chained and str(chained), root)
+    script = host.hook_script(word, channel, chained and str(chained), root, told)
     host.write_new(path, script.encode(), 0o755, None)
     return path
 
@@ -523,6 +523,38 @@ def test_a_hook_needs_nothing_but_a_shell(tmp_path):
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
+TOLD = {"URI": "/v2/it's", "REGION": "eu-central-1"}
+
+
+@pytest.mark.parametrize(
+    ("env", "names"),
+    [
+        ({}, ["URI", "REGION"]),
+        ({"URI": "/v2/it's", "REGION": "us-east-1"}, ["URI"]),
+        ({"REGION": ""}, ["URI"]),
+        ({"AWS_ACCESS_KEY_ID": "x"}, []),
+        ({"AWS_ACCESS_KEY_ID": ""}, []),
+    ],
+)
+def test_a_job_s_containers_are_told_what_the_job_says_nothing_of(tmp_path, env, names):
+    """Behind what stands in GITHUB_ENV; what the job's own environment says otherwise stays."""
+    file = tmp_path / "github_env"
+    file.write_text("BEFORE=1\n")
+    path = hook(tmp_path, "started", tmp_path / "gone", told=TOLD)
+    ended = ran(path, GITHUB_ENV=str(file), **env)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    expected = ["BEFORE=1", *(f"{name}={TOLD[name]}" for name in names)]
+    assert file.read_text().splitlines() == expected
+
+
+@pytest.mark.parametrize("file", [None, "", "/nowhere/github_env"])
+def test_a_job_without_that_file_goes_on(tmp_path, file):
+    """An older runner has none; whatever is wrong with it, no job fails for it."""
+    path = hook(tmp_path, "started", tmp_path / "gone", told=TOLD)
+    ended = ran(path, **({} if file is None else {"GITHUB_ENV": file}))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("code", [0, 3])
 def test_the_user_s_own_hook_follows(tmp_path, code):
     """It has the runner's environment, `bash -e`, its output shown, and the last word."""
@@ -598,3 +630,28 @@ def test_the_runner_s_user_speaks_to_the_agent_and_nobody_else_does(loop, open_p
             assert (await asyncio.to_thread(as_nobody, 'rm -f "$1"', channel))[0] != 0
 
     run(loop, life())
+
+
+@pytest.mark.parametrize(
+    ("mode", "who", "may"),
+    [
+        (0o660, "owner", True),
+        (0o660, "group", True),
+        (0o660, "groups", True),
+        (0o666, "other", True),
+        (0o660, "other", False),
+        (0o606, "group", False),
+        (0o066, "owner", False),
+    ],
+)
+def test_who_may_use_a_socket(tmp_path, mode, who, may):
+    """As the kernel decides it: by the first of owner, group and others that fits."""
+    path = tmp_path / "s"
+    path.touch()
+    path.chmod(mode)
+    status = path.stat()
+    uid = status.st_uid if who == "owner" else status.st_uid + 1
+    gid = status.st_gid if who == "group" else status.st_gid + 1
+    groups = (status.st_gid,) if who == "groups" else ()
+    assert host.may_use(path, host.Identity("x", uid, gid, groups, "/")) is may
+    assert host.may_use(path, None) is os.access(path, os.W_OK)

@@ -41,6 +41,7 @@ def test_a_job_reaches_the_daemon_by_the_agent_alone(aws):
     async def play():
         async with staged(aws) as stage, daemon(stage) as env:
             await stage.put()
+            (stage.root / ".env").write_text(f"DOCKER_HOST={env['DOCKER_HOST']}\nLANG=C\n")
             job = stage.job(f'echo "told $DOCKER_HOST"; pwd; {ASK}')
             async with stage.life(env=env) as life:
                 await stage.settled(life, 0)

@@ -63,6 +63,48 @@ def test_addresses_told_beforehand_are_held_to(front):
     assert asked(front, path, OTHER, ONE) == [403, 200]
 
 
+def test_a_path_rests_while_its_container_is_stopped(front):
+    """Also for who had an answer standing ready; started again it is good, wherever it is then."""
+    path = front.identities.mint()
+    front.identities.tied(path, "c1", [ONE])
+    standing = front.ask(path, peer=ONE).again
+    front.identities.rests("c1")
+    assert standing() is None
+    assert asked(front, path, ONE, OTHER) == [400, 400]
+    assert front.identities.by_address(ONE) is front.identities.default
+    front.identities.runs("c1")
+    assert asked(front, path, OTHER, ONE) == [200, 403]
+    assert front.identities.containers() == {"c1"}
+
+
+def test_what_runs_already_is_not_decided_anew(front):
+    """The daemon tells of a start whose container has asked before."""
+    path = front.identities.mint()
+    front.identities.tied(path, "c1", [ONE])
+    standing = front.ask(path, peer=ONE).again
+    front.identities.runs("c1")
+    front.identities.runs("another")
+    assert standing() is not None
+
+
+def test_who_was_started_a_moment_ago_is_not_sent_away(run, front):
+    """The engine is asked before the answer is given, since its word may come later."""
+    path = front.identities.mint()
+
+    async def play():
+        news = []
+        front.identities.on_news = lambda: news.append(True)
+        front.identities.tied(path, "c1", [ONE])
+        front.identities.rests("c1")
+        answer = front.ask(path, peer=OTHER)
+        assert answer.later is not None
+        await settled(front)
+        assert news
+        assert asked(front, path, OTHER, ONE) == [200, 403]
+
+    verifying(run, front, Engine(frozenset({OTHER})), play)
+
+
 @pytest.mark.parametrize("how", ["died", "revoked"])
 def test_a_path_ends_with_its_container(front, how):
     """At once, also for who had an answer standing ready."""

@@ -10,12 +10,12 @@ from sidecar.runner.hooks import VARIABLES, hooked
 from tests.loops import on_both, run
 
 
-async def ran(path):
+async def ran(path, **env):
     """Run one hook; gives exit code and output."""
     child = await asyncio.to_thread(
         subprocess.run,
         ["bash", "-e", path],
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], **env},
         capture_output=True,
         text=True,
         check=False,
@@ -62,3 +62,18 @@ def test_both_hooks_tell_the_agent_and_chain_the_user_s_own(loop, root, tmp_path
     run(loop, life())
     if where in ("file", "both"):
         assert root.environment_file() == {"LANG": "C", started: str(own)}
+
+
+@on_both
+def test_the_first_hook_tells_containers_and_the_last_does_not(loop, root, tmp_path):
+    """What is told is a job's from its beginning."""
+    file = tmp_path / "github_env"
+
+    async def life():
+        async with hooked(root, {}, [].append, {"A": "1"}) as installed:
+            for word, content in (("completed", ""), ("started", "A=1\n")):
+                file.write_text("")
+                assert await ran(installed[VARIABLES[word]], GITHUB_ENV=str(file)) == (0, "")
+                assert file.read_text() == content
+
+    run(loop, life())
