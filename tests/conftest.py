@@ -89,7 +89,11 @@ def _node() -> str | None:
     return None if JUDGES.is_dir() else "needs the judges: npm ci --prefix tests/judges"
 
 
-NEEDS = {"root": _root, "docker": _docker, "node": _node}
+def _shellcheck() -> str | None:
+    return None if shutil.which("shellcheck") else "needs shellcheck on PATH"
+
+
+NEEDS = {"root": _root, "docker": _docker, "node": _node, "shellcheck": _shellcheck}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
