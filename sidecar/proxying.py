@@ -43,6 +43,11 @@ EXTERNALS = "externals"
 class Unproxied(Exception):
     """There can be no proxy; the text says why, and what would help."""
 
+    def __init__(self, why: str, *, daemon: bool = True) -> None:
+        super().__init__(why)
+        self.daemon = daemon
+        """Whether there is a daemon that jobs then reach by themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Docker:
@@ -75,18 +80,20 @@ async def proxying(
 ) -> AsyncIterator[Docker]:
     """Stand before the docker daemon within the block, as far as that can be.
 
-    Raises ProxyError if it cannot, and SIDECAR_DOCKER_PROXY=on says that it must.
+    Raises ProxyError if it cannot, and a setting says that it must.
     """
+    settings = config.settings
     way = Way.found(config, relayed)
     async with AsyncExitStack() as standing:
         try:
             found = await _standing(config, way, owed, standing)
         except Unproxied as why:
-            if config.settings.docker_proxy == "on":
-                raise ProxyError(
-                    f"cannot stand before the docker daemon: {why} (SIDECAR_DOCKER_PROXY=on; auto "
-                    "goes without)"
-                ) from why
+            wanted = "SIDECAR_DOCKER_PROXY=on; auto goes without"
+            if settings.docker_strict:
+                wanted = "SIDECAR_DOCKER_STRICT: without the proxy nothing would be refused"
+            if settings.docker_proxy == "on" or (settings.docker_strict and why.daemon):
+                message = f"cannot stand before the docker daemon: {why} ({wanted})"
+                raise ProxyError(message) from why
             log.info("docker.unproxied", reason=str(why))
             found = Docker(told=way.told)
         yield found
@@ -153,7 +160,8 @@ async def _listening(wanted: proxy.Listening, place: Usual | Own, standing: Asyn
 def _engine(config: Configuration) -> tuple[Engine, Path]:
     engine = Engine.named(config.task.docker_host)
     if engine is None:
-        raise Unproxied("nothing names a docker daemon (DOCKER_HOST, /var/run/docker.sock)")
+        why = "nothing names a docker daemon (DOCKER_HOST, /var/run/docker.sock)"
+        raise Unproxied(why, daemon=False)
     if engine.socket is None:
         raise Unproxied(f"DOCKER_HOST={engine.host} is no socket of the file system")
     return engine, engine.socket

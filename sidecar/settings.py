@@ -463,6 +463,11 @@ def _contradictions(given: Mapping[str, Any]) -> list[str]:
         problems.append(
             "SIDECAR_RELAY_REQUIRED contradicts SIDECAR_RELAY=off (example: SIDECAR_RELAY=auto)"
         )
+    if said("docker_strict") and str(given.get("docker_proxy", "auto")).lower() == "off":
+        problems.append(
+            "SIDECAR_DOCKER_STRICT contradicts SIDECAR_DOCKER_PROXY=off: it is the proxy that "
+            "refuses (example: SIDECAR_DOCKER_PROXY=auto)"
+        )
     for field in ("job_role_arn", "job_policy"):
         if field in given and str(given.get("relay", "auto")).lower() == "off":
             problems.append(

@@ -25,7 +25,7 @@ from sidecar.relay.mode import Mode
 from sidecar.relaying import Relaying
 from sidecar.settings import load
 from sidecar.undo import Farewell
-from tests.docker.fakes import obliging, post
+from tests.docker.fakes import obliging, pinged
 
 URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 TASK_URI = "/v2/credentials/task"
@@ -79,15 +79,6 @@ async def daemon(path):
         yield f"unix://{path}"
     finally:
         server.close()
-
-
-async def pinged(path) -> bytes:
-    """Ask by the socket at `path`; return the answer's first line."""
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(post("/_ping"))
-    line = await reader.readline()
-    writer.close()
-    return line
 
 
 def play(work) -> None:
@@ -211,6 +202,20 @@ def test_why_there_is_none_is_told(configured, env, why):
         with pytest.raises(ProxyError, match="SIDECAR_DOCKER_PROXY=on") as failed:
             asyncio.run(played(SIDECAR_DOCKER_PROXY="on"))
         assert why in str(failed.value)
+
+
+def test_strict_mode_does_not_go_without(configured):
+    """Nothing would be refused; but where there is no daemon there is nothing to refuse."""
+
+    async def played(**env: str):
+        async with standing(configured(SIDECAR_DOCKER_STRICT="true", **env)):
+            pass
+
+    asyncio.run(played())
+    with pytest.raises(ProxyError, match=r"is no socket .*SIDECAR_DOCKER_STRICT"):
+        asyncio.run(played(DOCKER_HOST="tcp://docker:2376"))
+    with pytest.raises(SettingsError, match="SIDECAR_DOCKER_STRICT contradicts"):
+        asyncio.run(played(SIDECAR_DOCKER_PROXY="off"))
 
 
 @pytest.mark.parametrize("path", ["shared", "/a:b", "/a,b", "/" + "a" * 80])

@@ -80,6 +80,9 @@ class Surroundings(Protocol):
         """Connect to the engine. Raises Refused."""
         ...
 
+    def hold(self, size: int) -> None:
+        """Count bytes that are held; a negative size lets go. Raises Refused."""
+
     def spawn(self, work: Coroutine[object, object, None]) -> None:
         """Run beside."""
 
@@ -103,6 +106,7 @@ class Connection:
         self._seen: bytearray | None = None
         """The body of a request that is looked at."""
         self._bound = 0
+        self._held = 0
         self._reply = Reply("", seen=False)
         self._verdict: Verdict | None = None
         self._kept = bytearray()
@@ -147,11 +151,11 @@ class Connection:
         """Hand the end on."""
         if side is not self._client:
             self._engine_finished(gone=gone)
+        elif self._over:
+            self._closes_if_done()
         elif self._seen is not None:  # it is being looked at, or never will be
             if not self._asked:
                 self.close()
-        elif self._over:
-            self._closes_if_done()
         elif self._engine is None or (gone and not self._engine.is_full):
             self.close()
         else:
@@ -203,8 +207,10 @@ class Connection:
         self._head += piece
         end = heads.end(self._head, before)
         if end < 0:
+            self._hold(len(piece))
             heads.bounded(self._head)
             return len(piece)
+        self._let_go()
         raw = bytes(self._head[:end])
         self._head.clear()
         if raw == heads.PRIOR_KNOWLEDGE:
@@ -234,13 +240,23 @@ class Connection:
         taken = body.take(data, self._seen)
         if self._seen is None:
             self._to_engine(data[:taken])
-        elif len(self._seen) > self._bound:
+        elif len(self._seen) <= self._bound:
+            self._hold(taken)
+        else:
             raise Refused(
                 413, f"the body is larger than the {self._bound} bytes that are looked at"
             )
         if body.done:
             self._complete()
         return taken
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._proxy.hold(size)
+
+    def _let_go(self) -> None:
+        self._proxy.hold(-self._held)
+        self._held = 0
 
     def _complete(self) -> None:
         self._body = None
@@ -254,6 +270,7 @@ class Connection:
         try:
             verdict = await self._proxy.judge.judged(request, body)
         except Refused as error:
+            self._let_go()
             self._seen = self._request = None
             self._client.write(answers.error(error.status, str(error)))
             self._next()
@@ -261,6 +278,7 @@ class Connection:
             self.close()
             log.exception("docker.failed", reason=type(error).__name__)
         else:
+            self._let_go()
             self._seen, self._verdict = None, verdict
             if self._closed:
                 self._unanswered()
@@ -392,6 +410,7 @@ class Connection:
         if self._closed:
             return
         self._closed = self._over = True
+        self._let_go()
         self._client.close()
         if self._engine is not None:
             self._engine.close()

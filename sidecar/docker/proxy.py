@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MOST = 2048
+MOST = 1024
 """Connections at a time; further ones wait to be accepted."""
+MOST_HELD = 64 << 20
+"""Bytes of heads and bodies that are held until they are whole, of all connections together."""
 BACKLOG = 1024
 _OTHER_FILES = 256
 """What the agent needs besides."""
@@ -39,6 +41,7 @@ class Proxy:
         self.judge = judge
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
+        self.held = 0
         self.most = max(16, min(MOST, (host.most_files() - _OTHER_FILES) // _FILES))
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
@@ -59,6 +62,12 @@ class Proxy:
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def hold(self, size: int) -> None:
+        """Count what a connection holds; a negative size lets go. Raises Refused."""
+        self.held += size
+        if size > 0 and self.held > MOST_HELD:
+            raise Refused(503, "the agent is asked for too many containers at once")
 
     def forget(self, connection: Connection) -> None:
         """Strike a connection off."""

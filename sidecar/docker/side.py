@@ -134,8 +134,9 @@ class Side:
         self.sock.close()
 
     def _readable(self) -> None:
-        if self._target is not None and not self._target.is_full:
-            self._splice(self._target)
+        if self._target is not None:
+            if not self._target.is_full:  # or what is read would come before what waits
+                self._splice(self._target)
             return
         try:
             count = self.sock.recv_into(_BUFFER)

@@ -136,6 +136,15 @@ async def staged(
         server.close()
 
 
+async def pinged(path: Path) -> bytes:
+    """Ask by the socket at `path`; return the answer's first line."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(post("/_ping"))
+    line = await reader.readline()
+    writer.close()
+    return line
+
+
 async def request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     """Read one request of known length, or chunked; return head and body."""
     head = await reader.readuntil(b"\r\n\r\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import stat
 
 import pytest
@@ -17,6 +18,7 @@ from tests.docker.fakes import (
     answer,
     chunked,
     obliging,
+    pinged,
     post,
     request,
     staged,
@@ -212,6 +214,30 @@ def test_a_body_that_is_too_large_is_refused(loop, tmp_path):
     run(loop, play())
 
 
+def test_all_together_hold_no_more_than_so_much(loop, tmp_path, monkeypatch):
+    """However many connections a job has; what is let go may be held again."""
+    monkeypatch.setattr(proxy, "MOST_HELD", 300_000)
+    part = b"POST %s HTTP/1.1\r\nContent-Length: 200000\r\n\r\n" % CREATE.encode()
+
+    async def play():
+        async with staged(tmp_path, obliging) as stage:
+            for _ in range(2):
+                _, writer = await stage.connect()
+                writer.write(part + bytes(100_000))
+                await writer.drain()
+                reader, other = await stage.connect()
+                other.write(b"GET /" + b"x" * 250_000)
+                assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+                writer.close()
+                other.close()
+                await _emptied(stage.proxy)
+                assert stage.proxy.held == 0
+            assert await stage.say(post(CREATE, ASKED)) == answer(201, CREATED)
+            assert stage.proxy.held == 0
+
+    run(loop, play())
+
+
 # --- what passes --------------------------------------------------------------------------------
 
 
@@ -245,6 +271,38 @@ def test_a_hijacked_connection_is_raw_both_ways_and_half_closed(loop, tmp_path, 
             assert await reader.read() == b"end"
             assert stage.paths.minted == []
             writer.close()
+
+    run(loop, play())
+
+
+def test_who_reads_slowly_gets_all_in_its_order(loop, tmp_path):
+    """The other side waits, and nothing overtakes what waits."""
+    sent = os.urandom(4 << 20)
+
+    async def pouring(reader, writer):
+        await request(reader)
+        writer.write(b"HTTP/1.1 101 UPGRADED\r\n\r\n" + sent[:1000])
+        for at in range(1000, len(sent), 200_000):
+            writer.write(sent[at : at + 200_000])
+            await writer.drain()
+        writer.write_eof()
+        assert await reader.read() == b"done"
+
+    async def play():
+        async with staged(tmp_path, pouring) as stage:
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(stage.path))
+            client.setblocking(False)
+            here = asyncio.get_running_loop()
+            await here.sock_sendall(client, post("/exec/x/start", b"", b"Upgrade: tcp"))
+            back = b""
+            while piece := await here.sock_recv(client, 30_000):
+                back += piece
+                await asyncio.sleep(0)
+            assert back == b"HTTP/1.1 101 UPGRADED\r\n\r\n" + sent
+            await here.sock_sendall(client, b"done")
+            client.close()
+            await _emptied(stage.proxy)
 
     run(loop, play())
 
@@ -542,14 +600,6 @@ def test_on_leaving_every_connection_is_ended(loop, tmp_path):
 # --- where it listens ---------------------------------------------------------------------------
 
 
-async def _pinged(path) -> bytes:
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(post("/_ping"))
-    line = await reader.readline()
-    writer.close()
-    return line
-
-
 def test_a_dead_predecessor_s_socket_is_replaced_and_nobody_else_s(loop, tmp_path):
     """What listens is left alone, and so is what is no socket."""
 
@@ -562,7 +612,7 @@ def test_a_dead_predecessor_s_socket_is_replaced_and_nobody_else_s(loop, tmp_pat
         assert stage.path.is_socket()  # as one that was killed leaves it
         (tmp_path / "engine.sock").unlink(missing_ok=True)
         async with staged(tmp_path, obliging) as again:
-            assert (await _pinged(again.path)).startswith(b"HTTP/1.1 200 ")
+            assert (await pinged(again.path)).startswith(b"HTTP/1.1 200 ")
         (tmp_path / "file").touch()
         with pytest.raises(OSError, match="in use"):
             host.listener(tmp_path / "file", None, 1)

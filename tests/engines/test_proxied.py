@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.engines.engine import Engine
+    from tests.engines.lives import Living
     from tests.engines.places import Place
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -70,14 +71,20 @@ class Client:
         return self("exec", container, "sh", "-c", f"{ASK}{path}")
 
 
+@contextmanager
+def proxied(place: Place) -> Iterator[tuple[Client, Living]]:
+    """Give a job's docker client, and the life; nothing of it is left in the shared folder."""
+    with shared(place.engine) as folder:
+        env = {"SIDECAR_DOCKER_PROXY": "on", "SIDECAR_SHARED_DIR": str(folder)}
+        with lives.living(place, **env) as living:
+            (event,) = living.life.all("docker.proxied")
+            yield Client(event["socket"]), living
+        assert list(folder.iterdir()) == []
+
+
 def test_each_container_has_a_path_while_it_runs(place: Place) -> None:
     """Two have two, neither may use the other's; stopped it is void, started again good again."""
-    with (
-        shared(place.engine) as folder,
-        lives.living(place, SIDECAR_DOCKER_PROXY="on", SIDECAR_SHARED_DIR=str(folder)) as living,
-    ):
-        (event,) = living.life.all("docker.proxied")
-        docker = Client(event["socket"])
+    with proxied(place) as (docker, living):
         one, two = docker.started(), docker.started()
         paths = [docker.environment(container)[URI] for container in (one, two)]
         assert len({*paths, living.environment[URI]}) == 3
@@ -91,18 +98,12 @@ def test_each_container_has_a_path_while_it_runs(place: Place) -> None:
         docker("rm", "--force", one)
         assert docker.status(two, paths[0]) == "400"
         docker("rm", "--force", two)
-    assert list(folder.parent.glob(f"{folder.name}/*")) == []
 
 
 @pytest.mark.parametrize("network", ["host", "container"])
 def test_a_container_without_an_address_of_its_own_has_a_path(place: Place, network: str) -> None:
     """It asks from the task's own address, or from another container's."""
-    with (
-        shared(place.engine) as folder,
-        lives.living(place, SIDECAR_DOCKER_PROXY="on", SIDECAR_SHARED_DIR=str(folder)) as living,
-    ):
-        (event,) = living.life.all("docker.proxied")
-        docker = Client(event["socket"])
+    with proxied(place) as (docker, _):
         one = docker.started()
         other = docker.started("--network", "host" if network == "host" else f"container:{one}")
         path = docker.environment(other)[URI]
@@ -112,12 +113,7 @@ def test_a_container_without_an_address_of_its_own_has_a_path(place: Place, netw
 
 def test_a_container_gets_the_proxy_s_socket_and_no_other(place: Place) -> None:
     """Whatever path it mounts the daemon's by, what it starts has a path of its own as well."""
-    with (
-        shared(place.engine) as folder,
-        lives.living(place, SIDECAR_DOCKER_PROXY="on", SIDECAR_SHARED_DIR=str(folder)) as living,
-    ):
-        (event,) = living.life.all("docker.proxied")
-        docker = Client(event["socket"])
+    with proxied(place) as (docker, living):
         mounted = "/var/run/docker.sock:/var/run/docker.sock"
         inner = ("docker", "run", "--rm", *USERLAND, EMPTY, "printenv", URI)
         told = docker("run", "--rm", *USERLAND, "--volume", mounted, EMPTY, *inner)
