@@ -4,8 +4,10 @@ BIN := .venv/bin
 DOCKER ?= docker
 IMAGE ?= ecs-runner-sidecar
 
-.PHONY: demo test check soak bench image lock docs clean
+.PHONY: demo compose test check soak bench image lock docs clean
 demo: .venv/ready ; @$(BIN)/python -m local.demo $(if $(STOP),--stop=$(STOP))
+# With FAIL=1 the job of the story fails, and so does the story.
+compose: ; @$(DOCKER) compose up --build --exit-code-from stand-ins; code=$$?; [ $$code = 0 ] || $(DOCKER) compose logs runner; $(DOCKER) compose down --volumes --timeout 0; exit $$code
 test: .venv/ready ; @$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage combine -q && $(BIN)/coverage report
 check: .venv/ready ; @$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --platform linux && $(BIN)/mypy --platform win32 && $(BIN)/lint-imports
 soak: .venv/ready ; @$(BIN)/python -m tests.soak $(ARGS)
@@ -22,5 +24,6 @@ clean: ; rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cach
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/runtime.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group local -c requirements/dev.txt -o requirements/local.txt
 	printf 'hatchling\n' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements/dev.txt -o requirements/build.txt -
 	printf '%s\n' awscli boto3 aiobotocore | uv pip compile -q --universal --python-version 3.13 --generate-hashes --no-header --no-annotate -c requirements/dev.txt -o requirements/clients.txt -

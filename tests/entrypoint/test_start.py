@@ -112,6 +112,18 @@ def test_it_becomes_the_agent(tmp_path, argv, agent_s):
     assert told["children"] == []
 
 
+def test_the_daemon_alone(tmp_path):
+    """With its own arguments, as the first process; it hears a stop, and no agent is begun."""
+    argv = ("dockerd", "--host=unix:///run/docker.sock", "--group=root")
+    with starting(tmp_path, *argv, ENTRYPOINT_DOCKERD="true", DOCKERD="hangs") as daemon:
+        assert daemon.line() == "lines by a follower\n"
+        while not (daemon.run / "began").exists():
+            assert daemon.process.poll() is None
+        daemon.signal()
+        assert daemon.ended()[0] == 0
+        assert (daemon.run / "heard").read_text() == "TERM"
+
+
 def test_the_agent_s_environment_is_the_container_s(tmp_path):
     """Nothing is added, and what is the entrypoint's own is taken out: a job would see it."""
     given = {"LIFE": "one", "ENTRYPOINT_DOCKERD": "false", "ENTRYPOINT_DOCKERD_TIMEOUT": "3"}

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACKAGES = REPOSITORY / "images" / "ubuntu" / "packages"
-REQUIREMENTS = [REPOSITORY / "requirements" / name for name in ("build.txt", "runtime.txt")]
+NAMES = ("build.txt", "runtime.txt", "local.txt")
+REQUIREMENTS = [REPOSITORY / "requirements" / name for name in NAMES]
 DOCKER = ("docker-cli", "docker-buildx", "docker-compose", "docker.io")
 LEFT_OUT = ("usr/share/doc/*", "usr/share/locale/*", "usr/share/man/*", "var/cache/apt/*.bin")
 """What slim images leave out, too."""

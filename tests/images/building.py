@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BASE = "debian-13"
 RUNNER, DIND = "ecs-runner-sidecar:runner", "ecs-runner-sidecar:dind"
+STAND_INS = "ecs-runner-sidecar:stand-ins"
 TIMEOUT = 300.0
 """Seconds that a build may take."""
 
@@ -29,13 +30,24 @@ def built(engine: Engine, given: bases.Given, folder: Path) -> None:
     engine.docker("import", there(given.base), BASE, timeout=TIMEOUT)
     pack(folder)
     for target, tag in (("runner", RUNNER), ("dind", DIND)):
-        engine.docker(
-            *("buildx", "build", "--progress=plain", "--network=none"),
-            *("--file", there(REPOSITORY / "images" / "ubuntu" / "Dockerfile")),
-            *("--build-arg", f"BASE_IMAGE={BASE}"),
-            *("--build-context", f"runner-archive={there(folder)}"),
-            *("--build-context", f"wheels={there(given.wheels)}"),
-            *("--target", target, "--tag", tag),
-            there(REPOSITORY),
-            timeout=TIMEOUT,
+        _build(
+            *(engine, given, "images/ubuntu/Dockerfile", tag),
+            *("--build-context", f"runner-archive={there(folder)}", "--target", target),
         )
+
+
+def stand_ins_built(engine: Engine, given: bases.Given) -> None:
+    """Build the image of the stand-ins; the base is there by now."""
+    _build(engine, given, "local/Dockerfile", STAND_INS)
+
+
+def _build(engine: Engine, given: bases.Given, file: str, tag: str, *options: str) -> None:
+    engine.docker(
+        *("buildx", "build", "--progress=plain", "--network=none"),
+        *("--file", there(REPOSITORY / file)),
+        *("--build-arg", f"BASE_IMAGE={BASE}"),
+        *("--build-context", f"wheels={there(given.wheels)}"),
+        *(*options, "--tag", tag),
+        there(REPOSITORY),
+        timeout=TIMEOUT,
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engines import engine, places, roots, tasks
-from tests.images import bases, building
+from tests.images import bases, building, instances
 from tests.lives.stage import played, staged
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with tasks.made() as task, engine.started(task.space, root, root, *NO_NETWORK) as started:
         building.built(started, bases.made(), tmp_path_factory.mktemp("archive"))
         yield places.Place(places.DEBIAN_13, task, started)
+
+
+@pytest.fixture(scope="session")
+def instance(place: Place) -> Iterator[Place]:
+    """Give an instance, whose engine has the stand-ins' image as well."""
+    building.stand_ins_built(place.engine, bases.made())
+    with instances.made(place.engine) as made:
+        yield made
 
 
 @pytest.fixture
