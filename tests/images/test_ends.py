@@ -1,9 +1,14 @@
 """The image as PID 1 on a real engine: each way that a life can end, and what is left of it."""
 
+import asyncio
+import os
+import re
+import signal
+
 import pytest
 
 from tests.images.containers import contained, restarted
-from tests.lives.stage import printed
+from tests.lives.stage import PATIENCE, content, printed
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -80,16 +85,32 @@ def test_docker_stop_at_each_phase(lives):
     lives(waiting, configuring, idle, busy, too_busy)
 
 
-def test_docker_stop_in_the_first_moment(lives):
-    """Before the agent has so much as begun: it is heard all the same."""
+def test_a_stop_in_the_first_moment(lives):
+    """As soon as the first program has begun, long before the agent is there: it is heard."""
 
     async def life(stage, engine):
         async with contained(stage, engine, detached=True) as container:
-            await container.stop()
-            assert await container.inspected("{{.State.ExitCode}}") == "16"
+            os.kill(await begun(stage), signal.SIGTERM)
+            assert await container.docker("wait", container.name) == "16\n"
         assert not stage.world.calls
 
     lives(life, life, life)
+
+
+async def begun(stage):
+    """Wait until a container's first program blocks stops, or hears them; give its number.
+
+    Before that moment nobody hears: docker's own init (`--init`) loses such a stop as well.
+    """
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while asyncio.get_running_loop().time() < end:
+        for pid in stage.survivors():
+            status = content(f"/proc/{pid}/status").decode()
+            masks = re.findall(r"^Sig(?:Blk|Cgt):\t(\w+)$", status, re.MULTILINE)
+            if any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in masks):
+                return pid
+        await asyncio.sleep(0)
+    raise AssertionError("it never began")
 
 
 def test_docker_kill_leaves_what_nobody_could_undo(lives):

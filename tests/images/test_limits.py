@@ -92,7 +92,7 @@ def test_a_low_limit_of_processes(lives):
         async def runner(stage, engine):
             await stage.put()
             options = (f"--pids-limit={limit}",)
-            env = {"SIDECAR_TOKEN_TIMEOUT": "3", "SIDECAR_STOP_TIMEOUT": "8"}
+            env = {"SIDECAR_TOKEN_TIMEOUT": "1", "SIDECAR_STOP_TIMEOUT": "4"}
             async with contained(stage, engine, *options, env=env) as container:
                 code, left = OUTCOMES[limit]
                 await stage.settled(container.life, code, left=left)
