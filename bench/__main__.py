@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from bench import burst, fleet, health, idle, relay, report, startup, stops, whole
+from bench import burst, docker, fleet, health, idle, proxy, relay, report, startup, stops, whole
 from bench.stage import standing
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "fleet": fleet.measure,
     "relay": relay.measure,
     "burst": burst.measure,
+    "proxy": proxy.measure,
+    "docker": docker.measure,
 }
 """One module each; in this order."""
 
@@ -45,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         skipped["startup_vs_shell"] = f"skipped: needs {missing}"
     if missing := relay.missing():
         skipped |= dict.fromkeys(relay.KEYS, f"skipped: needs {missing}")
+    if missing := docker.missing():
+        skipped |= dict.fromkeys(docker.KEYS, f"skipped: needs {missing}")
     with standing() as stage:
         for name in asked.only or PARTS:
             with console.status(f"measuring {name}"):

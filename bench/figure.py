@@ -21,10 +21,12 @@ LIMITS = {
     "relay_p99_vs_nginx": 1.2,
     "relay_burst_p99_ms": 250,
     "relay_burst_upstream_calls": 1,
+    "docker_run_overhead_ms": 5,
+    "proxy_rss_growth_mib": 8,
 }
 """The most that each figure may be."""
 
-LEAST = {"relay_vs_nginx": 0.75}
+LEAST = {"relay_vs_nginx": 0.75, "docker_save_ratio": 0.9, "proxy_splice_ratio": 0.4}
 """The least that each of these may be: of speed, more is better."""
 
 

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,19 @@ class Engine:
     """`run/` of it is the engine's /run."""
     pid: int
     """The engine's process, as this machine numbers it."""
+    host: str | None = None
+    """Where docker clients are sent, as in DOCKER_HOST; None: to the engine itself."""
+    name: str = "docker.sock"
+    """The socket's, in its /run."""
+
+    def through(self, host: str | None) -> Engine:
+        """Return the same engine, whose clients are sent to `host` instead."""
+        return replace(self, host=host)
+
+    def share(self, folder: Path) -> None:
+        """Have `folder` of this machine be at the same path where the engine runs."""
+        path = shlex.quote(str(folder))
+        self.inside("sh", "-ec", f"mkdir -p {path} && mount --bind /host{path} {path}")
 
     @property
     def cgroup(self) -> str:
@@ -93,7 +106,7 @@ class Engine:
     @property
     def socket(self) -> Path:
         """Where it answers."""
-        return self.folder / "run" / "docker.sock"
+        return self.folder / "run" / self.name
 
     def docker(
         self,
@@ -106,19 +119,32 @@ class Engine:
 
         `text` is what it reads. Raises Failed.
         """
-        told = ("env", *(f"{key}={value}" for key, value in (env or {}).items()), "docker")
+        told = ("env", *_assigned(env or {}), "docker")
         return self.inside(*told, *argv, text=text, timeout=timeout)
+
+    def command(self, *argv: str, env: Mapping[str, str] | None = None) -> list[str]:
+        """Return what runs `docker ARGV` there, for one who starts it in a way of its own."""
+        told = ("env", "--ignore-environment", *_assigned({**self._environment, **(env or {})}))
+        return [*self._there, *told, "docker", *argv]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        # This machine may have another docker in front of Debian's.
+        return {"PATH": PATH, "DOCKER_HOST": self.host or f"unix:///run/{self.name}"}
+
+    @property
+    def _there(self) -> tuple[str, ...]:
+        return ("nsenter", f"--target={self.pid}", "--mount", "--root", "--wd")
 
     def inside(self, *argv: str, text: bytes | None = None, timeout: float = TIMEOUT) -> str:
         """Run a command where the engine runs, with its view of the disk; return what it said.
 
         Raises Failed.
         """
-        there = ("nsenter", f"--target={self.pid}", "--mount", "--root", "--wd")
         done = subprocess.run(
-            [*there, *argv],
+            [*self._there, *argv],
             check=False,
-            env={"PATH": PATH},  # this machine may have another docker in front of Debian's
+            env=self._environment,
             input=text or b"",
             capture_output=True,
             timeout=timeout,
@@ -147,38 +173,69 @@ class Engine:
         return (self.folder / "run" / "dockerd.log").read_text(errors="replace")[-8000:]
 
 
+def _assigned(env: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in env.items()]
+
+
 @contextmanager
-def started(space: Space, root: Path, clients: Path, *options: str) -> Iterator[Engine]:
-    """Run the dockerd that is in `root` within `space`; `options` are dockerd's own."""
+def started(
+    space: Space, root: Path, clients: Path, *options: str, name: str = Engine.name
+) -> Iterator[Engine]:
+    """Run the dockerd that is in `root` within `space`; `options` are dockerd's own.
+
+    It listens at /run/`name`.
+    """
+    with kept() as folder, running(space, root, clients, folder, *options, name=name) as engine:
+        engine.docker("import", "-", EMPTY, text=bytes(10240))  # an archive of nothing
+        yield engine
+
+
+@contextmanager
+def kept() -> Iterator[Path]:
+    """Give a folder for an engine that ends and comes back, with all that it holds."""
     folder = Path(tempfile.mkdtemp(prefix="engine-"))
     for name in ("layer", "run", "data"):
         (folder / name).mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running(
+    space: Space,
+    root: Path,
+    clients: Path,
+    folder: Path,
+    *options: str,
+    name: str = Engine.name,
+) -> Iterator[Engine]:
+    """Run an engine out of a folder that is `kept`."""
     argv = [*spaces.DYING_WITH_US, *space.argv("unshare", "--mount", "--pid", "--fork")]
     argv += ["--kill-child", "--", "sh", "-ec", _START, "sh", *options]
+    argv.append(f"--host=unix:///run/{name}")
     env = {"FOLDER": str(folder), "ROOT": str(root), "CLIENTS": str(clients), "PATH": PATH}
     process = subprocess.Popen(argv, env={**env, "NAME": folder.name}, stderr=subprocess.PIPE)
     try:
         with process:
             try:
-                engine = Engine(space, folder, _answering(process, folder))
-                engine.docker("import", "-", EMPTY, text=bytes(10240))  # an archive of nothing
-                yield engine
+                yield Engine(space, folder, _answering(process, folder / "run" / name), name=name)
             finally:
                 _stop(process)
     finally:
         _without_cgroups(folder.name)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _answering(process: subprocess.Popen[bytes], folder: Path) -> int:
+def _answering(process: subprocess.Popen[bytes], path: Path) -> int:
     """Wait until the engine answers; return its process."""
     deadline = time.monotonic() + READY
-    log = folder / "run" / "dockerd.log"
+    log = path.with_name("dockerd.log")
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket(socket.AF_UNIX) as client:
             try:
                 client.settimeout(1)
-                client.connect(str(folder / "run" / "docker.sock"))
+                client.connect(str(path))
                 client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
                 if b"200" in client.recv(64):
                     return _child(process.pid)

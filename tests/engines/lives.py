@@ -14,11 +14,13 @@ from tests.engines.far import AWS_PORT, GATEWAY, S3_PORT
 from tests.lives import stage as stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from tests.engines.places import Place
     from tests.lives.stage import Life
 
+_TELL = r"env | sed -n 's/^\(AWS\|DOCKER\)_/told &/p'"
 PATIENCE = 90.0
 """Seconds from a life's start to its job's first step."""
 
@@ -29,7 +31,11 @@ class Living:
 
     life: Life
     environment: dict[str, str]
-    """What of AWS the job's step was told."""
+    """What of AWS and docker the job's step was told."""
+    printed: str
+    """What the job has printed before it waits."""
+    root: Path
+    """The runner's folder."""
 
 
 def surroundings(place: Place) -> dict[str, str | None]:
@@ -44,15 +50,22 @@ def surroundings(place: Place) -> dict[str, str | None]:
 
 
 @contextmanager
-def living(place: Place, **env: str | None) -> Iterator[Living]:
-    """Run the agent in the task for the block, with a job that waits until the block is left."""
+def living(
+    place: Place, *steps: str, argv: Sequence[str] = stages.ON_UVLOOP, **env: str | None
+) -> Iterator[Living]:
+    """Run the agent in the task for the block, with a job that waits until the block is left.
+
+    The job has done `steps` before; in them LIFE_ROOT is the runner's folder, and LIFE_FOLDER one
+    of the life's own that everybody may use. `argv` is the agent's command.
+    """
     begun: Future[Living] = Future()
     loops: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def play() -> None:
         over = asyncio.Event()
         loops.set_result((asyncio.get_running_loop(), over))
-        await _played(place, {**surroundings(place), **env}, begun, over)
+        told = {**surroundings(place), **env}
+        await _played(place, steps, argv, told, begun, over)
 
     def run() -> None:
         try:
@@ -75,7 +88,12 @@ def living(place: Place, **env: str | None) -> Iterator[Living]:
 
 
 async def _played(
-    place: Place, env: dict[str, str | None], begun: Future[Living], over: asyncio.Event
+    place: Place,
+    steps: Sequence[str],
+    argv: Sequence[str],
+    env: dict[str, str | None],
+    begun: Future[Living],
+    over: asyncio.Event,
 ) -> None:
     async with AsyncExitStack() as down:
         stage = await down.enter_async_context(stages.staged(place.task.aws))
@@ -84,12 +102,14 @@ async def _played(
             aws = faults.serving(f"http://{GATEWAY}:{port}", "0.0.0.0", port)
             await down.enter_async_context(aws)
         await stage.put()
-        async with stage.life(env=env) as life:
+        env |= {"LIFE_ROOT": str(stage.root), "LIFE_FOLDER": str(stage.folder)}
+        async with stage.life(argv, env=env) as life:
             step, through = stage.gate()
-            job = stage.job(f"env | sed -n 's/^AWS_/told AWS_/p'; {step}")
+            job = stage.job(*steps, f"{_TELL}; {step}")
             await stage.logged(job, "at the gate")
-            told = dict(re.findall(r"told (\w+)=(.*)", stages.printed(job)))
-            begun.set_result(Living(life, told))
+            printed = stages.printed(job)
+            told = dict(re.findall(r"told (\w+)=(.*)", printed))
+            begun.set_result(Living(life, told, printed, stage.root))
             await over.wait()
             through()
             await stage.settled(life, 0)

@@ -630,28 +630,3 @@ def test_the_runner_s_user_speaks_to_the_agent_and_nobody_else_does(loop, open_p
             assert (await asyncio.to_thread(as_nobody, 'rm -f "$1"', channel))[0] != 0
 
     run(loop, life())
-
-
-@pytest.mark.parametrize(
-    ("mode", "who", "may"),
-    [
-        (0o660, "owner", True),
-        (0o660, "group", True),
-        (0o660, "groups", True),
-        (0o666, "other", True),
-        (0o660, "other", False),
-        (0o606, "group", False),
-        (0o066, "owner", False),
-    ],
-)
-def test_who_may_use_a_socket(tmp_path, mode, who, may):
-    """As the kernel decides it: by the first of owner, group and others that fits."""
-    path = tmp_path / "s"
-    path.touch()
-    path.chmod(mode)
-    status = path.stat()
-    uid = status.st_uid if who == "owner" else status.st_uid + 1
-    gid = status.st_gid if who == "group" else status.st_gid + 1
-    groups = (status.st_gid,) if who == "groups" else ()
-    assert host.may_use(path, host.Identity("x", uid, gid, groups, "/")) is may
-    assert host.may_use(path, None) is os.access(path, os.W_OK)

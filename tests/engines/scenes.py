@@ -1,0 +1,406 @@
+"""What docker's client is used for, each a scene that can be played by any way to the engine.
+
+A scene gives all that a user would see of it: output to the byte, exit codes, digests. So the same
+scene, played with the proxy and without, must give the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pty
+import re
+import secrets
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tarfile
+import tempfile
+import termios
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.engines.engine import EMPTY, USERLAND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tests.engines.engine import Engine
+
+PATIENCE = 120.0
+"""Seconds for any one command."""
+MIB = 1 << 20
+INPUT = bytes(range(256)) * (8 * MIB // 256)
+"""More than all buffers on the way together."""
+WAITING = ("sh", "-c", "trap exit TERM; sleep infinity & wait")
+
+
+class Came(NamedTuple):
+    """What came of a command."""
+
+    code: int
+    out: bytes
+    errors: bytes
+
+
+def ran(
+    engine: Engine, *argv: str, text: bytes = b"", env: Mapping[str, str] | None = None
+) -> Came:
+    """Run `docker ARGV` with this input, which then ends; return what came of it."""
+    done = subprocess.run(
+        engine.command(*argv, env=env),
+        check=False,
+        input=text,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    return Came(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def container(engine: Engine, *options: str, argv: tuple[str, ...] = WAITING) -> Iterator[str]:
+    """Run a container with a userland for the block; gives its name."""
+    name = f"scene-{secrets.token_hex(4)}"
+    engine.docker("run", "--detach", "--name", name, *USERLAND, *options, EMPTY, *argv)
+    try:
+        yield name
+    finally:
+        engine.docker("rm", "--force", "--volumes", name)
+
+
+def digest(data: bytes) -> str:
+    """Return a name for these bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+# -- streams ---------------------------------------------------------------------------------------
+
+
+def run_with_half_close(engine: Engine) -> object:
+    """`run -i`: the container sees the end of its input, and speaks after it."""
+    script = "cat; echo after; echo beside >&2; exit 7"
+    code, out, errors = ran(
+        engine, "run", "-i", "--rm", *USERLAND, EMPTY, "sh", "-c", script, text=INPUT
+    )
+    assert (code, errors) == (7, b"beside\n")
+    assert out == INPUT + b"after\n"
+    return code, digest(out), errors
+
+
+def attach(engine: Engine) -> object:
+    """`attach` to a container that waits for input, until it ends."""
+    script = 'read -r line; echo "got $line"; wc -c; echo beside >&2; exit 4'
+    name = f"scene-{secrets.token_hex(4)}"
+    # Created, not run detached: only so does the end of what is attached end its input.
+    told = ("--interactive", "--name", name, *USERLAND, EMPTY, "sh", "-c", script)
+    engine.docker("create", *told)
+    try:
+        engine.docker("start", name)
+        came = ran(engine, "attach", name, text=b"a line\n" + INPUT)
+    finally:
+        engine.docker("rm", "--force", name)
+    assert came == (4, b"got a line\n%d\n" % len(INPUT), b"beside\n")
+    return came
+
+
+def exec_with_terminal(engine: Engine) -> object:
+    """`exec -it`: a terminal, its size, and its size when that changes."""
+    sized = 'until [ "$(stty size)" = "{}" ]; do sleep 0.02; done; stty size'
+    script = f"{sized.format('31 101')}; read -r word; {sized.format('47 123')}; "
+    script += 'echo "read $word"; test -t 0 && test -t 1 && exit 5'
+    with container(engine) as name, terminal(31, 101) as (ours, theirs):
+        argv = engine.command("exec", "-it", name, "sh", "-c", script)
+        with subprocess.Popen(
+            argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        ) as process:
+            try:
+                said = until(ours, b"31 101")
+                os.write(ours, b"hello\n")
+                said += until(ours, b"hello")
+                resize(ours, 47, 123)
+                process.send_signal(signal.SIGWINCH)
+                said += until(ours, b"read hello")
+                code = process.wait(PATIENCE)
+            finally:
+                process.kill()
+    assert code == 5
+    return code, said
+
+
+@contextmanager
+def terminal(rows: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Make a terminal of that size; gives a person's end and a program's."""
+    ours, theirs = pty.openpty()
+    try:
+        resize(ours, rows, columns)
+        yield ours, theirs
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def resize(terminal: int, rows: int, columns: int) -> None:
+    """Give a terminal another size."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def until(terminal: int, word: bytes) -> bytes:
+    """Read up to the end of the line that holds `word`."""
+    said, deadline = b"", time.monotonic() + PATIENCE
+    while not re.search(re.escape(word) + rb"[^\n]*\n", said):
+        left = max(0.0, deadline - time.monotonic())
+        assert select.select([terminal], [], [], left)[0], f"never said {word!r}: {said!r}"
+        said += os.read(terminal, 65536)
+    return said
+
+
+# -- what the engine tells while it goes on --------------------------------------------------------
+
+
+@contextmanager
+def following(engine: Engine, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Have a command that tells on and on, for the block."""
+    with subprocess.Popen(
+        engine.command(*argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def followed(ways: list[Engine]) -> list[bytes]:
+    """Follow the log of one container (`logs -f`) by several ways at once, timestamps and all."""
+    script = "seq 1 3000; until [ -e /go/on ]; do sleep 0.02; done; seq 3001 6000 >&2; echo end"
+    engine = ways[0]
+    with container(engine, "--volume", "/go", argv=("sh", "-c", script)) as name:
+        argv = ("logs", "--follow", "--timestamps", name)
+        followers = [
+            subprocess.Popen(
+                way.command(*argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            )
+            for way in ways
+        ]
+        try:
+            for follower in followers:
+                assert follower.stdout
+                assert follower.stdout.readline().endswith(b" 1\n")
+            engine.docker("exec", name, "touch", "/go/on")
+            told = [follower.communicate(timeout=PATIENCE) for follower in followers]
+        finally:
+            for follower in followers:
+                follower.kill()
+    for out, errors in told:
+        assert out.endswith(b" end\n")
+        assert len(errors.splitlines()) == 3000
+    return [digest(out) + digest(errors) for out, errors in told]
+
+
+def heard(ways: list[Engine]) -> list[list[bytes]]:
+    """Hear of what happens meanwhile (`events`) by several ways at once."""
+    engine, label = ways[0], f"heard={secrets.token_hex(4)}"
+    argv = ("events", "--format", "{{json .}}", "--filter", f"label={label}")
+    since = ("--since", f"{time.time() - 1:.3f}")
+    verbs, told = ("create", "attach", "start", "die", "destroy"), []
+    followers = [
+        subprocess.Popen(way.command(*argv, *since), stdout=subprocess.PIPE) for way in ways
+    ]
+    try:
+        engine.docker("run", "--rm", "--label", label, *USERLAND, EMPTY, "true")
+        for follower in followers:
+            assert follower.stdout
+            lines: list[bytes] = []
+            while not lines or b'"destroy"' not in lines[-1]:
+                lines.append(follower.stdout.readline())
+                assert lines[-1], lines
+            told.append(lines)
+    finally:
+        for follower in followers:
+            follower.kill()
+            follower.communicate()
+    for lines in told:
+        assert [verb for verb in verbs for line in lines if f'"{verb}"'.encode() in line]
+    return told
+
+
+# -- files and images ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Luggage:
+    """Files that scenes send back and forth; made once."""
+
+    folder: Path
+
+    @property
+    def tree(self) -> Path:
+        """A folder with files of all sorts."""
+        return self.folder / "tree"
+
+    @property
+    def there(self) -> str:
+        """The same, as the engine's side sees it."""
+        return f"/host{self.folder}"
+
+
+@contextmanager
+def luggage(large: int, more: int) -> Iterator[Luggage]:
+    """Make it for the block, with a large file of so many bytes, and one of `more`."""
+    folder = Path(tempfile.mkdtemp(prefix="luggage-"))
+    try:
+        tree = folder / "tree"
+        (tree / "deep" / "er").mkdir(parents=True)
+        (tree / "deep" / "er" / "empty").touch()
+        (tree / "bytes").write_bytes(INPUT)
+        (tree / "program").write_text("#!/bin/sh\n")
+        (tree / "program").chmod(0o751)
+        (tree / "link").symlink_to("deep/er")
+        (tree / "ünïcode name").write_text("grüße")
+        for name, size in {"large": large, "more": more}.items():
+            with (folder / name).open("wb") as file:
+                for _ in range(size // MIB):
+                    file.write(os.urandom(MIB))
+        yield Luggage(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_LISTED = "cd /into/tree && find . -printf '%p %m %U %s %T@ %l\\n' | sort && sha256sum bytes"
+
+
+def copied(ways: list[Engine], luggage: Luggage) -> list[object]:
+    """`cp` into a container, and what it then holds, by each way; and of one of them back."""
+    told: list[object] = []
+    with container(ways[0], "--volume", "/into") as name:
+        for way in ways:
+            way.docker("cp", f"{luggage.there}/tree", f"{name}:/into")
+            listed = way.docker("exec", name, "sh", "-c", _LISTED)
+            back = ran(way, "cp", f"{name}:/into/tree", "-")
+            assert back.code == 0, back.errors
+            assert len(back.out) > len(INPUT)
+            told.append((listed, digest(back.out)))
+            way.docker("exec", name, "rm", "-r", "/into/tree")
+    return told
+
+
+CLASSIC = {"DOCKER_BUILDKIT": "0"}
+BUILDKIT = {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
+
+
+def built(engine: Engine, luggage: Luggage, builder: Mapping[str, str]) -> object:
+    """`build` with a large context; the digests of its layers tell that all of it came over."""
+    # A folder of its own: of one that it has seen BuildKit asks for what is new alone.
+    context = luggage.folder / f"context-{secrets.token_hex(4)}"
+    context.mkdir()
+    try:
+        os.link(luggage.folder / "large", context / "large")
+        (context / "Dockerfile").write_text("FROM scratch\nCOPY large /large\n")
+        tag = context.name
+        argv = ("build", "--no-cache", "--tag", tag, f"/host{context}")
+        engine.docker(*argv, env=builder, timeout=PATIENCE)
+        told = engine.docker("inspect", "--format", "{{json .RootFS.Layers}} {{.Size}}", tag)
+        engine.docker("rmi", "--no-prune", tag)
+    finally:
+        shutil.rmtree(context)
+    return told
+
+
+def imported(engine: Engine, luggage: Luggage) -> str:
+    """Make an image of both large files; return its name."""
+    name = f"large-{secrets.token_hex(4)}"
+    tar = f"tar -C {luggage.there} -c large more | docker import - {name}"
+    engine.inside("sh", "-ec", tar, timeout=PATIENCE)
+    return name
+
+
+def saved(engine: Engine, image: str) -> str:
+    """`save`: a digest of all files that come."""
+    with (
+        subprocess.Popen(engine.command("save", image), stdout=subprocess.PIPE) as process,
+        tarfile.open(fileobj=process.stdout, mode="r|") as archive,
+    ):
+        told = digest(repr([_member(archive, member) for member in archive]).encode())
+        assert process.stdout
+        assert process.stdout.read().strip(b"\0") == b""
+    assert process.returncode == 0
+    return told
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> object:
+    """Tell all of a member but its time, which the newer engine takes from the clock."""
+    file = archive.extractfile(member)
+    content = hashlib.file_digest(file, "sha256").hexdigest() if file else ""
+    return member.name, member.type, member.mode, member.size, member.linkname, content
+
+
+def moved(engine: Engine, image: str) -> str:
+    """`save`, then `load`: the image goes away and comes back; returns what loading said."""
+    told = engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image)
+    with tempfile.TemporaryFile() as archive:
+        subprocess.run(engine.command("save", image), check=True, stdout=archive, timeout=PATIENCE)
+        engine.docker("rmi", image)
+        archive.seek(0)
+        loaded = subprocess.run(
+            engine.command("load", "--quiet"),
+            check=True,
+            stdin=archive,
+            capture_output=True,
+            timeout=PATIENCE,
+        )
+    assert engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image) == told
+    return loaded.stdout.decode()
+
+
+# -- refusals --------------------------------------------------------------------------------------
+
+_OWN_LOG = re.compile(rb'^time="[^\n]* level=error [^\n]*\n', re.MULTILINE)
+
+
+def refusals(engine: Engine) -> object:
+    """Return what the engine says to mistakes; they are told in the same words.
+
+    Without what the older client at times adds of its own, in a race with itself.
+    """
+    return [
+        tuple(_OWN_LOG.sub(b"", part) if isinstance(part, bytes) else part for part in came)
+        for argv in (
+            ("run", "--rm", "--pull", "never", "no-such-image:ever"),
+            ("inspect", "nobody"),
+            ("create", "--name", "not a name", EMPTY, "true"),
+            ("run", "--rm", "--network", "nowhere", EMPTY, "true"),
+            ("run", "--rm", EMPTY, "no-such-program"),
+            ("exec", "nobody", "true"),
+            ("cp", "nobody:/etc", "-"),
+        )
+        for came in [ran(engine, *argv)]
+    ]
+
+
+def asked(engine: Engine) -> object:
+    """Return what it tells of itself, but for what changes by itself."""
+    told: dict[str, Any] = {}
+    for argv in (
+        ("version", "--format", "{{json .Server}}"),
+        ("images", "--all", "--no-trunc", "--quiet"),
+        ("network", "ls", "--no-trunc"),
+        ("inspect", EMPTY),
+        ("history", "--no-trunc", "--quiet", EMPTY),
+        ("info", "--format", "{{json .SecurityOptions}} {{.Driver}} {{.CgroupVersion}} {{.Name}}"),
+    ):
+        told[" ".join(argv)] = engine.docker(*argv)
+    return told
+
+
+STREAMS: dict[str, Callable[[Engine], object]] = {
+    "run -i with half-close": run_with_half_close,
+    "exec -it with resize": exec_with_terminal,
+    "attach": attach,
+    "refusals": refusals,
+    "what it tells of itself": asked,
+}
