@@ -57,8 +57,7 @@ CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hosti
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give all that fill the machine to one worker, and each docker engine to one, the images
-    to one.
+    """Give to one worker each: all that fill the machine, a docker engine, the images.
 
     Not by xdist's own groups: what it appends to a test's id, pytest 9.2 does not look at.
     """
