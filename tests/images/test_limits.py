@@ -103,7 +103,7 @@ def test_a_low_limit_of_processes(lives):
 
     async def job(stage, engine):
         await stage.put()
-        job = stage.job("exec sh -c 'while :; do sleep 600 & done'")
+        job = stage.job("exec sh -c 'while :; do sleep 6 & done'")
         async with contained(stage, engine, "--pids-limit=60") as container:
             await stage.settled(container.life, 0)
         assert job.result == "failed"
