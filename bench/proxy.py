@@ -10,9 +10,7 @@ what it was before the first of them.
 
 from __future__ import annotations
 
-import os
 import re
-import select
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.cores import pinned
 from bench.daemon import NUMBER, sent, taken
 from bench.figure import Figure, typical
-from bench.stage import life, program
+from bench.stage import program, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,25 +98,13 @@ def proxied(stage: Stage) -> Iterator[Proxied]:
     """Live a life on a core of its own that stands before a stand-in, for the block."""
     folder = stage.folder / f"docker-{next(stage.names)}"
     folder.mkdir()
-    said, release = stage.fifo(), stage.fifo()
-    stage.queue(f'echo "$DOCKER_HOST" > {said}; read -r _ < {release}')
     with ExitStack() as ends:
-        hearing, telling = (os.open(fifo, os.O_RDWR | os.O_NONBLOCK) for fifo in (said, release))
-        ends.callback(os.close, hearing)
-        ends.callback(os.close, telling)
         with pinned(0):
             engine = ends.enter_context(program("bench.daemon", str(folder / "engine.sock")))
         docker = {"DOCKER_HOST": f"unix://{engine}", "SIDECAR_SHARED_DIR": str(folder)}
-        env = stage.environment(stage.token(), stage.runner(), SIDECAR_DOCKER_PROXY="on", **docker)
-        with pinned(0):
-            child = ends.enter_context(life(env))
-        if not select.select([hearing], [], [], DEADLINE)[0]:
-            child.kill()
-            raise RuntimeError(f"no job ran: {''.join(child.said)}")
-        host = os.read(hearing, 4096).decode().strip()
+        told = waiting(stage, 'echo "$DOCKER_HOST"', SIDECAR_DOCKER_PROXY="on", **docker)
+        child, host = ends.enter_context(told)
         yield Proxied(child.pid, engine, host.removeprefix("unix://"))
-        os.write(telling, b"go on\n")
-        child.ended()
 
 
 @contextmanager

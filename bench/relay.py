@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import shutil
 import socket
 import subprocess
 import urllib.request
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from bench.cores import pinned
 from bench.figure import Figure, typical
-from bench.stage import life
+from bench.stage import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,22 +105,9 @@ def figures(pairs: list[tuple[Reading, Reading]]) -> Iterator[Figure]:
 @contextmanager
 def relay(stage: Stage) -> Iterator[str]:
     """Live a life on a core of its own whose job waits; give the URI of its relay."""
-    said, release = stage.fifo(), stage.fifo()
-    stage.queue(f'echo "$RUNNER_SIDECAR_RELAY_URI" > {said}; read -r _ < {release}')
     # Where rules lead to the relay it would be asked through them, and nginx would not.
-    env = stage.environment(stage.token(), stage.runner(), SIDECAR_RELAY="local")
-    with ExitStack() as ends:
-        hearing, telling = (os.open(fifo, os.O_RDWR | os.O_NONBLOCK) for fifo in (said, release))
-        ends.callback(os.close, hearing)
-        ends.callback(os.close, telling)
-        with pinned(0):
-            child = ends.enter_context(life(env))
-        if not select.select([hearing], [], [], DEADLINE)[0]:
-            child.kill()
-            raise RuntimeError(f"no job ran: {''.join(child.said)}")
-        yield os.read(hearing, 4096).decode().strip()
-        os.write(telling, b"go on\n")
-        child.ended()
+    with waiting(stage, 'echo "$RUNNER_SIDECAR_RELAY_URI"', SIDECAR_RELAY="local") as (_, uri):
+        yield uri
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.child import Child
+from bench.cores import pinned
 from local import aws, runner
 
 if TYPE_CHECKING:
@@ -111,6 +113,30 @@ def life(env: dict[str, str], argv: tuple[str, ...] = AGENT) -> Iterator[Child]:
         yield child
     finally:
         child.kill()
+
+
+@contextmanager
+def waiting(stage: Stage, tell: str, **more: str) -> Iterator[tuple[Child, str]]:
+    """Live a life on a core of its own whose job waits for the block's end.
+
+    Gives the life, and what the shell command `tell` said within the job. `more` are variables of
+    the life. Raises RuntimeError if no job ran.
+    """
+    said, release = stage.fifo(), stage.fifo()
+    stage.queue(f"{tell} > {said}; read -r _ < {release}")
+    env = stage.environment(stage.token(), stage.runner(), **more)
+    with ExitStack() as ends:
+        hearing, telling = (os.open(fifo, os.O_RDWR | os.O_NONBLOCK) for fifo in (said, release))
+        ends.callback(os.close, hearing)
+        ends.callback(os.close, telling)
+        with pinned(0):
+            child = ends.enter_context(life(env))
+        if not select.select([hearing], [], [], READY_SECONDS)[0]:
+            child.kill()
+            raise RuntimeError(f"no job ran: {''.join(child.said)}")
+        yield child, os.read(hearing, 4096).decode().strip()
+        os.write(telling, b"go on\n")
+        child.ended()
 
 
 @contextmanager

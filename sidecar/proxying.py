@@ -106,7 +106,8 @@ async def _standing(
     settings = config.settings
     if settings.docker_proxy == "off":
         raise Unproxied("SIDECAR_DOCKER_PROXY=off")
-    engine, socket = _engine(config)
+    named, socket = _engine(config)
+    engine = await standing.enter_async_context(named.opened())
     shared = settings.shared_dir
     place = Usual(_usual(socket)) if shared is None else Own(shared)
     path = place.socket

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ class Engine:
 
     host: str
     """As in DOCKER_HOST: `unix:///path` or `tcp://host:port`."""
+    _session: aiohttp.ClientSession | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def named(cls, docker_host: str | None, default: str | None = None) -> Engine | None:
@@ -77,6 +78,19 @@ class Engine:
         raise Unanswered(f"{self.host} ended its events")
 
     @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Engine]:
+        """Give the same daemon, to which a connection stays open within the block.
+
+        Who asks often is answered sooner: a session takes a millisecond to make.
+        """
+        async with self._fresh() as session:
+            yield replace(self, _session=session)
+
+    def _fresh(self) -> aiohttp.ClientSession:
+        connector = aiohttp.UnixConnector(str(self.socket))
+        return aiohttp.ClientSession(connector=connector, trust_env=False)
+
+    @asynccontextmanager
     async def _asked(
         self, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -84,12 +98,8 @@ class Engine:
             raise Unanswered(f"{self.host} is no socket")
         try:
             async with (
-                aiohttp.ClientSession(
-                    connector=aiohttp.UnixConnector(str(self.socket)),
-                    timeout=timeout,
-                    trust_env=False,
-                ) as session,
-                session.get(f"http://docker{path}", params=query) as answer,
+                nullcontext(self._session) if self._session else self._fresh() as session,
+                session.get(f"http://docker{path}", params=query, timeout=timeout) as answer,
             ):
                 if answer.status != 200:
                     raise Unanswered(f"{self.host} answered {answer.status} to {path}")

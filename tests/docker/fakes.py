@@ -92,7 +92,12 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    folder: Path, script: Script, *, listening: bool = True, limit: int | None = None, **rules: bool
+    folder: Path,
+    script: Script,
+    *,
+    listening: bool = True,
+    limit: int | None = None,
+    **rules: object,
 ):
     """Put a proxy before an engine that does what `script` says with each connection."""
     engine, path, paths, heard = folder / "engine.sock", folder / "docker.sock", Paths(), []

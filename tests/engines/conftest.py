@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines import places, roots
+from tests.engines import places, proxied, roots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.engines.engine import Engine
     from tests.engines.places import Place
+    from tests.engines.proxied import Proxied
     from tests.engines.tasks import Task
 
 
@@ -32,6 +33,13 @@ def place(request: pytest.FixtureRequest, root: Path) -> Iterator[Place]:
     """Give a task with each engine in turn."""
     with places.made(request.param, root) as place:
         yield place
+
+
+@pytest.fixture(scope="module")
+def through(place: Place) -> Iterator[Proxied]:
+    """Have a life with a docker proxy, whose job waits, for one module's tests."""
+    with proxied.proxied(place) as through:
+        yield through
 
 
 @pytest.fixture

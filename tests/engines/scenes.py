@@ -49,12 +49,10 @@ class Came(NamedTuple):
     errors: bytes
 
 
-def ran(
-    engine: Engine, *argv: str, text: bytes = b"", env: Mapping[str, str] | None = None
-) -> Came:
+def ran(engine: Engine, *argv: str, text: bytes = b"") -> Came:
     """Run `docker ARGV` with this input, which then ends; return what came of it."""
     done = subprocess.run(
-        engine.command(*argv, env=env),
+        engine.command(*argv),
         check=False,
         input=text,
         capture_output=True,
@@ -177,9 +175,10 @@ def following(engine: Engine, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def followed(ways: list[Engine]) -> list[bytes]:
     """Follow the log of one container (`logs -f`) by several ways at once, timestamps and all."""
-    script = "seq 1 3000; until [ -e /go/on ]; do sleep 0.02; done; seq 3001 6000 >&2; echo end"
+    script = "trap go=on USR1; seq 1 3000; until [ $go ]; do sleep 0.02; done; "
+    script += "seq 3001 6000 >&2; echo end"
     engine = ways[0]
-    with container(engine, "--volume", "/go", argv=("sh", "-c", script)) as name:
+    with container(engine, argv=("sh", "-c", script)) as name:
         argv = ("logs", "--follow", "--timestamps", name)
         followers = [
             subprocess.Popen(
@@ -191,7 +190,7 @@ def followed(ways: list[Engine]) -> list[bytes]:
             for follower in followers:
                 assert follower.stdout
                 assert follower.stdout.readline().endswith(b" 1\n")
-            engine.docker("exec", name, "touch", "/go/on")
+            engine.docker("kill", "--signal", "USR1", name)
             told = [follower.communicate(timeout=PATIENCE) for follower in followers]
         finally:
             for follower in followers:

@@ -17,21 +17,12 @@ from tests.engines.engine import EMPTY, USERLAND
 from tests.engines.places import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.engines.engine import Engine
     from tests.engines.proxied import Proxied
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 CONTAINERS, AT_ONCE = 200, 20
-
-
-@pytest.fixture(scope="module")
-def through(place: Place) -> Iterator[Proxied]:
-    """Have a life with a proxy."""
-    with proxied.proxied(place) as through:
-        yield through
 
 
 def path_in_a_container(engine: Engine) -> str:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines import matrix, oddities, proxied, wire
+from tests.engines import matrix, oddities, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -54,13 +53,6 @@ REFUSED = {
 """What the engine takes, or one of them, and the proxy does not."""
 PASSING = {"Hostname", "Env"}
 """Of a container's configuration: what is compared apart, and what is made of its id."""
-
-
-@pytest.fixture(scope="module")
-def through(place: Place) -> Iterator[Proxied]:
-    """Have a life with a proxy."""
-    with proxied.proxied(place) as through:
-        yield through
 
 
 def made(engine: Engine, path: Path, parts: tuple[bytes, ...]) -> tuple[list[int], list[Any]]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +12,11 @@ import pytest
 from tests.engines import lives
 from tests.engines.engine import EMPTY, PATH, USERLAND
 from tests.engines.far import ECS_AGENT
+from tests.engines.proxied import shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.engines.engine import Engine
     from tests.engines.lives import Living
     from tests.engines.places import Place
 
@@ -28,19 +26,6 @@ URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 ASK = (
     f"curl --silent --max-time 5 --output /dev/null --write-out '%{{http_code}}' http://{ECS_AGENT}"
 )
-
-
-@contextmanager
-def shared(engine: Engine) -> Iterator[Path]:
-    """Make a folder that the engine has at the same path as this machine."""
-    with tempfile.TemporaryDirectory(prefix="shared-") as folder:
-        Path(folder).chmod(0o755)
-        engine.inside("mkdir", "-p", folder)
-        engine.inside("mount", "--bind", f"/host{folder}", folder)
-        try:
-            yield Path(folder)
-        finally:
-            engine.inside("umount", folder)
 
 
 class Client:

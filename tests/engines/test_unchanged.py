@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines import places, proxied, scenes
+from tests.engines import places, scenes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,13 +26,6 @@ CONTEXT = 200 * scenes.MIB
 """Bytes of a build's context."""
 MORE = {places.OWN: 50 * scenes.MIB, places.DEBIAN_13: 300 * scenes.MIB}
 """Bytes of an image that is saved and loaded, beside these: 500 MB once is enough."""
-
-
-@pytest.fixture(scope="module")
-def through(place: Place) -> Iterator[Proxied]:
-    """Have a life with a proxy."""
-    with proxied.proxied(place) as through:
-        yield through
 
 
 @pytest.fixture(scope="module")

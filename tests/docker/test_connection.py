@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -11,7 +12,7 @@ import stat
 import pytest
 
 from sidecar import host
-from sidecar.docker import connection, proxy
+from sidecar.docker import connection, proxy, side
 from tests.docker.fakes import (
     CREATED,
     ID,
@@ -616,5 +617,207 @@ def test_a_dead_predecessor_s_socket_is_replaced_and_nobody_else_s(loop, tmp_pat
         (tmp_path / "file").touch()
         with pytest.raises(OSError, match="in use"):
             host.listener(tmp_path / "file", None, 1)
+
+    run(loop, play())
+
+
+# --- what goes wrong on either side -------------------------------------------------------------
+
+
+def test_an_engine_that_says_no_in_the_middle_of_an_upload_is_heard(loop, tmp_path):
+    """It takes nothing any more, but its answer is there to be read."""
+
+    async def refusing(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(413, b'{"message":"enough"}'))
+        await writer.drain()
+
+    async def play():
+        async with staged(tmp_path, refusing) as stage:
+            reader, writer = await stage.connect()
+            writer.write(post("/images/load", bytes(8 << 20)))
+            assert await reader.readuntil(b'"enough"}') == answer(413, b'{"message":"enough"}')
+            writer.close()
+            await _emptied(stage.proxy)
+
+    run(loop, play())
+
+
+@pytest.mark.parametrize("upgrade", [(), (b"Upgrade: tcp",)])
+def test_a_client_that_goes_with_much_on_its_way_leaves_nothing(loop, tmp_path, upgrade):
+    """Passed on by hand or by the kernel: what nobody takes is dropped."""
+    gone = asyncio.Event()
+
+    async def pouring(reader, writer):
+        head, _ = await request(reader)
+        status = b"101 X\r\n" if b"Upgrade" in head else b"200 X\r\nContent-Length: 99999999\r\n"
+        writer.write(b"HTTP/1.1 " + status + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(bytes(1 << 20))
+                await writer.drain()
+        gone.set()
+
+    async def play():
+        async with staged(tmp_path, pouring) as stage:
+            reader, writer = await stage.connect()
+            writer.write(post("/exec/x/start", b"", *upgrade))
+            await reader.readuntil(b"\r\n\r\n")
+            writer.transport.abort()
+            await gone.wait()
+            await _emptied(stage.proxy)
+
+    run(loop, play())
+
+
+@pytest.mark.parametrize("upgrade", [(), (b"Upgrade: tcp",)])
+def test_what_a_client_sent_before_it_went_is_delivered(loop, tmp_path, upgrade):
+    """However slowly the engine takes it."""
+    much = os.urandom(1 << 20)
+    taken = asyncio.Event()
+
+    async def slow(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"Upgrade" in head:
+            writer.write(b"HTTP/1.1 101 X\r\n\r\n")
+        assert await reader.readexactly(len(much)) == much
+        taken.set()
+
+    async def play():
+        async with staged(tmp_path, slow) as stage:
+            reader, writer = await stage.connect()
+            if upgrade:
+                writer.write(post("/exec/x/start", b"", *upgrade))
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(much)
+            else:
+                writer.write(post("/images/load", much))
+            await writer.drain()
+            writer.close()
+            await taken.wait()
+            await _emptied(stage.proxy)
+
+    run(loop, play())
+
+
+def test_without_splice_bytes_go_by_hand(loop, tmp_path, monkeypatch):
+    """Where the system has none, or no pipe to give."""
+    monkeypatch.setattr(side, "_SPARE", [])
+    monkeypatch.setattr(host, "conduit", lambda _: None)
+    sent = os.urandom(1 << 20)
+
+    async def play():
+        async with staged(tmp_path, hijacking) as stage:
+            reader, writer = await stage.connect()
+            writer.write(post("/exec/x/start", b"", b"Upgrade: tcp"))
+            await reader.readuntil(b"\r\n\r\n")
+            writing = asyncio.create_task(_written(writer, sent))
+            assert await reader.readexactly(len(sent)) == sent
+            await writing
+            writer.write_eof()
+            assert await reader.read() == b"end"
+            writer.close()
+
+    run(loop, play())
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nrest",
+        b"SSH-2.0-nonsense\r\n\r\nrest",
+        b"x" * (2 << 20),
+    ],
+)
+def test_a_strange_answer_is_the_client_s_to_judge(loop, tmp_path, strange):
+    """It is passed on to its end, and no further request is read out of what follows."""
+
+    async def odd(reader, writer):
+        await request(reader)
+        writer.write(strange)
+
+    async def play():
+        async with staged(tmp_path, odd) as stage:
+            assert await stage.say(post("/x")) == strange
+            await stage.say(post(CREATE, ASKED))
+            assert stage.paths.revoked == stage.paths.minted
+
+    run(loop, play())
+
+
+def test_an_answer_to_a_create_that_never_ends_is_not_held_for_ever(loop, tmp_path):
+    """Nor believed: what is longer than any id is passed on as it comes."""
+    long = b'{"Id":"' + b"x" * (3 << 20) + b'"}'
+
+    async def odd(reader, writer):
+        await request(reader)
+        writer.write(answer(201, long))
+
+    async def play():
+        async with staged(tmp_path, odd) as stage:
+            assert await stage.say(post(CREATE, ASKED)) == answer(201, long)
+            assert stage.paths.revoked == stage.paths.minted
+
+    run(loop, play())
+
+
+def test_a_system_without_sockets_to_give_is_asked_again(loop, tmp_path, monkeypatch):
+    """Who waits is served when there are some."""
+    monkeypatch.setattr(proxy, "_PAUSE", 0.01)
+
+    class Poor:
+        """A listener that has none, the first time."""
+
+        def __init__(self, listener):
+            self.listener = listener
+            self.asked = 0
+
+        def __getattr__(self, name):
+            return getattr(self.listener, name)
+
+        def accept(self):
+            self.asked += 1
+            if self.asked == 1:
+                raise OSError(24, "Too many open files")
+            return self.listener.accept()
+
+    async def play():
+        async with staged(tmp_path, obliging) as stage:
+            poor = stage.proxy._listener = Poor(stage.proxy._listener)
+            assert (await stage.say(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
+            assert poor.asked > 1
+
+    run(loop, play())
+
+
+# --- copies -------------------------------------------------------------------------------------
+
+
+class Copies:
+    """Stands for what copies the runner's node."""
+
+    async def turned(self, source):
+        """Copy one folder, and fail for another."""
+        if source == "/full":
+            raise OSError(28, "No space left on device")
+        return "/shared/externals" if source == "/runner/externals" else None
+
+
+def test_a_folder_that_the_daemon_cannot_see_is_mounted_as_its_copy(loop, tmp_path):
+    """And where there can be none, the client is told which, and what to look at."""
+
+    async def play():
+        async with staged(tmp_path, obliging, copies=Copies()) as stage:
+            binds = {"HostConfig": {"Binds": ["/runner/externals:/__e:ro", "/usr:/usr"]}}
+            await stage.say(post(CREATE, json.dumps(binds).encode()))
+            assert told(stage.heard[0])["HostConfig"]["Binds"] == [
+                "/shared/externals:/__e:ro",
+                "/usr:/usr",
+            ]
+            full = json.dumps({"HostConfig": {"Binds": ["/full:/f"]}}).encode()
+            back = await stage.say(post(CREATE, full))
+            assert back.startswith(b"HTTP/1.1 500 ")
+            assert b"/full" in back
+            assert b"SIDECAR_SHARED_DIR" in back
 
     run(loop, play())
