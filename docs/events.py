@@ -11,6 +11,7 @@ EVENTS = {
     " their credentials by the way that `credentials` names",
     "docker.refused": "strict mode refused something; told once of each kind",
     "docker.swept": "a life that was killed had left this folder in SIDECAR_SHARED_DIR",
+    "docker.unswept": "what a killed life left in SIDECAR_SHARED_DIR could not be removed",
     "docker.unaccepted": "the system gave no connection to the docker proxy; it is tried again",
     "docker.unproxied": "jobs reach the docker daemon itself, and why",
     "docker.unheard": "the docker daemon does not tell what happens; it is asked again",

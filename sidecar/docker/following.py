@@ -48,7 +48,7 @@ async def followed(engine: Engine, fates: Fates) -> None:
             # What happened since the list was asked for is told again.
             async for event in engine.events(_EVENTS, since=since):
                 _told(event, fates)
-        except Unanswered as error:
+        except (Unanswered, AttributeError, TypeError) as error:  # or it told what nobody expects
             log.debug("docker.unheard", reason=str(error), seconds=wait)
         await asyncio.sleep(wait)
         wait = min(2 * wait, _AGAIN_MOST)

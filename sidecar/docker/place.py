@@ -72,15 +72,25 @@ class Own:
             self._lock = None
 
     def sweep(self) -> None:
-        """Remove what lives that are over have left."""
+        """Remove what lives that are over have left, as far as that can be."""
         for folder in self.shared.glob(f"{_PREFIX}*"):
-            if folder == self.path or folder.is_symlink() or not host.is_own(folder):
+            if folder == self.path:
                 continue
             try:
-                lock = host.locked(folder / _LOCK)
-            except OSError:
-                continue
-            if lock is not None:
-                host.remove_folder(folder)
-                lock.close()
-                log.info("docker.swept", folder=str(folder))
+                _sweep(folder)
+            except OSError as error:  # another life sweeps as well, say
+                why = error.strerror or type(error).__name__
+                log.warning("docker.unswept", folder=str(folder), reason=why.lower())
+
+
+def _sweep(folder: Path) -> None:
+    if folder.is_symlink() or not folder.is_dir() or not host.is_own(folder):
+        return
+    lock = host.locked(folder / _LOCK)
+    if lock is None:
+        return
+    try:
+        host.remove_folder(folder)
+    finally:
+        lock.close()
+    log.info("docker.swept", folder=str(folder))

@@ -69,6 +69,13 @@ def test_events_are_told(tmp_path):
     assert found[:3] == [("runs", ONE), ("rests", ONE), ("died", ONE)]
 
 
+def test_what_nobody_expects_ends_nothing(tmp_path):
+    """A daemon of another kind may tell otherwise; it is asked again."""
+    odd = [b'{"Action":"die","Actor":["x"]}\n', b'{"Action":{"a":1}}\n']
+    states = {"message": "no list"}
+    heard(tmp_path, {"/containers/json": states, "/events": odd}, Fates(ONE))
+
+
 def test_after_a_gap_the_daemon_s_list_decides(tmp_path):
     """Who is not there is gone, who has stopped rests; who runs has its path wherever it is now."""
     fates = Fates(ONE, TWO, "3", "4")

@@ -6,6 +6,7 @@ import asyncio
 import os
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar import host
 from sidecar.docker.copies import Copy
@@ -46,6 +47,23 @@ def test_a_dead_life_s_folder_is_removed_and_a_living_one_s_is_not(tmp_path):
         own.remove()
         own.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_swept_is_told_and_hinders_nobody(tmp_path, monkeypatch):
+    """Two lives may sweep the same folder at once."""
+    for number in (1, 2):
+        (tmp_path / f"runner-{number}").mkdir()
+    asked = []
+
+    def failing(folder):
+        asked.append(folder.name)
+        raise OSError(39, "Directory not empty")
+
+    monkeypatch.setattr(host, "remove_folder", failing)
+    with capture_logs() as logs:
+        Own(tmp_path).sweep()
+    assert sorted(asked) == ["runner-1", "runner-2"]
+    assert [event["reason"] for event in logs] == ["directory not empty"] * 2
 
 
 def test_what_is_no_life_s_is_left_alone(tmp_path):

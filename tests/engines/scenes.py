@@ -61,6 +61,14 @@ def ran(engine: Engine, *argv: str, text: bytes = b"") -> Came:
     return Came(done.returncode, done.stdout, done.stderr)
 
 
+def eventually(look: Callable[[], object], what: str) -> None:
+    """Wait for what no event tells."""
+    deadline = time.monotonic() + PATIENCE
+    while not look():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.02)
+
+
 @contextmanager
 def container(engine: Engine, *options: str, argv: tuple[str, ...] = WAITING) -> Iterator[str]:
     """Run a container with a userland for the block; gives its name."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,14 +38,6 @@ def sockets(pid: int) -> int:
     return sum(str(link.readlink()).startswith("socket:") for link in links if link.is_symlink())
 
 
-def until(look, what: str) -> None:
-    """Wait for what no event tells."""
-    deadline = time.monotonic() + scenes.PATIENCE
-    while not look():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
-
-
 def test_two_hundred_containers_twenty_at_a_time(through: Proxied) -> None:
     """Each runs, and has a path of its own; afterwards no connection is left."""
     agent = through.living.life.pid
@@ -54,7 +45,7 @@ def test_two_hundred_containers_twenty_at_a_time(through: Proxied) -> None:
     with ThreadPoolExecutor(AT_ONCE) as several:
         paths = list(several.map(lambda _: path_in_a_container(through.engine), range(CONTAINERS)))
     assert len(set(paths)) == CONTAINERS
-    until(lambda: sockets(agent) <= before, "as few sockets as before")
+    scenes.eventually(lambda: sockets(agent) <= before, "as few sockets as before")
 
 
 def test_the_path_of_a_container_ends_with_it(place: Place, through: Proxied) -> None:
@@ -62,7 +53,7 @@ def test_the_path_of_a_container_ends_with_it(place: Place, through: Proxied) ->
     curl = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}")
     tell = ("sh", "-c", f'echo "path ${matrix.RELATIVE_URI}"; sleep infinity & wait')
     with scenes.container(through.engine, argv=tell) as name:
-        until(lambda: "path" in through.engine.docker("logs", name), "what it was told")
+        scenes.eventually(lambda: "path" in through.engine.docker("logs", name), "what it was told")
         path = through.engine.docker("logs", name).split()[1]
         url = f"http://169.254.170.2{path}"
         assert through.engine.docker("exec", name, *curl, url) == "200"
