@@ -16,14 +16,16 @@ NESTED = (
 )
 
 
+READ_ONLY = ("--read-only", "--volume=/home/runner", "--tmpfs=/run", "--tmpfs=/tmp")
+
+
 def test_a_container_runs_in_the_container(lives):
-    """Its daemon is up before a command begins, and its storage is a volume's."""
+    """Its daemon is up before a command begins, on a root that is read-only just as well."""
 
     async def life(stage, engine):
         command = ("sh", "-ec", NESTED)
-        async with contained(
-            stage, engine, "--privileged", image=DIND, command=command
-        ) as container:
+        options = ("--privileged", *READ_ONLY)
+        async with contained(stage, engine, *options, image=DIND, command=command) as container:
             assert await container.life.ended() == 0
         assert container.life.text == "nested\n"
         assert stage.survivors() == {}
