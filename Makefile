@@ -7,7 +7,7 @@ IMAGE ?= ecs-runner-sidecar
 .PHONY: demo compose test check soak bench image lock docs clean
 demo: .venv/ready ; @$(BIN)/python -m local.demo $(if $(STOP),--stop=$(STOP))
 # With FAIL=1 the job of the story fails, and so does the story.
-compose: ; @$(DOCKER) compose up --build --exit-code-from stand-ins; code=$$?; [ $$code = 0 ] || $(DOCKER) compose logs runner; $(DOCKER) compose down --volumes --timeout 0; exit $$code
+compose: ; @trap : INT; $(DOCKER) compose up --build --exit-code-from stand-ins; code=$$?; [ $$code = 0 ] || $(DOCKER) compose logs runner; $(DOCKER) compose down --volumes --timeout 0; exit $$code
 test: .venv/ready ; @$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage combine -q && $(BIN)/coverage report
 check: .venv/ready ; @$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --platform linux && $(BIN)/mypy --platform win32 && $(BIN)/lint-imports
 soak: .venv/ready ; @$(BIN)/python -m tests.soak $(ARGS)

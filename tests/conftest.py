@@ -57,7 +57,7 @@ CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hosti
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give all that fill the machine to one worker, each docker engine to one, images to one.
+    """Give to one worker each: all that fill the machine, a docker engine, the images.
 
     Not by xdist's own groups: what it appends to a test's id, pytest 9.2 does not look at.
     """
@@ -73,9 +73,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _group(test: str) -> str:
     if test.startswith(CROWDS):
         return "crowds"
+    if test.startswith("tests/images/"):
+        return "images"
     if test.startswith("tests/engines/"):
         return "debian-12" if "debian-12" in test else "debian-13"
-    return "images" if test.startswith("tests/images/") else test
+    return test
 
 
 # --- what a marked test needs -------------------------------------------------------------------

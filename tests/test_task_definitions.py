@@ -352,11 +352,15 @@ ACTIONS = {
 """What is asked for by each call: of SSM, and of the ECS agent about the task's protection."""
 
 
-def called(stage):
-    """Give the actions that a whole life needed, from what came in at every AWS endpoint."""
-    targets = [seen.target for seen in stage.ssm.requests]
-    protection = [seen.method for seen in stage.ecs.requests if "task-protection" in seen.path]
-    return {ACTIONS[name] for name in (*targets, *protection)}
+def called(aws_requests, agent_requests):
+    """Give the actions that a life needed, from what came in at AWS and at the ECS agent."""
+    methods = [method for method, path in agent_requests if "task-protection" in path]
+    return {ACTIONS[name] for name in (*(seen.target for seen in aws_requests), *methods)}
+
+
+def called_on(stage):
+    """Give the actions that a whole life on a stage needed."""
+    return called(stage.ssm.requests, [(seen.method, seen.path) for seen in stage.ecs.requests])
 
 
 @pytest.mark.parametrize("name", TOKENS)
@@ -375,7 +379,7 @@ def test_a_launched_task_s_policy_is_what_a_life_calls(aws, name):
             }
             async with stage.life(env=env) as life:
                 await stage.settled(life, 0)
-            assert called(stage) - {"ecs:UpdateTaskProtection"} == granted("task-role.json")
+            assert called_on(stage) - {"ecs:UpdateTaskProtection"} == granted("task-role.json")
 
     played(play())
 
@@ -400,6 +404,6 @@ def test_a_service_s_policy_is_what_a_life_calls(aws):
             async with stage.life(env=env) as life:
                 await stage.settled(life, 0)
             assert life.all("task.protected")
-            assert called(stage) == granted("service/task-role.json")
+            assert called_on(stage) == granted("service/task-role.json")
 
     played(play())

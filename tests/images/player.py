@@ -63,10 +63,11 @@ class Playing:
         """Return what a container has said."""
         return self.engine.docker("logs", self.container(name))
 
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the agent's event of that name, so far."""
-        lines = [line for line in self.log("runner").splitlines() if line.startswith("{")]
-        return [event for event in map(json.loads, lines) if event["event"] == name]
+
+def events(log: str, name: str) -> list[dict[str, Any]]:
+    """Return the agent's events of that name."""
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return [event for event in lines if event["event"] == name]
 
 
 @contextmanager

@@ -3,18 +3,19 @@
 import asyncio
 import json
 import shlex
+from typing import NamedTuple
 
 import pytest
 
-from local import aws
+from local import aws, faults
 from local.github import apps
 from local.github.scope import Scope
-from tests.engines.far import ECS_AGENT
+from tests.engines.far import ECS_AGENT, GATEWAY
 from tests.images import player
 from tests.images.building import DIND, RUNNER
 from tests.images.hubs import GITHUB, hub
 from tests.lives.stage import printed
-from tests.test_task_definitions import FILLED, run_fill
+from tests.test_task_definitions import FILLED, called, granted, run_fill
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -52,6 +53,8 @@ docker exec job-container sh -c '
 cat "$GITHUB_WORKSPACE/by-the-container" "$RUNNER_TEMP/_github_home/kept"
 docker rm --force job-container
 """.replace("ECS_AGENT", ECS_AGENT)
+SERVICE_S = {"ecs:UpdateTaskProtection"}
+"""What only a service's task can use: the others are denied it, and live as well."""
 SEEN = (
     "said by the step",
     "said by the container",
@@ -75,7 +78,7 @@ class Stage:
         self.definition = definition(name)
 
     def lived(self, *steps, right=None):
-        """Let it live; gives the world that it lived in, its job and the task as it was left."""
+        """Let it live, with a job of these steps; `right` puts what it registers with."""
         with player.networked(
             self.definition, self.instance.engine, self.instance.task
         ) as self.network:
@@ -88,13 +91,15 @@ class Stage:
         return {"SIDECAR_TOKEN_PARAMETER": PARAMETER}, {}
 
     async def _lived(self, steps, right):
-        async with hub(self.folder) as (world, trusted):
+        task = self.network.task
+        before = len(task.asked_of_agent())
+        async with hub(self.folder) as (world, trusted), faults.serving(task.aws, GATEWAY) as seen:
             overrides, secret = await right(world)
             job = world.jobs.add({"steps": [{"run": step} for step in steps]}, world.now())
             surroundings = {
                 "SSL_CERT_FILE": trusted.where,
                 "AWS_REGION": aws.REGION,
-                "AWS_ENDPOINT_URL_SSM": self.network.task.aws,
+                "AWS_ENDPOINT_URL": seen.url,  # of every service, so that none goes unseen
             }
             with player.playing(
                 *(self.definition, self.instance.engine, self.network, secret),
@@ -103,10 +108,25 @@ class Stage:
             ) as playing:
                 code = await asyncio.to_thread(playing.ended, "runner", PATIENCE)
                 log = playing.log("runner")
-                assert (code, job.result) == (0, "succeeded"), f"{log}\n{job.log()}"
-                names = await asyncio.to_thread(aws.names, self.network.task.aws)
-                assert (names, list(world.runners)) == ([], [])
-                return printed(job), playing.events("relay.mode")[0]["mode"], log
+            assert (code, job.result) == (0, "succeeded"), f"{log}\n{job.log()}"
+            assert list(world.runners) == []
+        assert await asyncio.to_thread(aws.names, task.aws) == []
+        agent = [(one["method"], one["path"]) for one in task.asked_of_agent()[before:]]
+        return Lived(printed(job), log, called(seen.requests, agent))
+
+
+class Lived(NamedTuple):
+    """What came of a life."""
+
+    said: str
+    """By the job."""
+    log: str
+    called: set[str]
+    """The actions that the task role must allow."""
+
+    def events(self, name):
+        """Give the agent's events of that name."""
+        return player.events(self.log, name)
 
 
 @pytest.fixture
@@ -123,10 +143,11 @@ def test_job_containers_share_the_workspace(stage, instance, name, mode):
 
     Afterwards nothing of the life is left on the instance, but for one copy of the runner's node.
     """
-    said, chosen, _ = stage(name).lived(IMPORTED, JOB_CONTAINER)
+    lived = stage(name).lived(IMPORTED, JOB_CONTAINER)
     for what in SEEN:
-        assert what in said
-    assert chosen == mode
+        assert what in lived.said
+    assert lived.events("relay.mode")[0]["mode"] == mode
+    assert lived.called - SERVICE_S == granted("task-role.json")
     assert instance.engine.docker("ps", "--all", "--quiet").split() == []
     assert instance.engine.docker("volume", "ls", "--quiet").split() == []
     left = instance.engine.inside("find", "/var/lib", "-path", "*/runner-sidecar/runner-*")
@@ -141,15 +162,16 @@ def test_a_launched_task_on_fargate(stage):
     life = stage("fargate")
     kind, *health = life.definition["containerDefinitions"][0]["healthCheck"]["command"]
     asked = f"{shlex.join(health)} && echo {kind} is well"
-    said, chosen, _ = life.lived(asked, 'curl --silent "$RUNNER_SIDECAR_RELAY_URI"; id -un')
-    assert "CMD is well\n" in said
-    assert f'"RoleArn":"{aws.TASK_ROLE}"' in said
-    assert "runner\n" in said
-    assert chosen == "local"
+    lived = life.lived(asked, 'curl --silent "$RUNNER_SIDECAR_RELAY_URI"; id -un')
+    assert "CMD is well\n" in lived.said
+    assert f'"RoleArn":"{aws.TASK_ROLE}"' in lived.said
+    assert "runner\n" in lived.said
+    assert lived.events("relay.mode")[0]["mode"] == "local"
+    assert lived.called - SERVICE_S == granted("task-role.json")
 
 
 def test_a_task_of_a_service(stage):
-    """Its App's key comes by the execution role; no token, and no key for the job."""
+    """Its App's key comes by the execution role: no token, no key for the job; it is protected."""
     life = stage("service")
 
     async def right(world):
@@ -159,5 +181,7 @@ def test_a_task_of_a_service(stage):
         (one,) = life.definition["containerDefinitions"][0]["secrets"]
         return {"SIDECAR_GITHUB_APP_ID": known.client_id}, {one["valueFrom"]: pem}
 
-    said, _, log = life.lived("env", right=right)
-    assert "PRIVATE KEY" not in said + log
+    lived = life.lived("env", right=right)
+    assert "PRIVATE KEY" not in lived.said + lived.log
+    assert lived.events("task.protected")
+    assert lived.called == granted("service/task-role.json")

@@ -4,32 +4,51 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 60.0
 DOCKER = """#!/bin/sh
 echo "docker $* FAIL=$FAIL"
-case $* in *" up "*) exit $UP ;; esac
+case $* in *" up "*) eval "$UP" ;; esac
 """
 
 
-@pytest.mark.parametrize("code", [0, 1])
-def test_its_exit_code_is_the_story_s(tmp_path, code):
-    """All is taken down whatever it was; the runner's log is shown where it is of interest."""
-    (tmp_path / "docker").write_text(DOCKER)
-    (tmp_path / "docker").chmod(0o755)
+def made(folder, up):
+    """Run it with a docker whose `compose up` is the shell's `up`; give its code and its calls."""
+    (folder / "docker").write_text(DOCKER)
+    (folder / "docker").chmod(0o755)
     done = subprocess.run(
         ["make", "compose", "FAIL=1"],
         cwd=ROOT,
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "UP": str(code)},
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "UP": up},
         capture_output=True,
         text=True,
         check=False,
         timeout=TIMEOUT,
+        start_new_session=True,
     )
-    assert (done.returncode == 0) == (code == 0)
-    up, *rest = done.stdout.splitlines()
-    assert up == "docker compose up --build --exit-code-from stand-ins FAIL=1"
-    wanted = ["logs runner", "down --volumes --timeout 0"][0 if code else 1 :]
-    assert rest == [f"docker compose {words} FAIL=1" for words in wanted]
+    return done.returncode, done.stdout.splitlines()
+
+
+UP, LOGS, DOWN = (
+    f"docker compose {words} FAIL=1"
+    for words in (
+        "up --build --exit-code-from stand-ins",
+        "logs runner",
+        "down --volumes --timeout 0",
+    )
+)
+
+
+def test_its_exit_code_is_the_story_s(tmp_path):
+    """All is taken down whatever it was; the runner's log is shown where it is of interest."""
+    assert made(tmp_path, "exit 0") == (0, [UP, DOWN])
+    code, calls = made(tmp_path, "exit 1")
+    assert code != 0
+    assert calls == [UP, LOGS, DOWN]
+
+
+def test_an_interrupted_story_is_taken_down(tmp_path):
+    """Ctrl-C reaches everybody at the terminal; compose ends in its own time."""
+    code, calls = made(tmp_path, "trap 'exit 130' INT; kill -INT 0")
+    assert code != 0
+    assert calls == [UP, LOGS, DOWN]
