@@ -37,6 +37,8 @@ EVENTS = {
     "life.failed": "the one error that ended the life",
     "life.started": "settings are read, nothing is contacted yet",
     "life.stopped": "a stop came before the runner was registered",
+    "memory.exhausted": "the kernel killed so many processes of this container, for it had no "
+    "memory left; the agent lives on, the job most likely failed",
     "network.cleared": "an agent was killed here, and what it left in the network is gone; "
     "`failures` names tools that could not be asked",
     "network.ipv6_open": "the instance's metadata can be had by IPv6: no rule could be put up",

@@ -81,6 +81,12 @@ class Task:
         """The task's ARN."""
         return f"arn:aws:ecs:{self.region}:{self.account}:task/{self.cluster}/{self.id}"
 
+    @property
+    def identity(self) -> str:
+        """The ARN that STS knows the task role's credentials by."""
+        role = self.role.rpartition("/")[2]
+        return f"arn:aws:sts::{self.account}:assumed-role/{role}/{self.id}"
+
 
 @dataclass
 class Seen:

@@ -42,6 +42,7 @@ class Exit(IntEnum):
     DEPRECATED = 21, "GitHub refuses this version of the runner; build a newer image"
     CANCELLED = 22, "the stop came while a job ran, and the job did not end in time"
     CONFLICT = 23, "another process holds a session for this runner"
+    DOCKER = 24, "the image's first program could not start the docker daemon"
 
 
 class SidecarError(Exception):

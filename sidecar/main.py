@@ -58,7 +58,12 @@ def run(options: Sequence[str], environ: Mapping[str, str], signals: Signals) ->
     for warning in config.warnings:
         log.warning("settings.unknown", warning=warning)
     host.harden()
+    killed_before = host.memory_kills()
     code = asyncio.Runner(loop_factory=host.loop_factory()).run(_judged(config, signals, report))
+    if kills := host.memory_kills() - killed_before:
+        log.warning(
+            "memory.exhausted", kills=kills, advice="give the task, or its jobs, more memory"
+        )
     facts = record.record(code, report)
     namespace = config.settings.metrics_namespace
     if namespace is not None:

@@ -57,10 +57,15 @@ class Process:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._popen = popen
         self.readers: list[asyncio.Task[None]] = []
-        _alive.add(popen.pid)
         # A thread, not the loop's child watcher: the same on every loop and system, and the only
         # way that lets somebody else peek at dead children without racing it.
-        threading.Thread(target=self._wait, args=(self.ended.get_loop(),), daemon=True).start()
+        waiting = threading.Thread(target=self._wait, args=(self.ended.get_loop(),), daemon=True)
+        _alive.add(popen.pid)
+        try:
+            waiting.start()
+        except RuntimeError:
+            _alive.discard(popen.pid)
+            raise
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         code = self._popen.wait()
@@ -141,7 +146,15 @@ async def running(
     except OSError as error:
         message = f"cannot start {command.argv[0]}: {error.strerror or error}"
         raise RunnerError(message) from error
-    process = Process(popen)
+    try:
+        process = Process(popen)
+    except RuntimeError as error:  # not a thread more: what waits for the child, or reads it
+        popen.kill()
+        popen.wait()
+        for pipe in filter(None, (popen.stdout, popen.stderr)):
+            pipe.close()
+        message = f"cannot start {command.argv[0]}: {error} (the container's limit of processes?)"
+        raise RunnerError(message) from error
     if hear is not None:
         process.readers = [
             asyncio.create_task(_read(popen.stdout, "stdout", hear)),

@@ -286,7 +286,7 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
     if not command:
         problems += _runner_dir(given)
         problems += _sources(given) if not launcher.problems else []
-    user, trouble = _user(given.get("runner_user"), "root" if command else "runner")
+    user, trouble = _user(given.get("runner_user"), _usual_user(launcher, command))
     problems += trouble
     if problems or settings is None:
         raise SettingsError(*problems)
@@ -525,6 +525,16 @@ def _credentials(given: Mapping[str, Any], *, app: bool, pat: bool) -> list[str]
             "(example: leave SIDECAR_GITHUB_PAT out)"
         )
     return problems
+
+
+def _usual_user(launcher: contracts.Reading, command: Sequence[str]) -> str:
+    """Say who the runner's processes, or a command, run as where nobody says it.
+
+    The command of a launcher is root nowhere: actions/runner would refuse to be configured.
+    """
+    if not command:
+        return "runner"
+    return "runner" if launcher.contract and host.identity("runner") else "root"
 
 
 def _user(given: str | None, default: str) -> tuple[host.Identity | None, list[str]]:

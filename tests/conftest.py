@@ -57,7 +57,7 @@ CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hosti
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give all that fill the machine to one worker, and each docker engine to one.
+    """Give to one worker each: all that fill the machine, a docker engine, the images.
 
     Not by xdist's own groups: what it appends to a test's id, pytest 9.2 does not look at.
     """
@@ -73,6 +73,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _group(test: str) -> str:
     if test.startswith(CROWDS):
         return "crowds"
+    if test.startswith("tests/images/"):
+        return "images"
     if test.startswith("tests/engines/"):
         return "debian-12" if "debian-12" in test else "debian-13"
     return test
@@ -97,7 +99,11 @@ def _node() -> str | None:
     return None if JUDGES.is_dir() else "needs the judges: npm ci --prefix tests/judges"
 
 
-NEEDS = {"root": _root, "docker": _docker, "node": _node}
+def _shellcheck() -> str | None:
+    return None if shutil.which("shellcheck") else "needs shellcheck on PATH"
+
+
+NEEDS = {"root": _root, "docker": _docker, "node": _node, "shellcheck": _shellcheck}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

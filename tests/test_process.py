@@ -7,6 +7,7 @@ import signal
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -360,3 +361,28 @@ def test_a_child_that_outlives_the_loop_is_no_matter(loop):
     for thread in waiting:
         thread.join(10)
     assert popen.returncode in (-signal.SIGKILL, 0)
+
+
+def test_a_child_that_nobody_could_wait_for_is_not_left_running(monkeypatch):
+    """At the limit of processes a thread cannot be had: what was just started ends with that."""
+    started = []
+
+    class Thread(process.threading.Thread):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    def spawn(*given):
+        started.append(host.spawn(*given))
+        return started[0]
+
+    async def play():
+        monkeypatch.setattr(process.threading, "Thread", Thread)
+        monkeypatch.setattr(process, "host", SimpleNamespace(spawn=spawn))
+        with pytest.raises(RunnerError, match="cannot start sleep: can't start new thread"):
+            async with process.running(
+                Command(("sleep", "600"), dict(os.environ), Path.cwd()), lambda *_: None
+            ):
+                pass
+
+    asyncio.run(play())
+    assert started[0].returncode == -signal.SIGKILL

@@ -7,6 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 # Of the words of Apache-2.0, each apart by one blank.
@@ -101,6 +103,22 @@ def test_what_is_run_can_be_run():
     scripts = [path for path in committed() if path.read_bytes().startswith(b"#!")]
     assert ROOT / ".ci" / "run" in scripts
     assert [str(path) for path in scripts if not os.access(path, os.X_OK)] == []
+
+
+@pytest.mark.shellcheck
+def test_shellcheck_finds_nothing():
+    """In every program that a shell runs, whichever shell that is."""
+    first = re.compile(rb"#!.*\b(ba)?sh\n")
+    scripts = [path for path in committed() if first.match(path.read_bytes())]
+    assert {ROOT / "entrypoint" / "start", ROOT / ".ci" / "run"} <= set(scripts)
+    done = subprocess.run(
+        ["shellcheck", "--severity=warning", *scripts],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_licence_is_the_apache_licence_unabridged():

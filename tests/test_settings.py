@@ -368,3 +368,19 @@ def test_as_root_the_runner_gets_a_user(environ, monkeypatch):
     monkeypatch.setattr(host, "identity", asked.append)
     (line,) = problems([], environ)
     assert (asked, "'runner'" in line) == (["runner"], True)
+
+
+CDK = {"RUNNER_TOKEN": "AAAAAAAAAA", "REGISTRATION_URL": "https://github.com/octo/repo"}
+
+
+def test_as_root_a_launcher_s_command_gets_a_user(monkeypatch):
+    """`runner`, as in its own image, where there is one; anybody else's command stays root."""
+    command = ["--", "true"]
+    nobody = host.identity("nobody")
+    monkeypatch.setattr(host, "is_root", lambda: True)
+    monkeypatch.setattr(host, "identity", {"runner": nobody}.get)
+    assert load(command, CDK).user == nobody
+    assert load(command, CDK | {"SIDECAR_RUNNER_USER": "root"}).user is None
+    assert load(command, {}).user is None
+    monkeypatch.setattr(host, "identity", {}.get)
+    assert load(command, CDK).user is None

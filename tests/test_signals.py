@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -90,3 +91,15 @@ def test_a_child_is_not_deaf_to_interrupts():
         timeout=30,
     ).stdout
     assert "default_int_handler" in said
+
+
+def test_a_stop_that_was_blocked_before_is_heard():
+    """An entrypoint blocks stops until the agent has a handler: none is lost in between."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {TERM})
+    try:
+        signal.pthread_kill(threading.get_ident(), TERM)
+        with signals.captured() as heard:
+            assert heard.heard == ["SIGTERM"]
+        assert TERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

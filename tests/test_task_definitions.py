@@ -23,6 +23,7 @@ FILLED = {
     "APP_ID": "123456",
     "APP_KEY": "/actions/app-key",
     "CLUSTER": "runners",
+    "DIND_IMAGE": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner:1-dind",
     "EXECUTION_ROLE": "runner-execution",
     "GITHUB_URL": "https://github.com/octo-org/octo-repo",
     "IMAGE": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner:1",
@@ -188,12 +189,9 @@ def test_the_stop_timeout_is_the_agent_s_budget(name):
 
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_its_health_is_asked(name):
-    """Within ECS's bounds, by the agent's own command where the agent is."""
+    """Of each container, within ECS's bounds; where the agent is, by its own command."""
     for one in containers(name).values():
-        check = one.get("healthCheck")
-        if check is None:
-            assert not one["essential"]
-            continue
+        check = one["healthCheck"]
         assert 5 <= check["interval"] <= 300
         assert 2 <= check["timeout"] <= 60
         assert 1 <= check["retries"] <= 10
@@ -230,39 +228,45 @@ def test_what_is_waited_for_and_mounted_is_there(name):
     volumes = {one["name"] for one in task.get("volumes", [])}
     for one in there.values():
         for wanted in one.get("dependsOn", []):
-            other = there[wanted["containerName"]]
-            assert wanted["condition"] == ("HEALTHY" if "healthCheck" in other else "SUCCESS")
+            assert wanted["condition"] == "HEALTHY"
+            assert "healthCheck" in there[wanted["containerName"]]
         mounts = one.get("mountPoints", [])
         assert {mount["sourceVolume"] for mount in mounts} <= volumes
+
+
+def paths(container):
+    """Give where a container has each volume."""
+    return {mount["sourceVolume"]: mount["containerPath"] for mount in container["mountPoints"]}
 
 
 def test_the_daemon_and_the_runner_share_paths():
     """What a job asks the daemon to mount has the same path on both sides."""
     there = containers("ec2-docker-in-docker")
-    paths = [
-        {mount["sourceVolume"]: mount["containerPath"] for mount in there[name]["mountPoints"]}
-        for name in ("runner", "docker")
-    ]
-    for volume in ("work", "docker-run"):
-        assert paths[0][volume] == paths[1][volume]
-    runner = environment(there["runner"])
-    assert runner["SIDECAR_WORK_DIR"] == paths[0]["work"]
-    socket = runner["DOCKER_HOST"].removeprefix("unix://")
-    assert Path(socket).parent == Path(paths[0]["docker-run"])
-    assert f"--host=unix://{socket}" in there["docker"]["command"]
-    # The runner's own files are the same in both: they come from one image.
-    assert there["runner"]["image"] == there["docker"]["image"]
-    assert there["docker"]["privileged"] is True
-    assert there["runner"]["linuxParameters"]["capabilities"]["add"] == ["NET_ADMIN"]
+    runner, daemon = there["runner"], there["docker"]
+    assert paths(runner).items() <= paths(daemon).items()
+    assert environment(runner)["SIDECAR_SHARED_DIR"] == paths(runner)["shared"]
+    socket = environment(runner)["DOCKER_HOST"]
+    assert Path(socket.removeprefix("unix://")).parent == Path(paths(runner)["daemon"])
+    assert f"--host={socket}" in daemon["command"]
+    assert f"--host={socket}" in daemon["healthCheck"]["command"]
+    assert daemon["privileged"] is True
+    assert runner["linuxParameters"]["capabilities"]["add"] == ["NET_ADMIN"]
 
 
-def test_the_instance_s_daemon_finds_the_work_folder():
-    """It is mounted from the very path that it has in the container, one for each task."""
+def test_the_instance_s_daemon_finds_what_is_shared():
+    """It is mounted from the very path that it has in the container."""
     task, runner = definition("ec2-docker-sock"), containers("ec2-docker-sock")["runner"]
     sources = {one["name"]: one["host"]["sourcePath"] for one in task["volumes"]}
-    for mount in runner["mountPoints"]:
-        assert mount["containerPath"] == sources[mount["sourceVolume"]]
-    assert Path(environment(runner)["SIDECAR_WORK_DIR"]) == Path(sources["work"]) / "{name}"
+    assert paths(runner)["shared"] == sources["shared"]
+    assert environment(runner)["SIDECAR_SHARED_DIR"] == sources["shared"]
+    assert environment(runner)["DOCKER_HOST"] == f"unix://{paths(runner)['docker-socket']}"
+
+
+@pytest.mark.parametrize("name", ["ec2-docker-in-docker", "ec2-docker-sock"])
+def test_the_daemon_s_own_socket_is_not_where_jobs_look(name):
+    """There they would go around the agent, which gives their containers credentials."""
+    assert environment(containers(name)["runner"])["DOCKER_HOST"] != "unix:///var/run/docker.sock"
+    assert "/var/run/docker.sock" not in paths(containers(name)["runner"]).values()
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
@@ -348,11 +352,15 @@ ACTIONS = {
 """What is asked for by each call: of SSM, and of the ECS agent about the task's protection."""
 
 
-def called(stage):
-    """Give the actions that a whole life needed, from what came in at every AWS endpoint."""
-    targets = [seen.target for seen in stage.ssm.requests]
-    protection = [seen.method for seen in stage.ecs.requests if "task-protection" in seen.path]
-    return {ACTIONS[name] for name in (*targets, *protection)}
+def called(aws_requests, agent_requests):
+    """Give the actions that a life needed, from what came in at AWS and at the ECS agent."""
+    methods = [method for method, path in agent_requests if "task-protection" in path]
+    return {ACTIONS[name] for name in (*(seen.target for seen in aws_requests), *methods)}
+
+
+def called_on(stage):
+    """Give the actions that a whole life on a stage needed."""
+    return called(stage.ssm.requests, [(seen.method, seen.path) for seen in stage.ecs.requests])
 
 
 @pytest.mark.parametrize("name", TOKENS)
@@ -371,7 +379,7 @@ def test_a_launched_task_s_policy_is_what_a_life_calls(aws, name):
             }
             async with stage.life(env=env) as life:
                 await stage.settled(life, 0)
-            assert called(stage) - {"ecs:UpdateTaskProtection"} == granted("task-role.json")
+            assert called_on(stage) - {"ecs:UpdateTaskProtection"} == granted("task-role.json")
 
     played(play())
 
@@ -396,6 +404,6 @@ def test_a_service_s_policy_is_what_a_life_calls(aws):
             async with stage.life(env=env) as life:
                 await stage.settled(life, 0)
             assert life.all("task.protected")
-            assert called(stage) == granted("service/task-role.json")
+            assert called_on(stage) == granted("service/task-role.json")
 
     played(play())

@@ -41,12 +41,6 @@ class Stage:
     runner: Path
     user: str
 
-    @property
-    def identity(self) -> str:
-        """The ARN that STS knows the task role's credentials by."""
-        role = self.ecs.task.role.rpartition("/")[2]
-        return f"arn:aws:sts::{aws.ACCOUNT}:assumed-role/{role}/{self.ecs.task.id}"
-
     def mint(self) -> str:
         """Let GitHub give out a registration token."""
         scope = Scope.of_path(f"/repos/{REPOSITORY}")

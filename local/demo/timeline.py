@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COLOURS = {
     "demo": "bright_black",
+    "launcher": "bright_black",
     "agent": "cyan",
     "AWS": "yellow",
     "GitHub": "magenta",

@@ -68,7 +68,7 @@ async def verified(stage: Stage, agent: Agent, container: Container, played: Pla
     ]
     return [
         *_happened(stage, agent, container, played),
-        *(Check(what, NOTHING, _listed(found), left=True) for what, found in left),
+        *(Check(what, NOTHING, listed(found), left=True) for what, found in left),
     ]
 
 
@@ -109,11 +109,11 @@ def _happened(stage: Stage, agent: Agent, container: Container, played: Played) 
     yield Check("the job's result", ending.job_result, results or NO_JOB)
     if ending.steps:
         yield Check("the job's steps ran as", stage.user, _user(jobs))
-        yield Check("to AWS the nested container is", stage.identity, container.arn)
+        yield Check("to AWS the nested container is", stage.ecs.task.identity, container.arn)
     if ending.misbehaves.get("run"):
         ended = agent.said.get("runner.ended", {}).get("code", "never")
         yield Check("the runner's program", "died of SIGABRT", _death(ended))
-    yield Check("the runner was taken off GitHub", WHY[ending.removed_by], _listed(removed))
+    yield Check("the runner was taken off GitHub", WHY[ending.removed_by], listed(removed))
     if ending.stop_when == "idle":
         when = "no job could come any more" if played.still_listening else "its program had ended"
         yield Check("it was still listening, so that", "no job could come any more", when)
@@ -140,12 +140,13 @@ def _files(stage: Stage) -> list[str]:
 
 def _user(jobs: list[Job]) -> str:
     said = [said_by(step) for job in jobs for step in job.steps]
-    return _listed(each.removeprefix("I am ") for each in said if each)
+    return listed(each.removeprefix("I am ") for each in said if each)
 
 
 def _death(code: object) -> str:
     return "died of SIGABRT" if code in (-6, 134) else f"ended with {code}"
 
 
-def _listed(found: Iterable[str]) -> str:
+def listed(found: Iterable[str]) -> str:
+    """Write what was found as one text."""
     return ", ".join(found) or NOTHING

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from ssl import SSLContext
 
 from aiohttp import web
 
@@ -46,8 +47,12 @@ async def serving(
     *,
     settings: Settings | None = None,
     pats: Iterable[str] = ("ghp_local",),
+    tls: SSLContext | None = None,
 ) -> AsyncIterator[GitHub]:
-    """Serve until the block is left. `pats` are personal tokens that may do everything."""
+    """Serve until the block is left. `pats` are personal tokens that may do everything.
+
+    With `tls` it speaks HTTPS, as somebody who trusts that context's certificate wants it.
+    """
     world = World(settings=settings or Settings())
     for value in pats:
         world.add_pat(value)
@@ -57,10 +62,10 @@ async def serving(
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, host, port, ssl_context=tls)
         await site.start()
         address = runner.addresses[0]
-        yield GitHub(f"http://{address[0]}:{address[1]}", world)
+        yield GitHub(f"{site.name.partition(':')[0]}://{address[0]}:{address[1]}", world)
     finally:
         world.changes.close()
         await runner.cleanup()

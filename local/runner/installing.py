@@ -4,6 +4,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,11 +67,12 @@ class NoInterpreterError(RuntimeError):
     """No Python that the runner's user could execute."""
 
 
-def install(directory: Path) -> Path:
+def install(directory: Path, interpreter: Path | None = None) -> Path:
     """Make `directory` a runner root, not yet configured; give it back, absolute.
 
     Whoever may write there can run it: it needs nothing of this repository, and its interpreter
-    is one that every user of the machine can execute, if there is one.
+    is one that every user of the machine can execute, if there is one. `interpreter` is another
+    machine's, for a root that will be used there: `warmup` there compiles what is compiled here.
     """
     if sys.platform == "win32":
         raise NotImplementedError("cannot lay out the runner: this stand-in needs POSIX")
@@ -78,7 +81,7 @@ def install(directory: Path) -> Path:
     package.mkdir(parents=True, exist_ok=True)
     for source in _PROGRAM.glob("*.py"):
         shutil.copyfile(source, package / source.name)
-    interpreter = _interpreter(package)
+    interpreter = interpreter or _interpreter(package)
     for name, module in (("Runner.Listener", "listener"), ("Runner.Worker", "worker")):
         text = _ENTRY.format(interpreter=interpreter, module=module)
         _write_program(root / "bin" / name, text)
@@ -88,6 +91,17 @@ def install(directory: Path) -> Path:
     node.mkdir(parents=True, exist_ok=True)
     _write_program(node / "node", "#!/bin/sh\necho 'no node in this stand-in' >&2\nexit 127\n")
     return root
+
+
+def pack(directory: Path) -> Path:
+    """Write the archive that GitHub would publish into `directory`, for an image; give its path.
+
+    Its interpreter is /usr/bin/python3, wherever that is.
+    """
+    archive = directory.absolute() / "actions-runner-linux.tar.gz"
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(archive, "w:gz") as packed:
+        packed.add(install(Path(folder) / "root", Path("/usr/bin/python3")), arcname=".")
+    return archive
 
 
 def _write_program(path: Path, text: str) -> None:

@@ -37,7 +37,12 @@ _MOST_ENTRIES = 4096
 
 
 def hear_shutdown() -> None:
-    """Do nothing: here a container stop is a signal like any other."""
+    """Let the stops through that came before anybody could hear them.
+
+    Who starts the agent as a container's first program blocks them meanwhile (entrypoint/start):
+    else the kernel would drop them.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -78,6 +83,21 @@ def _prctl(option: int, value: int) -> None:
 
     with suppress(AttributeError):  # only Linux has it
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+_MEMORY_EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+"""Where control groups of version 2, and of version 1, count it."""
+
+
+def memory_kills() -> int:
+    """Return how many processes of this container the kernel has killed for want of memory."""
+    for path in _MEMORY_EVENTS:
+        with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123
+            for line in file:
+                name, _, count = line.partition(b" ")
+                if name == b"oom_kill":
+                    return int(count)
+    return 0
 
 
 # ---- the network namespace ---------------------------------------------------------------------

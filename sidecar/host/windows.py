@@ -71,6 +71,11 @@ def is_root() -> bool:
     return False
 
 
+def memory_kills() -> int:
+    """Return 0: Windows does not kill for want of memory, it refuses to give more."""
+    return 0
+
+
 def harden() -> None:
     """Do nothing: another process of the same user may always look."""
 

@@ -25,6 +25,8 @@ MIGRATED = (".runner_migrated", ".credentials_migrated")
 ENVIRONMENT = (".env", ".path")
 """Files the listener reads at every start, before it does what it was started for."""
 GROUP = "ECS task"
+ROOM = 1 << 20
+"""Bytes that there must be for the files of a registration, and the first lines of its logs."""
 
 
 class Root:
@@ -50,15 +52,28 @@ class Root:
                 host.guard(self.path, self.user)
             stale = [name for name in (*CONFIGURED, *MIGRATED) if self._remove(name)]
             host.private_folder(self.state)
+            self._find_room()
             self._keep(ENVIRONMENT)
         except OSError as error:
             message = (
                 f"cannot prepare the runner's folder {self.path}: {error.strerror or error} "
-                "(SIDECAR_RUNNER_DIR must be writable)"
+                "(SIDECAR_RUNNER_DIR must be writable, and have room)"
             )
             raise RunnerError(message) from error
         if stale:
             log.warning("runner.cleaned", stale=stale)
+
+    def _find_room(self) -> None:
+        """Write as much as a registration may, and take it away; raises OSError on a full disk.
+
+        There configure registers the runner first and then finds that it cannot write down which
+        one it is: nobody could remove that one.
+        """
+        path = self.state / "room"
+        try:
+            host.write_new(path, bytes(ROOM), 0o600, None)
+        finally:
+            path.unlink(missing_ok=True)
 
     def describe(self, task: TaskFacts) -> None:
         """Put where the job runs into `.setup_info`, which every job's first log group shows."""

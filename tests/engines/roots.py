@@ -15,6 +15,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REPOSITORY = Path(__file__).parents[2]
 PINS = REPOSITORY / "requirements" / "clients.txt"
@@ -37,46 +41,52 @@ _TIMEOUT = 900.0
 
 def made() -> Path:
     """Return the folder, which is made first if nobody has yet. It is only ever read."""
+    parts = [PINS.read_bytes(), (JUDGES / "package-lock.json").read_bytes()]
+    parts.append(repr((_RECIPE, ENGINE, CLIENTS, NODE_PACKAGES)).encode())
+    return kept(CODENAME, b"\0".join(parts), _make)
+
+
+def kept(name: str, recipe: bytes, make: Callable[[Path], None]) -> Path:
+    """Return the folder of that name for a recipe; `make` makes it first if nobody has yet."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "ecs-runner-sidecar" / f"{CODENAME}-{_digest()}"
+    digest = hashlib.sha256(recipe).hexdigest()[:12]
+    folder = cache / "ecs-runner-sidecar" / f"{name}-{digest}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two sessions at once, one makes it
         if not folder.is_dir():
             begun = folder.with_suffix(".begun")
             shutil.rmtree(begun, ignore_errors=True)
-            _make(begun)
+            make(begun)
             begun.rename(folder)
     return folder
 
 
-def _digest() -> str:
-    """Return what tells one content of the folder from another."""
-    parts = [PINS.read_bytes(), (JUDGES / "package-lock.json").read_bytes()]
-    parts.append(repr((_RECIPE, ENGINE, CLIENTS, NODE_PACKAGES)).encode())
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
-
-
-def _make(root: Path) -> None:
+def debootstrapped(root: Path) -> None:
+    """Make `root` a bare Debian 13 that can install packages and starts no daemon."""
     # In a mount namespace, so that what it mounts is gone however it ends.
-    _ran("unshare", "--mount", "debootstrap", "--variant=minbase", CODENAME, str(root), _mirror())
-    # Not by debootstrap, which does not see through packages that stand in for others.
+    ran("unshare", "--mount", "debootstrap", "--variant=minbase", CODENAME, str(root), _mirror())
     shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
     (root / "usr" / "sbin" / "policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
     (root / "usr" / "sbin" / "policy-rc.d").chmod(0o755)
+
+
+def _make(root: Path) -> None:
+    debootstrapped(root)
+    # Not by debootstrap, which does not see through packages that stand in for others.
     install = ("apt-get", "install", "-qq", "-y", "--no-install-recommends")
-    _ran("chroot", str(root), *install, *ENGINE, *CLIENTS)
-    _ran("chroot", str(root), "apt-get", "clean")
+    ran("chroot", str(root), *install, *ENGINE, *CLIENTS)
+    ran("chroot", str(root), "apt-get", "clean")
     _python(root / "opt" / "clients" / "python")
     _node(root / "opt" / "clients" / "node_modules")
-    _ran("chroot", str(root), "python3", "-m", "compileall", "-q", "/opt/clients/python")
+    ran("chroot", str(root), "python3", "-m", "compileall", "-q", "/opt/clients/python")
 
 
 def _mirror() -> str:
     """Return where this machine's own apt has Debian from."""
     columns = "$(ORIGIN) $(LABEL) $(REPO_URI)"
     argv = ("apt-get", "indextargets", "--format", columns, "Created-By: Packages")
-    for line in _ran(*argv).splitlines():
+    for line in ran(*argv).splitlines():
         origin, label, address = line.split(maxsplit=2)
         if origin == label == "Debian":
             return address
@@ -97,7 +107,7 @@ def _python(folder: Path) -> None:
         "--no-compile",
         "--disable-pip-version-check",
     )
-    _ran(*pip, *where, "--no-deps", "--require-hashes", "-r", str(PINS))
+    ran(*pip, *where, "--no-deps", "--require-hashes", "-r", str(PINS))
 
 
 def _node(folder: Path) -> None:
@@ -115,7 +125,8 @@ def _node(folder: Path) -> None:
         shutil.copytree(source / name, folder / name, symlinks=True, ignore=browsers)
 
 
-def _ran(*argv: str) -> str:
+def ran(*argv: str) -> str:
+    """Run a command to its end; return what it printed. Raises RuntimeError."""
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     done = subprocess.run(
         argv,
@@ -128,7 +139,7 @@ def _ran(*argv: str) -> str:
     )
     if done.returncode != 0:
         said = (done.stdout + done.stderr)[-4000:]
-        raise RuntimeError(f"cannot make an engine's root: {' '.join(argv)}: {said}")
+        raise RuntimeError(f"cannot make what tests need: {' '.join(argv)}: {said}")
     return done.stdout
 
 

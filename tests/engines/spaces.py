@@ -34,11 +34,13 @@ class Space:
 
     pid: int
     """The process that holds it."""
+    proc: str = "/proc"
+    """Where that process is found by this number."""
 
     @property
     def path(self) -> str:
         """The namespace as a file."""
-        return f"/proc/{self.pid}/ns/net"
+        return f"{self.proc}/{self.pid}/ns/net"
 
     def argv(self, *argv: str) -> tuple[str, ...]:
         """Return the command that runs `argv` in here."""

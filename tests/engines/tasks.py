@@ -59,7 +59,14 @@ class Task:
 @contextmanager
 def made(network_mode: str = "awsvpc") -> Iterator[Task]:
     """Put up a task and its far side for the block."""
-    with spaces.made() as task, spaces.made() as far:
+    with spaces.made() as space, surrounded(space, network_mode) as task:
+        yield task
+
+
+@contextmanager
+def surrounded(task: Space, network_mode: str = "awsvpc") -> Iterator[Task]:
+    """Make a namespace a task's by putting up its far side, for the block."""
+    with spaces.made() as far:
         spaces.joined(task, "eth0", far, "vpc")
         spaces.joined(task, "ecs-eth0", far, "ecs-bridge")
         for command in (

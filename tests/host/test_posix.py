@@ -87,6 +87,24 @@ def test_hardening_hides_memory_and_adopts_orphans():
     assert said.splitlines() == ["dumpable 0", "collected [0, 9]"]
 
 
+@pytest.mark.parametrize(
+    ("file", "count"),
+    [
+        (b"low 0\nhigh 0\nmax 7\noom 3\noom_kill 2\noom_group_kill 0\n", 2),
+        (b"oom_kill_disable 0\nunder_oom 0\noom_kill 5\n", 5),
+        (b"low 0\n", 0),
+    ],
+    ids=["version 2", "version 1", "an old kernel's"],
+)
+def test_processes_killed_for_want_of_memory_are_counted(monkeypatch, tmp_path, file, count):
+    """By either version of control groups, whichever is there; none is no error."""
+    path = tmp_path / "events"
+    monkeypatch.setattr(posix, "_MEMORY_EVENTS", (str(tmp_path / "none"), str(path)))
+    assert host.memory_kills() == 0
+    path.write_bytes(file)
+    assert host.memory_kills() == count
+
+
 def test_a_system_without_prctl_is_left_as_it_is(monkeypatch):
     """Only Linux has it; elsewhere hardening is nothing."""
     import ctypes

@@ -56,6 +56,18 @@ async def lived(stage, env, contract, *, labels=(), argv=ON_UVLOOP):
     return runner, its_labels, seen, job, life
 
 
+def fargate(stage, *, whole):
+    """Give what its task definition and its webhook set: for the whole organization, or not."""
+    return {
+        "RUNNER_TOKEN_PATH": stage.parameter,
+        "ORGANIZATION": "octo",
+        "REPO": "repo",
+        "LABELS": "self-hosted,ecs,large",
+        "USE_ORG": "true" if whole else "false",
+        "RUNNER_GROUP": "builders" if whole else "",
+    }
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["organization", "repository"])
 def test_fargate(aws, whole):
     """The token of one task in SSM, the parts of a URL; the parameter is gone afterwards."""
@@ -64,14 +76,7 @@ def test_fargate(aws, whole):
         async with staged(aws) as stage:
             stage.world.settings.runner_groups.append("builders")
             await stage.put(token_of(stage, "/orgs/octo" if whole else "/repos/octo/repo"))
-            env = {
-                "RUNNER_TOKEN_PATH": stage.parameter,
-                "ORGANIZATION": "octo",
-                "REPO": "repo",
-                "LABELS": "self-hosted,ecs,large",
-                "USE_ORG": "true" if whole else "false",
-                "RUNNER_GROUP": "builders" if whole else "",
-            }
+            env = fargate(stage, whole=whole)
             runner, labels, seen, _, life = await lived(
                 stage, there(stage) | env, "fargate", labels=["large"]
             )
@@ -84,24 +89,29 @@ def test_fargate(aws, whole):
     played(play())
 
 
+def passeidireto(repository):
+    """Give what its action overrides."""
+    return {
+        "GITHUB_PERSONAL_TOKEN": "ghp_local",
+        "GITHUB_OWNER": "octo",
+        "GITHUB_REPOSITORY": repository,
+        "RUNNER_NAME": "build_and_test",
+        "RUNNER_LABELS": "ecs,build_and_test",
+        "ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1",
+    }
+
+
 @pytest.mark.parametrize("repository", ["repo", "octo/repo", ""])
 def test_passeidireto(aws, repository):
     """A PAT, a bare name (or none, for the organization), the workflow's job as the name."""
 
     async def play():
         async with staged(aws) as stage:
-            env = {
-                "GITHUB_PERSONAL_TOKEN": "ghp_local",
-                "GITHUB_OWNER": "octo",
-                "GITHUB_REPOSITORY": repository,
-                "RUNNER_NAME": "build_and_test",
-                "RUNNER_LABELS": "ecs,build_and_test",
-                "ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1",
-            }
+            env = passeidireto(repository)
             runner, labels, _, job, life = await lived(stage, there(stage) | env, "passeidireto")
             path = "/repos/octo/repo" if repository else "/orgs/octo"
             assert runner.scope == Scope.of_path(path)
-            assert re.fullmatch("build_and_test_[0-9a-f]{12}", runner.name)
+            assert re.fullmatch("build_and_test_[0-9a-f]{12}-[0-9a-f]{6}", runner.name)
             assert {"ecs", "build_and_test"} <= labels
             assert stage.world.calls["registration-token"] == 1
             assert [event["rung"] for event in life.all("runner.deregistered")] == ["github"]
@@ -112,22 +122,27 @@ def test_passeidireto(aws, repository):
     played(play())
 
 
+def myoung34(stage):
+    """Give what its users write into a task definition or compose file, as its README begins."""
+    return {
+        "ACCESS_TOKEN": "ghp_local",
+        "REPO_URL": stage.scope,
+        "RUNNER_NAME_PREFIX": "builder",
+        "EPHEMERAL": "1",
+        "DISABLE_AUTO_UPDATE": "1",
+        "RUNNER_SCOPE": "repo",
+    }
+
+
 def test_myoung34_with_a_personal_access_token(aws):
     """REPO_URL and a PAT, as its README begins; a prefix, and the label `default`."""
 
     async def play():
         async with staged(aws) as stage:
-            env = {
-                "ACCESS_TOKEN": "ghp_local",
-                "REPO_URL": stage.scope,
-                "RUNNER_NAME_PREFIX": "builder",
-                "EPHEMERAL": "1",
-                "DISABLE_AUTO_UPDATE": "1",
-                "RUNNER_SCOPE": "repo",
-            }
+            env = myoung34(stage)
             runner, labels, seen, job, life = await lived(stage, OURS | env, "myoung34")
             assert runner.scope == Scope.of_path("/repos/octo/repo")
-            assert re.fullmatch("builder-[0-9a-f]{12}", runner.name)
+            assert re.fullmatch("builder-[0-9a-f]{12}-[0-9a-f]{6}", runner.name)
             assert "default" in labels
             assert not seen & set(env)
             assert "ghp_local" not in job.log() + life.text

@@ -4,19 +4,19 @@ from .codes import TerminatedError
 
 
 class Address:
-    """A URL in parts. Only plain HTTP: the GitHub this runner talks to is a stand-in."""
+    """A URL in parts."""
 
     def __init__(self, url: str) -> None:
         scheme, found, rest = url.partition("://")
-        if not found or scheme.lower() != "http":
-            reason = "this stand-in of the runner speaks http:// only"
-            raise TerminatedError(f"cannot connect to {url!r}: {reason}")
+        if not found or scheme.lower() not in ("http", "https"):
+            raise TerminatedError(f"cannot connect to {url!r}: it must begin with https://")
+        self.secure = scheme.lower() == "https"
         place, _, path = rest.partition("/")
         host, colon, port = place.rpartition(":")
         self.host = host.strip("[]") if colon else place
-        self.port = int(port) if colon else 80
+        self.port = int(port) if colon else 443 if self.secure else 80
         self.path = "/" + path.rstrip("/")
-        self.origin = f"http://{place}"
+        self.origin = f"{scheme.lower()}://{place}"
 
     @property
     def api(self) -> str:

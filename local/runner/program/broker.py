@@ -23,10 +23,11 @@ class Broker:
         self._credentials = store.load(CREDENTIALS)["data"]
         self._proof = store.load(KEY)["d"]
         server = urlsplit(str(settings.get("serverurlv2") or settings["serverurl"]))
-        host, port = str(server.hostname), server.port or 80
+        secure = server.scheme == "https"
+        host, port = str(server.hostname), server.port or (443 if secure else 80)
         self._path = server.path.rstrip("/") + "/_apis"
-        self._calls = Connection(host, port, wait)
-        self.poll = Connection(host, port, wait)
+        self._calls = Connection(host, port, secure, wait)
+        self.poll = Connection(host, port, secure, wait)
         self.token = ""
         self.session = ""
         self.polling = False

@@ -66,8 +66,11 @@ def _command(
         from .running import run
 
         return run(root, arguments, terminal, knobs, signals)
-    if arguments.command != "warmup":
-        terminal.line(_USAGE)
+    if arguments.command == "warmup":
+        from .warming import warm
+
+        return warm()
+    terminal.line(_USAGE)
     return codes.SUCCESS
 
 

@@ -18,7 +18,8 @@ class Service:
         self._url = url
         self._terminal = terminal
         self._knobs = knobs
-        self._connection = Connection(self.address.host, self.address.port)
+        at = self.address
+        self._connection = Connection(at.host, at.port, at.secure)
         self._grant = ""
         self.tenant = ""
 

@@ -5,7 +5,10 @@ import errno
 import json
 import os
 import select
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+if TYPE_CHECKING:
+    from .sealed import Sealed
 
 Wait = Callable[[int, bool], None]
 """Called with a file number and whether it is to be written; returns when it is ready."""
@@ -61,9 +64,10 @@ def blocking(descriptor: int, write: bool) -> None:
 class Connection:
     """One connection, kept open between requests and opened anew where it was closed."""
 
-    def __init__(self, host: str, port: int, wait: Wait = blocking) -> None:
-        self._host, self._port, self._wait = host, port, wait
+    def __init__(self, host: str, port: int, secure: bool, wait: Wait = blocking) -> None:
+        self._host, self._port, self._secure, self._wait = host, port, secure, wait
         self._socket: Optional[_socket.socket] = None
+        self._tls: Optional[Sealed] = None
         self._buffer = b""
 
     def fileno(self) -> int:
@@ -74,7 +78,7 @@ class Connection:
         """Close it; the next request opens it again."""
         if self._socket is not None:
             self._socket.close()
-        self._socket, self._buffer = None, b""
+        self._socket, self._tls, self._buffer = None, None, b""
 
     def request(
         self, method: str, path: str, body: object = None, authorization: str = ""
@@ -122,15 +126,30 @@ class Connection:
                 code = candidate.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
             if code == 0:
                 self._socket, self._buffer = candidate, b""
+                if self._secure:
+                    self._seal()
                 return
             candidate.close()
             failure = OSError(code, os.strerror(code))
         raise failure
 
+    def _seal(self) -> None:
+        from .sealed import Sealed  # only where it is needed: it loads long
+
+        tls = Sealed(self._host)
+        while not tls.shaken():
+            self._put(tls.sealed())
+            tls.opened(self._got())
+        self._put(tls.sealed())
+        self._tls = tls
+
     def _worded(self, error: OSError) -> str:
         return f"{error.strerror or error} ({self._host}:{self._port})"
 
     def _write(self, data: bytes) -> None:
+        self._put(data if self._tls is None else self._tls.sealed(data))
+
+    def _put(self, data: bytes) -> None:
         while data and self._socket is not None:
             try:
                 data = data[self._socket.send(data) :]
@@ -164,14 +183,28 @@ class Connection:
         return Response(int(status), reason.strip(), text, headers.get("x-github-request-id", ""))
 
     def _more(self) -> None:
-        if self._socket is None:
-            raise OSError(errno.ECONNRESET, "The response ended prematurely.")
-        try:
-            data = self._socket.recv(65536)
-        except BlockingIOError:
-            self._wait(self.fileno(), False)
+        if self._tls is None:
+            self._buffer += self._got()
             return
+        data = self._tls.opened()
+        while data is None:
+            data = self._tls.opened(self._got())
         if not data:
-            self.close()
-            raise OSError(errno.ECONNRESET, "The response ended prematurely.")
+            raise self._ended()
         self._buffer += data
+
+    def _got(self) -> bytes:
+        while self._socket is not None:
+            try:
+                data = self._socket.recv(65536)
+            except BlockingIOError:
+                self._wait(self.fileno(), False)
+                continue
+            if data:
+                return data
+            break
+        raise self._ended()
+
+    def _ended(self) -> OSError:
+        self.close()
+        return OSError(errno.ECONNRESET, "The response ended prematurely.")

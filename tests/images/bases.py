@@ -1,0 +1,75 @@
+"""What the image is built of where nothing can be pulled: a base and wheels.
+
+The base is Debian 13 by debootstrap, with the packages that the Dockerfile's steps ask for: the
+image's own are installed, so that these steps find nothing left to do; the docker daemon's lie
+ready to be installed. Wheels are those that the requirements name. Both are made once (about a
+minute) and kept beside the engines' root; `python -m tests.images.bases` makes them beforehand.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.engines import roots
+from tests.engines.roots import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PACKAGES = REPOSITORY / "images" / "ubuntu" / "packages"
+NAMES = ("build.txt", "runtime.txt", "local.txt")
+REQUIREMENTS = [REPOSITORY / "requirements" / name for name in NAMES]
+DOCKER = ("docker-cli", "docker-buildx", "docker-compose", "docker.io")
+LEFT_OUT = ("usr/share/doc/*", "usr/share/locale/*", "usr/share/man/*", "var/cache/apt/*.bin")
+"""What slim images leave out, too."""
+_RECIPE = 2
+"""To be raised when the steps below make something else of the same."""
+
+
+class Given(NamedTuple):
+    """What a build is given; all of it is only ever read."""
+
+    base: Path
+    """An archive for `docker import`."""
+    wheels: Path
+    """A folder of wheels."""
+
+
+def made() -> Given:
+    """Return the base and the wheels, which are made first if nobody has yet."""
+    parts = [path.read_bytes() for path in (PACKAGES, *REQUIREMENTS)]
+    parts.append(repr((_RECIPE, roots.CODENAME)).encode())
+    folder = roots.kept("image", b"\0".join(parts), _make)
+    return Given(folder / "base.tar", folder / "wheels")
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir()
+    root = folder / "root"
+    roots.debootstrapped(root)
+    shutil.copy(PACKAGES, root / "run" / "packages")
+    for part in ("system", "build"):
+        roots.ran("chroot", str(root), "/run/packages", part)
+    roots.ran("chroot", str(root), "apt-get", "clean")
+    fetch = ("apt-get", "install", "-qq", "-y", "--no-install-recommends", "--download-only")
+    roots.ran("chroot", str(root), *fetch, *DOCKER)
+    pack = ("tar", "--create", "--file", str(folder / "base.tar"), "--directory", str(root))
+    roots.ran(*pack, *(f"--exclude=./{path}" for path in LEFT_OUT), ".")
+    shutil.rmtree(root)
+    _wheels(folder / "wheels")
+
+
+def _wheels(folder: Path) -> None:
+    where = ["--dest", str(folder), "--python-version", roots.PYTHON, "--only-binary=:all:"]
+    for tag in ("manylinux2014", "manylinux_2_28", "manylinux_2_34"):
+        where += ["--platform", f"{tag}_{platform.machine()}"]
+    pip = (sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check")
+    for path in REQUIREMENTS:
+        roots.ran(*pip, *where, "--no-deps", "--require-hashes", "-r", str(path))
+
+
+if __name__ == "__main__":
+    print(made())

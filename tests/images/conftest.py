@@ -1,0 +1,52 @@
+"""Fixtures: `place`, a task whose real engine has built the images; `lives`, to play in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engines import engine, places, roots, tasks
+from tests.images import bases, building, instances
+from tests.lives.stage import played, staged
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from tests.engines.engine import Engine
+    from tests.engines.places import Place
+    from tests.lives.stage import Stage
+
+    Life = Callable[[Stage, Engine], Awaitable[None]]
+
+# A container shares the task's network, as ECS has it, so that the engine needs none of its own,
+# and one that runs in such a container may make what this one would have made.
+NO_NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false")
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Give a task whose engine has the images; they are built once."""
+    root = roots.made()
+    with tasks.made() as task, engine.started(task.space, root, root, *NO_NETWORK) as started:
+        building.built(started, bases.made(), tmp_path_factory.mktemp("archive"))
+        yield places.Place(places.DEBIAN_13, task, started)
+
+
+@pytest.fixture(scope="session")
+def instance(place: Place) -> Iterator[Place]:
+    """Give an instance, whose engine has the stand-ins' image as well."""
+    building.stand_ins_built(place.engine, bases.made())
+    with instances.made(place.engine) as made:
+        yield made
+
+
+@pytest.fixture
+def lives(place: Place) -> Callable[..., None]:
+    """Give what plays lives side by side in the task, each on a stage of its own."""
+
+    async def one(life: Life) -> None:
+        async with staged(place.task.aws) as stage:
+            await life(stage, place.engine)
+
+    return lambda *plays: place.task.space.call(lambda: played(*map(one, plays)))

@@ -1,0 +1,69 @@
+"""The image with a docker daemon of its own, privileged in a real engine."""
+
+import pytest
+
+from tests.images.building import DIND
+from tests.images.containers import contained
+from tests.lives.stage import printed
+
+pytestmark = [pytest.mark.docker, pytest.mark.root]
+
+# An image of nothing, that borrows the outer container's programs.
+NESTED = (
+    "tar -c --files-from /dev/null | docker import - empty >/dev/null; "
+    "docker run --rm --volume=/usr:/usr:ro --volume=/usr/lib:/lib:ro --volume=/usr/lib64:/lib64:ro "
+    "empty /usr/bin/echo nested"
+)
+
+
+READ_ONLY = ("--read-only", "--volume=/home/runner", "--tmpfs=/run", "--tmpfs=/tmp")
+
+
+def test_a_container_runs_in_the_container(lives):
+    """Its daemon is up before a command begins, on a root that is read-only just as well."""
+
+    async def life(stage, engine):
+        command = ("sh", "-ec", NESTED)
+        options = ("--privileged", *READ_ONLY)
+        async with contained(stage, engine, *options, image=DIND, command=command) as container:
+            assert await container.life.ended() == 0
+        assert container.life.text == "nested\n"
+        assert stage.survivors() == {}
+
+    lives(life)
+
+
+def test_a_life_with_a_daemon(lives):
+    """The daemon is root's and lives as long as the job; with the agent everything ends."""
+
+    async def life(stage, engine):
+        await stage.put()
+        step, open_gate = stage.gate()
+        raw = "curl -sS --unix-socket /run/runner-sidecar/docker.sock http://docker/_ping || :"
+        job = stage.job(raw, step)
+        async with contained(stage, engine, "--privileged", image=DIND) as container:
+            await stage.logged(job, "at the gate")
+            said = await container.docker("exec", container.name, "sh", "-ec", NESTED)
+            assert said == "nested\n"
+            open_gate()
+            await stage.settled(container.life, 0)
+        assert "OK" not in printed(job)
+        assert job.result == "succeeded"
+
+    lives(life)
+
+
+def test_without_privileges_it_says_so_at_once(lives):
+    """The daemon's own last lines, the reason, and a code of its own; no token is touched."""
+
+    async def life(stage, engine):
+        await stage.put()
+        async with contained(stage, engine, image=DIND) as container:
+            assert await container.life.ended() == 24
+        assert "cannot start the docker daemon" in container.life.errors
+        assert "privileged" in container.life.errors
+        assert "dockerd: " in container.life.errors
+        assert await stage.held() is not None
+        assert not stage.world.calls
+
+    lives(life)

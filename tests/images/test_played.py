@@ -1,0 +1,187 @@
+"""The task definitions, played from their JSON on a real engine with the images they name."""
+
+import asyncio
+import json
+import shlex
+from typing import NamedTuple
+
+import pytest
+
+from local import aws, faults
+from local.github import apps
+from local.github.scope import Scope
+from tests.engines.far import ECS_AGENT, GATEWAY
+from tests.images import player
+from tests.images.building import DIND, RUNNER
+from tests.images.hubs import GITHUB, hub
+from tests.lives.stage import printed
+from tests.test_task_definitions import FILLED, called, granted, run_fill
+
+pytestmark = [pytest.mark.docker, pytest.mark.root]
+
+PATIENCE = 90.0
+"""Seconds for a life."""
+PARAMETER = FILLED["TOKEN_PATH"] + "0f3a"
+HERE = FILLED | {"IMAGE": RUNNER, "DIND_IMAGE": DIND, "GITHUB_URL": f"{GITHUB}/octo/repo"}
+
+# An image of its own, since none can be pulled: a shell, and what a job container needs here.
+IMPORTED = """
+programs="/bin/sh /usr/bin/cat /usr/bin/tail /usr/bin/curl"
+tar --dereference --create $programs $(ldd $programs | grep -o '/lib[^ ]*' | sort -u) |
+  docker import - tools
+"""
+# As actions/runner starts a job container, and runs a step in it.
+JOB_CONTAINER = """
+work=$(dirname "$RUNNER_TEMP")
+mkdir -p "$RUNNER_TEMP/_github_home"
+docker create --name job-container --workdir /__w/repo/repo --env HOME=/github/home \\
+  --volume /var/run/docker.sock:/var/run/docker.sock \\
+  --volume "$work":/__w --volume /home/runner/externals:/__e:ro \\
+  --volume "$work/_temp":/__w/_temp --volume "$work/_actions":/__w/_actions \\
+  --volume "$work/_tool":/__w/_tool --volume "$work/_temp/_github_home":/github/home \\
+  --entrypoint tail tools -f /dev/null
+docker start job-container
+echo "said by the step" >"$GITHUB_WORKSPACE/by-the-step"
+docker exec job-container sh -c '
+  cat by-the-step
+  echo "said by the container" >by-the-container
+  echo "kept by the container" >/github/home/kept
+  [ -x /__e/node20/bin/node ] && echo "node is there"
+  curl --silent --unix-socket /var/run/docker.sock http://docker/_ping && echo " from the daemon"
+  curl --silent "http://ECS_AGENT$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" && echo
+'
+cat "$GITHUB_WORKSPACE/by-the-container" "$RUNNER_TEMP/_github_home/kept"
+docker rm --force job-container
+""".replace("ECS_AGENT", ECS_AGENT)
+SERVICE_S = {"ecs:UpdateTaskProtection"}
+"""What only a service's task can use: the others are denied it, and live as well."""
+SEEN = (
+    "said by the step",
+    "said by the container",
+    "kept by the container",
+    "node is there",
+    "OK from the daemon",
+    f'"RoleArn":"{aws.TASK_ROLE}"',
+)
+
+
+def definition(name):
+    """Give a task definition, filled in with the images that were built."""
+    return json.loads(run_fill(f"{name}/task-definition.json", HERE)[1])
+
+
+class Stage:
+    """One life of a task definition."""
+
+    def __init__(self, name, instance, folder):
+        self.name, self.instance, self.folder = name, instance, folder
+        self.definition = definition(name)
+
+    def lived(self, *steps, right=None):
+        """Let it live, with a job of these steps; `right` puts what it registers with."""
+        with player.networked(
+            self.definition, self.instance.engine, self.instance.task
+        ) as self.network:
+            return self.network.task.far.play(self._lived(steps, right or self.put))
+
+    async def put(self, world):
+        """Put a token, as a launcher does; gives what the launcher overrides."""
+        token = world.mint("registration", Scope.of_path("/repos/octo/repo")).value
+        await asyncio.to_thread(aws.put, self.network.task.aws, PARAMETER, token)
+        return {"SIDECAR_TOKEN_PARAMETER": PARAMETER}, {}
+
+    async def _lived(self, steps, right):
+        task = self.network.task
+        before = len(task.asked_of_agent())
+        async with hub(self.folder) as (world, trusted), faults.serving(task.aws, GATEWAY) as seen:
+            overrides, secret = await right(world)
+            job = world.jobs.add({"steps": [{"run": step} for step in steps]}, world.now())
+            surroundings = {
+                "SSL_CERT_FILE": trusted.where,
+                "AWS_REGION": aws.REGION,
+                "AWS_ENDPOINT_URL": seen.url,  # of every service, so that none goes unseen
+            }
+            with player.playing(
+                *(self.definition, self.instance.engine, self.network, secret),
+                overrides | surroundings,
+                f"--volume={trusted.volume}",
+            ) as playing:
+                code = await asyncio.to_thread(playing.ended, "runner", PATIENCE)
+                log = playing.log("runner")
+            assert (code, job.result) == (0, "succeeded"), f"{log}\n{job.log()}"
+            assert list(world.runners) == []
+        assert await asyncio.to_thread(aws.names, task.aws) == []
+        agent = [(one["method"], one["path"]) for one in task.asked_of_agent()[before:]]
+        return Lived(printed(job), log, called(seen.requests, agent))
+
+
+class Lived(NamedTuple):
+    """What came of a life."""
+
+    said: str
+    """By the job."""
+    log: str
+    called: set[str]
+    """The actions that the task role must allow."""
+
+    def events(self, name):
+        """Give the agent's events of that name."""
+        return player.events(self.log, name)
+
+
+@pytest.fixture
+def stage(instance, tmp_path):
+    """Give what lets a task definition live."""
+    return lambda name: Stage(name, instance, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("ec2-docker-sock", "pass-through"), ("ec2-docker-in-docker", "netfilter")]
+)
+def test_job_containers_share_the_workspace(stage, instance, name, mode):
+    """What the step writes the container reads, and the reverse; it has node, docker and the role.
+
+    Afterwards nothing of the life is left on the instance, but for one copy of the runner's node.
+    """
+    lived = stage(name).lived(IMPORTED, JOB_CONTAINER)
+    for what in SEEN:
+        assert what in lived.said
+    assert lived.events("relay.mode")[0]["mode"] == mode
+    assert lived.called - SERVICE_S == granted("task-role.json")
+    assert instance.engine.docker("ps", "--all", "--quiet").split() == []
+    assert instance.engine.docker("volume", "ls", "--quiet").split() == []
+    left = instance.engine.inside("find", "/var/lib", "-path", "*/runner-sidecar/runner-*")
+    assert left.split() == []
+
+
+def test_a_launched_task_on_fargate(stage):
+    """Nothing but the definition and a token: the job runs, and its steps have the task role.
+
+    What the definition asks for its health tells that it is well.
+    """
+    life = stage("fargate")
+    kind, *health = life.definition["containerDefinitions"][0]["healthCheck"]["command"]
+    asked = f"{shlex.join(health)} && echo {kind} is well"
+    lived = life.lived(asked, 'curl --silent "$RUNNER_SIDECAR_RELAY_URI"; id -un')
+    assert "CMD is well\n" in lived.said
+    assert f'"RoleArn":"{aws.TASK_ROLE}"' in lived.said
+    assert "runner\n" in lived.said
+    assert lived.events("relay.mode")[0]["mode"] == "local"
+    assert lived.called - SERVICE_S == granted("task-role.json")
+
+
+def test_a_task_of_a_service(stage):
+    """Its App's key comes by the execution role: no token, no key for the job; it is protected."""
+    life = stage("service")
+
+    async def right(world):
+        pem, modulus, exponent = apps.fresh_key()
+        known = world.apps.add("runners", modulus, exponent)
+        world.apps.install(known, "octo")
+        (one,) = life.definition["containerDefinitions"][0]["secrets"]
+        return {"SIDECAR_GITHUB_APP_ID": known.client_id}, {one["valueFrom"]: pem}
+
+    lived = life.lived("env", right=right)
+    assert "PRIVATE KEY" not in lived.said + lived.log
+    assert lived.events("task.protected")
+    assert lived.called == granted("service/task-role.json")
