@@ -13,6 +13,10 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00\r]*)?")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r]*")
 
 
+_CR, _LF = b"\r\n"
+_UNEVEN = "a chunk does not end where it says"
+
+
 class Misframed(Exception):
     """A body that has no known end."""
 
@@ -80,7 +84,12 @@ class Chunked:
         """Go from chunk to chunk."""
         at, size = 0, len(data)
         while at < size and not self.done:
-            if self._left:
+            if into is None and 2 <= self._left <= size - at:  # most chunks come whole
+                at += self._left
+                if data[at - 2] != _CR or data[at - 1] != _LF:
+                    raise Misframed(_UNEVEN)
+                self._left = 0
+            elif self._left:
                 at += self._content(data[at:], into)
             else:
                 at += self._to_line_end(data[at:])
@@ -94,7 +103,7 @@ class Chunked:
         if taken > inner:  # what stands behind a chunk is a line end and nothing else
             begun = 2 - (self._left - inner)
             if bytes(data[inner:taken]) != b"\r\n"[begun : begun + taken - inner]:
-                raise Misframed("a chunk does not end where it says")
+                raise Misframed(_UNEVEN)
         self._left -= taken
         return taken
 

@@ -7,16 +7,18 @@ Once nobody looks at what comes it does not come here at all: the kernel hands t
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Protocol
 
 from sidecar import host
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
 
 PIECE = 256 * 1024
 """Bytes that are read at once."""
+_AHEAD = 1 << 20
+"""Bytes that the system is asked to hold for a slow reader: the other end writes on meanwhile."""
 _BUFFER = memoryview(bytearray(PIECE))
 _SPARE: list[host.Conduit] = []
 """Empty conduits: one is in use only while a piece is on its way."""
@@ -74,6 +76,7 @@ class Side:
         """Where all goes that comes, unseen."""
         self._reading = False
         self._ending = False
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _AHEAD)
         self.resume()
 
     @property
