@@ -101,7 +101,7 @@ def test_passeidireto(aws, repository):
             runner, labels, _, job, life = await lived(stage, there(stage) | env, "passeidireto")
             path = "/repos/octo/repo" if repository else "/orgs/octo"
             assert runner.scope == Scope.of_path(path)
-            assert re.fullmatch("build_and_test_[0-9a-f]{12}", runner.name)
+            assert re.fullmatch("build_and_test_[0-9a-f]{12}-[0-9a-f]{6}", runner.name)
             assert {"ecs", "build_and_test"} <= labels
             assert stage.world.calls["registration-token"] == 1
             assert [event["rung"] for event in life.all("runner.deregistered")] == ["github"]
@@ -127,7 +127,7 @@ def test_myoung34_with_a_personal_access_token(aws):
             }
             runner, labels, seen, job, life = await lived(stage, OURS | env, "myoung34")
             assert runner.scope == Scope.of_path("/repos/octo/repo")
-            assert re.fullmatch("builder-[0-9a-f]{12}", runner.name)
+            assert re.fullmatch("builder-[0-9a-f]{12}-[0-9a-f]{6}", runner.name)
             assert "default" in labels
             assert not seen & set(env)
             assert "ghp_local" not in job.log() + life.text
