@@ -43,7 +43,7 @@ def runner(engine):
 def there_are(engine):
     """List all containers, networks and volumes."""
     kinds = ("container", "network", "volume")
-    return [engine.docker(kind, "ls", "--quiet", *_all(kind)).split() for kind in kinds]
+    return tuple(engine.docker(kind, "ls", "--quiet", *_all(kind)).split() for kind in kinds)
 
 
 def _all(kind):
@@ -128,10 +128,10 @@ def test_a_repository_of_one_s_own(instance, tmp_path):
                 return instance.engine.docker(*files, *argv, env=env, timeout=TIMEOUT)
 
             try:
-                up = ("up", "--no-build", "--exit-code-from", "runner")
-                said = await asyncio.to_thread(docker, *up)
+                said = await asyncio.to_thread(docker, "run", "--rm", "--no-TTY", "runner")
+                assert there_are(instance.engine)[::2] == ([], [])  # but for its network
             finally:
-                await asyncio.to_thread(docker, "down", "--volumes", "--timeout=0")
+                await asyncio.to_thread(docker, "down", "--timeout=0")
             assert job.result == "succeeded", f"{said}\n{job.log()}"
             assert "none here\n" in printed(job)
             assert [each.by for each in world.runners.removed] == ["job-completed"]
