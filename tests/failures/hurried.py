@@ -44,7 +44,7 @@ def shorten() -> None:
     api.patient = hurried
     departure.API_PATIENCE = 4.0
     predecessor.PATIENCE = 5.0
-    protection.CALL = aiohttp.ClientTimeout(total=2.5)
+    protection.CALL = aiohttp.ClientTimeout(total=4.0)
     registration.CONFIGURE_TIMEOUT = 3.0
     registration.REMOVE_TIMEOUT = 3.0
     ssm.CALLS = ssm.CALLS.merge(type(ssm.CALLS)(read_timeout=1.5))
