@@ -263,13 +263,23 @@ exec unshare --cgroup sh -ec 'mount -t cgroup2 none /sys/fs/cgroup; exec "$@"' s
 """
 
 
+# Whoever was killed in a group keeps it busy until he is gone.
+TIDY = """
+mount -t cgroup2 none "$1" && cd "$1" && shift
+for group; do until rmdir "$group" 2>/dev/null; do :; done; done
+"""
+
+
 @pytest.fixture
 def group(tmp_path):
     """Name a control group for one test; it is gone afterwards."""
     name = f"start-{os.getpid()}"
     yield name
-    tidy = f'mount -t cgroup2 none {tmp_path}; rmdir "{tmp_path}/{name}/init" "{tmp_path}/{name}"'
-    subprocess.run(["unshare", "--mount", "sh", "-ec", tidy], check=True, timeout=PATIENCE)
+    subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", TIDY, "sh", tmp_path, f"{name}/init", name],
+        check=True,
+        timeout=PATIENCE,
+    )
 
 
 def test_on_cgroup_2_the_daemon_may_make_groups(tmp_path, group):
