@@ -19,18 +19,19 @@ from botocore.exceptions import ClientError
 from bench import limits
 from bench.figure import Figure
 from bench.virtual import played
-from sidecar import github, tokens, undo
+from sidecar import github, tokens
 from sidecar.github.api import Api
-from sidecar.runner.registration import Registration, Trouble, Wish
-from sidecar.stop import Stop
+from sidecar.runner.configure import Registration, Trouble, Wish
+from sidecar.shutdown import cleanup
+from sidecar.shutdown.stop import Stop
 from sidecar.tokens.ssm import Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from bench.stage import Stage
+    from sidecar.runner.folder import Root
     from sidecar.runner.program import Finished
-    from sidecar.runner.root import Root
 
 KEY = "fleet_start_vs_limit"
 SIZE, SEED = 1000, 1
@@ -102,8 +103,8 @@ async def from_ssm(size: int, late: float | None = None, others: float = 0.0) ->
         ssm.held = dict.fromkeys(names, limits.EPOCH)
 
     async def life(number: int) -> None:
-        stop, owed = Stop(STOP_TIMEOUT), undo.Farewell()
-        async with Parameters(ssm) as store, undo.farewell(owed, stop):
+        stop, owed = Stop(STOP_TIMEOUT), cleanup.Farewell()
+        async with Parameters(ssm) as store, cleanup.farewell(owed, stop):
             loan = tokens.borrowed(store, names[number], owed)
             await loan.arrived(TOKEN_TIMEOUT)
             await Runner(service, number).register()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from docs import failures
 from docs.events import EVENTS
 from sidecar.errors import Exit
-from sidecar.settings import Settings, option, variable
+from sidecar.settings.model import Settings, option, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

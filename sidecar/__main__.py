@@ -19,20 +19,20 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     match arguments:
         case ["run", *options]:
-            from sidecar import signals
+            from sidecar.shutdown import signals
 
             with signals.captured() as heard:
                 # Half a second of imports, on purpose behind the signal handlers. All they make
                 # stays: to look for garbage among it meanwhile took a third of that time, and
                 # once frozen it is never looked through again.
                 gc.disable()
-                from sidecar.main import run
+                from sidecar.cli.run import run
 
                 gc.freeze()
                 gc.enable()
                 return run(options, os.environ, heard)
         case ["health", *address]:
-            from sidecar.probe import probe
+            from sidecar.cli.health import probe
 
             return probe(os.environ, *address[:1])
         case ["version" | "--version"]:

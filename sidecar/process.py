@@ -12,7 +12,7 @@ import structlog
 
 from sidecar import host
 from sidecar.errors import RunnerError
-from sidecar.lines import Lines
+from sidecar.log.lines import Lines
 
 if TYPE_CHECKING:
     import subprocess

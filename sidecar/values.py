@@ -11,8 +11,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sidecar import host
-
 NAME_LENGTH = 64
 """Characters of a runner's name that GitHub accepts."""
 LABEL_LENGTH = 256
@@ -179,19 +177,6 @@ def namespace(value: str) -> str:
         message = "must be letters, digits and ._-/#: and begin with neither ':' nor 'AWS/'"
         raise ValueError(message)
     return value
-
-
-def runner_dir(value: Path) -> Path:
-    """Check that the actions runner is where it is said to be."""
-    try:
-        found = (value / host.LISTENER).is_file()
-    except OSError as error:
-        message = f"cannot be looked into: {error.strerror or error}"
-        raise ValueError(message) from error
-    if not found:
-        message = f"holds no {host.LISTENER.as_posix()}; it must be the actions runner's folder"
-        raise ValueError(message)
-    return value.absolute()
 
 
 def shared_dir(value: Path) -> Path:

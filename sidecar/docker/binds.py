@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sidecar.docker.documents import Fields
+from sidecar.docker.json_documents import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

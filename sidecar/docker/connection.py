@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from sidecar.docker import answers, heads
+from sidecar.docker import error_responses, heads
 from sidecar.docker.bodies import Body, Misframed
 from sidecar.docker.heads import Malformed
-from sidecar.docker.replies import Reply
-from sidecar.docker.side import Side
+from sidecar.docker.responses import Reply
+from sidecar.docker.spliced_socket import Side
 
 if TYPE_CHECKING:
     import asyncio
@@ -230,7 +230,7 @@ class Connection:
         else:
             self._seen, self._bound = bytearray(), bound
             if request.expects and not body.done:
-                self._client.write(answers.CONTINUE)
+                self._client.write(error_responses.CONTINUE)
         if body.done:
             self._complete()
 
@@ -272,7 +272,7 @@ class Connection:
         except Refused as error:
             self._let_go()
             self._seen = self._request = None
-            self._client.write(answers.error(error.status, str(error)))
+            self._client.write(error_responses.error(error.status, str(error)))
             self._next()
         except Exception as error:
             self.close()
@@ -319,7 +319,7 @@ class Connection:
         if self._reply.begun and self._request is not None:
             self.close()  # in the middle of an answer nothing can be said
             return
-        self._client.write(answers.error(status, why, close=True))
+        self._client.write(error_responses.error(status, why, close=True))
         self._closes_soon()
 
     # -- from the engine -----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from sidecar.github.api import Api, Denied, GitHubError, Limited, Passing
-from sidecar.github.credential import App, Credential, Pat
+from sidecar.github.credentials import App, Credential, Pat
 from sidecar.github.runners import Busy, Jit, NameTaken, Runner, Runners
 from sidecar.github.scope import Scope
 

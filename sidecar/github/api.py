@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from sidecar.github.credential import Credential
+    from sidecar.github.credentials import Credential
     from sidecar.github.scope import Scope
 
 CALL = aiohttp.ClientTimeout(total=10.0, connect=5.0)

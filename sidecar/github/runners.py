@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sidecar import logs
 from sidecar.github.api import Api, GitHubError, field_of, moment_of, number_of
+from sidecar.log import events
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,7 +67,7 @@ class Runners:
             "POST", f"{self._path}/registration-token", expects={201: None}, tries=tries
         )
         token = str(field_of(answer.body, "token"))
-        logs.hide(token)
+        events.hide(token)
         return Token(token, moment_of(answer.body, "expires_at"))
 
     async def jit(self, name: str, labels: tuple[str, ...], group: int, work: str) -> Jit:
@@ -85,7 +85,7 @@ class Runners:
         )
         runner = _runner(field_of(answer.body, "runner"))
         blob = str(field_of(answer.body, "encoded_jit_config"))
-        logs.hide(blob)
+        events.hide(blob)
         return Jit(blob, runner.id, runner.name)
 
     async def find(self, name: str) -> Runner | None:

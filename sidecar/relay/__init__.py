@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from sidecar import http
+from sidecar.aws.container_credentials import RELATIVE_URI, Endpoint, reason
 from sidecar.errors import RelayError
 from sidecar.host import most_files
+from sidecar.net import http_server
 from sidecar.relay.audit import Audit
-from sidecar.relay.faces import EcsFace
-from sidecar.relay.front import Front
 from sidecar.relay.identities import Identities, Inspect
-from sidecar.relay.imds import HOSTS, ImdsFace, NoImds
-from sidecar.relay.keeper import Clock, Keeper, Pace, State
-from sidecar.relay.upstream import RELATIVE_URI, Endpoint, reason
+from sidecar.relay.imds_protocol import HOSTS, ImdsFace, NoImds
+from sidecar.relay.protocol import EcsFace
+from sidecar.relay.refresher import Clock, Keeper, Pace, State
+from sidecar.relay.router import Front
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from sidecar.relay.tally import Tally
-    from sidecar.relay.upstream import Source
+    from sidecar.aws.container_credentials import Source
+    from sidecar.relay.counts import Tally
 
 __all__ = [
     "RELATIVE_URI",
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 # The names by which containers know the ECS agent, and the instance.
 _NAMES = ("169.254.170.2", *HOSTS)
-LIMITS = http.Limits(connections=4096, backlog=4096)
+LIMITS = http_server.Limits(connections=4096, backlog=4096)
 """A job may start thousands of containers that all ask at once."""
 _OTHER_FILES = 256
 """What the agent needs besides: pipes, its own connections, what libraries open."""
@@ -108,7 +108,7 @@ async def serving(
     clock: Clock | None = None,
     pace: Pace | None = None,
     jitter: Callable[[float, float], float] = random.uniform,
-    limits: http.Limits | None = None,
+    limits: http_server.Limits | None = None,
     peers: Callable[[str], bool] | None = None,
     imds: Imds | None = None,
 ) -> AsyncIterator[Relay]:
@@ -134,11 +134,11 @@ async def serving(
     if limits is None:
         most = max(most_files() - _OTHER_FILES, _OTHER_FILES // 2)
         limits = LIMITS._replace(connections=min(LIMITS.connections, most))
-    later = http.Later()
+    later = http_server.Later()
     keeper.on_news = identities.on_news = later.come
     front = Front(EcsFace(identities), face, audit, keeper.tally, clock.now, later, peers)
     async with AsyncExitStack() as undo:
-        listening = http.listening(
+        listening = http_server.listening(
             host, port, front.answer, names=_NAMES, refuse=front.refuse, limits=limits
         )
         try:

@@ -14,7 +14,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sidecar.relay.upstream import Credentials
+    from sidecar.aws.container_credentials import Credentials
 
 log = structlog.get_logger()
 

@@ -18,7 +18,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sidecar.relay.keeper import Keeper
+    from sidecar.relay.refresher import Keeper
 
 log = structlog.get_logger()
 

@@ -21,7 +21,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore import exceptions as aws
 
-from sidecar.relay.upstream import (
+from sidecar.aws.container_credentials import (
     Credentials,
     RejectedError,
     UnavailableError,
@@ -33,8 +33,8 @@ from sidecar.relay.upstream import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sidecar.relay.own import Own
-    from sidecar.relay.upstream import Ask
+    from sidecar.aws.agent_credentials import Own
+    from sidecar.aws.container_credentials import Ask
 
 SECONDS = 3600
 """How long each session lives: the most that role chaining allows."""

@@ -17,7 +17,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sidecar.runner.root import Root
+    from sidecar.runner.folder import Root
 
 log = structlog.get_logger()
 

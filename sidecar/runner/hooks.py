@@ -15,7 +15,7 @@ from sidecar.errors import RunnerError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from sidecar.runner.root import Root
+    from sidecar.runner.folder import Root
 
 VARIABLES = {
     "started": "ACTIONS_RUNNER_HOOK_JOB_STARTED",

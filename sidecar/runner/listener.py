@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from sidecar.phase import Phase
-    from sidecar.runner.root import Root
+    from sidecar.runner.folder import Root
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from sidecar.process import Command, running
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from sidecar.runner.root import Root
+    from sidecar.runner.folder import Root
 
     Finished = Callable[[asyncio.Future[int]], Awaitable[None]]
 

@@ -14,7 +14,7 @@ from sidecar.errors import RunnerError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sidecar.undo import Farewell
+    from sidecar.shutdown.cleanup import Farewell
 
 NAME = "{name}"
 """What in SIDECAR_WORK_DIR stands for the runner's name: the folder is then this life's alone."""

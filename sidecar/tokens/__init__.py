@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar import logs
+from sidecar.log import events
 from sidecar.tokens import ssm, value
 from sidecar.tokens.given import Given
 from sidecar.tokens.minted import Mint
@@ -17,7 +17,7 @@ from sidecar.tokens.ssm import Store
 from sidecar.tokens.value import Right
 
 if TYPE_CHECKING:
-    from sidecar.undo import Debt, Farewell
+    from sidecar.shutdown.cleanup import Debt, Farewell
 
 log = structlog.get_logger()
 
@@ -49,9 +49,9 @@ class Loan:
         if self._parameter.throttled_at is not None:
             self._crowded = asyncio.get_running_loop().time() - self._parameter.throttled_at
         right = value.parse(text, f"the token parameter {self._parameter.name}")
-        logs.hide(text.strip())
+        events.hide(text.strip())
         if right.token:
-            logs.hide(right.token)
+            events.hide(right.token)
         log.info("token.borrowed", parameter=self._parameter.name, version=self._read.number)
         return right
 

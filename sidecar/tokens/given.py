@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from sidecar import logs
+from sidecar.log import events
 from sidecar.tokens import value
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class Given:
     async def arrived(self, timeout: float) -> value.Right:  # noqa: ARG002  it is here
         """Read what was given; raises TokenError that never quotes it."""
         right = value.parse(self._text, self._where)
-        logs.hide(self._text.strip())
+        events.hide(self._text.strip())
         if right.token:
-            logs.hide(right.token)
+            events.hide(right.token)
         return right
 
     def usable(self, now: datetime | None = None) -> bool:  # noqa: ARG002  its age counts

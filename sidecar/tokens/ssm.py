@@ -15,7 +15,7 @@ from aiobotocore.session import get_session
 from botocore import exceptions as aws
 
 from sidecar.errors import TokenError
-from sidecar.retry import growing
+from sidecar.net.retry import growing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

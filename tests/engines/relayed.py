@@ -12,21 +12,25 @@ import os
 import signal
 import sys
 
-from sidecar import ecs, host, logs, settings
+from sidecar import host
+from sidecar.aws import task_metadata
 from sidecar.errors import SidecarError
+from sidecar.lifecycle.job_credentials import Access, relaying
+from sidecar.log import events
 from sidecar.process import reaping
-from sidecar.relay import netfilter
-from sidecar.relaying import Access, relaying
-from sidecar.undo import Farewell
+from sidecar.relay import network_rules
+from sidecar.settings import load as settings
+from sidecar.settings import model
+from sidecar.shutdown.cleanup import Farewell
 
 WARM = 10.0
 
 
-async def _main(config: settings.Configuration) -> None:
+async def _main(config: model.Configuration) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     access, owed = Access(config), Farewell()
-    facts = await ecs.task_facts(config.task.metadata_uri, marked=access.marked)
+    facts = await task_metadata.task_facts(config.task.metadata_uri, marked=access.marked)
     async with reaping():
         async with relaying(config, access, facts, owed) as found:
             told = await found.warmed("build-1", WARM, config.passed_on, required=True)
@@ -40,9 +44,9 @@ async def _main(config: settings.Configuration) -> None:
 
 if __name__ == "__main__":
     if tools := os.environ.pop("TOOLS_PATH", None):
-        netfilter._PATH = tools  # what an image has
+        network_rules._PATH = tools  # what an image has
     config = settings.load([], os.environ)
-    logs.configure("json", "debug")
+    events.configure("json", "debug")
     runner = asyncio.Runner(loop_factory=host.loop_factory())
     try:
         runner.run(_main(config))
@@ -50,4 +54,4 @@ if __name__ == "__main__":
         print(f"failed {error}", flush=True)
         sys.exit(error.exit)
     finally:
-        logs.flush()
+        events.flush()

@@ -20,7 +20,7 @@ WRITES = {"os.mkdir", "os.remove", "os.chmod", "os.chown", "os.rename"}
 
 def shorten() -> None:
     """Make deadlines and pauses short. Long enough for a busy machine, too short for a hang."""
-    from sidecar import retry
+    from sidecar.net import retry
 
     growing = retry.growing
     retry.growing = lambda kinds, *, first, longest: growing(
@@ -28,9 +28,9 @@ def shorten() -> None:
     )
     import aiohttp
 
-    from sidecar import protection
     from sidecar.github import api
-    from sidecar.runner import departure, predecessor, registration
+    from sidecar.lifecycle import protection
+    from sidecar.runner import configure, deregistration, killed_agent
     from sidecar.tokens import ssm
 
     api.CALL = aiohttp.ClientTimeout(total=2.0)
@@ -42,11 +42,11 @@ def shorten() -> None:
         return lambda error: (wait := pause(error)) and wait * PAUSES
 
     api.patient = hurried
-    departure.API_PATIENCE = 4.0
-    predecessor.PATIENCE = 5.0
+    deregistration.API_PATIENCE = 4.0
+    killed_agent.PATIENCE = 5.0
     protection.CALL = aiohttp.ClientTimeout(total=4.0)
-    registration.CONFIGURE_TIMEOUT = 3.0
-    registration.REMOVE_TIMEOUT = 3.0
+    configure.CONFIGURE_TIMEOUT = 3.0
+    configure.REMOVE_TIMEOUT = 3.0
     ssm.CALLS = ssm.CALLS.merge(type(ssm.CALLS)(read_timeout=1.5))
 
 
@@ -84,10 +84,10 @@ def refuse(fault: str) -> None:
 
 def main() -> int:
     """Run the agent."""
-    from sidecar import signals
+    from sidecar.shutdown import signals
 
     with signals.captured() as heard:
-        from sidecar.main import run
+        from sidecar.cli.run import run
 
         shorten()
         if fault := os.environ.pop("DISK_FAULT", None):

@@ -15,7 +15,7 @@ from tests.images import player
 from tests.images.building import DIND, RUNNER
 from tests.images.hubs import GITHUB, hub
 from tests.lives.stage import printed
-from tests.test_task_definitions import FILLED, called, granted, run_fill
+from tests.repository.test_task_definitions import FILLED, called, granted, run_fill
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 

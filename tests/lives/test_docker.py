@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.docker.fakes import obliging
 from tests.lives.stage import played, staged
+from tests.unit.docker.fakes import obliging
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="docker has a pipe there")
 

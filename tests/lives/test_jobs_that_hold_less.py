@@ -21,7 +21,7 @@ import pytest
 from local import aws, ecs_agent, faults, github
 from local.runner import install
 from tests.lives.stage import ON_UVLOOP, Stage, _folder
-from tests.namespace import ECS_AGENT, apart
+from tests.support.namespace import ECS_AGENT, apart
 
 if TYPE_CHECKING:
     from pathlib import Path

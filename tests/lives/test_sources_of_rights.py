@@ -21,7 +21,7 @@ from local.github.scope import Scope
 from tests.lives.stage import played, staged
 
 HURRY = (
-    "import sys; from sidecar import protection, watches; "
+    "import sys; from sidecar.lifecycle import protection, watches; "
     "watches.GHOST_EVERY = watches.SPOT_EVERY = 0.2; protection.RENEW = 0.2; "
     "from sidecar.__main__ import main; sys.exit(main(['run', *sys.argv[1:]]))"
 )

@@ -184,7 +184,7 @@ def as_nobody():
     entry = pwd.getpwnam(OTHER_USER)
     start = ("setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups")
     tried = subprocess.run(
-        [*start, ON_UVLOOP[0], "-c", "import sidecar.main"], capture_output=True, check=False
+        [*start, ON_UVLOOP[0], "-c", "import sidecar.cli.run"], capture_output=True, check=False
     )
     if tried.returncode == 0:
         return start

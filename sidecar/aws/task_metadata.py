@@ -1,0 +1,69 @@
+"""What the ECS agent tells a task about itself (task metadata endpoint, version 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import structlog
+
+from sidecar.net.marked_sockets import connector
+
+log = structlog.get_logger()
+
+DEADLINE = 1.5
+"""Seconds; the endpoint is on the same machine, and nothing depends on the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """Facts worth showing; all empty outside ECS."""
+
+    arn: str = ""
+    zone: str = ""
+    launch_type: str = ""
+    network_modes: frozenset[str] = frozenset()
+    """Of the task's containers: one, that is, wherever ECS tells."""
+
+    @property
+    def id(self) -> str:
+        """The task's id: the last part of its ARN."""
+        return self.arn.rpartition("/")[2]
+
+
+async def task_facts(metadata_uri: str | None, *, marked: bool = False) -> TaskFacts:
+    """Ask `<metadata_uri>/task`; any failure is a log line and empty facts.
+
+    `marked`: on the agent's marked sockets, where others may be sent elsewhere.
+    """
+    if metadata_uri is None:
+        return TaskFacts()
+    try:
+        timeout = aiohttp.ClientTimeout(total=DEADLINE)
+        async with (
+            aiohttp.ClientSession(
+                timeout=timeout, trust_env=False, connector=connector(marked=marked)
+            ) as session,
+            session.get(f"{metadata_uri}/task", allow_redirects=False) as answer,
+        ):
+            answer.raise_for_status()
+            facts: Any = await answer.json(content_type=None)
+            return TaskFacts(
+                str(facts.get("TaskARN") or ""),
+                str(facts.get("AvailabilityZone") or ""),
+                str(facts.get("LaunchType") or ""),
+                _network_modes(facts),
+            )
+    except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError, TypeError) as error:
+        log.warning("task.unknown", reason=str(error) or type(error).__name__)
+        return TaskFacts()
+
+
+def _network_modes(facts: Any) -> frozenset[str]:
+    networks = [
+        network
+        for container in facts.get("Containers") or ()
+        for network in container.get("Networks") or ()
+    ]
+    return frozenset(str(network.get("NetworkMode") or "unknown") for network in networks)

@@ -1,0 +1,1 @@
+"""The commands of `runner-sidecar`, one file each."""

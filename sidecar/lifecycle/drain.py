@@ -1,0 +1,88 @@
+"""The stop as a step of the life: first no new job, then the running one, then the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sidecar.phase import DRAINING
+from sidecar.shutdown.stop import INTERRUPT, KILL
+
+if TYPE_CHECKING:
+    from sidecar.phase import Phase
+    from sidecar.runner.deregistration import Departure
+    from sidecar.runner.listener import Listener
+    from sidecar.shutdown.cleanup import Debt, Farewell
+    from sidecar.shutdown.stop import Stop
+
+log = structlog.get_logger()
+
+IDLE_SHARE = 0.5
+"""The part of the budget that an idle runner's removal may take before the listener is ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What a drain works on."""
+
+    listener: Listener
+    departure: Departure
+    debt: Debt
+    """The debt that the departure settles."""
+    owed: Farewell
+    stop: Stop
+    phase: Phase
+
+
+async def drained(drain: Drain) -> None:
+    """End the listener within the stop budget.
+
+    Idle: deregister first, which GitHub refuses for a runner that has just got a job, so that
+    no job is lost between the two. Busy: let the job go on as long as the budget allows.
+    """
+    listener, stop = drain.listener, drain.stop
+    drain.phase.enter(DRAINING)
+    busy = listener.busy
+    log.info("stop.heard", signal=stop.signal, busy=busy, budget=stop.budget.total)
+    busy = busy or await _refused(drain) or listener.busy
+    if busy:
+        log.info("stop.waiting_for_job", seconds=round(stop.left_until(stop.budget.interrupt), 1))
+        await stop.first(listener.ended, moment=stop.budget.interrupt, level=INTERRUPT)
+    await ended(drain, spare=drain.debt if busy else None)
+
+
+async def given_up(drain: Drain) -> bool:
+    """End an idle listener without any stop; False, and nothing done, if it just got a job."""
+    if drain.listener.busy or await _refused(drain) or drain.listener.busy:
+        return False
+    drain.stop.begin_end()
+    await ended(drain)
+    return True
+
+
+async def ended(drain: Drain, spare: Debt | None = None) -> None:
+    """Interrupt the listener and kill what is left of it; give back side by side with that.
+
+    `spare` is not begun yet: a busy runner cannot be deregistered before its job has ended.
+    """
+    listener, stop = drain.listener, drain.stop
+    if listener.running:
+        log.info("runner.interrupted", busy=spare is not None)
+        listener.interrupt()
+    for debt in drain.owed.debts:
+        if debt is not spare:
+            debt.begin()
+    await stop.first(listener.ended, moment=stop.budget.kill, level=KILL)
+    if listener.running:
+        log.warning("runner.killing", reason="it did not end in time")
+        await listener.process.kill()
+
+
+async def _refused(drain: Drain) -> bool:
+    """Deregister an idle runner; whether GitHub refused because it is not idle any more."""
+    stop = drain.stop
+    moment = max(stop.budget.interrupt, IDLE_SHARE * stop.budget.total)
+    await stop.first(drain.debt.begin(), drain.listener.ended, moment=moment, level=INTERRUPT)
+    return drain.departure.busy

@@ -1,0 +1,1 @@
+"""What is logged: events, masked secrets, safe lines."""

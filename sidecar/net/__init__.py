@@ -1,0 +1,1 @@
+"""Network tools that know no service: HTTP server, marked sockets, retry."""

@@ -1,0 +1,28 @@
+"""The launcher of fargate-aws-github-runner: a Lambda that puts a token into SSM for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.settings.contracts.contract import Contract
+
+if TYPE_CHECKING:
+    from sidecar.settings.contracts.contract import Draft
+
+
+def _read(draft: Draft) -> None:
+    draft.take("token_parameter", "RUNNER_TOKEN_PATH")
+    draft.take("labels", "LABELS")
+    draft.take("runner_group", "RUNNER_GROUP")
+    whole = draft.env.get("USE_ORG") == "true"
+    draft.at("ORGANIZATION", None if whole else "REPO")
+
+
+FARGATE = Contract(
+    name="fargate",
+    marks=(("RUNNER_TOKEN_PATH",),),
+    names=frozenset(
+        {"RUNNER_TOKEN_PATH", "ORGANIZATION", "REPO", "LABELS", "USE_ORG", "RUNNER_GROUP"}
+    ),
+    read=_read,
+)

@@ -1,0 +1,159 @@
+"""Read the settings from options and environment: the only reader of the environment.
+
+The result is frozen and checked; all mistakes are reported at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pydantic import ValidationError
+
+from sidecar.errors import SettingsError
+from sidecar.settings import checks, contracts
+from sidecar.settings.model import (
+    IMDS,
+    PREFIX,
+    SECRETS,
+    SOURCES,
+    Configuration,
+    Settings,
+    Task,
+    option,
+    variable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
+    """Read options and environment; raises SettingsError with one line for every mistake.
+
+    What follows `--` among the options is a command to supervise. It registers by itself if it
+    likes, so that nothing of a registration is asked for, and a launcher's variables are its own.
+    """
+    options, command = _split(options)
+    given, warnings = _from_environment(environ)
+    given |= _from_options(options)
+    launcher = _launcher(given, environ, supervising=bool(command))
+    given = {**launcher.settings, **given}
+    problems = list(launcher.problems)
+    settings: Settings | None = None
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        problems += [
+            checks.problem(detail, given, launcher.variables)
+            for detail in error.errors(include_url=False)
+        ]
+    problems += checks.contradictions(given)
+    if not command:
+        problems += checks.runner_dir(given)
+        problems += checks.token_sources(given) if not launcher.problems else []
+    user, trouble = checks.runner_user(
+        given.get("runner_user"), checks.default_user(launcher, command)
+    )
+    problems += trouble
+    if problems or settings is None:
+        raise SettingsError(*problems)
+    return Configuration(
+        settings=settings,
+        task=Task(
+            region=environ.get("AWS_REGION") or None,
+            metadata_uri=environ.get("ECS_CONTAINER_METADATA_URI_V4") or None,
+            agent_uri=environ.get("ECS_AGENT_URI") or None,
+            instance_uri=(environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or IMDS).rstrip("/"),
+            credentials_relative_uri=environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or None,
+            credentials_full_uri=environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") or None,
+            credentials_token=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN") or None,
+            credentials_token_file=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") or None,
+            docker_host=environ.get("DOCKER_HOST") or None,
+        ),
+        user=user,
+        passed_on={
+            key: value
+            for key, value in environ.items()
+            if not key.startswith(PREFIX) and key not in launcher.withheld
+        },
+        warnings=tuple(warnings),
+        launcher=launcher,
+        command=command,
+    )
+
+
+def _split(options: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Part the agent's own options from a command that follows `--`."""
+    if "--" not in options:
+        return options, ()
+    at = list(options).index("--")
+    if not options[at + 1 :]:
+        raise SettingsError("no command follows --; see runner-sidecar run --help")
+    return options[:at], tuple(options[at + 1 :])
+
+
+def _launcher(
+    given: Mapping[str, Any], environ: Mapping[str, str], *, supervising: bool
+) -> contracts.Reading:
+    """Read a launcher's variables, unless its command reads them itself."""
+    wanted = str(given.get("launcher", contracts.AUTO)).lower()
+    if supervising:
+        return contracts.supervised(environ, wanted)
+    sources = [variable(field) for field in SOURCES if field in given]
+    return contracts.read(environ, wanted, given, sources)
+
+
+def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    known = {variable(field): field for field in Settings.model_fields}
+    given: dict[str, Any] = {}
+    warnings: list[str] = []
+    for key, value in environ.items():
+        if not key.startswith(PREFIX):
+            continue
+        if key in known:
+            if value.strip():  # an empty variable is how compose and ECS say "not set"
+                given[known[key]] = value.strip()
+        else:
+            own = key.removeprefix(PREFIX).lower()
+            nearest = difflib.get_close_matches(own, Settings.model_fields, n=1)
+            hint = f"; did you mean {variable(nearest[0])}?" if nearest else ""
+            warnings.append(f"{key} is not a setting{hint}")
+    return given, warnings
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake the way all settings do, rather than with argparse's own exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what every other mistake raises."""
+        raise SettingsError(f"{message}; see runner-sidecar run --help")
+
+
+def _from_options(options: Sequence[str]) -> dict[str, Any]:
+    if not options:
+        return {}
+    if shown := {word.partition("=")[0] for word in options} & set(map(option, SECRETS)):
+        raise SettingsError(
+            *(
+                f"{variable(field)} is a variable only: everybody may read a command line "
+                f"(example: {variable(field)}={checks.example(field)})"
+                for field in sorted(SECRETS)
+                if option(field) in shown
+            )
+        )
+    parser = _Parser(
+        prog="runner-sidecar run",
+        description="Every option is also a variable: --name-prefix is SIDECAR_NAME_PREFIX.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for field, info in Settings.model_fields.items():
+        if field in SECRETS:
+            continue  # argv is everybody's to read
+        flag: dict[str, Any] = {"nargs": "?", "const": "true"} if info.annotation is bool else {}
+        parser.add_argument(
+            option(field), metavar=(info.examples or [""])[0], help=info.description, **flag
+        )
+    return vars(parser.parse_args(list(options)))

@@ -1,0 +1,267 @@
+"""Every setting of the agent: its type, its default, its line of help.
+
+Everything is a `SIDECAR_*` variable and an option of the same name. Region, endpoints and
+credentials come the AWS way and are the AWS library's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sidecar import host, values
+from sidecar.settings import DEFAULT_HEALTH_ADDRESS, contracts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "SIDECAR_"
+IMDS = "http://169.254.169.254"
+"""The instance's metadata service."""
+
+
+def setting(default: Any, help_: str, example: str, **more: Any) -> Any:
+    """Make one setting: its default, its line of help, and the example that its errors show."""
+    return Field(default=default, description=help_, examples=[example], **more)
+
+
+class Settings(BaseSettings):
+    """What one life is told, by variable or option."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        validate_default=False,
+        hide_input_in_errors=True,
+    )
+
+    token_parameter: Annotated[str, AfterValidator(values.parameter_name)] | None = setting(
+        None,
+        "SSM parameter that holds the right to register: a token, JSON, arguments of config.sh "
+        "or a just-in-time configuration",
+        "/actions/tokens/0f3a",
+        repr=False,  # who mistakes it for the token itself shall not see that in a log
+    )
+    token: SecretStr | None = setting(
+        None,
+        "the same by itself, for launchers that have no parameter: whoever may describe the task "
+        "sees it",
+        "ghs_…",
+        repr=False,
+    )
+    github_app_id: Annotated[str, AfterValidator(values.plain)] | None = setting(
+        None, "id or client id of a GitHub App that mints tokens", "123456"
+    )
+    github_app_key: SecretStr | None = setting(
+        None,
+        "its private key (PEM), or where that is: file:, ssm: or secretsmanager: and a name",
+        "file:/run/secrets/app.pem",
+        repr=False,
+    )
+    github_pat: SecretStr | None = setting(
+        None,
+        "personal access token that mints tokens, or file:, ssm: or secretsmanager: and a name",
+        "secretsmanager:runner-pat",
+        repr=False,
+    )
+    just_in_time: bool = setting(
+        False, "register through GitHub's API alone, with neither token nor configure", "true"
+    )
+    token_timeout: Annotated[float, Field(gt=0, le=86400)] = setting(
+        300.0, "seconds to wait for that parameter to appear", "300"
+    )
+    github_url: Annotated[str, AfterValidator(values.github_url)] | None = setting(
+        None,
+        "repository, organization or enterprise to register with; the parameter may bring it",
+        "https://github.com/octo-org/octo-repo",
+    )
+    launcher: Annotated[
+        Literal["auto", "native", "fargate", "passeidireto", "myoung34", "cdk"],
+        BeforeValidator(values.lower),
+    ] = setting(
+        "auto",
+        "whose variables are read beside these: a launcher's by its name, none with native; auto "
+        "goes by what is set",
+        "native",
+    )
+    github_server: Annotated[str, AfterValidator(values.github_server)] | None = setting(
+        None,
+        "the GitHub of a launcher that names only owner and repository; default: github.com",
+        "https://github.example.com",
+    )
+    name: Annotated[str, AfterValidator(values.runner_name)] | None = setting(
+        None, "the runner's name; default: the prefix, the task's id and a random end", "build-1"
+    )
+    name_prefix: Annotated[str, AfterValidator(values.name_prefix)] = setting(
+        "ecs-", "beginning of the name where no name is given", "ecs-"
+    )
+    labels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.labels)] = setting(
+        (), "labels besides the runner's own, separated by commas", "ecs,large"
+    )
+    no_default_labels: bool = setting(
+        False, "leave out the labels self-hosted, the system's and the architecture's", "true"
+    )
+    runner_group: Annotated[str, AfterValidator(values.plain)] | None = setting(
+        None, "runner group of the organization or enterprise", "production"
+    )
+    work_dir: Annotated[str, AfterValidator(values.plain)] = setting(
+        "_work",
+        "folder for the job, absolute or within the runner's folder; one with {name}, the runner's "
+        "name, in it is made for this life and removed with it",
+        "_work",
+    )
+    runner_dir: Annotated[Path, AfterValidator(Path.absolute)] = setting(
+        Path(host.DEFAULT_RUNNER_DIR), "folder of the actions runner", host.DEFAULT_RUNNER_DIR
+    )
+    runner_user: str | None = setting(
+        None,
+        "user that the runner's processes run as when the agent is root; default: runner",
+        "runner",
+    )
+    idle_limit: Annotated[float, Field(ge=1)] | None = setting(
+        None, "seconds that the runner waits for a job before it ends with exit code 18", "900"
+    )
+    lifetime_limit: Annotated[float, Field(ge=1)] | None = setting(
+        None, "seconds after which the life is drained, job included: exit code 19", "21600"
+    )
+    spot_watch: bool = setting(
+        False, "ask the instance for Spot notices: for tasks that get no SIGTERM then", "true"
+    )
+    stop_timeout: Annotated[float, Field(ge=1, le=3600)] = setting(
+        30.0, "the container's stopTimeout, in seconds: the budget of a stop", "30"
+    )
+    health_address: Annotated[values.Address | None, BeforeValidator(values.address_or_off)] = (
+        setting(
+            values.address(DEFAULT_HEALTH_ADDRESS),
+            "where /healthz and /readyz listen, or off",
+            DEFAULT_HEALTH_ADDRESS,
+        )
+    )
+    log_format: Annotated[Literal["json", "console", "auto"], BeforeValidator(values.lower)] = (
+        setting("auto", "json, console, or auto: console on a terminal", "json")
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower)
+    ] = setting("info", "debug, info, warning or error", "info")
+    metrics_namespace: Annotated[str, AfterValidator(values.namespace)] | None = setting(
+        None,
+        "CloudWatch namespace: the last event of a life is then also its metrics",
+        "Runners",
+    )
+    relay: Annotated[
+        Literal["auto", "local", "netfilter", "pass-through", "off"], BeforeValidator(values.lower)
+    ] = setting(
+        "auto",
+        "how jobs and their containers come to the task role's credentials: local, netfilter or "
+        "pass-through; auto takes what fits the task, off relays none",
+        "auto",
+    )
+    relay_required: bool = setting(
+        False, "end with exit code 14 if the relay gets no credentials", "true"
+    )
+    relay_address: Annotated[values.Address, BeforeValidator(values.address)] = setting(
+        values.Address("127.0.0.1", 0),
+        "where the relay listens; port 0 takes a free one. With netfilter the port alone counts",
+        "127.0.0.1:0",
+    )
+    relay_imds: bool = setting(
+        True,
+        "answer containers as the instance's metadata (IMDSv2), too; else refuse them there",
+        "false",
+    )
+    job_role_arn: Annotated[str, AfterValidator(values.role_arn)] | None = setting(
+        None,
+        "role that jobs get, by sts:AssumeRole, in place of the task role",
+        "arn:aws:iam::123456789012:role/job",
+    )
+    job_policy: Annotated[str, AfterValidator(values.session_policy)] | None = setting(
+        None,
+        "session policy that cuts down the jobs' role, or the task role: JSON, or file: and a path",
+        "file:/etc/job-policy.json",
+        repr=False,  # in an error a whole policy would hide what is wrong with it
+    )
+    docker_proxy: Annotated[Literal["auto", "on", "off"], BeforeValidator(values.lower)] = setting(
+        "auto",
+        "whether jobs reach the docker daemon through the agent, which gives each container its "
+        "credentials: on ends with exit code 14 if that cannot be, auto goes without",
+        "on",
+    )
+    docker_strict: bool = setting(
+        False,
+        "refuse containers that are root on the daemon's machine: privileged, in its namespaces, "
+        "or with the folders of its socket",
+        "true",
+    )
+    shared_dir: Annotated[Path, AfterValidator(values.shared_dir)] | None = setting(
+        None,
+        "folder that agent and docker daemon have at the same path, where the daemon runs in "
+        "another container: the proxy's socket and the job's folder are made in it",
+        "/mnt/runner",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what `load` hands over: it merges options and the environment itself."""
+        return (init_settings,)
+
+
+SECRETS = {"token", "github_app_key", "github_pat"}
+"""Settings that are variables only."""
+SOURCES = ("token_parameter", "token", "github_app_id", "github_app_key", "github_pat")
+"""Settings that bring a right to register."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What ECS tells a container of its task, by variables; None where it tells nothing."""
+
+    region: str | None
+    """AWS_REGION, which ECS sets and botocore does not read; None leaves it to botocore."""
+    metadata_uri: str | None
+    agent_uri: str | None
+    """ECS_AGENT_URI: where scale-in protection is asked for."""
+    instance_uri: str
+    """AWS_EC2_METADATA_SERVICE_ENDPOINT, as AWS SDKs read it: where a Spot notice appears."""
+    credentials_relative_uri: str | None
+    credentials_full_uri: str | None
+    credentials_token: str | None
+    credentials_token_file: str | None
+    docker_host: str | None
+    """DOCKER_HOST: where docker clients look for the daemon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All that a life knows at its start."""
+
+    settings: Settings
+    task: Task
+    user: host.Identity | None
+    passed_on: Mapping[str, str]
+    """The environment of the runner and its jobs: all but what the agent consumed."""
+    warnings: tuple[str, ...]
+    launcher: contracts.Reading = contracts.NOBODY
+    """Whose variables were read beside the agent's own."""
+    command: tuple[str, ...] = ()
+    """What to supervise instead of a runner, and nothing is registered; empty for a runner."""
+
+
+def option(field: str) -> str:
+    """Return the option of a setting: `token_parameter` is `--token-parameter`."""
+    return "--" + field.replace("_", "-")
+
+
+def variable(field: str) -> str:
+    """Return the variable of a setting: `token_parameter` is `SIDECAR_TOKEN_PARAMETER`."""
+    return PREFIX + field.upper()

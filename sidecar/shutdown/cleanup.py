@@ -1,0 +1,111 @@
+"""What is owed, and how it is given back: side by side, within one budget, never fatally."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from sidecar.shutdown.stop import Stop
+
+log = structlog.get_logger()
+
+
+class Debt:
+    """One clean-up step. It may be begun any number of times and is done once."""
+
+    def __init__(self, name: str, action: Callable[[], Awaitable[str | None]]) -> None:
+        self.name = name
+        self.how = "done"
+        """How it was given back, where there is more than one way."""
+        self.error: str | None = None
+        self.trouble: str | None = None
+        """Why it tried again, the last time that it did."""
+        self.settled = False
+        self._action = action
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> str:
+        """How far it is: owed, done, or failed (so far: it may be begun anew)."""
+        return "done" if self.settled else "owed" if self.error is None else "failed"
+
+    def begin(self) -> asyncio.Task[None]:
+        """Start giving back, unless that is under way or done; a step that failed starts anew.
+
+        The task returned never fails: what went wrong is told once, at the end of the farewell.
+        """
+        if self._task is None or (self._task.done() and not self.settled):
+            self._task = asyncio.create_task(self._run(), name=f"undo-{self.name}")
+        return self._task
+
+    def runs_in(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether `task` is the attempt that is under way."""
+        return task is not None and task is self._task
+
+    async def abandon(self, reason: str) -> None:
+        """Cut the attempt that is under way."""
+        if self._task is not None and not self._task.done():
+            self.error = reason  # in case it takes longer than the wait to let go
+            self._task.cancel(reason)
+            await asyncio.wait([self._task], timeout=0.1)
+
+    async def _run(self) -> None:
+        try:
+            how = await self._action()
+        except asyncio.CancelledError as cut:
+            self.error = str(cut) or "cut short"
+            if self.trouble is not None:
+                self.error += f"; its last try: {self.trouble}"
+        except Exception as error:  # noqa: BLE001  one undo must never keep another from running
+            self.error = str(error) or repr(error)
+        else:
+            self.error, self.settled, self.how = None, True, how or self.how
+
+
+class Farewell:
+    """The debts of one life."""
+
+    def __init__(self) -> None:
+        self.debts: list[Debt] = []
+
+    def owe(self, name: str, action: Callable[[], Awaitable[str | None]]) -> Debt:
+        """Promise to run `action` before the end; it is idempotent and retries by itself.
+
+        What it returns, if anything, tells how it was given back.
+        """
+        debt = Debt(name, action)
+        self.debts.append(debt)
+        return debt
+
+    def struggle(self, reason: str) -> None:
+        """Note why the step whose task this is tries again: cut short, it can say no more."""
+        current = asyncio.current_task()
+        for debt in self.debts:
+            if debt.runs_in(current):
+                debt.trouble = reason
+
+    @property
+    def left_behind(self) -> dict[str, str]:
+        """What could not be given back, and why; complete once the farewell is over."""
+        return {debt.name: debt.error or "not begun" for debt in self.debts if not debt.settled}
+
+
+@asynccontextmanager
+async def farewell(owed: Farewell, stop: Stop) -> AsyncIterator[None]:
+    """Settle on leaving, side by side, all that came to be owed within the block."""
+    try:
+        yield
+    finally:
+        stop.begin_end()
+        if tasks := [debt.begin() for debt in owed.debts]:
+            await asyncio.wait(tasks, timeout=stop.left_until(stop.budget.end))
+        for debt in owed.debts:
+            await debt.abandon("the stop budget is used up (SIDECAR_STOP_TIMEOUT)")
+        for name, reason in owed.left_behind.items():
+            log.error("undo.failed", undo=name, reason=reason)

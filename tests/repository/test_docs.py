@@ -1,0 +1,63 @@
+"""The documents tell what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs.__main__ import PAGE, events_in_code, page
+from docs.events import EVENTS
+from sidecar.errors import Exit
+from sidecar.settings.model import Settings, variable
+
+TROUBLES = (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
+
+
+def test_reference_is_what_the_code_says() -> None:
+    """`make docs` was run after the last change of a setting, an exit code or an event."""
+    assert PAGE.read_text() == page(), "run: make docs"
+
+
+def test_every_event_has_its_meaning() -> None:
+    """An event that is logged is explained, and none is explained that is not logged."""
+    assert set(EVENTS) == set(events_in_code())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    """A link to a file of the repository names a file that is there."""
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/adr").glob("*.md")), ids=lambda p: p.name)
+def test_decisions_have_their_four_parts(path: Path) -> None:
+    """A decision tells its status, its context, what was decided, and what follows."""
+    text = path.read_text()
+    for part in ("Status: ", "## Context", "## Decision", "## Consequences"):
+        assert part in text
+
+
+def test_every_exit_code_has_its_section() -> None:
+    """Whoever has a code finds what it means, where to look and what to change; in order."""
+    sections = dict(re.findall(r"(?ms)^## (\d+ · \S+)\n(.*?)(?=^## )", TROUBLES))
+    names = [f"{int(code)} · {code.name.lower().replace('_', '-')}" for code in Exit]
+    assert list(sections) == names
+    for name, section in sections.items():
+        leads = re.findall(r"(?m)^\*\*(.*?):\*\* \S", section)
+        assert leads == ["It means", "Look for", "Change"], name
+
+
+def test_troubleshooting_names_only_what_there_is() -> None:
+    """The events to look for are logged, and the settings to change can be set."""
+    events = set(re.findall(r"`([a-z]+\.[a-z_]+)`", TROUBLES))
+    assert events <= set(events_in_code())
+    settings = set(re.findall(r"SIDECAR_[A-Z_]+", TROUBLES))
+    assert settings - {"SIDECAR_LOG_LEVEL=debug"} <= {
+        variable(name) for name in Settings.model_fields
+    }

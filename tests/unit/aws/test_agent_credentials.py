@@ -1,0 +1,63 @@
+"""The agent's own credentials: marked, and in the AWS library's order where jobs have the same."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from botocore.exceptions import CredentialRetrievalError
+
+from sidecar.aws.agent_credentials import Own
+
+
+@pytest.fixture(autouse=True)
+def _no_files(monkeypatch):
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+
+
+async def key(own: Own) -> str:
+    """Return the id of the key that a client would sign with."""
+    return (await (await own.session.get_credentials()).get_frozen_credentials()).access_key
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_they_come_from_the_endpoint(run, upstream, say, alone):
+    """Beside other ways, or as the only one."""
+
+    async def play():
+        async with upstream(say.good()) as served:
+            own = Own(served.endpoint, alone=alone)
+            assert await key(own) == "ASIATESTKEY00001"
+            assert own.session is own.session
+            assert own.role_arn.endswith("role/task")
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    ("alone", "expected"), [(True, "ASIATESTKEY00001"), (False, "AKIAOFTHEENVIRONMENT")]
+)
+def test_the_environment_comes_first_unless_jobs_hold_less(
+    run, upstream, say, monkeypatch, alone, expected
+):
+    """As the library would have it: whoever sets a key means it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOFTHEENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
+
+    async def play():
+        async with upstream(say.good()) as served:
+            assert await key(Own(served.endpoint, alone=alone)) == expected
+
+    run(play())
+
+
+def test_they_do_not_fall_through_to_the_instance(upstream, say):
+    """An endpoint that rejects ends the search."""
+
+    async def play():
+        async with upstream(say.answer(400, b'{"code":"InvalidIdInRequest"}')) as served:
+            await key(Own(served.endpoint, alone=False))
+
+    with pytest.raises(CredentialRetrievalError, match="InvalidIdInRequest"):
+        asyncio.run(asyncio.wait_for(play(), 30))

@@ -1,0 +1,184 @@
+"""What jobs get of AWS, decided from the settings; the lives in tests/lives play it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+from structlog.testing import capture_logs
+
+from sidecar import host
+from sidecar.aws.task_metadata import TaskFacts
+from sidecar.errors import RelayError, SettingsError
+from sidecar.lifecycle.job_credentials import Access, relaying
+from sidecar.settings.load import load
+from sidecar.shutdown.cleanup import Farewell
+
+ROLE = "arn:aws:iam::123456789012:role/job"
+POLICY = '{"Version": "2012-10-17", "Statement": []}'
+
+
+@pytest.fixture
+def configured(tmp_path, monkeypatch):
+    """Give what makes a configuration of these variables."""
+    monkeypatch.setattr(host, "is_root", lambda: False)
+    listener = tmp_path / "bin" / host.LISTENER.name
+    listener.parent.mkdir()
+    listener.touch()
+
+    def make(**environ: str):
+        common = {
+            "SIDECAR_TOKEN_PARAMETER": "/actions/tokens/0f3a",
+            "SIDECAR_RUNNER_DIR": str(tmp_path),
+            "AWS_REGION": "eu-central-1",
+        }
+        return load([], common | environ)
+
+    return make
+
+
+def related(config, facts=None):
+    """Relay for the time of a look; give what came of it, a job's environment, and the log."""
+
+    async def work():
+        access = Access(config)
+        with capture_logs() as logs:
+            async with relaying(config, access, facts or TaskFacts(), Farewell()) as found:
+                seen = dict(found.without_agents(config.passed_on))
+                if found.job_role is None:
+                    seen |= await found.warmed("x", 0.1, config.passed_on, required=False)
+        return found, seen, logs
+
+    return asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def said(logs, name):
+    """Return the one event of that name."""
+    (event,) = [event for event in logs if event["event"] == name]
+    return event
+
+
+FULL = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/x"}
+
+
+def test_without_the_setting_a_job_keeps_the_task_role(configured):
+    """Its environment is as it was, and the log names the agent's secrets that it could read."""
+    config = configured(**FULL, SIDECAR_GITHUB_PAT="secretsmanager:runner-pat")
+    found, env, logs = related(config)
+    assert not found.apart
+    assert env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://127.0.0.1:9/x"
+    told = said(logs, "job.role_shared")["can_read"]
+    assert any("/actions/tokens/*" in line for line in told)
+    assert "SIDECAR_GITHUB_PAT: secretsmanager:runner-pat" in told
+
+
+def test_a_secret_itself_is_never_named(configured):
+    """Only where one is kept may stand in the log."""
+    _, _, logs = related(configured(**FULL, SIDECAR_GITHUB_PAT="ghp_SECRET"))
+    assert "ghp_SECRET" not in str(logs)
+
+
+def test_without_a_task_role_there_is_nothing_to_share(configured):
+    """Outside ECS nothing is said of roles."""
+    _, _, logs = related(configured())
+    assert [event["event"] for event in logs] == ["relay.off"]
+
+
+@pytest.mark.parametrize(
+    "setting", [{"SIDECAR_JOB_ROLE_ARN": ROLE}, {"SIDECAR_JOB_POLICY": POLICY}]
+)
+def test_either_setting_is_enough(configured, setting):
+    """With it the agent's own credentials are asked for on marked sockets, and stay its own."""
+    config = configured(**FULL, **setting)
+    access = Access(config)
+    assert access.apart
+    assert access.endpoint.marked
+    assert access.session() is access.session()
+    assert not access.asker("r").shared
+    found, env, logs = related(config)
+    assert found.job_role is not None
+    assert not [name for name in env if name.startswith("AWS_CONTAINER")]
+    assert "RELATIVE_URI" in said(logs, "network.unredirected")["reason"]
+
+
+def test_without_the_relay_a_job_has_no_credentials_at_all(configured):
+    """An address that cannot be had does not give the task role back to jobs."""
+    config = configured(**FULL, SIDECAR_JOB_ROLE_ARN=ROLE, SIDECAR_RELAY_ADDRESS="198.51.100.1:1")
+    access = Access(config)
+
+    async def work():
+        with capture_logs() as logs:
+            async with relaying(config, access, TaskFacts(), Farewell()) as found:
+                env = dict(found.without_agents(config.passed_on))
+                env |= await found.warmed("x", 0.1, config.passed_on, required=False)
+        return env, logs
+
+    env, logs = asyncio.run(work())
+    assert said(logs, "relay.unavailable")
+    assert env["AWS_EC2_METADATA_DISABLED"] == "true"
+    assert not [name for name in env if name.startswith("AWS_CONTAINER")]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "not-a-path", "SIDECAR_JOB_ROLE_ARN": ROLE},
+        {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "not-a-path"},
+        {},
+    ],
+)
+def test_a_relay_that_is_required_is_not_gone_without(configured, environ):
+    """Exit code 14, whatever the cause."""
+    with pytest.raises(RelayError):
+        related(configured(**environ, SIDECAR_RELAY_REQUIRED="true"))
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"SIDECAR_JOB_ROLE_ARN": "job"}, "must be the ARN of an IAM role, not 'job'"),
+        ({"SIDECAR_JOB_ROLE_ARN": ROLE, "SIDECAR_RELAY": "off"}, "contradicts SIDECAR_RELAY=off"),
+        ({"SIDECAR_JOB_POLICY": POLICY, "SIDECAR_RELAY": "off"}, "contradicts SIDECAR_RELAY=off"),
+        (
+            {"SIDECAR_JOB_ROLE_ARN": ROLE, "SIDECAR_RELAY": "pass-through"},
+            "contradicts SIDECAR_RELAY=pass-through",
+        ),
+        ({"SIDECAR_JOB_POLICY": "{"}, "must be JSON"),
+        ({"SIDECAR_JOB_POLICY": "[]"}, "must be an IAM policy"),
+        ({"SIDECAR_JOB_POLICY": "file:/nowhere"}, "cannot be read from /nowhere"),
+        (
+            {"SIDECAR_JOB_POLICY": '{"Statement": "%s"}' % ("x" * 2048)},
+            "must be 2048 characters at most, and is 2064",
+        ),
+    ],
+)
+def test_a_mistake_names_the_setting(configured, given, what):
+    """One line each; nothing was contacted."""
+    with pytest.raises(SettingsError) as failed:
+        configured(**given)
+    (line,) = failed.value.problems
+    assert line.startswith(next(iter(given)))
+    assert what in line
+
+
+def test_a_policy_may_stand_in_a_file(configured, tmp_path):
+    """Space for readers does not count against what STS takes."""
+    file = tmp_path / "policy.json"
+    file.write_text('{\n  "Statement": [],\n' + " " * 3000 + '"Version": "2012-10-17"}')
+    policy = configured(SIDECAR_JOB_POLICY=f"file:{file}").settings.job_policy
+    assert policy == '{"Statement":[],"Version":"2012-10-17"}'
+
+
+def test_roles_of_other_partitions_and_paths_are_roles(configured):
+    """China, GovCloud; and a path between `role/` and the name."""
+    arn = "arn:aws-us-gov:iam::123456789012:role/team/ci/job_1"
+    assert configured(SIDECAR_JOB_ROLE_ARN=arn).settings.job_role_arn == arn
+
+
+def test_a_file_that_is_no_text_is_told(configured, tmp_path):
+    """Whatever a mount brought there."""
+    file = tmp_path / "policy.json"
+    file.write_bytes(os.urandom(16) + b"\xff\xfe\xff")
+    with pytest.raises(SettingsError, match=r"cannot be read from .* it is not text"):
+        configured(SIDECAR_JOB_POLICY=f"file:{file}")

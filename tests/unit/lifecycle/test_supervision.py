@@ -1,0 +1,206 @@
+"""The life while the listener runs: its own end, a stop, a watch."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from structlog.testing import capture_logs
+
+from sidecar.errors import Exit
+from sidecar.lifecycle.drain import Drain
+from sidecar.lifecycle.supervision import attended
+from sidecar.lifecycle.watches import Cause
+from sidecar.phase import Phase
+from sidecar.shutdown.cleanup import Farewell
+from sidecar.shutdown.stop import Stop
+from tests.support.loops import on_both, run
+
+
+class Process:
+    """A process that ends when it is told to."""
+
+    def __init__(self):
+        self.ended = asyncio.get_running_loop().create_future()
+
+    async def heard_out(self):
+        """Have said all."""
+
+    async def kill(self):
+        """End at once."""
+        self.ended.set_result(-9)
+
+
+class Listener:
+    """A listener as the drain sees it: what it does is what a test says."""
+
+    def __init__(self, *, busy=False, stubborn=False, result=None):
+        self.process = Process()
+        self.busy = busy
+        self.had_job = busy
+        self.result = result
+        self.interrupted = False
+        self._stubborn = stubborn
+
+    @property
+    def ended(self):
+        """The exit code, once there is one."""
+        return self.process.ended
+
+    @property
+    def running(self):
+        """Whether it has none yet."""
+        return not self.ended.done()
+
+    def interrupt(self):
+        """End, unless it is stubborn."""
+        self.interrupted = True
+        if not self._stubborn:
+            self.ended.set_result(0)
+
+    def verdict(self, *, stopped):
+        """Tell what the real one does."""
+        if stopped and self.had_job and self.interrupted and self.result is None:
+            return Exit.CANCELLED
+        return Exit.DONE
+
+
+class Departure:
+    """A way out that GitHub allows, refuses, or does not answer."""
+
+    def __init__(self, answer="gone"):
+        self.busy = False
+        self.left = 0
+        self._answer = answer
+
+    async def leave(self):
+        """Leave, or not."""
+        self.left += 1
+        if self._answer == "gone":
+            return
+        if self._answer == "busy":
+            self.busy = True
+        else:
+            self._answer()
+        raise RuntimeError
+
+
+def drain(listener, departure=None, budget=4.0):
+    """Make a drain of these."""
+    owed, departure = Farewell(), departure or Departure()
+    debt = owed.owe("runner", departure.leave)
+    return Drain(listener, departure, debt, owed, Stop(budget), Phase())
+
+
+def watch(cause=None, error=None):
+    """Make a watch that has seen `cause`, failed, or sees nothing."""
+
+    async def see():
+        if error is not None:
+            raise error
+        if cause is None:
+            await asyncio.get_running_loop().create_future()
+        return cause
+
+    return asyncio.ensure_future(see())
+
+
+@on_both
+def test_the_listener_s_own_end_is_the_life_s(loop):
+    """Watches that saw nothing end with it."""
+
+    async def play():
+        listener, quiet = Listener(), watch()
+        asyncio.get_running_loop().call_later(0.05, listener.ended.set_result, 0)
+        assert await attended(drain(listener), [quiet]) is Exit.DONE
+        with suppress(asyncio.CancelledError):
+            await quiet
+        assert quiet.cancelled()
+        assert not listener.interrupted
+
+    run(loop, play())
+
+
+@on_both
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        (Cause.IDLE, Exit.IDLE),
+        (Cause.GHOST, Exit.GHOST),
+        (Cause.LIFETIME, Exit.LIFETIME),
+        (Cause.SPOT, Exit.DONE),
+    ],
+)
+def test_each_watch_has_its_exit_code(loop, cause, code):
+    """An idle listener is deregistered, interrupted, and gone."""
+
+    async def play():
+        listener, departure = Listener(), Departure()
+        working = drain(listener, departure)
+        assert await attended(working, [watch(cause)]) is code
+        await working.debt.begin()
+        assert (listener.interrupted, departure.left) == (True, 1)
+
+    with capture_logs() as events:
+        run(loop, play())
+    (told,) = [event for event in events if event["event"] == "watch.ended_life"]
+    assert told["cause"] == cause.value
+
+
+@pytest.mark.parametrize("how", ["busy", "refused", "came meanwhile"])
+def test_a_job_that_comes_with_the_idle_limit_is_not_lost(how):
+    """The limit is forgotten and the life goes on to the job's end: exit 0."""
+
+    async def play():
+        listener = Listener(busy=how == "busy")
+        answers = {"busy": "gone", "refused": "busy", "came meanwhile": came(listener)}
+        departure = Departure(answers[how])
+        asyncio.get_running_loop().call_later(0.3, listener.ended.set_result, 0)
+        assert await attended(drain(listener, departure), [watch(Cause.IDLE)]) is Exit.DONE
+        assert not listener.interrupted
+        assert departure.left == (how != "busy")
+
+    run("asyncio", play())
+
+
+def came(listener):
+    """Make what gives a listener a job while GitHub cannot be asked."""
+
+    def come():
+        listener.busy = listener.had_job = True
+
+    return come
+
+
+@pytest.mark.parametrize(("result", "code"), [(None, Exit.LIFETIME), ("Succeeded", Exit.DONE)])
+def test_a_job_is_given_the_drain_of_the_lifetime_limit(result, code):
+    """Cut at its end: 19; done by then: 0."""
+
+    async def play():
+        listener = Listener(busy=True, result=result)
+        assert await attended(drain(listener, budget=1.0), [watch(Cause.LIFETIME)]) is code
+
+    run("asyncio", play())
+
+
+def test_a_listener_that_does_not_end_is_killed():
+    """In time, by whatever it was to be ended."""
+
+    async def play():
+        listener = Listener(stubborn=True)
+        code = await attended(drain(listener, budget=1.0), [watch(Cause.GHOST)])
+        assert (code, listener.ended.result()) == (Exit.GHOST, -9)
+
+    run("asyncio", play())
+
+
+def test_a_watch_that_fails_ends_nothing():
+    """It is told; the life goes on without it."""
+
+    async def play():
+        listener = Listener()
+        asyncio.get_running_loop().call_later(0.1, listener.ended.set_result, 0)
+        assert await attended(drain(listener), [watch(error=ValueError("x"))]) is Exit.DONE
+
+    with capture_logs() as events:
+        run("asyncio", play())
+    assert [event["event"] for event in events] == ["watch.failed"]

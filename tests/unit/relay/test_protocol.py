@@ -1,0 +1,96 @@
+"""The ECS face: the agent's statuses and bodies, to GET of one secret path alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sidecar.aws.container_credentials import Credentials
+from sidecar.net.http_server import Refusal
+
+
+def version(number: int) -> Credentials:
+    """Return credentials whose body is known."""
+    return Credentials(f"ASIA{number:04}", 5000.0, None, b'{"version":%d}' % number)
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "code"),
+    [
+        ("{secret}x", 400, "InvalidIdInRequest"),
+        ("{short}", 400, "InvalidIdInRequest"),
+        ("{secret}/", 400, "InvalidIdInRequest"),
+        ("{secret}?", 400, "InvalidIdInRequest"),
+        ("{upper}", 400, "InvalidIdInRequest"),
+        ("/{secret}", 400, "InvalidIdInRequest"),
+        ("x", 400, "InvalidIdInRequest"),
+        ("", 400, "NoIdInRequest"),
+    ],
+)
+def test_an_error_has_the_agents_code_in_both_spellings(front, target, status, code):
+    """Some SDKs read `code`, others `Code`; all need exactly `application/json`."""
+    secret = front.secret
+    target = target.format(secret=secret, short=secret[:-1], upper=secret.upper())
+    answer = front.ask(f"/v2/credentials/{target}")
+    told = json.loads(answer.body)
+    assert (answer.status, answer.content_type) == (status, "application/json")
+    assert told["code"] == told["Code"] == code
+    assert told["message"] == told["Message"]
+    assert told["message"].startswith("CredentialsV2Request: ")
+    assert told["HTTPErrorCode"] == status
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/", "/v2/credentials", "/v1/credentials?id={0}", "/V2/credentials/{0}", "/v4/x"],
+)
+def test_everything_else_is_not_found(front, target):
+    """Nothing of the agent but its credentials is relayed."""
+    answer = front.ask(target.format(front.secret))
+    assert (answer.status, answer.body) == (404, b"404 page not found\n")
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "OPTIONS", "DELETE"])
+def test_only_get_is_answered(front, method):
+    """The agent takes any method; the relay says which it takes."""
+    answer = front.ask(front.path, method=method)
+    assert answer.status == 405
+    assert b"Allow: GET\r\n" in answer.wire
+
+
+def test_the_secret_path_is_answered_with_what_is_held(front):
+    """The body is upstream's, and is rendered once for each version."""
+    front.hold(version(1))
+    first = front.ask(front.path)
+    assert (first.status, first.content_type) == (200, "application/json")
+    assert first.body == b'{"version":1}'
+    assert front.ask(front.path).wire is first.wire
+    front.hold(version(2))
+    assert front.ask(front.path).body == b'{"version":2}'
+    front.hold(None)
+    assert front.ask(front.path).status == 503
+
+
+def test_nothing_held_is_a_503(front):
+    """As the agent says it while it waits for credentials itself."""
+    front.hold(None)
+    answer = front.ask(front.path)
+    assert answer.status == 503
+    assert json.loads(answer.body)["Code"] == "CredentialsUninitialized"
+
+
+def test_a_refusal_can_be_read_by_sdks_too(front):
+    """What the listener turns away is answered in the same form."""
+    answer = front.front.refuse(Refusal(421, "this is not that Host", "127.0.0.1"))
+    assert (answer.status, answer.content_type) == (421, "application/json")
+    assert json.loads(answer.body)["Message"] == "this is not that Host"
+
+
+def test_only_local_peers_are_answered(front):
+    """Who has a route to the relay and no business here gets a refusal, whatever it knows."""
+    front.locals = {"172.17.0.2"}
+    assert front.ask(front.path, peer="172.17.0.2").status == 200
+    refused = front.ask(front.path, peer="10.0.0.9")
+    assert (refused.status, json.loads(refused.body)["Code"]) == (403, "AccessDenied")
+    assert front.ask("/latest/api/token", peer="10.0.0.9", host="169.254.169.254").status == 403

@@ -1,0 +1,370 @@
+"""The relay as a whole: served, asked by real SDKs, and gone without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+from structlog.testing import capture_logs
+
+from local import aws as local_aws
+from local import ecs_agent
+from sidecar import relay
+from sidecar.errors import RelayError
+
+ROOT = Path(__file__).parents[3]
+TIMEOUT = 60.0
+
+WHOAMI = """
+import boto3
+session = boto3.Session()
+print(session.client("sts").get_caller_identity()["Arn"])
+print(session.get_credentials().method)
+"""
+WHOAMI_AIO = """
+import asyncio
+from aiobotocore.session import get_session
+async def main():
+    session = get_session()
+    async with session.create_client("sts") as sts:
+        print((await sts.get_caller_identity())["Arn"])
+    print((await session.get_credentials()).method)
+asyncio.run(main())
+"""
+
+
+async def program(source: str, **env: str) -> str:
+    """Run a Python program beside the loop; gives what it printed."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", source),
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await child.communicate()
+    assert child.returncode == 0, err.decode()
+    return out.decode()
+
+
+def assumed(role: str) -> str:
+    """Return how STS names who has assumed `role`, up to the session's name."""
+    return role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/"
+
+
+# --- real SDKs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [WHOAMI, WHOAMI_AIO], ids=["boto3", "aiobotocore"])
+def test_a_process_that_knows_the_uri_alone_is_the_task_role(run, aws, source):
+    """From the agent through the relay into a real SDK, whose call AWS takes for the role's."""
+
+    async def case():
+        async with ecs_agent.serving(aws_endpoint=aws) as agent:
+            uri = agent.environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+            endpoint = relay.Endpoint.given(full_uri=uri)
+            async with relay.serving(endpoint, "127.0.0.1", 0) as served:
+                await served.warm(20)
+                said = await asyncio.gather(
+                    *(
+                        program(
+                            source,
+                            AWS_CONTAINER_CREDENTIALS_FULL_URI=served.uri,
+                            AWS_ENDPOINT_URL=aws,
+                        )
+                        for _ in range(2)
+                    )
+                )
+            return said, len(agent.requests)
+
+    said, calls = run(case())
+    for lines in said:
+        arn, method = lines.split()
+        assert arn.startswith(assumed(local_aws.TASK_ROLE))
+        assert method == "container-role"
+    assert calls == 1
+
+
+def test_an_sdk_reads_the_relays_errors(run, upstream):
+    """An SDK that asks a cold relay says what the relay said."""
+    source = """
+import boto3, botocore.exceptions
+try:
+    boto3.client("sts").get_caller_identity()
+except botocore.exceptions.CredentialRetrievalError as error:
+    print(error)
+"""
+
+    async def case():
+        async with (
+            upstream(None) as up,
+            relay.serving(up.endpoint, "127.0.0.1", 0) as served,
+        ):
+            uri = served.uri
+            return await program(source, AWS_CONTAINER_CREDENTIALS_FULL_URI=uri)
+
+    assert "CredentialsUninitialized" in run(case())
+
+
+NETNS = """
+import asyncio, os, subprocess, sys
+from local import ecs_agent
+from sidecar import relay
+
+CLIENT = '''
+import boto3
+held = boto3.Session().get_credentials()
+print(held.access_key, held.method)
+'''
+
+async def client(**env):
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CLIENT, env={**os.environ, **env}, stdout=subprocess.PIPE)
+    return (await child.communicate())[0].decode().strip()
+
+async def main():
+    async with ecs_agent.serving("169.254.170.2", 80) as agent:
+        endpoint = relay.Endpoint.given(relative_uri=agent.relative_uri)
+        async with relay.serving(endpoint, "127.0.0.1", 0) as served:
+            await served.warm(20)
+            direct = await client(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=agent.relative_uri)
+            through = await client(AWS_CONTAINER_CREDENTIALS_FULL_URI=served.uri)
+            print(direct == through, direct.split()[1])
+    async with ecs_agent.serving("127.0.0.1") as agent:
+        endpoint = relay.Endpoint.given(full_uri=agent.url + agent.relative_uri)
+        async with relay.serving(endpoint, "169.254.170.2", 80) as served:
+            await served.warm(20)
+            relative = await client(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=served.relative_uri)
+            full = await client(AWS_CONTAINER_CREDENTIALS_FULL_URI=agent.url + agent.relative_uri)
+            print(relative == full, relative.split()[1])
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.root
+def test_the_relative_uri_works_at_its_real_address():
+    """In a network namespace of its own: the agent is at 169.254.170.2, and so is the relay."""
+    missing = [tool for tool in ("unshare", "ip") if not shutil.which(tool)]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)} on PATH")
+    script = 'ip link set lo up && ip address add 169.254.170.2/32 dev lo && exec "$0" -c "$1"'
+    child = subprocess.run(
+        ["unshare", "--net", "sh", "-c", script, sys.executable, NETNS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    said = [line for line in child.stdout.splitlines() if line.startswith(("True", "False"))]
+    assert said == ["True container-role"] * 2
+
+
+# --- served -------------------------------------------------------------------------------------
+
+
+def test_entering_waits_for_nobody(run, upstream):
+    """The relay stands, and answers 503 at once, while upstream has yet to answer."""
+
+    async def case():
+        async with (
+            upstream(None) as up,
+            relay.serving(up.endpoint, "127.0.0.1", 0) as served,
+            aiohttp.ClientSession() as session,
+            session.get(served.uri) as answer,
+        ):
+            return answer.status, served.state.held
+
+    assert run(case()) == (503, False)
+
+
+def test_a_cold_burst_is_one_call_upstream(run, upstream, say):
+    """500 cold askers at once are all answered, and make no call of their own."""
+
+    async def case():
+        async with (
+            upstream(None) as up,
+            relay.serving(
+                up.endpoint, "127.0.0.1", 0, clock=relay.Clock(lambda: say.start)
+            ) as served,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+        ):
+
+            async def ask():
+                async with session.get(served.uri) as answer:
+                    return answer.status, await answer.read()
+
+            cold = await asyncio.gather(*(ask() for _ in range(500)))
+            up.release(say.good())
+            await served.warm(20)
+            warm = await asyncio.gather(*(ask() for _ in range(500)))
+            return {status for status, _ in cold}, set(warm), len(up.heads)
+
+    cold, warm, calls = run(case())
+    assert cold == {503}
+    ((status, body),) = warm
+    assert status == 200
+    assert json.loads(body)["AccessKeyId"] == "ASIATESTKEY00001"
+    assert calls == 1
+
+
+def test_what_has_expired_is_not_served(run, upstream, say, time, hasty):
+    """To the second, whatever the refreshing does."""
+
+    async def case():
+        moved = time()
+        async with (
+            upstream(say.good(say.start + 60), say.answer(500)) as up,
+            relay.serving(up.endpoint, "127.0.0.1", 0, clock=moved.clock, pace=hasty) as served,
+            aiohttp.ClientSession() as session,
+        ):
+            await served.warm(20)
+            found = []
+            for now in (0, 59.9, 60):
+                moved.now = say.start + now
+                async with session.get(served.uri) as answer:
+                    found.append((answer.status, served.state.held))
+            return found
+
+    assert run(case()) == [(200, True), (200, True), (503, False)]
+
+
+def test_the_path_is_a_secret_of_its_own(run, upstream, say):
+    """Each relay has its own path of 256 random bits; no event and no repr shows it."""
+
+    async def case():
+        found = []
+        with capture_logs() as logs:
+            async with upstream(say.good()) as up:
+                for _ in range(2):
+                    async with relay.serving(up.endpoint, "127.0.0.1", 0) as served:
+                        assert served.uri.endswith(served.relative_uri)
+                        found.append(served.relative_uri)
+                        assert served.relative_uri not in repr(served) + repr(logs)
+        return found, logs
+
+    (one, other), logs = run(case())
+    assert one != other
+    secret = one.removeprefix("/v2/credentials/")
+    assert len(base64.urlsafe_b64decode(secret + "=")) == 32
+    assert logs[0]["event"] == "relay.serving"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "169.254.170.2"}, 200),
+        ({"Host": "169.254.170.2:80"}, 200),
+        ({"Host": "evil.example"}, 421),
+        ({"X-Forwarded-For": "10.0.0.1"}, 403),
+        ({"Forwarded": "for=10.0.0.1"}, 403),
+        ({"Via": "1.1 proxy"}, 403),
+        ({"Content-Length": "2"}, 413),
+    ],
+)
+def test_a_request_that_somebody_else_made_is_refused(run, upstream, say, headers, status):
+    """Rebinding, forwarding and bodies end at the listener, in a form that SDKs read."""
+
+    async def case():
+        async with (
+            upstream(say.good()) as up,
+            relay.serving(
+                up.endpoint, "127.0.0.1", 0, clock=relay.Clock(lambda: say.start)
+            ) as served,
+            aiohttp.ClientSession() as session,
+        ):
+            await served.warm(20)
+            data = b"{}" if "Content-Length" in headers else None
+            async with session.get(served.uri, headers=headers, data=data) as answer:
+                assert answer.headers["Content-Type"] == "application/json"
+                assert answer.headers["Cache-Control"] == "no-store"
+                return answer.status, await answer.json()
+
+    found, body = run(case())
+    assert found == status
+    assert ("AccessKeyId" in body) == (status == 200)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+def test_every_address_is_refused(run, host):
+    """A relay on every address would be the neighbours' too; the setting is named."""
+
+    async def case():
+        async with relay.serving(relay.Endpoint("http://127.0.0.1:9/x"), host, 0):
+            pass
+
+    with pytest.raises(RelayError, match="SIDECAR_RELAY_ADDRESS"):
+        run(case())
+
+
+def test_a_taken_address_is_named(run):
+    """The error says which address, why, and which setting changes it."""
+
+    async def case():
+        endpoint = relay.Endpoint("http://127.0.0.1:9/x")
+        async with relay.serving(endpoint, "127.0.0.1", 0) as served:
+            with pytest.raises(RelayError) as caught:
+                async with relay.serving(endpoint, "127.0.0.1", served.port):
+                    pass
+            return str(caught.value), served.port
+
+    said, port = run(case())
+    assert said == (
+        f"cannot serve the relay on 127.0.0.1:{port}: address already in use "
+        "(change SIDECAR_RELAY_ADDRESS)"
+    )
+
+
+# --- leaving ------------------------------------------------------------------------------------
+
+
+def test_leaving_is_prompt_though_upstream_hangs(run, upstream):
+    """A fetch under way and clients that wait are ended, and no task is left."""
+
+    async def case():
+        loop = asyncio.get_running_loop()
+        before = asyncio.all_tasks()
+        async with upstream(None) as up:
+            async with relay.serving(up.endpoint, "127.0.0.1", 0) as served:
+                await up.hanging.wait()
+                reader, writer = await asyncio.open_connection(served.host, served.port)
+                writer.write(b"GET /")
+                await writer.drain()
+                began = loop.time()
+            took = loop.time() - began
+            left = asyncio.all_tasks() - before
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        return took, left
+
+    took, left = run(case())
+    assert took < 1.0
+    assert not left
+
+
+def test_what_the_block_raises_leaves_as_it_is(run):
+    """Neither an error nor a cancellation is wrapped into a group or swallowed."""
+
+    async def case():
+        endpoint = relay.Endpoint("http://127.0.0.1:9/x")
+        with pytest.raises(ZeroDivisionError):
+            async with relay.serving(endpoint, "127.0.0.1", 0):
+                raise ZeroDivisionError
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), relay.serving(endpoint, "127.0.0.1", 0):
+                await asyncio.Event().wait()
+
+    run(case())

@@ -1,0 +1,103 @@
+"""Which interfaces are the task's, and who is reached by another: from a routing table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sidecar.relay import routes
+from sidecar.relay.routes import Peers, has_network, interface_to, is_own, table, task_interfaces
+from tests.support.namespace import apart
+
+in_a_namespace = [
+    pytest.mark.root,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs network namespaces"),
+]
+
+
+def laid(*commands: str) -> None:
+    """Run `ip COMMAND` for each, in this namespace."""
+    for command in commands:
+        subprocess.run(["ip", *command.split()], check=True, timeout=30)
+
+
+TASK = (
+    "link add eth0 type veth peer name far0",
+    "addr add 10.0.2.61/24 dev eth0",
+    "link set eth0 up",
+    "link set far0 up",
+    "link add ecs-eth0 type veth peer name far1",
+    "addr add 169.254.172.2/22 dev ecs-eth0",
+    "link set ecs-eth0 up",
+    "link set far1 up",
+    "addr del 169.254.170.2/32 dev lo",
+    "route add default via 10.0.2.1",
+    "route add 169.254.170.2/32 dev ecs-eth0",
+    "link add docker0 type bridge",
+    "addr add 172.17.0.1/16 dev docker0",
+    "link set docker0 up",
+    "route add unreachable 10.9.0.0/16",
+)
+
+
+class TestATask:
+    """With the interfaces that ECS makes, and a daemon's bridge."""
+
+    pytestmark = in_a_namespace
+
+    def test_what_leads_out_is_the_task_s(self):
+        """By a gateway, or to the ECS agent; a daemon's bridge does neither."""
+
+        async def play():
+            laid(*TASK)
+            assert task_interfaces() == ("ecs-eth0", "eth0")
+            assert interface_to("172.17.3.4") == "docker0"
+            assert interface_to("10.0.2.7") == "eth0"
+            assert interface_to("198.51.100.1") == "eth0"
+            assert "*" not in {route.interface for route in table()}
+            assert has_network("docker0", "172.17.0.0/16")
+            assert not has_network("docker0", "172.17.0.0/24")
+            assert not has_network("eth0", "172.17.0.0/16")
+            assert not has_network("docker0", "fd00::/64")
+
+        apart(play())
+
+    def test_peers_are_those_within(self):
+        """The namespace itself and its daemon's containers; no neighbour, and nobody unknown."""
+
+        async def play():
+            laid(*TASK)
+            may = Peers(task_interfaces())
+            for peer in ("127.0.0.1", "10.0.2.61", "172.17.0.1", "172.17.0.9", "::1"):
+                assert may(peer), peer
+            for peer in ("10.0.2.7", "169.254.172.1", "198.51.100.1", "fd00::7", "nonsense"):
+                assert not may(peer), peer
+            laid("route del default", "link add br-later type bridge")
+            assert not may("172.30.0.9")
+            laid("addr add 172.30.0.1/16 dev br-later", "link set br-later up")
+            assert may("172.30.0.9")
+
+        apart(play())
+
+    def test_own_addresses_are_known_without_a_packet(self):
+        """Whatever interface they are on."""
+
+        async def play():
+            laid(*TASK)
+            assert is_own("10.0.2.61")
+            assert is_own("127.0.0.1")
+            assert not is_own("10.0.2.62")
+            assert not is_own("not an address")
+
+        apart(play())
+
+
+def test_without_a_routing_table_nothing_is_known(monkeypatch, tmp_path):
+    """As on a system that has no /proc."""
+    monkeypatch.setattr(routes, "_TABLE", tmp_path / "none")
+    assert table() == []
+    assert task_interfaces() == ()
+    assert interface_to("10.0.0.1") is None
+    assert not has_network("docker0", "172.17.0.0/16")

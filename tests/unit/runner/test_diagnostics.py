@@ -1,0 +1,215 @@
+"""The runner's own logs, told beside its failures: bounded, masked, and never through a link."""
+
+import asyncio
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from structlog.testing import capture_logs
+
+from sidecar import host
+from sidecar.errors import Exit, RegistrationError
+from sidecar.log import events as logs
+from sidecar.runner.diagnostics import LAST_BYTES, LAST_LINES, LINE_BYTES, Diagnosis, last
+from sidecar.runner.listener import Listener
+from sidecar.shutdown.cleanup import Farewell
+
+FIRST, SECOND = "Runner_20260122-121335-utc.log", "Runner_20260122-121402-utc.log"
+WORKER = "Worker_20260122-121400-utc.log"
+
+
+@pytest.fixture
+def diag(root):
+    """Give a folder for logs with an early one in it."""
+    folder = root.path / "_diag"
+    folder.mkdir()
+    (folder / FIRST).write_text("[12:13:35Z INFO Listener] first\n")
+    return folder
+
+
+def told(act):
+    """Give what `act` logs, as (verb, file, lines)."""
+    with capture_logs() as events:
+        act()
+    assert all(event["log_level"] == "warning" for event in events)
+    return [(event["verb"], event["file"], event["lines"]) for event in events]
+
+
+def test_the_newest_log_is_told_once(root, diag):
+    """The second failure that finds nothing new says nothing again."""
+    diagnosis = Diagnosis(root)
+    (diag / SECOND).write_text("[12:14:02Z ERR  Listener] Not configured\n")
+    (diag / "Runner_.log").write_text("of nobody")
+    (diag / "zzz").write_text("of nobody")
+    expected = [("configure", f"_diag/{SECOND}", ["[12:14:02Z ERR  Listener] Not configured"])]
+    assert told(lambda: diagnosis.tell("configure")) == expected
+    assert told(lambda: diagnosis.tell("remove")) == []
+
+
+def test_a_predecessor_s_log_is_not_told(root, diag):
+    """What was last written before this life has nothing to say about it."""
+    old = time.time() - 3600
+    os.utime(diag / FIRST, (old, old))
+    assert told(lambda: Diagnosis(root).tell("configure")) == []
+
+
+def test_no_folder_and_no_words_are_no_event(root):
+    """A program that never came so far as to write leaves nothing to tell."""
+    assert told(lambda: Diagnosis(root).tell("configure")) == []
+    (root.path / "_diag").mkdir()
+    (root.path / "_diag" / FIRST).write_text("\n[Z INFO Terminal] WRITE LINE: \n")
+    assert told(lambda: Diagnosis(root).tell("configure")) == []
+
+
+def test_only_the_end_of_a_large_log_is_read(root, diag):
+    """Whatever its size: so many lines, each so long, none of them half."""
+    (diag / FIRST).write_bytes(b"x" * 1_000_000 + b"\n" + b"short line\n" * 100_000)
+    ((_, _, lines),) = told(lambda: Diagnosis(root).tell("run"))
+    assert lines == ["short line"] * LAST_LINES
+
+    (diag / SECOND).write_bytes(b"y y " * 100_000 + b"\n" + b"z z " * 5_000 + b"\n")
+    ((_, _, (line,)),) = told(lambda: Diagnosis(root).tell("run"))
+    assert line.startswith("z z")
+    assert len(line) < LINE_BYTES + 100
+
+
+def test_lines_cannot_forge_events_nor_move_a_cursor():
+    """Control characters are shown, not obeyed."""
+    (line,) = last(b'one\x1b[2J{"event":"life.ended"}\r\n')
+    assert line == 'one\\x1b[2J{"event":"life.ended"}'
+
+
+def test_known_and_likely_secrets_are_masked(monkeypatch):
+    """Those the agent holds, by value, and what looks like one."""
+    monkeypatch.setattr(logs, "_secrets", set())
+    logs.hide("a plain-looking secret")
+    pat = "ghp_" + "aB3" * 12
+    (line,) = last(f"got a plain-looking secret and {pat}\n".encode())
+    assert line == "got *** and ***"
+    (line,) = last(("x " * 195 + pat).encode())  # cut only after it is masked
+    assert "ghp_" not in line
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+@pytest.mark.parametrize("kind", ["symlink", "hard-link", "fifo", "folder", "socket"])
+def test_nothing_but_a_plain_file_is_read(root, diag, tmp_path, kind):
+    """A job cannot make the agent read a secret of its own, nor wait for ever."""
+    secret = tmp_path / "secret"
+    secret.write_text("of the agent\n")
+    trap = diag / SECOND
+    match kind:
+        case "symlink":
+            trap.symlink_to(secret)
+        case "hard-link":
+            trap.hardlink_to(secret)
+        case "fifo":
+            os.mkfifo(trap)
+        case "folder":
+            trap.mkdir()
+        case "socket":
+            import socket
+
+            with socket.socket(socket.AF_UNIX) as bound:
+                here = os.open(diag, os.O_RDONLY)
+                bound.bind(f"/proc/self/fd/{here}/{SECOND}")
+                os.close(here)
+    assert told(lambda: Diagnosis(root).tell("run")) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_the_folder_itself_is_no_link(root, tmp_path):
+    """A folder of the agent's own is not read in the place of `_diag`."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / FIRST).write_text("of the agent\n")
+    (root.path / "_diag").symlink_to(tmp_path / "elsewhere")
+    assert told(lambda: Diagnosis(root).tell("run")) == []
+
+
+def test_many_files_take_no_time(root, diag, monkeypatch):
+    """Of a folder that a job has filled only some entries are looked at."""
+    for number in range(50):
+        (diag / f"Runner_20260122-1214{number:02}-utc.log").write_text("flood\n")
+    if sys.platform != "win32":
+        monkeypatch.setattr(host.posix, "_MOST_ENTRIES", 10)
+    assert len(told(lambda: Diagnosis(root).tell("run"))) == 1
+
+
+def test_configure_and_remove(root, diag):
+    """Told when the block fails with the runner's error, and when the runner stays behind."""
+
+    def configure(error):
+        with pytest.raises(type(error)), Diagnosis(root).failing("configure"):
+            raise error
+
+    assert [verb for verb, *_ in told(lambda: configure(RegistrationError("x")))] == ["configure"]
+    assert told(lambda: configure(OSError("x"))) == []
+
+    owed = Farewell()
+    assert told(lambda: Diagnosis(root).after_farewell(owed)) == []
+    owed.owe("runner", lambda: asyncio.sleep(0))
+    assert [verb for verb, *_ in told(lambda: Diagnosis(root).after_farewell(owed))] == ["remove"]
+
+
+def ended(code, *lines, job=False):
+    """Give a listener that said `lines` and ended with `code`."""
+    listener = Listener(SimpleNamespace(enter=lambda _: None))
+    result = SimpleNamespace(result=lambda: code)
+    listener.process = SimpleNamespace(ended=result, running=False)
+    for line in lines:
+        listener.hear("stdout", line)
+    if job:
+        listener.job.set()
+    return listener
+
+
+def of_listener(root, listener, code):
+    """Give the error's text and what was told."""
+    found = []
+    events = told(lambda: found.append(Diagnosis(root).of_listener(listener, code)))
+    return found[0], [file for _, file, _ in events]
+
+
+def test_a_listener_s_failure_is_one_line_and_its_logs(root, diag):
+    """With the worker's log if there was a job; with the version if it was told."""
+    (diag / WORKER).write_text("Job received\n")
+    text, files = of_listener(root, ended(-6), Exit.RUNNER)
+    assert text == (
+        "the runner's listener ended before it had a job with exit code -6: signal 6 killed it "
+        "(the event runner.diagnosed holds what it wrote last)"
+    )
+    assert files == [f"_diag/{FIRST}"]
+    said = "Current runner version: '2.330.0'"
+    text, files = of_listener(root, ended(2, said, job=True), Exit.RUNNER)
+    assert text.startswith("the runner's listener 2.330.0 ended while it had a job")
+    assert files == [f"_diag/{FIRST}", f"_diag/{WORKER}"]
+
+
+def test_an_outdated_version_is_told_clearly(root, diag, program):
+    """Also where the variable that makes it exit code 7 was taken away: the line tells."""
+    program("exit 7\n")
+    built = time.time() - 40.5 * 86400
+    os.utime(root.listener, (built, built))
+    refusal = (
+        "An error occurred: Runner version v2.300.0 is deprecated and cannot receive messages."
+    )
+    for code in (7, 1):
+        listener = ended(code, "Current runner version: '2.300.0'", refusal)
+        assert listener.verdict(stopped=False) is Exit.DEPRECATED
+        text, _ = of_listener(root, listener, Exit.DEPRECATED)
+        assert text.startswith("the runner's listener 2.300.0 (built 40 days ago) ended before")
+        assert "build the image anew" in text
+    # A job's own words decide nothing.
+    assert ended(1, refusal, job=True).verdict(stopped=False) is Exit.RUNNER
+
+
+@pytest.mark.parametrize("code", set(Exit) - {Exit.RUNNER, Exit.DEPRECATED, Exit.CONFLICT})
+def test_other_ends_are_not_the_listener_s_fault(root, diag, code):
+    """A limit, a stop or a done job has no error."""
+    assert of_listener(root, ended(0), code) == (None, [])
+
+
+def test_sizes_hang_together():
+    """What one event may hold stays far below what CloudWatch takes for one (256 KB)."""
+    assert LAST_LINES * LINE_BYTES < LAST_BYTES < 64 * 1024

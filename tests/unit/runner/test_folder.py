@@ -1,0 +1,146 @@
+"""The runner's folder: what is cleaned, described, kept and put back."""
+
+import json
+import os
+import stat
+
+import pytest
+from structlog.testing import capture_logs
+
+from sidecar import __version__, host
+from sidecar.aws.task_metadata import TaskFacts
+from sidecar.errors import RunnerError
+from sidecar.runner.folder import CONFIGURED, Root
+
+BOM = b"\xef\xbb\xbf"
+
+
+def test_a_predecessor_s_configuration_is_cleaned(root):
+    """Configure refuses a folder that is configured; links go, what they lead to stays."""
+    kept = root.path / "kept"
+    kept.write_text("kept")
+    (root.path / ".runner").write_text("{}")
+    (root.path / ".credentials").symlink_to(kept)
+    (root.path / ".credentials_migrated").symlink_to("nowhere")
+    with capture_logs() as events:
+        root.prepare()
+    assert [(event["event"], sorted(event["stale"])) for event in events] == [
+        ("runner.cleaned", [".credentials", ".credentials_migrated", ".runner"])
+    ]
+    assert sorted(path.name for path in root.path.iterdir()) == [".sidecar", "bin", "kept"]
+    assert not root.configured
+
+
+def test_a_folder_that_cannot_be_prepared_is_an_error(tmp_path):
+    """The reason is the system's, the setting is named."""
+    with pytest.raises(RunnerError) as failed:
+        Root(tmp_path / "missing", None).prepare()
+    assert str(failed.value).startswith(f"cannot prepare the runner's folder {tmp_path}/missing: ")
+    assert "SIDECAR_RUNNER_DIR" in str(failed.value)
+
+
+@pytest.mark.root
+def test_as_root_the_folder_is_guarded(root):
+    """`bin` is root's, the folder sticky, and what is put back is the user's."""
+    nobody = host.identity("nobody")
+    os.chown(root.path / "bin", nobody.uid, nobody.gid)
+    guarded = Root(root.path, nobody)
+    guarded.prepare()
+    assert (root.path / "bin").stat().st_uid == 0
+    assert stat.S_IMODE(root.path.stat().st_mode) == 0o1775
+    (root.path / ".runner").write_text("x")
+    guarded.keep_copies()
+    guarded.put_back_copies()
+    assert (root.path / ".runner").stat().st_uid == nobody.uid
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        (None, []),
+        (BOM + b'[{"group": "Image", "detail": "x"}]', [{"group": "Image", "detail": "x"}]),
+        (b'[{"group": "ECS task", "detail": "old"}, 7]', []),
+        (b"{}", []),
+        (b'{"group": 1}', []),
+        (b"7", []),
+        (b"no json", []),
+        (b"\xff", []),
+    ],
+)
+def test_a_job_s_log_begins_with_where_it_runs(root, before, kept):
+    """The image's own groups stay; a group of the agent's own is replaced, nonsense dropped."""
+    info = root.path / ".setup_info"
+    if before is not None:
+        info.write_bytes(before)
+    root.describe(TaskFacts("arn:task", "eu-central-1b", "FARGATE"))
+    *others, own = json.loads(info.read_bytes())
+    assert others == kept
+    assert own["group"] == "ECS task"
+    assert own["detail"].splitlines() == [
+        "Task: arn:task",
+        "Zone: eu-central-1b",
+        "Launch type: FARGATE",
+        f"Agent: runner-sidecar {__version__}",
+    ]
+    root.describe(TaskFacts())
+    assert json.loads(info.read_bytes())[-1]["detail"] == f"Agent: runner-sidecar {__version__}"
+
+
+def test_remove_obeys_what_configure_wrote_not_what_a_job_wrote(root):
+    """Content and modes come back, what was added goes, links are not followed."""
+    (root.path / ".env").write_text("LANG=C\n")
+    root.prepare()
+    for name in CONFIGURED:
+        host.write_new(root.path / name, BOM + name.encode(), 0o600, None)
+    root.keep_copies()
+
+    victim = root.path / "victim"
+    victim.write_text("kept")
+    (root.path / ".runner").write_text("forged")
+    (root.path / ".credentials").unlink()
+    (root.path / ".credentials_rsaparams").unlink()
+    (root.path / ".credentials_rsaparams").symlink_to(victim)
+    (root.path / ".credentials_migrated").write_text("added")
+    (root.path / ".env").write_text("HTTPS_PROXY=http://forged\n")
+    (root.path / ".path").write_text("/forged")
+    root.put_back_copies()
+
+    for name in CONFIGURED:
+        assert host.read_regular(root.path / name) == (BOM + name.encode(), 0o600)
+    assert (root.path / ".env").read_text() == "LANG=C\n"
+    assert not (root.path / ".credentials_migrated").exists()
+    assert not (root.path / ".path").exists()
+    assert victim.read_text() == "kept"
+
+
+def test_the_runner_s_own_environment_file_is_read(root):
+    """KEY=VALUE, with a BOM, with `=` in a value; a line without a value is none."""
+    assert root.environment_file() == {}
+    (root.path / ".env").write_bytes(BOM + b"A=1\nB=x=y\nC=\nnonsense\n")
+    assert root.environment_file() == {"A": "1", "B": "x=y"}
+    (root.path / ".env").unlink()
+    (root.path / ".env").mkdir()
+    assert root.environment_file() == {}
+
+
+def test_variables_are_taken_out_of_it_for_a_while(root):
+    """The file wins over the environment, so that ours would be lost; it comes back as it was."""
+    env = root.path / ".env"
+    content = BOM + b"A=1\nHOOK=/own.sh\nHOOKED=2"
+    host.write_new(env, content, 0o640, None)
+    with root.environment_without(["HOOK"]):
+        assert host.read_regular(env) == (b"A=1\nHOOKED=2\n", 0o640)
+    assert host.read_regular(env) == (content, 0o640)
+
+
+@pytest.mark.parametrize("content", [None, b"A=1\n"])
+def test_a_file_that_does_not_name_them_is_left_alone(root, content):
+    """Neither written nor made."""
+    env = root.path / ".env"
+    if content is not None:
+        env.write_bytes(content)
+        before = env.stat().st_ino
+    with root.environment_without(["HOOK"]):
+        assert env.exists() == (content is not None)
+    if content is not None:
+        assert env.stat().st_ino == before
