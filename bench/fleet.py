@@ -21,7 +21,7 @@ from bench.figure import Figure
 from bench.virtual import played
 from sidecar import github, tokens
 from sidecar.github.api import Api
-from sidecar.runner.configure import Registration, Trouble, Wish
+from sidecar.runner.configure import Registration, RegistrationRequest, Trouble
 from sidecar.shutdown import cleanup
 from sidecar.shutdown.stop import Stop
 from sidecar.tokens.ssm import Store
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from bench.stage import Stage
-    from sidecar.runner.folder import Root
+    from sidecar.runner.folder import RunnerFolder
     from sidecar.runner.program import Finished
 
 KEY = "fleet_start_vs_limit"
@@ -51,7 +51,7 @@ class Fleet:
     """What became of everybody; times in seconds from the second that all were started in."""
 
     size: int
-    tally: limits.Tally = field(default_factory=limits.Tally)
+    counts: limits.Counts = field(default_factory=limits.Counts)
     started: list[float] = field(default_factory=list)
     """When each had its right to register, and GitHub had its runner."""
     deleted: list[float] = field(default_factory=list)
@@ -76,8 +76,8 @@ class Runner(Registration):
     """The agent's registration; its program does nothing but ask GitHub."""
 
     def __init__(self, service: limits.GitHub, number: int) -> None:
-        wish = Wish(URL, limits.TOKEN, f"runner-{number}", (), False, None, "_work")
-        super().__init__(cast("Root", self), wish, {})
+        wish = RegistrationRequest(URL, limits.TOKEN, f"runner-{number}", (), False, None, "_work")
+        super().__init__(cast("RunnerFolder", self), wish, {})
         self._service = service
 
     def keep_copies(self) -> None:
@@ -97,29 +97,29 @@ async def from_ssm(size: int, late: float | None = None, others: float = 0.0) ->
     `others` is how often in a second somebody else of the account reads a parameter.
     """
     fleet = Fleet(size)
-    ssm, service = limits.Parameters(fleet.tally), limits.GitHub(fleet.tally)
+    ssm, service = limits.Parameters(fleet.counts), limits.GitHub(fleet.counts)
     names = [f"/fleet/{number}" for number in range(size)]
     if late is None:
         ssm.held = dict.fromkeys(names, limits.EPOCH)
 
     async def life(number: int) -> None:
-        stop, owed = Stop(STOP_TIMEOUT), cleanup.Farewell()
-        async with Parameters(ssm) as store, cleanup.farewell(owed, stop):
-            loan = tokens.borrowed(store, names[number], owed)
+        stop, cleanup_stack = Stop(STOP_TIMEOUT), cleanup.CleanupStack()
+        async with Parameters(ssm) as store, cleanup.run_cleanup(cleanup_stack, stop):
+            loan = tokens.read_later(store, names[number], cleanup_stack)
             await loan.arrived(TOKEN_TIMEOUT)
             await Runner(service, number).register()
             fleet.started.append(limits.now())
             loan.served()
             await asyncio.sleep(JOB)
         fleet.deleted = ssm.deleted
-        fleet.left_behind += owed.left_behind.values()
+        fleet.not_done += cleanup_stack.not_done.values()
 
     async with asyncio.TaskGroup() as group:
         extras = []
         if late is not None:
             extras.append(group.create_task(launcher(ssm, names, late)))
         if others:
-            extras.append(group.create_task(neighbour(ssm, fleet.tally, others)))
+            extras.append(group.create_task(neighbour(ssm, fleet.counts, others)))
         await crowd(fleet, life)
         for extra in extras:
             extra.cancel()
@@ -129,7 +129,7 @@ async def from_ssm(size: int, late: float | None = None, others: float = 0.0) ->
 async def from_pat(size: int) -> Fleet:
     """Start `size` agents that mint their tokens with one personal access token."""
     fleet = Fleet(size)
-    service = limits.GitHub(fleet.tally)
+    service = limits.GitHub(fleet.counts)
     scope = github.Scope.of(URL)
 
     async def life(number: int) -> None:
@@ -138,7 +138,7 @@ async def from_pat(size: int) -> Fleet:
         async def runners() -> github.Runners:
             return github.Runners(api, scope)
 
-        await tokens.Mint(runners, jit=False).arrived(MINT_TIMEOUT)
+        await tokens.MintedToken(runners, jit=False).arrived(MINT_TIMEOUT)
         await Runner(service, number).register()
         fleet.started.append(limits.now())
 
@@ -172,11 +172,11 @@ async def launcher(ssm: limits.Parameters, names: list[str], late: float) -> Non
                 break
 
 
-async def neighbour(ssm: limits.Parameters, tally: limits.Tally, rate: float) -> None:
+async def neighbour(ssm: limits.Parameters, counts: limits.Counts, rate: float) -> None:
     """Read a parameter now and then that has nothing to do with runners."""
     while True:
         await asyncio.sleep(1 / rate)
-        tally.note("neighbour", granted=ssm.grants("GetParameter"))
+        counts.note("neighbour", granted=ssm.grants("GetParameter"))
 
 
 def measure(_stage: Stage) -> Iterator[Figure]:
@@ -200,15 +200,15 @@ def figures(fleet: Fleet) -> dict[str, float]:
     return {
         KEY: fleet.start_vs_limit,
         "fleet_last_start_s": max(fleet.started),
-        "fleet_reads_per_start": fleet.tally.calls["GetParameter"] / fleet.size,
-        "fleet_deletes_per_start": fleet.tally.calls["DeleteParameter"] / fleet.size,
+        "fleet_reads_per_start": fleet.counts.calls["GetParameter"] / fleet.size,
+        "fleet_deletes_per_start": fleet.counts.calls["DeleteParameter"] / fleet.size,
         "fleet_last_delete_s": max(fleet.deleted, default=0.0),
     }
 
 
 def everybody(fleet: Fleet) -> Fleet:
     """Give the fleet back, or raise RuntimeError if anybody failed."""
-    if wrong := fleet.failed + fleet.left_behind:
+    if wrong := fleet.failed + fleet.not_done:
         raise RuntimeError(f"{len(wrong)} of {fleet.size} agents failed, one because: {wrong[0]}")
     return fleet
 
@@ -226,7 +226,7 @@ def main(arguments: list[str]) -> None:
         print(name)
         for key, value in figures(fleet).items():
             print(f"  {key:24} {value:8.2f}")
-        for call, times in sorted(fleet.tally.calls.items()):
+        for call, times in sorted(fleet.counts.calls.items()):
             print(f"  {call:24} {times:8} calls, {fleet.tally.refused[call]} refused")
     if arguments:
         from bench import plot

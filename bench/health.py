@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 RUNS = 21
-LISTENING = '"event": "health.listening"'
+LISTENING = '"event": "health.started"'
 
 
 def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:

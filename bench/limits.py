@@ -73,7 +73,7 @@ class Window:
 
 
 @dataclass
-class Tally:
+class Counts:
     """What was asked, by name."""
 
     calls: Counter[str] = field(default_factory=Counter)
@@ -94,10 +94,10 @@ async def travelled(least: float, most: float) -> None:
 class Parameters:
     """SSM's client, as far as a token's life needs it: what is there, and its two buckets."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, counts: Counts) -> None:
         self.held: dict[str, datetime] = {}
         self.deleted: list[float] = []
-        self._tally = tally
+        self._tally = counts
         self._shared, self._deletes = Bucket(READS), Bucket(DELETES)
 
     def grants(self, operation: str) -> bool:
@@ -154,9 +154,9 @@ class GitHub:
     It is also the HTTP session of a client of its API: every POST mints a registration token.
     """
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, counts: Counts) -> None:
         self.most_at_once = 0
-        self._tally = tally
+        self._tally = counts
         self._open = 0
         self._registrations = Window(REGISTRATIONS, HOUR)
         self._requests, self._points = Window(REQUESTS, HOUR), Window(POINTS, 60.0)

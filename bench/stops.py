@@ -26,7 +26,7 @@ TOGETHER = 90.0
 """Seconds for all to come to their phase."""
 PHASES = {
     "waiting": ('"phase": "waiting-for-token"',),
-    "configuring": ('"event": "runner.said"', '"verb": "configure"'),
+    "configuring": ('"event": "configure.printed"', '"verb": "configure"'),
     "idle": ('"phase": "idle"',),
     "busy": ('"event": "job.started"',),
 }

@@ -1,29 +1,29 @@
 """What each event means, in the words of somebody who reads the log."""
 
 EVENTS = {
-    "docker.copying": "the runner's node is copied to where the docker daemon finds it; once for "
+    "docker.copy_started": "the runner's node is copied to where the docker daemon finds it; once for "
     "each version on a machine",
-    "docker.exposed": "a container mounts a folder that holds a docker socket: by that it reaches "
+    "docker.socket_exposed": "a container mounts a folder that holds a docker socket: by that it reaches "
     "the daemon past the agent. Told once of each folder",
-    "docker.failed": "the docker proxy could not go on with a request, and closed its connection",
-    "docker.open": "the runner's user may use the docker daemon's own socket, past the agent",
-    "docker.proxied": "jobs reach the docker daemon (`engine`) at `socket`, which gives containers"
+    "docker.request_failed": "the docker proxy could not go on with a request, and closed its connection",
+    "docker.socket_unprotected": "the runner's user may use the docker daemon's own socket, past the agent",
+    "docker.proxy_started": "jobs reach the docker daemon (`engine`) at `socket`, which gives containers"
     " their credentials by the way that `credentials` names",
-    "docker.refused": "strict mode refused something; told once of each kind",
-    "docker.swept": "a life that was killed had left this folder in SIDECAR_SHARED_DIR",
-    "docker.unswept": "what a killed life left in SIDECAR_SHARED_DIR could not be removed",
-    "docker.unaccepted": "the system gave no connection to the docker proxy; it is tried again",
-    "docker.unproxied": "jobs reach the docker daemon itself, and why",
-    "docker.unheard": "the docker daemon does not tell what happens; it is asked again",
-    "ghost.unknown": "GitHub could not be asked whether it still knows the runner",
-    "health.listening": "`/healthz`, `/readyz` and `/metrics` answer from here on",
+    "docker.request_refused": "strict mode refused something; told once of each kind",
+    "docker.folder_removed": "a life that was killed had left this folder in SIDECAR_SHARED_DIR",
+    "docker.folder_removal_failed": "what a killed life left in SIDECAR_SHARED_DIR could not be removed",
+    "docker.accept_failed": "the system gave no connection to the docker proxy; it is tried again",
+    "docker.proxy_disabled": "jobs reach the docker daemon itself, and why",
+    "docker.events_lost": "the docker daemon does not tell what happens; it is asked again",
+    "runner.lookup_failed": "GitHub could not be asked whether it still knows the runner",
+    "health.started": "`/healthz`, `/readyz` and `/metrics` answer from here on",
     "command.ended": "the command that is supervised ended, with its own exit code; negative: the "
     "signal that killed it",
     "command.signalled": "a stop was handed on: to the actions runner's listener alone where the "
     "command runs one, else to all of the command's process group",
     "command.started": "the command that is supervised runs; nothing is registered for it",
     "credential.shared": "a secret of the agent's that a job could read with the task role, too",
-    "http.failed": "a local listener could not answer a request; the traceback says why",
+    "http.request_failed": "a local listener could not answer a request; the traceback says why",
     "job.announced": "the runner says that it got a job; the name is text from outside",
     "job.completed": "the job's last hook ran",
     "job.role_shared": "jobs have the task role; `can_read` names secrets of the agent among it",
@@ -39,73 +39,73 @@ EVENTS = {
     "life.stopped": "a stop came before the runner was registered",
     "memory.exhausted": "the kernel killed so many processes of this container, for it had no "
     "memory left; the agent lives on, the job most likely failed",
-    "network.cleared": "an agent was killed here, and what it left in the network is gone; "
+    "network.leftovers_removed": "an agent was killed here, and what it left in the network is gone; "
     "`failures` names tools that could not be asked",
-    "network.ipv6_open": "the instance's metadata can be had by IPv6: no rule could be put up",
-    "network.out_of_reach": "a container has nothing but an internal network, whose engine gives it"
+    "network.ipv6_unprotected": "the instance's metadata can be had by IPv6: no rule could be put up",
+    "network.relay_unreachable": "a container has nothing but an internal network, whose engine gives it"
     " no way to the relay; told once of each network, see the troubleshooting page",
-    "network.redirected": "whoever asks the ECS agent or the instance, but the agent itself, "
+    "network.rules_added": "whoever asks the ECS agent or the instance, but the agent itself, "
     "reaches the relay `to`; with `outside`, also whatever comes in by other interfaces than those",
-    "network.restored": "the rules for that are gone",
-    "network.uncleared": "rules that could not be put up could not be removed "
+    "network.rules_removed": "the rules for that are gone",
+    "network.removal_failed": "rules that could not be put up could not be removed "
     "either: there are none",
-    "network.unredirected": "there are no such rules, and why; jobs are told the relay's address",
+    "network.rules_skipped": "there are no such rules, and why; jobs are told the relay's address",
     "phase.entered": "the life goes on to its next phase; `seconds` is how long the last took",
-    "predecessor.found": "an agent was killed on this disk; the runner it left is taken away first",
+    "killed_agent.found": "an agent was killed on this disk; the runner it left is taken away first",
     "process.killed": "something was still running at the end of a program, and was killed",
     "relay.refreshed": "newer credentials are held",
     "relay.refresh_failed": "newer credentials could not be had; what is held is still served",
     "relay.answered": "a peer got credentials: the first time of each version, then once a minute;"
     " `decision` is the ground, `repeats` how often since, `unsaid` what had no line of its own",
-    "relay.path_ended": "a container's own path is dead, with the container",
-    "relay.pin_broken": "a container's path was first used by another peer, which is shut out now",
+    "relay.path_revoked": "a container's own path is dead, with the container",
+    "relay.path_misused": "a container's path was first used by another peer, which is shut out now",
     "relay.refused": "the relay turned somebody away; the first time of each kind, then once a "
     "minute, `repeats` and `unsaid` as in `relay.answered`",
-    "relay.unverified": "the engine could not be asked for a container's addresses; whoever used "
+    "relay.verification_failed": "the engine could not be asked for a container's addresses; whoever used "
     "its path first keeps it",
-    "relay.serving": "the relay listens; `upstream` is where the credentials come from",
-    "relay.warmed": "the relay holds its first credentials",
-    "relay.cold": "the relay has no credentials yet; jobs run, and containers get 503 meanwhile",
-    "relay.mode": "by which way jobs and their containers come to credentials, and why",
-    "relay.off": "no credentials are relayed",
-    "relay.unavailable": "the relay could not be set up; jobs run without it",
+    "relay.started": "the relay listens; `upstream` is where the credentials come from",
+    "relay.credentials_fetched": "the relay holds its first credentials",
+    "relay.credentials_delayed": "the relay has no credentials yet; jobs run, and containers get 503 meanwhile",
+    "relay.mode_chosen": "by which way jobs and their containers come to credentials, and why",
+    "relay.disabled": "no credentials are relayed",
+    "relay.failed": "the relay could not be set up; jobs run without it",
     "retry.scheduled": "something failed that may pass, and is tried again",
-    "runner.aged": "the runner's program is older than 25 days; GitHub may refuse it soon",
-    "runner.cleaned": "a predecessor's configuration was found and removed",
-    "runner.connection": "the runner lost or found its connection to GitHub",
+    "runner.outdated": "the runner's program is older than 25 days; GitHub may refuse it soon",
+    "runner.configuration_removed": "a predecessor's configuration was found and removed",
+    "runner.connection_changed": "the runner lost or found its connection to GitHub",
     "runner.deregistered": "the runner is gone from GitHub; `rung` says by whose hand",
-    "runner.diagnosed": "what the program wrote last into `_diag` when `verb` failed; masked",
+    "runner.diagnostics_read": "what the program wrote last into `_diag` when `verb` failed; masked",
     "runner.ended": "the listener ended; `outcome` names its exit code",
-    "runner.finishing": "a stop came while configuring; it may finish for half the "
+    "runner.configure_awaited": "a stop came while configuring; it may finish for half the "
     "budget, then it is undone",
     "runner.interrupted": "the listener was asked to end",
-    "runner.killing": "the listener did not end in time and is killed with all it started",
-    "runner.line": "one line that the listener printed, control characters escaped",
+    "runner.killed": "the listener did not end in time and is killed with all it started",
+    "listener.printed": "one line that the listener printed, control characters escaped",
     "runner.name_taken": "another runner has the name; it is tried with a suffix. `ours`: it may be"
     " this life's own, whose registration was cut; GitHub then removes it after one day",
     "runner.registered": "GitHub knows the runner",
-    "runner.said": "one line that configure or remove printed",
+    "configure.printed": "one line that configure or remove printed",
     "runner.started": "the listener runs",
-    "runner.unremembered": "the note for an agent that comes after a kill could not be written",
-    "runner.undescribed": "`.setup_info` could not be written; jobs show less, and run",
-    "runner.unverified": "GitHub could not be asked whether the runner is gone; that is assumed",
-    "settings.unknown": "a `SIDECAR_*` variable that is no setting",
-    "spot.unknown": "the instance could not be asked for a Spot notice",
-    "stop.heard": "the drain begins",
-    "stop.waiting_for_job": "a job runs and may go on for so many seconds",
+    "runner.state_write_failed": "the note for an agent that comes after a kill could not be written",
+    "runner.setup_info_failed": "`.setup_info` could not be written; jobs show less, and run",
+    "runner.removal_unverified": "GitHub could not be asked whether the runner is gone; that is assumed",
+    "settings.ignored": "a `SIDECAR_*` variable that is no setting",
+    "spot.lookup_failed": "the instance could not be asked for a Spot notice",
+    "stop.requested": "the drain begins",
+    "stop.job_awaited": "a job runs and may go on for so many seconds",
     "task.protected": "scale-in protection is on, or was renewed",
-    "task.unknown": "the ECS metadata endpoint did not answer; only the name is less telling",
-    "task.unprotectable": "the ECS agent did not protect the task; `reason` is what it said",
-    "task.unprotected": "scale-in protection is off again",
-    "token.absent": "there was no token parameter left to delete; `unread` as in `token.deleted`",
+    "task.metadata_failed": "the ECS metadata endpoint did not answer; only the name is less telling",
+    "task.protection_failed": "the ECS agent did not protect the task; `reason` is what it said",
+    "task.protection_removed": "scale-in protection is off again",
+    "token.already_deleted": "there was no token parameter left to delete; `unread` as in `token.deleted`",
     "token.awaited": "the token parameter is not there yet; it is polled for so many seconds"
     ", quietly",
-    "token.borrowed": "the token was read",
+    "token.read": "the token was read",
     "token.deleted": "the token parameter is gone. `unread`: nobody saw what it held; the runner of"
     " a just-in-time configuration then stays until GitHub's one-day clean-up",
     "token.kept": "the parameter is not the one that was read, and stays",
     "token.minted": "GitHub gave a registration token for the App or the PAT",
-    "undo.failed": "something could not be undone; `reason` says why",
-    "watch.ended_life": "a limit, a ghost or a Spot notice ends the life; `cause` says which",
+    "cleanup.failed": "something could not be undone; `reason` says why",
+    "watch.triggered": "a limit, a ghost or a Spot notice ends the life; `cause` says which",
     "watch.failed": "a watch could not go on; the life does, without it",
 }

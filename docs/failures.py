@@ -44,7 +44,7 @@ class Cell:
     exit: int
     event: str = "life.ended"
     left: tuple[str, ...] = ()
-    """What `undo.failed` names: predecessor, protection, runner, token."""
+    """What `cleanup.failed` names: predecessor, protection, runner, token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,9 @@ SERVICES = (
         "ssm",
         {"target": "DeleteParameter"},
         outcomes(
-            _403=Cell(17, "undo.failed", ("token",)),
+            _403=Cell(17, "cleanup.failed", ("token",)),
             _404=UNHARMED,
-            never=Cell(17, "undo.failed", ("token",)),
+            never=Cell(17, "cleanup.failed", ("token",)),
         ),
     ),
     Row(
@@ -110,9 +110,9 @@ SERVICES = (
         {"target": "AssumeRole"},
         outcomes(
             # The job runs, and has no credentials at all.
-            _403=Cell(0, "relay.cold"),
-            _404=Cell(0, "relay.cold"),
-            never=Cell(0, "relay.cold"),
+            _403=Cell(0, "relay.credentials_delayed"),
+            _404=Cell(0, "relay.credentials_delayed"),
+            never=Cell(0, "relay.credentials_delayed"),
         ),
     ),
     Row(
@@ -133,7 +133,7 @@ SERVICES = (
         "ecs",
         {"path": "^/v4"},
         outcomes(
-            Cell(0, "task.unknown"),
+            Cell(0, "task.metadata_failed"),
             reset=UNHARMED,
         ),
     ),
@@ -143,7 +143,7 @@ SERVICES = (
         "ecs",
         {"method": "PUT", "path": "task-protection"},
         outcomes(
-            Cell(0, "task.unprotectable"),
+            Cell(0, "task.protection_failed"),
             reset=UNHARMED,
             time_out=UNHARMED,
         ),
@@ -189,9 +189,9 @@ SERVICES = (
         {"method": "GET", "path": "actions/runners/\\d+$"},
         outcomes(
             reset=UNHARMED,
-            _403=Cell(0, "runner.unverified"),
+            _403=Cell(0, "runner.removal_unverified"),
             _404=UNHARMED,
-            never=Cell(17, "undo.failed", ("runner",)),
+            never=Cell(17, "cleanup.failed", ("runner",)),
         ),
     ),
     Row(
@@ -297,10 +297,10 @@ SERVICES = (
         outcomes(
             UNHARMED,
             time_out=RETRIED,
-            _403=Cell(17, "undo.failed", ("runner",)),
+            _403=Cell(17, "cleanup.failed", ("runner",)),
             malformed=RETRIED,
-            _404=Cell(17, "undo.failed", ("runner",)),
-            never=Cell(17, "undo.failed", ("runner",)),
+            _404=Cell(17, "cleanup.failed", ("runner",)),
+            never=Cell(17, "cleanup.failed", ("runner",)),
         ),
     ),
     Row(
@@ -310,9 +310,9 @@ SERVICES = (
         {"method": "GET", "path": "/agents\\?", "skip": 1},
         outcomes(
             reset=UNHARMED,
-            _404=Cell(17, "undo.failed", ("runner",)),
-            _403=Cell(17, "undo.failed", ("runner",)),
-            never=Cell(17, "undo.failed", ("runner",)),
+            _404=Cell(17, "cleanup.failed", ("runner",)),
+            _403=Cell(17, "cleanup.failed", ("runner",)),
+            never=Cell(17, "cleanup.failed", ("runner",)),
         ),
     ),
     Row(
@@ -321,14 +321,14 @@ SERVICES = (
         "github",
         {"method": "DELETE", "path": "/agents/\\d+$"},
         outcomes(
-            _403=Cell(17, "undo.failed", ("runner",)),
-            never=Cell(17, "undo.failed", ("runner",)),
+            _403=Cell(17, "cleanup.failed", ("runner",)),
+            never=Cell(17, "cleanup.failed", ("runner",)),
         ),
     ),
 )
 NOT_REGISTERED = Cell(13, "life.failed")
 NOT_RUN = Cell(15, "life.failed")
-NOT_REMOVED = Cell(17, "undo.failed", ("runner",))
+NOT_REMOVED = Cell(17, "cleanup.failed", ("runner",))
 SPAWNS = (
     Row(
         "configure",
@@ -344,7 +344,7 @@ SPAWNS = (
         {},
         dict.fromkeys(SPAWN_FAULTS, NOT_RUN)
         | dict.fromkeys(("crashes", "fails"), Cell(15, "runner.ended"))
-        | {"never": Cell(19, "runner.killing")},
+        | {"never": Cell(19, "runner.killed")},
     ),
     Row("remove", "idle", "spawn", {}, dict.fromkeys(SPAWN_FAULTS, NOT_REMOVED)),
 )
@@ -356,9 +356,11 @@ def _write(what: str, play: str, path: str, outcome: Cell) -> Row:
 
 DISK = (
     _write("the agent's own folder", "job", "/.sidecar", NOT_RUN),
-    _write("the note for a successor", "job", "/.sidecar-memory", Cell(0, "runner.unremembered")),
+    _write(
+        "the note for a successor", "job", "/.sidecar-memory", Cell(0, "runner.state_write_failed")
+    ),
     _write("a just-in-time runner's files", "jit", "/.credentials", NOT_RUN),
-    _write(".setup_info", "job", "/.setup_info", Cell(0, "runner.undescribed")),
+    _write(".setup_info", "job", "/.setup_info", Cell(0, "runner.setup_info_failed")),
     _write("job hooks", "job", "/.sidecar/job-", NOT_RUN),
 )
 SECTIONS = (
@@ -375,7 +377,7 @@ def page() -> Iterator[str]:
     yield (
         "Written by `make docs` from `docs/failures.py`; `tests/failures` plays a whole life for "
         "every cell. A cell gives the exit code, an event of the log, and what is left (as "
-        "`undo.failed` names it). Exit codes and events are explained in [reference](reference.md)."
+        "`cleanup.failed` names it). Exit codes and events are explained in [reference](reference.md)."
     )
     for section in SECTIONS:
         yield from ("", f"## {section.title}", "")

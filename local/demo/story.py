@@ -21,9 +21,9 @@ class Told:
 
 STORY = {
     "life.started": Told("has started", "start", {"token": "looks for its token in SSM"}),
-    "relay.serving": Told(begins={"relay": "fetches the task role's credentials"}),
-    "relay.warmed": Told("holds the task role's credentials for jobs", "relay"),
-    "token.borrowed": Told(
+    "relay.started": Told(begins={"relay": "fetches the task role's credentials"}),
+    "relay.credentials_fetched": Told("holds the task role's credentials for jobs", "relay"),
+    "token.read": Told(
         "has read the registration token from SSM", "token", {"register": "registers a runner"}
     ),
     "runner.registered": Told(
@@ -33,19 +33,19 @@ STORY = {
     ),
     "token.deleted": Told("has deleted the token from SSM", "delete"),
     "phase.entered idle": Told("has a runner that waits for a job", "listen"),
-    "stop.heard idle": Told(
+    "stop.requested idle": Told(
         "heard the stop: no job runs, so first off GitHub",
         begins={"remove": "takes the runner off GitHub"},
     ),
-    "stop.heard busy": Told("heard the stop, but a job runs"),
-    "stop.waiting_for_job": Told(begins={"grace": "lets the job go on for {seconds:g} s"}),
+    "stop.requested busy": Told("heard the stop, but a job runs"),
+    "stop.job_awaited": Told(begins={"grace": "lets the job go on for {seconds:g} s"}),
     "runner.interrupted busy": Told(
         "has no more time for the job, and cancels it",
         "grace",
         {"end": "waits for the runner's program to end"},
     ),
     "runner.interrupted idle": Told(begins={"end": "ends the runner's program"}),
-    "runner.killing": Told("kills the runner's program: it did not end in time", style="red"),
+    "runner.killed": Told("kills the runner's program: it did not end in time", style="red"),
     "runner.ended job-done": Told("sees the runner's program end", "end"),
     "runner.ended deregistered": Told("sees the runner's program end, as GitHub told it", "end"),
     "runner.ended": Told("sees the runner's program end: {meaning}", "end", style="yellow"),
@@ -56,7 +56,7 @@ STORY = {
     "retry.scheduled": Told("tries again in {seconds:g} s: {reason}", style="yellow"),
     "life.failed": Told("{reason}", style="yellow"),
     "life.crashed": Told("has a bug: {exception}", style="red"),
-    "undo.failed": Told("could not give back the {undo}: {reason}", style="red"),
+    "cleanup.failed": Told("could not give back the {undo}: {reason}", style="red"),
     "life.ended": Told("ends with exit code {exit_code} ({outcome})"),
 }
 
@@ -75,7 +75,7 @@ def tell(event: dict[str, Any], timeline: Timeline) -> None:
 def _named(event: dict[str, Any]) -> str:
     """Name an event more precisely, where one name stands for two things to a person."""
     name = str(event["event"])
-    if name in ("stop.heard", "runner.interrupted"):
+    if name in ("stop.requested", "runner.interrupted"):
         return f"{name} {'busy' if event['busy'] else 'idle'}"
     return " ".join(
         [name, *(str(event[key]) for key in ("phase", "rung", "outcome") if key in event)]

@@ -25,7 +25,7 @@ _TIMEOUT = 3.0
 _TRIES = 3
 
 
-class Own:
+class AgentCredentials:
     """What an AWS session asks for credentials: a provider in botocore's sense."""
 
     METHOD = _METHOD

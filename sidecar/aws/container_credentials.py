@@ -50,7 +50,7 @@ class Endpoint:
     token_file: Path | None = None
     variable: str = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
     """What to look at when it does not work."""
-    marked: bool = False
+    so_mark: bool = False
     """Whether it is asked on the agent's marked sockets, which no rule for jobs catches."""
 
     @classmethod
@@ -94,7 +94,7 @@ class Endpoint:
         async with aiohttp.ClientSession(
             trust_env=False,  # a proxy must never see these requests
             cookie_jar=aiohttp.DummyCookieJar(),
-            connector=connector(marked=self.marked, limit=1, force_close=True),
+            connector=connector(so_mark=self.so_mark, limit=1, force_close=True),
             auto_decompress=False,
         ) as session:
             yield lambda now, timeout: fetch(session, self, now=now, timeout=timeout)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiobotocore.session import AioSession
 
-    Read = Callable[[str, str, "Asker"], Awaitable[str]]
+    Read = Callable[[str, str, "SecretReader"], Awaitable[str]]
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class SecretReader:
     """As whom, and where, AWS is asked."""
 
     region: str | None
@@ -41,7 +41,7 @@ class Asker:
         return self.session().create_client(service, region_name=self.region, config=ssm.CALLS)
 
 
-async def resolved(reference: str, setting: str, asker: Asker) -> str:
+async def resolved(reference: str, setting: str, secret_reader: SecretReader) -> str:
     """Return the secret that `reference` is or names; raises TokenError that names `setting`.
 
     What the task role reads, a job's step may read too, unless it has a role of its own: that
@@ -52,12 +52,12 @@ async def resolved(reference: str, setting: str, asker: Asker) -> str:
         case "file":
             secret = _from_file(name, setting)
         case "ssm":
-            secret = await _patiently(_from_ssm, name, setting, asker)
+            secret = await _patiently(_from_ssm, name, setting, secret_reader)
         case "secretsmanager":
-            secret = await _patiently(_from_secretsmanager, name, setting, asker)
+            secret = await _patiently(_from_secretsmanager, name, setting, secret_reader)
         case _:
             secret = reference
-    if asker.shared and kind in ("ssm", "secretsmanager"):
+    if secret_reader.shared and kind in ("ssm", "secretsmanager"):
         log.warning(
             "credential.shared",
             setting=setting,
@@ -78,7 +78,7 @@ def _from_file(name: str, setting: str) -> str:
         raise TokenError(f"cannot read {setting} from {name}: {why}") from error
 
 
-async def _patiently(read: Read, name: str, setting: str, asker: Asker) -> str:
+async def _patiently(read: Read, name: str, setting: str, secret_reader: SecretReader) -> str:
     """Try again what may pass; a secret that is not there now is not waited for."""
     growing_ = growing(ssm.Unavailable, first=0.5, longest=4.0)
     async for attempt in stamina.retry_context(
@@ -87,27 +87,27 @@ async def _patiently(read: Read, name: str, setting: str, asker: Asker) -> str:
         timeout=None,
     ):
         with attempt:
-            return await read(name, setting, asker)
+            return await read(name, setting, secret_reader)
     raise AssertionError  # retry_context returns or raises
 
 
-async def _from_ssm(name: str, setting: str, asker: Asker) -> str:
+async def _from_ssm(name: str, setting: str, secret_reader: SecretReader) -> str:
     action = f"cannot read {setting} from the parameter {name}"
     async with (
         ssm.asking(action, "ssm:GetParameter", setting=setting),
-        asker.client("ssm") as client,
+        secret_reader.client("ssm") as client,
     ):
         answer = await client.get_parameter(Name=name, WithDecryption=True)
         return str(answer["Parameter"]["Value"])
     raise AssertionError  # the block returns or raises
 
 
-async def _from_secretsmanager(name: str, setting: str, asker: Asker) -> str:
+async def _from_secretsmanager(name: str, setting: str, secret_reader: SecretReader) -> str:
     action = f"cannot read {setting} from the secret {name}"
     permission = "secretsmanager:GetSecretValue"
     async with (
         ssm.asking(action, permission, setting=setting, service="SecretsManager"),
-        asker.client("secretsmanager") as client,
+        secret_reader.client("secretsmanager") as client,
     ):
         answer = await client.get_secret_value(SecretId=name)
         if "SecretBinary" in answer:

@@ -32,7 +32,7 @@ class TaskFacts:
         return self.arn.rpartition("/")[2]
 
 
-async def task_facts(metadata_uri: str | None, *, marked: bool = False) -> TaskFacts:
+async def task_facts(metadata_uri: str | None, *, so_mark: bool = False) -> TaskFacts:
     """Ask `<metadata_uri>/task`; any failure is a log line and empty facts.
 
     `marked`: on the agent's marked sockets, where others may be sent elsewhere.
@@ -43,7 +43,7 @@ async def task_facts(metadata_uri: str | None, *, marked: bool = False) -> TaskF
         timeout = aiohttp.ClientTimeout(total=DEADLINE)
         async with (
             aiohttp.ClientSession(
-                timeout=timeout, trust_env=False, connector=connector(marked=marked)
+                timeout=timeout, trust_env=False, connector=connector(so_mark=so_mark)
             ) as session,
             session.get(f"{metadata_uri}/task", allow_redirects=False) as answer,
         ):
@@ -56,7 +56,7 @@ async def task_facts(metadata_uri: str | None, *, marked: bool = False) -> TaskF
                 _network_modes(facts),
             )
     except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError, TypeError) as error:
-        log.warning("task.unknown", reason=str(error) or type(error).__name__)
+        log.warning("task.metadata_failed", reason=str(error) or type(error).__name__)
         return TaskFacts()
 
 

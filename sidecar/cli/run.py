@@ -61,7 +61,7 @@ def run(options: Sequence[str], environ: Mapping[str, str], signals: Signals) ->
             supervised=bool(config.command),
         )
     for warning in config.warnings:
-        log.warning("settings.unknown", warning=warning)
+        log.warning("settings.ignored", warning=warning)
     host.harden()
     killed_before = host.memory_kills()
     code = asyncio.Runner(loop_factory=host.loop_factory()).run(_judged(config, signals, report))
@@ -110,7 +110,7 @@ def _live(config: Configuration) -> Live:
 
 def _tell_retry(report: Report, details: RetryDetails) -> None:
     report.retries[type(details.caused_by).__name__] += 1
-    report.owed.struggle(str(details.caused_by))
+    report.cleanup_stack.note_retry(str(details.caused_by))
     if isinstance(details.caused_by, Missing):
         return  # how many lives begin, for minutes: token.awaited has said it once
     log.warning(

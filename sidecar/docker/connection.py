@@ -15,7 +15,7 @@ from sidecar.docker import error_responses, heads
 from sidecar.docker.bodies import Body, Misframed
 from sidecar.docker.heads import Malformed
 from sidecar.docker.responses import Reply
-from sidecar.docker.spliced_socket import Side
+from sidecar.docker.spliced_socket import SplicedSocket
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,7 +56,7 @@ class Verdict(Protocol):
         """Hear that there will be no answer."""
 
 
-class Judge(Protocol):
+class RequestPolicy(Protocol):
     """Who decides which requests are looked at, and what becomes of them."""
 
     def looks_at(self, request: Request) -> int | None:
@@ -70,11 +70,11 @@ class Judge(Protocol):
         ...
 
 
-class Surroundings(Protocol):
+class ProxyContext(Protocol):
     """What a connection needs of the proxy."""
 
     loop: asyncio.AbstractEventLoop
-    judge: Judge
+    judge: RequestPolicy
 
     def dial(self) -> socket.socket:
         """Connect to the engine. Raises Refused."""
@@ -93,9 +93,9 @@ class Surroundings(Protocol):
 class Connection:
     """From the client to the engine, and back."""
 
-    def __init__(self, proxy: Surroundings, sock: socket.socket) -> None:
+    def __init__(self, proxy: ProxyContext, sock: socket.socket) -> None:
         self._proxy = proxy
-        self._engine: Side | None = None
+        self._engine: SplicedSocket | None = None
         self._head = bytearray()
         self._early = bytearray()
         """What came before its turn."""
@@ -117,25 +117,25 @@ class Connection:
         self._closed = False
         self._gone = False
         """Whether the client is, and only what it sent is still to be delivered."""
-        self._client = Side(proxy.loop, sock, self)
+        self._client = SplicedSocket(proxy.loop, sock, self)
 
     # -- what the sides say --------------------------------------------------------------------
 
-    def came(self, side: Side, data: memoryview) -> None:
+    def came(self, side: SplicedSocket, data: memoryview) -> None:
         """Pass on what came."""
         if side is not self._client:
             self._from_engine(data)
         elif not self._over:
             self._from_client(data)
 
-    def full(self, side: Side) -> None:
+    def full(self, side: SplicedSocket) -> None:
         """Read no more from the other side."""
         if side is not self._client:
             self._client.pause()
         elif self._engine is not None:
             self._engine.pause()
 
-    def drained(self, side: Side) -> None:
+    def drained(self, side: SplicedSocket) -> None:
         """Read on from the other side, or let go if that was all."""
         if side is not self._client:
             if self._gone:
@@ -147,7 +147,7 @@ class Connection:
                 self._engine.resume()
             self._closes_if_done()
 
-    def finished(self, side: Side, *, gone: bool) -> None:
+    def finished(self, side: SplicedSocket, *, gone: bool) -> None:
         """Hand the end on."""
         if side is not self._client:
             self._engine_finished(gone=gone)
@@ -163,7 +163,7 @@ class Connection:
             self._engine.end()
             self._closes_if_done()
 
-    def lost(self, side: Side) -> None:
+    def lost(self, side: SplicedSocket) -> None:
         """Let go if nobody hears the answers; who does not hear the question may still answer."""
         if side is self._client:
             self.close()
@@ -276,7 +276,7 @@ class Connection:
             self._next()
         except Exception as error:
             self.close()
-            log.exception("docker.failed", reason=type(error).__name__)
+            log.exception("docker.request_failed", reason=type(error).__name__)
         else:
             self._let_go()
             self._seen, self._verdict = None, verdict
@@ -311,7 +311,7 @@ class Connection:
 
     def _to_engine(self, data: bytes | bytearray | memoryview) -> None:
         if self._engine is None:
-            self._engine = Side(self._proxy.loop, self._proxy.dial(), self)
+            self._engine = SplicedSocket(self._proxy.loop, self._proxy.dial(), self)
         self._engine.write(data)
 
     def _refuse(self, status: int, why: str) -> None:

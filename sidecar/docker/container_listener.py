@@ -20,7 +20,7 @@ _AGAIN, _AGAIN_MOST = 0.1, 5.0
 _EVENTS = {"type": ["container"], "event": ["start", "die", "destroy"]}
 
 
-class Fates(Protocol):
+class ContainerEvents(Protocol):
     """Who wants to know. Every verb may be said of what is not known, and again."""
 
     def runs(self, container: str) -> None:
@@ -37,25 +37,25 @@ class Fates(Protocol):
         ...
 
 
-async def followed(engine: Engine, fates: Fates) -> None:
+async def followed(engine: Engine, container_events: ContainerEvents) -> None:
     """Tell of containers until cancelled; after each gap go by the engine's list."""
     wait = _AGAIN
     while True:
         since = int(time.time())
         try:
-            await _compared(engine, fates)
+            await _compared(engine, container_events)
             wait = _AGAIN
             # What happened since the list was asked for is told again.
             async for event in engine.events(_EVENTS, since=since):
-                _told(event, fates)
+                _told(event, container_events)
         except (Unanswered, AttributeError, TypeError) as error:  # or it told what nobody expects
-            log.debug("docker.unheard", reason=str(error), seconds=wait)
+            log.debug("docker.events_lost", reason=str(error), seconds=wait)
         await asyncio.sleep(wait)
         wait = min(2 * wait, _AGAIN_MOST)
 
 
-async def _compared(engine: Engine, fates: Fates) -> None:
-    known = fates.known()
+async def _compared(engine: Engine, container_events: ContainerEvents) -> None:
+    known = container_events.known()
     if not known:
         return
     told = await engine.get("/containers/json?all=1")
@@ -66,22 +66,22 @@ async def _compared(engine: Engine, fates: Fates) -> None:
     }
     for container in known:
         if container not in states:
-            fates.died(container)
+            container_events.died(container)
         elif states[container] != "created":
-            fates.rests(container)  # since it may have been elsewhere meanwhile
+            container_events.rests(container)  # since it may have been elsewhere meanwhile
             if states[container] in ("running", "paused"):
-                fates.runs(container)
+                container_events.runs(container)
 
 
-def _told(event: dict[str, Any], fates: Fates) -> None:
+def _told(event: dict[str, Any], container_events: ContainerEvents) -> None:
     container = str((event.get("Actor") or {}).get("ID") or event.get("id"))
     match event.get("Action") or event.get("status"):
         case "start":
-            fates.runs(container)
+            container_events.runs(container)
         case "die":
-            fates.rests(container)
+            container_events.rests(container)
         case "destroy":
-            fates.died(container)
+            container_events.died(container)
 
 
 def addresses(inspected: Any) -> frozenset[str] | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Copy:
+class FolderCopy:
     """The copy of one folder."""
 
     def __init__(self, source: Path, shared: Path, own: Path) -> None:
@@ -52,7 +52,7 @@ class Copy:
     def _made(self) -> Path:
         copy = self._shared / f"{self._source.name}-{_version(self._source)}"
         if not copy.exists():
-            log.info("docker.copying", source=str(self._source), copy=str(copy))
+            log.info("docker.copy_started", source=str(self._source), copy=str(copy))
             fresh = self._own / self._source.name
             host.remove_folder(fresh)
             shutil.copytree(self._source, fresh, symlinks=True)

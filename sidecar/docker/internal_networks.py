@@ -38,7 +38,7 @@ async def reported(engine: Engine) -> None:
                 wait = _AGAIN
                 await _looked_at(engine, event, told)
         except Unanswered as error:
-            log.debug("docker.unheard", reason=str(error), seconds=wait)
+            log.debug("docker.events_lost", reason=str(error), seconds=wait)
         await asyncio.sleep(wait)
         wait = min(2 * wait, _AGAIN_MOST)
 
@@ -68,12 +68,12 @@ async def _looked_at(engine: Engine, event: dict[str, Any], told: set[str]) -> N
         inspected = await engine.get(f"/containers/{container}/json")
         joined = set((inspected.get("NetworkSettings") or {}).get("Networks") or {name})
     except Unanswered as error:
-        log.debug("docker.unheard", reason=str(error), seconds=0)
+        log.debug("docker.events_lost", reason=str(error), seconds=0)
         return  # it is gone already: so nobody misses anything
     if joined <= internal:
         told.add(name)
         log.warning(
-            "network.out_of_reach",
+            "network.relay_unreachable",
             network=name,
             container=str(container)[:12],
             reason="docker gives containers of an internal network no way out, and none to the "

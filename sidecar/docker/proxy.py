@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from sidecar import host
-from sidecar.docker.connection import Connection, Judge, Refused
+from sidecar.docker.connection import Connection, Refused, RequestPolicy
 
 if TYPE_CHECKING:
     import socket
@@ -36,7 +36,7 @@ _PAUSE = 0.1
 class Proxy:
     """All connections."""
 
-    def __init__(self, engine: Path, judge: Judge) -> None:
+    def __init__(self, engine: Path, judge: RequestPolicy) -> None:
         self.engine = engine
         self.judge = judge
         self.loop = asyncio.get_running_loop()
@@ -113,7 +113,7 @@ class Proxy:
             except BlockingIOError:
                 return
             except OSError as error:
-                log.warning("docker.unaccepted", reason=error.strerror or type(error).__name__)
+                log.warning("docker.accept_failed", reason=error.strerror or type(error).__name__)
                 self._pause()
                 self.loop.call_later(_PAUSE, self._accept_again)
                 return
@@ -128,7 +128,7 @@ class Listening(NamedTuple):
     """Where it listens."""
     engine: Path
     """The daemon's socket."""
-    judge: Judge
+    judge: RequestPolicy
     user: host.Identity | None
     """Whose group may use it; None: this process's user alone."""
 

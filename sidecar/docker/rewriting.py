@@ -134,7 +134,7 @@ class Rules:
         for bind in binds(asked.fields):
             if self.sockets.above(bind.source) and self._first(bind.source):
                 log.warning(
-                    "docker.exposed",
+                    "docker.socket_exposed",
                     source=bind.source,
                     reason="a container gets a folder that holds a docker socket, and so the "
                     "daemon itself; SIDECAR_DOCKER_STRICT refuses it",
@@ -142,7 +142,7 @@ class Rules:
 
     def _refuse(self, wrong: str) -> None:
         if self._first(wrong):
-            log.warning("docker.refused", reason=wrong)
+            log.warning("docker.request_refused", reason=wrong)
         raise Refused(403, f"refused by the runner's agent: {wrong} (SIDECAR_DOCKER_STRICT)")
 
     def _first(self, what: str) -> bool:

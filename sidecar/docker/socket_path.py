@@ -19,7 +19,7 @@ _PREFIX = "runner-"
 _LOCK = "lock"
 
 
-class Usual:
+class DefaultSocket:
     """The place where every client looks."""
 
     def __init__(self, socket: Path) -> None:
@@ -36,7 +36,7 @@ class Usual:
             self.socket.unlink(missing_ok=True)
 
 
-class Own:
+class SharedSocket:
     """This life's own folder in the one that the agent shares with the daemon and other lives.
 
     It holds a lock for as long as its life goes on, however that ends; so the next life on the
@@ -80,7 +80,7 @@ class Own:
                 _sweep(folder)
             except OSError as error:  # another life sweeps as well, say
                 why = error.strerror or type(error).__name__
-                log.warning("docker.unswept", folder=str(folder), reason=why.lower())
+                log.warning("docker.folder_removal_failed", folder=str(folder), reason=why.lower())
 
 
 def _sweep(folder: Path) -> None:
@@ -93,4 +93,4 @@ def _sweep(folder: Path) -> None:
         host.remove_folder(folder)
     finally:
         lock.close()
-    log.info("docker.swept", folder=str(folder))
+    log.info("docker.folder_removed", folder=str(folder))

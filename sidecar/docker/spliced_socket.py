@@ -28,23 +28,23 @@ _MOST_SPARE = 8
 class Owner(Protocol):
     """Who is told of what happens at a side; `data` is good until the call returns."""
 
-    def came(self, side: Side, data: memoryview) -> None:
+    def came(self, side: SplicedSocket, data: memoryview) -> None:
         """Take bytes."""
 
-    def finished(self, side: Side, *, gone: bool) -> None:
+    def finished(self, side: SplicedSocket, *, gone: bool) -> None:
         """Hear that no more will come; `gone`: nor is anything taken any more."""
 
-    def full(self, side: Side) -> None:
+    def full(self, side: SplicedSocket) -> None:
         """Hear that it takes no more for now."""
 
-    def drained(self, side: Side) -> None:
+    def drained(self, side: SplicedSocket) -> None:
         """Hear that it has taken all."""
 
-    def lost(self, side: Side) -> None:
+    def lost(self, side: SplicedSocket) -> None:
         """Hear that it takes nothing any more, and what it had not taken is lost."""
 
 
-class Side:
+class SplicedSocket:
     """A connected socket, within the loop."""
 
     __slots__ = (
@@ -72,7 +72,7 @@ class Side:
         self._pending = bytearray()
         self._conduit: host.Conduit | None = None
         """What else waits to be taken, behind `_pending`."""
-        self._target: Side | None = None
+        self._target: SplicedSocket | None = None
         """Where all goes that comes, unseen."""
         self._reading = False
         self._ending = False
@@ -84,7 +84,7 @@ class Side:
         """Whether something waits to be taken."""
         return bool(self._pending) or self._conduit is not None
 
-    def splice(self, target: Side) -> None:
+    def splice(self, target: SplicedSocket) -> None:
         """Hand on all that comes to `target`, without showing it to the owner."""
         self._target = target
 
@@ -157,7 +157,7 @@ class Side:
         self.ended = True
         self._owner.finished(self, gone=host.hung_up(self.sock))
 
-    def _splice(self, target: Side) -> None:
+    def _splice(self, target: SplicedSocket) -> None:
         conduit = _SPARE.pop() if _SPARE else host.conduit(PIECE)
         if conduit is None:  # not with this system
             self._target = None

@@ -18,8 +18,8 @@ import structlog
 from sidecar import phase, process
 from sidecar.aws import task_metadata
 from sidecar.errors import Stopped
-from sidecar.lifecycle.job_credentials import Access, relaying
-from sidecar.lifecycle.job_docker import proxying
+from sidecar.lifecycle.job_credentials import Access, job_credentials
+from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.runner_life import WARM_TIMEOUT
 from sidecar.runner.environment import of_user
 from sidecar.shutdown import cleanup
@@ -55,15 +55,15 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> int:
         enter = life.enter_async_context
         await enter(process.reaping())
         access = Access(config)
-        await enter(cleanup.farewell(report.owed, stop))
+        await enter(cleanup.run_cleanup(report.cleanup_stack, stop))
         async with stop.cuts():
-            task = await task_metadata.task_facts(config.task.metadata_uri, marked=access.marked)
-            relayed = await enter(relaying(config, access, task, report.owed))
-            report.relay = relayed.served
-            docker = await enter(proxying(config, relayed, report.owed))
+            task = await task_metadata.task_facts(config.task.metadata_uri, so_mark=access.so_mark)
+            credentials = await enter(job_credentials(config, access, task, report.cleanup_stack))
+            report.relay = credentials.served
+            docker = await enter(job_docker(config, credentials, report.cleanup_stack))
             report.phase.enter(phase.WARMING)
-            env = of_user(config.user, docker.led(relayed.without_agents(config.passed_on)))
-            env |= await relayed.warmed(
+            env = of_user(config.user, docker.led(credentials.without_agents(config.passed_on)))
+            env |= await credentials.warmed(
                 task.id, WARM_TIMEOUT, config.passed_on, required=settings.relay_required
             )
             command = process.Command(config.command, env, Path.cwd(), config.user)

@@ -12,9 +12,9 @@ from sidecar.shutdown.stop import INTERRUPT, KILL
 
 if TYPE_CHECKING:
     from sidecar.phase import Phase
-    from sidecar.runner.deregistration import Departure
+    from sidecar.runner.deregistration import Deregistration
     from sidecar.runner.listener import Listener
-    from sidecar.shutdown.cleanup import Debt, Farewell
+    from sidecar.shutdown.cleanup import CleanupStack, CleanupStep
     from sidecar.shutdown.stop import Stop
 
 log = structlog.get_logger()
@@ -28,15 +28,15 @@ class Drain:
     """What a drain works on."""
 
     listener: Listener
-    departure: Departure
-    debt: Debt
+    deregistration: Deregistration
+    cleanup_step: CleanupStep
     """The debt that the departure settles."""
-    owed: Farewell
+    cleanup_stack: CleanupStack
     stop: Stop
     phase: Phase
 
 
-async def drained(drain: Drain) -> None:
+async def drain_listener(drain: Drain) -> None:
     """End the listener within the stop budget.
 
     Idle: deregister first, which GitHub refuses for a runner that has just got a job, so that
@@ -45,24 +45,24 @@ async def drained(drain: Drain) -> None:
     listener, stop = drain.listener, drain.stop
     drain.phase.enter(DRAINING)
     busy = listener.busy
-    log.info("stop.heard", signal=stop.signal, busy=busy, budget=stop.budget.total)
+    log.info("stop.requested", signal=stop.signal, busy=busy, budget=stop.budget.total)
     busy = busy or await _refused(drain) or listener.busy
     if busy:
-        log.info("stop.waiting_for_job", seconds=round(stop.left_until(stop.budget.interrupt), 1))
+        log.info("stop.job_awaited", seconds=round(stop.left_until(stop.budget.interrupt), 1))
         await stop.first(listener.ended, moment=stop.budget.interrupt, level=INTERRUPT)
-    await ended(drain, spare=drain.debt if busy else None)
+    await ended(drain, spare=drain.cleanup_step if busy else None)
 
 
-async def given_up(drain: Drain) -> bool:
+async def end_idle(drain: Drain) -> bool:
     """End an idle listener without any stop; False, and nothing done, if it just got a job."""
     if drain.listener.busy or await _refused(drain) or drain.listener.busy:
         return False
-    drain.stop.begin_end()
+    drain.stop.start_clock()
     await ended(drain)
     return True
 
 
-async def ended(drain: Drain, spare: Debt | None = None) -> None:
+async def ended(drain: Drain, spare: CleanupStep | None = None) -> None:
     """Interrupt the listener and kill what is left of it; give back side by side with that.
 
     `spare` is not begun yet: a busy runner cannot be deregistered before its job has ended.
@@ -71,12 +71,12 @@ async def ended(drain: Drain, spare: Debt | None = None) -> None:
     if listener.running:
         log.info("runner.interrupted", busy=spare is not None)
         listener.interrupt()
-    for debt in drain.owed.debts:
-        if debt is not spare:
-            debt.begin()
+    for cleanup_step in drain.cleanup_stack.steps:
+        if cleanup_step is not spare:
+            cleanup_step.begin()
     await stop.first(listener.ended, moment=stop.budget.kill, level=KILL)
     if listener.running:
-        log.warning("runner.killing", reason="it did not end in time")
+        log.warning("runner.killed", reason="it did not end in time")
         await listener.process.kill()
 
 
@@ -84,5 +84,7 @@ async def _refused(drain: Drain) -> bool:
     """Deregister an idle runner; whether GitHub refused because it is not idle any more."""
     stop = drain.stop
     moment = max(stop.budget.interrupt, IDLE_SHARE * stop.budget.total)
-    await stop.first(drain.debt.begin(), drain.listener.ended, moment=moment, level=INTERRUPT)
-    return drain.departure.busy
+    await stop.first(
+        drain.cleanup_step.begin(), drain.listener.ended, moment=moment, level=INTERRUPT
+    )
+    return drain.deregistration.busy

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar import host, relay
-from sidecar.aws.secrets import Asker
+from sidecar.aws.secrets import SecretReader
 from sidecar.errors import RelayError
-from sidecar.lifecycle.credentials_route import Reach
+from sidecar.lifecycle.credentials_route import CredentialsRoute
 from sidecar.relay.mode import Mode
 from sidecar.runner import environment
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from aiobotocore.session import AioSession
 
-    from sidecar.aws.agent_credentials import Own
+    from sidecar.aws.agent_credentials import AgentCredentials
     from sidecar.aws.task_metadata import TaskFacts
     from sidecar.relay.job_role import JobRole
     from sidecar.settings.model import Configuration, Settings
-    from sidecar.shutdown.cleanup import Farewell
+    from sidecar.shutdown.cleanup import CleanupStack
 
 log = structlog.get_logger()
 
@@ -42,15 +42,17 @@ class Access:
 
     def __init__(self, config: Configuration) -> None:
         settings = config.settings
-        self.apart = settings.job_role_arn is not None or settings.job_policy is not None
+        self.separate_job_role = (
+            settings.job_role_arn is not None or settings.job_policy is not None
+        )
         """Whether jobs have a role of their own."""
         by_rules = settings.relay != "off" and host.may_filter()
-        self.marked = self.apart or by_rules
+        self.so_mark = self.separate_job_role or by_rules
         """Whether the agent asks on sockets of its own, which no rule catches."""
         self.endpoint: relay.Endpoint | None = None
         self.problem: RelayError | None = None
         """Why there is no endpoint, if one is named."""
-        self.own: Own | None = None
+        self.own: AgentCredentials | None = None
         task = config.task
         try:
             self.endpoint = relay.Endpoint.given(
@@ -61,13 +63,13 @@ class Access:
             )
         except RelayError as error:
             self.problem = error
-        if self.marked and self.endpoint is not None:
+        if self.so_mark and self.endpoint is not None:
             from sidecar.aws.agent_credentials import (
-                Own,  # late, here as below: not every life needs it
+                AgentCredentials,  # late, here as below: not every life needs it
             )
 
-            self.endpoint = replace(self.endpoint, marked=True)
-            self.own = Own(self.endpoint, alone=self.apart)
+            self.endpoint = replace(self.endpoint, so_mark=True)
+            self.own = AgentCredentials(self.endpoint, alone=self.separate_job_role)
 
     def session(self) -> AioSession:
         """Make a session of the AWS library, with the agent's own credentials."""
@@ -77,9 +79,9 @@ class Access:
 
         return get_session()
 
-    def asker(self, region: str | None) -> Asker:
+    def secret_reader(self, region: str | None) -> SecretReader:
         """Return as whom, and where, a secret's reference is read."""
-        return Asker(region, self.session, shared=not self.apart)
+        return SecretReader(region, self.session, shared=not self.separate_job_role)
 
     def job_role(self, config: Configuration) -> JobRole:
         """Make the source of what jobs get instead."""
@@ -91,12 +93,12 @@ class Access:
 
 
 @dataclass(slots=True)
-class Relaying:
+class JobCredentials:
     """What came of it."""
 
     served: relay.Relay | None = None
     job_role: JobRole | None = None
-    apart: bool = False
+    separate_job_role: bool = False
     """Whether jobs have a role of their own, and so nothing of the agent's."""
     redirected: bool = False
     """Whether a job that asks the ECS agent reaches the relay."""
@@ -105,7 +107,9 @@ class Relaying:
 
     def without_agents(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
         """Return what of the agent's environment a job may see."""
-        return environment.without_agents(passed_on, apart=self.apart, redirected=self.redirected)
+        return environment.without_agents(
+            passed_on, separate_job_role=self.separate_job_role, redirected=self.redirected
+        )
 
     async def warmed(
         self, runner: str, timeout: float, passed_on: Mapping[str, str], *, required: bool
@@ -115,7 +119,7 @@ class Relaying:
         Cold or not, a job that is to have a role of its own is sent to the relay and nowhere else.
         """
         if self.served is None:
-            return environment.no_credentials(passed_on) if self.apart else {}
+            return environment.no_credentials(passed_on) if self.separate_job_role else {}
         if self.job_role is not None:
             self.job_role.name(runner)
             timeout *= JOB_ROLE_PATIENCE
@@ -124,62 +128,64 @@ class Relaying:
         except RelayError as error:
             if required:
                 raise
-            log.warning("relay.cold", reason=str(error))
-        if not self.apart and not self.redirected:
+            log.warning("relay.credentials_delayed", reason=str(error))
+        if not self.separate_job_role and not self.redirected:
             return {environment.RELAY_URI: self.served.uri}
         relative = self.served.relative_uri if self.redirected else None
         return environment.credentials(passed_on, self.served.uri, relative)
 
 
 @asynccontextmanager
-async def relaying(
-    config: Configuration, access: Access, facts: TaskFacts, owed: Farewell
-) -> AsyncIterator[Relaying]:
+async def job_credentials(
+    config: Configuration, access: Access, facts: TaskFacts, cleanup_stack: CleanupStack
+) -> AsyncIterator[JobCredentials]:
     """Relay credentials to jobs within the block, as far as that can be.
 
     Raises RelayError only if SIDECAR_RELAY_REQUIRED says so, or SIDECAR_RELAY names a mode that
     cannot be: else a job runs without.
     """
     settings = config.settings
-    found = Relaying(apart=access.apart)
+    found = JobCredentials(separate_job_role=access.separate_job_role)
     _tell_reach(settings, access)
     async with AsyncExitStack() as serving:
         try:
             if (source := _source(config, access, found)) is not None:
-                reach = Reach(access.endpoint, access.apart, facts.network_modes, owed)
+                reach = CredentialsRoute(
+                    access.endpoint, access.separate_job_role, facts.network_modes, cleanup_stack
+                )
                 found.served, found.redirected, found.mode = await reach.served(
                     source, config, serving
                 )
         except RelayError as error:
             if settings.relay_required or settings.relay != "auto":
                 raise
-            log.warning("relay.unavailable", reason=str(error))
+            log.warning("relay.failed", reason=str(error))
         yield found
 
 
 def _source(
-    config: Configuration, access: Access, found: Relaying
+    config: Configuration, access: Access, found: JobCredentials
 ) -> relay.Endpoint | JobRole | None:
     """Choose what is relayed; None for nothing. Raises RelayError."""
     settings = config.settings
     if settings.relay == "off":
-        log.info("relay.off", reason="SIDECAR_RELAY=off")
+        log.info("relay.disabled", reason="SIDECAR_RELAY=off")
         return None
     if access.problem is not None:
         raise access.problem
-    if access.apart:
+    if access.separate_job_role:
         found.job_role = access.job_role(config)
         return found.job_role
     if access.endpoint is None:
         if settings.relay_required or settings.relay != "auto":
             raise RelayError("cannot relay credentials: the task has no role (taskRoleArn)")
-        log.info("relay.off", reason="no task role")
+        log.info("relay.disabled", reason="no task role")
     return access.endpoint
 
 
 def _tell_reach(settings: Settings, access: Access) -> None:
     """Say in one line what a job can do with the task role, where it has that."""
-    if access.apart or access.endpoint is None:
+    if access.separate_job_role or access.endpoint is None:
         return
     reach = []
     if settings.token_parameter is not None:

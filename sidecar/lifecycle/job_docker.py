@@ -18,9 +18,9 @@ from sidecar.docker import engine as engines
 from sidecar.docker.binds import Sockets, plain
 from sidecar.docker.credential_variables import Offer, proxied
 from sidecar.docker.engine import Engine, Unanswered
-from sidecar.docker.folder_copy import Copy
+from sidecar.docker.folder_copy import FolderCopy
 from sidecar.docker.rewriting import Rules
-from sidecar.docker.socket_path import Own, Usual
+from sidecar.docker.socket_path import DefaultSocket, SharedSocket
 from sidecar.errors import ProxyError
 from sidecar.relay.mode import Mode
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from sidecar.docker.rewriting import ImageVariables
-    from sidecar.lifecycle.job_credentials import Relaying
+    from sidecar.lifecycle.job_credentials import JobCredentials
     from sidecar.relay.identities import Identities
     from sidecar.settings.model import Configuration
-    from sidecar.shutdown.cleanup import Farewell
+    from sidecar.shutdown.cleanup import CleanupStack
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ EXTERNALS = "externals"
 """Where the runner keeps node; it mounts this folder into every job container."""
 
 
-class Unproxied(Exception):
+class ProxyUnavailable(Exception):
     """There can be no proxy; the text says why, and what would help."""
 
     def __init__(self, why: str, *, daemon: bool = True) -> None:
@@ -50,7 +50,7 @@ class Unproxied(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Docker:
+class JobDocker:
     """How jobs come to the daemon."""
 
     proxied: bool = False
@@ -75,61 +75,68 @@ class Docker:
 
 
 @asynccontextmanager
-async def proxying(
-    config: Configuration, relayed: Relaying, owed: Farewell
-) -> AsyncIterator[Docker]:
+async def job_docker(
+    config: Configuration, credentials: JobCredentials, cleanup_stack: CleanupStack
+) -> AsyncIterator[JobDocker]:
     """Stand before the docker daemon within the block, as far as that can be.
 
     Raises ProxyError if it cannot, and a setting says that it must.
     """
     settings = config.settings
-    way = Way.found(config, relayed)
+    way = ContainerCredentials.found(config, credentials)
     async with AsyncExitStack() as standing:
         try:
-            found = await _standing(config, way, owed, standing)
-        except Unproxied as why:
+            found = await _standing(config, way, cleanup_stack, standing)
+        except ProxyUnavailable as why:
             wanted = "SIDECAR_DOCKER_PROXY=on; auto goes without"
             if settings.docker_strict:
                 wanted = "SIDECAR_DOCKER_STRICT: without the proxy nothing would be refused"
             if settings.docker_proxy == "on" or (settings.docker_strict and why.daemon):
                 message = f"cannot stand before the docker daemon: {why} ({wanted})"
                 raise ProxyError(message) from why
-            log.info("docker.unproxied", reason=str(why))
-            found = Docker(told=way.told)
+            log.info("docker.proxy_disabled", reason=str(why))
+            found = JobDocker(told=way.told)
         yield found
 
 
 async def _standing(
-    config: Configuration, way: Way, owed: Farewell, standing: AsyncExitStack
-) -> Docker:
+    config: Configuration,
+    way: ContainerCredentials,
+    cleanup_stack: CleanupStack,
+    standing: AsyncExitStack,
+) -> JobDocker:
     """Listen in the daemon's place for as long as `standing` is open. Raises Unproxied."""
     settings = config.settings
     if settings.docker_proxy == "off":
-        raise Unproxied("SIDECAR_DOCKER_PROXY=off")
+        raise ProxyUnavailable("SIDECAR_DOCKER_PROXY=off")
     named, socket = _engine(config)
     engine = await standing.enter_async_context(named.opened())
     shared = settings.shared_dir
-    place = Usual(_usual(socket)) if shared is None else Own(shared)
+    place = DefaultSocket(_usual(socket)) if shared is None else SharedSocket(shared)
     path = place.socket
     rules = Rules(
         Sockets.of(str(path), str(socket), str(socket.resolve())),
         way.offer,
         way.paths,
         _image_variables(engine),
-        _copies(place, settings.runner_dir) if isinstance(place, Own) else None,
+        _copies(place, settings.runner_dir) if isinstance(place, SharedSocket) else None,
         settings.docker_strict,
     )
-    debt = owed.owe("docker proxy", partial(asyncio.to_thread, place.remove))
-    standing.callback(debt.begin)  # once nobody listens any more; the farewell sees to its end
+    cleanup_step = cleanup_stack.register_step(
+        "docker proxy", partial(asyncio.to_thread, place.remove)
+    )
+    standing.callback(
+        cleanup_step.begin
+    )  # once nobody listens any more; the farewell sees to its end
     await _listening(proxy.Listening(path, socket, rules, config.user), place, standing)
-    if isinstance(place, Own):
-        await standing.enter_async_context(relay.alongside(asyncio.to_thread(place.sweep)))
+    if isinstance(place, SharedSocket):
+        await standing.enter_async_context(relay.running_beside(asyncio.to_thread(place.sweep)))
     if way.identities is not None:
         way.identities.inspect = _inspect(engine)
-        following_ = container_listener.followed(engine, _Fates(way.identities))
-        await standing.enter_async_context(relay.alongside(following_))
+        following_ = container_listener.followed(engine, _ContainerEvents(way.identities))
+        await standing.enter_async_context(relay.running_beside(following_))
     log.info(
-        "docker.proxied",
+        "docker.proxy_started",
         socket=str(path),
         engine=str(socket),
         credentials=way.mode.value,
@@ -137,12 +144,14 @@ async def _standing(
     )
     _tell_open(socket, config)
     if shared is None:
-        return Docker(proxied=True)
+        return JobDocker(proxied=True)
     said = "work_dir" in settings.model_fields_set
-    return Docker(proxied=True, socket=path, work_dir=None if said else f"{path.parent}/_work")
+    return JobDocker(proxied=True, socket=path, work_dir=None if said else f"{path.parent}/_work")
 
 
-async def _listening(wanted: proxy.Listening, place: Usual | Own, standing: AsyncExitStack) -> None:
+async def _listening(
+    wanted: proxy.Listening, place: DefaultSocket | SharedSocket, standing: AsyncExitStack
+) -> None:
     try:
         place.make()
         await standing.enter_async_context(proxy.listening(wanted))
@@ -150,9 +159,11 @@ async def _listening(wanted: proxy.Listening, place: Usual | Own, standing: Asyn
     except OSError as error:
         why = error.strerror or type(error).__name__
         setting = "SIDECAR_SHARED_DIR"
-        if isinstance(place, Usual):
+        if isinstance(place, DefaultSocket):
             setting += " names another place"
-        raise Unproxied(f"{wanted.path} cannot be made: {why.lower()} ({setting})") from error
+        raise ProxyUnavailable(
+            f"{wanted.path} cannot be made: {why.lower()} ({setting})"
+        ) from error
 
 
 # ---- where the daemon is, and what it tells ----------------------------------------------------
@@ -162,9 +173,9 @@ def _engine(config: Configuration) -> tuple[Engine, Path]:
     engine = Engine.named(config.task.docker_host)
     if engine is None:
         why = "nothing names a docker daemon (DOCKER_HOST, /var/run/docker.sock)"
-        raise Unproxied(why, daemon=False)
+        raise ProxyUnavailable(why, daemon=False)
     if engine.socket is None:
-        raise Unproxied(f"DOCKER_HOST={engine.host} is no socket of the file system")
+        raise ProxyUnavailable(f"DOCKER_HOST={engine.host} is no socket of the file system")
     return engine, engine.socket
 
 
@@ -172,7 +183,7 @@ def _usual(socket: Path) -> Path:
     """Return the place where clients look, if it is not the daemon's own. Raises Unproxied."""
     usual = Path(engines.DEFAULT_SOCKET)
     if plain(str(socket.resolve())) == plain(str(usual.resolve())):
-        raise Unproxied(
+        raise ProxyUnavailable(
             f"the daemon's own socket is at {usual}, where clients look (SIDECAR_SHARED_DIR names "
             "another place; or let the daemon listen elsewhere, and DOCKER_HOST tell where)"
         )
@@ -187,18 +198,18 @@ def _tell_open(socket: Path, config: Configuration) -> None:
         return  # it is not there yet
     if is_open:
         log.warning(
-            "docker.open",
+            "docker.socket_unprotected",
             engine=str(socket),
             reason="the runner's user may use the daemon's own socket, past the agent; let only "
             "root use it (dockerd --group root)",
         )
 
 
-def _copies(own: Own, runner_dir: Path) -> Copy | None:
+def _copies(own: SharedSocket, runner_dir: Path) -> FolderCopy | None:
     """Have the daemon find the runner's own folder, unless that is shared already."""
     if runner_dir.is_relative_to(own.shared):
         return None
-    return Copy(runner_dir / EXTERNALS, own.shared, own.path)
+    return FolderCopy(runner_dir / EXTERNALS, own.shared, own.path)
 
 
 def _image_variables(engine: Engine) -> ImageVariables:
@@ -225,7 +236,7 @@ def _inspect(engine: Engine) -> relay.Inspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ContainerCredentials:
     """What containers can be told."""
 
     mode: Mode
@@ -237,20 +248,24 @@ class Way:
     """Where each container has a path of its own."""
 
     @classmethod
-    def found(cls, config: Configuration, relayed: Relaying) -> Way:
+    def found(cls, config: Configuration, credentials: JobCredentials) -> ContainerCredentials:
         """Choose by the relay's mode."""
         passed_on, uri = config.passed_on, config.task.credentials_relative_uri
         region = passed_on.get("AWS_REGION") or passed_on.get("AWS_DEFAULT_REGION")
-        if relayed.mode is Mode.NETFILTER and relayed.served is not None:
-            identities = relayed.served.identities
+        if credentials.mode is Mode.NETFILTER and credentials.served is not None:
+            identities = credentials.served.identities
             uri = identities.default_path
             offer = Offer(region, identities.mint, frozenset({uri}), proxied(passed_on))
-            return cls(relayed.mode, offer, uri, identities)
-        if relayed.mode is Mode.PASS_THROUGH and uri is not None and not relayed.apart:
+            return cls(credentials.mode, offer, uri, identities)
+        if (
+            credentials.mode is Mode.PASS_THROUGH
+            and uri is not None
+            and not credentials.separate_job_role
+        ):
             given = uri
             offer = Offer(region, lambda: given, frozenset({given}), proxied(passed_on))
-            return cls(relayed.mode, offer, given)
-        return cls(relayed.mode)
+            return cls(credentials.mode, offer, given)
+        return cls(credentials.mode)
 
     @property
     def told(self) -> dict[str, str]:
@@ -280,7 +295,7 @@ class _Paths:
             self.identities.revoke(path)
 
 
-class _Fates:
+class _ContainerEvents:
     """The relay's identities, as they hear of their containers."""
 
     def __init__(self, identities: Identities) -> None:

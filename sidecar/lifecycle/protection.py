@@ -18,7 +18,7 @@ from sidecar.net.marked_sockets import connector
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sidecar.shutdown.cleanup import Farewell
+    from sidecar.shutdown.cleanup import CleanupStack
 
 log = structlog.get_logger()
 
@@ -40,8 +40,8 @@ class Unanswered(Refused):
 class Protection:
     """One task's protection."""
 
-    def __init__(self, agent_uri: str, *, marked: bool = False) -> None:
-        self._marked = marked
+    def __init__(self, agent_uri: str, *, so_mark: bool = False) -> None:
+        self._marked = so_mark
         self._url = f"{agent_uri}/task-protection/v1/state"
         self._on = False  # or may be
         self._known = False
@@ -55,9 +55,9 @@ class Protection:
         except Refused as refused:
             if self._known:
                 raise
-            log.info("task.unprotectable", reason=str(refused))
+            log.info("task.protection_failed", reason=str(refused))
         else:
-            log.info("task.unprotected")
+            log.info("task.protection_removed")
         self._on = False
 
     async def keep(self, job: asyncio.Event) -> None:
@@ -69,7 +69,7 @@ class Protection:
                 await self._put({"ProtectionEnabled": True, "ExpiresInMinutes": MINUTES})
             except Refused as refused:
                 # Most tasks belong to no service, and need none.
-                log.info("task.unprotectable", reason=str(refused))
+                log.info("task.protection_failed", reason=str(refused))
                 if not self._known and not isinstance(refused, Unanswered):
                     self._on = False
                     return
@@ -82,7 +82,7 @@ class Protection:
         try:
             async with (
                 aiohttp.ClientSession(
-                    timeout=CALL, trust_env=False, connector=connector(marked=self._marked)
+                    timeout=CALL, trust_env=False, connector=connector(so_mark=self._marked)
                 ) as session,
                 session.put(self._url, json=body, allow_redirects=False) as answer,
             ):
@@ -101,7 +101,7 @@ def _reason(said: object) -> str:
 
 @asynccontextmanager
 async def protecting(
-    agent_uri: str | None, job: asyncio.Event, farewell: Farewell, *, marked: bool = False
+    agent_uri: str | None, job: asyncio.Event, run_cleanup: CleanupStack, *, so_mark: bool = False
 ) -> AsyncIterator[None]:
     """Protect the task while there is a job; taken off in the farewell. Never raises.
 
@@ -110,8 +110,8 @@ async def protecting(
     if agent_uri is None:
         yield
         return
-    protection = Protection(agent_uri, marked=marked)
-    farewell.owe("protection", protection.lift)
+    protection = Protection(agent_uri, so_mark=so_mark)
+    run_cleanup.register_step("protection", protection.lift)
     keeping = asyncio.create_task(protection.keep(job), name="protection")
     try:
         yield

@@ -6,19 +6,21 @@ import secrets
 from typing import TYPE_CHECKING
 
 from sidecar.errors import TokenError
-from sidecar.runner.configure import Wish
+from sidecar.runner.configure import RegistrationRequest
 from sidecar.runner.workspace import NAME
 
 if TYPE_CHECKING:
     from sidecar.aws.task_metadata import TaskFacts
     from sidecar.settings.model import Settings
-    from sidecar.tokens.value import Right
+    from sidecar.tokens.value import RegistrationToken
 
 TASK_ID_SHOWN = 12
 """Characters of the task's id that go into the name: enough to find the task by."""
 
 
-def wish(settings: Settings, right: Right, task: TaskFacts, work_dir: str | None = None) -> Wish:
+def decide(
+    settings: Settings, right: RegistrationToken, task: TaskFacts, work_dir: str | None = None
+) -> RegistrationRequest:
     """Decide what to register. What came with the token was made for this task, and so wins.
 
     Labels add up. `work_dir` is where to work if nobody says it. Raises TokenError when nobody
@@ -32,7 +34,7 @@ def wish(settings: Settings, right: Right, task: TaskFacts, work_dir: str | None
             "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
         )
     name = right.name or settings.name or generated(settings.name_prefix, task)
-    return Wish(
+    return RegistrationRequest(
         url=url or "",
         token=right.token,
         name=name,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar.errors import Exit
-from sidecar.lifecycle.drain import drained, ended, given_up
+from sidecar.lifecycle.drain import drain_listener, end_idle, ended
 from sidecar.lifecycle.watches import Cause
 from sidecar.shutdown.stop import DRAIN
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-EXITS = {Cause.IDLE: Exit.IDLE, Cause.GHOST: Exit.GHOST}
+EXIT_CODES = {Cause.IDLE: Exit.IDLE, Cause.GHOST: Exit.GHOST}
 
 
-async def attended(drain: Drain, watching: Iterable[asyncio.Task[Cause]]) -> Exit:
+async def supervise(drain: Drain, watching: Iterable[asyncio.Task[Cause]]) -> Exit:
     """Wait for the listener's end, however it comes; return the agent's exit code."""
     listener, stop = drain.listener, drain.stop
     cause: Cause | None = None
@@ -32,15 +32,15 @@ async def attended(drain: Drain, watching: Iterable[asyncio.Task[Cause]]) -> Exi
         while listener.running and not stop.requested:
             await stop.first(listener.ended, *watches, level=DRAIN)
             cause = _seen(watches)
-            if cause is Cause.IDLE and not await given_up(drain):
+            if cause is Cause.IDLE and not await end_idle(drain):
                 cause = None  # a job came just then: the life goes on
             elif cause is Cause.GHOST:
-                stop.begin_end()
+                stop.start_clock()
                 await ended(drain)
             elif cause is not None:
                 stop.ask(cause.value)
     if listener.running:
-        await drained(drain)
+        await drain_listener(drain)
     await listener.process.heard_out()
     return _verdict(listener, cause, stopped=stop.requested)
 
@@ -49,7 +49,7 @@ def _verdict(listener: Listener, cause: Cause | None, *, stopped: bool) -> Exit:
     code = listener.verdict(stopped=stopped)
     if cause is Cause.LIFETIME:
         return code if listener.had_job and code is Exit.DONE else Exit.LIFETIME
-    return EXITS.get(cause, code) if cause is not None else code
+    return EXIT_CODES.get(cause, code) if cause is not None else code
 
 
 @contextmanager
@@ -71,6 +71,6 @@ def _seen(watches: set[asyncio.Task[Cause]]) -> Cause | None:
         if (error := watch.exception()) is not None:
             log.error("watch.failed", watch=watch.get_name(), reason=repr(error))
             continue
-        log.warning("watch.ended_life", cause=watch.result().value)
+        log.warning("watch.triggered", cause=watch.result().value)
         return watch.result()
     return None

@@ -52,7 +52,7 @@ class Watches:
     """Whether GitHub still knows the runner; None without a credential to ask with."""
     imds: str = ""
     """The instance metadata's URL, for `spot`."""
-    marked: bool = False
+    so_mark: bool = False
     """Whether it is asked on the agent's marked sockets: others may be sent elsewhere."""
 
     def begun(self, listener: Listener, born: float) -> Iterator[asyncio.Task[Cause]]:
@@ -65,7 +65,7 @@ class Watches:
         if self.runner is not None:
             watching.append(_ghost(listener, self.runner))
         if self.spot:
-            watching.append(_spot(self.imds, marked=self.marked))
+            watching.append(_spot(self.imds, so_mark=self.so_mark))
         for watch in watching:
             yield asyncio.ensure_future(watch)
 
@@ -98,22 +98,22 @@ async def _ghost(listener: Listener, known: Callable[[], Awaitable[bool]]) -> Ca
             else:
                 misses, pause = misses + 1, GHOST_EVERY
         except SidecarError as error:
-            log.warning("ghost.unknown", reason=str(error))
+            log.warning("runner.lookup_failed", reason=str(error))
     return Cause.GHOST
 
 
-async def _spot(imds: str, *, marked: bool) -> Cause:
+async def _spot(imds: str, *, so_mark: bool) -> Cause:
     """Ask the instance's metadata for a Spot notice; a task without SIGTERM learns it here."""
     timeout = aiohttp.ClientTimeout(total=2.0)
     async with aiohttp.ClientSession(
-        imds, timeout=timeout, trust_env=False, connector=connector(marked=marked)
+        imds, timeout=timeout, trust_env=False, connector=connector(so_mark=so_mark)
     ) as session:
         while True:
             try:
                 if await _noticed(session):
                     return Cause.SPOT
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                log.debug("spot.unknown", reason=str(error) or type(error).__name__)
+                log.debug("spot.lookup_failed", reason=str(error) or type(error).__name__)
             await asyncio.sleep(SPOT_EVERY)
 
 

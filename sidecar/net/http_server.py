@@ -507,7 +507,7 @@ class _Connection(asyncio.Protocol):
         try:
             answer = self._listener.answer(request)
         except Exception:
-            log.exception("http.failed", method=method)
+            log.exception("http.request_failed", method=method)
             answer, keep = Answer(500, b"internal error\n"), False
         if answer.later is not None:
             self._wait(head, answer.later)

@@ -10,9 +10,9 @@ import aiohttp
 from sidecar import host
 
 
-def connector(*, marked: bool, **options: Any) -> aiohttp.TCPConnector:
+def connector(*, so_mark: bool, **options: Any) -> aiohttp.TCPConnector:
     """Make a connector; its sockets are the agent's own by their mark if `marked`."""
-    return aiohttp.TCPConnector(socket_factory=_socket if marked else None, **options)
+    return aiohttp.TCPConnector(socket_factory=_socket if so_mark else None, **options)
 
 
 def _socket(address: Any) -> socket.socket:

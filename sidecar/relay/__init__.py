@@ -19,16 +19,16 @@ from sidecar.host import most_files
 from sidecar.net import http_server
 from sidecar.relay.audit import Audit
 from sidecar.relay.identities import Identities, Inspect
-from sidecar.relay.imds_protocol import HOSTS, ImdsFace, NoImds
-from sidecar.relay.protocol import EcsFace
-from sidecar.relay.refresher import Clock, Keeper, Pace, State
-from sidecar.relay.router import Front
+from sidecar.relay.imds_protocol import HOSTS, ImdsDisabled, ImdsProtocol
+from sidecar.relay.protocol import EcsProtocol
+from sidecar.relay.refresher import Clock, Pace, Refresher, State
+from sidecar.relay.router import Router
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from sidecar.aws.container_credentials import Source
-    from sidecar.relay.counts import Tally
+    from sidecar.relay.counts import Counts
 
 __all__ = [
     "RELATIVE_URI",
@@ -63,12 +63,12 @@ class Imds(NamedTuple):
 class Relay:
     """A relay that is being served. Its URIs are secrets: there is no repr."""
 
-    def __init__(self, host: str, port: int, identities: Identities, keeper: Keeper) -> None:
+    def __init__(self, host: str, port: int, identities: Identities, refresher: Refresher) -> None:
         self.host = host
         self.port = port
         self.identities = identities
         """Who may ask: where a container's own path is minted."""
-        self._keeper = keeper
+        self._keeper = refresher
 
     @property
     def relative_uri(self) -> str:
@@ -94,9 +94,9 @@ class Relay:
         return self._keeper.state
 
     @property
-    def tally(self) -> Tally:
+    def counts(self) -> Counts:
         """What metrics tell."""
-        return self._keeper.tally
+        return self._keeper.counts
 
 
 @asynccontextmanager
@@ -127,16 +127,16 @@ async def serving(
             "the task (set SIDECAR_RELAY_ADDRESS to one local address)"
         )
     clock = clock or Clock()
-    keeper = Keeper(endpoint, clock, pace or Pace(), jitter)
-    identities = Identities(keeper, clock.now)
-    face = ImdsFace(identities, imds.region, clock.now) if imds is not None else NoImds()
+    refresher = Refresher(endpoint, clock, pace or Pace(), jitter)
+    identities = Identities(refresher, clock.now)
+    face = ImdsProtocol(identities, imds.region, clock.now) if imds is not None else ImdsDisabled()
     audit = Audit(clock.now)
     if limits is None:
         most = max(most_files() - _OTHER_FILES, _OTHER_FILES // 2)
         limits = LIMITS._replace(connections=min(LIMITS.connections, most))
     later = http_server.Later()
-    keeper.on_news = identities.on_news = later.come
-    front = Front(EcsFace(identities), face, audit, keeper.tally, clock.now, later, peers)
+    refresher.on_news = identities.on_news = later.come
+    front = Router(EcsProtocol(identities), face, audit, refresher.counts, clock.now, later, peers)
     async with AsyncExitStack() as undo:
         listening = http_server.listening(
             host, port, front.answer, names=_NAMES, refuse=front.refuse, limits=limits
@@ -148,14 +148,14 @@ async def serving(
                 f"cannot serve the relay on {host}:{port}: {reason(error)} "
                 "(change SIDECAR_RELAY_ADDRESS)"
             ) from error
-        await undo.enter_async_context(alongside(identities.verify()))
-        await undo.enter_async_context(alongside(keeper.keep()))
-        log.info("relay.serving", host=bound, port=free, upstream=endpoint.where)
-        yield Relay(bound, free, identities, keeper)
+        await undo.enter_async_context(running_beside(identities.verify()))
+        await undo.enter_async_context(running_beside(refresher.keep()))
+        log.info("relay.started", host=bound, port=free, upstream=endpoint.where)
+        yield Relay(bound, free, identities, refresher)
 
 
 @asynccontextmanager
-async def alongside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+async def running_beside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
     """Run `work` beside the block, and end it with the block.
 
     What the block raises leaves as it is: a TaskGroup alone would wrap it into a group.

@@ -9,7 +9,7 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds in seconds of the classes of upstream's latency; one more takes what is above."""
 
 
-class Tally:
+class Counts:
     """The counts of one relay."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sidecar.relay.refresher import Keeper
+    from sidecar.relay.refresher import Refresher
 
 log = structlog.get_logger()
 
@@ -45,15 +45,15 @@ class Identity:
     __slots__ = (
         "addresses",
         "container",
-        "keeper",
+        "refresher",
         "looked_at",
         "pinned",
         "resting",
         "version",
     )
 
-    def __init__(self, keeper: Keeper) -> None:
-        self.keeper = keeper
+    def __init__(self, refresher: Refresher) -> None:
+        self.refresher = refresher
         """Where its credentials come from."""
         self.version = 0
         """Moves on whenever it is decided anew who may ask: what was judged before is void."""
@@ -74,8 +74,8 @@ class Identities:
     nothing about a path: whoever guesses cannot know what is compared with what.
     """
 
-    def __init__(self, keeper: Keeper, time: Callable[[], float]) -> None:
-        self._keeper = keeper
+    def __init__(self, refresher: Refresher, time: Callable[[], float]) -> None:
+        self._keeper = refresher
         self._time = time
         self._key = secrets.token_bytes(_RANDOM_BYTES)
         self._minted: dict[bytes, Identity] = {}
@@ -86,7 +86,7 @@ class Identities:
         """How to ask the engine; without, the first peer stays."""
         self.on_news: Callable[[], None] = lambda: None
         """Told when somebody who was refused may ask after all."""
-        self.default = Identity(keeper)
+        self.default = Identity(refresher)
         """Everybody who has no path of its own."""
         self.default_path = _fresh()
         self._common = {self._digest(self.default_path)}
@@ -95,7 +95,7 @@ class Identities:
         """Let everybody who has no path of its own use this one too, beside the default path."""
         self._common.add(self._digest(path))
 
-    def mint(self, keeper: Keeper | None = None) -> str:
+    def mint(self, refresher: Refresher | None = None) -> str:
         """Return a fresh secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI.
 
         It is good at once, for whoever asks first. `keeper`: credentials other than the task's.
@@ -103,7 +103,7 @@ class Identities:
         if len(self._minted) >= MOST:
             self._end(next(iter(self._minted)), "too many paths")
         path = _fresh()
-        self._minted[self._digest(path)] = Identity(keeper or self._keeper)
+        self._minted[self._digest(path)] = Identity(refresher or self._keeper)
         return path
 
     def tied(self, path: str, container: str, addresses: Iterable[str] = ()) -> None:
@@ -199,7 +199,7 @@ class Identities:
                 found = await inspect(container)
         except Exception as error:  # noqa: BLE001  whatever it is, the engine has not told
             reason = type(error).__name__
-            log.warning("relay.unverified", container=container, reason=reason)
+            log.warning("relay.verification_failed", container=container, reason=reason)
             return
         if identity.container is None or found is None:  # ended meanwhile, or not to be told apart
             return
@@ -226,7 +226,7 @@ class Identities:
         """Believe the engine: these addresses are the container's, and no other."""
         if identity.pinned is not None and identity.pinned not in addresses:
             log.error(
-                "relay.pin_broken",
+                "relay.path_misused",
                 reason="another peer was the first to ask by the container's path",
                 container=identity.container,
                 peer=identity.pinned,
@@ -240,7 +240,7 @@ class Identities:
     def _end(self, digest: bytes, reason: str) -> None:
         if (identity := self._minted.pop(digest, None)) is None:
             return
-        log.debug("relay.path_ended", container=identity.container, reason=reason)
+        log.debug("relay.path_revoked", container=identity.container, reason=reason)
         identity.container = None
         identity.version += 1
         self._to_look_at.discard(identity)

@@ -46,7 +46,7 @@ _ONLY_GET = Answer(405, b"only GET is answered here\n", headers=(("Allow", "GET"
 _ONLY_PUT = Answer(405, b"only PUT is answered here\n", headers=(("Allow", "PUT"),))
 
 
-class NoImds:
+class ImdsDisabled:
     """What stands there while the face is off, so that nobody reaches the instance's own."""
 
     name = "imds"
@@ -56,7 +56,7 @@ class NoImds:
         return Refused("instance metadata are off", _OFF)
 
 
-class ImdsFace:
+class ImdsProtocol:
     """The instance metadata that lead an SDK to credentials and region; all else is not found."""
 
     name = "imds"
@@ -99,7 +99,7 @@ class ImdsFace:
 
     def _role(self, path: str, peer: str, until: float) -> Granted | Refused | Answer:
         identity = self._identities.by_address(peer)
-        credentials = identity.keeper.current()
+        credentials = identity.refresher.current()
         if credentials is None:
             return unready(identity, _NOT_READY)
         name = _role_name(credentials)
@@ -107,7 +107,7 @@ class ImdsFace:
             return Answer(200, name.encode(), "text/plain")
         if path != f"{_ROLES}/{name}":
             return _NOT_FOUND
-        answer = self._rendered.answer(identity.keeper, credentials)
+        answer = self._rendered.answer(identity.refresher, credentials)
         return Granted(identity, credentials, answer, "address", until)
 
     def _document(self, credentials: Credentials) -> Answer:

@@ -33,7 +33,7 @@ from sidecar.aws.container_credentials import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sidecar.aws.agent_credentials import Own
+    from sidecar.aws.agent_credentials import AgentCredentials
     from sidecar.aws.container_credentials import Ask
 
 SECONDS = 3600
@@ -83,7 +83,7 @@ class JobRole:
     It is silent until it knows the runner's name, which is the session's.
     """
 
-    def __init__(self, terms: Terms, own: Own | None) -> None:
+    def __init__(self, terms: Terms, own: AgentCredentials | None) -> None:
         self._terms = terms
         self._own = own
         self._session = own.session if own is not None else AioSession()

@@ -58,7 +58,7 @@ class Facts:
     """Why rules may, or can, not stand here."""
     relative_uri: bool = True
     """Whether the task has a URI at the ECS agent's address."""
-    apart: bool = False
+    separate_job_role: bool = False
     """Whether jobs have a role of their own."""
 
 
@@ -121,7 +121,7 @@ def _automatic(facts: Facts) -> Choice:
     if facts.docker is not Docker.ELSEWHERE and facts.obstacle is None:
         return Choice(Mode.NETFILTER, facts.told)
     why = facts.told if facts.docker is Docker.ELSEWHERE else facts.obstacle
-    if facts.apart:
+    if facts.separate_job_role:
         return Choice(Mode.LOCAL, f"{why}; containers shall not have the task role")
     if not facts.relative_uri:
         return Choice(Mode.LOCAL, f"{why}; {_NO_URI}")

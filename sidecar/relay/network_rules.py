@@ -49,7 +49,7 @@ _TIMEOUT = 5.0
 _PROBE = aiohttp.ClientTimeout(total=2.0)
 
 
-class Unredirected(Exception):
+class RulesUnavailable(Exception):
     """The rules cannot stand; the text says why."""
 
 
@@ -99,7 +99,7 @@ async def cleared(network_modes: frozenset[str]) -> None:
         if len(failures) < 2:  # an image may have only one of them
             with suppress(OSError):
                 host.let_address_go(RELAY_ADDRESS)
-        log.warning("network.cleared", failures=failures)
+        log.warning("network.leftovers_removed", failures=failures)
 
 
 class Redirect:
@@ -116,22 +116,22 @@ class Redirect:
     def prepare(self) -> None:
         """See that the rules may stand, and hold the relay's address. Raises Unredirected."""
         if (why := obstacle(self._network_modes)) is not None:
-            raise Unredirected(why)
+            raise RulesUnavailable(why)
         self._claim = host.claim_network()
         if self._claim is None:
-            raise Unredirected("another agent lives in this network namespace")
+            raise RulesUnavailable("another agent lives in this network namespace")
         if self.interfaces is not None:
             try:
                 self._holds = True  # before: it could stand although the answer was lost
                 host.hold_address(RELAY_ADDRESS)
             except OSError as error:
                 why = f"cannot add {RELAY_ADDRESS} to lo: {error.strerror or error}"
-                raise Unredirected(why) from error
+                raise RulesUnavailable(why) from error
 
     async def put_up(self, relay: Relay) -> None:
         """Put the rules up and see that they work. Raises Unredirected, and then none is up."""
         if not isinstance(ip_address(relay.host), IPv4Address):
-            raise Unredirected("the relay listens by IPv6 (SIDECAR_RELAY_ADDRESS)")
+            raise RulesUnavailable("the relay listens by IPv6 (SIDECAR_RELAY_ADDRESS)")
         target = Target(relay.host, relay.port, self.interfaces)
         failures = []
         for tool in (Iptables(), Nft()):
@@ -145,14 +145,14 @@ class Redirect:
             else:
                 await self._refuse_ipv6(tool)
                 log.info(
-                    "network.redirected",
+                    "network.rules_added",
                     tool=tool.name,
                     addresses=_CAUGHT,
                     to=f"{relay.host}:{relay.port}",
                     outside=self.interfaces,
                 )
                 return
-        raise Unredirected("; ".join(failures))
+        raise RulesUnavailable("; ".join(failures))
 
     async def _refuse_ipv6(self, tool: Iptables | Nft) -> None:
         """Let the instance's metadata not be had by IPv6 either, where containers may have it."""
@@ -161,13 +161,15 @@ class Redirect:
         try:
             await tool.refuse_ipv6()
         except _Failed as failed:
-            log.warning("network.ipv6_open", tool=tool.name, address=_IMDS6, reason=str(failed))
+            log.warning(
+                "network.ipv6_unprotected", tool=tool.name, address=_IMDS6, reason=str(failed)
+            )
 
     async def _cleared(self, tool: Iptables | Nft) -> None:
         try:
             await tool.take_down()
         except _Failed as failed:
-            log.debug("network.uncleared", tool=tool.name, reason=str(failed))
+            log.debug("network.removal_failed", tool=tool.name, reason=str(failed))
         self._tool = None
 
     async def take_down(self) -> None:
@@ -177,15 +179,15 @@ class Redirect:
                 await self._tool.take_down()
             except _Failed as failed:
                 why = f"cannot remove the rules by {self._tool.name}: {failed}"
-                raise Unredirected(why) from failed
+                raise RulesUnavailable(why) from failed
             self._tool = None
-            log.info("network.restored")
+            log.info("network.rules_removed")
         if self._holds:
             try:
                 host.let_address_go(RELAY_ADDRESS)
             except OSError as error:
                 why = f"cannot take {RELAY_ADDRESS} off lo: {error.strerror or error}"
-                raise Unredirected(why) from error
+                raise RulesUnavailable(why) from error
             self._holds = False
         if self._claim is not None:
             self._claim.close()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sidecar.aws.container_credentials import Credentials
     from sidecar.relay.identities import Identities, Identity
-    from sidecar.relay.refresher import Keeper
+    from sidecar.relay.refresher import Refresher
 
 
 class Granted(NamedTuple):
@@ -43,7 +43,7 @@ class Refused(NamedTuple):
     """Whether it may be granted in a moment, since upstream is being asked."""
 
 
-class Face(Protocol):
+class CredentialsProtocol(Protocol):
     """One protocol of asking for credentials."""
 
     name: str
@@ -54,7 +54,7 @@ class Face(Protocol):
 
 def unready(identity: Identity, answer: Answer) -> Refused:
     """Say that there are no credentials, and whether there may be some in a moment."""
-    return Refused("no credentials yet", answer, identity.container, identity.keeper.flying)
+    return Refused("no credentials yet", answer, identity.container, identity.refresher.flying)
 
 
 class Rendered:
@@ -63,13 +63,13 @@ class Rendered:
     def __init__(self, render: Callable[[Credentials], Answer]) -> None:
         self._render = render
         # An identity may have a keeper of its own, which then ends with it.
-        self._of: WeakKeyDictionary[Keeper, tuple[Credentials, Answer]] = WeakKeyDictionary()
+        self._of: WeakKeyDictionary[Refresher, tuple[Credentials, Answer]] = WeakKeyDictionary()
 
-    def answer(self, keeper: Keeper, credentials: Credentials) -> Answer:
+    def answer(self, refresher: Refresher, credentials: Credentials) -> Answer:
         """Return the answer that hands these credentials on."""
-        known = self._of.get(keeper)
+        known = self._of.get(refresher)
         if known is None or known[0] is not credentials:
-            known = self._of[keeper] = credentials, self._render(credentials)
+            known = self._of[refresher] = credentials, self._render(credentials)
         return known[1]
 
 
@@ -97,7 +97,7 @@ _NOT_YOURS = error(403, "AccessDenied", "these credentials are for another conta
 _NOT_FOUND = Answer(404, b"404 page not found\n")
 
 
-class EcsFace:
+class EcsProtocol:
     """The ECS agent's `GET /v2/credentials/<id>`, where the id is the secret."""
 
     name = "ecs"
@@ -122,9 +122,9 @@ class EcsFace:
             if identity.resting:  # or started a moment ago, and the engine has yet to tell
                 return Refused("a stopped container", _WRONG_ID, identity.container, soon=True)
             return Refused("another container's path", _NOT_YOURS, identity.container)
-        credentials = identity.keeper.current()
+        credentials = identity.refresher.current()
         if credentials is None:
             return unready(identity, _NOT_READY)
         own = identity is not self._identities.default
-        answer = self._rendered.answer(identity.keeper, credentials)
+        answer = self._rendered.answer(identity.refresher, credentials)
         return Granted(identity, credentials, answer, "own path" if own else "common path")

@@ -20,7 +20,7 @@ from sidecar.aws.container_credentials import (
     UpstreamError,
 )
 from sidecar.errors import RelayError
-from sidecar.relay.counts import Tally
+from sidecar.relay.counts import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ class State(NamedTuple):
     """Why the last try failed, if it did."""
 
 
-class Keeper:
+class Refresher:
     """The current credentials."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Keeper:
         self.clock = clock
         self.pace = pace
         self.jitter = jitter
-        self.tally = Tally()
+        self.counts = Counts()
         self.newest: Credentials | None = None
         """What was fetched last, expired or not: for comparing versions."""
         self.flying = False
@@ -170,18 +170,18 @@ class Keeper:
                     self._failure = error
                     raise
                 finally:
-                    self.tally.asked(time.monotonic() - begun)
+                    self.counts.asked(time.monotonic() - begun)
         raise AssertionError  # the last attempt returns or raises
 
     def _succeeded(self, credentials: Credentials) -> float:
         now, pace = self.clock.now(), self.pace
-        self.tally.flights["success"] += 1
+        self.counts.flights["success"] += 1
         first = self.newest is None
         self.newest, self._fetched_at = credentials, now
         left = credentials.expires_at - now
         lead = min(pace.lead + self.jitter(0, pace.lead_jitter), left / 2)
         log.info(
-            "relay.warmed" if first else "relay.refreshed",
+            "relay.credentials_fetched" if first else "relay.refreshed",
             upstream=self.endpoint.where,
             role=credentials.role_arn,
             key_end=credentials.key_end,
@@ -196,7 +196,7 @@ class Keeper:
         now, held = self.clock.now(), self.current()
         self._failure = error
         self._failures += 1
-        self.tally.flights["failure"] += 1
+        self.counts.flights["failure"] += 1
         most = self.pace.wait_most if held else self.pace.wait_most_empty
         wait = min(self.pace.wait * 2 ** min(self._failures - 1, 16), most)
         wait = self.jitter(wait / 2, wait)

@@ -5,28 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.relay import imds_protocol
-from sidecar.relay.protocol import Face, Granted, Refused, error
+from sidecar.relay.protocol import CredentialsProtocol, Granted, Refused, error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.net.http_server import Answer, Later, Refusal, Request
     from sidecar.relay.audit import Audit, Kind
-    from sidecar.relay.counts import Tally
+    from sidecar.relay.counts import Counts
 
 _NOBODY = error(403, "AccessDenied", "only this task's own containers are answered")
 _NO_FACE = "none"
 
 
-class Front:
+class Router:
     """Two faces behind one listener."""
 
     def __init__(
         self,
-        ecs: Face,
-        instance: Face,
+        ecs: CredentialsProtocol,
+        instance: CredentialsProtocol,
         audit: Audit,
-        tally: Tally,
+        counts: Counts,
         now: Callable[[], float],
         later: Later,
         peers: Callable[[str], bool] | None = None,
@@ -34,7 +34,7 @@ class Front:
         self._ecs = ecs
         self._instance = instance
         self._audit = audit
-        self._tally = tally
+        self._tally = counts
         self._now = now
         self._later = later
         self._peers = peers
@@ -61,7 +61,7 @@ class Front:
             held, identity = decision.credentials, decision.identity
             kind = self._audit.answered(peer, face, identity.container, decision.decision, held)
             until = min(decision.until, held.expires_at, kind.quiet_until)
-            standing = Standing(decision, kind, self._tally, face, until, self._now)
+            standing = CachedDecision(decision, kind, self._tally, face, until, self._now)
             answer = decision.answer.copy()
             answer.again = standing.again
             return answer
@@ -77,7 +77,7 @@ class Front:
         return error(refusal.status, "InvalidRequest", refusal.why)
 
 
-class Standing:
+class CachedDecision:
     """What one peer was granted, for as long as nothing that was judged has changed."""
 
     __slots__ = (
@@ -97,18 +97,18 @@ class Standing:
         self,
         granted: Granted,
         kind: Kind,
-        tally: Tally,
+        counts: Counts,
         face: str,
         until: float,
         now: Callable[[], float],
     ) -> None:
         self._identity = granted.identity
         self._version = granted.identity.version
-        self._keeper = granted.identity.keeper
+        self._keeper = granted.identity.refresher
         self._credentials = granted.credentials
         self._wire = granted.answer.wire
         self._kind = kind
-        self._answers = tally.answers
+        self._answers = counts.answers
         self._key = face, granted.answer.status
         self._until = until
         self._now = now

@@ -17,7 +17,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sidecar.runner.folder import Root
+    from sidecar.runner.folder import RunnerFolder
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ FIRST_RELEASE = 1572566400.0
 """2019-11-01. An earlier time is one that a reproducible build has put in place of the true one."""
 
 
-def days(root: Root, now: Callable[[], float] = time.time) -> int | None:
+def days(root: RunnerFolder, now: Callable[[], float] = time.time) -> int | None:
     """Return how many days ago the runner's program was built; None if that cannot be told."""
     try:
         built = root.path.joinpath(root.listener).stat().st_mtime
@@ -37,12 +37,12 @@ def days(root: Root, now: Callable[[], float] = time.time) -> int | None:
     return None if built < FIRST_RELEASE else max(0, int((now() - built) // DAY))
 
 
-def warn(root: Root, now: Callable[[], float] = time.time) -> None:
+def warn(root: RunnerFolder, now: Callable[[], float] = time.time) -> None:
     """Log a warning if it is so old that GitHub may refuse it soon."""
     age = days(root, now)
     if age is not None and age > OLD:
         log.warning(
-            "runner.aged",
+            "runner.outdated",
             days=age,
             advice="build the image anew with the newest actions/runner: GitHub refuses one "
             "from 30 days after a newer release is out",

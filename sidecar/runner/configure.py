@@ -18,7 +18,7 @@ from sidecar.values import NAME_LENGTH
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.runner.folder import Root
+    from sidecar.runner.folder import RunnerFolder
     from sidecar.runner.program import Finished
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ FINAL = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RegistrationRequest:
     """What to register."""
 
     url: str
@@ -91,8 +91,10 @@ class Busy(RegistrationError):
 class Registration:
     """The runner at GitHub, from the moment it may be there until it is gone."""
 
-    def __init__(self, root: Root, wish: Wish, env: Mapping[str, str]) -> None:
-        self.wish = wish
+    def __init__(
+        self, root: RunnerFolder, registration_request: RegistrationRequest, env: Mapping[str, str]
+    ) -> None:
+        self.registration_request = registration_request
         self.complete = False
         """Whether configure succeeded."""
         self._root = root
@@ -111,14 +113,24 @@ class Registration:
             try:
                 await self._configure_patiently(finished)
             except NameTaken as taken:
-                log.warning("runner.name_taken", name=self.wish.name, ours=self._unknown)
-                self.wish = replace(self.wish, name=renamed(self.wish.name), unique=True)
+                log.warning(
+                    "runner.name_taken", name=self.registration_request.name, ours=self._unknown
+                )
+                self.registration_request = replace(
+                    self.registration_request,
+                    name=renamed(self.registration_request.name),
+                    unique=True,
+                )
                 self._unknown = False
                 last = taken
             else:
                 self.complete, self._unknown = True, False
                 self._root.keep_copies()
-                log.info("runner.registered", name=self.wish.name, url=self.wish.url)
+                log.info(
+                    "runner.registered",
+                    name=self.registration_request.name,
+                    url=self.registration_request.url,
+                )
                 return
         raise last
 
@@ -131,8 +143,12 @@ class Registration:
 
     async def _configure_once(self, finished: Finished | None = None) -> None:
         replaces = self._added
-        verb = Verb("configure", self.wish.arguments(replaces=replaces), self.wish.token)
-        self._root.memory.begin(self.wish.name, unique=self.unique)
+        verb = Verb(
+            "configure",
+            self.registration_request.arguments(replaces=replaces),
+            self.registration_request.token,
+        )
+        self._root.memory.begin(self.registration_request.name, unique=self.unique)
         result = Ran()
         try:
             await ran(
@@ -147,7 +163,7 @@ class Registration:
             # Cut between its call and GitHub's answer, it may be there without a word of it; so
             # it may if the answer was lost on its way.
             lost = result.code != 0 and result.says(REACHED) and not result.says(TAKEN, *FINAL)
-            self._added |= result.says(*ADDED) or (lost and self.wish.unique)
+            self._added |= result.says(*ADDED) or (lost and self.registration_request.unique)
             self._unknown = (self._unknown or lost) and not self._added
         # What it writes last is written: it may have hung, or crashed, on its way out.
         if result.code == 0 or self._root.configured:
@@ -157,25 +173,25 @@ class Registration:
         )
         if result.says(TAKEN) and not replaces:
             raise NameTaken(
-                f"cannot register the runner: the name {self.wish.name} is taken (SIDECAR_NAME)"
+                f"cannot register the runner: the name {self.registration_request.name} is taken (SIDECAR_NAME)"
             )
         if any(OUTDATED.search(line) for line in result.lines):
             raise Deprecated(
-                f"cannot register the runner at {self.wish.url}: {reason} "
+                f"cannot register the runner at {self.registration_request.url}: {reason} "
                 "(build the image anew with the newest actions/runner)"
             )
         if result.says(*FINAL):
             raise RegistrationError(
-                f"cannot register the runner at {self.wish.url}: {reason} "
+                f"cannot register the runner at {self.registration_request.url}: {reason} "
                 "(is the token younger than an hour, and for this SIDECAR_GITHUB_URL?)"
             )
-        raise Trouble(f"cannot register the runner at {self.wish.url}: {reason}")
+        raise Trouble(f"cannot register the runner at {self.registration_request.url}: {reason}")
 
     def maybe_there(self, *, complete: bool) -> None:
         """Take over what another agent began: `complete` if there are copies of its files."""
         self.complete = complete
-        self._added = not complete and self.wish.unique
-        self._unknown = not complete and not self.wish.unique
+        self._added = not complete and self.registration_request.unique
+        self._unknown = not complete and not self.registration_request.unique
 
     # -- and gone ------------------------------------------------------------------------------
 
@@ -187,12 +203,12 @@ class Registration:
     @property
     def name(self) -> str:
         """The name that it has, or was last tried under."""
-        return self.wish.name
+        return self.registration_request.name
 
     @property
     def unique(self) -> bool:
         """Whether a runner of that name can only be ours."""
-        return self.wish.unique or self._added
+        return self.registration_request.unique or self._added
 
     @property
     def runner_id(self) -> int | None:
@@ -212,7 +228,7 @@ class Registration:
         if self.complete:
             self._root.put_back_copies()
         result = Ran()
-        verb = Verb("remove", ("--unattended",), self.wish.token)
+        verb = Verb("remove", ("--unattended",), self.registration_request.token)
         await ran(self._root, verb, self._env, result, timeout=REMOVE_TIMEOUT)
         if result.says("still running a job"):
             raise Busy(f"cannot deregister {self.name}: it is still running a job")

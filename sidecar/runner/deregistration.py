@@ -59,7 +59,7 @@ class _StillThere(Exception):
     """GitHub still shows a runner whose job is done."""
 
 
-class Departure:
+class Deregistration:
     """One runner's way out of GitHub; `leave` is idempotent."""
 
     def __init__(
@@ -196,7 +196,7 @@ class Departure:
         except _StillThere:
             return False
         except SidecarError as error:
-            log.warning("runner.unverified", name=runner.name, reason=str(error))
+            log.warning("runner.removal_unverified", name=runner.name, reason=str(error))
         return True
 
     async def _still_there(self, runner: Leaving) -> bool:

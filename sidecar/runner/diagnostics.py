@@ -25,9 +25,9 @@ from sidecar.runner import age
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sidecar.runner.folder import Root
+    from sidecar.runner.folder import RunnerFolder
     from sidecar.runner.listener import Listener
-    from sidecar.shutdown.cleanup import Farewell
+    from sidecar.shutdown.cleanup import CleanupStack
 
 log = structlog.get_logger()
 
@@ -41,17 +41,17 @@ SLACK = 2.0
 SILENT = re.compile(r"\] WRITE LINE:[ |#-]*$")
 """The frame that the program draws around its words."""
 ADVICE = {
-    Exit.RUNNER: "the event runner.diagnosed holds what it wrote last",
+    Exit.RUNNER: "the event runner.diagnostics_read holds what it wrote last",
     Exit.DEPRECATED: "build the image anew with the newest actions/runner, at least once a month",
     Exit.CONFLICT: "does another task use the same SIDECAR_NAME or just-in-time configuration?",
 }
 """What to do about the ends that are the listener's own failures."""
 
 
-class Diagnosis:
+class Diagnostics:
     """The diagnostic logs of one life; each is told once."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: RunnerFolder) -> None:
         self._root = root
         self._folder = root.path / "_diag"
         self._since = time.time() - SLACK
@@ -67,7 +67,7 @@ class Diagnosis:
             name, content = found
             self._told.add(name)
             if lines := last(content):
-                log.warning("runner.diagnosed", verb=verb, file=f"_diag/{name}", lines=lines)
+                log.warning("runner.diagnostics_read", verb=verb, file=f"_diag/{name}", lines=lines)
 
     @contextmanager
     def failing(self, verb: str) -> Iterator[None]:
@@ -78,9 +78,9 @@ class Diagnosis:
             self.tell(verb)
             raise
 
-    def after_farewell(self, owed: Farewell) -> None:
+    def after_farewell(self, cleanup_stack: CleanupStack) -> None:
         """Tell what `remove` wrote, if the runner could not be taken away."""
-        if "runner" in owed.left_behind:
+        if "runner" in cleanup_stack.not_done:
             self.tell("remove")
 
     def of_listener(self, listener: Listener, code: Exit) -> str | None:

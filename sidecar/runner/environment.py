@@ -64,7 +64,7 @@ def of_user(user: Identity | None, passed_on: Mapping[str, str]) -> dict[str, st
 
 
 def without_agents(
-    passed_on: Mapping[str, str], *, apart: bool, redirected: bool
+    passed_on: Mapping[str, str], *, separate_job_role: bool, redirected: bool
 ) -> dict[str, str]:
     """Return `passed_on` without what a job shall not use, or cannot.
 
@@ -73,7 +73,7 @@ def without_agents(
     either, and what names it goes too.
     """
     withheld: frozenset[str] = frozenset()
-    if apart:
+    if separate_job_role:
         withheld |= AGENTS_CREDENTIALS | {AGENTS_ENDPOINT}
     if redirected:
         withheld |= CONTAINER_CREDENTIALS | METADATA_ENDPOINTS | {AGENTS_ENDPOINT}

@@ -10,7 +10,7 @@ import structlog
 
 from sidecar import __version__, host
 from sidecar.errors import RunnerError
-from sidecar.runner.state_file import Copy, Memory
+from sidecar.runner.state_file import SavedFile, StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +29,7 @@ ROOM = 1 << 20
 """Bytes that there must be for the files of a registration, and the first lines of its logs."""
 
 
-class Root:
+class RunnerFolder:
     """The folder that holds `bin/Runner.Listener`."""
 
     def __init__(self, path: Path, user: host.Identity | None) -> None:
@@ -38,9 +38,9 @@ class Root:
         self.listener = str(path / host.LISTENER)
         self.state = path / ".sidecar"
         """The agent's own folder; jobs may read it, not write."""
-        self.memory = Memory(path / ".sidecar-memory")
+        self.memory = StateFile(path / ".sidecar-memory")
         """What the next agent on this disk is told, should this one be killed."""
-        self._copies: dict[str, Copy | None] = {}
+        self._copies: dict[str, SavedFile | None] = {}
 
     def prepare(self) -> None:
         """Make the folder fit for a life: a predecessor's configuration goes, `bin/` is root's.
@@ -61,7 +61,7 @@ class Root:
             )
             raise RunnerError(message) from error
         if stale:
-            log.warning("runner.cleaned", stale=stale)
+            log.warning("runner.configuration_removed", stale=stale)
 
     def _find_room(self) -> None:
         """Write as much as a registration may, and take it away; raises OSError on a full disk.
@@ -85,7 +85,7 @@ class Root:
         try:
             host.write_new(self.path / ".setup_info", json.dumps(groups).encode(), 0o644, None)
         except OSError as error:  # it only informs: no reason to lose a job
-            log.warning("runner.undescribed", reason=error.strerror or str(error))
+            log.warning("runner.setup_info_failed", reason=error.strerror or str(error))
 
     def _setup_info(self) -> list[dict[str, str]]:
         found = host.read_regular(self.path / ".setup_info")
@@ -126,7 +126,7 @@ class Root:
         """
         try:
             for name, content in files.items():
-                self._write(name, Copy(content, 0o600 if name != ".runner" else 0o644))
+                self._write(name, SavedFile(content, 0o600 if name != ".runner" else 0o644))
         except OSError as error:
             raise RunnerError(
                 f"cannot write the runner's files into {self.path}: {error.strerror or error} "
@@ -138,7 +138,7 @@ class Root:
         self._keep((*CONFIGURED, *MIGRATED))
         self.memory.keep(self._copies)
 
-    def recall(self, copies: Mapping[str, Copy | None]) -> None:
+    def recall(self, copies: Mapping[str, SavedFile | None]) -> None:
         """Take a predecessor's copies for one's own; its environment files are put back.
 
         Where it left none, it was killed before any job: what stands in the folder is kept.
@@ -152,7 +152,7 @@ class Root:
     def _keep(self, names: Iterable[str]) -> None:
         for name in names:
             found = host.read_regular(self.path / name)
-            self._copies[name] = Copy(*found) if found else None
+            self._copies[name] = SavedFile(*found) if found else None
 
     def put_back_copies(self) -> None:
         """Make the files what they were after configure: `remove` obeys what they say."""
@@ -182,14 +182,14 @@ class Root:
         if found is None or kept == lines:
             yield
             return
-        self._write(".env", Copy("".join(f"{line}\n" for line in kept).encode(), found[1]))
+        self._write(".env", SavedFile("".join(f"{line}\n" for line in kept).encode(), found[1]))
         try:
             yield
         finally:
             with suppress(OSError):  # a disk that is full by now: nobody needs the file any more
-                self._write(".env", Copy(*found))
+                self._write(".env", SavedFile(*found))
 
-    def _write(self, name: str, copy: Copy) -> None:
+    def _write(self, name: str, copy: SavedFile) -> None:
         host.write_new(self.path / name, copy.content, copy.mode, self.user)
 
     def _remove(self, name: str) -> bool:

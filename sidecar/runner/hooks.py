@@ -15,7 +15,7 @@ from sidecar.errors import RunnerError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from sidecar.runner.folder import Root
+    from sidecar.runner.folder import RunnerFolder
 
 VARIABLES = {
     "started": "ACTIONS_RUNNER_HOOK_JOB_STARTED",
@@ -25,7 +25,7 @@ VARIABLES = {
 
 @asynccontextmanager
 async def hooked(
-    root: Root,
+    root: RunnerFolder,
     passed_on: Mapping[str, str],
     hear: Callable[[str], None],
     told: Mapping[str, str] | None = None,
@@ -48,7 +48,7 @@ async def hooked(
 
 
 async def _installed(
-    root: Root,
+    root: RunnerFolder,
     passed_on: Mapping[str, str],
     hear: Callable[[str], None],
     told: Mapping[str, str] | None,

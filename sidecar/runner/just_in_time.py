@@ -15,8 +15,8 @@ from sidecar.runner.configure import RENAMES, renamed
 from sidecar.tokens import value
 
 if TYPE_CHECKING:
-    from sidecar.runner.configure import Wish
-    from sidecar.runner.folder import Root
+    from sidecar.runner.configure import RegistrationRequest
+    from sidecar.runner.folder import RunnerFolder
     from sidecar.runner.program import Finished
 
 log = structlog.get_logger()
@@ -33,13 +33,13 @@ class JustInTime:
 
     def __init__(
         self,
-        root: Root,
-        wish: Wish,
-        right: value.Right,
+        root: RunnerFolder,
+        registration_request: RegistrationRequest,
+        right: value.RegistrationToken,
         api: github.Connection | None,
         patience: float,
     ) -> None:
-        self.wish = wish
+        self.registration_request = registration_request
         self.complete = False
         self._root = root
         self._right = right
@@ -55,7 +55,7 @@ class JustInTime:
     @property
     def name(self) -> str:
         """The name it was registered under."""
-        return self._right.name or self.wish.name
+        return self._right.name or self.registration_request.name
 
     @property
     def runner_id(self) -> int | None:
@@ -65,7 +65,7 @@ class JustInTime:
     @property
     def unique(self) -> bool:
         """Whether a runner of that name can only be ours; matters while its number is unknown."""
-        return self.wish.unique
+        return self.registration_request.unique
 
     def maybe_there(self) -> None:
         """Take over what another agent began."""
@@ -84,7 +84,12 @@ class JustInTime:
         self._root.unpack(self._right.jit)
         self._root.keep_copies()
         self.complete = True
-        log.info("runner.registered", name=self.name, url=self.wish.url, just_in_time=True)
+        log.info(
+            "runner.registered",
+            name=self.name,
+            url=self.registration_request.url,
+            just_in_time=True,
+        )
 
     async def _configured(self, finished: Finished | None) -> None:
         asking = asyncio.create_task(self._ask())
@@ -97,7 +102,7 @@ class JustInTime:
                 )
         except asyncio.CancelledError:
             if finished is not None:
-                log.info("runner.finishing", verb="generate-jitconfig")
+                log.info("runner.configure_awaited", verb="generate-jitconfig")
                 await finished(asking)
             raise
         finally:
@@ -111,19 +116,34 @@ class JustInTime:
         """Register just in time through GitHub's API; return the runner's number."""
         assert self._api is not None  # noqa: S101  settings.load() has seen to it
         runners = await self._api.runners()
-        group = DEFAULT_GROUP if self.wish.group is None else _group(self.wish.group)
+        group = (
+            DEFAULT_GROUP
+            if self.registration_request.group is None
+            else _group(self.registration_request.group)
+        )
         for _ in range(RENAMES):
             try:
                 self._asked = True  # before the call: its answer may be lost
-                self._root.memory.begin(self.wish.name, unique=self.unique, jit=True)
+                self._root.memory.begin(
+                    self.registration_request.name, unique=self.unique, jit=True
+                )
                 return self._take(
-                    await runners.jit(self.wish.name, labels(self.wish), group, self.wish.work_dir)
+                    await runners.jit(
+                        self.registration_request.name,
+                        labels(self.registration_request),
+                        group,
+                        self.registration_request.work_dir,
+                    )
                 )
             except github.NameTaken as taken:
-                if not (self.wish.unique and await self._released(runners)):
+                if not (self.registration_request.unique and await self._released(runners)):
                     ours = taken.tries > 1
-                    log.warning("runner.name_taken", name=self.wish.name, ours=ours)
-                    self.wish = replace(self.wish, name=renamed(self.wish.name), unique=True)
+                    log.warning("runner.name_taken", name=self.registration_request.name, ours=ours)
+                    self.registration_request = replace(
+                        self.registration_request,
+                        name=renamed(self.registration_request.name),
+                        unique=True,
+                    )
             except github.GitHubError as error:
                 self._asked = isinstance(error, github.Passing)
                 raise RegistrationError(
@@ -144,17 +164,17 @@ class JustInTime:
 
     async def _released(self, runners: github.Runners) -> bool:
         """Take away what bears our name and nobody listens for: its answer never reached us."""
-        found = await runners.find(self.wish.name)
+        found = await runners.find(self.registration_request.name)
         if found is None or found.online or found.busy:
             return False
         await runners.delete(found.id)
         return True
 
 
-def labels(wish: Wish) -> tuple[str, ...]:
+def labels(registration_request: RegistrationRequest) -> tuple[str, ...]:
     """Return all labels: just in time GitHub adds none by itself."""
-    if wish.no_default_labels:
-        return wish.labels
+    if registration_request.no_default_labels:
+        return registration_request.labels
     machine = {"x86_64": "X64", "amd64": "X64", "aarch64": "ARM64", "arm64": "ARM64"}
     system = {"Linux": "Linux", "Windows": "Windows", "Darwin": "macOS"}
     own = (
@@ -162,7 +182,7 @@ def labels(wish: Wish) -> tuple[str, ...]:
         system.get(platform.system(), platform.system()),
         machine.get(platform.machine().lower(), platform.machine()),
     )
-    return tuple(dict.fromkeys((*own, *wish.labels)))
+    return tuple(dict.fromkeys((*own, *registration_request.labels)))
 
 
 def _group(name: str) -> int:

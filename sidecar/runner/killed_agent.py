@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar.errors import RegistrationError
-from sidecar.runner.configure import Registration, Wish
-from sidecar.runner.deregistration import Departure
-from sidecar.runner.folder import Root
+from sidecar.runner.configure import Registration, RegistrationRequest
+from sidecar.runner.deregistration import Deregistration
+from sidecar.runner.folder import RunnerFolder
 from sidecar.runner.just_in_time import JustInTime
-from sidecar.tokens.value import Right
+from sidecar.tokens.value import RegistrationToken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sidecar import github
-    from sidecar.runner.state_file import Remembered
-    from sidecar.shutdown.cleanup import Debt, Farewell
+    from sidecar.runner.state_file import SavedRunner
+    from sidecar.shutdown.cleanup import CleanupStack, CleanupStep
 
 log = structlog.get_logger()
 
@@ -28,18 +28,18 @@ PATIENCE = 60.0
 """Seconds that it may take before the new runner is configured, job or no job."""
 
 
-class Predecessor:
+class KilledAgent:
     """A debt of another life: settled as soon as there is something to settle it with."""
 
     def __init__(
-        self, root: Root, left: Remembered, api: github.Connection | None, url: str | None
+        self, root: RunnerFolder, left: SavedRunner, api: github.Connection | None, url: str | None
     ) -> None:
-        self.debt: Debt
-        self._root = Root(root.path, root.user)  # with copies of its own
+        self.cleanup_step: CleanupStep
+        self._root = RunnerFolder(root.path, root.user)  # with copies of its own
         self._root.recall(left.copies)
         self._left = left
         self._api = api
-        self._wish = Wish(
+        self._wish = RegistrationRequest(
             url=url or "",
             token=None,
             name=left.name,
@@ -57,10 +57,14 @@ class Predecessor:
             "registration token nor a credential for GitHub's API; GitHub removes an offline "
             "ephemeral runner after one day"
         )
-        log.warning("predecessor.found", name=left.name, runner_id=self._root.runner_id)
+        log.warning("killed_agent.found", name=left.name, runner_id=self._root.runner_id)
 
     async def departed(
-        self, wish: Wish, env: Mapping[str, str], right: Right, usable: Callable[[], bool]
+        self,
+        registration_request: RegistrationRequest,
+        env: Mapping[str, str],
+        right: RegistrationToken,
+        usable: Callable[[], bool],
     ) -> None:
         """Take it away with what there is now, before anything new stands in the folder.
 
@@ -68,14 +72,17 @@ class Predecessor:
         by the runner's own program, which knows only the runner that its folder is for.
         """
         self._same = right.runner_id is not None and right.runner_id == self._root.runner_id
-        self._wish, self._env = replace(wish, name=self._left.name, unique=self._left.unique), env
+        self._wish, self._env = (
+            replace(registration_request, name=self._left.name, unique=self._left.unique),
+            env,
+        )
         self._usable = usable
         try:
-            await asyncio.wait([self.debt.begin()], timeout=PATIENCE)
-            if not self.debt.settled:
-                await self.debt.abandon(f"it did not go within {PATIENCE:g} s")
+            await asyncio.wait([self.cleanup_step.begin()], timeout=PATIENCE)
+            if not self.cleanup_step.done:
+                await self.cleanup_step.cancel(f"it did not go within {PATIENCE:g} s")
         finally:
-            if self.debt.settled or self.debt.error:  # else a stop came: it may go on
+            if self.cleanup_step.done or self.cleanup_step.error:  # else a stop came: it may go on
                 self._usable = lambda: False
                 self._replaced = True
 
@@ -89,10 +96,10 @@ class Predecessor:
             return "the same runner again"
         if self._api is None and not self.usable():
             raise RegistrationError(self._reason)
-        departure = Departure(self._api, self.usable)
-        departure.runner = self._runner()
+        deregistration = Deregistration(self._api, self.usable)
+        deregistration.runner = self._runner()
         try:
-            rung = await departure.leave()
+            rung = await deregistration.leave()
         except RegistrationError as error:
             self._reason = f"{error} (a killed agent left it)"
             raise RegistrationError(self._reason) from error
@@ -102,7 +109,9 @@ class Predecessor:
 
     def _runner(self) -> Registration | JustInTime:
         if self._left.jit:
-            jit = JustInTime(self._root, self._wish, Right(runner_id=self._root.runner_id), None, 0)
+            jit = JustInTime(
+                self._root, self._wish, RegistrationToken(runner_id=self._root.runner_id), None, 0
+            )
             jit.maybe_there()
             return jit
         registration = Registration(self._root, self._wish, self._env)
@@ -111,12 +120,12 @@ class Predecessor:
 
 
 def found(
-    root: Root, owed: Farewell, api: github.Connection | None, url: str | None
-) -> Predecessor | None:
+    root: RunnerFolder, cleanup_stack: CleanupStack, api: github.Connection | None, url: str | None
+) -> KilledAgent | None:
     """Look whether an agent was killed here, and owe what it owed."""
     left = root.memory.read()
     if left is None:
         return None
-    predecessor = Predecessor(root, left, api, url)
-    predecessor.debt = owed.owe("predecessor", predecessor.leave)
+    predecessor = KilledAgent(root, left, api, url)
+    predecessor.cleanup_step = cleanup_stack.register_step("predecessor", predecessor.leave)
     return predecessor

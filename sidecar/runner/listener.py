@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from sidecar.phase import Phase
-    from sidecar.runner.folder import Root
+    from sidecar.runner.folder import RunnerFolder
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ class Listener:
 
     def hear(self, stream: str, line: str) -> None:
         """Take one line of its output."""
-        log.info("runner.line", stream=stream, line=line)
+        log.info("listener.printed", stream=stream, line=line)
         if LISTENING.match(line):
             self.listened.set()
             self._phase.enter(phase.IDLE)
@@ -71,7 +71,7 @@ class Listener:
             self.result = match["result"]
             log.info("job.reported", job=match["job"], result=self.result)
         elif TROUBLE.match(line) or RECONNECTED.match(line):
-            log.warning("runner.connection", connected=bool(RECONNECTED.match(line)))
+            log.warning("runner.connection_changed", connected=bool(RECONNECTED.match(line)))
         elif match := VERSION.match(line):
             self.version = match["version"]
         else:
@@ -148,7 +148,9 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(root: Root, env: Mapping[str, str], listener: Listener) -> AsyncIterator[None]:
+async def listening(
+    root: RunnerFolder, env: Mapping[str, str], listener: Listener
+) -> AsyncIterator[None]:
     """Run the listener within the block; after it, nothing that it or its jobs started is left."""
     command = Command((root.listener, "run"), env, root.path, root.user)
     async with running(command, listener.hear) as listener.process:

@@ -13,7 +13,7 @@ from sidecar.process import Command, running
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from sidecar.runner.folder import Root
+    from sidecar.runner.folder import RunnerFolder
 
     Finished = Callable[[asyncio.Future[int]], Awaitable[None]]
 
@@ -50,7 +50,7 @@ class Ran:
 
 
 async def ran(
-    root: Root,
+    root: RunnerFolder,
     verb: Verb,
     env: Mapping[str, str],
     ran_: Ran,
@@ -70,7 +70,7 @@ async def ran(
     def hear(stream: str, line: str) -> None:
         ran_.lines.append(line)
         del ran_.lines[:-KEPT_LINES]
-        log.debug("runner.said", verb=verb.name, stream=stream, line=line)
+        log.debug("configure.printed", verb=verb.name, stream=stream, line=line)
 
     argv = (root.listener, verb.name, *verb.arguments)
     async with running(Command(argv, env, root.path, root.user), hear) as process:
@@ -78,7 +78,7 @@ async def ran(
             await asyncio.wait([process.ended], timeout=timeout)
         except asyncio.CancelledError:
             if finished is not None:
-                log.info("runner.finishing", verb=verb.name)
+                log.info("runner.configure_awaited", verb=verb.name)
                 await finished(process.ended)
             raise
         finally:

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class SavedFile:
     """One file's content and mode, as configure left it."""
 
     content: bytes
@@ -33,18 +33,18 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class SavedRunner:
     """A runner that may be at GitHub."""
 
     name: str
     unique: bool
     """Whether a runner of that name can only be this one."""
     jit: bool
-    copies: dict[str, Copy | None] = field(default_factory=dict, repr=False)
+    copies: dict[str, SavedFile | None] = field(default_factory=dict, repr=False)
     """Its files, None for those that were not there; empty if it was not configured yet."""
 
 
-class Memory:
+class StateFile:
     """The file. Writing it never fails a life: only a kill would need it."""
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class Memory:
         self._runner = {"name": name, "unique": unique, "jit": jit}
         self._write()
 
-    def keep(self, copies: Mapping[str, Copy | None]) -> None:
+    def keep(self, copies: Mapping[str, SavedFile | None]) -> None:
         """Write down its files too."""
         self._runner["copies"] = {
             name: copy and {"content": base64.b64encode(copy.content).decode(), "mode": copy.mode}
@@ -70,30 +70,30 @@ class Memory:
             host.write_new(new, json.dumps(self._runner).encode(), 0o600, None)
             new.replace(self._path)  # at once: a kill in between leaves the old one whole
         except OSError as error:
-            log.warning("runner.unremembered", reason=error.strerror or str(error))
+            log.warning("runner.state_write_failed", reason=error.strerror or str(error))
 
     def erase(self) -> None:
         """Forget the runner: it is gone."""
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("runner.unremembered", reason=error.strerror or str(error))
+            log.warning("runner.state_write_failed", reason=error.strerror or str(error))
 
     def erase_own(self) -> None:
         """Forget the runner that was written down here, not a predecessor's."""
         if self._runner:
             self.erase()
 
-    def read(self) -> Remembered | None:
+    def read(self) -> SavedRunner | None:
         """Return what a predecessor wrote down; None if there is nothing, or nothing credible."""
         try:
             if not host.is_own(self._path) or (found := host.read_regular(self._path)) is None:
                 return None
             said = json.loads(found[0])
             copies = {
-                str(name): copy and Copy(base64.b64decode(copy["content"]), int(copy["mode"]))
+                str(name): copy and SavedFile(base64.b64decode(copy["content"]), int(copy["mode"]))
                 for name, copy in said.get("copies", {}).items()
             }
-            return Remembered(str(said["name"]), bool(said["unique"]), bool(said["jit"]), copies)
+            return SavedRunner(str(said["name"]), bool(said["unique"]), bool(said["jit"]), copies)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None

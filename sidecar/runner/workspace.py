@@ -14,7 +14,7 @@ from sidecar.errors import RunnerError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sidecar.shutdown.cleanup import Farewell
+    from sidecar.shutdown.cleanup import CleanupStack
 
 NAME = "{name}"
 """What in SIDECAR_WORK_DIR stands for the runner's name: the folder is then this life's alone."""
@@ -22,7 +22,12 @@ NAME = "{name}"
 
 @asynccontextmanager
 async def workspace(
-    root: Path, work_dir: str, user: host.Identity | None, owed: Farewell, *, alone: bool
+    root: Path,
+    work_dir: str,
+    user: host.Identity | None,
+    cleanup_stack: CleanupStack,
+    *,
+    alone: bool,
 ) -> AsyncIterator[None]:
     """Make the folder, for `user`; one that is this life's `alone` is owed its removal.
 
@@ -41,4 +46,6 @@ async def workspace(
         yield
     finally:
         if alone:
-            owed.owe("workspace", partial(asyncio.to_thread, host.remove_folder, path))
+            cleanup_stack.register_step(
+                "workspace", partial(asyncio.to_thread, host.remove_folder, path)
+            )

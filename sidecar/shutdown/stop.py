@@ -87,13 +87,13 @@ class Stop:
     def _demand(self, level: int, name: str) -> None:
         self.level = max(self.level, min(level, KILL))
         self.signal = self.signal or name
-        self.begin_end()
+        self.start_clock()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         if self._cut is not None and not self._cut.expired():  # cut once is cut
             self._cut.reschedule(asyncio.get_running_loop().time())
 
-    def begin_end(self) -> None:
+    def start_clock(self) -> None:
         """Start the budget's clock if nothing has: a life that ends by itself is bounded too."""
         if self._since is None:
             self._since = asyncio.get_running_loop().time()

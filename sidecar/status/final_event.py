@@ -24,8 +24,12 @@ def record(code: int, report: Report) -> dict[str, Any]:
         "error": report.error,
         "life_seconds": round(report.phase.life, 3),
         "phase_seconds": {name: round(spent, 3) for name, spent in report.phase.spent().items()},
-        "undone": {debt.name: debt.how for debt in report.owed.debts if debt.settled},
-        "left_behind": report.owed.left_behind,
+        "undone": {
+            cleanup_step.name: cleanup_step.how
+            for cleanup_step in report.cleanup_stack.steps
+            if cleanup_step.done
+        },
+        "left_behind": report.cleanup_stack.not_done,
     }
     if report.error is None:
         del facts["error"]

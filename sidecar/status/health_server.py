@@ -78,5 +78,5 @@ async def listening(address: Address | None, report: Report | None = None) -> As
                 "(example: SIDECAR_HEALTH_ADDRESS=127.0.0.1:9191, or off)"
             )
             raise SettingsError(message) from error
-        log.info("health.listening", host=bound[0], port=bound[1])
+        log.info("health.started", host=bound[0], port=bound[1])
         yield report  # outside the try: an OSError of the life itself is not the address's fault

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar import __version__, phase
-from sidecar.relay import counts as tally
+from sidecar.relay.counts import BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,9 +89,9 @@ def _undo(report: Report) -> Iterator[Metric]:
     undo = GaugeMetricFamily(
         PREFIX + "undo", "1 for how far each clean-up step is.", labels=["undo", "state"]
     )
-    for debt in report.owed.debts:
-        for state in ("owed", "done", "failed"):
-            undo.add_metric([debt.name, state], state == debt.state)
+    for cleanup_step in report.cleanup_stack.steps:
+        for state in ("pending", "done", "failed"):
+            undo.add_metric([cleanup_step.name, state], state == cleanup_step.state)
     yield undo
 
 
@@ -102,7 +102,7 @@ def _relay(relay: Relay) -> Iterator[Metric]:
         HistogramMetricFamily,
     )
 
-    counts, left = relay.tally, relay.state.seconds_left
+    counts, left = relay.counts, relay.state.seconds_left
     refreshes = CounterMetricFamily(
         PREFIX + "relay_refreshes", "Refreshes of the credentials.", labels=["result"]
     )
@@ -121,7 +121,7 @@ def _relay(relay: Relay) -> Iterator[Metric]:
             left,
         )
     total, buckets = 0, []
-    for bound, count in zip((*map(str, tally.BOUNDS), "+Inf"), counts.latencies, strict=True):
+    for bound, count in zip((*map(str, BOUNDS), "+Inf"), counts.latencies, strict=True):
         total += count
         buckets.append((bound, float(total)))
     yield HistogramMetricFamily(

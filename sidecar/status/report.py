@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from sidecar.phase import Phase
-from sidecar.shutdown.cleanup import Farewell
+from sidecar.shutdown.cleanup import CleanupStack
 
 if TYPE_CHECKING:
     from sidecar.relay import Relay
@@ -18,7 +18,7 @@ class Report:
 
     def __init__(self) -> None:
         self.phase = Phase()
-        self.owed = Farewell()
+        self.cleanup_stack = CleanupStack()
         self.listener: Listener | None = None
         self.relay: Relay | None = None
         self.retries: Counter[str] = Counter()

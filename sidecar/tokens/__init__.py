@@ -11,17 +11,24 @@ import structlog
 
 from sidecar.log import events
 from sidecar.tokens import ssm, value
-from sidecar.tokens.given import Given
-from sidecar.tokens.minted import Mint
+from sidecar.tokens.given import GivenToken
+from sidecar.tokens.minted import MintedToken
 from sidecar.tokens.ssm import Store
-from sidecar.tokens.value import Right
+from sidecar.tokens.value import RegistrationToken
 
 if TYPE_CHECKING:
-    from sidecar.shutdown.cleanup import Debt, Farewell
+    from sidecar.shutdown.cleanup import CleanupStack, CleanupStep
 
 log = structlog.get_logger()
 
-__all__ = ["Given", "Loan", "Mint", "Right", "Store", "borrowed"]
+__all__ = [
+    "GivenToken",
+    "MintedToken",
+    "RegistrationToken",
+    "Store",
+    "TokenParameter",
+    "read_later",
+]
 
 LIFETIME = 55 * 60.0
 """Seconds after which a registration token, good for an hour, is not relied on any more."""
@@ -33,17 +40,17 @@ CROWD, LONGEST_PUT_OFF = 30.0, 240.0
 at most. The end of the life begins it in any case."""
 
 
-class Loan:
+class TokenParameter:
     """A token that is ours until it is given back."""
 
     def __init__(self, parameter: ssm.Parameter) -> None:
-        self.debt: Debt
+        self.cleanup_step: CleanupStep
         self._parameter = parameter
         self._read: ssm.Version | None = None
         self._crowded = 0.0
         self._put_off: asyncio.TimerHandle | None = None
 
-    async def arrived(self, timeout: float) -> value.Right:
+    async def arrived(self, timeout: float) -> value.RegistrationToken:
         """Wait up to `timeout` seconds for the token; raises TokenError."""
         text, self._read = await ssm.appeared(self._parameter, timeout)
         if self._parameter.throttled_at is not None:
@@ -52,7 +59,7 @@ class Loan:
         events.hide(text.strip())
         if right.token:
             events.hide(right.token)
-        log.info("token.borrowed", parameter=self._parameter.name, version=self._read.number)
+        log.info("token.read", parameter=self._parameter.name, version=self._read.number)
         return right
 
     def served(self) -> None:
@@ -66,7 +73,7 @@ class Loan:
         if self._crowded:
             pause = min(CROWD + self._crowded * (READS_PER_DELETE - 1), LONGEST_PUT_OFF)
             pause *= random.uniform(0.8, 1.2)  # noqa: S311  spread, not secrecy
-        self._put_off = asyncio.get_running_loop().call_later(pause, self.debt.begin)
+        self._put_off = asyncio.get_running_loop().call_later(pause, self.cleanup_step.begin)
 
     async def give_back(self) -> str:
         """Delete the parameter, if it is still the one that was read; return what became of it."""
@@ -81,8 +88,8 @@ class Loan:
         return ((now or datetime.now(UTC)) - self._read.modified).total_seconds() < LIFETIME
 
 
-def borrowed(store: ssm.Store, name: str, farewell: Farewell) -> Loan:
+def read_later(store: ssm.Store, name: str, run_cleanup: CleanupStack) -> TokenParameter:
     """Owe the SSM parameter `name` from now on, before the first read: no stop misses it."""
-    loan = Loan(ssm.Parameter(store, name))
-    loan.debt = farewell.owe("token", loan.give_back)
+    loan = TokenParameter(ssm.Parameter(store, name))
+    loan.cleanup_step = run_cleanup.register_step("token", loan.give_back)
     return loan

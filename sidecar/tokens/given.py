@@ -16,7 +16,7 @@ LIFETIME = 55 * 60.0
 """Seconds from the life's start until it is not relied on any more: it is good for an hour."""
 
 
-class Given:
+class GivenToken:
     """A token that was handed over. Nobody can take it back: it ends by itself."""
 
     def __init__(self, text: str, where: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,7 +25,7 @@ class Given:
         self._clock = clock
         self._since = clock()
 
-    async def arrived(self, timeout: float) -> value.Right:  # noqa: ARG002  it is here
+    async def arrived(self, timeout: float) -> value.RegistrationToken:  # noqa: ARG002  it is here
         """Read what was given; raises TokenError that never quotes it."""
         right = value.parse(self._text, self._where)
         events.hide(self._text.strip())

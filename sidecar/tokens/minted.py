@@ -10,7 +10,7 @@ import structlog
 
 from sidecar import github
 from sidecar.errors import TokenError
-from sidecar.tokens.value import Right
+from sidecar.tokens.value import RegistrationToken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ SPARE = 5 * 60.0
 """Seconds before its end from which a token is not relied on any more."""
 
 
-class Mint:
+class MintedToken:
     """Gives the right to register, out of nothing but a credential."""
 
     def __init__(self, runners: Callable[[], Awaitable[github.Runners]], *, jit: bool) -> None:
@@ -29,13 +29,13 @@ class Mint:
         self._jit = jit
         self._expires: datetime | None = None
 
-    async def arrived(self, timeout: float) -> Right:
+    async def arrived(self, timeout: float) -> RegistrationToken:
         """Mint the token; raises TokenError, after `timeout` seconds at the latest.
 
         Just in time there is none: registering itself is then the first call.
         """
         if self._jit:
-            return Right()
+            return RegistrationToken()
         try:
             async with asyncio.timeout(timeout):
                 token = await (await self._runners()).registration_token(tries=None)
@@ -51,7 +51,7 @@ class Mint:
             ) from error
         self._expires = token.expires_at
         log.info("token.minted", expires=token.expires_at.isoformat())
-        return Right(token=token.secret)
+        return RegistrationToken(token=token.secret)
 
     def usable(self, now: datetime | None = None) -> bool:
         """Whether GitHub still takes the token."""

@@ -177,7 +177,7 @@ async def deleted(parameter: Parameter, read: Version | None) -> str:
                     return "kept"
                 await parameter.delete()
             except Missing:
-                log.info("token.absent", parameter=parameter.name, unread=read is None)
+                log.info("token.already_deleted", parameter=parameter.name, unread=read is None)
                 return "absent"
             log.info("token.deleted", parameter=parameter.name, unread=read is None)
             return "deleted"

@@ -22,7 +22,7 @@ LONGEST_FILE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
+class RegistrationToken:
     """The right to register one runner, and what its giver says about where and as what.
 
     Exactly one of `token` and `jit` is there: a registration token, or the configuration files
@@ -41,7 +41,7 @@ class Right:
     """Of a just-in-time runner."""
 
 
-def parse(text: str, where: str) -> Right:
+def parse(text: str, where: str) -> RegistrationToken:
     """Read a parameter's value; raises TokenError that names `where` and never quotes the value."""
     value = text.strip()
     if not value:
@@ -53,19 +53,19 @@ def parse(text: str, where: str) -> Right:
     return jit(value, where) or _bare(value, where)
 
 
-def _bare(value: str, where: str) -> Right:
+def _bare(value: str, where: str) -> RegistrationToken:
     if not BARE.fullmatch(value) or value.startswith("-"):
         raise TokenError(
             f"cannot use {where}: its value is no registration token, no JSON with a token, "
             "no arguments of config.sh and no just-in-time configuration"
         )
-    return Right(token=value)
+    return RegistrationToken(token=value)
 
 
 # ---- JSON -------------------------------------------------------------------------------------
 
 
-def _json(value: str, where: str) -> Right:
+def _json(value: str, where: str) -> RegistrationToken:
     try:
         content = json.loads(value)
     except (ValueError, RecursionError) as error:
@@ -79,7 +79,7 @@ def _json(value: str, where: str) -> Right:
         {"url": values.github_url, "name": values.runner_name, "labels": values.labels},
         where,
     )
-    return Right(token=_bare(token.strip(), where).token, **said)
+    return RegistrationToken(token=_bare(token.strip(), where).token, **said)
 
 
 def _checked(
@@ -99,7 +99,7 @@ def _checked(
 # ---- arguments of config.sh -------------------------------------------------------------------
 
 
-def _arguments(value: str, where: str) -> Right:
+def _arguments(value: str, where: str) -> RegistrationToken:
     """Read `--url … --token … --labels …`, as terraform-aws-github-runner writes them.
 
     Values may be shell-quoted or not at all: a runner group of two words stands there bare, so
@@ -130,7 +130,7 @@ def _arguments(value: str, where: str) -> Right:
         },
         where,
     )
-    return Right(
+    return RegistrationToken(
         token=_bare(given["token"], where).token,
         url=said.get("url"),
         name=said.get("name"),
@@ -144,7 +144,7 @@ def _arguments(value: str, where: str) -> Right:
 # ---- just in time -----------------------------------------------------------------------------
 
 
-def jit(value: str, where: str) -> Right | None:
+def jit(value: str, where: str) -> RegistrationToken | None:
     """Read a just-in-time configuration: base64 of JSON {file name: base64 of its content}.
 
     None if it is something else. Keys within `.runner` are PascalCase with string values there.
@@ -166,7 +166,7 @@ def jit(value: str, where: str) -> Right | None:
         raise TokenError(f"cannot use {where}: its just-in-time configuration is broken") from None
     if not set(files) >= JIT_FILES or not all(map(_harmless, files.items())):
         raise TokenError(f"cannot use {where}: its just-in-time configuration is not complete")
-    return Right(jit=files, runner_id=runner_id, name=settings.get("agentname"))
+    return RegistrationToken(jit=files, runner_id=runner_id, name=settings.get("agentname"))
 
 
 def _harmless(file: tuple[str, bytes]) -> bool:

@@ -23,14 +23,14 @@ def test_smaller_fleets_start_as_well(seed):
     """All of 200, whatever chance brings; each token is deleted once."""
     grown = fleet.everybody(played(fleet.from_ssm(200), seed))
     assert len(grown.started) == len(grown.deleted) == 200
-    assert grown.tally.calls["configure"] == 200
+    assert grown.counts.calls["configure"] == 200
 
 
 def test_a_crowd_leaves_calls_to_its_neighbours():
     """Others of the account get through, most of the time at the first try; the fleet starts."""
     grown = fleet.everybody(played(fleet.from_ssm(1000, others=2), 1))
     assert grown.start_vs_limit <= 1.25
-    assert grown.tally.refused["neighbour"] <= 0.1 * grown.tally.calls["neighbour"]
+    assert grown.counts.refused["neighbour"] <= 0.1 * grown.counts.calls["neighbour"]
 
 
 def test_a_crowd_that_waits_does_not_keep_its_tokens_from_being_written():
@@ -52,7 +52,7 @@ def test_a_fleet_mints_with_one_access_token():
 def test_one_alone_does_not_wait():
     """Two reads, one delete, and no pause."""
     grown = fleet.everybody(played(fleet.from_ssm(1), 1))
-    assert grown.tally.calls == {"GetParameter": 2, "configure": 1, "DeleteParameter": 1}
+    assert grown.counts.calls == {"GetParameter": 2, "configure": 1, "DeleteParameter": 1}
     assert max(grown.deleted) < 3
 
 

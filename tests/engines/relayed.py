@@ -15,13 +15,13 @@ import sys
 from sidecar import host
 from sidecar.aws import task_metadata
 from sidecar.errors import SidecarError
-from sidecar.lifecycle.job_credentials import Access, relaying
+from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.log import events
 from sidecar.process import reaping
 from sidecar.relay import network_rules
 from sidecar.settings import load as settings
 from sidecar.settings import model
-from sidecar.shutdown.cleanup import Farewell
+from sidecar.shutdown.cleanup import CleanupStack
 
 WARM = 10.0
 
@@ -29,17 +29,17 @@ WARM = 10.0
 async def _main(config: model.Configuration) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    access, owed = Access(config), Farewell()
+    access, cleanup_stack = Access(config), CleanupStack()
     facts = await task_metadata.task_facts(config.task.metadata_uri, marked=access.marked)
     async with reaping():
-        async with relaying(config, access, facts, owed) as found:
+        async with job_credentials(config, access, facts, cleanup_stack) as found:
             told = await found.warmed("build-1", WARM, config.passed_on, required=True)
             env = dict(found.without_agents(config.passed_on)) | told
             print(f"ready {json.dumps(env)}", flush=True)
             await stopped.wait()
-        await asyncio.gather(*(debt.begin() for debt in owed.debts))
-    if owed.left_behind:
-        sys.exit(f"left behind: {owed.left_behind}")
+        await asyncio.gather(*(step.begin() for step in cleanup_stack.steps))
+    if cleanup_stack.not_done:
+        sys.exit(f"left behind: {cleanup_stack.not_done}")
 
 
 if __name__ == "__main__":

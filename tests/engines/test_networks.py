@@ -120,8 +120,8 @@ class TestAwsvpc:
         before, asked_before = rules(task.space), len(task.asked_of_instance())
         asked_of_agent = len(task.asked_of_agent())
         with agents.started(task.space, folder, env) as agent, network(engine, "user"):
-            assert agent.event("relay.mode")["mode"] == "netfilter"
-            assert agent.event("network.redirected")["outside"] == ["ecs-eth0", "eth0"]
+            assert agent.event("relay.mode_chosen")["mode"] == "netfilter"
+            assert agent.event("network.rules_added")["outside"] == ["ecs-eth0", "eth0"]
             with network(engine, "later"):
                 for name in ("bridge", "user", "later", "host"):
                     run = within(engine, name)
@@ -162,9 +162,9 @@ class TestAwsvpc:
             else:
                 assert [answer.status for answer in answers] == [0, 0]
                 assert "curl: (7)" in answers[0].body  # refused at once, not timed out
-                assert agent.event("network.out_of_reach")["network"] == "inner"
+                assert agent.event("network.relay_unreachable")["network"] == "inner"
             assert agent.end() == 0
-        told = [event for event in agent.events if event["event"] == "network.out_of_reach"]
+        told = [event for event in agent.events if event["event"] == "network.relay_unreachable"]
         assert len(told) <= 1
 
     def test_what_a_killed_agent_left_fails_closed_and_is_replaced(
@@ -191,7 +191,7 @@ class TestAwsvpc:
         with agents.started(
             task.space, tmp_path, {**variables(task, None), "DOCKER_HOST": f"unix://{late}"}
         ) as agent:
-            told = agent.event("relay.mode")
+            told = agent.event("relay.mode_chosen")
             assert (told["mode"], "cannot be asked" in told["reason"]) == ("netfilter", True)
             assert credentials(within(engine, "bridge"), agent.uri).status == 200
             assert agent.end() == 0
@@ -203,7 +203,7 @@ class TestAwsvpc:
             agents.started(task.space, tmp_path, env) as first,
             agents.started(task.space, tmp_path, env) as second,
         ):
-            told = second.event("relay.mode")
+            told = second.event("relay.mode_chosen")
             assert told["mode"] == "pass-through"
             assert "another agent" in told["reason"]
             assert second.end() == 0
@@ -287,8 +287,8 @@ class TestBridge:
             task = Task(own, machine, told)
             before, outside = rules(own), rules(machine)
             with agents.started(own, tmp_path, variables(task, engine)) as agent:
-                assert agent.event("relay.mode")["mode"] == "netfilter"
-                assert agent.event("network.redirected")["outside"] == ["eth0"]
+                assert agent.event("relay.mode_chosen")["mode"] == "netfilter"
+                assert agent.event("network.rules_added")["outside"] == ["eth0"]
                 for name in ("bridge", "host"):
                     run = within(engine, name)
                     assert credentials(run, agent.uri).status == 200, name
@@ -314,7 +314,7 @@ class TestBridge:
             task = Task(own, machine, told)
             before, outside = rules(own), rules(machine)
             with agents.started(own, tmp_path, variables(task, engine)) as agent:
-                assert agent.event("relay.mode")["mode"] == "pass-through"
+                assert agent.event("relay.mode_chosen")["mode"] == "pass-through"
                 assert rules(own) == before
                 assert rules(machine) == outside
                 assert agent.uri == task.relative_uri
@@ -348,7 +348,7 @@ class TestHost:
             assert len(set(traffic_before)) == 1
             assert traffic_before[0].startswith("Answer(status=200")
             with agents.started(machine, tmp_path, variables(task, engine)) as agent:
-                choice = agent.event("relay.mode")
+                choice = agent.event("relay.mode_chosen")
                 assert choice["mode"] == "pass-through"
                 assert "mode host" in choice["reason"]
                 assert rules(machine) == before

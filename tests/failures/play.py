@@ -157,7 +157,7 @@ async def outcome(moto: str, row: Row, fault: str) -> Ended:
         return Ended(
             life.process.returncode or 0,
             {event["event"] for event in life.events},
-            tuple(sorted(event["undo"] for event in life.all("undo.failed"))),
+            tuple(sorted(event["undo"] for event in life.all("cleanup.failed"))),
             [runner.name for runner in stage.world.runners],
             await stage.held(),
             stage.survivors(),

@@ -67,7 +67,7 @@ def test_docker_stop_at_each_phase(lives):
         async with contained(stage, engine, env=env) as container:
             await stage.logged(job, "at the gate")
             async with container.stopping(120):
-                await container.life.event("stop.waiting_for_job")
+                await container.life.event("stop.job_awaited")
                 open_gate()
             await stage.settled(container.life, 0)
         assert job.result == "succeeded"
@@ -127,7 +127,7 @@ def test_docker_kill_leaves_what_nobody_could_undo(lives):
             (left,) = stage.world.runners
             await stage.put()
             async with restarted(stage, container) as life:
-                assert (await life.event("predecessor.found"))["name"] == left.name
+                assert (await life.event("killed_agent.found"))["name"] == left.name
                 await life.phase("idle")
                 await container.stop()
                 await stage.settled(life, 0)

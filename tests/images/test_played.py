@@ -146,7 +146,7 @@ def test_job_containers_share_the_workspace(stage, instance, name, mode):
     lived = stage(name).lived(IMPORTED, JOB_CONTAINER)
     for what in SEEN:
         assert what in lived.said
-    assert lived.events("relay.mode")[0]["mode"] == mode
+    assert lived.events("relay.mode_chosen")[0]["mode"] == mode
     assert lived.called - SERVICE_S == granted("task-role.json")
     assert instance.engine.docker("ps", "--all", "--quiet").split() == []
     assert instance.engine.docker("volume", "ls", "--quiet").split() == []
@@ -166,7 +166,7 @@ def test_a_launched_task_on_fargate(stage):
     assert "CMD is well\n" in lived.said
     assert f'"RoleArn":"{aws.TASK_ROLE}"' in lived.said
     assert "runner\n" in lived.said
-    assert lived.events("relay.mode")[0]["mode"] == "local"
+    assert lived.events("relay.mode_chosen")[0]["mode"] == "local"
     assert lived.called - SERVICE_S == granted("task-role.json")
 
 

@@ -257,7 +257,7 @@ class Stage:
         (end,) = life.all("life.ended")
         assert end["exit_code"] == code
         assert life.events[-1] is end
-        failed = {event["undo"]: event["reason"] for event in life.all("undo.failed")}
+        failed = {event["undo"]: event["reason"] for event in life.all("cleanup.failed")}
         assert sorted(failed) == sorted(left), failed
         assert all(failed.values()), "each tells why"
         if "token" not in left:

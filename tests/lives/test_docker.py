@@ -45,7 +45,7 @@ def test_a_job_reaches_the_daemon_by_the_agent_alone(aws):
             job = stage.job(f'echo "told $DOCKER_HOST"; pwd; {ASK}')
             async with stage.life(env=env) as life:
                 await stage.settled(life, 0)
-            (event,) = life.all("docker.proxied")
+            (event,) = life.all("docker.proxy_started")
             folder = event["socket"].removesuffix("/docker.sock")
             assert folder.startswith(f"{stage.folder}/shared/runner-")
             assert f"told unix://{event['socket']}" in job.log()
@@ -84,7 +84,7 @@ def test_a_killed_agent_s_folder_is_swept_by_the_next(aws):
             (left,) = (stage.folder / "shared").iterdir()
             await stage.put()
             async with stage.life(env=env) as life:
-                swept = await life.event("docker.swept")
+                swept = await life.event("docker.folder_removed")
                 assert swept["folder"] == str(left)
                 await life.phase("idle")
                 life.signal()
@@ -144,7 +144,7 @@ def test_without_the_word_on_the_life_goes_on(aws):
             env = {**given, "DOCKER_HOST": "tcp://127.0.0.1:1", "SIDECAR_DOCKER_PROXY": "auto"}
             async with stage.life(env=env) as life:
                 await stage.settled(life, 0)
-            assert "is no socket" in life.all("docker.unproxied")[0]["reason"]
+            assert "is no socket" in life.all("docker.proxy_disabled")[0]["reason"]
             assert "told tcp://127.0.0.1:1" in job.log()
 
     played(play())

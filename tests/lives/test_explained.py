@@ -16,13 +16,13 @@ def explained(life, **facts):
     (failed,) = life.all("life.failed")
     (end,) = life.all("life.ended")
     errors = [event for event in life.events if event["level"] == "error"]
-    assert [event for event in errors if event["event"] != "undo.failed"] == [failed]
+    assert [event for event in errors if event["event"] != "cleanup.failed"] == [failed]
     assert end["error"] == failed["reason"]
     assert facts.items() <= end.items()
     assert sum(end["phase_seconds"].values()) == pytest.approx(end["life_seconds"], abs=0.1)
     return {
         (event["verb"], event["file"].removeprefix("_diag/").split("_")[0]): event["lines"]
-        for event in life.all("runner.diagnosed")
+        for event in life.all("runner.diagnostics_read")
     }
 
 
@@ -119,7 +119,7 @@ def test_a_version_that_github_refuses(aws):
             await stage.put()
             async with stage.life(ON_UVLOOP) as life:
                 await stage.settled(life, 21)
-            (aged,) = life.all("runner.aged")
+            (aged,) = life.all("runner.outdated")
             assert aged["days"] == 33
             found = explained(life, outcome="deprecated", left_behind={})
             assert "is deprecated and cannot receive messages" in found["run", "Runner"][-1]
@@ -141,7 +141,7 @@ def test_metrics_of_a_life_and_of_its_end(aws):
             async with stage.life(ON_UVLOOP, env={"SIDECAR_METRICS_NAMESPACE": "Runners"}) as life:
                 await stage.logged(job, "at the gate")
                 await life.event("token.deleted")
-                address = (await life.event("health.listening"))["port"]
+                address = (await life.event("health.started"))["port"]
                 url = f"http://127.0.0.1:{address}/metrics"
                 async with stage.http.get(url) as answer:
                     assert answer.status == 200
@@ -153,7 +153,7 @@ def test_metrics_of_a_life_and_of_its_end(aws):
                 "runner_sidecar_job 1.0",
                 'runner_sidecar_relay_refreshes_total{result="success"} 1.0',
                 'runner_sidecar_undo{state="done",undo="token"} 1.0',
-                'runner_sidecar_undo{state="owed",undo="runner"} 1.0',
+                'runner_sidecar_undo{state="pending",undo="runner"} 1.0',
                 'runner_sidecar_relay_upstream_seconds_bucket{le="+Inf"} 1.0',
             ):
                 assert f"{line}\n" in text, line

@@ -126,7 +126,7 @@ def test_a_gigabyte_in_one_line_takes_no_memory(aws):
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
             assert grown < 32 * 1024, f"the agent grew by {grown} KiB"
-            (line,) = [e["line"] for e in life.all("runner.line") if "bytes cut]" in e["line"]]
+            (line,) = [e["line"] for e in life.all("listener.printed") if "bytes cut]" in e["line"]]
             cut = int(line.rpartition("[")[2].split()[0])
             assert size - 8192 <= cut < size
             assert len(line) < 9000
@@ -159,7 +159,7 @@ def test_forged_lines_are_only_lines(aws):
             )
             async with stage.life(env=SAME_USER) as life:
                 last = FORGED.splitlines()[-1].lstrip("\r")
-                await life.event("runner.line", line="\\r" + last)
+                await life.event("listener.printed", line="\\r" + last)
                 open_gate()
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
@@ -297,6 +297,6 @@ def test_a_listener_that_was_stopped_by_its_job_is_ended(aws):
                 await stage.settled(life, 22)
             assert life.took < 15
             assert "signal 9" in life.all("runner.ended")[0]["meaning"]
-            assert life.all("runner.killing")
+            assert life.all("runner.killed")
 
     played(play())

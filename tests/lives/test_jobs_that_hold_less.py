@@ -21,7 +21,7 @@ import pytest
 from local import aws, ecs_agent, faults, github
 from local.runner import install
 from tests.lives.stage import ON_UVLOOP, Stage, _folder
-from tests.support.namespace import ECS_AGENT, apart
+from tests.support.namespace import ECS_AGENT, in_namespace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,12 +160,12 @@ def test_a_job_gets_its_role_and_nothing_of_the_agent_s():
         async with staged() as stage:
             await stage.put()
             async with stage.life(env=surroundings(stage)) as life:
-                await life.event("network.redirected")
+                await life.event("network.rules_added")
                 await life.event("runner.started")
                 job = stage.job(probing(stage, life))
                 await stage.settled(life, 0)
             assert life.all("task.protected"), "the agent itself still reaches the ECS agent"
-            assert not life.all("task.unknown")
+            assert not life.all("task.metadata_failed")
             seen = found(job)
             assert seen["uid"] != 0
             assert seen["arn"] == f"arn:aws:sts::{aws.ACCOUNT}:assumed-role/job/build-1"
@@ -183,7 +183,7 @@ def test_a_job_gets_its_role_and_nothing_of_the_agent_s():
             async with stage.http.get(stage.ecs.url + stage.ecs.relative_uri) as answer:
                 assert answer.status == 200
 
-    apart(play())
+    in_namespace(play())
 
 
 def test_what_a_killed_agent_left_is_replaced():
@@ -193,7 +193,7 @@ def test_what_a_killed_agent_left_is_replaced():
         async with staged() as stage:
             await stage.put()
             async with stage.life(env=surroundings(stage)) as life:
-                await life.event("network.redirected")
+                await life.event("network.rules_added")
                 life.signal(signal.SIGKILL)
                 await life.ended()
             assert rules().count("169.254.170.2") == 1
@@ -206,7 +206,7 @@ def test_what_a_killed_agent_left_is_replaced():
             assert found(job)["arn"].endswith("assumed-role/job/build-2")
             assert "169.254.170.2" not in rules()
 
-    apart(play())
+    in_namespace(play())
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_where_no_rule_may_stand_a_job_is_told_the_relay_s_address(network_mode,
             await stage.put()
             env = surroundings(stage)
             async with stage.life((*wrapper, *ON_UVLOOP), env=env) as life:
-                told = await life.event("network.unredirected")
+                told = await life.event("network.rules_skipped")
                 assert why in told["reason"]
                 assert "169.254.170.2" not in rules()
                 await life.event("runner.started")
@@ -241,7 +241,7 @@ def test_where_no_rule_may_stand_a_job_is_told_the_relay_s_address(network_mode,
             assert "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" not in env
             assert stage.ecs.relative_uri not in json.dumps(seen["env"])
 
-    apart(play())
+    in_namespace(play())
 
 
 def test_a_policy_alone_cuts_the_task_role_down():
@@ -258,7 +258,7 @@ def test_a_policy_alone_cuts_the_task_role_down():
             role = aws.TASK_ROLE.rpartition("/")[2]
             assert found(job)["arn"].endswith(f"assumed-role/{role}/build-1")
 
-    apart(play())
+    in_namespace(play())
 
 
 def test_without_its_role_a_job_has_none():
@@ -269,14 +269,14 @@ def test_without_its_role_a_job_has_none():
             await stage.put()
             env = surroundings(stage, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9")
             async with stage.life(env=env) as life:
-                cold = await life.event("relay.cold")
+                cold = await life.event("relay.credentials_delayed")
                 assert "cannot assume" in cold["reason"]
                 await life.event("runner.started")
                 job = stage.job(f"AWS_ENDPOINT_URL_STS={stage.moto} {probing(stage, life)}")
                 await stage.settled(life, 0)
             assert found(job)["arn"] == "CredentialRetrievalError"
 
-    apart(play())
+    in_namespace(play())
 
 
 def test_a_role_that_is_required_ends_the_life_when_it_cannot_be_had():
@@ -293,7 +293,7 @@ def test_a_role_that_is_required_ends_the_life_when_it_cannot_be_had():
             assert not life.all("runner.started")
             assert "169.254.170.2" not in rules()
 
-    apart(play())
+    in_namespace(play())
 
 
 def test_without_the_setting_nothing_changes_and_the_log_says_what_that_means():
@@ -320,4 +320,4 @@ def test_without_the_setting_nothing_changes_and_the_log_says_what_that_means():
             assert seen["env"]["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] == stage.ecs.relative_uri
             assert aws.TASK_ROLE.rpartition("/")[2] in seen["arn"]
 
-    apart(play())
+    in_namespace(play())

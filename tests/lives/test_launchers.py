@@ -380,7 +380,7 @@ def test_a_stop_before_the_command(aws):
             stage.ecs.credentials.name = "hang"
             env = OURS | {"SIDECAR_RUNNER_USER": None}
             async with stage.life(command("echo", "never"), env=env) as life:
-                await life.event("relay.serving")
+                await life.event("relay.started")
                 life.signal()
                 assert await life.ended() == 143
             assert life.text == ""

@@ -322,7 +322,7 @@ def test_a_predecessor_s_configuration_is_cleaned(aws):
             async with stage.life() as life:
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
-            assert ".runner_migrated" in life.all("runner.cleaned")[0]["stale"]
+            assert ".runner_migrated" in life.all("runner.configuration_removed")[0]["stale"]
 
     played(play())
 
@@ -433,7 +433,7 @@ def test_an_unknown_setting_is_told_with_the_nearest_name(aws):
             stage.job("true")
             async with stage.life(env={"SIDECAR_LABLES": "a-value"}) as life:
                 await stage.settled(life, 0)
-            assert "SIDECAR_LABELS" in life.all("settings.unknown")[0]["warning"]
+            assert "SIDECAR_LABELS" in life.all("settings.ignored")[0]["warning"]
             assert "a-value" not in life.text
 
     played(play())
@@ -578,7 +578,7 @@ def test_a_relay_that_is_not_required_stops_no_job(aws):
             async with stage.life(env={**STATIC, **stage.ecs.environment}) as life:
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
-            assert life.all("relay.cold")
+            assert life.all("relay.credentials_delayed")
 
     async def play_off():
         async with staged(aws) as stage:
@@ -771,7 +771,7 @@ def test_health_through_the_phases(aws):
         async with staged(aws) as stage:
             step, open_gate = stage.gate()
             async with stage.life() as life:
-                listening = await life.event("health.listening")
+                listening = await life.event("health.started")
                 where = f"{listening['host']}:{listening['port']}"
                 await life.phase("waiting-for-token")
                 status, body = await asked(stage, where, "/healthz")

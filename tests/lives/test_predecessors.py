@@ -39,7 +39,7 @@ def test_the_runner_of_a_killed_agent_is_taken_away_first(aws, env, rung):
                 await stage.aws_call("DeleteParameter", Name=stage.parameter)
             async with stage.life(HURRIED, env={**IDLE, **env}) as life:
                 await stage.settled(life, 18)
-            (found,) = life.all("predecessor.found")
+            (found,) = life.all("killed_agent.found")
             assert (found["name"], found["runner_id"]) == (left.name, left.id)
             assert life.all("runner.deregistered")[0]["rung"] == rung
             assert not (stage.root / ".sidecar-memory").exists()
@@ -53,7 +53,7 @@ def test_a_token_that_was_read_and_not_deleted_serves_again(aws):
     async def play():
         async with fronted(aws, template()) as stage:
             await stage.put()
-            await killed(stage, {}, "token.borrowed")
+            await killed(stage, {}, "token.read")
             assert await stage.held() is not None
             async with stage.life(HURRIED, env=IDLE) as life:
                 await stage.settled(life, 18)
@@ -70,7 +70,7 @@ def test_without_token_or_credential_the_log_says_who_stays(aws):
             left = await killed(stage, {}, "token.deleted")
             async with stage.life(HURRIED, env={"SIDECAR_TOKEN_TIMEOUT": "1"}) as life:
                 assert await life.ended() == 12
-            (failed,) = life.all("undo.failed")
+            (failed,) = life.all("cleanup.failed")
             assert failed["undo"] == "predecessor"
             assert left.name in failed["reason"]
             assert "one day" in failed["reason"]
@@ -90,7 +90,7 @@ def test_a_job_cannot_say_which_runner_was_left(aws):
             await stage.aws_call("DeleteParameter", Name=stage.parameter)
             async with stage.life(HURRIED, env={**IDLE, **BY_PAT}) as life:
                 await stage.settled(life, 18)
-            assert life.all("predecessor.found")[0]["runner_id"] == left.id
+            assert life.all("killed_agent.found")[0]["runner_id"] == left.id
 
     played(play())
 
@@ -109,7 +109,7 @@ def test_a_registration_that_was_cut_by_the_kill_is_taken_over(aws):
                 await life.ended()
             async with stage.life(HURRIED, env=IDLE) as life:
                 await stage.settled(life, 18)
-            assert life.all("predecessor.found")[0]["runner_id"] is None
+            assert life.all("killed_agent.found")[0]["runner_id"] is None
             assert life.all("runner.name_taken") == []
 
     played(play())

@@ -100,7 +100,7 @@ def test_a_just_in_time_runner_that_is_stopped_goes_by_the_api_alone(aws):
                 await stage.settled(life, code, left=left)
             assert rungs(life) == ([] if left else ["api"])
             if left:
-                (failed,) = life.all("undo.failed")
+                (failed,) = life.all("cleanup.failed")
                 assert "a just-in-time runner cannot remove itself" in failed["reason"]
                 assert "after one day" in failed["reason"]
 
@@ -280,7 +280,7 @@ def test_a_job_longer_than_the_app_s_token(aws, how):
                 let_go()
                 await stage.settled(life, 0)
             assert rungs(life) == ["github"]
-            assert not life.all("runner.unverified")
+            assert not life.all("runner.removal_unverified")
             assert stage.world.calls["access-token"] > before
             assert stage.world.calls["get-runner"] >= 1
 
@@ -302,7 +302,7 @@ def test_a_registration_token_that_has_ended_at_the_exit(aws):
                 await stage.settled(life, code, left=left)
             assert rungs(life) == ([] if left else ["api"])
             if left:
-                (failed,) = life.all("undo.failed")
+                (failed,) = life.all("cleanup.failed")
                 assert "no credential for GitHub's API" in failed["reason"]
                 assert "404 (Not Found)" in failed["reason"]
                 assert "after one day" in failed["reason"]
@@ -342,7 +342,7 @@ def test_a_job_that_comes_just_before_the_stop_is_not_lost(aws, env):
                 life.signal()
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
-            assert life.all("stop.waiting_for_job")
+            assert life.all("stop.job_awaited")
             assert rungs(life) == ["github"]
 
     played(play())
@@ -377,7 +377,7 @@ def test_an_idle_runner_ends_with_18(aws, env):
                 await stage.put()
             async with stage.life(env=env | {"SIDECAR_IDLE_LIMIT": "1"}) as life:
                 await stage.settled(life, 18)
-            assert life.all("watch.ended_life", cause="idle-limit")
+            assert life.all("watch.triggered", cause="idle-limit")
             assert rungs(life) == ["api" if env else "registration-token"]
 
     played(play())
@@ -408,7 +408,7 @@ def test_the_lifetime_limit_ends_with_19(aws):
             await stage.put()
             async with stage.life(env={"SIDECAR_LIFETIME_LIMIT": "4"}) as life:
                 await stage.settled(life, 19)
-            assert life.all("watch.ended_life", cause="lifetime-limit")
+            assert life.all("watch.triggered", cause="lifetime-limit")
             assert rungs(life) == ["registration-token"]
 
     async def busy():
@@ -434,11 +434,11 @@ def test_a_job_that_ends_in_the_drain_of_the_lifetime_limit(aws):
             await stage.put()
             env = {"SIDECAR_LIFETIME_LIMIT": "8", "SIDECAR_STOP_TIMEOUT": "120"}
             async with stage.life(env=env) as life:
-                await life.event("stop.waiting_for_job")
+                await life.event("stop.job_awaited")
                 let_go()
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
-            assert life.all("watch.ended_life", cause="lifetime-limit")
+            assert life.all("watch.triggered", cause="lifetime-limit")
 
     played(play())
 
@@ -455,7 +455,7 @@ def test_a_ghost_ends_with_20(aws):
                 looked = stage.world.calls["get-runner"]
                 stage.world.make_ghost(runner)
                 await stage.settled(life, 20)
-            assert life.all("watch.ended_life", cause="ghost")
+            assert life.all("watch.triggered", cause="ghost")
             assert stage.world.calls["get-runner"] >= looked + 2
 
     played(play())
@@ -469,7 +469,7 @@ def test_github_in_trouble_makes_no_ghost(aws):
             await stage.put()
             stage.world.faults.add({"call": "get-runner", "count": 8, "status": 403})
             async with stage.life(HASTY, env=PAT) as life:
-                await life.event("ghost.unknown", count=3)
+                await life.event("runner.lookup_failed", count=3)
                 job = stage.job("echo hello")
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
@@ -532,8 +532,8 @@ def test_a_spot_notice_is_a_stop(aws, busy):
                     await stage.logged(stage.job("echo busy; sleep 600"), "busy")
                 notices.append({"action": "terminate", "time": "2026-01-22T12:00:00Z"})
                 await stage.settled(life, 22 if busy else 0)
-            assert life.all("watch.ended_life", cause="spot-notice")
-            assert life.all("stop.heard", signal="spot-notice")
+            assert life.all("watch.triggered", cause="spot-notice")
+            assert life.all("stop.requested", signal="spot-notice")
 
     played(play())
 

@@ -112,7 +112,7 @@ def test_a_stop_while_configure_does_not_end(aws):
             await stage.put()
             stage.misbehave(configure="hang")
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
-                await life.event("runner.said", line="# Authentication")
+                await life.event("configure.printed", line="# Authentication")
                 life.signal()
                 await stage.settled(life, 16)
             assert life.took < float(BUDGET)
@@ -161,7 +161,7 @@ def test_a_stop_while_busy_lets_the_job_go_on(aws):
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
                 await stage.logged(job, "at the gate")
                 life.signal()
-                await life.event("stop.waiting_for_job")
+                await life.event("stop.job_awaited")
                 open_gate()
                 await stage.settled(life, 0)
             assert job.result == "succeeded"
@@ -220,13 +220,13 @@ def test_three_signals_interrupt_then_kill(aws):
                 await stage.logged(job, "stubborn")
                 stage.give_up(job)
                 life.signal(signal.SIGTERM)
-                await life.event("stop.waiting_for_job")
+                await life.event("stop.job_awaited")
                 life.signal(signal.SIGINT)
                 await life.event("runner.interrupted")
-                assert life.all("runner.killing") == []
+                assert life.all("runner.killed") == []
                 life.signal(signal.SIGTERM)
                 await stage.settled(life, 22)
-            assert len(life.all("runner.killing")) == 1
+            assert len(life.all("runner.killed")) == 1
             assert life.took < 95, "long before the budget's own moment to interrupt"
 
     on_both_loops(play)
@@ -263,7 +263,7 @@ def test_an_undo_that_hangs_is_cut_within_the_budget(aws):
                 life.signal()
                 await stage.settled(life, 17, left=["runner", "token"])
             assert life.took < float(BUDGET)
-            assert all("SIDECAR_STOP_TIMEOUT" in e["reason"] for e in life.all("undo.failed"))
+            assert all("SIDECAR_STOP_TIMEOUT" in e["reason"] for e in life.all("cleanup.failed"))
 
     on_both_loops(play)
 
@@ -281,7 +281,7 @@ def test_an_undo_that_fails_keeps_no_other_from_running(aws):
                 await life.phase("idle")
                 life.signal()
                 await stage.settled(life, 17, left=["token"])
-            (failed,) = life.all("undo.failed")
+            (failed,) = life.all("cleanup.failed")
             assert "ssm:DeleteParameter" in failed["reason"]
 
     async def play_the_other(argv):

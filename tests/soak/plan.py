@@ -10,9 +10,9 @@ from typing import Any
 SOURCES = ("token", "json", "arguments", "jit", "pat", "pat-jit", "app", "app-jit", "token+pat")
 STOPS = (signal.SIGTERM, signal.SIGINT)
 MOMENTS = (
-    "life.started", "token.borrowed", "token.minted", "runner.said", "runner.registered",
+    "life.started", "token.read", "token.minted", "configure.printed", "runner.registered",
     "runner.started", "job.announced", "job.started", "job.completed", "runner.ended",
-    "stop.heard", "token.deleted", "retry.scheduled", "runner.deregistered",
+    "stop.requested", "token.deleted", "retry.scheduled", "runner.deregistered",
 )  # fmt: skip
 """Events that a signal may follow; one that never comes brings none."""
 KINDS = ("delay", "hang", "reset", "close", "status", "not-json", "not-http", "truncate")

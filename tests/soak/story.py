@@ -169,8 +169,8 @@ async def _judged(stage: Front, verdict: Verdict, lives: list[Life]) -> None:
     if await stage.held() is not None:
         _is_left(verdict, "token", reasons.get("token", ""))
     remaining = await _remaining(stage)
-    if verdict.plan.source == "jit" and not any(life.all("token.borrowed") for life in lives):
-        gone = ("token.deleted", "token.absent")
+    if verdict.plan.source == "jit" and not any(life.all("token.read") for life in lives):
+        gone = ("token.deleted", "token.already_deleted")
         unseen = any(life.all(event, unread=True) for life in lives for event in gone)
         reason = "its configuration was never read" if unseen else reasons.get("token", "")
         told = [reason] * len(remaining)
@@ -202,7 +202,7 @@ async def _remaining(stage: Front) -> list[Any]:
 
 
 def _reasons(lives: list[Life]) -> dict[str, str]:
-    failed = [event for life in lives for event in life.all("undo.failed")]
+    failed = [event for life in lives for event in life.all("cleanup.failed")]
     found = {event["undo"]: event["reason"] for event in failed}
     kept = [event for life in lives for event in life.all("token.kept")]
     return found | ({"token": kept[-1]["reason"]} if kept else {})
@@ -213,7 +213,7 @@ def _explained(runners: list[Any], lives: list[Life]) -> list[str]:
     said = [
         str(event["reason"])
         for life in lives
-        for event in life.all("undo.failed")
+        for event in life.all("cleanup.failed")
         if event["undo"] in ("runner", "predecessor")
     ]
     taken = [

@@ -16,7 +16,7 @@ CLONE_NEWNET = 0x40000000
 ECS_AGENT = "169.254.170.2"
 
 
-def apart(play: Coroutine[Any, Any, None], *, timeout: float = 240.0) -> None:
+def in_namespace(play: Coroutine[Any, Any, None], *, timeout: float = 240.0) -> None:
     """Run `play` in a network namespace of its own, where the ECS agent's address is local.
 
     A namespace belongs to a thread: so this one gets a thread, and whatever it starts, threads

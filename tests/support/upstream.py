@@ -14,11 +14,11 @@ from sidecar.aws.container_credentials import Credentials, parse
 from sidecar.net.http_server import Answer, Later, Request
 from sidecar.relay import Clock, Endpoint, Pace
 from sidecar.relay.audit import Audit
-from sidecar.relay.counts import Tally
+from sidecar.relay.counts import Counts
 from sidecar.relay.identities import Identities
-from sidecar.relay.imds_protocol import ImdsFace
-from sidecar.relay.protocol import EcsFace
-from sidecar.relay.router import Front
+from sidecar.relay.imds_protocol import ImdsProtocol
+from sidecar.relay.protocol import EcsProtocol
+from sidecar.relay.router import Router
 
 TIMEOUT = 30.0
 START = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -213,15 +213,15 @@ class Fronted:
         self.now = 1000.0
         self.locals: set[str] | None = None
         """Who may ask; None: anybody."""
-        self.keeper = Held(self.clock)
+        self.refresher = Held(self.clock)
         self.hold(parse(held(5000.0), now=self.now, where=""))
-        self.identities = Identities(self.keeper, self.clock)
-        self.tally = Tally()
-        self.front = Front(
-            EcsFace(self.identities),
-            ImdsFace(self.identities, "eu-north-1", self.clock),
+        self.identities = Identities(self.refresher, self.clock)
+        self.counts = Counts()
+        self.front = Router(
+            EcsProtocol(self.identities),
+            ImdsProtocol(self.identities, "eu-north-1", self.clock),
             Audit(self.clock),
-            self.tally,
+            self.counts,
             self.clock,
             Later(),
             lambda peer: self.locals is None or peer in self.locals,
@@ -235,7 +235,7 @@ class Fronted:
 
     def hold(self, credentials: Credentials | None) -> None:
         """Let upstream have answered this."""
-        self.keeper.newest = credentials
+        self.refresher.newest = credentials
 
     def ask(
         self, target, *, method="GET", peer="127.0.0.1", host="169.254.170.2", headers=()

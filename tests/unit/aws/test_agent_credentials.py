@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from botocore.exceptions import CredentialRetrievalError
 
-from sidecar.aws.agent_credentials import Own
+from sidecar.aws.agent_credentials import AgentCredentials
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def _no_files(monkeypatch):
         monkeypatch.setenv(name, "/dev/null")
 
 
-async def key(own: Own) -> str:
+async def key(own: AgentCredentials) -> str:
     """Return the id of the key that a client would sign with."""
     return (await (await own.session.get_credentials()).get_frozen_credentials()).access_key
 
@@ -27,7 +27,7 @@ def test_they_come_from_the_endpoint(run, upstream, say, alone):
 
     async def play():
         async with upstream(say.good()) as served:
-            own = Own(served.endpoint, alone=alone)
+            own = AgentCredentials(served.endpoint, alone=alone)
             assert await key(own) == "ASIATESTKEY00001"
             assert own.session is own.session
             assert own.role_arn.endswith("role/task")
@@ -47,7 +47,7 @@ def test_the_environment_comes_first_unless_jobs_hold_less(
 
     async def play():
         async with upstream(say.good()) as served:
-            assert await key(Own(served.endpoint, alone=alone)) == expected
+            assert await key(AgentCredentials(served.endpoint, alone=alone)) == expected
 
     run(play())
 
@@ -57,7 +57,7 @@ def test_they_do_not_fall_through_to_the_instance(upstream, say):
 
     async def play():
         async with upstream(say.answer(400, b'{"code":"InvalidIdInRequest"}')) as served:
-            await key(Own(served.endpoint, alone=False))
+            await key(AgentCredentials(served.endpoint, alone=False))
 
     with pytest.raises(CredentialRetrievalError, match="InvalidIdInRequest"):
         asyncio.run(asyncio.wait_for(play(), 30))

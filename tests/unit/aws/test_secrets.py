@@ -9,12 +9,12 @@ from local import aws as local_aws
 from local import faults
 from local.faults import Rule
 from sidecar.aws import secrets
-from sidecar.aws.secrets import Asker, resolved
+from sidecar.aws.secrets import SecretReader, resolved
 from sidecar.errors import TokenError
 from tests.support.loops import on_both, run
 
 SETTING = "SIDECAR_GITHUB_PAT"
-ASKER = Asker(local_aws.REGION)
+ASKER = SecretReader(local_aws.REGION)
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +47,14 @@ def put(aws, kind, value):
     return f"{kind}:/pat"
 
 
-async def read(aws, monkeypatch, reference, *rules, asker=ASKER):
+async def read(aws, monkeypatch, reference, *rules, secret_reader=ASKER):
     """Resolve a reference, with trouble on the way."""
     async with faults.serving(aws) as proxy:
         for rule in rules:
             proxy.add(rule)
         for service in ("SSM", "SECRETS_MANAGER"):
             monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", proxy.url)
-        return await resolved(reference, SETTING, asker), len(proxy.requests)
+        return await resolved(reference, SETTING, secret_reader), len(proxy.requests)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_secret_may_be_a_reference_and_the_job_may_read_it_too(loop, aws, monk
 @pytest.mark.parametrize("kind", ["ssm", "secretsmanager"])
 def test_where_jobs_have_a_role_of_their_own_there_is_no_warning(aws, monkeypatch, kind):
     """Then the task role is the agent's alone."""
-    reference, alone = put(aws, kind, "ghp_x"), Asker(local_aws.REGION, shared=False)
+    reference, alone = put(aws, kind, "ghp_x"), SecretReader(local_aws.REGION, shared=False)
     with capture_logs() as events:
-        run("asyncio", read(aws, monkeypatch, reference, asker=alone))
+        run("asyncio", read(aws, monkeypatch, reference, secret_reader=alone))
     assert events == []
 
 

@@ -103,7 +103,9 @@ def test_a_bad_answer_is_a_warning(answer):
     """No job waits for, or fails because of, what is only shown."""
     with capture_logs() as logs:
         assert run("asyncio", facts(**answer)) == TaskFacts()
-    assert [(log["event"], log["log_level"]) for log in logs] == [("task.unknown", "warning")]
+    assert [(log["event"], log["log_level"]) for log in logs] == [
+        ("task.metadata_failed", "warning")
+    ]
     assert logs[0]["reason"]
 
 
@@ -120,4 +122,4 @@ def test_no_answer_is_a_warning(loop, monkeypatch):
 
     with capture_logs() as logs:
         run(loop, life())
-    assert [log["event"] for log in logs] == ["task.unknown"] * 3
+    assert [log["event"] for log in logs] == ["task.metadata_failed"] * 3

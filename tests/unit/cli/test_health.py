@@ -117,4 +117,7 @@ def test_it_imports_nothing_of_the_agent():
         text=True,
         timeout=30,
     ).stdout
-    assert said.strip() == "0 ['sidecar', 'sidecar.__main__', 'sidecar.cli.health'] []"
+    assert said.strip() == (
+        "0 ['sidecar', 'sidecar.__main__', 'sidecar.cli', 'sidecar.cli.health', "
+        "'sidecar.settings'] []"
+    )

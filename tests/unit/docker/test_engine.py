@@ -150,7 +150,7 @@ def reported(folder: Path, answers: dict[str, object]) -> list[dict]:
 
     with capture_logs() as logs:
         played(play())
-    return [event for event in logs if event["event"] == "network.out_of_reach"]
+    return [event for event in logs if event["event"] == "network.relay_unreachable"]
 
 
 INNER, OUTER = {"Name": "inner", "Internal": True}, {"Name": "outer", "Internal": False}

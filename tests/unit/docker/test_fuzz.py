@@ -162,7 +162,7 @@ def test_a_body_is_read_or_refused():
     assert read > BODIES // 2
 
 
-class Judge:
+class RequestPolicy:
     """The engine: llhttp, which was written without a thought of this proxy."""
 
     def __init__(self) -> None:
@@ -190,7 +190,7 @@ class _Heard:
 
     parser: httptools.HttpRequestParser
 
-    def __init__(self, judge: Judge, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, judge: RequestPolicy, writer: asyncio.StreamWriter) -> None:
         self.judge = judge
         self.writer = writer
         self.url = self.body = b""
@@ -232,7 +232,7 @@ def stream(chance: random.Random) -> bytes:
 @on_both
 def test_no_create_passes_by(loop, tmp_path):
     """Whatever precedes it on its connection: each that the engine understands was rewritten."""
-    chance, judge = seeded(), Judge()
+    chance, judge = seeded(), RequestPolicy()
 
     async def play():
         async with staged(tmp_path, judge) as stage:

@@ -84,7 +84,9 @@ def test_what_is_refused_is_told_in_the_engine_s_form(loop, tmp_path, wrong):
     sent = create(REFUSED[wrong])
     with capture_logs() as logs:
         assert play(loop, tmp_path, sent, sent) == ([refusal(wrong)] * 2, [])
-    assert [event["reason"] for event in logs if event["event"] == "docker.refused"] == [wrong]
+    assert [event["reason"] for event in logs if event["event"] == "docker.request_refused"] == [
+        wrong
+    ]
     back, heard = play(loop, tmp_path, sent, strict=False)
     assert back[0].startswith(b"HTTP/1.1 201 ")
     assert heard
@@ -191,7 +193,7 @@ def test_without_strict_mode_a_folder_with_a_socket_is_told_of_once(loop, tmp_pa
     with capture_logs() as logs:
         back, _ = play(loop, tmp_path, sent, sent, strict=False)
     assert all(one.startswith(b"HTTP/1.1 201 ") for one in back)
-    told = [event for event in logs if event["event"] == "docker.exposed"]
+    told = [event for event in logs if event["event"] == "docker.socket_exposed"]
     assert [event["source"] for event in told] == ["/var/run"]
 
 

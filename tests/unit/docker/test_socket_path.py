@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar import host
-from sidecar.docker.folder_copy import Copy
-from sidecar.docker.socket_path import Own
+from sidecar.docker.folder_copy import FolderCopy
+from sidecar.docker.socket_path import SharedSocket
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def source(tmp_path):
     return folder
 
 
-def turned(copy: Copy, *sources: str) -> list[str | None]:
+def turned(copy: FolderCopy, *sources: str) -> list[str | None]:
     """Ask for what is mounted in place of these, all at once."""
 
     async def play():
@@ -35,7 +35,7 @@ def turned(copy: Copy, *sources: str) -> list[str | None]:
 
 def test_a_dead_life_s_folder_is_removed_and_a_living_one_s_is_not(tmp_path):
     """It is known by its lock, which ends with the process."""
-    dead, living, next_ = Own(tmp_path), Own(tmp_path), Own(tmp_path)
+    dead, living, next_ = SharedSocket(tmp_path), SharedSocket(tmp_path), SharedSocket(tmp_path)
     for own in (dead, living):
         own.make()
         (own.path / "_work").mkdir()
@@ -61,7 +61,7 @@ def test_what_cannot_be_swept_is_told_and_hinders_nobody(tmp_path, monkeypatch):
 
     monkeypatch.setattr(host, "remove_folder", failing)
     with capture_logs() as logs:
-        Own(tmp_path).sweep()
+        SharedSocket(tmp_path).sweep()
     assert sorted(asked) == ["runner-1", "runner-2"]
     assert [event["reason"] for event in logs] == ["directory not empty"] * 2
 
@@ -76,7 +76,7 @@ def test_what_is_no_life_s_is_left_alone(tmp_path):
     else:
         (tmp_path / "runner-2").rmdir()
     before = sorted(tmp_path.iterdir())
-    own = Own(tmp_path)
+    own = SharedSocket(tmp_path)
     own.sweep()
     assert sorted(tmp_path.iterdir()) == before
 
@@ -85,9 +85,9 @@ def test_a_copy_is_made_once_and_stays(tmp_path, source):
     """For all who ask at once, and for the lives after it."""
     shared = tmp_path / "shared"
     for _ in range(2):
-        own = Own(shared)
+        own = SharedSocket(shared)
         own.make()
-        copy = Copy(source, shared, own.path)
+        copy = FolderCopy(source, shared, own.path)
         whole, part, other = turned(copy, f"{source}/", f"{source}/node20", "/usr/externals")
         assert other is None
         assert part == f"{whole}/node20"
@@ -102,9 +102,9 @@ def test_another_version_is_another_copy(tmp_path, source):
     """Both may be in use."""
     shared = tmp_path / "shared"
     shared.mkdir()
-    (one,) = turned(Copy(source, shared, tmp_path), str(source))
+    (one,) = turned(FolderCopy(source, shared, tmp_path), str(source))
     (source / "node24").mkdir()
-    (two,) = turned(Copy(source, shared, tmp_path), str(source))
+    (two,) = turned(FolderCopy(source, shared, tmp_path), str(source))
     assert one != two
     assert len(list(shared.iterdir())) == 2
 
@@ -119,11 +119,11 @@ def test_who_is_slower_takes_the_other_s_copy(tmp_path, source, monkeypatch):
     def beaten(self, target):
         if self.parent == mine:
             monkeypatch.setattr(type(source), "rename", rename)
-            turned(Copy(source, shared, tmp_path), str(source))
+            turned(FolderCopy(source, shared, tmp_path), str(source))
         return rename(self, target)
 
     monkeypatch.setattr(type(source), "rename", beaten)
-    (found,) = turned(Copy(source, shared, mine), str(source))
+    (found,) = turned(FolderCopy(source, shared, mine), str(source))
     assert [str(path) for path in shared.iterdir()] == [found]
     assert list(mine.iterdir()) == []
 
@@ -133,16 +133,16 @@ def test_a_copy_that_somebody_else_put_there_is_not_mounted(tmp_path, source):
     """Every job container would run it."""
     shared = tmp_path / "shared"
     shared.mkdir()
-    (found,) = turned(Copy(source, shared, tmp_path), str(source))
+    (found,) = turned(FolderCopy(source, shared, tmp_path), str(source))
     os.chown(found, 12345, 12345)
     with pytest.raises(PermissionError):
-        turned(Copy(source, shared, tmp_path), str(source))
+        turned(FolderCopy(source, shared, tmp_path), str(source))
 
 
 def test_a_copy_that_fails_is_tried_again(tmp_path, source):
     """Disks fill up and are emptied."""
     shared = tmp_path / "shared"
-    copy = Copy(source, shared, tmp_path / "own")
+    copy = FolderCopy(source, shared, tmp_path / "own")
     with pytest.raises(OSError, match="No such file"):
         turned(copy, str(source))
     shared.mkdir()

@@ -17,7 +17,7 @@ import pytest
 
 from sidecar import host
 from tests.support.loops import on_both, run
-from tests.support.namespace import apart
+from tests.support.namespace import in_namespace
 
 if sys.platform == "win32":
     pytest.skip("needs POSIX", allow_module_level=True)
@@ -157,7 +157,7 @@ def test_an_address_is_held_alone_and_let_go():
             host.let_address_go("169.254.170.23")
             assert "169.254.170.23" not in on_loopback()
 
-    apart(play())
+    in_namespace(play())
 
 
 SQUATTING = """
@@ -182,7 +182,7 @@ def test_a_network_namespace_has_one_agent():
         with squatted():
             host.claim_network().close()
 
-    apart(play())
+    in_namespace(play())
 
 
 @contextmanager

@@ -19,11 +19,11 @@ from local import ecs_agent
 from sidecar import host, process
 from sidecar.aws.task_metadata import task_facts
 from sidecar.errors import RelayError
-from sidecar.lifecycle.job_credentials import Access, relaying
+from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.relay import network_rules
 from sidecar.settings.load import load
-from sidecar.shutdown.cleanup import Farewell
-from tests.support.namespace import ECS_AGENT, apart
+from sidecar.shutdown.cleanup import CleanupStack
+from tests.support.namespace import ECS_AGENT, in_namespace
 
 pytestmark = [
     pytest.mark.root,
@@ -49,18 +49,18 @@ async def task(folder, mode: str = "awsvpc", **environ: str):
         config = load([], common | told | environ)
 
         @asynccontextmanager
-        async def relayed():
-            access, owed = Access(config), Farewell()
-            facts = await task_facts(config.task.metadata_uri, marked=access.marked)
+        async def credentials():
+            access, cleanup_stack = Access(config), CleanupStack()
+            facts = await task_facts(config.task.metadata_uri, so_mark=access.so_mark)
             async with process.reaping():
-                async with relaying(config, access, facts, owed) as found:
+                async with job_credentials(config, access, facts, cleanup_stack) as found:
                     told = await found.warmed("x", 10, config.passed_on, required=True)
                     yield found, dict(found.without_agents(config.passed_on)) | told
-                for debt in owed.debts:
-                    await debt.begin()
-            assert owed.left_behind == {}
+                for cleanup_step in cleanup_stack.steps:
+                    await cleanup_step.begin()
+            assert cleanup_stack.not_done == {}
 
-        yield agent, relayed
+        yield agent, credentials
 
 
 async def status(path: str) -> int:
@@ -99,9 +99,9 @@ def test_rules_lead_jobs_and_containers_to_the_relay(tmp_path, given, reason):
     """The task's own path is good as well; after the life all is as it was."""
 
     async def play():
-        async with task(tmp_path, **given) as (agent, relayed):
+        async with task(tmp_path, **given) as (agent, credentials):
             with capture_logs() as logs:
-                async with relayed() as (found, env):
+                async with credentials() as (found, env):
                     path = env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]
                     assert path == found.served.relative_uri != agent.relative_uri
                     assert await status(path) == 200
@@ -110,13 +110,13 @@ def test_rules_lead_jobs_and_containers_to_the_relay(tmp_path, given, reason):
                     assert not [name for name in env if name.startswith("ECS_")]
                     assert len(agent.requests) == 2  # for the metadata, and by the relay
                     assert network_rules.RELAY_ADDRESS in standing()
-            told = said(logs, "relay.mode")
+            told = said(logs, "relay.mode_chosen")
             assert (told["mode"], reason in told["reason"]) == ("netfilter", True)
             assert await status(agent.relative_uri) == 200
             for word in (network_rules.CHAIN, network_rules.RELAY_ADDRESS):
                 assert word not in standing()
 
-    apart(play())
+    in_namespace(play())
 
 
 def test_without_a_tool_the_next_best_is_taken(tmp_path, monkeypatch):
@@ -124,17 +124,17 @@ def test_without_a_tool_the_next_best_is_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(network_rules, "_PATH", "/nowhere")
 
     async def play():
-        async with task(tmp_path, DOCKER_HOST="unix:///nowhere") as (agent, relayed):
+        async with task(tmp_path, DOCKER_HOST="unix:///nowhere") as (agent, credentials):
             with capture_logs() as logs:
-                async with relayed() as (found, env):
+                async with credentials() as (found, env):
                     assert env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] == agent.relative_uri
                     assert found.served.host == "127.0.0.1"
                     assert network_rules.RELAY_ADDRESS not in standing()
-            told = said(logs, "relay.mode")
+            told = said(logs, "relay.mode_chosen")
             assert told["mode"] == "pass-through"
             assert "cannot start iptables" in told["reason"]
 
-    apart(play())
+    in_namespace(play())
 
 
 @pytest.mark.parametrize(
@@ -163,15 +163,15 @@ def test_a_mode_that_is_asked_for_and_cannot_be_ends_the_life(
         monkeypatch.setattr(host, "hold_address", not_held)
 
     async def play():
-        async with task(tmp_path, mode, **given) as (_, relayed):
+        async with task(tmp_path, mode, **given) as (_, credentials):
             with pytest.raises(RelayError, match=why) as failed:
-                async with relayed():
+                async with credentials():
                     raise AssertionError
             assert "SIDECAR_RELAY" in str(failed.value)
         for word in (network_rules.CHAIN, network_rules.RELAY_ADDRESS):
             assert word not in standing()
 
-    apart(play())
+    in_namespace(play())
 
 
 def not_held(_address):
@@ -195,7 +195,7 @@ def test_a_task_without_a_role_cannot_relay_as_told(tmp_path):
     )
 
     async def work():
-        async with relaying(config, Access(config), await task_facts(None), Farewell()):
+        async with job_credentials(config, Access(config), await task_facts(None), CleanupStack()):
             raise AssertionError
 
     with pytest.raises(RelayError, match="no role"):
@@ -207,32 +207,32 @@ def test_what_a_killed_agent_left_goes_in_any_mode(tmp_path):
 
     async def play():
         killed = network_rules.Redirect(frozenset({"awsvpc"}), containers=True)
-        async with task(tmp_path, SIDECAR_RELAY="local") as (_, relayed):
+        async with task(tmp_path, SIDECAR_RELAY="local") as (_, credentials):
             async with process.reaping():
                 killed.prepare()
                 await network_rules.Iptables().put_up(
                     network_rules.Target(network_rules.RELAY_ADDRESS, 9, ())
                 )
             with capture_logs() as logs:
-                async with relayed():
+                async with credentials():
                     assert network_rules.CHAIN in standing()
                 killed._claim.close()
-                async with relayed():
+                async with credentials():
                     for word in (network_rules.CHAIN, network_rules.RELAY_ADDRESS):
                         assert word not in standing()
-            assert said(logs, "network.cleared")["failures"] == []
+            assert said(logs, "network.leftovers_removed")["failures"] == []
 
-    apart(play())
+    in_namespace(play())
 
 
 def test_nothing_secret_is_logged(tmp_path):
     """Neither the relay's path nor the agent's."""
 
     async def play():
-        async with task(tmp_path, SIDECAR_RELAY="netfilter") as (agent, relayed):
+        async with task(tmp_path, SIDECAR_RELAY="netfilter") as (agent, credentials):
             with capture_logs() as logs:
-                async with relayed() as (found, _):
+                async with credentials() as (found, _):
                     secrets = (found.served.relative_uri, agent.relative_uri)
             assert not [secret for secret in secrets if secret in json.dumps(logs, default=str)]
 
-    apart(play())
+    in_namespace(play())

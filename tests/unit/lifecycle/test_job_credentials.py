@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from sidecar import host
 from sidecar.aws.task_metadata import TaskFacts
 from sidecar.errors import RelayError, SettingsError
-from sidecar.lifecycle.job_credentials import Access, relaying
+from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.settings.load import load
-from sidecar.shutdown.cleanup import Farewell
+from sidecar.shutdown.cleanup import CleanupStack
 
 ROLE = "arn:aws:iam::123456789012:role/job"
 POLICY = '{"Version": "2012-10-17", "Statement": []}'
@@ -44,7 +44,9 @@ def related(config, facts=None):
     async def work():
         access = Access(config)
         with capture_logs() as logs:
-            async with relaying(config, access, facts or TaskFacts(), Farewell()) as found:
+            async with job_credentials(
+                config, access, facts or TaskFacts(), CleanupStack()
+            ) as found:
                 seen = dict(found.without_agents(config.passed_on))
                 if found.job_role is None:
                     seen |= await found.warmed("x", 0.1, config.passed_on, required=False)
@@ -66,7 +68,7 @@ def test_without_the_setting_a_job_keeps_the_task_role(configured):
     """Its environment is as it was, and the log names the agent's secrets that it could read."""
     config = configured(**FULL, SIDECAR_GITHUB_PAT="secretsmanager:runner-pat")
     found, env, logs = related(config)
-    assert not found.apart
+    assert not found.separate_job_role
     assert env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://127.0.0.1:9/x"
     told = said(logs, "job.role_shared")["can_read"]
     assert any("/actions/tokens/*" in line for line in told)
@@ -82,7 +84,7 @@ def test_a_secret_itself_is_never_named(configured):
 def test_without_a_task_role_there_is_nothing_to_share(configured):
     """Outside ECS nothing is said of roles."""
     _, _, logs = related(configured())
-    assert [event["event"] for event in logs] == ["relay.off"]
+    assert [event["event"] for event in logs] == ["relay.disabled"]
 
 
 @pytest.mark.parametrize(
@@ -92,14 +94,14 @@ def test_either_setting_is_enough(configured, setting):
     """With it the agent's own credentials are asked for on marked sockets, and stay its own."""
     config = configured(**FULL, **setting)
     access = Access(config)
-    assert access.apart
-    assert access.endpoint.marked
+    assert access.separate_job_role
+    assert access.endpoint.so_mark
     assert access.session() is access.session()
-    assert not access.asker("r").shared
+    assert not access.secret_reader("r").shared
     found, env, logs = related(config)
     assert found.job_role is not None
     assert not [name for name in env if name.startswith("AWS_CONTAINER")]
-    assert "RELATIVE_URI" in said(logs, "network.unredirected")["reason"]
+    assert "RELATIVE_URI" in said(logs, "network.rules_skipped")["reason"]
 
 
 def test_without_the_relay_a_job_has_no_credentials_at_all(configured):
@@ -109,13 +111,13 @@ def test_without_the_relay_a_job_has_no_credentials_at_all(configured):
 
     async def work():
         with capture_logs() as logs:
-            async with relaying(config, access, TaskFacts(), Farewell()) as found:
+            async with job_credentials(config, access, TaskFacts(), CleanupStack()) as found:
                 env = dict(found.without_agents(config.passed_on))
                 env |= await found.warmed("x", 0.1, config.passed_on, required=False)
         return env, logs
 
     env, logs = asyncio.run(work())
-    assert said(logs, "relay.unavailable")
+    assert said(logs, "relay.failed")
     assert env["AWS_EC2_METADATA_DISABLED"] == "true"
     assert not [name for name in env if name.startswith("AWS_CONTAINER")]
 

@@ -20,12 +20,12 @@ from sidecar import host
 from sidecar.docker import engine as engines
 from sidecar.errors import ProxyError, SettingsError
 from sidecar.lifecycle import job_docker
-from sidecar.lifecycle.job_credentials import Relaying
-from sidecar.lifecycle.job_docker import Docker, Way
+from sidecar.lifecycle.job_credentials import JobCredentials
+from sidecar.lifecycle.job_docker import ContainerCredentials, JobDocker
 from sidecar.relay.identities import Identities
 from sidecar.relay.mode import Mode
 from sidecar.settings.load import load
-from sidecar.shutdown.cleanup import Farewell
+from sidecar.shutdown.cleanup import CleanupStack
 from tests.unit.docker.fakes import obliging, pinged
 
 URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
@@ -62,16 +62,16 @@ def shared():
 
 
 @asynccontextmanager
-async def standing(config, relayed=None):
+async def standing(config, credentials=None):
     """Stand before the daemon; give what jobs are told, and the log. All is given back after it."""
-    owed = Farewell()
+    cleanup_stack = CleanupStack()
     with capture_logs() as logs:
-        async with job_docker.proxying(
-            config, relayed or Relaying(mode=Mode.LOCAL), owed
+        async with job_docker.job_docker(
+            config, credentials or JobCredentials(mode=Mode.LOCAL), cleanup_stack
         ) as docker:
             yield docker, logs
-        await asyncio.gather(*(debt.begin() for debt in owed.debts))
-    assert owed.left_behind == {}
+        await asyncio.gather(*(cleanup_step.begin() for cleanup_step in cleanup_stack.steps))
+    assert cleanup_stack.not_done == {}
 
 
 @asynccontextmanager
@@ -89,7 +89,7 @@ def play(work) -> None:
     asyncio.run(asyncio.wait_for(work, 30))
 
 
-def reason(logs, name="docker.unproxied") -> str:
+def reason(logs, name="docker.proxy_disabled") -> str:
     """Return the reason of the one event of that name."""
     (event,) = [event for event in logs if event["event"] == name]
     return event["reason"]
@@ -231,20 +231,20 @@ def test_a_shared_folder_that_cannot_be_one(configured, path):
 # --- what containers are told -------------------------------------------------------------------
 
 
-def netfilter() -> Relaying:
+def netfilter() -> JobCredentials:
     """Return a relay that containers reach."""
     identities = Identities(SimpleNamespace(), lambda: 0.0)
     served = SimpleNamespace(identities=identities)
-    return Relaying(served=served, redirected=True, mode=Mode.NETFILTER)
+    return JobCredentials(served=served, redirected=True, mode=Mode.NETFILTER)
 
 
 def test_where_rules_lead_to_the_relay_each_has_a_path_of_its_own(configured):
     """And may have the job's own instead, if it brings that."""
 
     async def played():
-        relayed = netfilter()
-        identities = relayed.served.identities
-        way = Way.found(configured(), relayed)
+        credentials = netfilter()
+        identities = credentials.served.identities
+        way = ContainerCredentials.found(configured(), credentials)
         paths = {way.offer.mint() for _ in range(3)}
         assert len(paths) == 3
         assert all(identities.by_path(path) is not None for path in paths)
@@ -261,7 +261,7 @@ def test_where_rules_lead_to_the_relay_each_has_a_path_of_its_own(configured):
 
 def test_where_the_ecs_agent_answers_all_have_the_task_s(configured):
     """There is nothing to end then."""
-    way = Way.found(configured(), Relaying(mode=Mode.PASS_THROUGH))
+    way = ContainerCredentials.found(configured(), JobCredentials(mode=Mode.PASS_THROUGH))
     assert way.offer.mint() == TASK_URI
     assert way.told == {
         URI: TASK_URI,
@@ -274,16 +274,16 @@ def test_where_the_ecs_agent_answers_all_have_the_task_s(configured):
 
 
 @pytest.mark.parametrize(
-    "relayed",
+    "credentials",
     [
-        Relaying(mode=Mode.LOCAL),
-        Relaying(mode=Mode.OFF),
-        Relaying(mode=Mode.PASS_THROUGH, apart=True),
+        JobCredentials(mode=Mode.LOCAL),
+        JobCredentials(mode=Mode.OFF),
+        JobCredentials(mode=Mode.PASS_THROUGH, separate_job_role=True),
     ],
 )
-def test_where_they_have_no_way_they_are_told_none(configured, relayed):
+def test_where_they_have_no_way_they_are_told_none(configured, credentials):
     """With a role for jobs, least of all the task's."""
-    way = Way.found(configured(), relayed)
+    way = ContainerCredentials.found(configured(), credentials)
     assert way.offer is None
     assert way.told == {}
 
@@ -292,7 +292,7 @@ def test_without_a_proxy_the_job_s_hook_tells_them(configured):
     """What all may have alike."""
 
     async def played():
-        async with standing(configured(), Relaying(mode=Mode.PASS_THROUGH)) as (docker, _):
+        async with standing(configured(), JobCredentials(mode=Mode.PASS_THROUGH)) as (docker, _):
             assert docker.told[URI] == TASK_URI
 
     play(played())
@@ -312,11 +312,11 @@ def test_containers_are_asked_for_where_they_are(configured, tmp_path):
         writer.close()
 
     async def played():
-        relayed = netfilter()
+        credentials = netfilter()
         server = await asyncio.start_unix_server(telling, tmp_path / "engine.sock")
         config = configured(DOCKER_HOST=f"unix://{tmp_path}/engine.sock")
-        async with standing(config, relayed):
-            inspect = relayed.served.identities.inspect
+        async with standing(config, credentials):
+            inspect = credentials.served.identities.inspect
             assert await inspect("c") == {"172.17.0.2"}
             told = job_docker._image_variables(engines.Engine(config.task.docker_host))
             assert await told("a/b:1") == ["A=1"]
@@ -329,6 +329,6 @@ def test_containers_are_asked_for_where_they_are(configured, tmp_path):
 
 def test_nothing_secret_is_shown(configured):
     """Neither by what jobs get, nor by the way."""
-    way = Way.found(configured(), Relaying(mode=Mode.PASS_THROUGH))
+    way = ContainerCredentials.found(configured(), JobCredentials(mode=Mode.PASS_THROUGH))
     assert TASK_URI not in repr(way)
-    assert TASK_URI not in repr(Docker(told=way.told))
+    assert TASK_URI not in repr(JobDocker(told=way.told))

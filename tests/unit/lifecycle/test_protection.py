@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from local import ecs_agent
 from sidecar.lifecycle import protection
 from sidecar.lifecycle.protection import Protection, Refused, protecting
-from sidecar.shutdown.cleanup import Farewell
+from sidecar.shutdown.cleanup import CleanupStack
 from tests.support.loops import on_both, run
 
 REFUSALS = [mode for mode in ecs_agent.PROTECTION if mode not in ("ready", "hang")]
@@ -40,18 +40,18 @@ def heard(logged, begin, event):
     return lambda: event in [each["event"] for each in logged[begin:]]
 
 
-async def life(agent, *, job=True, until=("task.protected", "task.unprotectable"), count=1):
+async def life(agent, *, job=True, until=("task.protected", "task.protection_failed"), count=1):
     """Play a life with or without a job; gives the debts after it."""
-    owed, came, events = Farewell(), asyncio.Event(), []
+    cleanup_stack, came, events = CleanupStack(), asyncio.Event(), []
     with capture_logs() as logged:
-        async with protecting(agent.environment["ECS_AGENT_URI"], came, owed):
+        async with protecting(agent.environment["ECS_AGENT_URI"], came, cleanup_stack):
             if job:
                 came.set()
                 await told(lambda: sum(event["event"] in until for event in logged) >= count)
             events.append(agent.protection_now()["ProtectionEnabled"])
-        for debt in owed.debts:
-            await debt.begin()
-    return events[0], logged, owed
+        for cleanup_step in cleanup_stack.steps:
+            await cleanup_step.begin()
+    return events[0], logged, cleanup_stack
 
 
 @on_both
@@ -60,12 +60,15 @@ def test_on_when_a_job_starts_off_after_it(loop):
 
     async def play():
         async with ecs_agent.serving() as agent:
-            protected, logged, owed = await life(agent)
+            protected, logged, cleanup_stack = await life(agent)
             assert protected
             assert not agent.protection_now()["ProtectionEnabled"]
-            assert owed.left_behind == {}
+            assert cleanup_stack.not_done == {}
             assert calls(agent) == 2
-            assert [event["event"] for event in logged] == ["task.protected", "task.unprotected"]
+            assert [event["event"] for event in logged] == [
+                "task.protected",
+                "task.protection_removed",
+            ]
 
     run(loop, play())
 
@@ -75,12 +78,12 @@ def test_without_a_job_nothing_is_asked():
 
     async def play():
         async with ecs_agent.serving() as agent:
-            _, _, owed = await life(agent, job=False)
+            _, _, cleanup_stack = await life(agent, job=False)
             assert calls(agent) == 0
-            assert owed.left_behind == {}
-        owed = Farewell()
-        async with protecting(None, asyncio.Event(), owed):
-            assert owed.debts == []
+            assert cleanup_stack.not_done == {}
+        cleanup_stack = CleanupStack()
+        async with protecting(None, asyncio.Event(), cleanup_stack):
+            assert cleanup_stack.steps == []
 
     run("asyncio", play())
 
@@ -104,18 +107,18 @@ def test_a_renewal_that_fails_is_tried_again(loop, monkeypatch):
 
     async def play():
         async with ecs_agent.serving() as agent:
-            owed, came = Farewell(), asyncio.Event()
+            cleanup_stack, came = CleanupStack(), asyncio.Event()
             with capture_logs() as logged:
-                async with protecting(agent.environment["ECS_AGENT_URI"], came, owed):
+                async with protecting(agent.environment["ECS_AGENT_URI"], came, cleanup_stack):
                     came.set()
                     for mode in ("ready", "throttled", "ready"):
                         agent.protection = ecs_agent.Mode(mode, None)
                         begin = len(logged)
-                        wanted = "protected" if mode == "ready" else "unprotectable"
+                        wanted = "protected" if mode == "ready" else "protection_failed"
                         await told(heard(logged, begin, f"task.{wanted}"))
-                await owed.debts[0].begin()
+                await cleanup_stack.steps[0].begin()
             assert not agent.protection_now()["ProtectionEnabled"]
-            assert owed.left_behind == {}
+            assert cleanup_stack.not_done == {}
 
     run(loop, play())
 
@@ -128,10 +131,10 @@ def test_it_fails_open(loop, mode):
     async def play():
         async with ecs_agent.serving() as agent:
             agent.protection = ecs_agent.Mode(mode, None)
-            _, logged, owed = await life(agent)
+            _, logged, cleanup_stack = await life(agent)
             assert calls(agent) == 1
-            assert owed.left_behind == {}
-            assert [event["event"] for event in logged] == ["task.unprotectable"]
+            assert cleanup_stack.not_done == {}
+            assert [event["event"] for event in logged] == ["task.protection_failed"]
             assert logged[0]["reason"]
 
     run(loop, play())
@@ -145,11 +148,14 @@ def test_an_answer_that_is_lost_may_have_been_a_yes(loop, modes):
     async def play():
         async with ecs_agent.serving() as agent:
             agent.protection = ecs_agent.Mode("hang", 1 if "ready" in modes else None)
-            _, logged, owed = await life(agent)
+            _, logged, cleanup_stack = await life(agent)
             assert calls(agent) == 2
-            assert owed.left_behind == {}
-            last = "unprotected" if "ready" in modes else "unprotectable"
-            assert [event["event"] for event in logged] == ["task.unprotectable", f"task.{last}"]
+            assert cleanup_stack.not_done == {}
+            last = "protection_removed" if "ready" in modes else "protection_failed"
+            assert [event["event"] for event in logged] == [
+                "task.protection_failed",
+                f"task.{last}",
+            ]
 
     run(loop, play())
 
@@ -159,14 +165,14 @@ def test_a_protection_that_cannot_be_lifted_is_told():
 
     async def play():
         async with ecs_agent.serving() as agent:
-            owed, came = Farewell(), asyncio.Event()
-            async with protecting(agent.environment["ECS_AGENT_URI"], came, owed):
+            cleanup_stack, came = CleanupStack(), asyncio.Event()
+            async with protecting(agent.environment["ECS_AGENT_URI"], came, cleanup_stack):
                 with capture_logs() as logged:
                     came.set()
                     await told(lambda: logged)
                 agent.protection = ecs_agent.Mode("throttled", None)
-            await owed.debts[0].begin()
-            assert owed.left_behind == {"protection": "ThrottlingException: Rate exceeded"}
+            await cleanup_stack.steps[0].begin()
+            assert cleanup_stack.not_done == {"protection": "ThrottlingException: Rate exceeded"}
 
     run("asyncio", play())
 

@@ -4,19 +4,19 @@ import pytest
 from pydantic import SecretStr
 
 from sidecar import github, tokens
-from sidecar.aws.secrets import Asker
+from sidecar.aws.secrets import SecretReader
 from sidecar.errors import SettingsError
 from sidecar.lifecycle import registration as sources
-from sidecar.runner.configure import Registration, Wish
+from sidecar.runner.configure import Registration, RegistrationRequest
 from sidecar.runner.just_in_time import JustInTime
 from sidecar.settings.model import Settings
-from sidecar.shutdown.cleanup import Farewell
-from sidecar.tokens.value import Right
+from sidecar.shutdown.cleanup import CleanupStack
+from sidecar.tokens.value import RegistrationToken
 from tests.support.loops import run
 
 URL = "https://github.com/o/r"
-ASKER = Asker(None)
-WISH = Wish(URL, "T", "n", (), False, None, "_work")
+ASKER = SecretReader(None)
+WISH = RegistrationRequest(URL, "T", "n", (), False, None, "_work")
 
 
 def settings(**said):
@@ -64,23 +64,28 @@ def test_half_an_app_is_no_credential():
 
 def test_the_parameter_comes_first():
     """A credential beside it serves the way out."""
-    owed, api = Farewell(), sources.connection(Config(github_pat=SecretStr("x")), ASKER)
+    cleanup_stack, api = (
+        CleanupStack(),
+        sources.connection(Config(github_pat=SecretStr("x")), ASKER),
+    )
     both = settings(token_parameter="/t", github_pat=SecretStr("x"))
-    made = sources.source(both, tokens.Store(None), api, owed)
-    assert isinstance(made, tokens.Loan)
-    assert [debt.name for debt in owed.debts] == ["token"]
-    owed = Farewell()
+    made = sources.source(both, tokens.Store(None), api, cleanup_stack)
+    assert isinstance(made, tokens.TokenParameter)
+    assert [cleanup_step.name for cleanup_step in cleanup_stack.steps] == ["token"]
+    cleanup_stack = CleanupStack()
     alone = settings(github_pat=SecretStr("x"))
-    assert isinstance(sources.source(alone, tokens.Store(None), api, owed), tokens.Mint)
-    assert owed.debts == []
+    assert isinstance(
+        sources.source(alone, tokens.Store(None), api, cleanup_stack), tokens.MintedToken
+    )
+    assert cleanup_stack.steps == []
 
 
 @pytest.mark.parametrize(
     ("right", "kind"),
     [
-        (Right(token="T"), Registration),
-        (Right(jit={".runner": b"{}"}, runner_id=1), JustInTime),
-        (Right(), JustInTime),
+        (RegistrationToken(token="T"), Registration),
+        (RegistrationToken(jit={".runner": b"{}"}, runner_id=1), JustInTime),
+        (RegistrationToken(), JustInTime),
     ],
 )
 def test_the_right_tells_what_kind_of_runner_it_makes(root, right, kind):
@@ -95,6 +100,6 @@ def test_the_right_tells_what_kind_of_runner_it_makes(root, right, kind):
 @pytest.fixture
 def root(tmp_path):
     """Give a folder that is no runner's yet."""
-    from sidecar.runner.folder import Root
+    from sidecar.runner.folder import RunnerFolder
 
-    return Root(tmp_path, None)
+    return RunnerFolder(tmp_path, None)

@@ -8,13 +8,13 @@ import pytest
 from sidecar.aws.task_metadata import TaskFacts
 from sidecar.errors import TokenError
 from sidecar.lifecycle import registration_request
-from sidecar.tokens.value import Right
+from sidecar.tokens.value import RegistrationToken
 from sidecar.values import NAME_LENGTH, name_prefix
 
 TASK = TaskFacts(arn="arn:aws:ecs:eu-central-1:123456789012:task/cluster/0123456789abcdef0123")
 
 
-def wish(right, task=TASK, **said):
+def decide(right, task=TASK, **said):
     """Decide with these settings."""
     given = {
         "github_url": None,
@@ -26,13 +26,13 @@ def wish(right, task=TASK, **said):
         "runner_group": None,
         "work_dir": "_work",
     }
-    return registration_request.wish(SimpleNamespace(**given | said), right, task)
+    return registration_request.decide(SimpleNamespace(**given | said), right, task)
 
 
 def test_what_came_with_the_token_wins():
     """It was made for this one task; the settings for all of them."""
-    right = Right("t", url="https://github.com/mine", name="mine", labels=("a", "both"))
-    decided = wish(
+    right = RegistrationToken("t", url="https://github.com/mine", name="mine", labels=("a", "both"))
+    decided = decide(
         right, github_url="https://github.com/o", name="theirs", labels=("both", "b"), work_dir="/w"
     )
     assert (decided.url, decided.name, decided.token) == ("https://github.com/mine", "mine", "t")
@@ -42,8 +42,8 @@ def test_what_came_with_the_token_wins():
 
 def test_settings_fill_what_the_token_left_open():
     """A bare token is enough."""
-    decided = wish(
-        Right("t"),
+    decided = decide(
+        RegistrationToken("t"),
         github_url="https://github.com/o",
         name="theirs",
         no_default_labels=True,
@@ -57,12 +57,12 @@ def test_settings_fill_what_the_token_left_open():
 def test_nobody_said_where():
     """The error names the setting and the parameter, and shows an example."""
     with pytest.raises(TokenError, match="neither SIDECAR_GITHUB_URL nor /t says where"):
-        wish(Right("t"))
+        decide(RegistrationToken("t"))
 
 
 def test_the_runner_bears_its_task_s_id():
     """A person finds the task from the runner, and the runner from the task."""
-    name = wish(Right("t", url="https://github.com/o")).name
+    name = decide(RegistrationToken("t", url="https://github.com/o")).name
     assert re.fullmatch(r"ecs-0123456789ab-[0-9a-f]{6}", name)
 
 
@@ -84,13 +84,15 @@ def test_outside_ecs_the_name_is_random():
 
 def test_a_just_in_time_configuration_needs_no_url():
     """It holds all that its listener needs; nobody has to say where it belongs."""
-    decided = wish(Right(jit={".runner": b"{}"}, name="made-before"))
+    decided = decide(RegistrationToken(jit={".runner": b"{}"}, name="made-before"))
     assert (decided.url, decided.name, decided.token) == ("", "made-before", None)
 
 
 def test_what_config_sh_was_to_be_told_wins():
     """Group, work folder and the wish for no default labels come with the arguments."""
-    right = Right("t", url="https://github.com/o", group="two words", work_dir="w")
-    decided = wish(right, runner_group="g")
+    right = RegistrationToken("t", url="https://github.com/o", group="two words", work_dir="w")
+    decided = decide(right, runner_group="g")
     assert (decided.group, decided.work_dir, decided.no_default_labels) == ("two words", "w", False)
-    assert wish(Right("t", url="https://github.com/o", no_default_labels=True)).no_default_labels
+    assert decide(
+        RegistrationToken("t", url="https://github.com/o", no_default_labels=True)
+    ).no_default_labels

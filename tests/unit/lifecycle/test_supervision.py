@@ -8,10 +8,10 @@ from structlog.testing import capture_logs
 
 from sidecar.errors import Exit
 from sidecar.lifecycle.drain import Drain
-from sidecar.lifecycle.supervision import attended
+from sidecar.lifecycle.supervision import supervise
 from sidecar.lifecycle.watches import Cause
 from sidecar.phase import Phase
-from sidecar.shutdown.cleanup import Farewell
+from sidecar.shutdown.cleanup import CleanupStack
 from sidecar.shutdown.stop import Stop
 from tests.support.loops import on_both, run
 
@@ -64,7 +64,7 @@ class Listener:
         return Exit.DONE
 
 
-class Departure:
+class Deregistration:
     """A way out that GitHub allows, refuses, or does not answer."""
 
     def __init__(self, answer="gone"):
@@ -84,11 +84,11 @@ class Departure:
         raise RuntimeError
 
 
-def drain(listener, departure=None, budget=4.0):
+def drain(listener, deregistration=None, budget=4.0):
     """Make a drain of these."""
-    owed, departure = Farewell(), departure or Departure()
-    debt = owed.owe("runner", departure.leave)
-    return Drain(listener, departure, debt, owed, Stop(budget), Phase())
+    cleanup_stack, deregistration = CleanupStack(), deregistration or Deregistration()
+    cleanup_step = cleanup_stack.register_step("runner", deregistration.leave)
+    return Drain(listener, deregistration, cleanup_step, cleanup_stack, Stop(budget), Phase())
 
 
 def watch(cause=None, error=None):
@@ -111,7 +111,7 @@ def test_the_listener_s_own_end_is_the_life_s(loop):
     async def play():
         listener, quiet = Listener(), watch()
         asyncio.get_running_loop().call_later(0.05, listener.ended.set_result, 0)
-        assert await attended(drain(listener), [quiet]) is Exit.DONE
+        assert await supervise(drain(listener), [quiet]) is Exit.DONE
         with suppress(asyncio.CancelledError):
             await quiet
         assert quiet.cancelled()
@@ -134,15 +134,15 @@ def test_each_watch_has_its_exit_code(loop, cause, code):
     """An idle listener is deregistered, interrupted, and gone."""
 
     async def play():
-        listener, departure = Listener(), Departure()
-        working = drain(listener, departure)
-        assert await attended(working, [watch(cause)]) is code
-        await working.debt.begin()
-        assert (listener.interrupted, departure.left) == (True, 1)
+        listener, deregistration = Listener(), Deregistration()
+        working = drain(listener, deregistration)
+        assert await supervise(working, [watch(cause)]) is code
+        await working.cleanup_step.begin()
+        assert (listener.interrupted, deregistration.left) == (True, 1)
 
     with capture_logs() as events:
         run(loop, play())
-    (told,) = [event for event in events if event["event"] == "watch.ended_life"]
+    (told,) = [event for event in events if event["event"] == "watch.triggered"]
     assert told["cause"] == cause.value
 
 
@@ -153,11 +153,11 @@ def test_a_job_that_comes_with_the_idle_limit_is_not_lost(how):
     async def play():
         listener = Listener(busy=how == "busy")
         answers = {"busy": "gone", "refused": "busy", "came meanwhile": came(listener)}
-        departure = Departure(answers[how])
+        deregistration = Deregistration(answers[how])
         asyncio.get_running_loop().call_later(0.3, listener.ended.set_result, 0)
-        assert await attended(drain(listener, departure), [watch(Cause.IDLE)]) is Exit.DONE
+        assert await supervise(drain(listener, deregistration), [watch(Cause.IDLE)]) is Exit.DONE
         assert not listener.interrupted
-        assert departure.left == (how != "busy")
+        assert deregistration.left == (how != "busy")
 
     run("asyncio", play())
 
@@ -177,7 +177,7 @@ def test_a_job_is_given_the_drain_of_the_lifetime_limit(result, code):
 
     async def play():
         listener = Listener(busy=True, result=result)
-        assert await attended(drain(listener, budget=1.0), [watch(Cause.LIFETIME)]) is code
+        assert await supervise(drain(listener, budget=1.0), [watch(Cause.LIFETIME)]) is code
 
     run("asyncio", play())
 
@@ -187,7 +187,7 @@ def test_a_listener_that_does_not_end_is_killed():
 
     async def play():
         listener = Listener(stubborn=True)
-        code = await attended(drain(listener, budget=1.0), [watch(Cause.GHOST)])
+        code = await supervise(drain(listener, budget=1.0), [watch(Cause.GHOST)])
         assert (code, listener.ended.result()) == (Exit.GHOST, -9)
 
     run("asyncio", play())
@@ -199,7 +199,7 @@ def test_a_watch_that_fails_ends_nothing():
     async def play():
         listener = Listener()
         asyncio.get_running_loop().call_later(0.1, listener.ended.set_result, 0)
-        assert await attended(drain(listener), [watch(error=ValueError("x"))]) is Exit.DONE
+        assert await supervise(drain(listener), [watch(error=ValueError("x"))]) is Exit.DONE
 
     with capture_logs() as events:
         run("asyncio", play())

@@ -106,7 +106,7 @@ def test_a_ghost_is_missed_twice_in_a_row(loop, answers):
     with capture_logs() as events:
         run(loop, play())
     unknown = [answer for answer in answers if isinstance(answer, Exception)]
-    assert [event["event"] for event in events] == ["ghost.unknown"] * len(unknown)
+    assert [event["event"] for event in events] == ["runner.lookup_failed"] * len(unknown)
 
 
 def test_github_is_asked_less_often_the_longer_a_runner_waits(monkeypatch):

@@ -256,7 +256,9 @@ def test_a_mistake_in_an_answer_is_a_500_and_a_log_line(run):
     received, after, logs = run(case())
     assert statuses(received) == [500]
     assert statuses(after) == [200]
-    assert [(line["event"], line["log_level"]) for line in logs] == [("http.failed", "error")]
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("http.request_failed", "error")
+    ]
 
 
 # --- answers that stand ready, and answers that are waited for -----------------------------------

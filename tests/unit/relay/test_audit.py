@@ -73,7 +73,7 @@ def test_repeats_are_told_once_a_minute(front):
         front.now += 60
         front.ask(front.path)
     assert [line["repeats"] for line in logs] == [0, 6, 1]
-    assert front.tally.answers == {("ecs", 200): 10}
+    assert front.counts.answers == {("ecs", 200): 10}
 
 
 def test_an_answer_does_not_stand_beyond_what_it_hands_out(front):
@@ -118,7 +118,7 @@ def test_many_addresses_do_not_make_many_lines(front):
         front.now += 60
         front.ask("/v2/credentials/x", peer="10.255.255.1")
     assert logs[-1]["unsaid"] == 10_000 - _EVENTS
-    assert front.tally.answers == {("ecs", 400): 10_001}
+    assert front.counts.answers == {("ecs", 400): 10_001}
 
 
 def test_a_refused_container_is_named(front):

@@ -442,7 +442,7 @@ def test_100_000_fuzzed_requests_get_nothing(play, standing):
                 gc.collect()
                 grown = len(gc.get_objects()) - before
                 after = statuses(await exchange(served, last(path), VICTIM))
-            return logs, grown, after, sum(served.tally.answers.values()), (fuzz.common, path)
+            return logs, grown, after, sum(served.counts.answers.values()), (fuzz.common, path)
 
     logs, grown, after, answered, paths = play(case())
     assert after == [200]

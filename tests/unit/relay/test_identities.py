@@ -8,7 +8,7 @@ import base64
 import pytest
 from structlog.testing import capture_logs
 
-from sidecar.relay import alongside
+from sidecar.relay import running_beside
 from sidecar.relay.identities import MOST
 
 ONE, OTHER = "172.17.0.2", "172.17.0.3"
@@ -131,15 +131,15 @@ def test_the_end_of_what_never_was_is_no_error(front):
 
 def test_a_keeper_of_its_own(front):
     """A path may lead to other credentials than everybody's, by either face."""
-    keeper = type(front.keeper)(front.clock)
-    path = front.identities.mint(keeper)
+    refresher = type(front.refresher)(front.clock)
+    path = front.identities.mint(refresher)
     assert asked(front, path, ONE) == [503]
     assert asked(front, front.path, ONE) == [200]
     front.identities.tied(path, "c1", [ONE])
-    assert front.identities.by_address(ONE).keeper is keeper
-    assert front.identities.by_address(OTHER).keeper is front.keeper
+    assert front.identities.by_address(ONE).refresher is refresher
+    assert front.identities.by_address(OTHER).refresher is front.refresher
     front.identities.died("c1")
-    assert front.identities.by_address(ONE).keeper is front.keeper
+    assert front.identities.by_address(ONE).refresher is front.refresher
 
 
 def test_an_address_that_is_given_again_is_its_new_owners(front):
@@ -184,7 +184,7 @@ def verifying(run, front, engine, play):
     async def case():
         front.identities.inspect = engine.inspect
         with capture_logs() as logs:
-            async with alongside(front.identities.verify()):
+            async with running_beside(front.identities.verify()):
                 await play()
         return logs
 
@@ -204,7 +204,7 @@ def test_the_engine_confirms_who_was_first(run, front):
 
     logs = verifying(run, front, engine, play)
     assert engine.asked == ["c1"]
-    assert "relay.pin_broken" not in {line["event"] for line in logs}
+    assert "relay.path_misused" not in {line["event"] for line in logs}
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["tied-before", "tied-after"])
@@ -223,7 +223,7 @@ def test_the_engine_unmasks_a_thief(run, front, late):
         assert asked(front, path, OTHER, ONE) == [403, 200]
 
     logs = verifying(run, front, engine, play)
-    (told,) = [line for line in logs if line["event"] == "relay.pin_broken"]
+    (told,) = [line for line in logs if line["event"] == "relay.path_misused"]
     assert (told["container"], told["peer"], told["log_level"]) == ("c1", OTHER, "error")
     assert path not in repr(logs)
 
@@ -271,7 +271,9 @@ def test_an_engine_that_fails_changes_nothing(run, front):
 
     logs = verifying(run, front, engine, play)
     assert len(engine.asked) == 2
-    assert [line["reason"] for line in logs if line["event"] == "relay.unverified"] == ["OSError"]
+    assert [line["reason"] for line in logs if line["event"] == "relay.verification_failed"] == [
+        "OSError"
+    ]
 
 
 def test_a_container_that_joins_a_network_is_answered_there(run, front):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sidecar.aws.container_credentials import parse
-from sidecar.relay.imds_protocol import LONGEST, TOKEN, TTL, ImdsFace, NoImds
+from sidecar.relay.imds_protocol import LONGEST, TOKEN, TTL, ImdsDisabled, ImdsProtocol
 
 HOST = "169.254.169.254"
 ROLES = "/latest/meta-data/iam/security-credentials/"
@@ -127,7 +127,7 @@ def test_no_path_of_the_other_face_works_here(front, metadata):
 
 def test_a_region_that_nobody_knows_is_not_made_up(front):
     """An SDK then says that it needs one."""
-    face = ImdsFace(front.identities, None, front.clock)
+    face = ImdsProtocol(front.identities, None, front.clock)
     front.front._instance = face
     token = opened(front)
     for target in ("meta-data/placement/region", "dynamic/instance-identity/document"):
@@ -194,7 +194,7 @@ def test_the_role_has_a_name(front, metadata, say, arn):
 
 def test_switched_off_it_still_stands_there(front):
     """Everything is refused, at once, so that the instance's own is out of reach."""
-    front.front._instance = NoImds()
+    front.front._instance = ImdsDisabled()
     for method, target in (("PUT", "/latest/api/token"), ("GET", ROLES), ("GET", "/")):
         answer = front.ask(target, method=method, host=HOST, headers={TTL: "60"})
         assert answer.status == 403

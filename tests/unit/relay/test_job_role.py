@@ -14,7 +14,7 @@ from botocore.parsers import ResponseParserError
 
 from local import aws as local_aws
 from local import ecs_agent
-from sidecar.aws.agent_credentials import Own
+from sidecar.aws.agent_credentials import AgentCredentials
 from sidecar.aws.container_credentials import RejectedError, UnavailableError
 from sidecar.errors import RelayError
 from sidecar.relay import Endpoint, Pace, job_role, serving
@@ -33,7 +33,7 @@ def terms(role: str | None = ROLE, policy: str | None = None) -> Terms:
 async def own(endpoint: str):
     """Give the agent's own credentials, from an ECS agent whose credentials that STS knows."""
     async with ecs_agent.serving(aws_endpoint=endpoint) as agent:
-        yield Own(Endpoint(agent.url + agent.relative_uri, marked=True)), agent
+        yield AgentCredentials(Endpoint(agent.url + agent.relative_uri, so_mark=True)), agent
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ HOST = Facts(Docker.HERE, "told here", obstacle="mode host")
 ELSEWHERE = Facts(Docker.ELSEWHERE, "told elsewhere")
 
 
-def apart(docker: Docker, obstacle: str | None = None) -> Facts:
+def separate_job_role(docker: Docker, obstacle: str | None = None) -> Facts:
     """Return facts of a task whose jobs have a role of their own."""
-    return Facts(docker, "told", obstacle=obstacle, apart=True)
+    return Facts(docker, "told", obstacle=obstacle, separate_job_role=True)
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,14 @@ def apart(docker: Docker, obstacle: str | None = None) -> Facts:
         ("auto", HOST, "pass-through", "mode host"),
         ("auto", Facts(Docker.SILENT, "told", obstacle="no right"), "pass-through", "no right"),
         ("auto", Facts(Docker.ELSEWHERE, "told", relative_uri=False), "local", "RELATIVE_URI"),
-        ("auto", apart(Docker.ELSEWHERE), "local", "shall not have the task role"),
-        ("auto", apart(Docker.HERE, "no right"), "local", "shall not have the task role"),
-        ("auto", apart(Docker.HERE), "netfilter", "told"),
+        ("auto", separate_job_role(Docker.ELSEWHERE), "local", "shall not have the task role"),
+        (
+            "auto",
+            separate_job_role(Docker.HERE, "no right"),
+            "local",
+            "shall not have the task role",
+        ),
+        ("auto", separate_job_role(Docker.HERE), "netfilter", "told"),
         ("local", HERE, "local", "SIDECAR_RELAY=local"),
         ("netfilter", HERE, "netfilter", "SIDECAR_RELAY=netfilter"),
         ("netfilter", Facts(Docker.ABSENT, "told"), "netfilter", "SIDECAR_RELAY=netfilter"),

@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 from sidecar import host, process
 from sidecar.net.marked_sockets import connector
 from sidecar.relay import network_rules
-from sidecar.relay.network_rules import Iptables, Nft, Redirect, Target, Unredirected
-from tests.support.namespace import ECS_AGENT, apart
+from sidecar.relay.network_rules import Iptables, Nft, Redirect, RulesUnavailable, Target
+from tests.support.namespace import ECS_AGENT, in_namespace
 
 OWN = frozenset({"awsvpc"})
 
@@ -54,12 +54,12 @@ async def answering(word: str, address: str, port: int = 0):
         server.close()
 
 
-async def asked(*, marked: bool) -> str:
+async def asked(*, so_mark: bool) -> str:
     """Ask at the ECS agent's address; give the word that was answered."""
     import aiohttp
 
     async with (
-        aiohttp.ClientSession(connector=connector(marked=marked)) as session,
+        aiohttp.ClientSession(connector=connector(so_mark=so_mark)) as session,
         session.get(f"http://{ECS_AGENT}/") as answer,
     ):
         return await answer.text()
@@ -87,15 +87,15 @@ class TestTheRule:
 
         async def play():
             async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
-                assert await asked(marked=False) == "agent"
+                assert await asked(so_mark=False) == "agent"
                 await tool().put_up(Target(relay.host, relay.port))
-                assert await asked(marked=False) == "relay"
-                assert await asked(marked=True) == "agent"
+                assert await asked(so_mark=False) == "relay"
+                assert await asked(so_mark=True) == "agent"
                 await tool().take_down()
-                assert await asked(marked=False) == "agent"
+                assert await asked(so_mark=False) == "agent"
                 assert "SIDECAR" not in rules().upper()
 
-        apart(play())
+        in_namespace(play())
 
     def test_a_predecessor_s_is_replaced(self, tool):
         """Whatever was left by one that was killed, there is one rule, and it is the new one."""
@@ -105,11 +105,11 @@ class TestTheRule:
                 await tool().put_up(Target("127.0.0.1", 9))
                 await tool().put_up(Target("127.0.0.1", 10))
                 await tool().put_up(Target(relay.host, relay.port))
-                assert await asked(marked=False) == "relay"
+                assert await asked(so_mark=False) == "relay"
                 await tool().take_down()
                 assert "SIDECAR" not in rules().upper()
 
-        apart(play())
+        in_namespace(play())
 
     def test_nobody_else_s_rules_are_touched(self, tool):
         """What a docker daemon or the image's owner put up stays as it is."""
@@ -123,7 +123,7 @@ class TestTheRule:
             left = [line for line in rules().splitlines() if "10.9.9.9" in line]
             assert left == [line for line in before.splitlines() if "10.9.9.9" in line]
 
-        apart(play())
+        in_namespace(play())
 
     def test_all_of_it_goes_as_it_came(self, tool):
         """With what is for containers, and for IPv6; put up again, there is one of each."""
@@ -142,7 +142,7 @@ class TestTheRule:
             await tool().take_down()
             assert "SIDECAR" not in (rules() + ran("ip6tables-save")).upper()
 
-        apart(play())
+        in_namespace(play())
 
     def test_taking_down_twice_is_no_error(self, tool):
         """The undo may be begun more than once, and find nothing."""
@@ -154,7 +154,7 @@ class TestTheRule:
             await tool().take_down()
             assert "SIDECAR" not in rules().upper()
 
-        apart(play())
+        in_namespace(play())
 
 
 class TestRedirect:
@@ -171,14 +171,14 @@ class TestRedirect:
                 redirect.prepare()
                 with capture_logs() as logs:
                     await redirect.put_up(relay)
-                    assert await asked(marked=False) == "relay"
+                    assert await asked(so_mark=False) == "relay"
                     await redirect.take_down()
                     await redirect.take_down()
                 events = [event["event"] for event in logs]
-                assert events == ["network.redirected", "network.restored"]
+                assert events == ["network.rules_added", "network.rules_removed"]
                 assert "SIDECAR" not in rules().upper()
 
-        apart(play())
+        in_namespace(play())
 
     def test_it_catches_what_would_leave_by_a_route(self):
         """As in a task: the ECS agent is elsewhere, behind an interface and a route."""
@@ -190,15 +190,15 @@ class TestRedirect:
         async def caught():
             # What runs already is none of the agent's own, and spared.
             async with process.reaping(), answering("relay", "127.0.0.1") as relay:
-                assert "404" in await asked(marked=False)
+                assert "404" in await asked(so_mark=False)
                 redirect = Redirect(OWN)
                 await redirect.put_up(relay)
-                assert await asked(marked=False) == "relay"
-                assert "404" in await asked(marked=True)
+                assert await asked(so_mark=False) == "relay"
+                assert "404" in await asked(so_mark=True)
                 await redirect.take_down()
-                assert "404" in await asked(marked=False)
+                assert "404" in await asked(so_mark=False)
 
-        apart(play())
+        in_namespace(play())
 
     def test_the_second_tool_helps_where_the_first_is_missing(self, monkeypatch):
         """An image may have nft and no iptables."""
@@ -212,10 +212,10 @@ class TestRedirect:
                 with capture_logs() as logs:
                     await redirect.put_up(relay)
                 assert [event.get("tool") for event in logs][-1] == "nft"
-                assert await asked(marked=False) == "relay"
+                assert await asked(so_mark=False) == "relay"
                 await redirect.take_down()
 
-        apart(play())
+        in_namespace(play())
 
     @pytest.mark.parametrize("there", [False, True])
     def test_a_rule_that_does_not_work_is_no_rule(self, there):
@@ -226,17 +226,17 @@ class TestRedirect:
                 silent.bind(("127.0.0.1", 0))
                 port = silent.getsockname()[1]
                 relay = SimpleNamespace(host="127.0.0.1", port=port, relative_uri="/x")
-                with pytest.raises(Unredirected, match="lead nowhere"):
+                with pytest.raises(RulesUnavailable, match="lead nowhere"):
                     await Redirect(OWN).put_up(relay)
             assert "SIDECAR" not in rules().upper()
 
         async def other():
             async with refusing() as relay:
-                with pytest.raises(Unredirected, match="would reach the ECS agent"):
+                with pytest.raises(RulesUnavailable, match="would reach the ECS agent"):
                     await Redirect(OWN).put_up(relay)
             assert "SIDECAR" not in rules().upper()
 
-        apart(other() if there else play())
+        in_namespace(other() if there else play())
 
     def test_metadata_by_ipv6_that_stay_open_are_told(self, monkeypatch):
         """The rest stands all the same."""
@@ -248,12 +248,12 @@ class TestRedirect:
                 with capture_logs() as logs:
                     await redirect.put_up(relay)
                 assert [event["event"] for event in logs] == [
-                    "network.ipv6_open",
-                    "network.redirected",
+                    "network.ipv6_unprotected",
+                    "network.rules_added",
                 ]
                 await redirect.take_down()
 
-        apart(play())
+        in_namespace(play())
 
     def test_an_address_that_stays_is_told(self, monkeypatch):
         """The farewell names it, and tries again."""
@@ -262,12 +262,12 @@ class TestRedirect:
             redirect = Redirect(OWN, containers=True)
             redirect.prepare()
             monkeypatch.setattr(host, "let_address_go", not_let_go)
-            with pytest.raises(Unredirected, match=r"cannot take 169\.254\.170\.23 off lo"):
+            with pytest.raises(RulesUnavailable, match=r"cannot take 169\.254\.170\.23 off lo"):
                 await redirect.take_down()
             monkeypatch.undo()
             await redirect.take_down()
 
-        apart(play())
+        in_namespace(play())
 
     def test_without_any_tool_there_is_no_rule(self, monkeypatch):
         """An image without iptables and nft says so, by name."""
@@ -275,10 +275,12 @@ class TestRedirect:
         async def play():
             monkeypatch.setattr(network_rules, "_PATH", "/nowhere")
             async with answering("relay", "127.0.0.1") as relay:
-                with pytest.raises(Unredirected, match=r"cannot start iptables.*cannot start nft"):
+                with pytest.raises(
+                    RulesUnavailable, match=r"cannot start iptables.*cannot start nft"
+                ):
                     await Redirect(OWN).put_up(relay)
 
-        apart(play())
+        in_namespace(play())
 
     def test_a_rule_that_cannot_be_removed_is_told(self, monkeypatch):
         """The farewell then knows what stands still, and by which tool."""
@@ -288,12 +290,12 @@ class TestRedirect:
                 redirect = Redirect(OWN)
                 await redirect.put_up(relay)
                 monkeypatch.setattr(network_rules, "_PATH", "/nowhere")
-                with pytest.raises(Unredirected, match="cannot remove the rules by iptables"):
+                with pytest.raises(RulesUnavailable, match="cannot remove the rules by iptables"):
                     await redirect.take_down()
                 monkeypatch.undo()
                 await redirect.take_down()
 
-        apart(play())
+        in_namespace(play())
 
     def test_a_tool_that_hangs_is_not_waited_for(self, monkeypatch, tmp_path):
         """The lock of iptables can be held by anybody: a start is not held up for ever."""
@@ -306,11 +308,11 @@ class TestRedirect:
             monkeypatch.setattr(network_rules, "_PATH", f"{tmp_path}:/usr/bin:/bin")
             monkeypatch.setattr(network_rules, "_TIMEOUT", 0.2)
             async with answering("relay", "127.0.0.1") as relay:
-                with pytest.raises(Unredirected, match=r"iptables did not end within 0\.2 s"):
+                with pytest.raises(RulesUnavailable, match=r"iptables did not end within 0\.2 s"):
                     await Redirect(OWN).put_up(relay)
             assert not process._alive
 
-        apart(play())
+        in_namespace(play())
 
 
 @contextmanager
@@ -409,7 +411,7 @@ def test_a_job_may_not_set_the_mark():
 def test_where_it_may_not_stand_it_is_not_tried(monkeypatch, may, modes, why):
     """A namespace that is the instance's, or that nobody vouches for, is never touched."""
     monkeypatch.setattr(host, "may_filter", lambda: may)
-    with pytest.raises(Unredirected, match=why):
+    with pytest.raises(RulesUnavailable, match=why):
         Redirect(frozenset(modes)).prepare()
 
 
@@ -418,7 +420,7 @@ def test_a_relay_that_listens_by_ipv6_cannot_be_led_to():
 
     async def play():
         relay = SimpleNamespace(host="::1", port=1, relative_uri="/")
-        with pytest.raises(Unredirected, match="SIDECAR_RELAY_ADDRESS"):
+        with pytest.raises(RulesUnavailable, match="SIDECAR_RELAY_ADDRESS"):
             await Redirect(OWN).put_up(relay)
 
     asyncio.run(play())

@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar.errors import RelayError
-from sidecar.relay import Endpoint, alongside
-from sidecar.relay.refresher import Keeper
+from sidecar.relay import Endpoint, running_beside
+from sidecar.relay.refresher import Refresher
 
 HOUR = 3600.0
 
@@ -24,9 +24,9 @@ def least(low: float, _high: float) -> float:
 async def keeping(endpoint, time, pace, jitter=least):
     """Keep credentials on a clock of our own; gives the keeper and the clock."""
     moved = time()
-    keeper = Keeper(endpoint, moved.clock, pace, jitter)
-    async with alongside(keeper.keep()):
-        yield keeper, moved
+    refresher = Refresher(endpoint, moved.clock, pace, jitter)
+    async with running_beside(refresher.keep()):
+        yield refresher, moved
 
 
 def test_any_number_of_askers_is_one_flight(run, upstream, say, time, hasty):
@@ -35,10 +35,10 @@ def test_any_number_of_askers_is_one_flight(run, upstream, say, time, hasty):
     async def case():
         async with (
             upstream(None) as served,
-            keeping(served.endpoint, time, hasty) as (keeper, _),
+            keeping(served.endpoint, time, hasty) as (refresher, _),
             asyncio.TaskGroup() as group,
         ):
-            asking = [group.create_task(keeper.warm(20)) for _ in range(500)]
+            asking = [group.create_task(refresher.warm(20)) for _ in range(500)]
             await served.hanging.wait()
             served.release(say.good())
             got = [(await one).key_end for one in asking]
@@ -69,14 +69,14 @@ def test_a_refresh_comes_in_time(run, upstream, say, time, hasty, lifetime, jitt
         first, second = say.good(say.start + lifetime), say.good(say.start + 9 * HOUR, 2)
         async with (
             upstream(first, second) as served,
-            keeping(served.endpoint, time, hasty, jittered) as (keeper, moved),
+            keeping(served.endpoint, time, hasty, jittered) as (refresher, moved),
         ):
-            await keeper.warm(20)
+            await refresher.warm(20)
             await moved.pass_(lifetime - lead - 1)
-            before = len(served.heads), keeper.current().key_end
+            before = len(served.heads), refresher.current().key_end
             await moved.pass_(1)
             await moved.pass_(0.5)  # until it waits again
-            return before, (len(served.heads), keeper.current().key_end)
+            return before, (len(served.heads), refresher.current().key_end)
 
     assert run(case()) == ((1, "0001"), (2, "0002"))
 
@@ -87,11 +87,11 @@ def test_the_same_version_again_is_not_asked_for_in_a_rush(run, upstream, say, t
     async def case():
         async with (
             upstream(say.good(say.start + HOUR)) as served,
-            keeping(served.endpoint, time, hasty) as (keeper, moved),
+            keeping(served.endpoint, time, hasty) as (refresher, moved),
         ):
-            await keeper.warm(20)
+            await refresher.warm(20)
             await moved.pass_(HOUR - 0.5)
-            return len(served.heads), keeper.current() is not None
+            return len(served.heads), refresher.current() is not None
 
     calls, held = run(case())
     assert held
@@ -105,22 +105,22 @@ def test_what_is_held_is_served_until_it_ends(run, upstream, say, time, hasty):
         trouble = say.answer(500, b'{"code":"InternalServerError"}')
         async with (
             upstream(say.good(say.start + HOUR), trouble) as served,
-            keeping(served.endpoint, time, hasty._replace(tries=1)) as (keeper, moved),
+            keeping(served.endpoint, time, hasty._replace(tries=1)) as (refresher, moved),
         ):
-            await keeper.warm(20)
+            await refresher.warm(20)
             with capture_logs() as logs:
                 await moved.pass_(HOUR - 1)
-                while_held = keeper.state
-                assert keeper.current().key_end == "0001"
+                while_held = refresher.state
+                assert refresher.current().key_end == "0001"
                 await moved.pass_(1)
-                assert keeper.current() is None
-                ended = keeper.state
+                assert refresher.current() is None
+                ended = refresher.state
                 await moved.pass_(HOUR)
             calls = len(served.heads)
             served.answers = [say.good(say.start + 9 * HOUR, 2)]
             await moved.pass_(10)
-            assert keeper.current().key_end == "0002"
-            return while_held, ended, keeper.state, logs, calls
+            assert refresher.current().key_end == "0002"
+            return while_held, ended, refresher.state, logs, calls
 
     while_held, ended, after, logs, calls = run(case())
     assert (while_held.held, while_held.seconds_left) == (True, 1.0)
@@ -144,9 +144,9 @@ def test_tries_thin_out_while_there_is_something_to_serve(run, upstream, say, ti
         trouble = say.answer(503, b'{"code":"CredentialsUninitialized"}')
         async with (
             upstream(say.good(say.start + 2 * HOUR), trouble) as served,
-            keeping(served.endpoint, time, hasty, lambda _, high: high) as (keeper, moved),
+            keeping(served.endpoint, time, hasty, lambda _, high: high) as (refresher, moved),
         ):
-            await keeper.warm(20)
+            await refresher.warm(20)
             await moved.pass_(2 * HOUR - 18 * 60)
             counts = []
             for seconds in (0.5, 1, 2, 4, 8, 16, 32, 60, 60):
@@ -178,10 +178,10 @@ def test_a_passing_trouble_is_retried_at_once(run, upstream, say, time, hasty, t
             bad = say.answer(*trouble)
         async with (
             upstream(bad, bad, say.good()) as served,
-            keeping(served.endpoint, time, hasty) as (keeper, _),
+            keeping(served.endpoint, time, hasty) as (refresher, _),
         ):
-            await keeper.warm(20)
-            return len(served.heads), keeper.state.failure
+            await refresher.warm(20)
+            return len(served.heads), refresher.state.failure
 
     assert run(case()) == (3, None)
 
@@ -193,13 +193,13 @@ def test_a_rejection_is_told_at_once_and_asked_again_later(run, upstream, say, t
         reject = say.answer(400, b'{"code":"InvalidIdInRequest"}')
         async with (
             upstream(reject, say.good()) as served,
-            keeping(served.endpoint, time, hasty) as (keeper, moved),
+            keeping(served.endpoint, time, hasty) as (refresher, moved),
         ):
             with pytest.raises(RelayError) as caught:
-                await keeper.warm(20)
+                await refresher.warm(20)
             assert len(served.heads) == 1
             await moved.pass_(5)
-            await keeper.warm(20)
+            await refresher.warm(20)
             return str(caught.value), served.where
 
     said, where = run(case())
@@ -218,10 +218,10 @@ def test_waiting_for_warmth_has_an_end(run, upstream, time, hasty, answer, why):
     async def case():
         async with (
             upstream(answer) as served,
-            keeping(served.endpoint, time, hasty) as (keeper, _),
+            keeping(served.endpoint, time, hasty) as (refresher, _),
         ):
             with pytest.raises(RelayError) as caught:
-                await keeper.warm(0.3)
+                await refresher.warm(0.3)
             return str(caught.value), served.where
 
     said, where = run(case())
@@ -236,9 +236,9 @@ def test_a_hanging_upstream_costs_one_try_not_the_flight(run, upstream, say, tim
     async def case():
         async with (
             upstream(None, say.good()) as served,
-            keeping(served.endpoint, time, hasty._replace(try_timeout=0.1)) as (keeper, _),
+            keeping(served.endpoint, time, hasty._replace(try_timeout=0.1)) as (refresher, _),
         ):
-            await keeper.warm(20)
+            await refresher.warm(20)
             return len(served.heads)
 
     assert run(case()) == 2
@@ -260,17 +260,17 @@ def test_a_mistake_in_the_agent_does_not_end_the_keeping(run, upstream, say, tim
                 return moved.now
 
             me = asyncio.current_task()
-            keeper = Keeper(served.endpoint, moved.clock._replace(now=now), hasty, least)
+            refresher = Refresher(served.endpoint, moved.clock._replace(now=now), hasty, least)
             with capture_logs() as logs:
-                async with alongside(keeper.keep()):
+                async with running_beside(refresher.keep()):
                     await moved.pass_(2)
-                    await keeper.warm(20)
+                    await refresher.warm(20)
             return [(line["event"], line["log_level"]) for line in logs]
 
     assert run(case()) == [
         ("relay.refresh_failed", "error"),
         ("relay.refresh_failed", "warning"),
-        ("relay.warmed", "info"),
+        ("relay.credentials_fetched", "info"),
     ]
 
 
@@ -281,16 +281,16 @@ def test_a_clock_that_jumps_is_followed(run, upstream, say, time, hasty):
         first, second = say.good(say.start + 6 * HOUR), say.good(say.start + 12 * HOUR, 2)
         async with (
             upstream(first, second) as served,
-            keeping(served.endpoint, time, hasty) as (keeper, moved),
+            keeping(served.endpoint, time, hasty) as (refresher, moved),
         ):
-            await keeper.warm(20)
+            await refresher.warm(20)
             await moved.pass_(10)
             moved.now += 7 * HOUR
-            assert keeper.current() is None
+            assert refresher.current() is None
             await moved.pass_(0)
             await moved.pass_(0)
-            await keeper.warm(20)
-            return keeper.current().key_end
+            await refresher.warm(20)
+            return refresher.current().key_end
 
     assert run(case()) == "0002"
 
@@ -303,16 +303,16 @@ def test_no_event_tells_a_secret(run, upstream, say, time, hasty):
         with capture_logs() as logs:
             async with (
                 upstream(trouble, trouble, trouble, say.good()) as served,
-                keeping(served.endpoint, time, hasty) as (keeper, moved),
+                keeping(served.endpoint, time, hasty) as (refresher, moved),
             ):
                 await moved.pass_(2)
-                await keeper.warm(20)
+                await refresher.warm(20)
         return logs
 
     logs = run(case())
     assert [line["event"] for line in logs if line["event"].startswith("relay")] == [
         "relay.refresh_failed",
-        "relay.warmed",
+        "relay.credentials_fetched",
     ]
     assert logs[-1]["key_end"] == "0001"
     assert logs[-1]["role"] == "arn:aws:iam::123456789012:role/task"
@@ -327,9 +327,9 @@ def test_a_proxy_never_sees_a_request(run, upstream, say, time, hasty, monkeypat
     async def case():
         async with (
             upstream(say.good()) as served,
-            keeping(served.endpoint, time, hasty) as (keeper, _),
+            keeping(served.endpoint, time, hasty) as (refresher, _),
         ):
-            await keeper.warm(20)
+            await refresher.warm(20)
 
     run(case())
 
@@ -338,6 +338,6 @@ def test_nothing_was_asked_yet(time, hasty):
     """Before the first flight the state says that nothing is held, and nothing else."""
 
     async def case():
-        return Keeper(Endpoint("http://127.0.0.1:9/x"), time().clock, hasty).state
+        return Refresher(Endpoint("http://127.0.0.1:9/x"), time().clock, hasty).state
 
     assert asyncio.run(case()) == (False, None, None, None)

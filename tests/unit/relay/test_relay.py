@@ -257,7 +257,7 @@ def test_the_path_is_a_secret_of_its_own(run, upstream, say):
     assert one != other
     secret = one.removeprefix("/v2/credentials/")
     assert len(base64.urlsafe_b64decode(secret + "=")) == 32
-    assert logs[0]["event"] == "relay.serving"
+    assert logs[0]["event"] == "relay.started"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.relay import routes
 from sidecar.relay.routes import Peers, has_network, interface_to, is_own, table, task_interfaces
-from tests.support.namespace import apart
+from tests.support.namespace import in_namespace
 
 in_a_namespace = [
     pytest.mark.root,
@@ -62,7 +62,7 @@ class TestATask:
             assert not has_network("eth0", "172.17.0.0/16")
             assert not has_network("docker0", "fd00::/64")
 
-        apart(play())
+        in_namespace(play())
 
     def test_peers_are_those_within(self):
         """The namespace itself and its daemon's containers; no neighbour, and nobody unknown."""
@@ -79,7 +79,7 @@ class TestATask:
             laid("addr add 172.30.0.1/16 dev br-later", "link set br-later up")
             assert may("172.30.0.9")
 
-        apart(play())
+        in_namespace(play())
 
     def test_own_addresses_are_known_without_a_packet(self):
         """Whatever interface they are on."""
@@ -91,7 +91,7 @@ class TestATask:
             assert not is_own("10.0.2.62")
             assert not is_own("not an address")
 
-        apart(play())
+        in_namespace(play())
 
 
 def test_without_a_routing_table_nothing_is_known(monkeypatch, tmp_path):

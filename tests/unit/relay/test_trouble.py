@@ -163,7 +163,7 @@ def test_patience_ends(run, upstream, say):
             await up.hanging.wait()
             with capture_logs() as logs:
                 status, document = await ask(served)
-            return status, document["Code"], logs, dict(served.tally.answers)
+            return status, document["Code"], logs, dict(served.counts.answers)
 
     status, code, logs, answers = run(case())
     assert (status, code) == (503, "CredentialsUninitialized")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sidecar import host, process
-from sidecar.runner.folder import Root
+from sidecar.runner.folder import RunnerFolder
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_alive", {int(pid) for pid in own})
     folder = tmp_path / "runner"
     (folder / "bin").mkdir(parents=True)
-    made = Root(folder, None)
+    made = RunnerFolder(folder, None)
     made.prepare()
     return made
 

@@ -24,7 +24,7 @@ def test_a_warning_after_twenty_five_days(root, program):
     assert aged(root, 0) == []
     assert aged(root, 25.9) == []
     (event,) = aged(root, 26.1)
-    assert (event["event"], event["days"], event["log_level"]) == ("runner.aged", 26, "warning")
+    assert (event["event"], event["days"], event["log_level"]) == ("runner.outdated", 26, "warning")
     assert "newest actions/runner" in event["advice"]
 
 

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 from sidecar.errors import Exit, RegistrationError
 from sidecar.runner import configure as registration
 from sidecar.runner import deregistration
-from sidecar.runner.configure import Busy, Registration, Wish, renamed
-from sidecar.runner.deregistration import Departure
-from sidecar.shutdown.cleanup import Farewell
+from sidecar.runner.configure import Busy, Registration, RegistrationRequest, renamed
+from sidecar.runner.deregistration import Deregistration
+from sidecar.shutdown.cleanup import CleanupStack
 from tests.support.loops import on_both, run
 
 TOKEN = "AABBCCDD-SECRET"
@@ -29,7 +29,9 @@ BUSY = (
     """echo 'Runner "build-1" is still running a job"' >&2; exit 1\n"""
 )
 
-WISH = Wish("https://github.com/o/r", TOKEN, "build-1", ("a", "b"), False, "g", "_work")
+WISH = RegistrationRequest(
+    "https://github.com/o/r", TOKEN, "build-1", ("a", "b"), False, "g", "_work"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +51,9 @@ def _short_pauses(monkeypatch):
 def runner(root):
     """Give a registration that was not yet tried, its way out, and the debt that this settles."""
     made = Registration(root, WISH, {"PATH": os.environ["PATH"]})
-    made.departure = Departure(None, lambda: True)
-    made.departure.runner = made
-    made.debt = Farewell().owe("runner", made.departure.leave)
+    made.deregistration = Deregistration(None, lambda: True)
+    made.deregistration.runner = made
+    made.cleanup_step = CleanupStack().register_step("runner", made.deregistration.leave)
     return made
 
 
@@ -93,8 +95,8 @@ def test_a_runner_is_registered_and_removed(loop, runner, root, program):
         await configured(runner)
         assert runner.complete
         assert root.configured
-        await runner.debt.begin()
-        assert runner.debt.settled
+        await runner.cleanup_step.begin()
+        assert runner.cleanup_step.done
 
     with capture_logs() as events:
         run(loop, life())
@@ -105,7 +107,7 @@ def test_a_runner_is_registered_and_removed(loop, runner, root, program):
     told = [(event["event"], event.get("rung")) for event in events]
     assert ("runner.registered", None) in told
     assert told[-1] == ("runner.deregistered", "registration-token")
-    assert TOKEN not in repr((events, runner.wish))
+    assert TOKEN not in repr((events, runner.registration_request))
 
 
 def test_an_outdated_program_ends_with_a_code_of_its_own(runner, program):
@@ -127,7 +129,7 @@ def test_the_wish_is_written_as_arguments():
         *("--url", "https://github.com/o/r", "--name", "build-1"),
         *("--labels", "a,b", "--runnergroup", "g", "--work", "_work"),
     )
-    bare = Wish("u", "t", "n", (), True, None, "w")
+    bare = RegistrationRequest("u", "t", "n", (), True, None, "w")
     assert bare.arguments(replaces=True) == (
         "--unattended",
         "--ephemeral",
@@ -148,11 +150,11 @@ def test_a_taken_name_gets_a_suffix(loop, runner, program):
         await configured(runner)
 
     run(loop, life())
-    assert runner.wish.name.startswith("build-1-")
-    assert len(runner.wish.name) == len("build-1-") + 6
+    assert runner.registration_request.name.startswith("build-1-")
+    assert len(runner.registration_request.name) == len("build-1-") + 6
     first, second = program.runs()
     assert "--name build-1 " in first
-    assert f"--name {runner.wish.name} " in second
+    assert f"--name {runner.registration_request.name} " in second
     assert "--replace" not in second
 
 
@@ -182,8 +184,8 @@ def test_a_refusal_is_final(loop, runner, root, program):
     async def life():
         with pytest.raises(RegistrationError, match=r"NotFound.*younger than an hour"):
             await configured(runner)
-        await runner.debt.begin()
-        assert runner.debt.settled
+        await runner.cleanup_step.begin()
+        assert runner.cleanup_step.done
 
     with capture_logs() as events:
         run(loop, life())
@@ -239,13 +241,13 @@ def test_a_refusal_that_the_listener_s_end_overtakes_is_no_last_word(runner, roo
 
     async def life():
         await configured(runner)
-        leaving = runner.debt.begin()
+        leaving = runner.cleanup_step.begin()
         while not (root.path / "asked").exists():
             await asyncio.wait([leaving], timeout=0.01)
-        runner.departure.listener_ended(Ended(0, had_job=False), configured=True)
+        runner.deregistration.listener_ended(Ended(0, had_job=False), configured=True)
         await asyncio.to_thread((root.path / "go").write_text, "on\n")
         await leaving
-        assert runner.debt.settled, runner.debt.error
+        assert runner.cleanup_step.done, runner.cleanup_step.error
 
     run("asyncio", life())
     assert [line.split()[0] for line in program.runs()] == ["configure", "remove", "remove"]
@@ -269,8 +271,8 @@ def test_what_was_never_tried_is_not_removed(runner, program):
     program(verbs(""))
 
     async def life():
-        await runner.debt.begin()
-        assert runner.debt.settled
+        await runner.cleanup_step.begin()
+        assert runner.cleanup_step.done
 
     run("asyncio", life())
     assert program.runs() == []
@@ -295,8 +297,8 @@ def test_a_stop_in_the_middle_leaves_no_runner_without_a_key(loop, runner, root,
         assert task.cancelled()
         assert not runner.complete
         assert root.configured
-        await runner.debt.begin()
-        assert runner.debt.settled
+        await runner.cleanup_step.begin()
+        assert runner.cleanup_step.done
         assert not root.configured
 
     run(loop, life())
@@ -323,8 +325,8 @@ def test_a_runner_whose_keys_were_never_saved_is_taken_over_and_removed(
         task.cancel()
         await asyncio.wait([task])
         assert not root.configured
-        await runner.debt.begin()
-        assert (runner.debt.settled, runner.debt.error) == (True, None)
+        await runner.cleanup_step.begin()
+        assert (runner.cleanup_step.done, runner.cleanup_step.error) == (True, None)
 
     run(loop, life())
     ran = [(line.split()[0], "--replace" in line) for line in program.runs()]
@@ -346,11 +348,11 @@ def test_a_busy_runner_is_not_removed(loop, runner, program):
         await configured(runner)
         told = "cannot deregister build-1: it is still running a job"
         with pytest.raises(RegistrationError, match=told) as refused:
-            await runner.departure.leave()
+            await runner.deregistration.leave()
         assert isinstance(refused.value.__cause__, Busy)
-        assert runner.departure.busy
-        runner.departure.listener_ended(Ended(-9, had_job=True), configured=True)
-        await runner.departure.leave()
+        assert runner.deregistration.busy
+        runner.deregistration.listener_ended(Ended(-9, had_job=True), configured=True)
+        await runner.deregistration.leave()
 
     run(loop, life())
     assert len(program.runs()) == 4
@@ -365,8 +367,8 @@ def test_after_its_job_there_is_nothing_left_to_remove(loop, runner, root, progr
     async def life():
         await configured(runner)
         (root.path / ".runner").unlink()
-        runner.departure.listener_ended(Ended(code, had_job=True), configured=root.configured)
-        await runner.departure.leave()
+        runner.deregistration.listener_ended(Ended(code, had_job=True), configured=root.configured)
+        await runner.deregistration.leave()
 
     with capture_logs() as events:
         run(loop, life())
@@ -385,8 +387,10 @@ def test_in_any_other_case_it_is_removed(runner, root, program, code, had_job, u
         await configured(runner)
         if unlink:
             (root.path / ".runner").unlink()
-        runner.departure.listener_ended(Ended(code, had_job=had_job), configured=root.configured)
-        await runner.departure.leave()
+        runner.deregistration.listener_ended(
+            Ended(code, had_job=had_job), configured=root.configured
+        )
+        await runner.deregistration.leave()
 
     run("asyncio", life())
     assert program.runs()[-1].startswith("remove ")
@@ -399,7 +403,7 @@ def test_what_a_job_wrote_into_the_configuration_is_not_obeyed(runner, root, pro
     async def life():
         await configured(runner)
         (root.path / ".runner").write_text('{"agentName": "somebody-else"}')
-        await runner.departure.leave()
+        await runner.deregistration.leave()
 
     run("asyncio", life())
     assert (root.path / "seen").read_text() == '{"agentName": "build-1"}\n'
@@ -411,7 +415,7 @@ def test_an_old_token_is_not_tried(runner, program):
 
     async def life():
         await configured(runner)
-        late = Departure(None, lambda: False)
+        late = Deregistration(None, lambda: False)
         late.runner = runner
         await late.leave()
 
@@ -428,7 +432,7 @@ def test_trouble_in_the_removal_is_retried(loop, runner, program, monkeypatch):
 
     async def life():
         await configured(runner)
-        await runner.departure.leave()
+        await runner.deregistration.leave()
 
     run(loop, life())
     assert len(program.runs()) == 4
@@ -448,8 +452,8 @@ def test_a_removal_that_cannot_succeed_is_told(runner, program, said):
 
     async def life():
         await configured(runner)
-        await runner.debt.begin()
-        return runner.debt.error
+        await runner.cleanup_step.begin()
+        return runner.cleanup_step.error
 
     error = run("asyncio", life())
     assert error.startswith("cannot deregister build-1: ")

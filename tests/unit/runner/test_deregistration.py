@@ -15,8 +15,8 @@ from local.github.scope import Scope
 from sidecar.errors import RegistrationError, TokenError
 from sidecar.github import Connection, GitHubError, Pat, api
 from sidecar.runner import configure, deregistration
-from sidecar.runner.configure import Registration, Wish
-from sidecar.runner.deregistration import Departure
+from sidecar.runner.configure import Registration, RegistrationRequest
+from sidecar.runner.deregistration import Deregistration
 from tests.support.loops import on_both, run
 
 
@@ -65,7 +65,7 @@ def known(name="r", runner_id=None, *, exists=True, unique=True):
 
 def leaving(connection, runner, *, usable=False):
     """Make the way out of a runner."""
-    made = Departure(connection, lambda: usable)
+    made = Deregistration(connection, lambda: usable)
     made.runner = runner
     return made
 
@@ -89,8 +89,10 @@ def removable(root, program):
 
     def make(remove="rm -f .runner\n"):
         program(f'case "$1" in configure) echo "{{}}" >.runner;; remove) {remove};; esac\n')
-        wish = Wish("https://github.com/o/r", "T", "r", (), False, None, "_work", unique=True)
-        return Registration(root, wish, {"PATH": os.environ["PATH"]})
+        registration_request = RegistrationRequest(
+            "https://github.com/o/r", "T", "r", (), False, None, "_work", unique=True
+        )
+        return Registration(root, registration_request, {"PATH": os.environ["PATH"]})
 
     make.runs = program.runs
     return make
@@ -206,7 +208,7 @@ def test_a_look_that_fails_is_no_failure(trouble):
     with capture_logs() as events:
         run("asyncio", play())
     assert rungs(events) == ["github"]
-    assert next(event["event"] for event in events) == "runner.unverified"
+    assert next(event["event"] for event in events) == "runner.removal_unverified"
 
 
 @pytest.mark.parametrize(

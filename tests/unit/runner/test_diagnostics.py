@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 from sidecar import host
 from sidecar.errors import Exit, RegistrationError
 from sidecar.log import events as logs
-from sidecar.runner.diagnostics import LAST_BYTES, LAST_LINES, LINE_BYTES, Diagnosis, last
+from sidecar.runner.diagnostics import LAST_BYTES, LAST_LINES, LINE_BYTES, Diagnostics, last
 from sidecar.runner.listener import Listener
-from sidecar.shutdown.cleanup import Farewell
+from sidecar.shutdown.cleanup import CleanupStack
 
 FIRST, SECOND = "Runner_20260122-121335-utc.log", "Runner_20260122-121402-utc.log"
 WORKER = "Worker_20260122-121400-utc.log"
@@ -39,7 +39,7 @@ def told(act):
 
 def test_the_newest_log_is_told_once(root, diag):
     """The second failure that finds nothing new says nothing again."""
-    diagnosis = Diagnosis(root)
+    diagnosis = Diagnostics(root)
     (diag / SECOND).write_text("[12:14:02Z ERR  Listener] Not configured\n")
     (diag / "Runner_.log").write_text("of nobody")
     (diag / "zzz").write_text("of nobody")
@@ -52,25 +52,25 @@ def test_a_predecessor_s_log_is_not_told(root, diag):
     """What was last written before this life has nothing to say about it."""
     old = time.time() - 3600
     os.utime(diag / FIRST, (old, old))
-    assert told(lambda: Diagnosis(root).tell("configure")) == []
+    assert told(lambda: Diagnostics(root).tell("configure")) == []
 
 
 def test_no_folder_and_no_words_are_no_event(root):
     """A program that never came so far as to write leaves nothing to tell."""
-    assert told(lambda: Diagnosis(root).tell("configure")) == []
+    assert told(lambda: Diagnostics(root).tell("configure")) == []
     (root.path / "_diag").mkdir()
     (root.path / "_diag" / FIRST).write_text("\n[Z INFO Terminal] WRITE LINE: \n")
-    assert told(lambda: Diagnosis(root).tell("configure")) == []
+    assert told(lambda: Diagnostics(root).tell("configure")) == []
 
 
 def test_only_the_end_of_a_large_log_is_read(root, diag):
     """Whatever its size: so many lines, each so long, none of them half."""
     (diag / FIRST).write_bytes(b"x" * 1_000_000 + b"\n" + b"short line\n" * 100_000)
-    ((_, _, lines),) = told(lambda: Diagnosis(root).tell("run"))
+    ((_, _, lines),) = told(lambda: Diagnostics(root).tell("run"))
     assert lines == ["short line"] * LAST_LINES
 
     (diag / SECOND).write_bytes(b"y y " * 100_000 + b"\n" + b"z z " * 5_000 + b"\n")
-    ((_, _, (line,)),) = told(lambda: Diagnosis(root).tell("run"))
+    ((_, _, (line,)),) = told(lambda: Diagnostics(root).tell("run"))
     assert line.startswith("z z")
     assert len(line) < LINE_BYTES + 100
 
@@ -115,7 +115,7 @@ def test_nothing_but_a_plain_file_is_read(root, diag, tmp_path, kind):
                 here = os.open(diag, os.O_RDONLY)
                 bound.bind(f"/proc/self/fd/{here}/{SECOND}")
                 os.close(here)
-    assert told(lambda: Diagnosis(root).tell("run")) == []
+    assert told(lambda: Diagnostics(root).tell("run")) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
@@ -124,7 +124,7 @@ def test_the_folder_itself_is_no_link(root, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / FIRST).write_text("of the agent\n")
     (root.path / "_diag").symlink_to(tmp_path / "elsewhere")
-    assert told(lambda: Diagnosis(root).tell("run")) == []
+    assert told(lambda: Diagnostics(root).tell("run")) == []
 
 
 def test_many_files_take_no_time(root, diag, monkeypatch):
@@ -133,23 +133,25 @@ def test_many_files_take_no_time(root, diag, monkeypatch):
         (diag / f"Runner_20260122-1214{number:02}-utc.log").write_text("flood\n")
     if sys.platform != "win32":
         monkeypatch.setattr(host.posix, "_MOST_ENTRIES", 10)
-    assert len(told(lambda: Diagnosis(root).tell("run"))) == 1
+    assert len(told(lambda: Diagnostics(root).tell("run"))) == 1
 
 
 def test_configure_and_remove(root, diag):
     """Told when the block fails with the runner's error, and when the runner stays behind."""
 
     def configure(error):
-        with pytest.raises(type(error)), Diagnosis(root).failing("configure"):
+        with pytest.raises(type(error)), Diagnostics(root).failing("configure"):
             raise error
 
     assert [verb for verb, *_ in told(lambda: configure(RegistrationError("x")))] == ["configure"]
     assert told(lambda: configure(OSError("x"))) == []
 
-    owed = Farewell()
-    assert told(lambda: Diagnosis(root).after_farewell(owed)) == []
-    owed.owe("runner", lambda: asyncio.sleep(0))
-    assert [verb for verb, *_ in told(lambda: Diagnosis(root).after_farewell(owed))] == ["remove"]
+    cleanup_stack = CleanupStack()
+    assert told(lambda: Diagnostics(root).after_farewell(cleanup_stack)) == []
+    cleanup_stack.register_step("runner", lambda: asyncio.sleep(0))
+    assert [verb for verb, *_ in told(lambda: Diagnostics(root).after_farewell(cleanup_stack))] == [
+        "remove"
+    ]
 
 
 def ended(code, *lines, job=False):
@@ -167,7 +169,7 @@ def ended(code, *lines, job=False):
 def of_listener(root, listener, code):
     """Give the error's text and what was told."""
     found = []
-    events = told(lambda: found.append(Diagnosis(root).of_listener(listener, code)))
+    events = told(lambda: found.append(Diagnostics(root).of_listener(listener, code)))
     return found[0], [file for _, file, _ in events]
 
 
@@ -177,7 +179,7 @@ def test_a_listener_s_failure_is_one_line_and_its_logs(root, diag):
     text, files = of_listener(root, ended(-6), Exit.RUNNER)
     assert text == (
         "the runner's listener ended before it had a job with exit code -6: signal 6 killed it "
-        "(the event runner.diagnosed holds what it wrote last)"
+        "(the event runner.diagnostics_read holds what it wrote last)"
     )
     assert files == [f"_diag/{FIRST}"]
     said = "Current runner version: '2.330.0'"

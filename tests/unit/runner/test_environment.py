@@ -39,8 +39,11 @@ def test_a_job_with_less_sees_nothing_of_the_agent_s():
     kept = {"PATH": "/bin", "AWS_REGION": "r", "AWS_ENDPOINT_URL_S3": "u", "AWS_CA_BUNDLE": "c"}
     agents = dict.fromkeys(AGENTS_CREDENTIALS, "SECRET") | {"ECS_AGENT_URI": "http://a/api/x"}
     metadata = {"ECS_CONTAINER_METADATA_URI_V4": "http://a/v4/x"}
-    assert without_agents(kept | agents | metadata, apart=True, redirected=False) == kept | metadata
-    assert without_agents(kept | agents | metadata, apart=True, redirected=True) == kept
+    assert (
+        without_agents(kept | agents | metadata, separate_job_role=True, redirected=False)
+        == kept | metadata
+    )
+    assert without_agents(kept | agents | metadata, separate_job_role=True, redirected=True) == kept
 
 
 def test_exactly_one_uri_is_named():
@@ -72,5 +75,5 @@ def test_no_proxy_sees_a_request_for_credentials():
 def test_an_explicit_wish_for_the_instance_s_metadata_is_kept():
     """It is off by default, so that nothing falls through to the instance's role."""
     assert no_credentials({}) == {"AWS_EC2_METADATA_DISABLED": "true"}
-    wish = {"AWS_EC2_METADATA_DISABLED": "false"}
-    assert no_credentials(wish) == wish
+    registration_request = {"AWS_EC2_METADATA_DISABLED": "false"}
+    assert no_credentials(registration_request) == registration_request

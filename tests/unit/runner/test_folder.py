@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from sidecar import __version__, host
 from sidecar.aws.task_metadata import TaskFacts
 from sidecar.errors import RunnerError
-from sidecar.runner.folder import CONFIGURED, Root
+from sidecar.runner.folder import CONFIGURED, RunnerFolder
 
 BOM = b"\xef\xbb\xbf"
 
@@ -25,7 +25,7 @@ def test_a_predecessor_s_configuration_is_cleaned(root):
     with capture_logs() as events:
         root.prepare()
     assert [(event["event"], sorted(event["stale"])) for event in events] == [
-        ("runner.cleaned", [".credentials", ".credentials_migrated", ".runner"])
+        ("runner.configuration_removed", [".credentials", ".credentials_migrated", ".runner"])
     ]
     assert sorted(path.name for path in root.path.iterdir()) == [".sidecar", "bin", "kept"]
     assert not root.configured
@@ -34,7 +34,7 @@ def test_a_predecessor_s_configuration_is_cleaned(root):
 def test_a_folder_that_cannot_be_prepared_is_an_error(tmp_path):
     """The reason is the system's, the setting is named."""
     with pytest.raises(RunnerError) as failed:
-        Root(tmp_path / "missing", None).prepare()
+        RunnerFolder(tmp_path / "missing", None).prepare()
     assert str(failed.value).startswith(f"cannot prepare the runner's folder {tmp_path}/missing: ")
     assert "SIDECAR_RUNNER_DIR" in str(failed.value)
 
@@ -44,7 +44,7 @@ def test_as_root_the_folder_is_guarded(root):
     """`bin` is root's, the folder sticky, and what is put back is the user's."""
     nobody = host.identity("nobody")
     os.chown(root.path / "bin", nobody.uid, nobody.gid)
-    guarded = Root(root.path, nobody)
+    guarded = RunnerFolder(root.path, nobody)
     guarded.prepare()
     assert (root.path / "bin").stat().st_uid == 0
     assert stat.S_IMODE(root.path.stat().st_mode) == 0o1775

@@ -14,13 +14,15 @@ from local.github.scope import Scope
 from sidecar.errors import RegistrationError, TokenError
 from sidecar.github import Connection, Pat, api
 from sidecar.runner import just_in_time
-from sidecar.runner.configure import RENAMES, Wish
-from sidecar.runner.deregistration import Departure
+from sidecar.runner.configure import RENAMES, RegistrationRequest
+from sidecar.runner.deregistration import Deregistration
 from sidecar.runner.just_in_time import JustInTime
-from sidecar.tokens.value import Right
+from sidecar.tokens.value import RegistrationToken
 from tests.support.loops import on_both, run
 
-WISH = Wish("https://x/o/r", None, "ecs-1", ("a",), False, None, "_work", unique=True)
+WISH = RegistrationRequest(
+    "https://x/o/r", None, "ecs-1", ("a",), False, None, "_work", unique=True
+)
 FILES = {".runner": b'{"AgentId": "7"}', ".credentials": b"{}", ".credentials_rsaparams": b"{}"}
 
 
@@ -40,7 +42,7 @@ def _short_pauses(monkeypatch):
 
 
 @asynccontextmanager
-async def asking(root, wish=WISH, patience=20.0):
+async def asking(root, registration_request=WISH, patience=20.0):
     """Give GitHub's state, a runner that asks it for its configuration, and its way out."""
     async with hub.serving() as served:
 
@@ -49,8 +51,10 @@ async def asking(root, wish=WISH, patience=20.0):
 
         async with Connection(be) as connection:
             connection.url = f"{served.url}/octo/demo"
-            runner = JustInTime(root, wish, Right(), connection, patience)
-            way_out = Departure(connection, lambda: False)
+            runner = JustInTime(
+                root, registration_request, RegistrationToken(), connection, patience
+            )
+            way_out = Deregistration(connection, lambda: False)
             way_out.runner = runner
             yield served.world, runner, way_out
 
@@ -68,7 +72,9 @@ def names(world):
 
 def test_what_was_handed_over_is_unpacked(root):
     """Nothing is asked: its files are the configuration, its number is known."""
-    runner = JustInTime(root, WISH, Right(jit=FILES, runner_id=7, name="theirs"), None, 1.0)
+    runner = JustInTime(
+        root, WISH, RegistrationToken(jit=FILES, runner_id=7, name="theirs"), None, 1.0
+    )
     assert runner.exists
     run("asyncio", runner.register())
     assert (runner.name, runner.runner_id, root.runner_id, runner.complete) == (
@@ -116,10 +122,12 @@ def test_a_name_that_somebody_bears_gets_a_suffix(root, how):
 @pytest.mark.parametrize("unique", [True, False])
 def test_a_name_that_was_given_is_never_taken_over(root, unique):
     """Ours alone, and offline: the lost answer of a try before this one; else a suffix."""
-    wish = Wish("https://x", None, "ecs-1", (), False, None, "_work", unique=unique)
+    registration_request = RegistrationRequest(
+        "https://x", None, "ecs-1", (), False, None, "_work", unique=unique
+    )
 
     async def play():
-        async with asking(root, wish) as (world, runner, _):
+        async with asking(root, registration_request) as (world, runner, _):
             added(world)
             await runner.register()
             assert (runner.name == "ecs-1") == unique
@@ -226,10 +234,10 @@ def test_a_configuration_of_unknown_form_is_told_and_taken_away(root):
 
 def test_the_group_is_a_number(root):
     """GitHub's API takes no name: the error shows what to set."""
-    wish = Wish("https://x", None, "n", (), False, "2", "_work")
+    registration_request = RegistrationRequest("https://x", None, "n", (), False, "2", "_work")
 
     async def play():
-        async with asking(root, wish) as (world, runner, _):
+        async with asking(root, registration_request) as (world, runner, _):
             world.settings.runner_groups.append("second")
             await runner.register()
             assert next(iter(world.runners)).group_id == 2
@@ -237,7 +245,7 @@ def test_the_group_is_a_number(root):
     run("asyncio", play())
 
     async def refused():
-        named = Wish("https://x", None, "n", (), False, "two", "_work")
+        named = RegistrationRequest("https://x", None, "n", (), False, "two", "_work")
         async with asking(root, named) as (world, runner, _):
             with pytest.raises(RegistrationError, match="SIDECAR_RUNNER_GROUP must be the group's"):
                 await runner.register()
@@ -260,7 +268,7 @@ def test_the_default_labels_are_written_out(monkeypatch, system, machine, own):
     monkeypatch.setattr(platform, "system", lambda: system)
     monkeypatch.setattr(platform, "machine", lambda: machine)
     assert just_in_time.labels(WISH) == (*own, "a")
-    bare = Wish("https://x", None, "n", ("a",), True, None, "_work")
+    bare = RegistrationRequest("https://x", None, "n", ("a",), True, None, "_work")
     assert just_in_time.labels(bare) == ("a",)
 
 

@@ -61,13 +61,13 @@ def test_its_lines_become_events_and_phases(listener):
     assert listener.result == "Succeeded"
     names = [event["event"] for event in events]
     assert names == [
-        "runner.line",
-        "runner.line",
+        "listener.printed",
+        "listener.printed",
         "phase.entered",
-        "runner.line",
+        "listener.printed",
         "job.announced",
         "phase.entered",
-        "runner.line",
+        "listener.printed",
         "job.reported",
     ]
     assert [event["phase"] for event in events if "phase" in event] == [phase.IDLE, phase.BUSY]
@@ -97,7 +97,7 @@ def test_what_only_looks_like_one_of_its_lines_is_none(listener, line):
     """A job's name is an outsider's text."""
     with capture_logs() as events:
         listener.hear("stdout", line)
-    assert [event["event"] for event in events] == ["runner.line"]
+    assert [event["event"] for event in events] == ["listener.printed"]
     assert not listener.ready
     assert not listener.had_job
     assert listener.result is None
@@ -127,7 +127,7 @@ def test_connection_trouble_is_a_warning(listener):
             "stderr", STAMP + "Runner connect error: no route. Retrying until reconnected."
         )
         listener.hear("stdout", STAMP + "Runner reconnected.")
-    told = [event["connected"] for event in events if event["event"] == "runner.connection"]
+    told = [event["connected"] for event in events if event["event"] == "runner.connection_changed"]
     assert told == [False, True]
 
 

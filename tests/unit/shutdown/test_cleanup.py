@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from sidecar.shutdown.cleanup import Debt, Farewell, farewell
+from sidecar.shutdown.cleanup import CleanupStack, CleanupStep, run_cleanup
 from sidecar.shutdown.stop import Stop
 from tests.support.loops import on_both, run
 
@@ -54,16 +54,16 @@ def test_all_that_is_owed_is_given_back_on_leaving(loop):
     steps = Steps()
 
     async def life():
-        owed.owe("first", steps.settle)
-        async with farewell(owed, Stop(10)):
-            owed.owe("second", steps.settle)
+        cleanup_stack.register_step("first", steps.settle)
+        async with run_cleanup(cleanup_stack, Stop(10)):
+            cleanup_stack.register_step("second", steps.settle)
             raise ValueError("of the life")
 
-    owed = Farewell()
+    cleanup_stack = CleanupStack()
     with pytest.raises(ValueError, match="of the life"):
         run(loop, life())
-    assert owed.left_behind == {}
-    assert all(debt.settled for debt in owed.debts)
+    assert cleanup_stack.not_done == {}
+    assert all(cleanup_step.done for cleanup_step in cleanup_stack.steps)
     assert steps.said == ["settled", "settled"]
 
 
@@ -72,7 +72,7 @@ def test_nothing_owed_is_nothing_to_do():
 
     async def life():
         stop = Stop(10)
-        async with farewell(Farewell(), stop):
+        async with run_cleanup(CleanupStack(), stop):
             pass
         assert stop.left_until(10) < 10
 
@@ -94,11 +94,11 @@ def test_steps_run_side_by_side(loop):
             two.set()
             await one.wait()
 
-        owed = Farewell()
-        async with farewell(owed, Stop(10)):
-            owed.owe("first", first)
-            owed.owe("second", second)
-        assert owed.left_behind == {}
+        cleanup_stack = CleanupStack()
+        async with run_cleanup(cleanup_stack, Stop(10)):
+            cleanup_stack.register_step("first", first)
+            cleanup_stack.register_step("second", second)
+        assert cleanup_stack.not_done == {}
 
     run(loop, life())
 
@@ -110,21 +110,21 @@ def test_a_failing_step_keeps_no_other_from_running(loop):
     steps.fails = 9
 
     async def life():
-        owed = Farewell()
-        async with farewell(owed, Stop(10)):
-            owed.owe("failing", steps.fail)
-            owed.owe("speechless", steps.fail_without_words)
-            owed.owe("fine", steps.settle)
-        return owed.left_behind
+        cleanup_stack = CleanupStack()
+        async with run_cleanup(cleanup_stack, Stop(10)):
+            cleanup_stack.register_step("failing", steps.fail)
+            cleanup_stack.register_step("speechless", steps.fail_without_words)
+            cleanup_stack.register_step("fine", steps.settle)
+        return cleanup_stack.not_done
 
     with capture_logs() as logs:
         left = run(loop, life())
     assert left == {"failing": "no route", "speechless": "KeyError()"}
     assert "settled" in steps.said
     assert logs == [
-        {"event": "undo.failed", "log_level": "error", "undo": "failing", "reason": "no route"},
+        {"event": "cleanup.failed", "log_level": "error", "undo": "failing", "reason": "no route"},
         {
-            "event": "undo.failed",
+            "event": "cleanup.failed",
             "log_level": "error",
             "undo": "speechless",
             "reason": "KeyError()",
@@ -138,13 +138,13 @@ def test_a_hanging_step_is_cut_at_the_end_of_the_budget(loop):
     steps = Steps()
 
     async def life():
-        owed = Farewell()
+        cleanup_stack = CleanupStack()
         stop = Stop(0.1)
-        async with farewell(owed, stop):
-            owed.owe("hanging", steps.hang)
-            owed.owe("stubborn", steps.hang_on)
-            owed.owe("fine", steps.settle)
-        return owed.left_behind
+        async with run_cleanup(cleanup_stack, stop):
+            cleanup_stack.register_step("hanging", steps.hang)
+            cleanup_stack.register_step("stubborn", steps.hang_on)
+            cleanup_stack.register_step("fine", steps.settle)
+        return cleanup_stack.not_done
 
     left = run(loop, life())
     reason = "the stop budget is used up (SIDECAR_STOP_TIMEOUT)"
@@ -157,10 +157,10 @@ def test_a_used_up_budget_still_begins_every_step():
     steps = Steps()
 
     async def life():
-        owed = Farewell()
-        async with farewell(owed, Stop(0)):
-            owed.owe("hanging", steps.hang)
-        return owed.left_behind
+        cleanup_stack = CleanupStack()
+        async with run_cleanup(cleanup_stack, Stop(0)):
+            cleanup_stack.register_step("hanging", steps.hang)
+        return cleanup_stack.not_done
 
     assert list(run("asyncio", life())) == ["hanging"]
     assert steps.said == ["cut"]
@@ -172,13 +172,13 @@ def test_a_step_begun_early_is_done_once(loop):
     steps = Steps()
 
     async def life():
-        owed = Farewell()
-        async with farewell(owed, Stop(10)):
-            debt = owed.owe("early", steps.settle)
-            first = debt.begin()
-            assert debt.begin() is first
+        cleanup_stack = CleanupStack()
+        async with run_cleanup(cleanup_stack, Stop(10)):
+            cleanup_step = cleanup_stack.register_step("early", steps.settle)
+            first = cleanup_step.begin()
+            assert cleanup_step.begin() is first
             await first
-            assert debt.begin() is first
+            assert cleanup_step.begin() is first
 
     run(loop, life())
     assert steps.said == ["settled"]
@@ -191,13 +191,13 @@ def test_a_step_that_failed_early_is_tried_again(loop):
     steps.fails = 1
 
     async def life():
-        owed = Farewell()
-        async with farewell(owed, Stop(10)):
-            debt = owed.owe("again", steps.fail)
-            await debt.begin()
-            assert (debt.settled, debt.error) == (False, "no route")
-            assert owed.left_behind == {"again": "no route"}
-        assert (debt.settled, debt.error) == (True, None)
+        cleanup_stack = CleanupStack()
+        async with run_cleanup(cleanup_stack, Stop(10)):
+            cleanup_step = cleanup_stack.register_step("again", steps.fail)
+            await cleanup_step.begin()
+            assert (cleanup_step.done, cleanup_step.error) == (False, "no route")
+            assert cleanup_stack.not_done == {"again": "no route"}
+        assert (cleanup_step.done, cleanup_step.error) == (True, None)
 
     run(loop, life())
     assert steps.said == ["failed", "settled"]
@@ -207,10 +207,10 @@ def test_what_was_never_begun_is_left_behind():
     """A debt counts as owed from the moment it is made."""
 
     async def life():
-        owed = Farewell()
-        debt = owed.owe("later", Steps().settle)
-        await debt.abandon("nothing is under way")
-        assert owed.left_behind == {"later": "not begun"}
+        cleanup_stack = CleanupStack()
+        cleanup_step = cleanup_stack.register_step("later", Steps().settle)
+        await cleanup_step.cancel("nothing is under way")
+        assert cleanup_stack.not_done == {"later": "not begun"}
 
     run("asyncio", life())
 
@@ -219,12 +219,12 @@ def test_a_step_cut_without_a_word_says_so():
     """Whoever cancels the task itself leaves a reason, too."""
 
     async def life():
-        debt = Debt("mute", Steps().hang)
-        task = debt.begin()
+        cleanup_step = CleanupStep("mute", Steps().hang)
+        task = cleanup_step.begin()
         await asyncio.sleep(0)
         task.cancel()
         await task
-        assert debt.error == "cut short"
+        assert cleanup_step.error == "cut short"
 
     run("asyncio", life())
 
@@ -240,10 +240,13 @@ def test_what_was_undone_tells_how(loop):
         pass
 
     async def life():
-        owed = Farewell()
-        async with farewell(owed, Stop(10)):
-            first, second = owed.owe("first", one_way), owed.owe("second", only_way)
-            assert (first.state, second.state) == ("owed", "owed")
+        cleanup_stack = CleanupStack()
+        async with run_cleanup(cleanup_stack, Stop(10)):
+            first, second = (
+                cleanup_stack.register_step("first", one_way),
+                cleanup_stack.register_step("second", only_way),
+            )
+            assert (first.state, second.state) == ("pending", "pending")
         assert (first.how, second.how) == ("api", "done")
         assert (first.state, second.state) == ("done", "done")
 
@@ -255,19 +258,19 @@ def test_a_step_that_is_cut_tells_why_it_was_still_trying(loop):
     """The budget is only half of the reason; another step's trouble is none of it."""
     steps = Steps()
 
-    async def struggle():
-        owed.struggle("no route to SSM")
+    async def note_retry():
+        cleanup_stack.note_retry("no route to SSM")
         await steps.hang()
 
     async def life():
-        owed.struggle("of nobody")
-        async with farewell(owed, Stop(0.2)):
-            owed.owe("trying", struggle)
-            owed.owe("silent", steps.hang)
-        assert owed.debts[0].state == "failed"
-        return owed.left_behind
+        cleanup_stack.note_retry("of nobody")
+        async with run_cleanup(cleanup_stack, Stop(0.2)):
+            cleanup_stack.register_step("trying", note_retry)
+            cleanup_stack.register_step("silent", steps.hang)
+        assert cleanup_stack.steps[0].state == "failed"
+        return cleanup_stack.not_done
 
-    owed = Farewell()
+    cleanup_stack = CleanupStack()
     reason = "the stop budget is used up (SIDECAR_STOP_TIMEOUT)"
     assert run(loop, life()) == {
         "trying": f"{reason}; its last try: no route to SSM",

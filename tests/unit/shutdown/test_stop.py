@@ -151,7 +151,7 @@ def test_the_clock_starts_with_the_first_signal_only(loop):
         stop.request("SIGTERM")
         first = stop._since
         stop.request("SIGTERM")
-        stop.begin_end()
+        stop.start_clock()
         assert stop._since == first
         assert 0 < stop.left_until(27) <= 27
         assert stop.left_until(0) == 0
@@ -164,7 +164,7 @@ def test_a_life_that_ends_by_itself_is_bounded_too():
 
     async def life():
         stop = Stop(30)
-        stop.begin_end()
+        stop.start_clock()
         assert not stop.requested
         assert 0 < stop.left_until(1) <= 1
 

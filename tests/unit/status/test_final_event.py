@@ -10,7 +10,7 @@ import pytest
 
 from sidecar import phase
 from sidecar.errors import Exit
-from sidecar.shutdown.cleanup import farewell
+from sidecar.shutdown.cleanup import run_cleanup
 from sidecar.shutdown.stop import Stop
 from sidecar.status import final_event
 from sidecar.status.report import Report
@@ -34,16 +34,16 @@ def report():
     report = Report()
     for name in (phase.WAITING, phase.CONFIGURING, phase.IDLE, phase.BUSY, phase.STOPPING):
         report.phase.enter(name)
-    report.owed.owe("protection", lifted)
+    report.cleanup_stack.register_step("protection", lifted)
     asyncio.run(ended(report, removed, refused))
     return report
 
 
 async def ended(report, removed, refused):
     """Owe, and settle what can be."""
-    async with farewell(report.owed, Stop(10)):
-        report.owed.owe("runner", removed)
-        report.owed.owe("token", refused)
+    async with run_cleanup(report.cleanup_stack, Stop(10)):
+        report.cleanup_stack.register_step("runner", removed)
+        report.cleanup_stack.register_step("token", refused)
 
 
 def test_the_final_event_tells_the_whole_life(report):

@@ -12,8 +12,8 @@ from prometheus_client.openmetrics import parser as open_parser
 
 from sidecar import phase
 from sidecar.net import http_server
-from sidecar.relay.counts import BOUNDS, Tally
-from sidecar.shutdown.cleanup import farewell
+from sidecar.relay.counts import BOUNDS, Counts
+from sidecar.shutdown.cleanup import run_cleanup
 from sidecar.shutdown.stop import Stop
 from sidecar.status.health_server import Health
 from sidecar.status.report import Report
@@ -71,22 +71,22 @@ def report():
         raise OSError("no route")
 
     async def begun():
-        async with farewell(report.owed, Stop(10)):
-            report.owed.owe("token", done)
-            report.owed.owe("runner", failed)
-        report.owed.owe("protection", done)
+        async with run_cleanup(report.cleanup_stack, Stop(10)):
+            report.cleanup_stack.register_step("token", done)
+            report.cleanup_stack.register_step("runner", failed)
+        report.cleanup_stack.register_step("protection", done)
 
     report = Report()
     asyncio.run(begun())
     report.phase.enter(phase.WAITING)
     report.phase.enter(phase.BUSY)
     report.listener = SimpleNamespace(ready=True, running=True, had_job=True)
-    tally = Tally()
-    tally.answers.update([("ecs", 200), ("ecs", 200), ("imds", 404)])
-    tally.flights["success"] += 2
+    counts = Counts()
+    counts.answers.update([("ecs", 200), ("ecs", 200), ("imds", 404)])
+    counts.flights["success"] += 2
     for seconds in (0.005, 0.006, 3.0):
-        tally.asked(seconds)
-    report.relay = SimpleNamespace(tally=tally, state=SimpleNamespace(seconds_left=900.5))
+        counts.asked(seconds)
+    report.relay = SimpleNamespace(counts=counts, state=SimpleNamespace(seconds_left=900.5))
     report.retries.update(["Unavailable", "Unavailable", "Trouble"])
     return report
 
@@ -110,7 +110,7 @@ def test_all_that_is_told(report, accept):
     assert value(found, "relay_upstream_seconds_bucket", le="2.5") == 2
     assert value(found, "relay_upstream_seconds_bucket", le="+Inf") == 3
     assert value(found, "retries_total", error="Unavailable") == 2
-    for undo, state in (("token", "done"), ("runner", "failed"), ("protection", "owed")):
+    for undo, state in (("token", "done"), ("runner", "failed"), ("protection", "pending")):
         assert value(found, "undo", undo=undo, state=state) == 1
         assert (
             sum(
@@ -180,12 +180,12 @@ def test_every_phase_is_a_series_from_the_beginning():
 
 def test_latencies_fall_into_their_classes():
     """A bound belongs to its class, and nothing is lost above the last."""
-    tally = Tally()
+    counts = Counts()
     for bound in BOUNDS:
-        tally.asked(bound)
-        tally.asked(bound + 1e-9)
-    assert tally.latencies == [1, *[2] * (len(BOUNDS) - 1), 1]
-    assert sum(tally.latencies) == 2 * len(BOUNDS)
+        counts.asked(bound)
+        counts.asked(bound + 1e-9)
+    assert counts.latencies == [1, *[2] * (len(BOUNDS) - 1), 1]
+    assert sum(counts.latencies) == 2 * len(BOUNDS)
 
 
 def test_who_never_asks_never_pays():

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from bench.virtual import played
 from sidecar import tokens
-from sidecar.shutdown.cleanup import Farewell
+from sidecar.shutdown.cleanup import CleanupStack
 from sidecar.tokens import ssm
 
 NAME, TOKEN = "/actions/tokens/crowd", "AABBCCDD1234567890EXAMPLE"
@@ -50,13 +50,13 @@ def _no_chance(monkeypatch):
 
 async def life(store, *, ended=False):
     """Read the token and give it back; return when the delete was, after the read."""
-    owed = Farewell()
-    loan = tokens.borrowed(store, NAME, owed)
+    cleanup_stack = CleanupStack()
+    loan = tokens.read_later(store, NAME, cleanup_stack)
     await loan.arrived(600)
     read = asyncio.get_running_loop().time()
     loan.served()
     if ended:
-        loan.debt.begin()
+        loan.cleanup_step.begin()
     await store.gone.wait()
     (deleted,) = [at for what, at in store.calls if what == "delete"]
     return read, deleted - read

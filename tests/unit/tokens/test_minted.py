@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 from sidecar.errors import TokenError
 from sidecar.github import Denied
 from sidecar.github.runners import Token
-from sidecar.tokens import Mint
-from sidecar.tokens.value import Right
+from sidecar.tokens import MintedToken
+from sidecar.tokens.value import RegistrationToken
 from tests.support.loops import on_both, run
 
 END = datetime(2026, 1, 22, 12, 0, tzinfo=UTC)
@@ -38,7 +38,7 @@ def mint(answer, *, jit=False):
     async def runners():
         return Calls(answer)
 
-    return Mint(runners, jit=jit)
+    return MintedToken(runners, jit=jit)
 
 
 @on_both
@@ -47,7 +47,7 @@ def test_a_token_is_minted(loop):
     made = mint(Token("SECRET", END))
     assert not made.usable()
     with capture_logs() as events:
-        assert run(loop, made.arrived(20)) == Right("SECRET")
+        assert run(loop, made.arrived(20)) == RegistrationToken("SECRET")
     assert events == [
         {"event": "token.minted", "log_level": "info", "expires": "2026-01-22T12:00:00+00:00"}
     ]
@@ -59,7 +59,7 @@ def test_a_token_is_minted(loop):
 def test_just_in_time_needs_no_token():
     """GitHub is asked only when it registers."""
     made = mint(None, jit=True)
-    assert run("asyncio", made.arrived(1)) == Right()
+    assert run("asyncio", made.arrived(1)) == RegistrationToken()
     assert not made.usable()
 
 

@@ -17,7 +17,7 @@ from local.faults import Rule
 from sidecar import tokens
 from sidecar.errors import TokenError
 from sidecar.log import events as logs
-from sidecar.shutdown.cleanup import Farewell
+from sidecar.shutdown.cleanup import CleanupStack
 from sidecar.tokens import ssm
 from sidecar.tokens.ssm import Missing, Parameter, Store, Unavailable, Version
 from tests.support.loops import on_both, run
@@ -421,7 +421,7 @@ def test_a_delete_whose_answer_was_lost_is_done(loop, aws, monkeypatch):
             _, version = await token.get()
             with capture_logs() as events:
                 await ssm.deleted(token, version)
-            assert [event["event"] for event in events] == ["token.absent"]
+            assert [event["event"] for event in events] == ["token.already_deleted"]
         assert await names(aws) == []
 
     run(loop, life())
@@ -492,21 +492,21 @@ def test_a_loan_is_owed_before_it_is_read_and_given_back_once(loop, aws, monkeyp
 
     async def life():
         await put(aws, json.dumps({"token": TOKEN, "name": "n"}))
-        owed = Farewell()
+        cleanup_stack = CleanupStack()
         async with parameter(monkeypatch, aws) as (token, _):
-            loan = tokens.borrowed(token._store, NAME, owed)
-            assert owed.debts == [loan.debt]
+            loan = tokens.read_later(token._store, NAME, cleanup_stack)
+            assert cleanup_stack.steps == [loan.cleanup_step]
             assert not loan.usable()
             with capture_logs() as events:
                 right = await loan.arrived(20)
             assert (right.token, right.name) == (TOKEN, "n")
-            (event,) = [event for event in events if event["event"] == "token.borrowed"]
+            (event,) = [event for event in events if event["event"] == "token.read"]
             assert (event["parameter"], event["version"]) == (NAME, 1)
             assert logs.redacted(f"x{TOKEN}x") == "x***x"
             assert loan.usable()
             assert not loan.usable(datetime.now(UTC) + timedelta(minutes=56))
-            await loan.debt.begin()
-            assert loan.debt.settled
+            await loan.cleanup_step.begin()
+            assert loan.cleanup_step.done
         assert await names(aws) == []
 
     run(loop, life())
@@ -517,12 +517,12 @@ def test_a_loan_that_holds_nonsense_is_an_error(aws, monkeypatch):
 
     async def life():
         await put(aws, "not a token")
-        owed = Farewell()
+        cleanup_stack = CleanupStack()
         async with parameter(monkeypatch, aws) as (token, _):
-            loan = tokens.borrowed(token._store, NAME, owed)
+            loan = tokens.read_later(token._store, NAME, cleanup_stack)
             with pytest.raises(TokenError, match="cannot use the token parameter"):
                 await loan.arrived(20)
-            await loan.debt.begin()
+            await loan.cleanup_step.begin()
         assert await names(aws) == []
 
     run("asyncio", life())

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sidecar.errors import TokenError
-from sidecar.tokens.value import Right, parse
+from sidecar.tokens.value import RegistrationToken, parse
 
 TOKEN = "AABBCCDD1234567890EXAMPLE"
 
@@ -14,12 +14,12 @@ TOKEN = "AABBCCDD1234567890EXAMPLE"
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (TOKEN, Right(TOKEN)),
-        (f"  {TOKEN}\n", Right(TOKEN)),
-        (json.dumps({"token": TOKEN}), Right(TOKEN)),
+        (TOKEN, RegistrationToken(TOKEN)),
+        (f"  {TOKEN}\n", RegistrationToken(TOKEN)),
+        (json.dumps({"token": TOKEN}), RegistrationToken(TOKEN)),
         (
             json.dumps({"token": f" {TOKEN} ", "url": "", "name": None, "labels": []}),
-            Right(TOKEN),
+            RegistrationToken(TOKEN),
         ),
         (
             json.dumps(
@@ -31,9 +31,12 @@ TOKEN = "AABBCCDD1234567890EXAMPLE"
                     "expires_at": "2030-01-01T00:00:00Z",
                 }
             ),
-            Right(TOKEN, url="https://github.com/o/r", name="n", labels=("a", "b")),
+            RegistrationToken(TOKEN, url="https://github.com/o/r", name="n", labels=("a", "b")),
         ),
-        (json.dumps({"token": TOKEN, "labels": "a, b"}), Right(TOKEN, labels=("a", "b"))),
+        (
+            json.dumps({"token": TOKEN, "labels": "a, b"}),
+            RegistrationToken(TOKEN, labels=("a", "b")),
+        ),
     ],
 )
 def test_a_token_is_bare_or_json(text, found):
@@ -110,7 +113,7 @@ AT = "--url https://github.com/o/r"
 )
 def test_arguments_of_config_sh_are_understood(text, found):
     """As terraform-aws-github-runner writes them: quoted or not; flags of ours are overlooked."""
-    assert parse(text, "/t") == Right(TOKEN, url="https://github.com/o/r", **found)
+    assert parse(text, "/t") == RegistrationToken(TOKEN, url="https://github.com/o/r", **found)
 
 
 @pytest.mark.parametrize(
