@@ -1,7 +1,6 @@
-"""What becomes of a life when a call fails: each call, each way to fail, the documented outcome.
+"""The outcome of every call that fails: each call, each way to fail.
 
-`docs/failures.md` is written from this table, and tests/failures plays a whole life for each of
-its cells.
+`docs/failures.md` is written from this table. tests/failures runs a whole life for each cell.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SERVICE_FAULTS = {
-    "time-out": "the first answer never comes, but what was asked for is done",
+    "time-out": "the first answer never comes, but the request is carried out",
     "reset": "the same, and the connection is reset",
     "5xx": "the first two tries are answered 503",
-    "throttle": "the first two tries are refused as too many",
-    "malformed": "the first answer is a web page, and what was asked for is done",
+    "throttle": "the first two tries are refused as too many requests",
+    "malformed": "the first answer is a web page, and the request is carried out",
     "403": "every try is refused",
     "404": "every try finds nothing",
     "never": "no try is ever answered",
@@ -27,7 +26,7 @@ SERVICE_FAULTS = {
 SPAWN_FAULTS = {
     "cannot": "the system starts no process",
     "crashes": "it dies of SIGABRT, or ends with its number",
-    "fails": "it ends with exit code 3, without a word",
+    "fails": "it ends with exit code 3 and prints nothing",
     "never": "it does nothing, and never ends",
 }
 DISK_FAULTS = {
@@ -39,12 +38,12 @@ DISK_FAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """How a life ends: its exit code, an event that it tells on the way, what is left."""
+    """How a life ends: its exit code, an event that it logs, what is left."""
 
     exit: int
     event: str = "life.ended"
     left: tuple[str, ...] = ()
-    """What `cleanup.failed` names: predecessor, protection, runner, token."""
+    """What `cleanup.failed` names: killed agent, protection, runner, token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Row:
 
     call: str
     play: str
-    """Which life: see PLAYS in tests/failures."""
+    """Which kind of life: see PLAYS in tests/failures."""
     where: str
     """The service (ssm, sts, ecs, github), or spawn, or disk."""
     match: Mapping[str, Any]
@@ -75,7 +74,7 @@ UNHARMED = Cell(0)
 
 
 def outcomes(usual: Cell = RETRIED, **cells: Cell) -> dict[str, Cell]:
-    """Give the outcome of every fault of a service: the usual one, where none is named."""
+    """Return the outcome of every fault of a service; `usual` for those without a name."""
     named = {name.replace("_", "-").lstrip("-"): cell for name, cell in cells.items()}
     return {fault: named.get(fault, usual) for fault in SERVICE_FAULTS}
 
@@ -357,7 +356,7 @@ def _write(what: str, play: str, path: str, outcome: Cell) -> Row:
 DISK = (
     _write("the agent's own folder", "job", "/.sidecar", NOT_RUN),
     _write(
-        "the note for a successor", "job", "/.sidecar-memory", Cell(0, "runner.state_write_failed")
+        "the state file", "job", "/.sidecar-memory", Cell(0, "runner.state_write_failed")
     ),
     _write("a just-in-time runner's files", "jit", "/.credentials", NOT_RUN),
     _write(".setup_info", "job", "/.setup_info", Cell(0, "runner.setup_info_failed")),
@@ -371,13 +370,13 @@ SECTIONS = (
 
 
 def page() -> Iterator[str]:
-    """Write the page, line by line."""
-    yield "# What becomes of a life when something fails"
+    """Yield the lines of the page."""
+    yield "# What happens when a call fails"
     yield ""
     yield (
-        "Written by `make docs` from `docs/failures.py`; `tests/failures` plays a whole life for "
-        "every cell. A cell gives the exit code, an event of the log, and what is left (as "
-        "`cleanup.failed` names it). Exit codes and events are explained in [reference](reference.md)."
+        "Written by `make docs` from `docs/failures.py`; `tests/failures` runs a whole life for "
+        "every cell. A cell has the exit code, an event of the log, and what is left (as "
+        "`cleanup.failed` names it). The [reference](reference.md) explains exit codes and events."
     )
     for section in SECTIONS:
         yield from ("", f"## {section.title}", "")

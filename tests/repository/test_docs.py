@@ -27,6 +27,15 @@ def test_every_event_has_its_meaning() -> None:
     assert set(EVENTS) == set(events_in_code())
 
 
+def test_every_page_has_one_kind() -> None:
+    """The map lists each page of docs/ once, as tutorial, how-to, reference or explanation."""
+    text = (ROOT / "docs/README.md").read_text()
+    assert re.findall(r"(?m)^## (.*)", text) == ["Tutorial", "How-to", "Reference", "Explanation"]
+    listed = re.findall(r"(?m)^\| \[[^]]+\]\(([a-z-]+\.md)\)", text)
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert sorted(listed) == sorted(pages - {"README.md", "reference.head.md"})
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     """A link to a file of the repository names a file that is there."""
