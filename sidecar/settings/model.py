@@ -40,7 +40,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    token_parameter: Annotated[str, AfterValidator(values.parameter_name)] | None = setting(
+    token_parameter: Annotated[str, AfterValidator(values.check_parameter_name)] | None = setting(
         None,
         "SSM parameter that holds the right to register: a token, JSON, arguments of config.sh "
         "or a just-in-time configuration",
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         "ghs_…",
         repr=False,
     )
-    github_app_id: Annotated[str, AfterValidator(values.plain)] | None = setting(
+    github_app_id: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
         None, "id or client id of a GitHub App that mints tokens", "123456"
     )
     github_app_key: SecretStr | None = setting(
@@ -75,41 +75,41 @@ class Settings(BaseSettings):
     token_timeout: Annotated[float, Field(gt=0, le=86400)] = setting(
         300.0, "seconds to wait for that parameter to appear", "300"
     )
-    github_url: Annotated[str, AfterValidator(values.github_url)] | None = setting(
+    github_url: Annotated[str, AfterValidator(values.check_github_url)] | None = setting(
         None,
         "repository, organization or enterprise to register with; the parameter may bring it",
         "https://github.com/octo-org/octo-repo",
     )
     launcher: Annotated[
         Literal["auto", "native", "fargate", "passeidireto", "myoung34", "cdk"],
-        BeforeValidator(values.lower),
+        BeforeValidator(values.lower_case),
     ] = setting(
         "auto",
         "whose variables are read beside these: a launcher's by its name, none with native; auto "
         "goes by what is set",
         "native",
     )
-    github_server: Annotated[str, AfterValidator(values.github_server)] | None = setting(
+    github_server: Annotated[str, AfterValidator(values.check_github_server)] | None = setting(
         None,
         "the GitHub of a launcher that names only owner and repository; default: github.com",
         "https://github.example.com",
     )
-    name: Annotated[str, AfterValidator(values.runner_name)] | None = setting(
+    name: Annotated[str, AfterValidator(values.check_runner_name)] | None = setting(
         None, "the runner's name; default: the prefix, the task's id and a random end", "build-1"
     )
-    name_prefix: Annotated[str, AfterValidator(values.name_prefix)] = setting(
+    name_prefix: Annotated[str, AfterValidator(values.check_name_prefix)] = setting(
         "ecs-", "beginning of the name where no name is given", "ecs-"
     )
-    labels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.labels)] = setting(
+    labels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.parse_labels)] = setting(
         (), "labels besides the runner's own, separated by commas", "ecs,large"
     )
     no_default_labels: bool = setting(
         False, "leave out the labels self-hosted, the system's and the architecture's", "true"
     )
-    runner_group: Annotated[str, AfterValidator(values.plain)] | None = setting(
+    runner_group: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
         None, "runner group of the organization or enterprise", "production"
     )
-    work_dir: Annotated[str, AfterValidator(values.plain)] = setting(
+    work_dir: Annotated[str, AfterValidator(values.check_argument)] = setting(
         "_work",
         "folder for the job, absolute or within the runner's folder; one with {name}, the runner's "
         "name, in it is made for this life and removed with it",
@@ -135,26 +135,26 @@ class Settings(BaseSettings):
     stop_timeout: Annotated[float, Field(ge=1, le=3600)] = setting(
         30.0, "the container's stopTimeout, in seconds: the budget of a stop", "30"
     )
-    health_address: Annotated[values.Address | None, BeforeValidator(values.address_or_off)] = (
+    health_address: Annotated[values.Address | None, BeforeValidator(values.parse_address_or_off)] = (
         setting(
-            values.address(DEFAULT_HEALTH_ADDRESS),
+            values.parse_address(DEFAULT_HEALTH_ADDRESS),
             "where /healthz and /readyz listen, or off",
             DEFAULT_HEALTH_ADDRESS,
         )
     )
-    log_format: Annotated[Literal["json", "console", "auto"], BeforeValidator(values.lower)] = (
+    log_format: Annotated[Literal["json", "console", "auto"], BeforeValidator(values.lower_case)] = (
         setting("auto", "json, console, or auto: console on a terminal", "json")
     )
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower)
+        Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower_case)
     ] = setting("info", "debug, info, warning or error", "info")
-    metrics_namespace: Annotated[str, AfterValidator(values.namespace)] | None = setting(
+    metrics_namespace: Annotated[str, AfterValidator(values.check_namespace)] | None = setting(
         None,
         "CloudWatch namespace: the last event of a life is then also its metrics",
         "Runners",
     )
     relay: Annotated[
-        Literal["auto", "local", "netfilter", "pass-through", "off"], BeforeValidator(values.lower)
+        Literal["auto", "local", "netfilter", "pass-through", "off"], BeforeValidator(values.lower_case)
     ] = setting(
         "auto",
         "how jobs and their containers come to the task role's credentials: local, netfilter or "
@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     relay_required: bool = setting(
         False, "end with exit code 14 if the relay gets no credentials", "true"
     )
-    relay_address: Annotated[values.Address, BeforeValidator(values.address)] = setting(
+    relay_address: Annotated[values.Address, BeforeValidator(values.parse_address)] = setting(
         values.Address("127.0.0.1", 0),
         "where the relay listens; port 0 takes a free one. With netfilter the port alone counts",
         "127.0.0.1:0",
@@ -174,18 +174,18 @@ class Settings(BaseSettings):
         "answer containers as the instance's metadata (IMDSv2), too; else refuse them there",
         "false",
     )
-    job_role_arn: Annotated[str, AfterValidator(values.role_arn)] | None = setting(
+    job_role_arn: Annotated[str, AfterValidator(values.check_role_arn)] | None = setting(
         None,
         "role that jobs get, by sts:AssumeRole, in place of the task role",
         "arn:aws:iam::123456789012:role/job",
     )
-    job_policy: Annotated[str, AfterValidator(values.session_policy)] | None = setting(
+    job_policy: Annotated[str, AfterValidator(values.parse_session_policy)] | None = setting(
         None,
         "session policy that cuts down the jobs' role, or the task role: JSON, or file: and a path",
         "file:/etc/job-policy.json",
         repr=False,  # in an error a whole policy would hide what is wrong with it
     )
-    docker_proxy: Annotated[Literal["auto", "on", "off"], BeforeValidator(values.lower)] = setting(
+    docker_proxy: Annotated[Literal["auto", "on", "off"], BeforeValidator(values.lower_case)] = setting(
         "auto",
         "whether jobs reach the docker daemon through the agent, which gives each container its "
         "credentials: on ends with exit code 14 if that cannot be, auto goes without",
@@ -197,7 +197,7 @@ class Settings(BaseSettings):
         "or with the folders of its socket",
         "true",
     )
-    shared_dir: Annotated[Path, AfterValidator(values.shared_dir)] | None = setting(
+    shared_dir: Annotated[Path, AfterValidator(values.check_shared_dir)] | None = setting(
         None,
         "folder that agent and docker daemon have at the same path, where the daemon runs in "
         "another container: the proxy's socket and the job's folder are made in it",

@@ -20,7 +20,7 @@ from sidecar.values import Address
 )
 def test_an_address_is_read_and_written(text, address, again):
     """IPv4 and IPv6 literals, the way a URL writes them."""
-    assert values.address(text) == address
+    assert values.parse_address(text) == address
     assert str(address) == again
 
 
@@ -41,14 +41,14 @@ def test_an_address_is_read_and_written(text, address, again):
 def test_an_address_is_one_and_a_literal(text, why):
     """No name to resolve, and never every address of the machine by accident."""
     with pytest.raises(ValueError, match=why):
-        values.address(text)
+        values.parse_address(text)
 
 
 def test_an_address_may_be_off():
     """`off` is no address; anything else must be one."""
-    assert values.address_or_off("off") is None
-    assert values.address_or_off(None) is None
-    assert values.address_or_off("127.0.0.1:1") == Address("127.0.0.1", 1)
+    assert values.parse_address_or_off("off") is None
+    assert values.parse_address_or_off(None) is None
+    assert values.parse_address_or_off("127.0.0.1:1") == Address("127.0.0.1", 1)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_an_address_may_be_off():
 )
 def test_a_github_url_names_who_to_register_with(given, kept):
     """github.com, ghe.com and GHES alike; plain http only on this machine."""
-    assert values.github_url(given) == kept
+    assert values.check_github_url(given) == kept
 
 
 @pytest.mark.parametrize(
@@ -89,25 +89,25 @@ def test_a_github_url_names_who_to_register_with(given, kept):
 def test_a_github_url_is_nothing_else(given, why):
     """What configure would only fail on later is refused before anything is contacted."""
     with pytest.raises(ValueError, match=why):
-        values.github_url(given)
+        values.check_github_url(given)
 
 
 def test_a_name_is_one_that_the_runner_keeps():
     """The runner drops a name that begins with a hyphen, and GitHub one that is too long."""
     for good in ("a", "build-1", "_x.y-z", "n" * 64):
-        assert values.runner_name(good) == good
+        assert values.check_runner_name(good) == good
     for bad in ("", "-a", "a b", "n" * 65, "ä", "a\n"):
         with pytest.raises(ValueError, match="must be 1 to 64"):
-            values.runner_name(bad)
+            values.check_runner_name(bad)
 
 
 def test_a_prefix_leaves_room():
     """What makes the name unique still fits behind it."""
-    assert values.name_prefix("p" * 40) == "p" * 40
+    assert values.check_name_prefix("p" * 40) == "p" * 40
     with pytest.raises(ValueError, match="must leave room"):
-        values.name_prefix("p" * 41)
+        values.check_name_prefix("p" * 41)
     with pytest.raises(ValueError, match="not beginning with '-'"):
-        values.name_prefix("-p")
+        values.check_name_prefix("-p")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_prefix_leaves_room():
 )
 def test_labels_are_read_once_each(given, found):
     """By commas or as a list, in order, without blanks and doubles."""
-    assert values.labels(given) == found
+    assert values.parse_labels(given) == found
 
 
 @pytest.mark.parametrize(
@@ -142,24 +142,24 @@ def test_labels_are_read_once_each(given, found):
 def test_labels_that_the_runner_would_lose_are_refused(given, why):
     """A runner without its label waits for a job for ever."""
     with pytest.raises(ValueError, match=why):
-        values.labels(given)
+        values.parse_labels(given)
 
 
 def test_a_parameter_is_a_name_or_an_arn():
     """Both forms that SSM takes, and nothing with blanks or braces in it."""
     for good in ("token", "/a/b_c.d-e", "arn:aws:ssm:eu-central-1:123456789012:parameter/a"):
-        assert values.parameter_name(good) == good
+        assert values.check_parameter_name(good) == good
     for bad in ("", "a b", '{"token": "x"}', "x" * 2049):
         with pytest.raises(ValueError, match="the name or the ARN"):
-            values.parameter_name(bad)
+            values.check_parameter_name(bad)
 
 
 def test_an_argument_is_plain():
     """What goes to the runner as one argument arrives as one."""
-    assert values.plain("Default group") == "Default group"
+    assert values.check_argument("Default group") == "Default group"
     for bad in ("-x", "a\nb"):
         with pytest.raises(ValueError, match="printable"):
-            values.plain(bad)
+            values.check_argument(bad)
 
 
 def test_the_runner_s_folder_holds_its_listener(tmp_path, monkeypatch):
@@ -181,14 +181,14 @@ def test_a_folder_that_cannot_be_looked_into_is_refused(tmp_path):
 
 def test_words_are_read_in_any_case():
     """`JSON` is `json`; what is no text is left to the check that follows."""
-    assert values.lower("JSON") == "json"
-    assert values.lower(7) == 7
+    assert values.lower_case("JSON") == "json"
+    assert values.lower_case(7) == 7
 
 
 def test_a_namespace_is_one_that_cloudwatch_takes():
     """AWS keeps its own; what it would refuse later is refused at once."""
     for good in ("Runners", "Team/CI.runners_1#a:b", "x" * 255):
-        assert values.namespace(good) == good
+        assert values.check_namespace(good) == good
     for bad in ("AWS/ECS", ":x", "", "a\nb", "x" * 256, "ünders"):
         with pytest.raises(ValueError, match="begin with neither"):
-            values.namespace(bad)
+            values.check_namespace(bad)
