@@ -56,7 +56,7 @@ def parse_address_or_off(value: object) -> Address | None:
 
 
 def check_github_url(value: str) -> str:
-    """Check the URL of a repository, organization or enterprise; return it without a slash at its end."""
+    """Check the URL of a repository, organization or enterprise; return it without a last slash."""
     url = urlsplit(value)
     if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.hostname)):
         message = "must begin with https://"
@@ -72,7 +72,7 @@ def check_github_url(value: str) -> str:
 
 
 def check_github_server(value: str) -> str:
-    """Check the URL of a GitHub server, without a path; return it without a slash at its end."""
+    """Check the URL of a GitHub server, without a path; return it without a last slash."""
     url = urlsplit(value)
     if url.path.strip("/"):
         message = "must be a GitHub's own URL, without owner or repository"
@@ -180,7 +180,7 @@ def check_namespace(value: str) -> str:
 
 
 def check_shared_dir(value: Path) -> Path:
-    """Check a folder that is used in bind mounts and holds sockets: a short path without : and ,."""
+    """Check a folder for bind mounts and sockets: an absolute, short path without ":" and ","."""
     text = str(value)
     if not value.is_absolute() or not text.isprintable() or set(text) & set(":,"):
         message = "must be an absolute path without ':' and ','"

@@ -52,8 +52,9 @@ def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -
         return error.exit
     settings = config.settings
     # Standard output belongs to the command, if there is one.
-    stream = "stderr" if config.command else "stdout"
-    events.configure(settings.log_format, settings.log_level, stream)
+    events.configure(
+        settings.log_format, settings.log_level, "stderr" if config.command else "stdout"
+    )
     report = Report()
     stamina.instrumentation.set_on_retry_hooks([partial(_report_retry, report)])
     _log_configuration(config)

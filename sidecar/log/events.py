@@ -14,6 +14,7 @@ from sidecar.log.masks import mask_known_secrets
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
+
 def _mask(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
         event[key] = mask_known_secrets(value)

@@ -67,10 +67,12 @@ _BY_NAME = (
 )
 _LONG_RUN = re.compile(r"(?<![\w+/=-])[\w+/=-]{40,}")
 _KINDS = tuple(map(re.compile, ("[A-Z]", "[a-z]", "[0-9]")))
-_WORD = r"(?:(?:[A-Z]?[a-z]{2,})+|[A-Z]{2,}|[A-Za-z])?[0-9]{0,4}"
-_WORDS = re.compile(rf"{_WORD}(?:[_-]+{_WORD})*")
-_ID = re.compile(r"[0-9a-f-]{8,64}|[0-9_-]+")
-"""A commit, a checksum, a UUID, a date."""
+_READABLE = re.compile(
+    r"(?:(?:[a-z]+|[A-Z][a-z]{2,})(?:[A-Z][a-z]{2,})*|[A-Z]+)?[0-9]{0,14}"  # words, numbers
+    r"|[0-9a-f]{4,64}"  # checksums, parts of a UUID
+)
+SHORT = 20
+"""Characters: what is not readable and at least as long is not part of a path."""
 
 
 def mask_likely_secrets(text: str) -> str:
@@ -97,12 +99,12 @@ def _mask_random(match: re.Match[str]) -> str:
 
 
 def _is_path(run: str) -> bool:
-    """Return whether a run is a path, or NAME=path: nearly all of it is words.
+    """Return whether a run is a path, or NAME=path: three quarters of it are words or numbers.
 
     One part that looks like a word is not enough: a base64 secret has such parts by chance.
     """
-    parts = re.split("[/=]", run)
     if "/" not in run or "+" in run or run.endswith("="):
         return False
-    readable = sum(len(part) for part in parts if _WORDS.fullmatch(part) or _ID.fullmatch(part))
-    return 4 * readable >= 3 * sum(map(len, parts))
+    parts = re.split("[/=_-]", run)
+    others = [len(part) for part in parts if not _READABLE.fullmatch(part)]
+    return max(others, default=0) < SHORT and 4 * sum(others) <= sum(map(len, parts))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CANCEL_SECONDS = 25.0
-"""What is left for the rest when a job is interrupted: the runner takes up to 10 s to cancel one."""
+"""A job is interrupted so many seconds before the end: the runner takes up to 10 s to cancel it."""
 KILL_SECONDS, KILL_SHARE = 3.0, 0.8
 """The runner is killed so many seconds before the end, or after this share, whichever is later."""
 CLEANUP_SHARE = 0.4

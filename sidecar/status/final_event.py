@@ -26,7 +26,9 @@ def collect_facts(code: int, report: Report) -> dict[str, Any]:
         "meaning": ours.meaning if ours is not None else "the exit code of the command itself",
         "error": report.error,
         "life_seconds": round(report.phase.life, 3),
-        "phase_seconds": {name: round(spent, 3) for name, spent in report.phase.seconds_by_phase().items()},
+        "phase_seconds": {
+            name: round(spent, 3) for name, spent in report.phase.seconds_by_phase().items()
+        },
         "undone": {
             cleanup_step.name: cleanup_step.result
             for cleanup_step in report.cleanup_stack.steps
@@ -87,7 +89,5 @@ def is_failure(code: int) -> bool:
 
     The command's code counts as the agent's where the numbers are the same.
     """
-    try:
-        return Exit(code).failure
-    except ValueError:
-        return code != 0
+    known = next((one for one in Exit if one == code), None)
+    return known.failure if known is not None else code != 0

@@ -1,4 +1,4 @@
-"""Answer the container's healthCheck, monitoring and people: is the agent healthy, what does it do."""
+"""Serve health and metrics: to the container's healthCheck, to monitoring and to people."""
 
 from __future__ import annotations
 

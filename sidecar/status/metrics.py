@@ -73,7 +73,9 @@ def _life_metrics(report: Report) -> Iterator[Metric]:
         current.add_metric([name], name == now.name)
         spent.add_metric([name], seconds.get(name, 0.0))
     yield from (current, spent)
-    yield GaugeMetricFamily(PREFIX + "ready", "Whether the runner waits for a job or has one.", report.ready)
+    yield GaugeMetricFamily(
+        PREFIX + "ready", "Whether the runner waits for a job or has one.", report.ready
+    )
     busy = listener is not None and listener.running and listener.had_job
     yield GaugeMetricFamily(PREFIX + "job", "Whether a job runs.", busy)
     retries = CounterMetricFamily(
