@@ -146,7 +146,7 @@ def test_it_fails_open(loop, mode):
 @on_both
 @pytest.mark.parametrize("modes", ["hang", "hang, then ready"])
 def test_after_a_lost_answer_the_protection_is_removed(loop, modes):
-    """The call may have succeeded; if the removal gets no answer either, nothing is known of one."""
+    """The call may have succeeded. If the removal gets no answer either, no step fails."""
 
     async def play():
         async with ecs_agent.serving() as agent:
