@@ -11,7 +11,7 @@ from tests.support.loops import on_both, run
 
 @asynccontextmanager
 async def instance(*answers):
-    """Serve instance metadata; `answers`: statuses of the notice, or what is wrong with the token."""
+    """Serve instance metadata; `answers`: statuses of the notice, or a fault of the token."""
     left = list(answers)
 
     async def token(request):

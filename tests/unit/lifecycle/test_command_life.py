@@ -1,6 +1,7 @@
 """The life of a command: real children, and the agent's stop."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -51,19 +52,23 @@ def test_the_exit_code_is_the_command_s(loop, live, script, code):
 
 def test_a_stop_is_forwarded(live, tmp_path):
     """The command ends as it likes, within the budget."""
-    ready = tmp_path / "ready"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
 
     async def play():
-        stop = Stop(30)
-        script = f"trap 'exit 5' TERM; touch {ready}; while :; do sleep 0.05; done"
+        stop, ready = Stop(30), asyncio.Event()
+        script = f"trap 'exit 5' TERM; echo ready > {pipe}; while :; do sleep 0.05; done"
+        asyncio.get_running_loop().add_reader(reader, ready.set)
         living = asyncio.ensure_future(live(script, stop))
-        while not ready.exists():
-            await asyncio.sleep(0.01)
+        await ready.wait()
+        asyncio.get_running_loop().remove_reader(reader)
         stop.request("SIGTERM")
         return await living
 
     with capture_logs() as events:
         assert run("asyncio", play()) == 5
+    os.close(reader)
     (signalled,) = [event for event in events if event["event"] == "command.signalled"]
     assert (signalled["signal"], signalled["listeners"]) == ("SIGTERM", 0)
 
