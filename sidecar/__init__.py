@@ -1,3 +1,3 @@
-"""A GitHub Actions runner that lives for one job inside an AWS ECS task."""
+"""An agent that runs one ephemeral GitHub Actions runner in an AWS ECS task, for one job."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The front door: hears signals before anything heavy is imported, then opens what is asked for."""
+"""Start the command that was asked for; for `run`, capture the stop signals before all else."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import gc
 import os
 import sys
 
-USAGE = """\
-usage: runner-sidecar run [--help] [options]   live one life: token, runner, job, clean-up
-       runner-sidecar run [options] -- COMMAND supervise it instead; nothing is registered
-       runner-sidecar health [host:port]       exit 0 if the agent of this container is well
-       runner-sidecar version
-"""
+WRONG_USAGE = 11
+"""`Exit.SETTINGS`, whose module is not worth importing here."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,33 +15,38 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     match arguments:
         case ["run", *options]:
-            from sidecar.shutdown import signals
-
-            with signals.captured() as heard:
-                # Half a second of imports, on purpose behind the signal handlers. All they make
-                # stays: to look for garbage among it meanwhile took a third of that time, and
-                # once frozen it is never looked through again.
-                gc.disable()
-                from sidecar.cli.run import run
-
-                gc.freeze()
-                gc.enable()
-                return run(options, os.environ, heard)
-        case ["health", *address]:
-            from sidecar.cli.health import probe
-
-            return probe(os.environ, *address[:1])
-        case ["version" | "--version"]:
-            from sidecar import __version__
-
-            print(__version__)
-            return 0
+            return _run(options)
         case ["help" | "--help" | "-h"]:
-            print(USAGE, end="")
+            from sidecar.cli import usage
+
+            print(usage(), end="")
             return 0
-        case _:
-            sys.stderr.write(USAGE)
-            return 11
+        case ["--version"]:
+            arguments = ["version"]
+    from importlib import import_module
+
+    from sidecar.cli import COMMANDS, usage
+
+    if not arguments or arguments[0] not in COMMANDS:
+        sys.stderr.write(usage())
+        return WRONG_USAGE
+    name, *options = arguments
+    code: int = import_module(f"sidecar.cli.{name}").main(options, os.environ)
+    return code
+
+
+def _run(options: list[str]) -> int:
+    from sidecar.shutdown import signals
+
+    with signals.capture() as received:
+        # Importing takes half a second, so the handlers come first. All that it makes stays, so the
+        # collector would search it in vain: that is a third of the time.
+        gc.disable()
+        from sidecar.cli import run
+
+        gc.freeze()
+        gc.enable()
+        return run.main(options, os.environ, received)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The phase a life is in: reported to log and health, never consulted to decide anything."""
+"""The phase that a life is in: reported to log and health, never used to decide anything."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ ALL = (STARTING, WAITING, CONFIGURING, WARMING, IDLE, BUSY, DRAINING, STOPPING)
 
 
 class Phase:
-    """Where the life is now, since when, and how long each part of it took (seconds)."""
+    """The current phase, since when it lasts, and how long each phase took (seconds)."""
 
     def __init__(self) -> None:
         self.name = STARTING
-        self.born = self.since = time.monotonic()
+        self.started = self.since = time.monotonic()
         self.durations: dict[str, float] = {}
 
     def enter(self, name: str, **facts: object) -> None:
-        """Go on to the next phase; entering the present one again is nothing."""
+        """Go on to phase `name` and log it; nothing happens if it is the current one."""
         if name == self.name:
             return
         now = time.monotonic()
@@ -37,16 +37,16 @@ class Phase:
         log.info("phase.entered", phase=name, after=self.name, seconds=round(spent, 3), **facts)
         self.name, self.since = name, now
 
-    def spent(self) -> dict[str, float]:
-        """Return the seconds that every phase has taken so far, the present one too."""
+    def seconds_by_phase(self) -> dict[str, float]:
+        """Return the seconds that each phase has taken so far, the current one included."""
         return self.durations | {self.name: self.durations.get(self.name, 0.0) + self.age}
 
     @property
     def age(self) -> float:
-        """Seconds in this phase."""
+        """Seconds since the current phase began."""
         return time.monotonic() - self.since
 
     @property
     def life(self) -> float:
         """Seconds since the life began."""
-        return time.monotonic() - self.born
+        return time.monotonic() - self.started

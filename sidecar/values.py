@@ -1,4 +1,4 @@
-"""Single values as people write them: read, checked, and refused with what is wrong with them."""
+"""Read and check single values as people write them; each ValueError says what is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABEL_LENGTH = 256
 POLICY_LENGTH = 2048
 """Characters of a session policy that STS accepts (AssumeRole, `Policy`)."""
 SHARED_LENGTH = 64
-"""Bytes of SIDECAR_SHARED_DIR: of the 107 of a socket's path (unix(7)) the rest is for the life."""
+"""Bytes of SIDECAR_SHARED_DIR: the path of a socket has 107 (unix(7)), and the agent adds to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        """Write it as it was given."""
+        """Return it as `host:port`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def address(value: object) -> Address:
-    """Read `host:port`; the host is an address, not a name, and never all of them."""
+def parse_address(value: object) -> Address:
+    """Read `host:port`; the host is an IP address, neither a name nor every address."""
     name, _, port = str(value).rpartition(":")
     try:
         literal = ip_address(name.strip("[]"))
@@ -50,15 +50,15 @@ def address(value: object) -> Address:
     return Address(str(literal), number)
 
 
-def address_or_off(value: object) -> Address | None:
-    """Read `host:port`, or `off`."""
-    return None if value is None or str(value) == "off" else address(value)
+def parse_address_or_off(value: object) -> Address | None:
+    """Read `host:port`; None for `off`."""
+    return None if value is None or str(value) == "off" else parse_address(value)
 
 
-def github_url(value: str) -> str:
-    """Check the URL of a repository, an organization or an enterprise; no slash at its end."""
+def check_github_url(value: str) -> str:
+    """Check the URL of a repository, organization or enterprise; return it without a last slash."""
     url = urlsplit(value)
-    if url.scheme != "https" and not (url.scheme == "http" and _loopback(url.hostname)):
+    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.hostname)):
         message = "must begin with https://"
         raise ValueError(message)
     if not url.hostname or url.query or url.fragment or url.username or url.password:
@@ -71,24 +71,24 @@ def github_url(value: str) -> str:
     return f"{url.scheme}://{url.netloc}/{'/'.join(parts)}"
 
 
-def github_server(value: str) -> str:
-    """Check the URL of a GitHub, without any path; no slash at its end."""
+def check_github_server(value: str) -> str:
+    """Check the URL of a GitHub server, without a path; return it without a last slash."""
     url = urlsplit(value)
     if url.path.strip("/"):
         message = "must be a GitHub's own URL, without owner or repository"
         raise ValueError(message)
-    return github_url(f"{value.rstrip('/')}/owner").removesuffix("/owner")
+    return check_github_url(f"{value.rstrip('/')}/owner").removesuffix("/owner")
 
 
-def _loopback(name: str | None) -> bool:
+def _is_loopback(name: str | None) -> bool:
     try:
         return name == "localhost" or ip_address(name or "").is_loopback
     except ValueError:
         return False
 
 
-def runner_name(value: str) -> str:
-    """Check a runner's name: the runner silently drops one that begins with a hyphen."""
+def check_runner_name(value: str) -> str:
+    """Check a runner's name; the runner would silently drop one that begins with a hyphen."""
     if not re.fullmatch(rf"[A-Za-z0-9_.][A-Za-z0-9_.-]{{0,{NAME_LENGTH - 1}}}", value):
         message = (
             f"must be 1 to {NAME_LENGTH} letters, digits, '_', '.' or '-', not beginning with '-'"
@@ -97,21 +97,21 @@ def runner_name(value: str) -> str:
     return value
 
 
-def name_prefix(value: str) -> str:
-    """Check a name's beginning; room is left for what makes it unique."""
+def check_name_prefix(value: str) -> str:
+    """Check the prefix of a runner's name; it leaves room for a unique rest."""
     if len(value) > NAME_LENGTH - 24:
         message = f"must leave room for what makes the name unique: {NAME_LENGTH - 24} at most"
         raise ValueError(message)
-    return runner_name(value)
+    return check_runner_name(value)
 
 
-def labels(value: object) -> tuple[str, ...]:
-    """Read labels separated by commas, or a list of them."""
-    given = value.split(",") if isinstance(value, str) else value
-    if not isinstance(given, (list, tuple)) or not all(isinstance(item, str) for item in given):
+def parse_labels(value: object) -> tuple[str, ...]:
+    """Read labels, separated by commas or as a list; each is kept once, in order."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
         message = "must be labels separated by commas"
         raise ValueError(message)
-    found = tuple(dict.fromkeys(item.strip() for item in given if item.strip()))
+    found = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
     for label in found:
         if len(label) > LABEL_LENGTH or "," in label or not label.isprintable():
             message = f"has a label that is not {LABEL_LENGTH} printable characters at most"
@@ -122,7 +122,7 @@ def labels(value: object) -> tuple[str, ...]:
     return found
 
 
-def parameter_name(value: str) -> str:
+def check_parameter_name(value: str) -> str:
     """Check the name or ARN of an SSM parameter."""
     if not re.fullmatch(r"[A-Za-z0-9_.:/-]{1,2048}", value):
         message = "must be the name or the ARN of an SSM parameter"
@@ -130,7 +130,7 @@ def parameter_name(value: str) -> str:
     return value
 
 
-def role_arn(value: str) -> str:
+def check_role_arn(value: str) -> str:
     """Check the ARN of an IAM role, which may have a path."""
     if not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,576}", value, re.ASCII):
         message = "must be the ARN of an IAM role"
@@ -138,15 +138,15 @@ def role_arn(value: str) -> str:
     return value
 
 
-def session_policy(value: str) -> str:
-    """Read a session policy, JSON or the file that holds it; give it without needless space."""
+def parse_session_policy(value: str) -> str:
+    """Read a session policy, as JSON or as `file:` and a path; return it without extra space."""
     kind, _, path = value.partition(":")
     if kind == "file":
         try:
             value = Path(path).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is not text"
-            message = f"cannot be read from {path}: {why}"
+            reason = getattr(error, "strerror", None) or "it is not text"
+            message = f"cannot be read from {path}: {reason}"
             raise ValueError(message) from error
     try:
         document = json.loads(value)
@@ -163,15 +163,15 @@ def session_policy(value: str) -> str:
     return text
 
 
-def plain(value: str) -> str:
-    """Check text that goes to the runner as one argument."""
+def check_argument(value: str) -> str:
+    """Check text that becomes one argument of the runner's program."""
     if value.startswith("-") or not value.isprintable():
         message = "must be printable and not begin with '-', which the runner drops"
         raise ValueError(message)
     return value
 
 
-def namespace(value: str) -> str:
+def check_namespace(value: str) -> str:
     """Check a CloudWatch namespace (PutMetricData, "Namespace")."""
     if not re.fullmatch(r"[A-Za-z0-9._\-/#: ]{1,255}", value) or value.startswith((":", "AWS/")):
         message = "must be letters, digits and ._-/#: and begin with neither ':' nor 'AWS/'"
@@ -179,8 +179,8 @@ def namespace(value: str) -> str:
     return value
 
 
-def shared_dir(value: Path) -> Path:
-    """Check a folder that stands in binds, and holds sockets: a path of few, plain characters."""
+def check_shared_dir(value: Path) -> Path:
+    """Check a folder for bind mounts and sockets: an absolute, short path without ":" and ","."""
     text = str(value)
     if not value.is_absolute() or not text.isprintable() or set(text) & set(":,"):
         message = "must be an absolute path without ':' and ','"
@@ -191,11 +191,11 @@ def shared_dir(value: Path) -> Path:
     return Path(os.path.normpath(value))
 
 
-def lower(value: object) -> object:
-    """Read words in any case."""
+def lower_case(value: object) -> object:
+    """Return text in lower case; what is not text is left to the next check."""
     return value.lower() if isinstance(value, str) else value
 
 
-def moment(value: str) -> datetime:
-    """Read a date-time with an offset, as GitHub writes it: with `Z` or with `-08:00`."""
+def parse_time(value: str) -> datetime:
+    """Read a time as GitHub writes it: ISO 8601, with `Z` or an offset such as `-08:00`."""
     return datetime.fromisoformat(value)

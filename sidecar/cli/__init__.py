@@ -1,1 +1,26 @@
-"""The commands of `runner-sidecar`, one file each."""
+"""The commands of `runner-sidecar`: each is a file of this folder with a function `main`.
+
+Light on purpose: the health check imports it every few seconds.
+"""
+
+COMMANDS = {
+    "run": "run one runner for one job, from the token to the cleanup; or a command after --",
+    "health": "exit 0 if the agent of this container is healthy, 1 if not",
+    "version": "print the agent's version",
+}
+"""Every command, and what it does in one line. `COMMAND --help` tells more."""
+
+
+def usage() -> str:
+    """Write what `runner-sidecar --help` prints."""
+    lines = [f"  {name:<9}{summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        (
+            "usage: runner-sidecar COMMAND [...]",
+            "",
+            *lines,
+            "",
+            "runner-sidecar COMMAND --help tells more.",
+            "",
+        )
+    )

@@ -1,6 +1,7 @@
-"""`runner-sidecar health`: what a container's healthCheck runs, every few seconds, for hours.
+"""`runner-sidecar health`: ask the agent of this container whether it is healthy.
 
-So it imports nothing of the agent: one socket, one request, one line of answer.
+A container's healthCheck runs it every few seconds, so it imports nothing of the agent but one
+constant: one socket, one request, one answer.
 """
 
 from __future__ import annotations
@@ -12,28 +13,44 @@ from typing import TYPE_CHECKING
 from sidecar.settings import DEFAULT_HEALTH_ADDRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+HELP = f"""\
+usage: runner-sidecar health [HOST:PORT]
+
+Ask the agent of this container for GET /healthz. Exit 0 if it answers 200, else 1.
+Without HOST:PORT it is asked at SIDECAR_HEALTH_ADDRESS, by default {DEFAULT_HEALTH_ADDRESS};
+with SIDECAR_HEALTH_ADDRESS=off nothing is asked, and the exit code is 0.
+"""
 
 DEADLINE = 2.0
 """Seconds for connect and answer together; below the 5 s that ECS allows a check by default."""
 
 
-def probe(environ: Mapping[str, str], given: str = "") -> int:
-    """Ask the agent at `given` or `SIDECAR_HEALTH_ADDRESS` how it is; 0 if well, 1 if not."""
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Print the help, or check the agent's health; return the exit code."""
+    if list(arguments[:1]) in (["--help"], ["-h"]):
+        print(HELP, end="")
+        return 0
+    return check_health(environ, *arguments[:1])
+
+
+def check_health(environ: Mapping[str, str], given: str = "") -> int:
+    """Ask the agent at `given` or SIDECAR_HEALTH_ADDRESS; return 0 if it is healthy, 1 if not."""
     address = given or environ.get("SIDECAR_HEALTH_ADDRESS", "").strip() or DEFAULT_HEALTH_ADDRESS
     if address == "off":
         return 0
     host, _, port = address.rpartition(":")
     try:
-        status = ask(host.strip("[]"), int(port), address)
+        status = request_status(host.strip("[]"), int(port), address)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"cannot reach the agent at {address} (SIDECAR_HEALTH_ADDRESS): {error}\n")
         return 1
     return 0 if status == b"200" else 1
 
 
-def ask(host: str, port: int, address: str) -> bytes:
-    """Return the status of `GET /healthz`, as its three digits."""
+def request_status(host: str, port: int, address: str) -> bytes:
+    """Return the status of `GET /healthz`, as its three digits. Raises OSError."""
     with socket.create_connection((host, port), timeout=DEADLINE) as connection:
         connection.sendall(f"GET /healthz HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
         head = b""

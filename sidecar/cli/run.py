@@ -1,4 +1,7 @@
-"""From the environment to an exit code: settings, log, loop, life, and the one except ladder."""
+"""`runner-sidecar run`: live one life, from the environment to an exit code.
+
+Read the settings, start log and event loop, live, turn what ended the life into its exit code.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def run(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -> int:
+def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -> int:
     """Live one life with these options, environment and signals; return its exit code.
 
-    A life that began does not return: the process leaves as soon as all is said. Closing the
-    loop would wait for its threads, and one that asks a dead name server takes longer than any
-    stop budget has left.
+    Returns only when the settings are wrong. Once a life has begun, the process exits here: closing
+    the loop would wait for its threads, and one that asks a dead name server takes longer than
+    what is left of the stop budget.
     """
     try:
         config = load(options, environ)
@@ -47,44 +50,50 @@ def run(options: Sequence[str], environ: Mapping[str, str], signals: Signals) ->
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")
         return error.exit
-    said = config.settings
-    # A command's output is its own; what the agent says goes beside it.
-    events.configure(said.log_format, said.log_level, "stderr" if config.command else "stdout")
+    settings = config.settings
+    # Standard output belongs to the command, if there is one.
+    events.configure(
+        settings.log_format, settings.log_level, "stderr" if config.command else "stdout"
+    )
     report = Report()
-    stamina.instrumentation.set_on_retry_hooks([partial(_tell_retry, report)])
-    if config.launcher.contract is not None:
-        log.info(
-            "launcher.recognised",
-            contract=config.launcher.contract,
-            by=config.launcher.mark,
-            unheeded=config.launcher.unheeded,
-            supervised=bool(config.command),
-        )
-    for warning in config.warnings:
-        log.warning("settings.ignored", warning=warning)
+    stamina.instrumentation.set_on_retry_hooks([partial(_report_retry, report)])
+    _log_configuration(config)
     host.harden()
     killed_before = host.memory_kills()
-    code = asyncio.Runner(loop_factory=host.loop_factory()).run(_judged(config, signals, report))
+    code = asyncio.Runner(loop_factory=host.loop_factory()).run(_live(config, signals, report))
     if kills := host.memory_kills() - killed_before:
         log.warning(
             "memory.exhausted", kills=kills, advice="give the task, or its jobs, more memory"
         )
-    facts = final_event.record(code, report)
-    namespace = config.settings.metrics_namespace
-    if namespace is not None:
-        facts |= final_event.embedded(facts, report, namespace)
+    facts = final_event.collect_facts(code, report)
+    if settings.metrics_namespace is not None:
+        facts |= final_event.embed_metrics(facts, report, settings.metrics_namespace)
     log.info("life.ended", **facts)
     events.flush()
     os._exit(code)
 
 
-async def _judged(config: Configuration, signals: Signals, report: Report) -> int:
-    """Live, and turn whatever ended the life into its exit code; the error is told here."""
+def _log_configuration(config: Configuration) -> None:
+    """Log the launcher whose variables were read, and what was ignored."""
+    if config.launcher.contract is not None:
+        log.info(
+            "launcher.recognised",
+            contract=config.launcher.contract,
+            by=config.launcher.mark,
+            unheeded=config.launcher.ignored,
+            supervised=bool(config.command),
+        )
+    for warning in config.warnings:
+        log.warning("settings.ignored", warning=warning)
+
+
+async def _live(config: Configuration, signals: Signals, report: Report) -> int:
+    """Live, and return the exit code of whatever ended the life; errors are logged here."""
     stop = Stop(config.settings.stop_timeout)
-    with stop.hearing(signals):
+    with stop.receiving(signals):
         log.info("life.started", version=__version__)
         try:
-            code = await _live(config)(config, stop, report)
+            code = await _choose_life(config)(config, stop, report)
         except Stopped as stopped:
             log.info("life.stopped", reason=str(stopped))
             return stopped.exit
@@ -99,8 +108,8 @@ async def _judged(config: Configuration, signals: Signals, report: Report) -> in
         return code
 
 
-def _live(config: Configuration) -> Live:
-    """Choose the life: a command's, or a runner's."""
+def _choose_life(config: Configuration) -> Live:
+    """Return the life of a command, if there is one, else the life of a runner."""
     if config.command:
         from sidecar.lifecycle import command_life  # late: no runner needs it
 
@@ -108,11 +117,12 @@ def _live(config: Configuration) -> Live:
     return runner_life.live
 
 
-def _tell_retry(report: Report, details: RetryDetails) -> None:
+def _report_retry(report: Report, details: RetryDetails) -> None:
+    """Count a retry and log it; stamina calls this for every retry of the agent."""
     report.retries[type(details.caused_by).__name__] += 1
     report.cleanup_stack.note_retry(str(details.caused_by))
     if isinstance(details.caused_by, Missing):
-        return  # how many lives begin, for minutes: token.awaited has said it once
+        return  # tokens come late in many lives, for minutes: token.awaited says so once
     log.warning(
         "retry.scheduled",
         attempt=details.retry_num,

@@ -1,1 +1,1 @@
-"""The life of a runner, told as a story, and what each of its steps does."""
+"""The life of a runner, as a story in `runner_life`, and the parts that it calls."""

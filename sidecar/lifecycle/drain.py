@@ -1,4 +1,4 @@
-"""The stop as a step of the life: first no new job, then the running one, then the rest."""
+"""End the listener within the stop budget: no new job, then the running job, then the rest."""
 
 from __future__ import annotations
 
@@ -19,72 +19,70 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-IDLE_SHARE = 0.5
-"""The part of the budget that an idle runner's removal may take before the listener is ended."""
-
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """What a drain works on."""
+    """The parts of a life that its end needs."""
 
     listener: Listener
     deregistration: Deregistration
     cleanup_step: CleanupStep
-    """The debt that the departure settles."""
+    """The step that runs the deregistration."""
     cleanup_stack: CleanupStack
     stop: Stop
     phase: Phase
 
 
 async def drain_listener(drain: Drain) -> None:
-    """End the listener within the stop budget.
+    """End the listener after a stop, within the stop budget.
 
-    Idle: deregister first, which GitHub refuses for a runner that has just got a job, so that
-    no job is lost between the two. Busy: let the job go on as long as the budget allows.
+    Idle: deregister the runner first. GitHub refuses that for a runner that has just got a job,
+    so no job is lost in between. Busy: let the job go on for as long as the budget allows.
     """
     listener, stop = drain.listener, drain.stop
     drain.phase.enter(DRAINING)
     busy = listener.busy
     log.info("stop.requested", signal=stop.signal, busy=busy, budget=stop.budget.total)
-    busy = busy or await _refused(drain) or listener.busy
+    busy = busy or await _deregister_is_refused(drain) or listener.busy
     if busy:
         log.info("stop.job_awaited", seconds=round(stop.left_until(stop.budget.interrupt), 1))
-        await stop.first(listener.ended, moment=stop.budget.interrupt, level=INTERRUPT)
-    await ended(drain, spare=drain.cleanup_step if busy else None)
+        await stop.wait_for_first(listener.ended, moment=stop.budget.interrupt, level=INTERRUPT)
+    await end_listener(drain, skip=drain.cleanup_step if busy else None)
 
 
-async def end_idle(drain: Drain) -> bool:
-    """End an idle listener without any stop; False, and nothing done, if it just got a job."""
-    if drain.listener.busy or await _refused(drain) or drain.listener.busy:
+async def end_if_idle(drain: Drain) -> bool:
+    """End an idle listener without a stop; return False, and do nothing, if it just got a job."""
+    if drain.listener.busy or await _deregister_is_refused(drain) or drain.listener.busy:
         return False
     drain.stop.start_clock()
-    await ended(drain)
+    await end_listener(drain)
     return True
 
 
-async def ended(drain: Drain, spare: CleanupStep | None = None) -> None:
-    """Interrupt the listener and kill what is left of it; give back side by side with that.
+async def end_listener(drain: Drain, skip: CleanupStep | None = None) -> None:
+    """Interrupt the listener, begin the cleanup beside it, and kill what has not ended in time.
 
-    `spare` is not begun yet: a busy runner cannot be deregistered before its job has ended.
+    The step `skip` is not begun yet: a busy runner cannot be deregistered before its job has ended.
     """
     listener, stop = drain.listener, drain.stop
     if listener.running:
-        log.info("runner.interrupted", busy=spare is not None)
+        log.info("runner.interrupted", busy=skip is not None)
         listener.interrupt()
     for cleanup_step in drain.cleanup_stack.steps:
-        if cleanup_step is not spare:
+        if cleanup_step is not skip:
             cleanup_step.begin()
-    await stop.first(listener.ended, moment=stop.budget.kill, level=KILL)
+    await stop.wait_for_first(listener.ended, moment=stop.budget.kill, level=KILL)
     if listener.running:
         log.warning("runner.killed", reason="it did not end in time")
         await listener.process.kill()
 
 
-async def _refused(drain: Drain) -> bool:
-    """Deregister an idle runner; whether GitHub refused because it is not idle any more."""
-    stop = drain.stop
-    moment = max(stop.budget.interrupt, IDLE_SHARE * stop.budget.total)
-    await stop.first(
-        drain.cleanup_step.begin(), drain.listener.ended, moment=moment, level=INTERRUPT
+async def _deregister_is_refused(drain: Drain) -> bool:
+    """Deregister an idle runner; return whether GitHub refused because it has a job by now."""
+    await drain.stop.wait_for_first(
+        drain.cleanup_step.begin(),
+        drain.listener.ended,
+        moment=drain.stop.budget.deregister,
+        level=INTERRUPT,
     )
     return drain.deregistration.busy

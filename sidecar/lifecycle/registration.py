@@ -1,4 +1,4 @@
-"""Which way this life comes to its right to register, and what kind of runner that makes."""
+"""Choose, from the settings, where the registration token comes from and what it registers."""
 
 from __future__ import annotations
 
@@ -16,63 +16,62 @@ if TYPE_CHECKING:
 
     from sidecar.runner.configure import RegistrationRequest
     from sidecar.runner.folder import RunnerFolder
-    from sidecar.settings.model import Configuration, Settings
+    from sidecar.settings.model import Settings
     from sidecar.shutdown.cleanup import CleanupStack
 
 Source = tokens.TokenParameter | tokens.GivenToken | tokens.MintedToken
 Runner = Registration | JustInTime
 
 
-def connection(config: Configuration, secret_reader: SecretReader) -> github.Connection | None:
-    """Make the connection to GitHub's API, if there is a credential for it; not opened yet."""
-    settings = config.settings
+def make_connection(settings: Settings, secret_reader: SecretReader) -> github.Connection | None:
+    """Make the connection to GitHub's API; None without a credential. It is not opened here."""
     if settings.github_app_id is None and settings.github_pat is None:
         return None
-    made = github.Connection(partial(_credential, settings, secret_reader))
-    made.url = settings.github_url
-    return made
+    connection = github.Connection(partial(_read_credential, settings, secret_reader))
+    connection.url = settings.github_url
+    return connection
 
 
-async def _credential(settings: Settings, secret_reader: SecretReader) -> github.Credential:
+async def _read_credential(settings: Settings, secret_reader: SecretReader) -> github.Credential:
     if settings.github_pat is not None:
         reference = settings.github_pat.get_secret_value()
         return github.Pat(await resolved(reference, "SIDECAR_GITHUB_PAT", secret_reader))
     if settings.github_app_id is None or settings.github_app_key is None:
-        raise SettingsError("SIDECAR_GITHUB_APP_KEY is missing")  # load() has refused that
+        raise SettingsError("SIDECAR_GITHUB_APP_KEY is missing")  # settings.load has refused that
     reference = settings.github_app_key.get_secret_value()
     key = await resolved(reference, "SIDECAR_GITHUB_APP_KEY", secret_reader)
     return github.App(settings.github_app_id, key.replace("\\n", "\n"))
 
 
-def source(
+def choose_source(
     settings: Settings,
     store: tokens.Store,
     api: github.Connection | None,
     cleanup_stack: CleanupStack,
 ) -> Source:
-    """Choose where the right comes from: what was named or given, else our own mint."""
+    """Choose the source of the token: the SSM parameter, the setting, or GitHub's API."""
     if settings.token_parameter is not None:
         return tokens.read_later(store, settings.token_parameter, cleanup_stack)
     if settings.token is not None:
         return tokens.GivenToken(settings.token.get_secret_value(), "SIDECAR_TOKEN")
-    assert api is not None  # noqa: S101  load() has seen to it
+    assert api is not None  # noqa: S101  settings.load has checked it
     return tokens.MintedToken(api.runners, jit=settings.just_in_time)
 
 
-def runner(
-    root: RunnerFolder,
-    registration_request: RegistrationRequest,
+def make_runner(
+    folder: RunnerFolder,
+    request: RegistrationRequest,
     env: Mapping[str, str],
-    right: tokens.RegistrationToken,
+    token: tokens.RegistrationToken,
     api: github.Connection | None,
-    patience: float,
+    timeout: float,
 ) -> Runner:
-    """Make the runner that the right is for; nothing is registered yet.
+    """Make the runner that this token registers: by configure, or just in time.
 
-    `patience`: seconds that GitHub may take to register just in time.
+    Nothing is registered here. `timeout`: seconds that GitHub may take to register just in time.
     """
-    if api is not None and registration_request.url:
-        api.url = registration_request.url
-    if right.token is not None:
-        return Registration(root, registration_request, env)
-    return JustInTime(root, registration_request, right, api, patience)
+    if api is not None and request.url:
+        api.url = request.url
+    if token.token is not None:
+        return Registration(folder, request, env)
+    return JustInTime(folder, request, token, api, timeout)

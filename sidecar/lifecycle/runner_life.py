@@ -1,7 +1,8 @@
-"""One life, told once: what is acquired, in which order, and so what is given back.
+"""The life of one runner, from the first connection to the exit code: read this first.
 
-Entering acquires and leaving undoes, in the reverse order. A stop may cut the acquiring, never
-the undoing; once the listener runs, a stop is a step of the life itself: the drain.
+Each step acquires something and registers what cleans it up; leaving the stack cleans up in the
+reverse order. A stop may cut the steps short, never the cleanup. Once the listener runs nothing
+is cut any more: a stop is then handled by the drain.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING
 from sidecar import phase, process, tokens
 from sidecar.aws import task_metadata
 from sidecar.errors import Exit, Stopped
-from sidecar.lifecycle import registration, registration_request
+from sidecar.lifecycle import registration
 from sidecar.lifecycle.drain import Drain
 from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.lifecycle.job_docker import job_docker
-from sidecar.lifecycle.protection import protecting
+from sidecar.lifecycle.protection import protect_while_busy
+from sidecar.lifecycle.registration_request import make_request
 from sidecar.lifecycle.supervision import supervise
 from sidecar.lifecycle.watches import Watches
 from sidecar.runner import age, hooks, killed_agent
@@ -27,50 +29,54 @@ from sidecar.runner.environment import environment
 from sidecar.runner.folder import RunnerFolder
 from sidecar.runner.listener import Listener, listening
 from sidecar.runner.workspace import NAME, workspace
-from sidecar.shutdown import cleanup
-from sidecar.status import health_server
+from sidecar.shutdown.cleanup import run_cleanup
+from sidecar.status.health_server import serve_health
 
 if TYPE_CHECKING:
     from sidecar import github
     from sidecar.lifecycle.job_credentials import JobCredentials
     from sidecar.lifecycle.job_docker import JobDocker
+    from sidecar.runner.configure import RegistrationRequest
     from sidecar.settings.model import Configuration
+    from sidecar.shutdown.cleanup import CleanupStep
     from sidecar.shutdown.stop import Stop
     from sidecar.status.report import Report
 
 WARM_TIMEOUT = 5.0
-"""Seconds that a runner waits for the relay's first credentials before it takes jobs without."""
+"""Seconds to wait for the relay's first credentials; then the runner takes jobs without them."""
 
 
 async def live(config: Configuration, stop: Stop, report: Report) -> Exit:
-    """Live one life; the value is the process's exit code. Raises SidecarError."""
-    async with health_server.listening(config.settings.health_address, report):
+    """Live one life; return the process's exit code. Raises SidecarError."""
+    async with serve_health(config.settings.health_address, report):
         try:
             exit_code = await _live(config, stop, report)
         finally:
             report.phase.enter(phase.STOPPING)
-    left_behind = exit_code is Exit.DONE and report.cleanup_stack.not_done
-    return Exit.LEFT_BEHIND if left_behind else exit_code
+    not_clean = exit_code is Exit.DONE and report.cleanup_stack.not_done
+    return Exit.LEFT_BEHIND if not_clean else exit_code
 
 
 async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
-    async with AsyncExitStack() as undone:
-        life = _Life(config, stop, report, undone)
-        await life.begun()
+    async with AsyncExitStack() as exit_stack:
+        life = _Life(config, stop, report, exit_stack)
+        await life.open_clients()
         try:
             async with stop.cuts():
-                await life.surrounded()
-                await life.registered()
-                await life.listened()
+                await life.serve_credentials_and_docker()
+                await life.wait_for_token()
+                await life.register_runner()
+                await life.fetch_credentials()
+                await life.start_listener()
         except Stopped:
             if life.runner is None or not life.runner.complete:
                 raise
             return Exit.DONE
-        return await life.lived()
+        return await life.supervise_listener()
 
 
 class _Life:
-    """One life, as far as it has come: each verb acquires, and stands on those before it."""
+    """What one life has acquired so far. Each method needs those before it."""
 
     access: Access
     api: github.Connection | None
@@ -78,122 +84,148 @@ class _Life:
     task: task_metadata.TaskFacts
     credentials: JobCredentials
     docker: JobDocker
+    token: tokens.RegistrationToken
     env: dict[str, str]
-    """What the runner sees."""
+    """The environment of the runner."""
     deregistration: Deregistration
-    cleanup_step: cleanup.CleanupStep
+    deregister_step: CleanupStep
 
     def __init__(
-        self, config: Configuration, stop: Stop, report: Report, undone: AsyncExitStack
+        self, config: Configuration, stop: Stop, report: Report, exit_stack: AsyncExitStack
     ) -> None:
         self.config = config
         self.settings = config.settings
         self.stop = stop
         self.report = report
-        self.now = report.phase
+        self.phase = report.phase
         self.cleanup_stack = report.cleanup_stack
         self.born = asyncio.get_running_loop().time()
-        self.root = RunnerFolder(self.settings.runner_dir, config.user)
-        self.listener = Listener(self.now)
-        self.diagnosis = Diagnostics(self.root)
+        self.folder = RunnerFolder(self.settings.runner_dir, config.user)
+        self.listener = Listener(self.phase)
+        self.diagnostics = Diagnostics(self.folder)
         self.runner: registration.Runner | None = None
-        self._undone = undone
-        self._enter = undone.enter_async_context
+        self._exit_stack = exit_stack
+        self._enter = exit_stack.enter_async_context
 
-    async def begun(self) -> None:
-        """Owe from here on, and find out whom to ask for the right to register."""
-        config = self.config
+    async def open_clients(self) -> None:
+        """Open the clients of SSM and GitHub, then the cleanup, which needs them to the end."""
+        settings, region = self.settings, self.config.task.region
         await self._enter(process.reaping())
-        self.access = Access(config)
-        store = await self._enter(tokens.Store(config.task.region, self.access.session))
-        self.api = registration.connection(config, self.access.secret_reader(config.task.region))
+        self.access = Access(self.config)
+        store = await self._enter(tokens.Store(region, self.access.session))
+        self.api = registration.make_connection(settings, self.access.secret_reader(region))
         if self.api is not None:
             await self._enter(self.api)
-        self._undone.callback(self.diagnosis.after_farewell, self.cleanup_stack)
-        await self._enter(cleanup.run_cleanup(self.cleanup_stack, self.stop))
-        self.before = killed_agent.found(
-            self.root, self.cleanup_stack, self.api, self.settings.github_url
+        self._exit_stack.callback(self.diagnostics.after_farewell, self.cleanup_stack)
+        await self._enter(run_cleanup(self.cleanup_stack, self.stop))
+        self.killed_agent = killed_agent.found(
+            self.folder, self.cleanup_stack, self.api, settings.github_url
         )
-        self.source = registration.source(self.settings, store, self.api, self.cleanup_stack)
+        self.source = registration.choose_source(settings, store, self.api, self.cleanup_stack)
 
-    async def surrounded(self) -> None:
-        """Put up what a job finds: its credentials, and its way to docker."""
-        config = self.config
+    async def serve_credentials_and_docker(self) -> None:
+        """Serve what jobs use: the relay with their credentials, and the docker proxy."""
+        config, cleanup_stack = self.config, self.cleanup_stack
         self.task = await task_metadata.task_facts(
             config.task.metadata_uri, so_mark=self.access.so_mark
         )
         self.credentials = await self._enter(
-            job_credentials(config, self.access, self.task, self.cleanup_stack)
+            job_credentials(config, self.access, self.task, cleanup_stack)
         )
         self.report.relay = self.credentials.served
-        self.docker = await self._enter(job_docker(config, self.credentials, self.cleanup_stack))
+        self.docker = await self._enter(job_docker(config, self.credentials, cleanup_stack))
 
-    async def registered(self) -> None:
-        """Wait for the right to register, and register."""
-        self.now.enter(phase.WAITING)
-        right = await self.source.arrived(self.settings.token_timeout)
+    async def wait_for_token(self) -> None:
+        """Wait for the registration token, or the JIT configuration."""
+        self.phase.enter(phase.WAITING)
+        self.token = await self.source.arrived(self.settings.token_timeout)
 
-        self.now.enter(phase.CONFIGURING)
-        root, cleanup_stack, user = self.root, self.cleanup_stack, self.config.user
-        root.prepare()
-        age.warn(root)
+    async def register_runner(self) -> None:
+        """Prepare the runner's folder and register the runner; the token is then deleted."""
+        self.phase.enter(phase.CONFIGURING)
+        self.folder.prepare()
+        age.warn(self.folder)
         passed_on = self.docker.led(self.credentials.without_agents(self.config.passed_on))
-        self.env = environment(passed_on, user)
-        request = registration_request.decide(self.settings, right, self.task, self.docker.work_dir)
-        alone = right.work_dir is None and NAME in self.settings.work_dir
-        await self._enter(workspace(root.path, request.work_dir, user, cleanup_stack, alone=alone))
-        if self.before is not None:
-            await self.before.departed(request, self.env, right, self.source.usable)
-        self.deregistration = Deregistration(self.api, self.source.usable, root.memory.erase_own)
-        self.cleanup_step = cleanup_stack.register_step("runner", self.deregistration.leave)
-        patience = self.settings.token_timeout
-        runner = registration.runner(root, request, self.env, right, self.api, patience)
+        self.env = environment(passed_on, self.config.user)
+        request = make_request(self.settings, self.token, self.task, self.docker.work_dir)
+        await self._make_work_folder(request.work_dir)
+        if self.killed_agent is not None:
+            await self.killed_agent.departed(request, self.env, self.token, self.source.usable)
+        runner = self._make_runner(request)
+        with self.diagnostics.failing("configure"):
+            await runner.register(self.stop.let_finish)
+        self.source.served()  # the token is deleted beside what follows: no job waits for that
+        self.folder.describe(self.task)
+
+    async def _make_work_folder(self, work_dir: str) -> None:
+        alone = self.token.work_dir is None and NAME in self.settings.work_dir
+        path, user = self.folder.path, self.config.user
+        await self._enter(workspace(path, work_dir, user, self.cleanup_stack, alone=alone))
+
+    def _make_runner(self, request: RegistrationRequest) -> registration.Runner:
+        """Make the runner and register its deregistration; nothing is registered at GitHub yet."""
+        folder, usable = self.folder, self.source.usable
+        self.deregistration = Deregistration(self.api, usable, folder.memory.erase_own)
+        self.deregister_step = self.cleanup_stack.register_step("runner", self.deregistration.leave)
+        runner = registration.make_runner(
+            folder, request, self.env, self.token, self.api, self.settings.token_timeout
+        )
         self.runner = self.deregistration.runner = runner
-        with self.diagnosis.failing("configure"):
-            await runner.register(self.stop.finished)
-        self.source.served()  # deleting the token is off the job's way
-        root.describe(self.task)
-        self.now.enter(phase.WARMING)
+        return runner
+
+    async def fetch_credentials(self) -> None:
+        """Wait for the relay's first credentials, and tell the runner where they are."""
+        assert self.runner is not None  # noqa: S101  register_runner has made it
+        self.phase.enter(phase.WARMING)
         self.env |= await self.credentials.warmed(
-            runner.name,
+            self.runner.name,
             WARM_TIMEOUT,
             self.config.passed_on,
             required=self.settings.relay_required,
         )
 
-    async def listened(self) -> None:
-        """Start the listener, with all that tells of its job."""
-        passed_on, agent = self.config.passed_on, self.config.task.agent_uri
-        hear, told = self.listener.hear_hook, self.docker.told
-        self._undone.enter_context(self.root.environment_without(self.docker.withheld))
-        self.env |= await self._enter(hooks.hooked(self.root, passed_on, hear, told))
-        so_mark = self.access.so_mark
-        await self._enter(protecting(agent, self.listener.job, self.cleanup_stack, so_mark=so_mark))
-        await self._enter(listening(self.root, self.env, self.listener))
-        self.report.listener = self.listener
+    async def start_listener(self) -> None:
+        """Start the listener, with the job hooks and the task protection that a job needs."""
+        passed_on, listener = self.config.passed_on, self.listener
+        self._exit_stack.enter_context(self.folder.environment_without(self.docker.withheld))
+        self.env |= await self._enter(
+            hooks.hooked(self.folder, passed_on, listener.hear_hook, self.docker.told)
+        )
+        await self._enter(
+            protect_while_busy(
+                self.config.task.agent_uri,
+                listener.job,
+                self.cleanup_stack,
+                so_mark=self.access.so_mark,
+            )
+        )
+        await self._enter(listening(self.folder, self.env, listener))
+        self.report.listener = listener
 
-    async def lived(self) -> Exit:
-        """Go on until the listener's end, a stop or a limit; the value is the exit code."""
+    async def supervise_listener(self) -> Exit:
+        """Wait for the listener's end, a stop or a limit; return the exit code."""
         deregistration, listener = self.deregistration, self.listener
         drain = Drain(
-            listener, deregistration, self.cleanup_step, self.cleanup_stack, self.stop, self.now
+            listener,
+            deregistration,
+            self.deregister_step,
+            self.cleanup_stack,
+            self.stop,
+            self.phase,
         )
-        watching = watches(self.config, deregistration, so_mark=self.access.so_mark)
-        code = await supervise(drain, watching.begun(listener, self.born))
-        deregistration.listener_ended(listener, configured=self.root.configured)
-        self.report.error = self.diagnosis.of_listener(listener, code)
-        self.now.enter(phase.STOPPING)
+        code = await supervise(drain, self._choose_watches().start(listener, self.born))
+        deregistration.listener_ended(listener, configured=self.folder.configured)
+        self.report.error = self.diagnostics.of_listener(listener, code)
+        self.phase.enter(phase.STOPPING)
         return code
 
-
-def watches(config: Configuration, deregistration: Deregistration, *, so_mark: bool) -> Watches:
-    """Choose what else may end the life."""
-    settings = config.settings
-    return Watches(
-        idle=settings.idle_limit,
-        lifetime=settings.lifetime_limit,
-        spot=settings.spot_watch,
-        runner=deregistration.known if deregistration.can_look else None,
-        imds=config.task.instance_uri,
-        so_mark=so_mark,
-    )
+    def _choose_watches(self) -> Watches:
+        settings, deregistration = self.settings, self.deregistration
+        return Watches(
+            idle=settings.idle_limit,
+            lifetime=settings.lifetime_limit,
+            spot=settings.spot_watch,
+            is_registered=deregistration.known if deregistration.can_look else None,
+            instance_uri=self.config.task.instance_uri,
+            so_mark=self.access.so_mark,
+        )

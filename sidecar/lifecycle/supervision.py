@@ -1,4 +1,4 @@
-"""The life while the listener runs: until it ends, a stop comes, or a watch has seen enough."""
+"""Supervise the listener until it ends, a stop comes, or a watch ends the life."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar.errors import Exit
-from sidecar.lifecycle.drain import drain_listener, end_idle, ended
+from sidecar.lifecycle.drain import drain_listener, end_if_idle, end_listener
 from sidecar.lifecycle.watches import Cause
 from sidecar.shutdown.stop import DRAIN
 
@@ -21,56 +21,62 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-EXIT_CODES = {Cause.IDLE: Exit.IDLE, Cause.GHOST: Exit.GHOST}
 
-
-async def supervise(drain: Drain, watching: Iterable[asyncio.Task[Cause]]) -> Exit:
-    """Wait for the listener's end, however it comes; return the agent's exit code."""
+async def supervise(drain: Drain, watches: Iterable[asyncio.Task[Cause]]) -> Exit:
+    """Wait until the listener has ended, for whatever reason; return the agent's exit code."""
     listener, stop = drain.listener, drain.stop
     cause: Cause | None = None
-    with _ended_with_the_block(watching) as watches:
+    with _cancel_after(watches) as running:
         while listener.running and not stop.requested:
-            await stop.first(listener.ended, *watches, level=DRAIN)
-            cause = _seen(watches)
-            if cause is Cause.IDLE and not await end_idle(drain):
+            await stop.wait_for_first(listener.ended, *running, level=DRAIN)
+            cause = _take_cause(running)
+            if cause is Cause.IDLE and not await end_if_idle(drain):
                 cause = None  # a job came just then: the life goes on
-            elif cause is Cause.GHOST:
+            elif cause is Cause.DEREGISTERED:
                 stop.start_clock()
-                await ended(drain)
+                await end_listener(drain)
             elif cause is not None:
-                stop.ask(cause.value)
+                stop.request_drain(cause.value)
     if listener.running:
         await drain_listener(drain)
     await listener.process.heard_out()
-    return _verdict(listener, cause, stopped=stop.requested)
+    return _choose_exit(listener, cause, stopped=stop.requested)
 
 
-def _verdict(listener: Listener, cause: Cause | None, *, stopped: bool) -> Exit:
+def _choose_exit(listener: Listener, cause: Cause | None, *, stopped: bool) -> Exit:
+    """Return the listener's exit code, or the cause's; mypy demands a case for every cause."""
     code = listener.verdict(stopped=stopped)
-    if cause is Cause.LIFETIME:
-        return code if listener.had_job and code is Exit.DONE else Exit.LIFETIME
-    return EXIT_CODES.get(cause, code) if cause is not None else code
+    match cause:
+        case Cause.IDLE | Cause.DEREGISTERED:
+            return cause.exit
+        case Cause.LIFETIME:
+            return code if listener.had_job and code is Exit.DONE else cause.exit
+        case Cause.SPOT:
+            return code if code is not Exit.DONE else cause.exit
+        case None:
+            return code
 
 
 @contextmanager
-def _ended_with_the_block(
-    watching: Iterable[asyncio.Task[Cause]],
+def _cancel_after(
+    watches: Iterable[asyncio.Task[Cause]],
 ) -> Iterator[set[asyncio.Task[Cause]]]:
-    watches = set(watching)
+    """Cancel the watches that still run when the block ends."""
+    running = set(watches)
     try:
-        yield watches
+        yield running
     finally:
-        for watch in watches:
+        for watch in running:
             watch.cancel()
 
 
-def _seen(watches: set[asyncio.Task[Cause]]) -> Cause | None:
-    """Take the first watch that has ended out of the set, and return what it saw."""
+def _take_cause(watches: set[asyncio.Task[Cause]]) -> Cause | None:
+    """Remove the watches that failed, and the first that ended; return its cause."""
     for watch in [one for one in watches if one.done()]:
         watches.discard(watch)
         if (error := watch.exception()) is not None:
             log.error("watch.failed", watch=watch.get_name(), reason=repr(error))
             continue
-        log.warning("watch.triggered", cause=watch.result().value)
+        log.warning("watch.triggered", reason=watch.result().value)
         return watch.result()
     return None

@@ -1,4 +1,4 @@
-"""What else can end a life: nothing to do, too much to do, nobody who knows of it, no machine."""
+"""Watch for what else may end a life: two limits, a deregistered runner, a Spot notice."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-import aiohttp
 import structlog
 
-from sidecar.errors import SidecarError
-from sidecar.net.marked_sockets import connector
+from sidecar.aws.instance_metadata import MetadataError, has_spot_notice
+from sidecar.errors import Exit, SidecarError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -20,112 +19,124 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-GHOST_EVERY, GHOST_SELDOM = 60.0, 300.0
-"""Seconds between two looks at GitHub: at first, and in the end.
+LOOKUP_EVERY, LOOKUP_SELDOM = 60.0, 300.0
+"""Seconds between two lookups of the runner at GitHub: the first pause, and the longest.
 
-A credential is granted 5,000 calls an hour, which a hundred idle runners would use up at the
-first pace; a runner that GitHub did not know is looked up at the first pace again.
+A credential has 5,000 calls an hour. A hundred idle runners would use them up at the first pace,
+so the pause grows; after a lookup that did not find the runner it is the first one again.
 """
 SPOT_EVERY = 5.0
-"""Seconds between two looks at the instance: the notice comes two minutes ahead."""
+"""Seconds between two looks for a Spot notice, which comes two minutes ahead."""
 
 
-class Cause(Enum):
-    """Why a watch ends a life."""
+class WatchCause(Enum):
+    """A cause that ends a life; a member must say with which exit code."""
 
-    IDLE = "idle-limit"
-    LIFETIME = "lifetime-limit"
-    GHOST = "ghost"
-    SPOT = "spot-notice"
+    exit: Exit
+
+    def __new__(cls, name: str, exit_code: Exit) -> WatchCause:
+        """Make a member whose value is its name in the log."""
+        member = object.__new__(cls)
+        member._value_ = name
+        member.exit = exit_code
+        return member
+
+
+class Cause(WatchCause):
+    """Why a watch ends a life, and the exit code that the life then has.
+
+    A job that came to its end, or was cancelled, decides the exit code instead where `supervision`
+    says so.
+    """
+
+    IDLE = "idle-limit", Exit.IDLE
+    LIFETIME = "lifetime-limit", Exit.LIFETIME
+    DEREGISTERED = "ghost", Exit.GHOST  # named as its exit code
+    SPOT = "spot-notice", Exit.DONE
 
 
 @dataclass(frozen=True, slots=True)
 class Watches:
-    """What to watch for; None or False is not watched."""
+    """What to watch; None or False is not watched."""
 
     idle: float | None = None
-    """Seconds that a runner may wait for a job."""
+    """Seconds that the runner may wait for a job."""
     lifetime: float | None = None
-    """Seconds that a life may last, jobs included."""
+    """Seconds that the life may last, jobs included."""
     spot: bool = False
-    runner: Callable[[], Awaitable[bool]] | None = None
-    """Whether GitHub still knows the runner; None without a credential to ask with."""
-    imds: str = ""
-    """The instance metadata's URL, for `spot`."""
+    """Whether to look for a Spot notice."""
+    is_registered: Callable[[], Awaitable[bool]] | None = None
+    """Asks GitHub whether it knows the runner; None without a credential for that."""
+    instance_uri: str = ""
+    """The URL of the instance metadata service, for `spot`."""
     so_mark: bool = False
-    """Whether it is asked on the agent's marked sockets: others may be sent elsewhere."""
+    """Whether it is asked on SO_MARK sockets, where network rules redirect all others."""
 
-    def begun(self, listener: Listener, born: float) -> Iterator[asyncio.Task[Cause]]:
-        """Begin to watch; each task ends with its cause, or never. `born` is in loop time."""
-        watching: list[Awaitable[Cause]] = []
+    def start(self, listener: Listener, born: float) -> Iterator[asyncio.Task[Cause]]:
+        """Start the watches; each task ends with its cause, or never. `born` is in loop time."""
+        watches: list[Awaitable[Cause]] = []
         if self.idle is not None:
-            watching.append(_idle(listener, self.idle))
+            watches.append(_watch_idle(listener, self.idle))
         if self.lifetime is not None:
-            watching.append(_lifetime(born + self.lifetime))
-        if self.runner is not None:
-            watching.append(_ghost(listener, self.runner))
+            watches.append(_watch_lifetime(born + self.lifetime))
+        if self.is_registered is not None:
+            watches.append(_watch_registration(listener, self.is_registered))
         if self.spot:
-            watching.append(_spot(self.imds, so_mark=self.so_mark))
-        for watch in watching:
+            watches.append(_watch_spot(self.instance_uri, so_mark=self.so_mark))
+        for watch in watches:
             yield asyncio.ensure_future(watch)
 
 
-async def _idle(listener: Listener, limit: float) -> Cause:
+async def _watch_idle(listener: Listener, limit: float) -> Cause:
+    """End when the listener has waited so many seconds for a job."""
     await listener.listened.wait()
     try:
         async with asyncio.timeout(limit):
             await listener.job.wait()
     except TimeoutError:
         return Cause.IDLE
-    return await _never()
+    return await _wait_forever()
 
 
-async def _lifetime(end: float) -> Cause:
+async def _watch_lifetime(end: float) -> Cause:
+    """End at this loop time."""
     await asyncio.sleep(max(0.0, end - asyncio.get_running_loop().time()))
     return Cause.LIFETIME
 
 
-async def _ghost(listener: Listener, known: Callable[[], Awaitable[bool]]) -> Cause:
-    """Look for a listener that waits for jobs which can never come (actions/runner #4617)."""
+async def _watch_registration(
+    listener: Listener, is_registered: Callable[[], Awaitable[bool]]
+) -> Cause:
+    """End when GitHub has twice not known the runner (actions/runner #4617).
+
+    Its listener would go on waiting for jobs that can never come.
+    """
     await listener.listened.wait()
-    misses, pause = 0, GHOST_EVERY
+    misses, pause = 0, LOOKUP_EVERY
     while misses < 2:
         await asyncio.sleep(pause)
-        pause = min(pause + GHOST_EVERY, GHOST_SELDOM)
+        pause = min(pause + LOOKUP_EVERY, LOOKUP_SELDOM)
         try:
-            if listener.busy or await known():
+            if listener.busy or await is_registered():
                 misses = 0
             else:
-                misses, pause = misses + 1, GHOST_EVERY
+                misses, pause = misses + 1, LOOKUP_EVERY
         except SidecarError as error:
             log.warning("runner.lookup_failed", reason=str(error))
-    return Cause.GHOST
+    return Cause.DEREGISTERED
 
 
-async def _spot(imds: str, *, so_mark: bool) -> Cause:
-    """Ask the instance's metadata for a Spot notice; a task without SIGTERM learns it here."""
-    timeout = aiohttp.ClientTimeout(total=2.0)
-    async with aiohttp.ClientSession(
-        imds, timeout=timeout, trust_env=False, connector=connector(so_mark=so_mark)
-    ) as session:
-        while True:
-            try:
-                if await _noticed(session):
-                    return Cause.SPOT
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                log.debug("spot.lookup_failed", reason=str(error) or type(error).__name__)
-            await asyncio.sleep(SPOT_EVERY)
+async def _watch_spot(instance_uri: str, *, so_mark: bool) -> Cause:
+    """End when the instance has a Spot notice: some tasks get no SIGTERM then."""
+    while True:
+        try:
+            if await has_spot_notice(instance_uri, so_mark=so_mark):
+                return Cause.SPOT
+        except MetadataError as error:
+            log.debug("spot.lookup_failed", reason=str(error))
+        await asyncio.sleep(SPOT_EVERY)
 
 
-async def _noticed(session: aiohttp.ClientSession) -> bool:
-    ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
-    async with session.put("/latest/api/token", headers=ttl) as answer:
-        answer.raise_for_status()
-        token = {"X-aws-ec2-metadata-token": (await answer.text()).strip()}
-    async with session.get("/latest/meta-data/spot/instance-action", headers=token) as answer:
-        return answer.status == 200
-
-
-async def _never() -> Cause:
+async def _wait_forever() -> Cause:
     never: asyncio.Future[Cause] = asyncio.get_running_loop().create_future()
     return await never

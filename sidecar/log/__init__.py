@@ -1,1 +1,1 @@
-"""What is logged: events, masked secrets, safe lines."""
+"""What the agent logs: events, with secrets masked and lines made safe."""

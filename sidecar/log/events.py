@@ -1,4 +1,4 @@
-"""Events to stdout: JSON in a task, readable in a terminal, secrets in neither."""
+"""Configure structlog: JSON in a task, readable in a terminal, known secrets in neither."""
 
 from __future__ import annotations
 
@@ -9,44 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from sidecar.log.masks import mask_known_secrets
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-HIDDEN = "***"
-_secrets: set[str] = set()
 
-
-def hide(secret: str) -> None:
-    """Never show `secret` in any event from now on. The last guard, not the first."""
-    if len(secret) >= 8:  # shorter ones would eat ordinary text
-        _secrets.add(secret)
-
-
-def redacted(value: Any) -> Any:
-    """Return `value` with every hidden secret replaced, however deep it stands."""
-    match value:
-        case str():
-            for secret in sorted(_secrets, key=len, reverse=True):  # one may hold another
-                value = value.replace(secret, HIDDEN)
-            return value
-        case dict():
-            return {key: redacted(item) for key, item in value.items()}
-        case list() | tuple():
-            return [redacted(item) for item in value]
-        case bool() | int() | float() | None:
-            return value
-        case _:
-            return redacted(repr(value))
-
-
-def _redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _mask(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        event[key] = redacted(value)
+        event[key] = mask_known_secrets(value)
     return event
 
 
 class _Output:
-    """A stream that may go away: a life goes on without anybody who reads its log."""
+    """Write to a standard stream, and ignore that it is closed: the life goes on without it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -61,7 +37,7 @@ class _Output:
 
 
 def flush() -> None:
-    """Write out what is still held back; nobody closes the streams after this."""
+    """Flush both standard streams: the process exits without the interpreter doing so."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -72,7 +48,7 @@ def configure(
     level: str,
     stream: Literal["stdout", "stderr"] = "stdout",
 ) -> None:
-    """Send events of `level` and above to `stream` in the given style."""
+    """Write events of `level` and above to `stream`; auto is console on a terminal, else json."""
     terminal = getattr(sys, stream).isatty()
     console = style == "console" or (style == "auto" and terminal)
     renderer: Any = (
@@ -87,7 +63,7 @@ def configure(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _redact,
+            _mask,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(

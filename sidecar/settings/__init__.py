@@ -1,4 +1,4 @@
-"""The settings of the agent: what they are, how they are read and how they are checked.
+"""The settings of the agent: `model` lists them, `load` reads them, `checks` checks them.
 
 Light on purpose: the health check imports it every few seconds.
 """

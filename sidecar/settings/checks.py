@@ -1,4 +1,4 @@
-"""Check the settings against each other, and write one line for each mistake."""
+"""Check the settings against each other and the system; describe each mistake in one line."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ if TYPE_CHECKING:
     from sidecar.settings import contracts
 
 
-def contradictions(given: Mapping[str, Any]) -> list[str]:
+def check_contradictions(given: Mapping[str, Any]) -> list[str]:
+    """Check that no setting contradicts another one."""
     problems = []
-    said = partial(_is_on, given)
+    is_on = partial(_is_on, given)
+    relay, proxy = _word(given, "relay"), _word(given, "docker_proxy")
     if "name" in given and "name_prefix" in given:
         problems.append(
             "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME: a given name has no prefix "
             "(example: leave SIDECAR_NAME_PREFIX out)"
         )
-    if said("no_default_labels") and not str(given.get("labels", "")).strip(" ,"):
+    if is_on("no_default_labels") and not str(given.get("labels", "")).strip(" ,"):
         problems.append(
             "SIDECAR_NO_DEFAULT_LABELS leaves the runner without any label: set SIDECAR_LABELS "
             "(example: SIDECAR_LABELS=ecs)"
         )
-    if said("relay_required") and str(given.get("relay", "auto")).lower() == "off":
+    if is_on("relay_required") and relay == "off":
         problems.append(
             "SIDECAR_RELAY_REQUIRED contradicts SIDECAR_RELAY=off (example: SIDECAR_RELAY=auto)"
         )
-    if said("docker_strict") and str(given.get("docker_proxy", "auto")).lower() == "off":
+    if is_on("docker_strict") and proxy == "off":
         problems.append(
-            "SIDECAR_DOCKER_STRICT contradicts SIDECAR_DOCKER_PROXY=off: it is the proxy that "
-            "refuses (example: SIDECAR_DOCKER_PROXY=auto)"
+            "SIDECAR_DOCKER_STRICT contradicts SIDECAR_DOCKER_PROXY=off: only the proxy refuses "
+            "anything (example: SIDECAR_DOCKER_PROXY=auto)"
         )
     for field in ("job_role_arn", "job_policy"):
-        if field in given and str(given.get("relay", "auto")).lower() == "off":
+        if field in given and relay == "off":
             problems.append(
                 f"{variable(field)} contradicts SIDECAR_RELAY=off: jobs get it through the relay "
                 "(example: SIDECAR_RELAY=auto)"
             )
-        if field in given and str(given.get("relay", "auto")).lower() == "pass-through":
+        if field in given and relay == "pass-through":
             problems.append(
                 f"{variable(field)} contradicts SIDECAR_RELAY=pass-through: containers would get "
                 "the task role (example: SIDECAR_RELAY=auto)"
@@ -52,12 +54,12 @@ def contradictions(given: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def token_sources(given: Mapping[str, Any]) -> list[str]:
-    """Check that there is one way to the right to register, and that it is whole."""
+def check_token_sources(given: Mapping[str, Any]) -> list[str]:
+    """Check that the settings name one source of the registration token, completely."""
     app, pat = "github_app_id" in given or "github_app_key" in given, "github_pat" in given
-    brought = "token_parameter" in given or "token" in given
+    token = "token_parameter" in given or "token" in given
     problems = []
-    if not (app or pat or brought):
+    if not (app or pat or token):
         problems.append(
             "SIDECAR_TOKEN_PARAMETER is missing, and so are SIDECAR_GITHUB_APP_ID and "
             "SIDECAR_GITHUB_PAT (example: SIDECAR_TOKEN_PARAMETER=/actions/tokens/0f3a)"
@@ -67,13 +69,13 @@ def token_sources(given: Mapping[str, Any]) -> list[str]:
             "SIDECAR_TOKEN contradicts SIDECAR_TOKEN_PARAMETER: one of them holds the token "
             "(example: leave SIDECAR_TOKEN out)"
         )
-    problems += _credentials(given, app=app, pat=pat)
-    if (app or pat) and "github_url" not in given and not brought:
+    problems += _check_credentials(given, app=app, pat=pat)
+    if (app or pat) and "github_url" not in given and not token:
         problems.append(
-            "SIDECAR_GITHUB_URL is missing: there is no parameter to bring it "
+            "SIDECAR_GITHUB_URL is missing: there is no token parameter that could hold it "
             "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
         )
-    if _is_on(given, "just_in_time") and (brought or not (app or pat)):
+    if _is_on(given, "just_in_time") and (token or not (app or pat)):
         problems.append(
             "SIDECAR_JUST_IN_TIME needs SIDECAR_GITHUB_APP_ID or SIDECAR_GITHUB_PAT, and no "
             "SIDECAR_TOKEN_PARAMETER (example: leave SIDECAR_JUST_IN_TIME out)"
@@ -81,7 +83,7 @@ def token_sources(given: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _credentials(given: Mapping[str, Any], *, app: bool, pat: bool) -> list[str]:
+def _check_credentials(given: Mapping[str, Any], *, app: bool, pat: bool) -> list[str]:
     problems = []
     if app and not ("github_app_id" in given and "github_app_key" in given):
         missing = "KEY" if "github_app_id" in given else "ID"
@@ -97,31 +99,29 @@ def _credentials(given: Mapping[str, Any], *, app: bool, pat: bool) -> list[str]
     return problems
 
 
-def runner_dir(given: Mapping[str, Any]) -> list[str]:
-    """Check that the runner is where it is said to be."""
+def check_runner_dir(given: Mapping[str, Any]) -> list[str]:
+    """Check that the runner's folder holds a runner."""
     try:
-        installed_runner(Path(given.get("runner_dir", host.DEFAULT_RUNNER_DIR)))
+        check_installed_runner(Path(given.get("runner_dir", host.DEFAULT_RUNNER_DIR)))
     except ValueError as error:
         shown = _shown("runner_dir", {"runner_dir": host.DEFAULT_RUNNER_DIR, **given})
-        return [
-            f"SIDECAR_RUNNER_DIR {error}{shown} "
-            f"(example: SIDECAR_RUNNER_DIR={example('runner_dir')})"
-        ]
+        problem = f"SIDECAR_RUNNER_DIR {error}{shown} "
+        return [f"{problem}(example: SIDECAR_RUNNER_DIR={example('runner_dir')})"]
     return []
 
 
 def default_user(launcher: contracts.Reading, command: Sequence[str]) -> str:
-    """Say who the runner's processes, or a command, run as where nobody says it.
+    """Return the user that the runner, or a command, runs as where no setting says it.
 
-    The command of a launcher is root nowhere: actions/runner would refuse to be configured.
+    A launcher's command does not run as root: actions/runner would refuse to be configured.
     """
     if not command:
         return "runner"
     return "runner" if launcher.contract and host.identity("runner") else "root"
 
 
-def runner_user(given: str | None, default: str) -> tuple[host.Identity | None, list[str]]:
-    """Decide who the runner's processes run as; None means: as the agent itself."""
+def choose_user(given: str | None, default: str) -> tuple[host.Identity | None, list[str]]:
+    """Choose the user of the runner's processes, None for the agent's own; and list problems."""
     if not host.is_root():
         if given is None or given == host.own_name():
             return None, []
@@ -143,10 +143,10 @@ def runner_user(given: str | None, default: str) -> tuple[host.Identity | None, 
     return user, []
 
 
-def problem(detail: Any, given: Mapping[str, Any], variables: Mapping[str, str]) -> str:
-    """Write one mistake: the setting, what is wrong with the value, and an example.
+def describe_problem(detail: Any, given: Mapping[str, Any], variables: Mapping[str, str]) -> str:
+    """Describe one mistake: the setting, what is wrong with its value, and an example.
 
-    `variables` are a launcher's, by the settings that were read from them.
+    `variables`: the launcher's variable of each setting that was read from one.
     """
     field = str(detail["loc"][0])
     if detail["type"] == "missing":
@@ -160,7 +160,7 @@ def problem(detail: Any, given: Mapping[str, Any], variables: Mapping[str, str])
     return f"{subject} {what} (example: {variable(field)}={example(field)})"
 
 
-def installed_runner(value: Path) -> Path:
+def check_installed_runner(value: Path) -> Path:
     """Check that a folder holds the actions runner; return it as an absolute path."""
     try:
         found = (value / host.LISTENER).is_file()
@@ -179,13 +179,17 @@ def example(field: str) -> str:
 
 
 def _shown(field: str, given: Mapping[str, Any]) -> str:
-    """Quote a wrong value, but for what may be a secret in the wrong place."""
+    """Quote the wrong value, unless it may be a secret in the wrong place."""
     if not Settings.model_fields[field].repr:
         return ""
     value = re.sub(r"//[^/@]*@", "//***@", str(given.get(field)))
     return f", not {value!r}"
 
 
+def _word(given: Mapping[str, Any], field: str) -> str:
+    return str(given.get(field, "")).lower()
+
+
 def _is_on(given: Mapping[str, Any], field: str) -> bool:
-    """Whether a switch is on, as far as that can be told of a value that may be wrong."""
-    return str(given.get(field, "")).lower() in {"1", "true", "yes", "on", "t", "y"}
+    """Return whether a switch is on; its value may still be wrong."""
+    return _word(given, field) in {"1", "true", "yes", "on", "t", "y"}

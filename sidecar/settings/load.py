@@ -1,6 +1,6 @@
-"""Read the settings from options and environment: the only reader of the environment.
+"""Read the settings from options and environment; nothing else reads the environment.
 
-The result is frozen and checked; all mistakes are reported at once.
+The result is checked and frozen. All mistakes are reported at once.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 
 def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
-    """Read options and environment; raises SettingsError with one line for every mistake.
+    """Read options and environment. Raises SettingsError with one line for every mistake.
 
-    What follows `--` among the options is a command to supervise. It registers by itself if it
-    likes, so that nothing of a registration is asked for, and a launcher's variables are its own.
+    What follows `--` among the options is a command to supervise. The command may register a
+    runner itself, so no setting of a registration is required, and it gets a launcher's variables.
     """
-    options, command = _split(options)
-    given, warnings = _from_environment(environ)
-    given |= _from_options(options)
-    launcher = _launcher(given, environ, supervising=bool(command))
+    options, command = _split_command(options)
+    given, warnings = _read_environment(environ)
+    given |= _read_options(options)
+    launcher = _read_launcher(given, environ, supervising=bool(command))
     given = {**launcher.settings, **given}
     problems = list(launcher.problems)
     settings: Settings | None = None
@@ -46,17 +46,17 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
         settings = Settings(**given)
     except ValidationError as error:
         problems += [
-            checks.problem(detail, given, launcher.variables)
+            checks.describe_problem(detail, given, launcher.variables)
             for detail in error.errors(include_url=False)
         ]
-    problems += checks.contradictions(given)
+    problems += checks.check_contradictions(given)
     if not command:
-        problems += checks.runner_dir(given)
-        problems += checks.token_sources(given) if not launcher.problems else []
-    user, trouble = checks.runner_user(
+        problems += checks.check_runner_dir(given)
+        problems += checks.check_token_sources(given) if not launcher.problems else []
+    user, user_problems = checks.choose_user(
         given.get("runner_user"), checks.default_user(launcher, command)
     )
-    problems += trouble
+    problems += user_problems
     if problems or settings is None:
         raise SettingsError(*problems)
     return Configuration(
@@ -84,8 +84,8 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
     )
 
 
-def _split(options: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
-    """Part the agent's own options from a command that follows `--`."""
+def _split_command(options: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Separate the agent's options from a command that follows `--`."""
     if "--" not in options:
         return options, ()
     at = list(options).index("--")
@@ -94,18 +94,19 @@ def _split(options: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
     return options[:at], tuple(options[at + 1 :])
 
 
-def _launcher(
+def _read_launcher(
     given: Mapping[str, Any], environ: Mapping[str, str], *, supervising: bool
 ) -> contracts.Reading:
-    """Read a launcher's variables, unless its command reads them itself."""
-    wanted = str(given.get("launcher", contracts.AUTO)).lower()
+    """Read a launcher's variables, unless its command is supervised and reads them itself."""
+    choice = str(given.get("launcher", contracts.AUTO)).lower()
     if supervising:
-        return contracts.supervised(environ, wanted)
+        return contracts.recognise_launcher(environ, choice)
     sources = [variable(field) for field in SOURCES if field in given]
-    return contracts.read(environ, wanted, given, sources)
+    return contracts.read_launcher(environ, choice, given, sources)
 
 
-def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings that are set as variables, and a warning for each unknown variable."""
     known = {variable(field): field for field in Settings.model_fields}
     given: dict[str, Any] = {}
     warnings: list[str] = []
@@ -124,36 +125,44 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells a mistake the way all settings do, rather than with argparse's own exit code 2."""
+    """Reports a mistake as a SettingsError, not with argparse's own exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what every other mistake raises."""
+        """Raise SettingsError."""
         raise SettingsError(f"{message}; see runner-sidecar run --help")
 
 
-def _from_options(options: Sequence[str]) -> dict[str, Any]:
+def _read_options(options: Sequence[str]) -> dict[str, Any]:
     if not options:
         return {}
-    if shown := {word.partition("=")[0] for word in options} & set(map(option, SECRETS)):
+    words = {word.partition("=")[0] for word in options}
+    if secrets := [field for field in sorted(SECRETS) if option(field) in words]:
         raise SettingsError(
             *(
                 f"{variable(field)} is a variable only: everybody may read a command line "
                 f"(example: {variable(field)}={checks.example(field)})"
-                for field in sorted(SECRETS)
-                if option(field) in shown
+                for field in secrets
             )
         )
+    return vars(_make_parser().parse_args(list(options)))
+
+
+def _make_parser() -> _Parser:
+    """Make the parser of `run`; secrets are no options, since everybody may read a command line."""
     parser = _Parser(
         prog="runner-sidecar run",
-        description="Every option is also a variable: --name-prefix is SIDECAR_NAME_PREFIX.",
+        usage="runner-sidecar run [options] [-- COMMAND ...]",
+        description="Run one GitHub Actions runner for one job. With COMMAND, run that instead: "
+        "it gets signals and credentials, and nothing is registered. "
+        "Every option is also a variable: --name-prefix is SIDECAR_NAME_PREFIX.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     for field, info in Settings.model_fields.items():
         if field in SECRETS:
-            continue  # argv is everybody's to read
+            continue
         flag: dict[str, Any] = {"nargs": "?", "const": "true"} if info.annotation is bool else {}
         parser.add_argument(
             option(field), metavar=(info.examples or [""])[0], help=info.description, **flag
         )
-    return vars(parser.parse_args(list(options)))
+    return parser

@@ -1,7 +1,7 @@
-"""Every setting of the agent: its type, its default, its line of help.
+"""Define every setting of the agent: its type, its default, its line of help.
 
-Everything is a `SIDECAR_*` variable and an option of the same name. Region, endpoints and
-credentials come the AWS way and are the AWS library's business.
+Each is a `SIDECAR_*` variable and an option of the same name. Region, endpoints and credentials
+of AWS are set by AWS's own variables, which the AWS library reads.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 PREFIX = "SIDECAR_"
 IMDS = "http://169.254.169.254"
-"""The instance's metadata service."""
+"""The instance metadata service."""
 
 
 def setting(default: Any, help_: str, example: str, **more: Any) -> Any:
-    """Make one setting: its default, its line of help, and the example that its errors show."""
+    """Define one setting: its default, its line of help, and the example that its errors show."""
     return Field(default=default, description=help_, examples=[example], **more)
 
 
 class Settings(BaseSettings):
-    """What one life is told, by variable or option."""
+    """The settings of one life, checked and frozen."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -40,79 +40,83 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    token_parameter: Annotated[str, AfterValidator(values.parameter_name)] | None = setting(
+    token_parameter: Annotated[str, AfterValidator(values.check_parameter_name)] | None = setting(
         None,
-        "SSM parameter that holds the right to register: a token, JSON, arguments of config.sh "
-        "or a just-in-time configuration",
+        "SSM parameter that holds a registration token, JSON, arguments of config.sh or a "
+        "just-in-time configuration",
         "/actions/tokens/0f3a",
-        repr=False,  # who mistakes it for the token itself shall not see that in a log
+        repr=False,  # people put the token itself here: it must not be shown
     )
     token: SecretStr | None = setting(
         None,
-        "the same by itself, for launchers that have no parameter: whoever may describe the task "
-        "sees it",
+        "the same as plain text, for launchers without a parameter: everybody who may describe "
+        "the task can read it",
         "ghs_…",
         repr=False,
     )
-    github_app_id: Annotated[str, AfterValidator(values.plain)] | None = setting(
-        None, "id or client id of a GitHub App that mints tokens", "123456"
+    github_app_id: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
+        None, "id or client id of a GitHub App that creates registration tokens", "123456"
     )
     github_app_key: SecretStr | None = setting(
         None,
-        "its private key (PEM), or where that is: file:, ssm: or secretsmanager: and a name",
+        "private key of the App (PEM), or its place: file:, ssm: or secretsmanager: and a name",
         "file:/run/secrets/app.pem",
         repr=False,
     )
     github_pat: SecretStr | None = setting(
         None,
-        "personal access token that mints tokens, or file:, ssm: or secretsmanager: and a name",
+        "personal access token that creates registration tokens, or file:, ssm: or "
+        "secretsmanager: and a name",
         "secretsmanager:runner-pat",
         repr=False,
     )
     just_in_time: bool = setting(
-        False, "register through GitHub's API alone, with neither token nor configure", "true"
+        False,
+        "register just in time, by GitHub's API alone: without token and configure step",
+        "true",
     )
     token_timeout: Annotated[float, Field(gt=0, le=86400)] = setting(
-        300.0, "seconds to wait for that parameter to appear", "300"
+        300.0, "seconds to wait for the token parameter", "300"
     )
-    github_url: Annotated[str, AfterValidator(values.github_url)] | None = setting(
+    github_url: Annotated[str, AfterValidator(values.check_github_url)] | None = setting(
         None,
-        "repository, organization or enterprise to register with; the parameter may bring it",
+        "repository, organization or enterprise to register with; the token parameter may hold it",
         "https://github.com/octo-org/octo-repo",
     )
     launcher: Annotated[
-        Literal["auto", "native", "fargate", "passeidireto", "myoung34", "cdk"],
-        BeforeValidator(values.lower),
+        str, BeforeValidator(values.lower_case), AfterValidator(contracts.check_choice)
     ] = setting(
         "auto",
-        "whose variables are read beside these: a launcher's by its name, none with native; auto "
-        "goes by what is set",
+        "launcher whose variables are read beside these, by its name; native reads none; auto "
+        "recognises it by its variables",
         "native",
     )
-    github_server: Annotated[str, AfterValidator(values.github_server)] | None = setting(
+    github_server: Annotated[str, AfterValidator(values.check_github_server)] | None = setting(
         None,
-        "the GitHub of a launcher that names only owner and repository; default: github.com",
+        "GitHub server, for launchers that set only owner and repository; default: github.com",
         "https://github.example.com",
     )
-    name: Annotated[str, AfterValidator(values.runner_name)] | None = setting(
-        None, "the runner's name; default: the prefix, the task's id and a random end", "build-1"
+    name: Annotated[str, AfterValidator(values.check_runner_name)] | None = setting(
+        None,
+        "name of the runner; default: the prefix, the task's id and random characters",
+        "build-1",
     )
-    name_prefix: Annotated[str, AfterValidator(values.name_prefix)] = setting(
-        "ecs-", "beginning of the name where no name is given", "ecs-"
+    name_prefix: Annotated[str, AfterValidator(values.check_name_prefix)] = setting(
+        "ecs-", "prefix of the name, where no name is set", "ecs-"
     )
-    labels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.labels)] = setting(
-        (), "labels besides the runner's own, separated by commas", "ecs,large"
+    labels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.parse_labels)] = setting(
+        (), "labels beside the default ones, separated by commas", "ecs,large"
     )
     no_default_labels: bool = setting(
-        False, "leave out the labels self-hosted, the system's and the architecture's", "true"
+        False, "leave out the default labels: self-hosted, the system, the architecture", "true"
     )
-    runner_group: Annotated[str, AfterValidator(values.plain)] | None = setting(
+    runner_group: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
         None, "runner group of the organization or enterprise", "production"
     )
-    work_dir: Annotated[str, AfterValidator(values.plain)] = setting(
+    work_dir: Annotated[str, AfterValidator(values.check_argument)] = setting(
         "_work",
-        "folder for the job, absolute or within the runner's folder; one with {name}, the runner's "
-        "name, in it is made for this life and removed with it",
+        "folder for the job, absolute or within the runner's folder; {name} in it is replaced by "
+        "the runner's name, and the folder is then removed at the end",
         "_work",
     )
     runner_dir: Annotated[Path, AfterValidator(Path.absolute)] = setting(
@@ -124,82 +128,86 @@ class Settings(BaseSettings):
         "runner",
     )
     idle_limit: Annotated[float, Field(ge=1)] | None = setting(
-        None, "seconds that the runner waits for a job before it ends with exit code 18", "900"
+        None, "seconds that the runner waits for a job; then it ends with exit code 18", "900"
     )
     lifetime_limit: Annotated[float, Field(ge=1)] | None = setting(
-        None, "seconds after which the life is drained, job included: exit code 19", "21600"
+        None, "seconds after which the agent stops as if signalled: exit code 19", "21600"
     )
     spot_watch: bool = setting(
-        False, "ask the instance for Spot notices: for tasks that get no SIGTERM then", "true"
+        False, "look for Spot notices of the instance: some tasks get no SIGTERM then", "true"
     )
     stop_timeout: Annotated[float, Field(ge=1, le=3600)] = setting(
-        30.0, "the container's stopTimeout, in seconds: the budget of a stop", "30"
+        30.0, "stopTimeout of the container, in seconds: the stop budget", "30"
     )
-    health_address: Annotated[values.Address | None, BeforeValidator(values.address_or_off)] = (
-        setting(
-            values.address(DEFAULT_HEALTH_ADDRESS),
-            "where /healthz and /readyz listen, or off",
-            DEFAULT_HEALTH_ADDRESS,
-        )
+    health_address: Annotated[
+        values.Address | None, BeforeValidator(values.parse_address_or_off)
+    ] = setting(
+        values.parse_address(DEFAULT_HEALTH_ADDRESS),
+        "address of /healthz, /readyz and /metrics, or off",
+        DEFAULT_HEALTH_ADDRESS,
     )
-    log_format: Annotated[Literal["json", "console", "auto"], BeforeValidator(values.lower)] = (
-        setting("auto", "json, console, or auto: console on a terminal", "json")
-    )
+    log_format: Annotated[
+        Literal["json", "console", "auto"], BeforeValidator(values.lower_case)
+    ] = setting("auto", "json, console, or auto: console on a terminal", "json")
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower)
+        Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower_case)
     ] = setting("info", "debug, info, warning or error", "info")
-    metrics_namespace: Annotated[str, AfterValidator(values.namespace)] | None = setting(
+    metrics_namespace: Annotated[str, AfterValidator(values.check_namespace)] | None = setting(
         None,
-        "CloudWatch namespace: the last event of a life is then also its metrics",
+        "CloudWatch namespace of the metrics that the final event then holds",
         "Runners",
     )
     relay: Annotated[
-        Literal["auto", "local", "netfilter", "pass-through", "off"], BeforeValidator(values.lower)
+        Literal["auto", "local", "netfilter", "pass-through", "off"],
+        BeforeValidator(values.lower_case),
     ] = setting(
         "auto",
-        "how jobs and their containers come to the task role's credentials: local, netfilter or "
-        "pass-through; auto takes what fits the task, off relays none",
+        "how jobs and their containers get the task role's credentials: local, netfilter or "
+        "pass-through; auto chooses what fits the task, off relays none",
         "auto",
     )
     relay_required: bool = setting(
         False, "end with exit code 14 if the relay gets no credentials", "true"
     )
-    relay_address: Annotated[values.Address, BeforeValidator(values.address)] = setting(
+    relay_address: Annotated[values.Address, BeforeValidator(values.parse_address)] = setting(
         values.Address("127.0.0.1", 0),
-        "where the relay listens; port 0 takes a free one. With netfilter the port alone counts",
+        "address of the relay; port 0 takes a free one. With netfilter only the port is used",
         "127.0.0.1:0",
     )
     relay_imds: bool = setting(
         True,
-        "answer containers as the instance's metadata (IMDSv2), too; else refuse them there",
+        "answer the requests of containers to instance metadata (IMDSv2) too; else refuse them",
         "false",
     )
-    job_role_arn: Annotated[str, AfterValidator(values.role_arn)] | None = setting(
+    job_role_arn: Annotated[str, AfterValidator(values.check_role_arn)] | None = setting(
         None,
-        "role that jobs get, by sts:AssumeRole, in place of the task role",
+        "role that jobs get by sts:AssumeRole, instead of the task role",
         "arn:aws:iam::123456789012:role/job",
     )
-    job_policy: Annotated[str, AfterValidator(values.session_policy)] | None = setting(
+    job_policy: Annotated[str, AfterValidator(values.parse_session_policy)] | None = setting(
         None,
-        "session policy that cuts down the jobs' role, or the task role: JSON, or file: and a path",
+        "session policy that limits the jobs' role, or the task role: JSON, or file: and a path",
         "file:/etc/job-policy.json",
-        repr=False,  # in an error a whole policy would hide what is wrong with it
+        repr=False,  # an error would show the whole policy
     )
-    docker_proxy: Annotated[Literal["auto", "on", "off"], BeforeValidator(values.lower)] = setting(
-        "auto",
-        "whether jobs reach the docker daemon through the agent, which gives each container its "
-        "credentials: on ends with exit code 14 if that cannot be, auto goes without",
-        "on",
+    docker_proxy: Annotated[Literal["auto", "on", "off"], BeforeValidator(values.lower_case)] = (
+        setting(
+            "auto",
+            "whether jobs reach the docker daemon through the agent's proxy, which gives each "
+            "container its credentials: on ends with exit code 14 if there can be no proxy, auto "
+            "does without",
+            "on",
+        )
     )
     docker_strict: bool = setting(
         False,
-        "refuse containers that are root on the daemon's machine: privileged, in its namespaces, "
-        "or with the folders of its socket",
+        "refuse containers that would be root on the daemon's machine: privileged, in its "
+        "namespaces, or with the folder of its socket",
         "true",
     )
-    shared_dir: Annotated[Path, AfterValidator(values.shared_dir)] | None = setting(
+    shared_dir: Annotated[Path, AfterValidator(values.check_shared_dir)] | None = setting(
         None,
-        "folder that agent and docker daemon have at the same path, where the daemon runs in "
+        "folder that agent and docker daemon share at the same path, if the daemon runs in "
         "another container: the proxy's socket and the job's folder are made in it",
         "/mnt/runner",
     )
@@ -212,25 +220,25 @@ class Settings(BaseSettings):
         *_: PydanticBaseSettingsSource,
         **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take only what `load` hands over: it merges options and the environment itself."""
+        """Take only what `load` passes: it merges options and environment itself."""
         return (init_settings,)
 
 
 SECRETS = {"token", "github_app_key", "github_pat"}
 """Settings that are variables only."""
 SOURCES = ("token_parameter", "token", "github_app_id", "github_app_key", "github_pat")
-"""Settings that bring a right to register."""
+"""Settings that bring a registration token, or a credential that creates one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What ECS tells a container of its task, by variables; None where it tells nothing."""
+    """The variables that ECS sets in a container; None where one is not set."""
 
     region: str | None
     """AWS_REGION, which ECS sets and botocore does not read; None leaves it to botocore."""
     metadata_uri: str | None
     agent_uri: str | None
-    """ECS_AGENT_URI: where scale-in protection is asked for."""
+    """ECS_AGENT_URI: the endpoint of scale-in protection."""
     instance_uri: str
     """AWS_EC2_METADATA_SERVICE_ENDPOINT, as AWS SDKs read it: where a Spot notice appears."""
     credentials_relative_uri: str | None
@@ -243,18 +251,18 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """All that a life knows at its start."""
+    """Everything that a life is started with."""
 
     settings: Settings
     task: Task
     user: host.Identity | None
     passed_on: Mapping[str, str]
-    """The environment of the runner and its jobs: all but what the agent consumed."""
+    """The environment of the runner and its jobs: without the agent's own variables."""
     warnings: tuple[str, ...]
-    launcher: contracts.Reading = contracts.NOBODY
-    """Whose variables were read beside the agent's own."""
+    launcher: contracts.Reading = contracts.NO_LAUNCHER
+    """The launcher whose variables were read, too."""
     command: tuple[str, ...] = ()
-    """What to supervise instead of a runner, and nothing is registered; empty for a runner."""
+    """The command to supervise instead of a runner; empty for a runner."""
 
 
 def option(field: str) -> str:

@@ -1,1 +1,1 @@
-"""How a life ends in time: signals, the stop budget, the cleanup steps."""
+"""How a life ends in time: the stop signals, the stop budget, the cleanup steps."""

@@ -1,98 +1,106 @@
-"""What is owed, and how it is given back: side by side, within one budget, never fatally."""
+"""Run the cleanup steps of a life: side by side, within the stop budget, none fatal to another."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
+
+from sidecar.shutdown.budget import CANCELLED_STEP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sidecar.shutdown.stop import Stop
 
+    Action = Callable[[], Awaitable[str | None]]
+
 log = structlog.get_logger()
+
+STATES = ("pending", "done", "failed")
 
 
 class CleanupStep:
-    """One clean-up step. It may be begun any number of times and is done once."""
+    """One cleanup step. It may be begun any number of times; it succeeds once."""
 
-    def __init__(self, name: str, action: Callable[[], Awaitable[str | None]]) -> None:
+    def __init__(self, name: str, action: Action) -> None:
         self.name = name
-        self.how = "done"
-        """How it was given back, where there is more than one way."""
+        self.result = "done"
+        """How it was done, where there is more than one way."""
         self.error: str | None = None
-        self.trouble: str | None = None
-        """Why it tried again, the last time that it did."""
+        """Why the last attempt failed."""
+        self.retry_reason: str | None = None
+        """Why the action last tried again by itself."""
         self.done = False
         self._action = action
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def state(self) -> str:
-        """How far it is: owed, done, or failed (so far: it may be begun anew)."""
+    def state(self) -> Literal["pending", "done", "failed"]:
+        """How far it is; a failed step may still be begun again."""
         return "done" if self.done else "pending" if self.error is None else "failed"
 
     def begin(self) -> asyncio.Task[None]:
-        """Start giving back, unless that is under way or done; a step that failed starts anew.
+        """Start the action, unless it runs or has succeeded; return its task.
 
-        The task returned never fails: what went wrong is told once, at the end of the farewell.
+        The task never raises: what failed is in `error`, and logged once when the life ends.
         """
         if self._task is None or (self._task.done() and not self.done):
-            self._task = asyncio.create_task(self._run(), name=f"undo-{self.name}")
+            self._task = asyncio.create_task(self._run(), name=f"cleanup-{self.name}")
         return self._task
 
     def runs_in(self, task: asyncio.Task[Any] | None) -> bool:
-        """Whether `task` is the attempt that is under way."""
+        """Return whether `task` is the attempt that runs now."""
         return task is not None and task is self._task
 
     async def cancel(self, reason: str) -> None:
-        """Cut the attempt that is under way."""
+        """Cancel the attempt that runs, if one does; `reason` becomes the step's error."""
         if self._task is not None and not self._task.done():
-            self.error = reason  # in case it takes longer than the wait to let go
+            self.error = reason  # set now: the action may not end within the wait
             self._task.cancel(reason)
-            await asyncio.wait([self._task], timeout=0.1)
+            await asyncio.wait([self._task], timeout=CANCELLED_STEP)
 
     async def _run(self) -> None:
         try:
-            how = await self._action()
-        except asyncio.CancelledError as cut:
-            self.error = str(cut) or "cut short"
-            if self.trouble is not None:
-                self.error += f"; its last try: {self.trouble}"
-        except Exception as error:  # noqa: BLE001  one undo must never keep another from running
+            result = await self._action()
+        except asyncio.CancelledError as cancelled:
+            self.error = str(cancelled) or "cancelled"
+            if self.retry_reason is not None:
+                self.error += f"; its last try: {self.retry_reason}"
+        except Exception as error:  # noqa: BLE001  a failing step must not keep another from running
             self.error = str(error) or repr(error)
         else:
-            self.error, self.done, self.how = None, True, how or self.how
+            self.error, self.done, self.result = None, True, result or self.result
 
 
 class CleanupStack:
-    """The debts of one life."""
+    """The cleanup steps of one life."""
 
     def __init__(self) -> None:
         self.steps: list[CleanupStep] = []
 
-    def register_step(self, name: str, action: Callable[[], Awaitable[str | None]]) -> CleanupStep:
-        """Promise to run `action` before the end; it is idempotent and retries by itself.
+    def register_step(self, name: str, action: Action) -> CleanupStep:
+        """Register `action` to run before the life ends; call this before what it cleans up.
 
-        What it returns, if anything, tells how it was given back.
+        The action must be idempotent and retry by itself. The text that it returns, if any, says
+        how it was done.
         """
         cleanup_step = CleanupStep(name, action)
         self.steps.append(cleanup_step)
         return cleanup_step
 
     def note_retry(self, reason: str) -> None:
-        """Note why the step whose task this is tries again: cut short, it can say no more."""
+        """Note why the step that runs in the current task tries again."""
         current = asyncio.current_task()
         for cleanup_step in self.steps:
             if cleanup_step.runs_in(current):
-                cleanup_step.trouble = reason
+                cleanup_step.retry_reason = reason
 
     @property
     def not_done(self) -> dict[str, str]:
-        """What could not be given back, and why; complete once the farewell is over."""
+        """The steps that have not succeeded, and why; final once `run_cleanup` has ended."""
         return {
             cleanup_step.name: cleanup_step.error or "not begun"
             for cleanup_step in self.steps
@@ -102,7 +110,7 @@ class CleanupStack:
 
 @asynccontextmanager
 async def run_cleanup(cleanup_stack: CleanupStack, stop: Stop) -> AsyncIterator[None]:
-    """Settle on leaving, side by side, all that came to be owed within the block."""
+    """On leaving the block, run every step that is not done, side by side, within the budget."""
     try:
         yield
     finally:

@@ -1,9 +1,9 @@
-"""The one place that hears signals. Light on purpose: it stands before the heavy imports.
+"""Capture the stop signals before anything heavy is imported.
 
-A process that is PID 1 loses every signal for which it has no handler yet, and importing the
-agent takes half a second; so the handlers are put up first and what they heard is kept until
-somebody listens. Even `typing`, `contextlib` and our own `host` come after them: together they
-would triple the time without a handler.
+A process that is PID 1 loses every signal for which it has no handler, and importing the agent
+takes half a second. So the handlers come first, and keep the signals until the life takes them.
+This module imports almost nothing: `typing`, `contextlib` and `sidecar.host` would triple the
+time without a handler.
 """
 
 from __future__ import annotations
@@ -16,67 +16,67 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NAMES = ("SIGTERM", "SIGINT", "SIGBREAK")
-"""What asks for a stop; no system has all of them."""
+"""The signals that ask for a stop; no system has all of them."""
 STOP_SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 class Signals:
-    """The stop signals heard so far, in order; each is told once to the listener."""
+    """The stop signals received so far, in order; each is delivered once."""
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
-        self._untold: deque[str] = deque()  # its popleft is one step: no handler gets in between
-        self._listener: Callable[[str], object] | None = None
+        self.received: list[str] = []
+        self._undelivered: deque[str] = deque()  # popleft is atomic: no handler runs within it
+        self._receiver: Callable[[str], object] | None = None
 
-    def hear(self, number: int, _frame: object = None) -> None:
-        """Take one signal; this is the handler itself."""
+    def handle(self, number: int, _frame: object = None) -> None:
+        """Keep one signal and deliver it; this is the signal handler."""
         name = signal.Signals(number).name
-        self.heard.append(name)
-        self._untold.append(name)
-        self._tell()
+        self.received.append(name)
+        self._undelivered.append(name)
+        self._deliver()
 
-    def tell(self, listener: Callable[[str], object]) -> None:
-        """Tell `listener` every signal, those heard before it came included.
+    def deliver_to(self, receiver: Callable[[str], object]) -> None:
+        """Call `receiver` with every signal, and first with those that came before.
 
-        It is called from within a signal handler, in the main thread, between two bytecodes.
+        It is called within the signal handler, in the main thread, between two bytecodes.
         """
-        self._listener = listener
-        self._tell()
+        self._receiver = receiver
+        self._deliver()
 
-    def _tell(self) -> None:
-        while self._listener is not None:
+    def stop_delivery(self) -> None:
+        """Deliver no signal any more."""
+        self._receiver = None
+
+    def _deliver(self) -> None:
+        while self._receiver is not None:
             try:
-                name = self._untold.popleft()
+                name = self._undelivered.popleft()
             except IndexError:
                 return
-            self._listener(name)
-
-    def forget(self) -> None:
-        """Tell nobody any more."""
-        self._listener = None
+            self._receiver(name)
 
 
-class captured:  # noqa: N801  reads as the clause it is: `with captured() as heard`
-    """Hear the stop signals within the block, and ignore them after it.
+class capture:  # noqa: N801  a context manager that reads as a verb, as contextlib.suppress does
+    """Capture the stop signals within the block, and ignore them after it.
 
-    They stay ignored because what follows is only the interpreter's own end: a late signal must
-    not turn a clean exit into a death by signal.
+    After the block only the interpreter's own exit follows. A late signal must not turn a clean
+    exit into a death by signal.
 
-    SIGINT gets a handler even when it came in ignored, as it does for a background process: a
-    child inherits "ignored" but not a handler, and the runner would then be deaf to SIGINT.
+    SIGINT gets a handler even where it came ignored, as in a shell's background process: a child
+    inherits "ignored" but not a handler, and the runner would not react to SIGINT.
     """
 
     def __enter__(self) -> Signals:
-        """Put the handlers up, then whatever else the system needs to hear a stop."""
+        """Install the handlers, then what else the system needs to report a stop."""
         signals = Signals()
         for number in STOP_SIGNALS:
-            signal.signal(number, signals.hear)
+            signal.signal(number, signals.handle)
         from sidecar import host
 
         host.hear_shutdown()
         return signals
 
     def __exit__(self, *_: object) -> None:
-        """Ignore what comes now."""
+        """Ignore the signals from here on."""
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)

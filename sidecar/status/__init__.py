@@ -1,1 +1,1 @@
-"""What the agent says about itself: health server, metrics, final event."""
+"""What the agent reports about itself: health server, metrics, final event."""

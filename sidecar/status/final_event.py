@@ -1,4 +1,4 @@
-"""What a life leaves: its final event, which tells how it ended without any other line."""
+"""The final event of a life: how it ended, without the need for any other line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from sidecar.status.report import Report
 
 
-def record(code: int, report: Report) -> dict[str, Any]:
-    """Return the facts of `life.ended`; times in seconds. A plain number is a command's own."""
+def collect_facts(code: int, report: Report) -> dict[str, Any]:
+    """Return the facts of `life.ended`; times in seconds.
+
+    `code` is an Exit, or a plain number: the exit code of a command.
+    """
     ours = code if isinstance(code, Exit) else None
     facts: dict[str, Any] = {
         "outcome": ours.name.lower().replace("_", "-") if ours is not None else "command-ended",
@@ -23,9 +26,11 @@ def record(code: int, report: Report) -> dict[str, Any]:
         "meaning": ours.meaning if ours is not None else "the exit code of the command itself",
         "error": report.error,
         "life_seconds": round(report.phase.life, 3),
-        "phase_seconds": {name: round(spent, 3) for name, spent in report.phase.spent().items()},
+        "phase_seconds": {
+            name: round(spent, 3) for name, spent in report.phase.seconds_by_phase().items()
+        },
         "undone": {
-            cleanup_step.name: cleanup_step.how
+            cleanup_step.name: cleanup_step.result
             for cleanup_step in report.cleanup_stack.steps
             if cleanup_step.done
         },
@@ -46,31 +51,29 @@ METRICS = {
     "job_seconds": "Seconds",
 }
 """The metrics that CloudWatch makes of the final event, and their units."""
-BEGINNING = (phase.STARTING, phase.WAITING, phase.CONFIGURING, phase.WARMING)
-FINE = {Exit.DONE, Exit.STOPPED, Exit.IDLE, Exit.LIFETIME}
-"""Ends that are no failure of anything."""
+START_PHASES = (phase.STARTING, phase.WAITING, phase.CONFIGURING, phase.WARMING)
 
 
-def embedded(
+def embed_metrics(
     facts: dict[str, Any],
     report: Report,
     namespace: str,
     now: Callable[[], float] = time.time,
 ) -> dict[str, Any]:
-    """Return what makes CloudWatch read the final event as metrics, in this namespace.
+    """Return what CloudWatch needs to read the final event as metrics, in this namespace.
 
-    The document is AWS's "Specification: Embedded metric format". Values stand beside the facts,
-    since it finds nothing that is nested. Dimensions are the outcome, and none: every value of a
-    dimension is a metric that is paid for, and there are few outcomes.
+    Source: AWS, "Specification: Embedded metric format". The values are not nested: CloudWatch
+    would not find them. The only dimension is the outcome: each value of a dimension is a metric
+    that costs money, and there are few outcomes.
     """
-    spent = report.phase.spent()
+    spent = report.phase.seconds_by_phase()
     had_job = report.listener is not None and report.listener.had_job
     values = {
         "lives": 1,
         "jobs": int(had_job),
-        "failures": int(facts["exit_code"] not in FINE),
+        "failures": int(is_failure(facts["exit_code"])),
         "left_behind_count": len(facts["left_behind"]),
-        "start_seconds": round(sum(spent.get(name, 0.0) for name in BEGINNING), 3),
+        "start_seconds": round(sum(spent.get(name, 0.0) for name in START_PHASES), 3),
         "job_seconds": round(spent.get(phase.BUSY, 0.0), 3),
     }
     directive = {
@@ -79,3 +82,12 @@ def embedded(
         "Metrics": [{"Name": name, "Unit": unit} for name, unit in METRICS.items()],
     }
     return values | {"_aws": {"Timestamp": int(now() * 1000), "CloudWatchMetrics": [directive]}}
+
+
+def is_failure(code: int) -> bool:
+    """Return whether a life that ended with `code` failed; a command fails unless it ends with 0.
+
+    The command's code counts as the agent's where the numbers are the same.
+    """
+    known = next((one for one in Exit if one == code), None)
+    return known.failure if known is not None else code != 0

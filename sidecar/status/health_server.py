@@ -1,4 +1,4 @@
-"""What the container's healthCheck and people ask: is it well, and what is it doing."""
+"""Serve health and metrics: to the container's healthCheck, to monitoring and to people."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Health:
+class HealthHandler:
     """Answers `/healthz`, `/readyz` and `/metrics` from a report."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
 
     def answer(self, request: http_server.Request) -> http_server.Answer:
-        """Answer one request from memory."""
+        """Answer one request; nothing is waited for."""
         if request.method not in ("GET", "HEAD"):
             return http_server.Answer(405, b"only GET\n", headers=(("Allow", "GET, HEAD"),))
         match request.target.partition("?")[0]:
@@ -38,7 +38,7 @@ class Health:
                 return self._json(200 if self._report.ready else 503)
             case "/metrics":
                 accept = request.headers.get("accept", "")
-                return http_server.Answer(200, *metrics.exposition(self._report, accept))
+                return http_server.Answer(200, *metrics.write_metrics(self._report, accept))
             case _:
                 return http_server.Answer(404, b"try /healthz, /readyz or /metrics\n")
 
@@ -56,11 +56,13 @@ class Health:
 
 
 @asynccontextmanager
-async def listening(address: Address | None, report: Report | None = None) -> AsyncIterator[Report]:
-    """Answer at `address` within the block, from `report`; None listens nowhere.
+async def serve_health(
+    address: Address | None, report: Report | None = None
+) -> AsyncIterator[Report]:
+    """Serve health and metrics at `address` within the block, from `report`; None serves nothing.
 
-    200 from the first moment: a long wait for a token must not get the task replaced. Raises
-    SettingsError when the address cannot be had.
+    `/healthz` answers 200 from the start: a long wait for a token must not get the task replaced.
+    Raises SettingsError if the address cannot be listened at.
     """
     report = report or Report()
     if address is None:
@@ -69,7 +71,7 @@ async def listening(address: Address | None, report: Report | None = None) -> As
     async with AsyncExitStack() as serving:
         try:
             bound = await serving.enter_async_context(
-                http_server.listening(address.host, address.port, Health(report).answer)
+                http_server.listening(address.host, address.port, HealthHandler(report).answer)
             )
         except OSError as error:
             message = (
@@ -79,4 +81,4 @@ async def listening(address: Address | None, report: Report | None = None) -> As
             )
             raise SettingsError(message) from error
         log.info("health.started", host=bound[0], port=bound[1])
-        yield report  # outside the try: an OSError of the life itself is not the address's fault
+        yield report  # outside the try: an OSError of the life is no fault of the address

@@ -1,8 +1,8 @@
-"""The life in numbers, as Prometheus reads them.
+"""Write the metrics of a life, in the formats that Prometheus reads.
 
-The library is imported when somebody asks for the first time: most lives are never asked, and
-both start-up time and memory are budgeted. Until then everything is counted where it happens, in
-plain attributes; here it is only told.
+The parts of a life count in plain attributes; this reads them when metrics are requested. The
+Prometheus library is imported with the first request: most lives never get one, and both start-up
+time and memory are limited.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sidecar import __version__, phase
 from sidecar.relay.counts import BOUNDS
+from sidecar.shutdown.cleanup import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,37 +24,37 @@ if TYPE_CHECKING:
 PREFIX = "runner_sidecar_"
 
 
-def exposition(report: Report, accept: str) -> tuple[bytes, str]:
-    """Write all metrics in the format that the Accept header prefers; return it with its type."""
+def write_metrics(report: Report, accept: str) -> tuple[bytes, str]:
+    """Return all metrics in the format that the Accept header prefers, and its content type."""
     from prometheus_client import CollectorRegistry, ProcessCollector
     from prometheus_client.exposition import choose_encoder
 
-    collected = CollectorRegistry(auto_describe=False)
-    collected.register(_Life(report))
-    ProcessCollector(registry=collected)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_LifeCollector(report))
+    ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept)
-    return encode(collected), content_type
+    return encode(registry), content_type
 
 
-class _Life:
-    """Collects from the report, at the moment of asking."""
+class _LifeCollector:
+    """Collects the metrics from the report whenever they are requested."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
 
     def collect(self) -> Iterator[Metric]:
         """Return every metric of the life."""
-        yield from _life(self._report)
-        yield from _undo(self._report)
+        yield from _life_metrics(self._report)
+        yield from _cleanup_metrics(self._report)
         if self._report.relay is not None:
-            yield from _relay(self._report.relay)
+            yield from _relay_metrics(self._report.relay)
 
     def describe(self) -> list[Metric]:
-        """Say nothing beforehand: the registry need not ask twice."""
+        """Describe nothing: the registry would collect everything for it."""
         return []
 
 
-def _life(report: Report) -> Iterator[Metric]:
+def _life_metrics(report: Report) -> Iterator[Metric]:
     from prometheus_client.core import (
         CounterMetricFamily,
         GaugeMetricFamily,
@@ -61,41 +62,43 @@ def _life(report: Report) -> Iterator[Metric]:
     )
 
     listener, now = report.listener, report.phase
-    yield InfoMetricFamily(PREFIX + "build", "The agent itself.", {"version": __version__})
+    yield InfoMetricFamily(PREFIX + "build", "The version of the agent.", {"version": __version__})
     yield GaugeMetricFamily(PREFIX + "life_seconds", "Age of this life.", now.life)
-    current = GaugeMetricFamily(PREFIX + "phase", "1 for the phase it is in.", labels=["phase"])
+    current = GaugeMetricFamily(PREFIX + "phase", "1 for the current phase.", labels=["phase"])
     spent = CounterMetricFamily(
         PREFIX + "phase_seconds", "Time that each phase has taken so far.", labels=["phase"]
     )
-    seconds = now.spent()
+    seconds = now.seconds_by_phase()
     for name in phase.ALL:
         current.add_metric([name], name == now.name)
         spent.add_metric([name], seconds.get(name, 0.0))
     yield from (current, spent)
-    yield GaugeMetricFamily(PREFIX + "ready", "Whether it can take a job or has one.", report.ready)
+    yield GaugeMetricFamily(
+        PREFIX + "ready", "Whether the runner waits for a job or has one.", report.ready
+    )
     busy = listener is not None and listener.running and listener.had_job
     yield GaugeMetricFamily(PREFIX + "job", "Whether a job runs.", busy)
     retries = CounterMetricFamily(
-        PREFIX + "retries", "What was tried again, by the kind of error.", labels=["error"]
+        PREFIX + "retries", "Retries, by the kind of error.", labels=["error"]
     )
     for kind, count in report.retries.items():
         retries.add_metric([kind], count)
     yield retries
 
 
-def _undo(report: Report) -> Iterator[Metric]:
+def _cleanup_metrics(report: Report) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily
 
-    undo = GaugeMetricFamily(
-        PREFIX + "undo", "1 for how far each clean-up step is.", labels=["undo", "state"]
+    states = GaugeMetricFamily(
+        PREFIX + "undo", "1 for the state of each cleanup step.", labels=["undo", "state"]
     )
     for cleanup_step in report.cleanup_stack.steps:
-        for state in ("pending", "done", "failed"):
-            undo.add_metric([cleanup_step.name, state], state == cleanup_step.state)
-    yield undo
+        for state in STATES:
+            states.add_metric([cleanup_step.name, state], state == cleanup_step.state)
+    yield states
 
 
-def _relay(relay: Relay) -> Iterator[Metric]:
+def _relay_metrics(relay: Relay) -> Iterator[Metric]:
     from prometheus_client.core import (
         CounterMetricFamily,
         GaugeMetricFamily,
@@ -117,7 +120,7 @@ def _relay(relay: Relay) -> Iterator[Metric]:
     if left is not None:
         yield GaugeMetricFamily(
             PREFIX + "relay_expiry_seconds",
-            "Time until the credentials that are held expire; below 0 they have.",
+            "Time until the relay's credentials expire; below 0 they have expired.",
             left,
         )
     total, buckets = 0, []
@@ -126,7 +129,7 @@ def _relay(relay: Relay) -> Iterator[Metric]:
         buckets.append((bound, float(total)))
     yield HistogramMetricFamily(
         PREFIX + "relay_upstream_seconds",
-        "Time that upstream took to answer, or not to.",
+        "Time that each request to the upstream endpoint took.",
         buckets=buckets,
         sum_value=counts.latency,
     )

@@ -1,4 +1,4 @@
-"""What there is to tell of a life: filled in as it goes on, read by health, metrics and record."""
+"""The parts of one life that health server, metrics and final event report about."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """The parts of one life, for whoever asks about it."""
+    """Holds the parts of one life; the life fills it in as it goes on."""
 
     def __init__(self) -> None:
         self.phase = Phase()
@@ -22,11 +22,11 @@ class Report:
         self.listener: Listener | None = None
         self.relay: Relay | None = None
         self.retries: Counter[str] = Counter()
-        """How often something was tried again, by the kind of error."""
+        """The number of retries, by the kind of error."""
         self.error: str | None = None
-        """What went wrong, if that decided the life's end."""
+        """What went wrong, if it decided how the life ended."""
 
     @property
     def ready(self) -> bool:
-        """Whether the runner can take a job or has one."""
+        """Whether the runner waits for a job or has one."""
         return self.listener is not None and self.listener.ready

@@ -1,4 +1,4 @@
-"""The phase of a life, as log and health report it."""
+"""The phases of a life."""
 
 from structlog.testing import capture_logs
 
@@ -6,8 +6,8 @@ from sidecar import phase
 from sidecar.phase import Phase
 
 
-def test_each_phase_is_logged_once_with_what_it_followed():
-    """Entering is one event; entering the same again is none."""
+def test_each_phase_is_logged_once_with_the_one_before():
+    """Entering a phase is one event; entering the current one again is none."""
     now = Phase()
     with capture_logs() as logs:
         now.enter(phase.WAITING)
@@ -22,7 +22,7 @@ def test_each_phase_is_logged_once_with_what_it_followed():
 
 
 def test_durations_add_up_over_visits(monkeypatch):
-    """A phase that is entered twice counts both stays; ages are seconds since then."""
+    """The time of a phase that is entered twice is the sum of both."""
     clock = iter([0.0, 2.0, 5.0, 9.0, 10.0, 12.0])
     monkeypatch.setattr(phase.time, "monotonic", lambda: next(clock))
     now = Phase()
@@ -32,3 +32,12 @@ def test_durations_add_up_over_visits(monkeypatch):
     assert now.durations == {"starting": 2.0, "idle": 3.0, "busy": 4.0}
     assert now.age == 1.0
     assert now.life == 12.0
+
+
+def test_the_current_phase_counts_until_now(monkeypatch):
+    """Health and metrics are read while a phase goes on."""
+    clock = iter([0.0, 2.0, 5.0])
+    monkeypatch.setattr(phase.time, "monotonic", lambda: next(clock))
+    now = Phase()
+    now.enter(phase.IDLE)
+    assert now.seconds_by_phase() == {"starting": 2.0, "idle": 3.0}

@@ -1,6 +1,7 @@
-"""Single values as people write them."""
+"""Values as people write them: read, or refused with the reason."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -19,13 +20,13 @@ from sidecar.values import Address
     ],
 )
 def test_an_address_is_read_and_written(text, address, again):
-    """IPv4 and IPv6 literals, the way a URL writes them."""
-    assert values.address(text) == address
+    """IPv4 and IPv6 addresses, written as in a URL."""
+    assert values.parse_address(text) == address
     assert str(address) == again
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         ("localhost:80", "must be an IP address and a port"),
         ("127.0.0.1", "must be an IP address and a port"),
@@ -38,17 +39,17 @@ def test_an_address_is_read_and_written(text, address, again):
         ("[::]:80", "reachable from the network"),
     ],
 )
-def test_an_address_is_one_and_a_literal(text, why):
-    """No name to resolve, and never every address of the machine by accident."""
-    with pytest.raises(ValueError, match=why):
-        values.address(text)
+def test_an_address_is_an_ip_address(text, reason):
+    """Not a name to resolve, and not every address of the machine by accident."""
+    with pytest.raises(ValueError, match=reason):
+        values.parse_address(text)
 
 
 def test_an_address_may_be_off():
-    """`off` is no address; anything else must be one."""
-    assert values.address_or_off("off") is None
-    assert values.address_or_off(None) is None
-    assert values.address_or_off("127.0.0.1:1") == Address("127.0.0.1", 1)
+    """`off` is None; anything else must be an address."""
+    assert values.parse_address_or_off("off") is None
+    assert values.parse_address_or_off(None) is None
+    assert values.parse_address_or_off("127.0.0.1:1") == Address("127.0.0.1", 1)
 
 
 @pytest.mark.parametrize(
@@ -64,13 +65,13 @@ def test_an_address_may_be_off():
         ("http://[::1]:1/org", "http://[::1]:1/org"),
     ],
 )
-def test_a_github_url_names_who_to_register_with(given, kept):
-    """github.com, ghe.com and GHES alike; plain http only on this machine."""
-    assert values.github_url(given) == kept
+def test_a_github_url_is_accepted(given, kept):
+    """github.com, ghe.com and GHES; plain http only on this machine."""
+    assert values.check_github_url(given) == kept
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("given", "reason"),
     [
         ("github.com/octo", "must begin with https://"),
         ("http://github.com/octo", "must begin with https://"),
@@ -86,28 +87,28 @@ def test_a_github_url_names_who_to_register_with(given, kept):
         ("https://[github.com/a", "Invalid IPv6"),
     ],
 )
-def test_a_github_url_is_nothing_else(given, why):
-    """What configure would only fail on later is refused before anything is contacted."""
-    with pytest.raises(ValueError, match=why):
-        values.github_url(given)
+def test_a_wrong_github_url_is_refused(given, reason):
+    """Before anything is contacted; configure would fail on it much later."""
+    with pytest.raises(ValueError, match=reason):
+        values.check_github_url(given)
 
 
-def test_a_name_is_one_that_the_runner_keeps():
-    """The runner drops a name that begins with a hyphen, and GitHub one that is too long."""
+def test_a_name_that_the_runner_would_drop_is_refused():
+    """One that begins with a hyphen, is too long or has other characters."""
     for good in ("a", "build-1", "_x.y-z", "n" * 64):
-        assert values.runner_name(good) == good
+        assert values.check_runner_name(good) == good
     for bad in ("", "-a", "a b", "n" * 65, "ä", "a\n"):
         with pytest.raises(ValueError, match="must be 1 to 64"):
-            values.runner_name(bad)
+            values.check_runner_name(bad)
 
 
-def test_a_prefix_leaves_room():
-    """What makes the name unique still fits behind it."""
-    assert values.name_prefix("p" * 40) == "p" * 40
+def test_a_prefix_leaves_room_for_a_unique_rest():
+    """So the whole name is one that GitHub accepts."""
+    assert values.check_name_prefix("p" * 40) == "p" * 40
     with pytest.raises(ValueError, match="must leave room"):
-        values.name_prefix("p" * 41)
+        values.check_name_prefix("p" * 41)
     with pytest.raises(ValueError, match="not beginning with '-'"):
-        values.name_prefix("-p")
+        values.check_name_prefix("-p")
 
 
 @pytest.mark.parametrize(
@@ -123,12 +124,12 @@ def test_a_prefix_leaves_room():
     ],
 )
 def test_labels_are_read_once_each(given, found):
-    """By commas or as a list, in order, without blanks and doubles."""
-    assert values.labels(given) == found
+    """Separated by commas or as a list; in order, without blanks and duplicates."""
+    assert values.parse_labels(given) == found
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("given", "reason"),
     [
         ("x" * 257, "256 printable characters at most"),
         (["a,b"], "256 printable characters at most"),
@@ -139,56 +140,105 @@ def test_labels_are_read_once_each(given, found):
         (7, "separated by commas"),
     ],
 )
-def test_labels_that_the_runner_would_lose_are_refused(given, why):
-    """A runner without its label waits for a job for ever."""
-    with pytest.raises(ValueError, match=why):
-        values.labels(given)
+def test_labels_that_the_runner_would_drop_are_refused(given, reason):
+    """A runner without its label would wait for a job for ever."""
+    with pytest.raises(ValueError, match=reason):
+        values.parse_labels(given)
 
 
 def test_a_parameter_is_a_name_or_an_arn():
-    """Both forms that SSM takes, and nothing with blanks or braces in it."""
+    """SSM takes both; blanks and braces mean that it is something else."""
     for good in ("token", "/a/b_c.d-e", "arn:aws:ssm:eu-central-1:123456789012:parameter/a"):
-        assert values.parameter_name(good) == good
+        assert values.check_parameter_name(good) == good
     for bad in ("", "a b", '{"token": "x"}', "x" * 2049):
         with pytest.raises(ValueError, match="the name or the ARN"):
-            values.parameter_name(bad)
+            values.check_parameter_name(bad)
 
 
-def test_an_argument_is_plain():
-    """What goes to the runner as one argument arrives as one."""
-    assert values.plain("Default group") == "Default group"
+def test_an_argument_is_printable_and_no_option():
+    """The runner would drop or misread it."""
+    assert values.check_argument("Default group") == "Default group"
     for bad in ("-x", "a\nb"):
         with pytest.raises(ValueError, match="printable"):
-            values.plain(bad)
+            values.check_argument(bad)
 
 
 def test_the_runner_s_folder_holds_its_listener(tmp_path, monkeypatch):
-    """A wrong folder is told before the token is touched; a relative one is made absolute."""
+    """A wrong folder is refused before the token is read; a relative one is made absolute."""
     with pytest.raises(ValueError, match=r"holds no bin/Runner\.Listener"):
-        checks.installed_runner(tmp_path)
+        checks.check_installed_runner(tmp_path)
     (tmp_path / "bin").mkdir()
     (tmp_path / host.LISTENER).touch()
     monkeypatch.chdir(tmp_path.parent)
     relative = tmp_path.relative_to(tmp_path.parent)
-    assert checks.installed_runner(relative) == tmp_path
+    assert checks.check_installed_runner(relative) == tmp_path
 
 
-def test_a_folder_that_cannot_be_looked_into_is_refused(tmp_path):
-    """The system's own reason is told, not raised."""
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path):
+    """The line holds the system's own reason."""
     with pytest.raises(ValueError, match="cannot be looked into: "):
-        checks.installed_runner(tmp_path / ("x" * (os.pathconf(tmp_path, "PC_NAME_MAX") + 1)))
+        checks.check_installed_runner(tmp_path / ("x" * (os.pathconf(tmp_path, "PC_NAME_MAX") + 1)))
 
 
-def test_words_are_read_in_any_case():
-    """`JSON` is `json`; what is no text is left to the check that follows."""
-    assert values.lower("JSON") == "json"
-    assert values.lower(7) == 7
+def test_text_is_made_lower_case():
+    """`JSON` is `json`; what is not text is left to the next check."""
+    assert values.lower_case("JSON") == "json"
+    assert values.lower_case(7) == 7
 
 
 def test_a_namespace_is_one_that_cloudwatch_takes():
-    """AWS keeps its own; what it would refuse later is refused at once."""
+    """What CloudWatch would refuse at the end of a life is refused at its start."""
     for good in ("Runners", "Team/CI.runners_1#a:b", "x" * 255):
-        assert values.namespace(good) == good
+        assert values.check_namespace(good) == good
     for bad in ("AWS/ECS", ":x", "", "a\nb", "x" * 256, "ünders"):
         with pytest.raises(ValueError, match="begin with neither"):
-            values.namespace(bad)
+            values.check_namespace(bad)
+
+
+def test_a_role_is_an_arn_of_iam():
+    """With or without a path; in every partition."""
+    for good in (
+        "arn:aws:iam::123456789012:role/job",
+        "arn:aws-cn:iam::123456789012:role/a/b/job_1",
+    ):
+        assert values.check_role_arn(good) == good
+    for bad in ("job", "arn:aws:iam::12:role/job", "arn:aws:iam::123456789012:user/job"):
+        with pytest.raises(ValueError, match="ARN of an IAM role"):
+            values.check_role_arn(bad)
+
+
+def test_a_session_policy_is_json_or_a_file(tmp_path):
+    """It is written without spaces: STS counts characters."""
+    policy = '{ "Statement": [ ] }'
+    (tmp_path / "policy.json").write_text(policy)
+    for given in (policy, f"file:{tmp_path}/policy.json"):
+        assert values.parse_session_policy(given) == '{"Statement":[]}'
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("{", "must be JSON"),
+        ("[]", "must be an IAM policy, with a Statement"),
+        ("file:/nonexistent", "cannot be read from /nonexistent: No such file"),
+        ('{"Statement": "' + "x" * 2048 + '"}', "must be 2048 characters at most"),
+    ],
+)
+def test_a_wrong_session_policy_is_refused(given, reason):
+    """With the reason, before STS is asked."""
+    with pytest.raises(ValueError, match=reason):
+        values.parse_session_policy(given)
+
+
+def test_a_shared_folder_fits_into_a_bind_mount():
+    """No character that separates the parts of a mount, and short enough for a socket."""
+    assert str(values.check_shared_dir(Path("/mnt//runner/"))) == "/mnt/runner"
+    for bad in ("relative", "/a:b", "/a,b", "/" + "x" * 64):
+        with pytest.raises(ValueError, match="must be"):
+            values.check_shared_dir(Path(bad))
+
+
+def test_a_time_is_read_with_its_offset():
+    """GitHub writes both forms."""
+    utc = values.parse_time("2026-01-22T12:00:00Z")
+    assert values.parse_time("2026-01-22T04:00:00-08:00") == utc

@@ -1,7 +1,8 @@
-"""Launchers that people already have: their variables, read as the agent's own settings.
+"""Read the variables of existing launchers as the agent's own settings.
 
-Pure functions from an environment to settings; the environment itself is read in `settings`
-alone. A launcher is recognised by what is set, or named by SIDECAR_LAUNCHER.
+A launcher is recognised by its variables, or named by SIDECAR_LAUNCHER. These functions are pure:
+only `settings.load` reads the environment. To add a launcher, write a file with a Contract here
+and add it to CONTRACTS; the choices of the setting follow from that.
 """
 
 from __future__ import annotations
@@ -24,66 +25,78 @@ AUTO, NATIVE = "auto", "native"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What came of looking for a launcher; empty where there is none."""
+    """What was read from a launcher's variables; empty without a launcher."""
 
     contract: str | None = None
+    """The launcher's name."""
     mark: tuple[str, ...] = ()
     """The variables that it was recognised by."""
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The agent's settings, each as text; what the user set natively wins over them."""
+    """The agent's settings, each as text; what the user set wins over them."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Which variable each of them was read from."""
+    """The variable that each of them was read from."""
     withheld: frozenset[str] = frozenset()
-    """What is no business of a job's."""
-    unheeded: tuple[str, ...] = ()
+    """The variables that jobs do not get."""
+    ignored: tuple[str, ...] = ()
+    """What the launcher asks for and the agent does not do."""
     problems: tuple[str, ...] = ()
+    """What contradicts or is missing, one line each."""
 
 
-NOBODY = Reading()
+NO_LAUNCHER = Reading()
 
 
-def read(
+def check_choice(value: str) -> str:
+    """Check the value of SIDECAR_LAUNCHER: auto, native, or the name of a contract."""
+    choices = [AUTO, NATIVE, *(contract.name for contract in CONTRACTS)]
+    if value not in choices:
+        *first, last = [repr(choice) for choice in choices]
+        message = f"must be {', '.join(first)} or {last}"
+        raise ValueError(message)
+    return value
+
+
+def read_launcher(
     environ: Mapping[str, str],
-    wanted: str = AUTO,
+    choice: str = AUTO,
     native: Mapping[str, str] | None = None,
     sources: Sequence[str] = (),
 ) -> Reading:
-    """Find the launcher and read what it says.
+    """Find the launcher and read its variables.
 
-    `wanted` is SIDECAR_LAUNCHER; `native` are settings that the user gave, and `sources` the
-    variables among them that bring a right to register of their own. What contradicts is told in
-    `problems`, a line each.
+    `choice` is SIDECAR_LAUNCHER. `native` are settings that the user gave; `sources` are the
+    variables among them that bring a registration token.
     """
-    if wanted == NATIVE:
-        return NOBODY
+    if choice == NATIVE:
+        return NO_LAUNCHER
     env = {name: value.strip() for name, value in environ.items() if value.strip()}
-    found = recognised(env)
-    if wanted != AUTO:
-        return _named(wanted, env, native or {}, sources)
+    if choice != AUTO:
+        return _read_chosen(choice, env, native or {}, sources)
+    found = find_contracts(env)
     if not found:
-        return NOBODY
+        return NO_LAUNCHER
     if len(found) > 1:
-        return Reading(problems=(_two(found, env),))
+        return Reading(problems=(_contradiction(found, env),))
     return _read(found[0], env, native or {}, sources)
 
 
-def supervised(environ: Mapping[str, str], wanted: str = AUTO) -> Reading:
-    """Tell whose command is supervised; its variables are its own, and it gets them all."""
+def recognise_launcher(environ: Mapping[str, str], choice: str = AUTO) -> Reading:
+    """Find the launcher whose command is supervised; its variables are not read, nor withheld."""
     env = {name: value for name, value in environ.items() if value.strip()}
-    found = [one for one in recognised(env) if wanted in (AUTO, one.name)]
+    found = [contract for contract in find_contracts(env) if choice in (AUTO, contract.name)]
     if len(found) != 1:
-        return NOBODY
+        return NO_LAUNCHER
     return Reading(contract=found[0].name, mark=found[0].mark(env))
 
 
-def recognised(env: Mapping[str, str]) -> list[Contract]:
+def find_contracts(env: Mapping[str, str]) -> list[Contract]:
     """List the contracts whose variables are set."""
     return [contract for contract in CONTRACTS if contract.mark(env)]
 
 
-def _two(found: Sequence[Contract], env: Mapping[str, str]) -> str:
+def _contradiction(found: Sequence[Contract], env: Mapping[str, str]) -> str:
     first, second = found[:2]
-    # What both go by does not tell them apart.
+    # Variables that both have do not tell them apart.
     shared = set(first.mark(env)) & set(second.mark(env))
     one = ", ".join(name for name in first.mark(env) if name not in shared)
     other = ", ".join(name for name in second.mark(env) if name not in shared)
@@ -93,16 +106,16 @@ def _two(found: Sequence[Contract], env: Mapping[str, str]) -> str:
     )
 
 
-def _named(
-    wanted: str, env: Mapping[str, str], native: Mapping[str, str], sources: Sequence[str]
+def _read_chosen(
+    choice: str, env: Mapping[str, str], native: Mapping[str, str], sources: Sequence[str]
 ) -> Reading:
-    contract = next((one for one in CONTRACTS if one.name == wanted), None)
+    contract = next((one for one in CONTRACTS if one.name == choice), None)
     if contract is None:
-        return NOBODY  # no such word: the setting's own check tells
+        return NO_LAUNCHER  # check_choice reports it
     if not contract.mark(env):
         needs = " or ".join(" and ".join(mark) for mark in contract.marks)
         problem = (
-            f"SIDECAR_LAUNCHER={wanted} contradicts what is set: that launcher sets {needs} "
+            f"SIDECAR_LAUNCHER={choice} contradicts what is set: that launcher sets {needs} "
             "(example: SIDECAR_LAUNCHER=auto)"
         )
         return Reading(problems=(problem,))
@@ -118,13 +131,13 @@ def _read(
     mark = contract.mark(env)
     if sources:
         problem = (
-            f"{mark[0]} contradicts {sources[0]}: both bring a right to register, the first one "
+            f"{mark[0]} contradicts {sources[0]}: both bring a registration token, the first one "
             f"from the launcher {contract.name} (example: SIDECAR_LAUNCHER=native)"
         )
         return Reading(problems=(problem,))
     draft = Draft(env, native.get("github_server"))
     contract.read(draft)
-    # A name and a name's beginning exclude each other; the user's own word counts.
+    # A name and a name's prefix exclude each other; the user's own setting wins.
     for given, other in (("name", "name_prefix"), ("name_prefix", "name")):
         if given in native:
             draft.settings.pop(other, None)
@@ -134,6 +147,6 @@ def _read(
         settings=draft.settings,
         variables=draft.variables,
         withheld=contract.names,
-        unheeded=tuple(draft.unheeded),
+        ignored=tuple(draft.ignored),
         problems=tuple(text for name, text in draft.missing.items() if name not in native),
     )

@@ -1,7 +1,7 @@
-"""CloudSnorkel's cdk-github-runners, its ECS and Fargate providers.
+"""Read the variables of CloudSnorkel's cdk-github-runners (its ECS and Fargate providers).
 
-Its task definition brings a command that registers by itself; that is supervised, and nothing
-here is read. Where the command was taken out, these variables are all that is needed.
+Its task definition brings a command that registers by itself. The agent then supervises the
+command and reads nothing here. Without the command, these variables are all that is needed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ def _read(draft: Draft) -> None:
     draft.take("token", "RUNNER_TOKEN")
     draft.take("name", "RUNNER_NAME")
     draft.take("labels", "RUNNER_LABEL")
-    draft.take("runner_group", "RUNNER_GROUP2")  # RUNNER_GROUP1 is the word --runnergroup
+    draft.take("runner_group", "RUNNER_GROUP2")  # RUNNER_GROUP1 is the option --runnergroup
     if draft.env.get("DEFAULT_LABELS") == "--no-default-labels":
-        draft.say("no_default_labels", "true", "DEFAULT_LABELS")
+        draft.set("no_default_labels", "true", "DEFAULT_LABELS")
     if "REGISTRATION_URL" in draft.env:
         draft.take("github_url", "REGISTRATION_URL")
         return
-    # Older versions name the parts, and leave the last one empty for an organization.
+    # Older versions set the parts of the URL; an organization has an empty REPO.
     host = f"https://{draft.env['GITHUB_DOMAIN']}"
-    draft.at("OWNER", "REPO" if "REPO" in draft.env else None, host=host)
+    draft.set_url("OWNER", "REPO" if "REPO" in draft.env else None, host=host)
 
 
 CDK = Contract(

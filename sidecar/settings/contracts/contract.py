@@ -1,4 +1,4 @@
-"""What every launcher's contract is made of: by what it is known, and what it says."""
+"""The contract of a launcher: by which variables it is recognised, and what they mean."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ GITHUB = "https://github.com"
 
 @dataclass(slots=True)
 class Draft:
-    """What a launcher's variables mean, in the agent's own settings; each as the text of one."""
+    """Collects the settings that a launcher's variables stand for, each as text."""
 
     env: Mapping[str, str]
-    """The environment, without what is empty."""
+    """The environment, without empty variables."""
     server: str | None
-    """The GitHub that owners and repositories are of, where the user named one."""
+    """The GitHub server of owners and repositories, if the user set one."""
     settings: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
-    """Which variable each setting was read from, for those who have to mend it."""
+    """The variable that each setting was read from: an error names it."""
     missing: dict[str, str] = field(default_factory=dict)
-    """What is wrong, by the setting that it leaves open: one that is given natively heals it."""
-    unheeded: list[str] = field(default_factory=list)
-    """What the launcher asks for, and the agent does otherwise."""
+    """What is wrong, by the setting that cannot be read; void if the user sets that one."""
+    ignored: list[str] = field(default_factory=list)
+    """What the launcher asks for and the agent does not do."""
 
     def take(self, setting: str, *names: str) -> None:
-        """Take the first of the variables that is set."""
+        """Set `setting` from the first of the variables that is set, if any."""
         for name in names:
             if name in self.env:
-                self.say(setting, self.env[name], name)
+                self.set(setting, self.env[name], name)
                 return
 
-    def say(self, setting: str, value: str, name: str) -> None:
-        """Set what follows from the variable `name`."""
+    def set(self, setting: str, value: str, name: str) -> None:
+        """Set `setting` to a value that follows from the variable `name`."""
         self.settings[setting] = value
         self.variables[setting] = name
 
-    def at(self, owner: str, repository: str | None = None, *, host: str = GITHUB) -> None:
-        """Register where the variables `owner` and, unless None, `repository` say.
+    def set_url(self, owner: str, repository: str | None = None, *, host: str = GITHUB) -> None:
+        """Set `github_url` from the variables named `owner` and, unless None, `repository`.
 
-        `host`: the GitHub that they are of, unless the user named one.
+        `host`: their GitHub server, unless the user set one.
         """
         for name in filter(None, (owner, repository)):
             if name not in self.env:
@@ -53,20 +53,21 @@ class Draft:
                 return
         parts = [self.server or host, self.env[owner]]
         parts += [self.env[repository]] if repository else []
-        self.say("github_url", "/".join(part.strip("/") for part in parts), repository or owner)
+        self.set("github_url", "/".join(part.strip("/") for part in parts), repository or owner)
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One launcher's way of telling a container what to register."""
+    """How one launcher tells a container what to register."""
 
     name: str
     marks: tuple[tuple[str, ...], ...]
-    """Sets of variables; whoever sets all of one is this launcher."""
+    """Sets of variables; the launcher is recognised if all of one set are there."""
     names: frozenset[str]
-    """All that it sets; none of that is a job's business."""
+    """Every variable that it sets; jobs get none of them."""
     read: Callable[[Draft], None]
+    """Fills in the draft."""
 
     def mark(self, env: Mapping[str, str]) -> tuple[str, ...]:
-        """Return by which variables it is recognised; none if it is not."""
+        """Return the variables by which it is recognised; none if it is not."""
         return next((mark for mark in self.marks if all(name in env for name in mark)), ())

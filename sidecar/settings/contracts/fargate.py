@@ -1,4 +1,4 @@
-"""The launcher of fargate-aws-github-runner: a Lambda that puts a token into SSM for each."""
+"""Read the variables of fargate-aws-github-runner: a Lambda puts a token into SSM per task."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def _read(draft: Draft) -> None:
     draft.take("token_parameter", "RUNNER_TOKEN_PATH")
     draft.take("labels", "LABELS")
     draft.take("runner_group", "RUNNER_GROUP")
-    whole = draft.env.get("USE_ORG") == "true"
-    draft.at("ORGANIZATION", None if whole else "REPO")
+    organization = draft.env.get("USE_ORG") == "true"
+    draft.set_url("ORGANIZATION", None if organization else "REPO")
 
 
 FARGATE = Contract(

@@ -1,4 +1,4 @@
-"""Who starts myoung34's docker-github-actions-runner: people, compose files, other launchers."""
+"""Read the variables of myoung34's docker-github-actions-runner, which many launchers set."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ if TYPE_CHECKING:
     from sidecar.settings.contracts.contract import Draft
 
 LONGEST = 39
-"""Characters of a name's beginning that leave room for `-` and what makes it unique."""
+"""Characters of a name's prefix that are kept: `-` and a unique rest still fit."""
 
 
 def _read(draft: Draft) -> None:
-    _right(draft)
-    _scope(draft)
-    _name(draft)
+    _read_token(draft)
+    _read_url(draft)
+    _read_name(draft)
     draft.take("labels", "RUNNER_LABELS", "LABELS")
-    if "labels" not in draft.settings:  # as that image does: people's workflows ask for it
-        draft.say("labels", "default", "RUNNER_LABELS")
+    if "labels" not in draft.settings:  # the image's own default, which workflows ask for
+        draft.set("labels", "default", "RUNNER_LABELS")
     if draft.env.get("RUNNER_GROUP") != "Default":
         draft.take("runner_group", "RUNNER_GROUP")
     draft.take("work_dir", "RUNNER_WORKDIR")
-    if "NO_DEFAULT_LABELS" in draft.env:  # there any text is a yes
-        draft.say("no_default_labels", "true", "NO_DEFAULT_LABELS")
+    if "NO_DEFAULT_LABELS" in draft.env:  # the image takes any text as true
+        draft.set("no_default_labels", "true", "NO_DEFAULT_LABELS")
     if draft.env.get("RUN_AS_ROOT") == "true":
-        draft.say("runner_user", "root", "RUN_AS_ROOT")
-    draft.unheeded += [why for said, why in _otherwise(draft) if said]
+        draft.set("runner_user", "root", "RUN_AS_ROOT")
+    draft.ignored += [text for is_set, text in _list_ignored(draft) if is_set]
 
 
-def _right(draft: Draft) -> None:
+def _read_token(draft: Draft) -> None:
     app = [name for name in ("APP_ID", "APP_PRIVATE_KEY") if name in draft.env]
     others = [name for name in ("ACCESS_TOKEN", "RUNNER_TOKEN") if name in draft.env]
     if app and others:
         draft.missing["github_app_id"] = (
-            f"{app[0]} contradicts {others[0]}: the agent is an App or it is not "
+            f"{app[0]} contradicts {others[0]}: the agent is one or the other "
             f"(example: leave {app[0]} out)"
         )
     elif app:
@@ -48,53 +48,54 @@ def _right(draft: Draft) -> None:
         draft.take("token", "RUNNER_TOKEN")
 
 
-def _scope(draft: Draft) -> None:
+def _read_url(draft: Draft) -> None:
     scope = draft.env.get("RUNNER_SCOPE", "").lower()
     scope = scope or ("org" if draft.env.get("ORG_RUNNER") == "true" else "repo")
     host = draft.env.get("GITHUB_HOST", GITHUB).removeprefix("http://").removeprefix("https://")
     server = f"https://{host.strip('/')}"
     if scope.startswith("org"):
-        draft.at("ORG_NAME", host=server)
+        draft.set_url("ORG_NAME", host=server)
     elif scope.startswith("ent"):
-        draft.at("ENTERPRISE_NAME", host=server)
+        draft.set_url("ENTERPRISE_NAME", host=server)
         if "github_url" in draft.settings:
-            front, _, name = draft.settings["github_url"].rpartition("/")
-            draft.say("github_url", f"{front}/enterprises/{name}", "ENTERPRISE_NAME")
+            base, _, name = draft.settings["github_url"].rpartition("/")
+            draft.set("github_url", f"{base}/enterprises/{name}", "ENTERPRISE_NAME")
     elif "REPO_URL" in draft.env:
         draft.take("github_url", "REPO_URL")
     else:
-        draft.at("REPO_URL")
+        draft.set_url("REPO_URL")
 
 
-def _name(draft: Draft) -> None:
+def _read_name(draft: Draft) -> None:
     prefix = draft.env.get("RUNNER_NAME_PREFIX", "github-runner")
     if "RUNNER_NAME" in draft.env:
         draft.take("name", "RUNNER_NAME")
     elif draft.env.get("RANDOM_RUNNER_SUFFIX", "true") != "true" and "HOSTNAME" in draft.env:
-        draft.say("name", f"{prefix}-{draft.env['HOSTNAME']}", "RUNNER_NAME_PREFIX")
+        draft.set("name", f"{prefix}-{draft.env['HOSTNAME']}", "RUNNER_NAME_PREFIX")
     else:
-        draft.say("name_prefix", prefix[:LONGEST] + "-", "RUNNER_NAME_PREFIX")
+        draft.set("name_prefix", prefix[:LONGEST] + "-", "RUNNER_NAME_PREFIX")
 
 
-def _otherwise(draft: Draft) -> list[tuple[bool, str]]:
+def _list_ignored(draft: Draft) -> list[tuple[bool, str]]:
+    """List what the image does and the agent does not: whether it is asked for, and the text."""
     env = draft.env
     return [
         ("EPHEMERAL" not in env, "EPHEMERAL is not set: the runner runs one job all the same"),
         (
             env.get("DISABLE_AUTOMATIC_DEREGISTRATION", "false") != "false",
-            "DISABLE_AUTOMATIC_DEREGISTRATION: a runner for one job is always taken away",
+            "DISABLE_AUTOMATIC_DEREGISTRATION: a runner for one job is always deregistered",
         ),
         (
             "CONFIGURED_ACTIONS_RUNNER_FILES_DIR" in env,
-            "CONFIGURED_ACTIONS_RUNNER_FILES_DIR: no registration is used twice",
+            "CONFIGURED_ACTIONS_RUNNER_FILES_DIR: a registration is never used again",
         ),
         (
             "RUNNER_TOKEN" in env and "ACCESS_TOKEN" in env,
-            "RUNNER_TOKEN: ACCESS_TOKEN makes a fresh one, as in that image",
+            "RUNNER_TOKEN: ACCESS_TOKEN makes a new one, as in that image",
         ),
         (
             "APP_LOGIN" in env,
-            "APP_LOGIN: the installation is looked up by where to register",
+            "APP_LOGIN: the installation is looked up by the URL to register with",
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""The launcher of PasseiDireto's gh-runner-task-action: a workflow's job that starts a task."""
+"""Read the variables of PasseiDireto's gh-runner-task-action: a workflow's job starts a task."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from sidecar.settings.contracts.contract import Draft
 
 LONGEST = 39
-"""Characters of a name that leave room for `_` and what makes it unique."""
+"""Characters of RUNNER_NAME that are kept: `_` and a unique rest still fit."""
 
 
 def _read(draft: Draft) -> None:
     draft.take("github_pat", "GITHUB_PERSONAL_TOKEN")
     draft.take("labels", "RUNNER_LABELS")
-    if "RUNNER_NAME" in draft.env:  # a workflow's job, as many tasks as there are runs of it
-        draft.say("name_prefix", draft.env["RUNNER_NAME"][:LONGEST] + "_", "RUNNER_NAME")
-    # The bare name of a repository; older versions sent owner/name. Empty: the organization.
+    if "RUNNER_NAME" in draft.env:  # every run of the workflow uses the same name
+        draft.set("name_prefix", draft.env["RUNNER_NAME"][:LONGEST] + "_", "RUNNER_NAME")
+    # The name of a repository, in older versions owner/name; empty for an organization.
     parts = [draft.server or GITHUB, draft.env["GITHUB_OWNER"]]
     repository = draft.env.get("GITHUB_REPOSITORY", "").rpartition("/")[2]
     name = "GITHUB_REPOSITORY" if repository else "GITHUB_OWNER"
-    draft.say("github_url", "/".join([*parts, repository]).rstrip("/"), name)
+    draft.set("github_url", "/".join([*parts, repository]).rstrip("/"), name)
 
 
 PASSEIDIRETO = Contract(

@@ -1,4 +1,4 @@
-"""`runner-sidecar health`, against real sockets."""
+"""`runner-sidecar health` against real sockets."""
 
 import socket
 import subprocess
@@ -9,12 +9,12 @@ import pytest
 
 from sidecar.__main__ import main
 from sidecar.cli import health
-from sidecar.cli.health import probe as well
+from sidecar.cli.health import check_health
 
 
 @pytest.fixture
-def answering():
-    """Answer one connection with the given pieces; gives address and what was asked."""
+def start_server():
+    """Give a function that starts a server: it answers one connection with the given pieces."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         asked = []
 
@@ -49,50 +49,50 @@ def answering():
         ([b"SSH-2.0-something-else\r\n"], 1),
     ],
 )
-def test_only_a_200_is_well(answering, pieces, code):
-    """Whatever else answers at that address, the container is not well."""
-    address, asked = answering(*pieces)
-    assert well({"SIDECAR_HEALTH_ADDRESS": f" {address} "}) == code
+def test_only_200_is_healthy(start_server, pieces, code):
+    """With any other answer the container is not healthy."""
+    address, asked = start_server(*pieces)
+    assert check_health({"SIDECAR_HEALTH_ADDRESS": f" {address} "}) == code
     assert asked == [f"GET /healthz HTTP/1.0\r\nHost: {address}\r\n\r\n".encode()]
 
 
-def test_no_agent_is_not_well(capsys):
-    """The line on standard error says where it was looked for and by which setting."""
+def test_no_agent_is_not_healthy(capsys):
+    """The line on standard error names the address and the setting."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
-        assert well({"SIDECAR_HEALTH_ADDRESS": address}) == 1
-    said = capsys.readouterr().err
-    assert said.startswith(f"cannot reach the agent at {address} (SIDECAR_HEALTH_ADDRESS): ")
+        assert check_health({"SIDECAR_HEALTH_ADDRESS": address}) == 1
+    output = capsys.readouterr().err
+    assert output.startswith(f"cannot reach the agent at {address} (SIDECAR_HEALTH_ADDRESS): ")
 
 
-def test_an_agent_that_hangs_is_not_well(monkeypatch, capsys):
-    """The check ends by itself, before ECS would end it."""
+def test_an_agent_that_hangs_is_not_healthy(monkeypatch, capsys):
+    """The check ends by itself, before ECS would kill it."""
     assert health.DEADLINE * 2 < 5
     monkeypatch.setattr(health, "DEADLINE", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"127.0.0.1:{mute.getsockname()[1]}"
-        assert well({"SIDECAR_HEALTH_ADDRESS": address}) == 1
+        assert check_health({"SIDECAR_HEALTH_ADDRESS": address}) == 1
     assert "timed out" in capsys.readouterr().err
 
 
-def test_an_address_that_is_none_is_not_well(capsys):
-    """A mistake in the address is told, not raised."""
-    assert well({"SIDECAR_HEALTH_ADDRESS": "nonsense"}) == 1
+def test_a_wrong_address_is_not_healthy(capsys):
+    """A mistake in the address is a line on standard error, not a traceback."""
+    assert check_health({"SIDECAR_HEALTH_ADDRESS": "nonsense"}) == 1
     assert "nonsense" in capsys.readouterr().err
 
 
-def test_off_is_well():
-    """Who switched health off wants no container replaced for it."""
-    assert well({"SIDECAR_HEALTH_ADDRESS": "off"}) == 0
+def test_off_is_healthy():
+    """With the health server off, no container is replaced."""
+    assert check_health({"SIDECAR_HEALTH_ADDRESS": "off"}) == 0
 
 
-def test_the_default_is_asked_when_nothing_is_said(monkeypatch):
-    """Agent and probe agree on where, without a setting."""
+def test_without_a_setting_the_default_address_is_asked(monkeypatch):
+    """Agent and check use the same default."""
     asked = []
-    monkeypatch.setattr(health, "ask", lambda *where: asked.append(where) or b"200")
-    assert well({}) == 0
-    assert well({"SIDECAR_HEALTH_ADDRESS": ""}) == 0
+    monkeypatch.setattr(health, "request_status", lambda *where: asked.append(where) or b"200")
+    assert check_health({}) == 0
+    assert check_health({"SIDECAR_HEALTH_ADDRESS": ""}) == 0
     assert asked == [("127.0.0.1", 9190, "127.0.0.1:9190")] * 2
     monkeypatch.setenv("SIDECAR_HEALTH_ADDRESS", "[::1]:9")
     assert main(["health"]) == 0
@@ -100,7 +100,7 @@ def test_the_default_is_asked_when_nothing_is_said(monkeypatch):
 
 
 def test_it_imports_nothing_of_the_agent():
-    """A check that runs every few seconds for hours is next to free."""
+    """A check that runs every few seconds for hours must cost next to nothing."""
     program = (
         "import sys\n"
         "from sidecar.__main__ import main\n"
@@ -109,7 +109,7 @@ def test_it_imports_nothing_of_the_agent():
         "heavy = {'asyncio', 'aiohttp', 'structlog', 'pydantic'} & set(sys.modules)\n"
         "print(code, ours, sorted(heavy))\n"
     )
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", program],
         env={"SIDECAR_HEALTH_ADDRESS": "off"},
         check=True,
@@ -117,7 +117,7 @@ def test_it_imports_nothing_of_the_agent():
         text=True,
         timeout=30,
     ).stdout
-    assert said.strip() == (
+    assert output.strip() == (
         "0 ['sidecar', 'sidecar.__main__', 'sidecar.cli', 'sidecar.cli.health', "
         "'sidecar.settings'] []"
     )

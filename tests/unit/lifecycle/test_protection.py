@@ -1,4 +1,4 @@
-"""Scale-in protection, against the ECS agent's own answers: one call for each transition."""
+"""Scale-in protection, against the ECS agent's documented answers: one call per transition."""
 
 import asyncio
 
@@ -7,8 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from local import ecs_agent
+from sidecar.aws import task_protection
 from sidecar.lifecycle import protection
-from sidecar.lifecycle.protection import Protection, Refused, protecting
+from sidecar.lifecycle.protection import protect_while_busy
 from sidecar.shutdown.cleanup import CleanupStack
 from tests.support.loops import on_both, run
 
@@ -16,18 +17,18 @@ REFUSALS = [mode for mode in ecs_agent.PROTECTION if mode not in ("ready", "hang
 
 
 @pytest.fixture(autouse=True)
-def _short_patience(monkeypatch):
-    """Wait a moment for an agent that hangs."""
-    monkeypatch.setattr(protection, "CALL", aiohttp.ClientTimeout(total=0.5))
+def _short_deadline(monkeypatch):
+    """Wait a moment for an ECS agent that hangs."""
+    monkeypatch.setattr(task_protection, "CALL", aiohttp.ClientTimeout(total=0.5))
 
 
-def calls(agent):
-    """Count what was asked."""
+def count_calls(agent):
+    """Count the calls of the protection API."""
     return sum("task-protection" in seen.path for seen in agent.requests)
 
 
-async def told(look):
-    """Wait for a line of the log."""
+async def wait_until(look):
+    """Wait until `look` is true."""
     async with asyncio.timeout(20):
         while True:
             if look():
@@ -35,19 +36,19 @@ async def told(look):
             await asyncio.sleep(0)
 
 
-def heard(logged, begin, event):
-    """Look for an event among those that came after `begin`."""
+def is_logged(logged, begin, event):
+    """Make a look for an event among those after `begin`."""
     return lambda: event in [each["event"] for each in logged[begin:]]
 
 
 async def life(agent, *, job=True, until=("task.protected", "task.protection_failed"), count=1):
-    """Play a life with or without a job; gives the debts after it."""
-    cleanup_stack, came, events = CleanupStack(), asyncio.Event(), []
+    """Play a life with or without a job; return whether it was protected, events and steps."""
+    cleanup_stack, job_came, events = CleanupStack(), asyncio.Event(), []
     with capture_logs() as logged:
-        async with protecting(agent.environment["ECS_AGENT_URI"], came, cleanup_stack):
+        async with protect_while_busy(agent.environment["ECS_AGENT_URI"], job_came, cleanup_stack):
             if job:
-                came.set()
-                await told(lambda: sum(event["event"] in until for event in logged) >= count)
+                job_came.set()
+                await wait_until(lambda: sum(event["event"] in until for event in logged) >= count)
             events.append(agent.protection_now()["ProtectionEnabled"])
         for cleanup_step in cleanup_stack.steps:
             await cleanup_step.begin()
@@ -55,7 +56,7 @@ async def life(agent, *, job=True, until=("task.protected", "task.protection_fai
 
 
 @on_both
-def test_on_when_a_job_starts_off_after_it(loop):
+def test_the_task_is_protected_while_a_job_runs(loop):
     """Two transitions, two calls."""
 
     async def play():
@@ -64,7 +65,7 @@ def test_on_when_a_job_starts_off_after_it(loop):
             assert protected
             assert not agent.protection_now()["ProtectionEnabled"]
             assert cleanup_stack.not_done == {}
-            assert calls(agent) == 2
+            assert count_calls(agent) == 2
             assert [event["event"] for event in logged] == [
                 "task.protected",
                 "task.protection_removed",
@@ -73,49 +74,51 @@ def test_on_when_a_job_starts_off_after_it(loop):
     run(loop, play())
 
 
-def test_without_a_job_nothing_is_asked():
-    """Nor without an agent to ask, as outside of ECS."""
+def test_without_a_job_nothing_is_called():
+    """Nor without an ECS agent, as outside of ECS."""
 
     async def play():
         async with ecs_agent.serving() as agent:
             _, _, cleanup_stack = await life(agent, job=False)
-            assert calls(agent) == 0
+            assert count_calls(agent) == 0
             assert cleanup_stack.not_done == {}
         cleanup_stack = CleanupStack()
-        async with protecting(None, asyncio.Event(), cleanup_stack):
+        async with protect_while_busy(None, asyncio.Event(), cleanup_stack):
             assert cleanup_stack.steps == []
 
     run("asyncio", play())
 
 
 def test_it_is_renewed(monkeypatch):
-    """As long as the job runs; a renewal that fails is tried again, and it is still taken off."""
+    """As long as the job runs; it is removed at the end."""
     monkeypatch.setattr(protection, "RENEW", 0.01)
 
     async def play():
         async with ecs_agent.serving() as agent:
             await life(agent, until=("task.protected",), count=3)
-            assert calls(agent) >= 4
+            assert count_calls(agent) >= 4
 
     run("asyncio", play())
 
 
 @on_both
 def test_a_renewal_that_fails_is_tried_again(loop, monkeypatch):
-    """The task is still protected by the call before: that is not forgotten."""
+    """The task is still protected by the call before, and the protection is removed at the end."""
     monkeypatch.setattr(protection, "RENEW", 0.01)
 
     async def play():
         async with ecs_agent.serving() as agent:
-            cleanup_stack, came = CleanupStack(), asyncio.Event()
+            cleanup_stack, job_came = CleanupStack(), asyncio.Event()
             with capture_logs() as logged:
-                async with protecting(agent.environment["ECS_AGENT_URI"], came, cleanup_stack):
-                    came.set()
+                async with protect_while_busy(
+                    agent.environment["ECS_AGENT_URI"], job_came, cleanup_stack
+                ):
+                    job_came.set()
                     for mode in ("ready", "throttled", "ready"):
                         agent.protection = ecs_agent.Mode(mode, None)
                         begin = len(logged)
                         wanted = "protected" if mode == "ready" else "protection_failed"
-                        await told(heard(logged, begin, f"task.{wanted}"))
+                        await wait_until(is_logged(logged, begin, f"task.{wanted}"))
                 await cleanup_stack.steps[0].begin()
             assert not agent.protection_now()["ProtectionEnabled"]
             assert cleanup_stack.not_done == {}
@@ -126,13 +129,13 @@ def test_a_renewal_that_fails_is_tried_again(loop, monkeypatch):
 @on_both
 @pytest.mark.parametrize("mode", REFUSALS)
 def test_it_fails_open(loop, mode):
-    """In every way that is documented: one call, one line, nothing owed."""
+    """For every documented failure: one call, one event, nothing left to clean up."""
 
     async def play():
         async with ecs_agent.serving() as agent:
             agent.protection = ecs_agent.Mode(mode, None)
             _, logged, cleanup_stack = await life(agent)
-            assert calls(agent) == 1
+            assert count_calls(agent) == 1
             assert cleanup_stack.not_done == {}
             assert [event["event"] for event in logged] == ["task.protection_failed"]
             assert logged[0]["reason"]
@@ -142,14 +145,14 @@ def test_it_fails_open(loop, mode):
 
 @on_both
 @pytest.mark.parametrize("modes", ["hang", "hang, then ready"])
-def test_an_answer_that_is_lost_may_have_been_a_yes(loop, modes):
-    """It is taken off all the same; where that hangs too, nobody knows of a protection."""
+def test_after_a_lost_answer_the_protection_is_removed(loop, modes):
+    """The call may have succeeded. If the removal gets no answer either, no step fails."""
 
     async def play():
         async with ecs_agent.serving() as agent:
             agent.protection = ecs_agent.Mode("hang", 1 if "ready" in modes else None)
             _, logged, cleanup_stack = await life(agent)
-            assert calls(agent) == 2
+            assert count_calls(agent) == 2
             assert cleanup_stack.not_done == {}
             last = "protection_removed" if "ready" in modes else "protection_failed"
             assert [event["event"] for event in logged] == [
@@ -160,41 +163,20 @@ def test_an_answer_that_is_lost_may_have_been_a_yes(loop, modes):
     run(loop, play())
 
 
-def test_a_protection_that_cannot_be_lifted_is_told():
-    """It was on: the service cannot scale in this task for two hours, which is left behind."""
+def test_a_protection_that_cannot_be_removed_is_a_failed_step():
+    """The service cannot stop this task for up to two hours."""
 
     async def play():
         async with ecs_agent.serving() as agent:
-            cleanup_stack, came = CleanupStack(), asyncio.Event()
-            async with protecting(agent.environment["ECS_AGENT_URI"], came, cleanup_stack):
+            cleanup_stack, job_came = CleanupStack(), asyncio.Event()
+            async with protect_while_busy(
+                agent.environment["ECS_AGENT_URI"], job_came, cleanup_stack
+            ):
                 with capture_logs() as logged:
-                    came.set()
-                    await told(lambda: logged)
+                    job_came.set()
+                    await wait_until(lambda: logged)
                 agent.protection = ecs_agent.Mode("throttled", None)
             await cleanup_stack.steps[0].begin()
             assert cleanup_stack.not_done == {"protection": "ThrottlingException: Rate exceeded"}
-
-    run("asyncio", play())
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b"5", b"{}", b'{"error": "x"}', b"<html>", b"\xff"]
-)
-def test_an_answer_of_another_shape_is_a_refusal(body):
-    """Never an error of ours."""
-
-    async def answer(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode() + body)
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-    async def play():
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-            host, port = server.sockets[0].getsockname()
-            with pytest.raises(Refused):
-                await Protection(f"http://{host}:{port}")._put({"ProtectionEnabled": True})
 
     run("asyncio", play())

@@ -1,4 +1,4 @@
-"""Which way a life comes to its right to register."""
+"""The source of the registration token, and the runner that it registers."""
 
 import pytest
 from pydantic import SecretStr
@@ -6,7 +6,7 @@ from pydantic import SecretStr
 from sidecar import github, tokens
 from sidecar.aws.secrets import SecretReader
 from sidecar.errors import SettingsError
-from sidecar.lifecycle import registration as sources
+from sidecar.lifecycle import registration
 from sidecar.runner.configure import Registration, RegistrationRequest
 from sidecar.runner.just_in_time import JustInTime
 from sidecar.settings.model import Settings
@@ -15,91 +15,89 @@ from sidecar.tokens.value import RegistrationToken
 from tests.support.loops import run
 
 URL = "https://github.com/o/r"
-ASKER = SecretReader(None)
-WISH = RegistrationRequest(URL, "T", "n", (), False, None, "_work")
+SECRET_READER = SecretReader(None)
+REQUEST = RegistrationRequest(URL, "T", "n", (), False, None, "_work")
 
 
-def settings(**said):
-    """Make settings; what needs no check here is not checked."""
-    return Settings.model_construct(**{"github_url": URL} | said)
-
-
-class Config:
-    """A configuration, as far as a source needs it."""
-
-    def __init__(self, **said):
-        self.settings = settings(**said)
+def settings(**given):
+    """Make settings without checking them."""
+    return Settings.model_construct(**{"github_url": URL} | given)
 
 
 def test_without_a_credential_there_is_no_connection():
-    """The token alone registers and removes."""
-    assert sources.connection(Config(token_parameter="/t"), ASKER) is None
+    """The token alone registers and deregisters."""
+    assert registration.make_connection(settings(token_parameter="/t"), SECRET_READER) is None
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("given", "kind"),
     [
         ({"github_pat": SecretStr("x")}, github.Pat),
         ({"github_app_id": "1", "github_app_key": SecretStr("x")}, github.App),
     ],
 )
-def test_a_credential_makes_a_connection(said, kind):
-    """It asks where the setting says, as whom the settings say."""
-    made = sources.connection(Config(**said), ASKER)
+def test_a_credential_makes_a_connection(given, kind):
+    """To the URL of the setting, with the credential of the setting."""
+    made = registration.make_connection(settings(**given), SECRET_READER)
     assert made.url == URL
-    assert isinstance(run("asyncio", sources._credential(settings(**said), ASKER)), kind)
+    assert isinstance(
+        run("asyncio", registration._read_credential(settings(**given), SECRET_READER)), kind
+    )
 
 
 def test_a_key_in_one_line_is_a_key():
     """Task definitions and .env files write line ends as two characters."""
-    said = settings(github_app_id="1", github_app_key=SecretStr("a\\nb"))
-    assert run("asyncio", sources._credential(said, ASKER))._key == "a\nb"
+    given = settings(github_app_id="1", github_app_key=SecretStr("a\\nb"))
+    assert run("asyncio", registration._read_credential(given, SECRET_READER))._key == "a\nb"
 
 
 def test_half_an_app_is_no_credential():
-    """The settings have refused that; nobody gets here."""
+    """Loading the settings has refused that already."""
     with pytest.raises(SettingsError):
-        run("asyncio", sources._credential(settings(github_app_id="1"), ASKER))
+        run("asyncio", registration._read_credential(settings(github_app_id="1"), SECRET_READER))
 
 
-def test_the_parameter_comes_first():
-    """A credential beside it serves the way out."""
+def test_the_parameter_is_preferred():
+    """A credential beside it deregisters the runner."""
     cleanup_stack, api = (
         CleanupStack(),
-        sources.connection(Config(github_pat=SecretStr("x")), ASKER),
+        registration.make_connection(settings(github_pat=SecretStr("x")), SECRET_READER),
     )
     both = settings(token_parameter="/t", github_pat=SecretStr("x"))
-    made = sources.source(both, tokens.Store(None), api, cleanup_stack)
+    made = registration.choose_source(both, tokens.Store(None), api, cleanup_stack)
     assert isinstance(made, tokens.TokenParameter)
     assert [cleanup_step.name for cleanup_step in cleanup_stack.steps] == ["token"]
     cleanup_stack = CleanupStack()
     alone = settings(github_pat=SecretStr("x"))
     assert isinstance(
-        sources.source(alone, tokens.Store(None), api, cleanup_stack), tokens.MintedToken
+        registration.choose_source(alone, tokens.Store(None), api, cleanup_stack),
+        tokens.MintedToken,
     )
     assert cleanup_stack.steps == []
 
 
 @pytest.mark.parametrize(
-    ("right", "kind"),
+    ("token", "kind"),
     [
         (RegistrationToken(token="T"), Registration),
         (RegistrationToken(jit={".runner": b"{}"}, runner_id=1), JustInTime),
         (RegistrationToken(), JustInTime),
     ],
 )
-def test_the_right_tells_what_kind_of_runner_it_makes(root, right, kind):
-    """Nothing is registered by that; the connection learns where the runner belongs."""
-    api = sources.connection(Config(github_pat=SecretStr("x"), github_url=None), ASKER)
-    made = sources.runner(root, WISH, {}, right, api, 1.0)
+def test_the_token_decides_how_the_runner_is_registered(folder, token, kind):
+    """By configure or just in time; the connection gets the URL of the runner."""
+    api = registration.make_connection(
+        settings(github_pat=SecretStr("x"), github_url=None), SECRET_READER
+    )
+    made = registration.make_runner(folder, REQUEST, {}, token, api, 1.0)
     assert isinstance(made, kind)
-    assert made.exists == (right.jit is not None)
+    assert made.exists == (token.jit is not None)
     assert api.url == URL
 
 
 @pytest.fixture
-def root(tmp_path):
-    """Give a folder that is no runner's yet."""
+def folder(tmp_path):
+    """Give an empty runner folder."""
     from sidecar.runner.folder import RunnerFolder
 
     return RunnerFolder(tmp_path, None)

@@ -1,4 +1,4 @@
-"""What is registered: settings and token put together."""
+"""The registration request: the settings, and what came with the token."""
 
 import re
 from types import SimpleNamespace
@@ -9,14 +9,14 @@ from sidecar.aws.task_metadata import TaskFacts
 from sidecar.errors import TokenError
 from sidecar.lifecycle import registration_request
 from sidecar.tokens.value import RegistrationToken
-from sidecar.values import NAME_LENGTH, name_prefix
+from sidecar.values import NAME_LENGTH, check_name_prefix
 
 TASK = TaskFacts(arn="arn:aws:ecs:eu-central-1:123456789012:task/cluster/0123456789abcdef0123")
 
 
-def decide(right, task=TASK, **said):
-    """Decide with these settings."""
-    given = {
+def make_request(token, task=TASK, **given):
+    """Make the request from these settings."""
+    defaults = {
         "github_url": None,
         "token_parameter": "/t",
         "name": None,
@@ -26,23 +26,23 @@ def decide(right, task=TASK, **said):
         "runner_group": None,
         "work_dir": "_work",
     }
-    return registration_request.decide(SimpleNamespace(**given | said), right, task)
+    return registration_request.make_request(SimpleNamespace(**defaults | given), token, task)
 
 
 def test_what_came_with_the_token_wins():
-    """It was made for this one task; the settings for all of them."""
-    right = RegistrationToken("t", url="https://github.com/mine", name="mine", labels=("a", "both"))
-    decided = decide(
-        right, github_url="https://github.com/o", name="theirs", labels=("both", "b"), work_dir="/w"
+    """It was made for this task; the settings are for all of them."""
+    token = RegistrationToken("t", url="https://github.com/mine", name="mine", labels=("a", "both"))
+    request = make_request(
+        token, github_url="https://github.com/o", name="theirs", labels=("both", "b"), work_dir="/w"
     )
-    assert (decided.url, decided.name, decided.token) == ("https://github.com/mine", "mine", "t")
-    assert decided.labels == ("both", "b", "a")
-    assert decided.work_dir == "/w"
+    assert (request.url, request.name, request.token) == ("https://github.com/mine", "mine", "t")
+    assert request.labels == ("both", "b", "a")
+    assert request.work_dir == "/w"
 
 
 def test_settings_fill_what_the_token_left_open():
-    """A bare token is enough."""
-    decided = decide(
+    """A token alone is enough."""
+    request = make_request(
         RegistrationToken("t"),
         github_url="https://github.com/o",
         name="theirs",
@@ -50,49 +50,49 @@ def test_settings_fill_what_the_token_left_open():
         labels=("x",),
         runner_group="g",
     )
-    assert (decided.url, decided.name) == ("https://github.com/o", "theirs")
-    assert (decided.labels, decided.no_default_labels, decided.group) == (("x",), True, "g")
+    assert (request.url, request.name) == ("https://github.com/o", "theirs")
+    assert (request.labels, request.no_default_labels, request.group) == (("x",), True, "g")
 
 
-def test_nobody_said_where():
+def test_without_a_url_nothing_can_be_registered():
     """The error names the setting and the parameter, and shows an example."""
     with pytest.raises(TokenError, match="neither SIDECAR_GITHUB_URL nor /t says where"):
-        decide(RegistrationToken("t"))
+        make_request(RegistrationToken("t"))
 
 
-def test_the_runner_bears_its_task_s_id():
+def test_the_runner_s_name_holds_the_task_s_id():
     """A person finds the task from the runner, and the runner from the task."""
-    name = decide(RegistrationToken("t", url="https://github.com/o")).name
+    name = make_request(RegistrationToken("t", url="https://github.com/o")).name
     assert re.fullmatch(r"ecs-0123456789ab-[0-9a-f]{6}", name)
 
 
-def test_two_runners_of_one_task_share_no_name():
-    """A registration whose answer was lost is taken over by its name: it has to be one's own."""
-    longest = name_prefix("p" * (NAME_LENGTH - 24))
-    names = {registration_request.generated(longest, TASK) for _ in range(20)}
+def test_two_runners_of_one_task_have_different_names():
+    """After a lost answer a registration is taken over by its name: it must be this life's own."""
+    longest = check_name_prefix("p" * (NAME_LENGTH - 24))
+    names = {registration_request.make_name(longest, TASK) for _ in range(20)}
     assert len(names) == 20
     assert all(len(name) <= NAME_LENGTH for name in names)
 
 
 def test_outside_ecs_the_name_is_random():
-    """Two runners never share it, and the longest prefix still fits."""
-    longest = name_prefix("p" * (NAME_LENGTH - 24))
-    names = {registration_request.generated(longest, TaskFacts()) for _ in range(20)}
+    """No two runners share it, and the longest prefix still fits."""
+    longest = check_name_prefix("p" * (NAME_LENGTH - 24))
+    names = {registration_request.make_name(longest, TaskFacts()) for _ in range(20)}
     assert len(names) == 20
     assert all(len(name) == len(longest) + 12 <= NAME_LENGTH for name in names)
 
 
 def test_a_just_in_time_configuration_needs_no_url():
-    """It holds all that its listener needs; nobody has to say where it belongs."""
-    decided = decide(RegistrationToken(jit={".runner": b"{}"}, name="made-before"))
-    assert (decided.url, decided.name, decided.token) == ("", "made-before", None)
+    """It holds all that the listener needs."""
+    request = make_request(RegistrationToken(jit={".runner": b"{}"}, name="made-before"))
+    assert (request.url, request.name, request.token) == ("", "made-before", None)
 
 
-def test_what_config_sh_was_to_be_told_wins():
-    """Group, work folder and the wish for no default labels come with the arguments."""
-    right = RegistrationToken("t", url="https://github.com/o", group="two words", work_dir="w")
-    decided = decide(right, runner_group="g")
-    assert (decided.group, decided.work_dir, decided.no_default_labels) == ("two words", "w", False)
-    assert decide(
+def test_arguments_of_config_sh_win():
+    """Group, work folder and no default labels come with them."""
+    token = RegistrationToken("t", url="https://github.com/o", group="two words", work_dir="w")
+    request = make_request(token, runner_group="g")
+    assert (request.group, request.work_dir, request.no_default_labels) == ("two words", "w", False)
+    assert make_request(
         RegistrationToken("t", url="https://github.com/o", no_default_labels=True)
     ).no_default_labels

@@ -1,4 +1,4 @@
-"""The life while the listener runs: its own end, a stop, a watch."""
+"""The listener is supervised until its own end, a stop, or a watch."""
 
 import asyncio
 from contextlib import suppress
@@ -7,106 +7,28 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar.errors import Exit
-from sidecar.lifecycle.drain import Drain
 from sidecar.lifecycle.supervision import supervise
 from sidecar.lifecycle.watches import Cause
-from sidecar.phase import Phase
-from sidecar.shutdown.cleanup import CleanupStack
-from sidecar.shutdown.stop import Stop
 from tests.support.loops import on_both, run
-
-
-class Process:
-    """A process that ends when it is told to."""
-
-    def __init__(self):
-        self.ended = asyncio.get_running_loop().create_future()
-
-    async def heard_out(self):
-        """Have said all."""
-
-    async def kill(self):
-        """End at once."""
-        self.ended.set_result(-9)
-
-
-class Listener:
-    """A listener as the drain sees it: what it does is what a test says."""
-
-    def __init__(self, *, busy=False, stubborn=False, result=None):
-        self.process = Process()
-        self.busy = busy
-        self.had_job = busy
-        self.result = result
-        self.interrupted = False
-        self._stubborn = stubborn
-
-    @property
-    def ended(self):
-        """The exit code, once there is one."""
-        return self.process.ended
-
-    @property
-    def running(self):
-        """Whether it has none yet."""
-        return not self.ended.done()
-
-    def interrupt(self):
-        """End, unless it is stubborn."""
-        self.interrupted = True
-        if not self._stubborn:
-            self.ended.set_result(0)
-
-    def verdict(self, *, stopped):
-        """Tell what the real one does."""
-        if stopped and self.had_job and self.interrupted and self.result is None:
-            return Exit.CANCELLED
-        return Exit.DONE
-
-
-class Deregistration:
-    """A way out that GitHub allows, refuses, or does not answer."""
-
-    def __init__(self, answer="gone"):
-        self.busy = False
-        self.left = 0
-        self._answer = answer
-
-    async def leave(self):
-        """Leave, or not."""
-        self.left += 1
-        if self._answer == "gone":
-            return
-        if self._answer == "busy":
-            self.busy = True
-        else:
-            self._answer()
-        raise RuntimeError
-
-
-def drain(listener, deregistration=None, budget=4.0):
-    """Make a drain of these."""
-    cleanup_stack, deregistration = CleanupStack(), deregistration or Deregistration()
-    cleanup_step = cleanup_stack.register_step("runner", deregistration.leave)
-    return Drain(listener, deregistration, cleanup_step, cleanup_stack, Stop(budget), Phase())
+from tests.unit.lifecycle.parts import Deregistration, Listener, drain
 
 
 def watch(cause=None, error=None):
-    """Make a watch that has seen `cause`, failed, or sees nothing."""
+    """Make a watch that ends with `cause` or `error`, or never ends."""
 
-    async def see():
+    async def look():
         if error is not None:
             raise error
         if cause is None:
             await asyncio.get_running_loop().create_future()
         return cause
 
-    return asyncio.ensure_future(see())
+    return asyncio.ensure_future(look())
 
 
 @on_both
-def test_the_listener_s_own_end_is_the_life_s(loop):
-    """Watches that saw nothing end with it."""
+def test_the_life_ends_with_the_listener(loop):
+    """Watches that still run are cancelled."""
 
     async def play():
         listener, quiet = Listener(), watch()
@@ -125,13 +47,13 @@ def test_the_listener_s_own_end_is_the_life_s(loop):
     ("cause", "code"),
     [
         (Cause.IDLE, Exit.IDLE),
-        (Cause.GHOST, Exit.GHOST),
+        (Cause.DEREGISTERED, Exit.GHOST),
         (Cause.LIFETIME, Exit.LIFETIME),
         (Cause.SPOT, Exit.DONE),
     ],
 )
-def test_each_watch_has_its_exit_code(loop, cause, code):
-    """An idle listener is deregistered, interrupted, and gone."""
+def test_each_cause_has_its_exit_code(loop, cause, code):
+    """An idle listener is deregistered and interrupted."""
 
     async def play():
         listener, deregistration = Listener(), Deregistration()
@@ -142,17 +64,27 @@ def test_each_watch_has_its_exit_code(loop, cause, code):
 
     with capture_logs() as events:
         run(loop, play())
-    (told,) = [event for event in events if event["event"] == "watch.triggered"]
-    assert told["cause"] == cause.value
+    (triggered,) = [event for event in events if event["event"] == "watch.triggered"]
+    assert triggered["reason"] == cause.value
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_no_cause_is_without_an_exit_code(cause):
+    """Whatever ends an idle life, the code is the one that the cause names."""
+
+    async def play():
+        return await supervise(drain(Listener()), [watch(cause)])
+
+    assert run("asyncio", play()) is cause.exit
 
 
 @pytest.mark.parametrize("how", ["busy", "refused", "came meanwhile"])
 def test_a_job_that_comes_with_the_idle_limit_is_not_lost(how):
-    """The limit is forgotten and the life goes on to the job's end: exit 0."""
+    """The life goes on to the job's end: exit 0."""
 
     async def play():
         listener = Listener(busy=how == "busy")
-        answers = {"busy": "gone", "refused": "busy", "came meanwhile": came(listener)}
+        answers = {"busy": "gone", "refused": "busy", "came meanwhile": give_job(listener)}
         deregistration = Deregistration(answers[how])
         asyncio.get_running_loop().call_later(0.3, listener.ended.set_result, 0)
         assert await supervise(drain(listener, deregistration), [watch(Cause.IDLE)]) is Exit.DONE
@@ -162,18 +94,18 @@ def test_a_job_that_comes_with_the_idle_limit_is_not_lost(how):
     run("asyncio", play())
 
 
-def came(listener):
-    """Make what gives a listener a job while GitHub cannot be asked."""
+def give_job(listener):
+    """Make a function that gives the listener a job while GitHub does not answer."""
 
-    def come():
+    def give():
         listener.busy = listener.had_job = True
 
-    return come
+    return give
 
 
 @pytest.mark.parametrize(("result", "code"), [(None, Exit.LIFETIME), ("Succeeded", Exit.DONE)])
-def test_a_job_is_given_the_drain_of_the_lifetime_limit(result, code):
-    """Cut at its end: 19; done by then: 0."""
+def test_a_job_may_end_within_the_drain_of_the_lifetime_limit(result, code):
+    """If it is interrupted the exit code is 19, else 0."""
 
     async def play():
         listener = Listener(busy=True, result=result)
@@ -183,18 +115,18 @@ def test_a_job_is_given_the_drain_of_the_lifetime_limit(result, code):
 
 
 def test_a_listener_that_does_not_end_is_killed():
-    """In time, by whatever it was to be ended."""
+    """Within the stop budget."""
 
     async def play():
         listener = Listener(stubborn=True)
-        code = await supervise(drain(listener, budget=1.0), [watch(Cause.GHOST)])
+        code = await supervise(drain(listener, budget=1.0), [watch(Cause.DEREGISTERED)])
         assert (code, listener.ended.result()) == (Exit.GHOST, -9)
 
     run("asyncio", play())
 
 
 def test_a_watch_that_fails_ends_nothing():
-    """It is told; the life goes on without it."""
+    """It is logged; the life goes on without it."""
 
     async def play():
         listener = Listener()

@@ -1,10 +1,16 @@
-"""What each launcher's variables mean; whole lives of them are in tests/lives/test_launchers.py."""
+"""What each launcher's variables mean; tests/lives/test_launchers.py has whole lives of them."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from sidecar.settings import contracts
+from sidecar.settings.contracts import Contract
+from sidecar.settings.model import Settings
 
-RIGHT = {"ACCESS_TOKEN": "ghp_local"}
+ACCESS = {"ACCESS_TOKEN": "ghp_local"}
 CDK = {"RUNNER_TOKEN": "AAAAAAAAAA"}
 
 
@@ -31,7 +37,7 @@ CDK = {"RUNNER_TOKEN": "AAAAAAAAAA"}
 )
 def test_where_myoung34_registers(env, url):
     """The scope in any of its spellings, the host with a scheme or without."""
-    found = contracts.read(RIGHT | env)
+    found = contracts.read_launcher(ACCESS | env)
     assert (found.contract, found.settings["github_url"], found.problems) == ("myoung34", url, ())
 
 
@@ -46,28 +52,32 @@ def test_where_myoung34_registers(env, url):
         ({"RUNNER_NAME_PREFIX": "x" * 80}, {"name_prefix": "x" * 39 + "-"}),
     ],
 )
-def test_how_myoung34_names(env, name):
+def test_what_myoung34_names_the_runner(env, name):
     """A name, a prefix with something random, or a prefix and the host's name."""
-    said = contracts.read(RIGHT | {"REPO_URL": "https://github.com/o/r"} | env).settings
-    assert {key: said[key] for key in ("name", "name_prefix") if key in said} == name
+    settings = contracts.read_launcher(
+        ACCESS | {"REPO_URL": "https://github.com/o/r"} | env
+    ).settings
+    assert {key: settings[key] for key in ("name", "name_prefix") if key in settings} == name
 
 
 @pytest.mark.parametrize(
     ("env", "labels"),
     [({}, "default"), ({"LABELS": "a"}, "a"), ({"LABELS": "a", "RUNNER_LABELS": "b"}, "b")],
 )
-def test_how_myoung34_labels(env, labels):
+def test_which_labels_myoung34_sets(env, labels):
     """The newer variable first; `default` where there is none, as its image does."""
-    said = contracts.read(RIGHT | {"REPO_URL": "https://github.com/o/r"} | env).settings
-    assert said["labels"] == labels
+    settings = contracts.read_launcher(
+        ACCESS | {"REPO_URL": "https://github.com/o/r"} | env
+    ).settings
+    assert settings["labels"] == labels
 
 
-def test_who_may_run_as_root_is_said_by_a_word():
-    """RUN_AS_ROOT=true is what its user wrote; its default there is not taken over."""
-    place = {"REPO_URL": "https://github.com/o/r"}
-    assert "runner_user" not in contracts.read(RIGHT | place).settings
-    said = contracts.read(RIGHT | place | {"RUN_AS_ROOT": "true"}).settings
-    assert said["runner_user"] == "root"
+def test_myoung34_runs_as_root_only_when_asked():
+    """RUN_AS_ROOT=true is taken over; the image's own default is not."""
+    url = {"REPO_URL": "https://github.com/o/r"}
+    assert "runner_user" not in contracts.read_launcher(ACCESS | url).settings
+    settings = contracts.read_launcher(ACCESS | url | {"RUN_AS_ROOT": "true"}).settings
+    assert settings["runner_user"] == "root"
 
 
 @pytest.mark.parametrize(
@@ -80,11 +90,11 @@ def test_who_may_run_as_root_is_said_by_a_word():
 )
 def test_where_cdk_registers(env, url):
     """The URL of today's versions, the parts of older ones."""
-    assert contracts.read(CDK | env).settings["github_url"] == url
+    assert contracts.read_launcher(CDK | env).settings["github_url"] == url
 
 
-def test_what_cdk_hands_to_config_sh_is_read_back():
-    """It passes whole arguments: a group is two of them, the other is a flag or nothing."""
+def test_cdk_s_arguments_of_config_sh_are_read():
+    """A group is two variables; no default labels is a flag or nothing."""
     env = {
         "REGISTRATION_URL": "https://github.com/o",
         "RUNNER_GROUP1": "--runnergroup",
@@ -92,47 +102,85 @@ def test_what_cdk_hands_to_config_sh_is_read_back():
         "DEFAULT_LABELS": "--no-default-labels",
         "RUNNER_LABEL": "a,b",
     }
-    said = contracts.read(CDK | env).settings
-    assert (said["runner_group"], said["no_default_labels"]) == ("two words", "true")
+    settings = contracts.read_launcher(CDK | env).settings
+    assert (settings["runner_group"], settings["no_default_labels"]) == ("two words", "true")
 
 
-def test_a_name_of_one_s_own_takes_the_prefix_s_place():
-    """The two exclude each other, so the launcher's word for the other is dropped."""
-    env = RIGHT | {"REPO_URL": "https://github.com/o/r"}
-    assert "name_prefix" not in contracts.read(env, native={"name": "mine"}).settings
+def test_the_user_s_name_replaces_the_launcher_s_prefix():
+    """The two exclude each other, so the launcher's is dropped; and the reverse."""
+    env = ACCESS | {"REPO_URL": "https://github.com/o/r"}
+    assert "name_prefix" not in contracts.read_launcher(env, native={"name": "mine"}).settings
     named = env | {"RUNNER_NAME": "theirs"}
-    assert "name" not in contracts.read(named, native={"name_prefix": "mine-"}).settings
+    assert "name" not in contracts.read_launcher(named, native={"name_prefix": "mine-"}).settings
 
 
-def test_one_variable_alone_is_nobody_s():
-    """ACCESS_TOKEN may be anything; only with a place to register is it a launcher's."""
+def test_one_variable_alone_is_no_launcher():
+    """ACCESS_TOKEN may mean anything; only with a URL to register with it is a launcher's."""
     for name in ("ACCESS_TOKEN", "RUNNER_TOKEN", "GITHUB_OWNER", "REPO_URL", "LABELS"):
-        assert contracts.read({name: "x"}) == contracts.NOBODY
+        assert contracts.read_launcher({name: "x"}) == contracts.NO_LAUNCHER
 
 
-def test_a_named_launcher_is_not_looked_for():
-    """SIDECAR_LAUNCHER decides between two that are both there; native is neither."""
+def test_a_chosen_launcher_is_read():
+    """SIDECAR_LAUNCHER decides between two that are both there; native reads none."""
     both = {
         "RUNNER_TOKEN": "AAAAAAAAAA",
         "REPO_URL": "https://github.com/o/r",
         "REGISTRATION_URL": "https://github.com/o/r",
     }
-    assert contracts.read(both).problems
-    assert contracts.read(both, "cdk").contract == "cdk"
-    assert contracts.read(both, "myoung34").contract == "myoung34"
-    assert contracts.read(both, "native") == contracts.NOBODY
+    assert contracts.read_launcher(both).problems
+    assert contracts.read_launcher(both, "cdk").contract == "cdk"
+    assert contracts.read_launcher(both, "myoung34").contract == "myoung34"
+    assert contracts.read_launcher(both, "native") == contracts.NO_LAUNCHER
 
 
 def test_no_secret_is_shown():
-    """A reading may stand in a traceback or a log; what it read is not among what is shown."""
-    assert "ghp_local" not in repr(contracts.read(RIGHT | {"REPO_URL": "https://github.com/o/r"}))
+    """A reading may be part of a traceback; the settings in it are not shown."""
+    assert "ghp_local" not in repr(
+        contracts.read_launcher(ACCESS | {"REPO_URL": "https://github.com/o/r"})
+    )
 
 
-def test_whatever_is_read_is_kept_from_jobs():
-    """Every variable that a setting comes from is among those that jobs never see."""
+def test_jobs_do_not_get_what_is_read():
+    """Every variable that a setting is read from is withheld from jobs."""
     for contract in contracts.CONTRACTS:
         for mark in contract.marks:
             env = dict.fromkeys(contract.names, "x") | dict.fromkeys(mark, "x")
-            found = contracts.read(dict.fromkeys(env, "x"), contract.name)
+            found = contracts.read_launcher(dict.fromkeys(env, "x"), contract.name)
             assert set(found.variables.values()) <= found.withheld
             assert set(mark) <= found.withheld
+
+
+FOLDER = Path(contracts.__file__).parent
+NEW = replace(contracts.CDK, name="new")
+
+
+def contracts_in_files():
+    """List the contracts that the files of the folder define."""
+    modules = [
+        importlib.import_module(f"sidecar.settings.contracts.{path.stem}")
+        for path in FOLDER.glob("*.py")
+        if path.stem != "__init__"
+    ]
+    values = [value for module in modules for value in vars(module).values()]
+    return {value.name for value in values if isinstance(value, Contract)}
+
+
+def test_every_contract_is_listed():
+    """Whoever writes a contract adds it to CONTRACTS, or this fails."""
+    assert contracts_in_files() == {contract.name for contract in contracts.CONTRACTS}
+
+
+def test_a_contract_that_is_not_listed_is_found(monkeypatch):
+    """The test above does see one that is forgotten."""
+    monkeypatch.setattr("sidecar.settings.contracts.cdk.NEW", NEW, raising=False)
+    assert contracts_in_files() - {contract.name for contract in contracts.CONTRACTS} == {"new"}
+
+
+def test_the_choices_of_the_setting_are_the_contracts(monkeypatch):
+    """A contract that is listed can be chosen, without a second list."""
+    for name in ("auto", "native", *(contract.name for contract in contracts.CONTRACTS)):
+        assert Settings(launcher=name.upper()).launcher == name
+    with pytest.raises(ValueError, match=r"must be 'auto', 'native', 'fargate', .* or 'cdk'"):
+        Settings(launcher="new")
+    monkeypatch.setattr(contracts, "CONTRACTS", (*contracts.CONTRACTS, NEW))
+    assert Settings(launcher="new").launcher == "new"

@@ -1,4 +1,4 @@
-"""The settings, as variables and options give them."""
+"""The settings are read from variables and options, and checked."""
 
 import getpass
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sidecar import host
-from sidecar.cli import run as main
+from sidecar.cli import run
 from sidecar.errors import SettingsError
 from sidecar.settings import model
 from sidecar.settings.load import load
@@ -20,7 +20,7 @@ from sidecar.values import Address
 
 @pytest.fixture
 def environ(tmp_path):
-    """Give the least environment that is accepted."""
+    """Give the smallest environment that is accepted."""
     (tmp_path / "bin").mkdir()
     (tmp_path / host.LISTENER).touch()
     return {
@@ -31,14 +31,14 @@ def environ(tmp_path):
 
 
 def problems(options, environ):
-    """Give the lines with which these settings are refused."""
+    """Return the lines with which these settings are refused."""
     with pytest.raises(SettingsError) as refused:
         load(options, environ)
     return refused.value.problems
 
 
-def test_the_least_is_enough(environ, tmp_path):
-    """One parameter is all that must be said; every default is the documented one."""
+def test_the_token_parameter_is_enough(environ, tmp_path):
+    """Every other setting has its documented default."""
     config = load([], environ)
     assert config.settings.model_dump() == {
         "token_parameter": "/t",
@@ -81,7 +81,7 @@ def test_the_least_is_enough(environ, tmp_path):
 
 
 def test_every_setting_can_be_given_as_a_variable(environ):
-    """Each is read under its own name, with blanks around it forgiven."""
+    """Each is read by its own name; blanks around the value are ignored."""
     config = load(
         [],
         environ
@@ -102,40 +102,52 @@ def test_every_setting_can_be_given_as_a_variable(environ):
             "SIDECAR_RELAY_ADDRESS": "[::1]:81",
         },
     )
-    said = config.settings
-    assert (said.token_timeout, said.stop_timeout) == (20, 120)
-    assert (said.github_url, said.name, said.labels) == ("https://github.com/o/r", "n", ("a", "b"))
-    assert (said.no_default_labels, said.runner_group, said.work_dir) == (True, "g", "/w")
-    assert (said.health_address, said.relay_address) == (None, Address("::1", 81))
-    assert (said.log_format, said.log_level) == ("json", "debug")
-    assert (said.relay, said.relay_required) == ("auto", True)
+    settings = config.settings
+    assert (settings.token_timeout, settings.stop_timeout) == (20, 120)
+    assert (settings.github_url, settings.name, settings.labels) == (
+        "https://github.com/o/r",
+        "n",
+        ("a", "b"),
+    )
+    assert (settings.no_default_labels, settings.runner_group, settings.work_dir) == (
+        True,
+        "g",
+        "/w",
+    )
+    assert (settings.health_address, settings.relay_address) == (None, Address("::1", 81))
+    assert (settings.log_format, settings.log_level) == ("json", "debug")
+    assert (settings.relay, settings.relay_required) == ("auto", True)
 
 
 def test_an_option_wins_over_its_variable(environ):
-    """Who types an option means it; a switch needs no value."""
+    """A switch needs no value."""
     environ |= {"SIDECAR_NAME_PREFIX": "env-", "SIDECAR_RELAY_REQUIRED": "false"}
     options = ["--name-prefix", "cli-", "--relay-required", "--stop-timeout=7"]
-    said = load(options, environ).settings
-    assert (said.name_prefix, said.relay_required, said.stop_timeout) == ("cli-", True, 7)
+    settings = load(options, environ).settings
+    assert (settings.name_prefix, settings.relay_required, settings.stop_timeout) == (
+        "cli-",
+        True,
+        7,
+    )
 
 
-def test_an_empty_variable_is_none(environ):
-    """Compose files and task definitions pass on what is not set as empty text."""
-    said = load([], environ | {"SIDECAR_GITHUB_URL": "", "SIDECAR_LABELS": "  "}).settings
-    assert (said.github_url, said.labels) == (None, ())
+def test_an_empty_variable_is_not_set(environ):
+    """Compose files and task definitions pass what is not set as empty text."""
+    settings = load([], environ | {"SIDECAR_GITHUB_URL": "", "SIDECAR_LABELS": "  "}).settings
+    assert (settings.github_url, settings.labels) == (None, ())
 
 
 def test_settings_cannot_be_changed(environ):
-    """What a life was told at its start holds to its end."""
-    said = load([], environ).settings
+    """They are the same from start to end of a life."""
+    settings = load([], environ).settings
     with pytest.raises(ValueError, match="frozen"):
-        said.name = "other"
+        settings.name = "other"
 
 
 # --- mistakes -----------------------------------------------------------------------------------
 
 
-def test_all_mistakes_are_told_at_once(environ):
+def test_all_mistakes_are_reported_at_once(environ):
     """One line each, with the setting, what is wrong with the value, and an example."""
     environ |= {
         "SIDECAR_TOKEN_TIMEOUT": "soon",
@@ -146,23 +158,23 @@ def test_all_mistakes_are_told_at_once(environ):
         "SIDECAR_NO_DEFAULT_LABELS": "perhaps",
     }
     del environ["SIDECAR_TOKEN_PARAMETER"]
-    said = dict(line.split(" ", 1) for line in problems([], environ))
-    assert said == {
+    settings = dict(line.split(" ", 1) for line in problems([], environ))
+    assert settings == {
         "SIDECAR_TOKEN_PARAMETER": "is missing, and so are SIDECAR_GITHUB_APP_ID and "
         "SIDECAR_GITHUB_PAT (example: SIDECAR_TOKEN_PARAMETER=/actions/tokens/0f3a)",
-        "SIDECAR_TOKEN_TIMEOUT": said["SIDECAR_TOKEN_TIMEOUT"],
+        "SIDECAR_TOKEN_TIMEOUT": settings["SIDECAR_TOKEN_TIMEOUT"],
         "SIDECAR_GITHUB_URL": "must begin with https://, not 'github.com/o' "
         "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)",
         "SIDECAR_LOG_FORMAT": "must be 'json', 'console' or 'auto', not 'xml' "
         "(example: SIDECAR_LOG_FORMAT=json)",
         "SIDECAR_STOP_TIMEOUT": "must be greater than or equal to 1, not '0' "
         "(example: SIDECAR_STOP_TIMEOUT=30)",
-        "SIDECAR_HEALTH_ADDRESS": said["SIDECAR_HEALTH_ADDRESS"],
-        "SIDECAR_NO_DEFAULT_LABELS": said["SIDECAR_NO_DEFAULT_LABELS"],
+        "SIDECAR_HEALTH_ADDRESS": settings["SIDECAR_HEALTH_ADDRESS"],
+        "SIDECAR_NO_DEFAULT_LABELS": settings["SIDECAR_NO_DEFAULT_LABELS"],
     }
-    assert said["SIDECAR_TOKEN_TIMEOUT"].startswith("must be a valid number")
-    assert "reachable from the network" in said["SIDECAR_HEALTH_ADDRESS"]
-    assert said["SIDECAR_NO_DEFAULT_LABELS"].startswith("must be a valid boolean")
+    assert settings["SIDECAR_TOKEN_TIMEOUT"].startswith("must be a valid number")
+    assert "reachable from the network" in settings["SIDECAR_HEALTH_ADDRESS"]
+    assert settings["SIDECAR_NO_DEFAULT_LABELS"].startswith("must be a valid boolean")
 
 
 @pytest.mark.parametrize(
@@ -180,8 +192,8 @@ def test_all_mistakes_are_told_at_once(environ):
         ),
     ],
 )
-def test_what_contradicts_is_refused(environ, given, contradicted):
-    """Two settings that cannot both hold are told together, with a way out."""
+def test_contradictions_are_refused(environ, given, contradicted):
+    """The line names both settings and shows a way out."""
     environ |= {f"SIDECAR_{name}": value for name, value in given.items()}
     (line,) = problems([], environ)
     assert line.startswith(contradicted)
@@ -194,14 +206,14 @@ def test_a_secret_in_the_wrong_place_is_not_shown(environ):
         "SIDECAR_TOKEN_PARAMETER": '{"token": "AAATOPSECRET"}',
         "SIDECAR_GITHUB_URL": "https://ghp_TOPSECRET@github.com/o/r",
     }
-    said = problems([], environ)
-    assert len(said) == 2
-    assert "TOPSECRET" not in "".join(said)
-    assert "https://***@github.com/o/r" in said[1]
+    settings = problems([], environ)
+    assert len(settings) == 2
+    assert "TOPSECRET" not in "".join(settings)
+    assert "https://***@github.com/o/r" in settings[1]
 
 
 def test_an_unknown_variable_is_a_warning_with_the_nearest_name(environ):
-    """A misspelt setting does not pass in silence, and does not end the life either."""
+    """A misspelt setting is reported, and the life goes on."""
     config = load([], environ | {"SIDECAR_LABLES": "a", "SIDECAR_QQQQQQ": "b"})
     assert config.warnings == (
         "SIDECAR_LABLES is not a setting; did you mean SIDECAR_LABELS?",
@@ -210,17 +222,17 @@ def test_an_unknown_variable_is_a_warning_with_the_nearest_name(environ):
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "reason"),
     [
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["--nam", "x"], "unrecognized arguments: --nam x"),
         (["--name"], "argument --name: expected one argument"),
     ],
 )
-def test_a_wrong_option_is_a_settings_error(environ, options, why):
-    """Not argparse's own exit code 2, which is one of the listener's; and no abbreviations."""
+def test_a_wrong_option_is_a_settings_error(environ, options, reason):
+    """Argparse's own exit code 2 is one of the listener's; abbreviations are refused."""
     (line,) = problems(options, environ)
-    assert line == f"{why}; see runner-sidecar run --help"
+    assert line == f"{reason}; see runner-sidecar run --help"
 
 
 def test_help_has_a_line_for_every_setting(environ, capsys):
@@ -228,15 +240,15 @@ def test_help_has_a_line_for_every_setting(environ, capsys):
     with pytest.raises(SystemExit) as left:
         load(["--help"], environ)
     assert left.value.code == 0
-    said = " ".join(capsys.readouterr().out.split())
+    settings = " ".join(capsys.readouterr().out.split())
     for field, info in Settings.model_fields.items():
-        assert (f"{model.option(field)} " in said) == (field not in model.SECRETS)
+        assert (f"{model.option(field)} " in settings) == (field not in model.SECRETS)
         if field in model.SECRETS:
             continue
-        assert " ".join(info.description.split()) in said
+        assert " ".join(info.description.split()) in settings
 
 
-# --- the right to register ------------------------------------------------------------------------
+# --- the sources of the registration token ------------------------------------------------------
 
 APP = {"SIDECAR_GITHUB_APP_ID": "1", "SIDECAR_GITHUB_APP_KEY": "-----BEGIN SECRET"}
 PAT = {"SIDECAR_GITHUB_PAT": "ghp_SECRET"}
@@ -250,8 +262,8 @@ TOKEN = {"SIDECAR_TOKEN_PARAMETER": "/t"}
     [TOKEN, TOKEN | PAT, TOKEN | APP, URL | PAT, URL | APP, URL | PAT | JIT, URL | APP | JIT],
     ids=["token", "token+pat", "token+app", "pat", "app", "pat+jit", "app+jit"],
 )
-def test_each_way_to_register_is_enough(environ, given):
-    """A credential beside the token serves at the end of the life."""
+def test_each_source_is_enough(environ, given):
+    """A credential beside the token deregisters the runner at the end."""
     del environ["SIDECAR_TOKEN_PARAMETER"]
     config = load([], environ | given)
     assert "SECRET" not in repr(config)
@@ -273,13 +285,13 @@ def test_each_way_to_register_is_enough(environ, given):
         (TOKEN | {"SIDECAR_LIFETIME_LIMIT": "never"}, {"SIDECAR_LIFETIME_LIMIT"}),
     ],
 )
-def test_half_a_way_is_refused(environ, given, names):
+def test_an_incomplete_source_is_refused(environ, given, names):
     """Each mistake names its setting and shows an example, never a secret."""
     del environ["SIDECAR_TOKEN_PARAMETER"]
-    said = problems([], environ | given)
-    assert {line.split(" ", 1)[0] for line in said} == names
-    assert all("(example: " in line for line in said)
-    assert "SECRET" not in str(said)
+    settings = problems([], environ | given)
+    assert {line.split(" ", 1)[0] for line in settings} == names
+    assert all("(example: " in line for line in settings)
+    assert "SECRET" not in str(settings)
 
 
 @pytest.mark.parametrize("field", sorted(model.SECRETS))
@@ -291,15 +303,15 @@ def test_a_secret_is_a_variable_only(environ, field):
         assert "SECRET" not in line
 
 
-def test_the_instance_is_asked_where_aws_sdks_ask_it(environ):
-    """The variable that botocore reads, too; the well-known address without it."""
+def test_the_instance_is_asked_at_the_address_that_aws_sdks_use(environ):
+    """The variable that botocore reads, else the well-known address."""
     assert load([], environ).task.instance_uri == "http://169.254.169.254"
     environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = "http://127.0.0.1:9/"
     assert load([], environ).task.instance_uri == "http://127.0.0.1:9"
 
 
-def test_the_process_ends_with_11_and_one_line_for_each(tmp_path):
-    """Nothing is contacted and no traceback shown."""
+def test_the_process_ends_with_11_and_a_line_for_each_mistake(tmp_path):
+    """Nothing is contacted, and no traceback is shown."""
     ended = subprocess.run(
         [sys.executable, "-m", "sidecar", "run", "--relay", "of"],
         env={"SIDECAR_RUNNER_DIR": str(tmp_path), "SIDECAR_RUNNER_USER": getpass.getuser()},
@@ -314,24 +326,24 @@ def test_the_process_ends_with_11_and_one_line_for_each(tmp_path):
     assert named == ["SIDECAR_RELAY", "SIDECAR_RUNNER_DIR", "SIDECAR_TOKEN_PARAMETER"]
 
 
-def test_the_edge_returns_11(capsys):
-    """`main.run` turns wrong settings into lines and the exit code, before any loop."""
-    assert main.run(["--nonsense"], {}, Signals()) == 11
+def test_wrong_settings_return_11(capsys):
+    """`run.main` turns wrong settings into lines and the exit code, before any event loop."""
+    assert run.main(["--nonsense"], {}, Signals()) == 11
     assert capsys.readouterr().err.startswith("unrecognized arguments")
 
 
 # --- what else is read --------------------------------------------------------------------------
 
 
-def test_the_runner_gets_everything_but_the_agent_s_own(environ):
-    """Proxies, certificates and the tool cache go through; no SIDECAR_ variable does."""
+def test_the_runner_gets_every_variable_but_the_agent_s(environ):
+    """Proxies, certificates and the tool cache are passed on; no SIDECAR_ variable is."""
     others = {"HTTPS_PROXY": "http://p:1", "RUNNER_TOOL_CACHE": "/c", "PATH": os.defpath}
     config = load([], environ | others | {"SIDECAR_LABELS": "a", "SIDECAR_UNKNOWN": "x"})
     assert config.passed_on == others
 
 
-def test_what_ecs_says_is_read(environ):
-    """The task's own variables arrive; an empty one is none."""
+def test_the_variables_of_ecs_are_read(environ):
+    """An empty one is not set."""
     task = load(
         [],
         environ
@@ -349,8 +361,8 @@ def test_what_ecs_says_is_read(environ):
     assert task.credentials_token_file is None
 
 
-def test_without_root_only_the_agent_s_own_user_will_do(environ, monkeypatch):
-    """Another user cannot be become; the same one, or none, is what happens anyway."""
+def test_without_root_only_the_agent_s_own_user_is_accepted(environ, monkeypatch):
+    """The agent cannot change to another one."""
     monkeypatch.setattr(host, "is_root", lambda: False)
     assert load([], environ).user is None
     (line,) = problems([], environ | {"SIDECAR_RUNNER_USER": "somebody-else"})
@@ -360,7 +372,7 @@ def test_without_root_only_the_agent_s_own_user_will_do(environ, monkeypatch):
 
 
 def test_as_root_the_runner_gets_a_user(environ, monkeypatch):
-    """By default `runner`; `root` only if it is asked for by name; never one that is not there."""
+    """By default `runner`; `root` only by name; never one that does not exist."""
     monkeypatch.setattr(host, "is_root", lambda: True)
     assert load([], environ | {"SIDECAR_RUNNER_USER": "root"}).user is None
     assert load([], environ | {"SIDECAR_RUNNER_USER": "nobody"}).user == host.identity("nobody")
@@ -377,7 +389,7 @@ CDK = {"RUNNER_TOKEN": "AAAAAAAAAA", "REGISTRATION_URL": "https://github.com/oct
 
 
 def test_as_root_a_launcher_s_command_gets_a_user(monkeypatch):
-    """`runner`, as in its own image, where there is one; anybody else's command stays root."""
+    """`runner`, as in its own image, if there is one; any other command stays root."""
     command = ["--", "true"]
     nobody = host.identity("nobody")
     monkeypatch.setattr(host, "is_root", lambda: True)

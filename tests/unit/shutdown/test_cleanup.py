@@ -1,4 +1,4 @@
-"""What is owed is given back: side by side, once, within the budget, never fatally."""
+"""The cleanup steps run side by side, once, within the budget, none fatal to another."""
 
 import asyncio
 
@@ -10,38 +10,38 @@ from sidecar.shutdown.stop import Stop
 from tests.support.loops import on_both, run
 
 
-class Steps:
-    """Undo steps that note what they did."""
+class Actions:
+    """Actions of cleanup steps; they note what they did."""
 
     def __init__(self):
-        self.said = []
+        self.done = []
         self.fails = 0
 
-    async def settle(self):
+    async def succeed(self):
         """Succeed."""
-        self.said.append("settled")
+        self.done.append("succeeded")
 
     async def fail(self):
         """Fail, `fails` times."""
         self.fails -= 1
         if self.fails >= 0:
-            self.said.append("failed")
+            self.done.append("failed")
             raise OSError("no route")
-        self.said.append("settled")
+        self.done.append("succeeded")
 
-    async def fail_without_words(self):
+    async def fail_without_text(self):
         """Fail with an error that has no text."""
         raise KeyError
 
     async def hang(self):
-        """Never end; note the cut."""
+        """Never end; note that it was cancelled."""
         try:
             await asyncio.Event().wait()
         finally:
-            self.said.append("cut")
+            self.done.append("cancelled")
 
     async def hang_on(self):
-        """Never end, not even when cut; only the loop's own end is heeded."""
+        """Never end, not even when cancelled; only the loop's own end stops it."""
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -49,14 +49,14 @@ class Steps:
 
 
 @on_both
-def test_all_that_is_owed_is_given_back_on_leaving(loop):
-    """Also what came to be owed late, and also when the block fails."""
-    steps = Steps()
+def test_every_step_runs_when_the_block_ends(loop):
+    """Also one that was registered late, and also when the block fails."""
+    actions = Actions()
 
     async def life():
-        cleanup_stack.register_step("first", steps.settle)
+        cleanup_stack.register_step("first", actions.succeed)
         async with run_cleanup(cleanup_stack, Stop(10)):
-            cleanup_stack.register_step("second", steps.settle)
+            cleanup_stack.register_step("second", actions.succeed)
             raise ValueError("of the life")
 
     cleanup_stack = CleanupStack()
@@ -64,11 +64,11 @@ def test_all_that_is_owed_is_given_back_on_leaving(loop):
         run(loop, life())
     assert cleanup_stack.not_done == {}
     assert all(cleanup_step.done for cleanup_step in cleanup_stack.steps)
-    assert steps.said == ["settled", "settled"]
+    assert actions.done == ["succeeded", "succeeded"]
 
 
-def test_nothing_owed_is_nothing_to_do():
-    """A life that acquired nothing leaves at once; its clock runs all the same."""
+def test_without_a_step_there_is_nothing_to_do():
+    """A life that acquired nothing ends at once; the budget's clock has started."""
 
     async def life():
         stop = Stop(10)
@@ -81,7 +81,7 @@ def test_nothing_owed_is_nothing_to_do():
 
 @on_both
 def test_steps_run_side_by_side(loop):
-    """Two steps that need each other both end."""
+    """Two steps that wait for each other both end."""
 
     async def life():
         one, two = asyncio.Event(), asyncio.Event()
@@ -104,134 +104,134 @@ def test_steps_run_side_by_side(loop):
 
 
 @on_both
-def test_a_failing_step_keeps_no_other_from_running(loop):
-    """Each that failed is one error line with its reason; nothing is raised."""
-    steps = Steps()
-    steps.fails = 9
+def test_a_failing_step_does_not_stop_the_others(loop):
+    """Each failed step is one error line with its reason; nothing is raised."""
+    actions = Actions()
+    actions.fails = 9
 
     async def life():
         cleanup_stack = CleanupStack()
         async with run_cleanup(cleanup_stack, Stop(10)):
-            cleanup_stack.register_step("failing", steps.fail)
-            cleanup_stack.register_step("speechless", steps.fail_without_words)
-            cleanup_stack.register_step("fine", steps.settle)
+            cleanup_stack.register_step("failing", actions.fail)
+            cleanup_stack.register_step("textless", actions.fail_without_text)
+            cleanup_stack.register_step("fine", actions.succeed)
         return cleanup_stack.not_done
 
     with capture_logs() as logs:
         left = run(loop, life())
-    assert left == {"failing": "no route", "speechless": "KeyError()"}
-    assert "settled" in steps.said
+    assert left == {"failing": "no route", "textless": "KeyError()"}
+    assert "succeeded" in actions.done
     assert logs == [
         {"event": "cleanup.failed", "log_level": "error", "undo": "failing", "reason": "no route"},
         {
             "event": "cleanup.failed",
             "log_level": "error",
-            "undo": "speechless",
+            "undo": "textless",
             "reason": "KeyError()",
         },
     ]
 
 
 @on_both
-def test_a_hanging_step_is_cut_at_the_end_of_the_budget(loop):
-    """The reason names the setting; a step that ignores even that is told as cut, too."""
-    steps = Steps()
+def test_a_hanging_step_is_cancelled_at_the_end_of_the_budget(loop):
+    """The reason names the setting, also for a step that ignores being cancelled."""
+    actions = Actions()
 
     async def life():
         cleanup_stack = CleanupStack()
         stop = Stop(0.1)
         async with run_cleanup(cleanup_stack, stop):
-            cleanup_stack.register_step("hanging", steps.hang)
-            cleanup_stack.register_step("stubborn", steps.hang_on)
-            cleanup_stack.register_step("fine", steps.settle)
+            cleanup_stack.register_step("hanging", actions.hang)
+            cleanup_stack.register_step("stubborn", actions.hang_on)
+            cleanup_stack.register_step("fine", actions.succeed)
         return cleanup_stack.not_done
 
     left = run(loop, life())
     reason = "the stop budget is used up (SIDECAR_STOP_TIMEOUT)"
     assert left == {"hanging": reason, "stubborn": reason}
-    assert steps.said == ["settled", "cut"]
+    assert actions.done == ["succeeded", "cancelled"]
 
 
-def test_a_used_up_budget_still_begins_every_step():
-    """Even at the very end each step gets its turn, if only a short one."""
-    steps = Steps()
+def test_every_step_is_begun_even_without_any_budget_left():
+    """Each gets a short time."""
+    actions = Actions()
 
     async def life():
         cleanup_stack = CleanupStack()
         async with run_cleanup(cleanup_stack, Stop(0)):
-            cleanup_stack.register_step("hanging", steps.hang)
+            cleanup_stack.register_step("hanging", actions.hang)
         return cleanup_stack.not_done
 
     assert list(run("asyncio", life())) == ["hanging"]
-    assert steps.said == ["cut"]
+    assert actions.done == ["cancelled"]
 
 
 @on_both
 def test_a_step_begun_early_is_done_once(loop):
-    """What was given back during the life is not given back again."""
-    steps = Steps()
+    """A step that succeeded during the life does not run again."""
+    actions = Actions()
 
     async def life():
         cleanup_stack = CleanupStack()
         async with run_cleanup(cleanup_stack, Stop(10)):
-            cleanup_step = cleanup_stack.register_step("early", steps.settle)
+            cleanup_step = cleanup_stack.register_step("early", actions.succeed)
             first = cleanup_step.begin()
             assert cleanup_step.begin() is first
             await first
             assert cleanup_step.begin() is first
 
     run(loop, life())
-    assert steps.said == ["settled"]
+    assert actions.done == ["succeeded"]
 
 
 @on_both
 def test_a_step_that_failed_early_is_tried_again(loop):
-    """A removal refused while a job ran succeeds after it, and leaves no error behind."""
-    steps = Steps()
-    steps.fails = 1
+    """A deregistration that was refused while a job ran succeeds after it, without an error."""
+    actions = Actions()
+    actions.fails = 1
 
     async def life():
         cleanup_stack = CleanupStack()
         async with run_cleanup(cleanup_stack, Stop(10)):
-            cleanup_step = cleanup_stack.register_step("again", steps.fail)
+            cleanup_step = cleanup_stack.register_step("again", actions.fail)
             await cleanup_step.begin()
             assert (cleanup_step.done, cleanup_step.error) == (False, "no route")
             assert cleanup_stack.not_done == {"again": "no route"}
         assert (cleanup_step.done, cleanup_step.error) == (True, None)
 
     run(loop, life())
-    assert steps.said == ["failed", "settled"]
+    assert actions.done == ["failed", "succeeded"]
 
 
-def test_what_was_never_begun_is_left_behind():
-    """A debt counts as owed from the moment it is made."""
+def test_a_step_that_was_never_begun_is_not_done():
+    """A step counts from the moment it is registered."""
 
     async def life():
         cleanup_stack = CleanupStack()
-        cleanup_step = cleanup_stack.register_step("later", Steps().settle)
+        cleanup_step = cleanup_stack.register_step("later", Actions().succeed)
         await cleanup_step.cancel("nothing is under way")
         assert cleanup_stack.not_done == {"later": "not begun"}
 
     run("asyncio", life())
 
 
-def test_a_step_cut_without_a_word_says_so():
-    """Whoever cancels the task itself leaves a reason, too."""
+def test_a_step_that_is_cancelled_without_a_reason_says_so():
+    """For a task that something else cancelled."""
 
     async def life():
-        cleanup_step = CleanupStep("mute", Steps().hang)
+        cleanup_step = CleanupStep("silent", Actions().hang)
         task = cleanup_step.begin()
         await asyncio.sleep(0)
         task.cancel()
         await task
-        assert cleanup_step.error == "cut short"
+        assert cleanup_step.error == "cancelled"
 
     run("asyncio", life())
 
 
 @on_both
-def test_what_was_undone_tells_how(loop):
-    """What a step returns is how it was done, where there is more than one way."""
+def test_a_step_keeps_its_result(loop):
+    """What the action returns is how it was done, where there is more than one way."""
 
     async def one_way():
         return "api"
@@ -247,26 +247,26 @@ def test_what_was_undone_tells_how(loop):
                 cleanup_stack.register_step("second", only_way),
             )
             assert (first.state, second.state) == ("pending", "pending")
-        assert (first.how, second.how) == ("api", "done")
+        assert (first.result, second.result) == ("api", "done")
         assert (first.state, second.state) == ("done", "done")
 
     run(loop, life())
 
 
 @on_both
-def test_a_step_that_is_cut_tells_why_it_was_still_trying(loop):
-    """The budget is only half of the reason; another step's trouble is none of it."""
-    steps = Steps()
+def test_a_cancelled_step_tells_why_it_last_tried_again(loop):
+    """The used-up budget is only half of the reason; another step's retries are no part of it."""
+    actions = Actions()
 
     async def note_retry():
         cleanup_stack.note_retry("no route to SSM")
-        await steps.hang()
+        await actions.hang()
 
     async def life():
-        cleanup_stack.note_retry("of nobody")
+        cleanup_stack.note_retry("outside of any step")
         async with run_cleanup(cleanup_stack, Stop(0.2)):
             cleanup_stack.register_step("trying", note_retry)
-            cleanup_stack.register_step("silent", steps.hang)
+            cleanup_stack.register_step("silent", actions.hang)
         assert cleanup_stack.steps[0].state == "failed"
         return cleanup_stack.not_done
 

@@ -1,4 +1,4 @@
-"""Signals heard before anybody listens, and after everybody has left."""
+"""Stop signals are captured before the imports, delivered once, and ignored at the end."""
 
 import os
 import signal
@@ -16,71 +16,71 @@ TERM, INT = signal.SIGTERM, signal.SIGINT
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """Put this process's own handlers back."""
+    """Restore the handlers of this process."""
     before = {number: signal.getsignal(number) for number in (TERM, INT)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-def test_what_was_heard_before_is_told_once_and_in_order():
+def test_earlier_signals_are_delivered_once_and_in_order():
     """A stop during the imports reaches the life that begins after them."""
-    heard = Signals()
-    told = []
-    heard.hear(TERM)
-    heard.hear(INT)
-    heard.tell(told.append)
-    heard.hear(TERM)
-    assert told == ["SIGTERM", "SIGINT", "SIGTERM"]
-    assert heard.heard == told
+    received = Signals()
+    delivered = []
+    received.handle(TERM)
+    received.handle(INT)
+    received.deliver_to(delivered.append)
+    received.handle(TERM)
+    assert delivered == ["SIGTERM", "SIGINT", "SIGTERM"]
+    assert received.received == delivered
 
 
-def test_nothing_is_told_after_it_was_forgotten():
-    """A loop that is gone is called no more; the signal itself is still on record."""
-    heard = Signals()
-    told = []
-    heard.tell(told.append)
-    heard.forget()
-    heard.hear(TERM)
-    assert told == []
-    assert heard.heard == ["SIGTERM"]
+def test_nothing_is_delivered_after_delivery_is_stopped():
+    """A loop that has ended is not called; the signal is still among the received ones."""
+    received = Signals()
+    delivered = []
+    received.deliver_to(delivered.append)
+    received.stop_delivery()
+    received.handle(TERM)
+    assert delivered == []
+    assert received.received == ["SIGTERM"]
 
 
-def test_a_signal_that_comes_while_the_earlier_ones_are_told_is_told_once():
+def test_a_signal_during_the_delivery_of_earlier_ones_is_delivered_once():
     """One signal never counts as two: the second would interrupt a running job."""
-    heard = Signals()
-    told = []
+    received = Signals()
+    delivered = []
 
-    def listener(name):
-        told.append(name)
-        if len(told) == 1:
-            heard.hear(INT)  # as if a handler ran here
+    def receiver(name):
+        delivered.append(name)
+        if len(delivered) == 1:
+            received.handle(INT)  # as if a handler ran here
 
-    heard.hear(TERM)
-    heard.tell(listener)
-    assert told == ["SIGTERM", "SIGINT"]
+    received.handle(TERM)
+    received.deliver_to(receiver)
+    assert delivered == ["SIGTERM", "SIGINT"]
 
 
-def test_real_signals_are_heard_within_and_ignored_after():
+def test_real_signals_are_captured_within_the_block_and_ignored_after_it():
     """A late signal does not turn a clean exit into a death by signal."""
-    told = []
-    with signals.captured() as heard:
-        heard.tell(told.append)
+    delivered = []
+    with signals.capture() as received:
+        received.deliver_to(delivered.append)
         os.kill(os.getpid(), TERM)
         os.kill(os.getpid(), INT)
-        assert told == ["SIGTERM", "SIGINT"]
+        assert delivered == ["SIGTERM", "SIGINT"]
     os.kill(os.getpid(), TERM)
-    assert told == ["SIGTERM", "SIGINT"]
+    assert delivered == ["SIGTERM", "SIGINT"]
     assert signal.getsignal(TERM) == signal.SIG_IGN
 
 
-def test_a_child_is_not_deaf_to_interrupts():
-    """Started with SIGINT ignored, as a shell starts what runs in its background, we undo that."""
+def test_a_child_reacts_to_sigint():
+    """Even where the agent was started with SIGINT ignored, as a shell's background process is."""
     child = "import signal; print(signal.getsignal(signal.SIGINT))"
     program = (
         "import signal, subprocess, sys\n"
         "from sidecar.shutdown import signals\n"
-        "with signals.captured():\n"
+        "with signals.capture():\n"
         f"    subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
     )
     said = subprocess.run(
@@ -93,13 +93,13 @@ def test_a_child_is_not_deaf_to_interrupts():
     assert "default_int_handler" in said
 
 
-def test_a_stop_that_was_blocked_before_is_heard():
-    """An entrypoint blocks stops until the agent has a handler: none is lost in between."""
+def test_a_signal_that_was_blocked_before_is_received():
+    """An entrypoint blocks stop signals until the agent has handlers: none is lost in between."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {TERM})
     try:
         signal.pthread_kill(threading.get_ident(), TERM)
-        with signals.captured() as heard:
-            assert heard.heard == ["SIGTERM"]
+        with signals.capture() as received:
+            assert received.received == ["SIGTERM"]
         assert TERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,4 +1,4 @@
-"""A stop heard once, what it cuts, and the budget it starts."""
+"""A stop: its level, what it cuts, and the budget's clock."""
 
 import asyncio
 import os
@@ -9,32 +9,13 @@ import pytest
 
 from sidecar.errors import Stopped
 from sidecar.shutdown import signals
-from sidecar.shutdown.stop import DRAIN, INTERRUPT, KILL, Budget, Stop
+from sidecar.shutdown.stop import DRAIN, INTERRUPT, KILL, Stop
 from tests.support.loops import LOOPS, on_both, run
-
-
-@pytest.mark.parametrize(
-    ("total", "interrupt", "kill", "end"),
-    [
-        (30, 5, 27, 28.2),
-        (120, 95, 117, 118.2),
-        (25, 0, 22, 23.2),
-        (10, 0, 8, 8.8),
-        (1, 0, 0.8, 0.88),
-    ],
-)
-def test_the_budget_is_cut_into_its_stages(total, interrupt, kill, end):
-    """Interrupt at max(0, budget - 25 s), kill at max(0.8 budget, budget - 3 s), then the rest."""
-    budget = Budget(total)
-    assert budget.interrupt == interrupt
-    assert budget.kill == pytest.approx(kill)
-    assert budget.end == pytest.approx(end)
-    assert budget.interrupt <= budget.kill < budget.end < total
 
 
 @on_both
 def test_a_stop_cuts_the_work_and_never_the_clean_up(loop):
-    """Stopped is raised at the block's await; what leaves outside the block is not disturbed."""
+    """Stopped is raised at the block's await; what comes after the block is not cut."""
     events = []
 
     async def life():
@@ -58,7 +39,7 @@ def test_a_stop_cuts_the_work_and_never_the_clean_up(loop):
 
 @on_both
 def test_a_stop_that_came_before_cuts_at_the_first_await(loop):
-    """What the signals heard during the imports is acted on before anything is acquired."""
+    """A signal that came during the imports is handled before anything is acquired."""
     events = []
 
     async def life():
@@ -74,13 +55,13 @@ def test_a_stop_that_came_before_cuts_at_the_first_await(loop):
 
 
 @on_both
-def test_more_signals_while_the_cut_unwinds_are_heard_quietly(loop):
-    """The second signal finds the block on its way out, and raises nothing into the loop."""
-    troubles = []
+def test_more_signals_while_the_block_ends_raise_nothing(loop):
+    """They find the block cut already."""
+    errors = []
 
     async def life():
         running = asyncio.get_running_loop()
-        running.set_exception_handler(lambda _loop, context: troubles.append(context))
+        running.set_exception_handler(lambda _loop, context: errors.append(context))
         stop = Stop(30)
         async with stop.cuts():
             running.call_soon(stop.request, "SIGTERM")
@@ -89,15 +70,15 @@ def test_more_signals_while_the_cut_unwinds_are_heard_quietly(loop):
             finally:
                 running.call_soon(stop.request, "SIGTERM")
                 running.call_soon(stop.request, "SIGTERM")
-                await stop.reached(KILL)
+                await stop.wait_for_level(KILL)
 
     with pytest.raises(Stopped):
         run(loop, life())
-    assert troubles == []
+    assert errors == []
 
 
-def test_a_block_that_is_done_in_time_is_not_cut():
-    """A stop that comes with the block's last step finds it done: the life hears of it later."""
+def test_a_block_without_another_await_is_not_cut():
+    """A stop that comes with the block's last step is handled after it."""
 
     async def life():
         stop = Stop(30)
@@ -110,7 +91,7 @@ def test_a_block_that_is_done_in_time_is_not_cut():
     run("asyncio", life())
 
 
-def test_a_time_out_of_the_work_stays_one():
+def test_a_timeout_of_the_work_stays_one():
     """Only a stop becomes Stopped."""
 
     async def life():
@@ -126,7 +107,7 @@ def test_a_time_out_of_the_work_stays_one():
 
 
 def test_each_signal_raises_the_level_and_the_first_names_the_stop():
-    """Three levels; more signals than that change nothing."""
+    """There are three levels; more signals change nothing."""
 
     async def life():
         stop = Stop(30)
@@ -160,7 +141,7 @@ def test_the_clock_starts_with_the_first_signal_only(loop):
 
 
 def test_a_life_that_ends_by_itself_is_bounded_too():
-    """`begin_end` starts the clock without a signal."""
+    """Its clock starts without a signal."""
 
     async def life():
         stop = Stop(30)
@@ -172,8 +153,8 @@ def test_a_life_that_ends_by_itself_is_bounded_too():
 
 
 @on_both
-def test_first_waits_for_whichever_comes_first(loop):
-    """A future, a level of the stop, or a moment of the budget; nothing of it stays behind."""
+def test_the_wait_ends_with_whatever_comes_first(loop):
+    """A future, a level of the stop, or a moment of the budget; no task of it goes on."""
 
     async def life():
         running = asyncio.get_running_loop()
@@ -182,19 +163,19 @@ def test_first_waits_for_whichever_comes_first(loop):
 
         never, done = running.create_future(), running.create_future()
         done.set_result(1)
-        await stop.first(never, done, level=DRAIN)
+        await stop.wait_for_first(never, done, level=DRAIN)
 
         running.call_soon(stop.request, "SIGTERM")
-        await stop.first(never, level=DRAIN)
+        await stop.wait_for_first(never, level=DRAIN)
         assert stop.level == DRAIN
-        await stop.first(never, level=DRAIN)  # reached already
+        await stop.wait_for_first(never, level=DRAIN)  # reached already
 
-        await stop.first(never, level=KILL, moment=0)
+        await stop.wait_for_first(never, level=KILL, moment=0)
         assert stop.level == DRAIN
 
         running.call_soon(stop.request, "SIGTERM")
         running.call_soon(stop.request, "SIGTERM")
-        await stop.first(never, level=KILL, moment=stop.budget.kill)
+        await stop.wait_for_first(never, level=KILL, moment=stop.budget.kill)
         assert stop.level == KILL
         assert asyncio.all_tasks() == before
         assert not never.done()
@@ -212,41 +193,65 @@ def _handlers():
 
 @on_both
 @pytest.mark.usefixtures("_handlers")
-def test_real_signals_reach_a_loop_that_sleeps(loop):
-    """One sent before the loop ran and one sent while it waits: both wake it, each once."""
+def test_real_signals_reach_a_waiting_loop(loop):
+    """One sent before the loop ran and one sent while it waits: each is received once."""
 
-    async def life(heard):
+    async def life(received):
         stop = Stop(30)
-        with stop.hearing(heard):
-            await stop.reached(DRAIN)
+        with stop.receiving(received):
+            await stop.wait_for_level(DRAIN)
             assert stop.level == DRAIN
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-            await stop.reached(INTERRUPT)
+            await stop.wait_for_level(INTERRUPT)
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(0)
         assert (stop.level, stop.signal) == (INTERRUPT, "SIGTERM")
 
-    with signals.captured() as heard:
+    with signals.capture() as received:
         os.kill(os.getpid(), signal.SIGTERM)
         with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-            runner.run(asyncio.wait_for(life(heard), 30))
-        assert heard.heard == ["SIGTERM", "SIGINT", "SIGINT"]
+            runner.run(asyncio.wait_for(life(received), 30))
+        assert received.received == ["SIGTERM", "SIGINT", "SIGINT"]
 
 
 @on_both
-def test_the_first_signal_after_the_agents_own_wish_is_still_the_first(loop):
-    """A limit that ends the life must not make the TERM that follows it an impatient one."""
+def test_the_first_signal_after_the_agent_s_own_stop_is_the_first(loop):
+    """After a limit the next SIGTERM must not interrupt the job at once."""
 
     async def life():
         stop = Stop(30)
-        stop.ask("lifetime-limit")
+        stop.request_drain("lifetime-limit")
         assert (stop.level, stop.signal) == (DRAIN, "lifetime-limit")
         levels = []
         for _ in range(4):
             stop.request("SIGTERM")
             levels.append(stop.level)
         assert levels == [DRAIN, INTERRUPT, KILL, KILL]
-        stop.ask("spot-notice")
+        stop.request_drain("spot-notice")
         assert (stop.level, stop.signal) == (KILL, "lifetime-limit")
+
+    run(loop, life())
+
+
+@on_both
+def test_an_operation_may_finish_for_half_the_budget(loop):
+    """Or until the second signal; it is not cancelled."""
+
+    async def life():
+        running = asyncio.get_running_loop()
+        never, done = running.create_future(), running.create_future()
+        done.set_result(1)
+        stop = Stop(0.1)
+        stop.request("SIGTERM")
+        await stop.let_finish(never)
+        assert stop.left_until(stop.budget.finish) == pytest.approx(0, abs=0.02)
+        assert stop.level == DRAIN
+        patient = Stop(3600)
+        patient.request("SIGTERM")
+        await patient.let_finish(done)
+        running.call_soon(patient.request, "SIGTERM")
+        await patient.let_finish(never)
+        assert patient.level == INTERRUPT
+        assert not never.cancelled()
 
     run(loop, life())

@@ -1,4 +1,4 @@
-"""The final event: what a life was, and the same as metrics for CloudWatch."""
+"""The final event: the facts of a life, and the same as metrics for CloudWatch."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ UNITS = {"Seconds", "Microseconds", "Milliseconds", "Bytes", "Count", "Percent",
 
 @pytest.fixture
 def report():
-    """Give a life that went through some phases, gave back one thing and not another."""
+    """Give the report of a life with some phases, and with cleanup steps that failed or not."""
 
     async def removed():
         return "api"
@@ -35,20 +35,20 @@ def report():
     for name in (phase.WAITING, phase.CONFIGURING, phase.IDLE, phase.BUSY, phase.STOPPING):
         report.phase.enter(name)
     report.cleanup_stack.register_step("protection", lifted)
-    asyncio.run(ended(report, removed, refused))
+    asyncio.run(clean_up(report, removed, refused))
     return report
 
 
-async def ended(report, removed, refused):
-    """Owe, and settle what can be."""
+async def clean_up(report, removed, refused):
+    """Register two steps and run them."""
     async with run_cleanup(report.cleanup_stack, Stop(10)):
         report.cleanup_stack.register_step("runner", removed)
         report.cleanup_stack.register_step("token", refused)
 
 
-def test_the_final_event_tells_the_whole_life(report):
-    """Outcome, code, meaning, each phase's seconds, what was undone, how, and what was not."""
-    facts = final_event.record(Exit.LEFT_BEHIND, report)
+def test_the_final_event_holds_the_whole_life(report):
+    """Outcome, code, meaning, seconds of each phase, cleanup steps that are done or not."""
+    facts = final_event.collect_facts(Exit.LEFT_BEHIND, report)
     seconds = facts.pop("phase_seconds")
     assert list(seconds) == [
         *(phase.STARTING, phase.WAITING, phase.CONFIGURING, phase.IDLE, phase.BUSY),
@@ -64,23 +64,23 @@ def test_the_final_event_tells_the_whole_life(report):
     }
 
 
-def test_an_error_stands_in_the_final_event(report):
-    """Its text is all that somebody needs who sees only the last line."""
+def test_an_error_is_in_the_final_event(report):
+    """Its text is enough for somebody who sees only the last line."""
     report.error = "cannot register the runner: NotFound"
-    facts = final_event.record(Exit.REGISTRATION, report)
+    facts = final_event.collect_facts(Exit.REGISTRATION, report)
     assert facts["error"] == report.error
 
 
 def test_a_phase_that_came_twice_is_one(report):
-    """Its seconds are added up; the present one counts until now."""
+    """Its seconds are added up; the current one counts until now."""
     report.phase.enter(phase.IDLE)
-    spent = report.phase.spent()
+    spent = report.phase.seconds_by_phase()
     assert set(spent) == set(phase.ALL) - {phase.WARMING, phase.DRAINING}
     assert sum(spent.values()) == pytest.approx(report.phase.life, abs=0.01)
 
 
 def check_embedded(document):
-    """Hold what AWS's specification of the embedded metric format demands of a document."""
+    """Check what AWS's specification of the embedded metric format demands of a document."""
     metadata = document["_aws"]
     assert set(metadata) == {"Timestamp", "CloudWatchMetrics"}
     assert isinstance(metadata["Timestamp"], int)  # milliseconds since 1970
@@ -109,29 +109,39 @@ def check_embedded(document):
 
 
 @pytest.mark.parametrize("code", list(Exit))
-def test_the_final_event_can_be_a_metric(report, code):
+def test_the_final_event_can_hold_metrics(report, code):
     """It keeps every rule of the format, for every outcome."""
     report.listener = SimpleNamespace(had_job=True)
-    facts = final_event.record(code, report)
-    document = json.loads(json.dumps(facts | final_event.embedded(facts, report, "Team/Runners")))
+    facts = final_event.collect_facts(code, report)
+    document = json.loads(
+        json.dumps(facts | final_event.embed_metrics(facts, report, "Team/Runners"))
+    )
     check_embedded(document)
     assert document["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Team/Runners"
-    assert document["failures"] == (code not in final_event.FINE)
+    assert document["failures"] == code.failure
     assert (document["lives"], document["jobs"], document["left_behind_count"]) == (1, 1, 1)
 
 
-def test_a_life_without_a_listener_is_a_metric_too(report):
-    """It had no job, and its start is all the time up to where it stopped."""
-    facts = final_event.record(Exit.TOKEN, report)
-    document = facts | final_event.embedded(facts, report, "x", now=lambda: 1_800_000_000.5)
+def test_a_life_without_a_listener_has_metrics_too(report):
+    """It had no job; its start is all the time until it stopped."""
+    facts = final_event.collect_facts(Exit.TOKEN, report)
+    document = facts | final_event.embed_metrics(facts, report, "x", now=lambda: 1_800_000_000.5)
     check_embedded(document)
     assert document["_aws"]["Timestamp"] == 1_800_000_000_500
     assert document["jobs"] == 0
 
 
 def test_dimensions_are_few(report):
-    """Each value of a dimension is a metric that is paid for: no name, no id, no reason."""
-    facts = final_event.record(Exit.DONE, report)
-    (directive,) = final_event.embedded(facts, report, "x")["_aws"]["CloudWatchMetrics"]
+    """Each value of a dimension is a metric that costs money: no name, no id, no reason."""
+    facts = final_event.collect_facts(Exit.DONE, report)
+    (directive,) = final_event.embed_metrics(facts, report, "x")["_aws"]["CloudWatchMetrics"]
     assert directive["Dimensions"] == [[], ["outcome"]]
     assert all(re.fullmatch(r"[a-z-]+", code.name.lower().replace("_", "-")) for code in Exit)
+
+
+@pytest.mark.parametrize(
+    ("code", "failed"), [(0, False), (1, True), (137, True), (Exit.IDLE, False), (Exit.BUG, True)]
+)
+def test_a_command_fails_unless_it_ends_with_0(code, failed):
+    """Its exit code is its own, and may be any number."""
+    assert final_event.is_failure(code) == failed

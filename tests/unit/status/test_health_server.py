@@ -1,4 +1,4 @@
-"""The health listener, asked over real sockets."""
+"""The health server, over real sockets."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from sidecar import phase
-from sidecar.cli import health as probe
+from sidecar.cli.health import check_health
 from sidecar.errors import SettingsError
 from sidecar.status import health_server
 from sidecar.values import Address
@@ -26,33 +26,33 @@ def free():
 
 
 class State(NamedTuple):
-    """What a relay tells, as far as health cares."""
+    """The state of a relay, as far as health needs it."""
 
     warm: bool
     age: float
 
 
 async def ask(session, address, path, method="GET"):
-    """Give status, headers and body of one request."""
+    """Return status, headers and body of one request."""
     async with session.request(method, f"http://{address}{path}") as answer:
         return answer.status, answer.headers, await answer.read()
 
 
 @on_both
-def test_it_is_well_from_the_first_moment_to_the_last(loop, free):
-    """Healthz never says no while the agent lives; readyz only once the runner listens."""
+def test_it_is_healthy_from_start_to_end(loop, free):
+    """`/healthz` answers 200 while the agent lives; `/readyz` only while the runner is ready."""
 
     async def life():
-        async with health_server.listening(free) as report, aiohttp.ClientSession() as session:
+        async with health_server.serve_health(free) as report, aiohttp.ClientSession() as session:
             for name in (phase.WAITING, phase.IDLE, phase.STOPPING):
                 report.phase.enter(name)
                 status, headers, body = await ask(session, free, "/healthz?from=ecs")
                 assert (status, headers["Content-Type"]) == (200, "application/json")
-                said = json.loads(body)
-                assert said["phase"] == name
-                assert 0 <= said["phase_seconds"] <= said["life_seconds"] < 30
-                assert said["ready"] is False
-                assert "relay" not in said
+                state = json.loads(body)
+                assert state["phase"] == name
+                assert 0 <= state["phase_seconds"] <= state["life_seconds"] < 30
+                assert state["ready"] is False
+                assert "relay" not in state
 
             assert (await ask(session, free, "/readyz"))[0] == 503
             report.listener = SimpleNamespace(ready=False)
@@ -67,10 +67,10 @@ def test_it_is_well_from_the_first_moment_to_the_last(loop, free):
 
 @on_both
 def test_it_answers_nothing_else(loop, free):
-    """Other paths and methods are told what there is."""
+    """The answer to another path or method names the right ones."""
 
     async def life():
-        async with health_server.listening(free), aiohttp.ClientSession() as session:
+        async with health_server.serve_health(free), aiohttp.ClientSession() as session:
             status, _, body = await ask(session, free, "/metric")
             assert (status, body) == (404, b"try /healthz, /readyz or /metrics\n")
             status, headers, _ = await ask(session, free, "/healthz", "DELETE")
@@ -83,23 +83,23 @@ def test_it_answers_nothing_else(loop, free):
 
 
 @on_both
-def test_the_probe_and_the_listener_understand_each_other(loop, free):
-    """What the container's healthCheck runs finds the agent well, and gone after its end."""
+def test_the_health_command_understands_the_server(loop, free):
+    """The container's healthCheck finds the agent healthy, and not after its end."""
 
     async def life():
         environ = {"SIDECAR_HEALTH_ADDRESS": str(free)}
-        async with health_server.listening(free):
-            assert await asyncio.to_thread(probe.probe, environ) == 0
-        assert await asyncio.to_thread(probe.probe, environ) == 1
+        async with health_server.serve_health(free):
+            assert await asyncio.to_thread(check_health, environ) == 0
+        assert await asyncio.to_thread(check_health, environ) == 1
 
     run(loop, life())
 
 
 def test_off_listens_nowhere():
-    """The life has its report all the same."""
+    """There is a report nevertheless."""
 
     async def life():
-        async with health_server.listening(None) as report:
+        async with health_server.serve_health(None) as report:
             report.phase.enter(phase.IDLE)
             assert report.ready is False
 
@@ -113,7 +113,7 @@ def test_an_address_in_use_is_a_wrong_setting(loop):
     async def life():
         with socket.create_server(("127.0.0.1", 0)) as held:
             address = Address("127.0.0.1", held.getsockname()[1])
-            async with health_server.listening(address):
+            async with health_server.serve_health(address):
                 pass
 
     with pytest.raises(SettingsError, match=r"^SIDECAR_HEALTH_ADDRESS 127\.0\.0\.1:\d+ cannot be"):
@@ -122,10 +122,10 @@ def test_an_address_in_use_is_a_wrong_setting(loop):
 
 @on_both
 def test_an_error_of_the_life_itself_passes_through(loop, free):
-    """A full disk is not blamed on the health address."""
+    """A full disk is not reported as a wrong health address."""
 
     async def life():
-        async with health_server.listening(free):
+        async with health_server.serve_health(free):
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):

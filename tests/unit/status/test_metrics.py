@@ -1,4 +1,4 @@
-"""`/metrics`, read by Prometheus's own parsers, and paid for only by who asks."""
+"""`/metrics`, read by Prometheus's own parsers; its library is imported only when needed."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ from sidecar.net import http_server
 from sidecar.relay.counts import BOUNDS, Counts
 from sidecar.shutdown.cleanup import run_cleanup
 from sidecar.shutdown.stop import Stop
-from sidecar.status.health_server import Health
+from sidecar.status.health_server import HealthHandler
 from sidecar.status.report import Report
 
 OPEN = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -26,17 +26,17 @@ UNITLESS = {"phase", "ready", "job", "undo"}
 """States, which have no unit."""
 
 
-def asked(report, accept=PLAIN, method="GET"):
-    """Give the answer to one request for metrics."""
+def request_metrics(report, accept=PLAIN, method="GET"):
+    """Return the answer to one request for metrics."""
     request = http_server.Request(method, "/metrics", {"accept": accept}, "127.0.0.1")
-    answer = Health(report).answer(request)
+    answer = HealthHandler(report).answer(request)
     assert answer.status == 200
     return answer
 
 
 def families(report, accept=PLAIN):
-    """Read the answer as Prometheus does; gives the families by name."""
-    answer = asked(report, accept)
+    """Read the answer as Prometheus does; return the families by name."""
+    answer = request_metrics(report, accept)
     text = answer.body.decode()
     if accept:
         assert answer.content_type.startswith("application/openmetrics-text")
@@ -45,12 +45,12 @@ def families(report, accept=PLAIN):
         assert answer.content_type.startswith("text/plain; version=0.0.4")
         found = list(parser.text_string_to_metric_families(text))
     names = [family.name for family in found]
-    assert len(names) == len(set(names)), "a family is told once"
+    assert len(names) == len(set(names)), "a family is there once"
     return {family.name: family for family in found}
 
 
 def value(found, name, **labels):
-    """Give the one sample of that name and these labels."""
+    """Return the one sample of that name and these labels."""
     (sample,) = [
         sample
         for family in found.values()
@@ -62,7 +62,7 @@ def value(found, name, **labels):
 
 @pytest.fixture
 def report():
-    """Give a life in its job, with a relay that has seen something."""
+    """Give the report of a life with a job and a relay that has answered."""
 
     async def done():
         return "deleted"
@@ -70,14 +70,14 @@ def report():
     async def failed():
         raise OSError("no route")
 
-    async def begun():
+    async def clean_up():
         async with run_cleanup(report.cleanup_stack, Stop(10)):
             report.cleanup_stack.register_step("token", done)
             report.cleanup_stack.register_step("runner", failed)
         report.cleanup_stack.register_step("protection", done)
 
     report = Report()
-    asyncio.run(begun())
+    asyncio.run(clean_up())
     report.phase.enter(phase.WAITING)
     report.phase.enter(phase.BUSY)
     report.listener = SimpleNamespace(ready=True, running=True, had_job=True)
@@ -92,8 +92,8 @@ def report():
 
 
 @pytest.mark.parametrize("accept", [PLAIN, OPEN])
-def test_all_that_is_told(report, accept):
-    """Phase, job, relay, retries, undo, life and build, in both formats."""
+def test_every_metric_is_there(report, accept):
+    """Phase, job, relay, retries, cleanup, life and build, in both formats."""
     found = families(report, accept)
     assert value(found, "phase", phase="busy") == 1
     assert sum(sample.value for sample in found["runner_sidecar_phase"].samples) == 1
@@ -125,7 +125,7 @@ def test_all_that_is_told(report, accept):
 
 
 def found_version(found):
-    """Give the agent's version as the build information tells it."""
+    """Return the agent's version from the build information."""
     (sample,) = [
         sample
         for family in found.values()
@@ -137,7 +137,7 @@ def found_version(found):
 
 @pytest.mark.parametrize("accept", [PLAIN, OPEN])
 def test_names_are_as_prometheus_wants_them(report, accept):
-    """What promtool's linter looks for: help, base units, _total for counters alone."""
+    """As promtool's linter demands: help, base units, _total for counters only."""
     own = {name: f for name, f in families(report, accept).items() if name.startswith("runner_")}
     assert len(own) >= 11
     for name, family in own.items():
@@ -155,15 +155,15 @@ def test_names_are_as_prometheus_wants_them(report, accept):
             assert name.endswith("s")
 
 
-def test_a_life_that_has_only_begun_can_be_asked():
-    """Nothing is there yet, and nothing is made up."""
+def test_a_life_that_has_just_begun_has_metrics():
+    """Without those of parts that are not there yet."""
     found = families(Report())
     assert value(found, "phase", phase="starting") == 1
     assert value(found, "job") == value(found, "ready") == 0
     assert not any("relay" in name for name in found)
 
 
-def test_credentials_that_are_not_held_have_no_expiry(report):
+def test_without_credentials_there_is_no_expiry(report):
     """No number is better than a wrong one."""
     report.relay.state.seconds_left = None
     assert "runner_sidecar_relay_expiry_seconds" not in families(report)
@@ -172,14 +172,14 @@ def test_credentials_that_are_not_held_have_no_expiry(report):
 def test_every_phase_is_a_series_from_the_beginning():
     """A series that comes and goes cannot be alerted upon."""
     found = families(Report())
-    told = {sample.labels["phase"] for sample in found["runner_sidecar_phase"].samples}
-    assert told == {getattr(phase, name) for name in dir(phase) if name.isupper()} - {phase.ALL}
+    shown = {sample.labels["phase"] for sample in found["runner_sidecar_phase"].samples}
+    assert shown == {getattr(phase, name) for name in dir(phase) if name.isupper()} - {phase.ALL}
     spent = found["runner_sidecar_phase_seconds"].samples
-    assert {sample.labels["phase"] for sample in spent} == told
+    assert {sample.labels["phase"] for sample in spent} == shown
 
 
-def test_latencies_fall_into_their_classes():
-    """A bound belongs to its class, and nothing is lost above the last."""
+def test_latencies_are_counted_in_their_buckets():
+    """A bound belongs to its bucket, and nothing is lost above the last."""
     counts = Counts()
     for bound in BOUNDS:
         counts.asked(bound)
@@ -188,16 +188,16 @@ def test_latencies_fall_into_their_classes():
     assert sum(counts.latencies) == 2 * len(BOUNDS)
 
 
-def test_who_never_asks_never_pays():
-    """The library is not imported with the agent, but by the first request for metrics."""
+def test_the_library_is_imported_by_the_first_request_for_metrics():
+    """Not with the agent: most lives never get such a request."""
     program = (
         "import sys\n"
         "import sidecar.cli.run\n"
         "from sidecar.net import http_server as http\n"
-        "from sidecar.status.health_server import Health\n"
+        "from sidecar.status.health_server import HealthHandler\n"
         "from sidecar.status.report import Report\n"
         "def loaded(): return any(name.startswith('prometheus_client') for name in sys.modules)\n"
-        "health = Health(Report())\n"
+        "health = HealthHandler(Report())\n"
         "ask = lambda path: health.answer(http.Request('GET', path, {}, 'x')).status\n"
         "assert (ask('/healthz'), ask('/readyz'), ask('/nope'), loaded()) == "
         "(200, 503, 404, False)\n"

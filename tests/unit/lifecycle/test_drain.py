@@ -1,0 +1,88 @@
+"""The drain ends the listener within the stop budget, and loses no job."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from sidecar.lifecycle.drain import drain_listener, end_if_idle
+from tests.support.loops import on_both, run
+from tests.unit.lifecycle.parts import Deregistration, Listener, drain
+
+
+@on_both
+def test_an_idle_runner_is_deregistered_then_interrupted(loop):
+    """In this order: until then GitHub could still give it a job."""
+
+    async def play():
+        listener, deregistration = Listener(), Deregistration()
+        working = drain(listener, deregistration)
+        working.stop.request("SIGTERM")
+        await drain_listener(working)
+        assert working.cleanup_step.done
+        assert (listener.interrupted, deregistration.left) == (True, 1)
+
+    run(loop, play())
+
+
+@on_both
+def test_a_running_job_may_end_by_itself(loop):
+    """The listener is not interrupted as long as the budget allows, nor deregistered."""
+
+    async def play():
+        listener, deregistration = Listener(busy=True), Deregistration()
+        working = drain(listener, deregistration, budget=40.0)
+        working.stop.request("SIGTERM")
+        asyncio.get_running_loop().call_later(0.1, listener.ended.set_result, 0)
+        await drain_listener(working)
+        assert not listener.interrupted
+        assert deregistration.left == 0
+
+    with capture_logs() as events:
+        run(loop, play())
+    assert [event["event"] for event in events if event["event"].startswith("stop.")] == [
+        "stop.requested",
+        "stop.job_awaited",
+    ]
+
+
+def test_a_second_signal_interrupts_the_job_at_once():
+    """However much of the budget is left."""
+
+    async def play():
+        listener = Listener(busy=True)
+        working = drain(listener, budget=3600.0)
+        working.stop.request("SIGTERM")
+        working.stop.request("SIGTERM")
+        async with asyncio.timeout(20):
+            await drain_listener(working)
+        assert listener.interrupted
+
+    run("asyncio", play())
+
+
+def test_a_runner_that_just_got_a_job_is_treated_as_busy():
+    """GitHub refuses to deregister it: the job goes on."""
+
+    async def play():
+        listener, deregistration = Listener(), Deregistration("busy")
+        working = drain(listener, deregistration, budget=40.0)
+        working.stop.request("SIGTERM")
+        asyncio.get_running_loop().call_later(0.1, listener.ended.set_result, 0)
+        await drain_listener(working)
+        assert not listener.interrupted
+
+    run("asyncio", play())
+
+
+@pytest.mark.parametrize(("busy", "ended"), [(False, True), (True, False)])
+def test_only_an_idle_listener_is_ended_without_a_stop(busy, ended):
+    """With a job nothing is done."""
+
+    async def play():
+        listener, deregistration = Listener(busy=busy), Deregistration()
+        assert await end_if_idle(drain(listener, deregistration)) is ended
+        assert listener.interrupted is ended
+        assert deregistration.left == ended
+
+    run("asyncio", play())
