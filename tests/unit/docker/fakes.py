@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from sidecar.docker import proxy
 from sidecar.docker.binds import Sockets
-from sidecar.docker.credential_variables import Offer
-from sidecar.docker.rewriting import Rules
+from sidecar.docker.credential_variables import CredentialVariables
+from sidecar.docker.rewriting import RequestRewriter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,7 +40,7 @@ def chunked(*pieces: bytes) -> bytes:
 
 
 @dataclass
-class Paths:
+class PathRegistry:
     """Stands for the relay: mints paths and remembers what became of them."""
 
     minted: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Stage:
     path: Path
     engine: Path
     proxy: proxy.Proxy
-    paths: Paths
+    paths: PathRegistry
     heard: list[bytes]
     """What each connection brought to the engine."""
     images: dict[str, list[str]]
@@ -95,12 +95,12 @@ async def staged(
     folder: Path,
     script: Script,
     *,
-    listening: bool = True,
+    serve: bool = True,
     limit: int | None = None,
     **rules: object,
 ):
     """Put a proxy before an engine that does what `script` says with each connection."""
-    engine, path, paths, heard = folder / "engine.sock", folder / "docker.sock", Paths(), []
+    engine, path, paths, heard = folder / "engine.sock", folder / "docker.sock", PathRegistry(), []
     images: dict[str, list[str]] = {}
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -123,18 +123,18 @@ async def staged(
     async def image_variables(name: str) -> list[str]:
         return images.get(name, [])
 
-    judge = Rules(
+    policy = RequestRewriter(
         Sockets.of(str(path), str(engine)),
-        Offer("eu-central-1", paths.mint),
+        CredentialVariables("eu-central-1", paths.mint),
         paths,
         image_variables,
         **rules,
     )
     server = await asyncio.start_unix_server(connected, engine, limit=1 << 22)
-    if not listening:
+    if not serve:
         server.close()
     try:
-        async with proxy.listening(proxy.Listening(path, engine, judge, None)) as serving:
+        async with proxy.serve(proxy.ProxyOptions(path, engine, policy, None)) as serving:
             serving.most = limit or serving.most
             yield Stage(path, engine, serving, paths, heard, images)
     finally:

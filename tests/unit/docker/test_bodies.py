@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.docker.bodies import Chunked, Counted, Endless, Misframed
+from sidecar.docker.bodies import ChunkedBody, FixedLengthBody, UntilCloseBody, FramingError
 
 GOOD = b"3\r\nabc\r\n0A;x=y\r\n0123456789\r\n000\r\nTrailer: 1\r\n\r\n"
 
@@ -12,7 +12,7 @@ GOOD = b"3\r\nabc\r\n0A;x=y\r\n0123456789\r\n000\r\nTrailer: 1\r\n\r\n"
 @pytest.mark.parametrize("size", [1, 2, 3, 7, len(GOOD) + 4])
 def test_a_chunked_body_ends_behind_its_trailer(size):
     """In whatever pieces it comes; what follows is not its own."""
-    stream, body, content, taken = GOOD + b"POST", Chunked(), bytearray(), 0
+    stream, body, content, taken = GOOD + b"POST", ChunkedBody(), bytearray(), 0
     for at in range(0, len(stream), size):
         taken += body.take(memoryview(stream[at : at + size]), content)
     assert body.done
@@ -43,31 +43,31 @@ def test_a_chunked_body_ends_behind_its_trailer(size):
 @pytest.mark.parametrize("size", [1, 100])
 def test_a_chunked_body_that_could_be_read_otherwise(body, size):
     """Is refused before anything behind it is taken for a request."""
-    with pytest.raises(Misframed):
-        followed(body, size)
+    with pytest.raises(FramingError):
+        follow_containers(body, size)
 
 
-def followed(body: bytes, size: int) -> None:
+def follow_containers(body: bytes, size: int) -> None:
     """Follow a body that comes in pieces of this size."""
-    frame = Chunked()
+    frame = ChunkedBody()
     for at in range(0, len(body), size):
         frame.take(memoryview(body[at : at + size]))
 
 
 def test_a_counted_body_ends_after_so_many_bytes():
     """One of no bytes has ended before it began."""
-    body, content = Counted(5), bytearray()
+    body, content = FixedLengthBody(5), bytearray()
     assert body.take(memoryview(b"abc"), content) == 3
     assert not body.done
     assert body.take(memoryview(b"defg"), content) == 2
     assert body.done
     assert bytes(content) == b"abcde"
-    assert Counted(0).done
+    assert FixedLengthBody(0).done
 
 
 def test_an_endless_body_takes_all():
     """It ends with its connection."""
-    body, content = Endless(), bytearray()
+    body, content = UntilCloseBody(), bytearray()
     assert body.take(memoryview(b"abc"), content) == 3
     assert not body.done
     assert bytes(content) == b"abc"

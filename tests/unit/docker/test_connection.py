@@ -484,7 +484,7 @@ def test_a_gone_daemon_is_told_in_its_own_form_and_missed_no_longer_than_it_is(l
     """503, as often as one asks; and well again when it is back."""
 
     async def play():
-        async with staged(tmp_path, obliging, listening=False) as stage:
+        async with staged(tmp_path, obliging, serve=False) as stage:
             for sent in (post("/_ping"), post(CREATE, ASKED)) * 3:
                 back = await stage.say(sent)
                 assert back.startswith(b"HTTP/1.1 503 ")
@@ -577,7 +577,7 @@ def test_a_failure_of_the_agent_s_own_ends_one_connection(loop, tmp_path):
 
     async def play():
         async with staged(tmp_path, obliging) as stage:
-            stage.proxy.judge.image_variables = None  # not callable
+            stage.proxy.policy.image_variables = None  # not callable
             assert await stage.say(post(CREATE, ASKED)) == b""
             assert (await stage.say(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
 
@@ -793,7 +793,7 @@ def test_a_system_without_sockets_to_give_is_asked_again(loop, tmp_path, monkeyp
 # --- copies -------------------------------------------------------------------------------------
 
 
-class Copies:
+class FolderCopies:
     """Stands for what copies the runner's node."""
 
     async def turned(self, source):
@@ -807,7 +807,7 @@ def test_a_folder_that_the_daemon_cannot_see_is_mounted_as_its_copy(loop, tmp_pa
     """And where there can be none, the client is told which, and what to look at."""
 
     async def play():
-        async with staged(tmp_path, obliging, copies=Copies()) as stage:
+        async with staged(tmp_path, obliging, copies=FolderCopies()) as stage:
             binds = {"HostConfig": {"Binds": ["/runner/externals:/__e:ro", "/usr:/usr"]}}
             await stage.say(post(CREATE, json.dumps(binds).encode()))
             assert told(stage.heard[0])["HostConfig"]["Binds"] == [

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from sidecar.docker.binds import Sockets, plain
-from sidecar.docker.container_create import Create
-from sidecar.docker.credential_variables import Offer, brought
-from sidecar.docker.json_documents import Unreadable
+from sidecar.docker.container_create import ContainerCreate
+from sidecar.docker.credential_variables import CredentialVariables, brought
+from sidecar.docker.json_documents import UnreadableBody
 
 URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 PATH = "/v2/credentials/own"
@@ -23,22 +23,22 @@ PROXY = "/mnt/shared/docker.sock"
 SOCKETS = Sockets.of(PROXY, "/run/other/engine.sock")
 
 
-def offer(**more: object) -> Offer:
+def variables(**more: object) -> CredentialVariables:
     """Return what containers are given."""
-    return Offer("eu-central-1", lambda: PATH, frozenset({"/v2/credentials/job"}), **more)
+    return CredentialVariables("eu-central-1", lambda: PATH, frozenset({"/v2/credentials/job"}), **more)
 
 
 def given(body: object, image: list[str] | tuple[str, ...] = (), *, libpod=False, **more: object):
     """Return the path and the body that the engine gets."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    create, wanted = Create(text, libpod=libpod), offer(**more)
-    path = create.give(wanted, image) if create.welcomes(wanted) else None
+    create, wanted = ContainerCreate(text, libpod=libpod), variables(**more)
+    path = create.give(wanted, image) if create.accepts(wanted) else None
     return path, json.loads(create.body)
 
 
 def turned(**host_config: object) -> dict[str, object]:
     """Return the HostConfig that the engine gets."""
-    create = Create(json.dumps({"HostConfig": host_config}).encode())
+    create = ContainerCreate(json.dumps({"HostConfig": host_config}).encode())
     create.turn(SOCKETS.turned)
     return json.loads(create.body)["HostConfig"]
 
@@ -117,8 +117,8 @@ def test_without_a_proxy_nothing_is_said_of_one():
 
 def test_a_region_that_nobody_knows_is_not_made_up():
     """The rest of the set is there."""
-    create = Create(b"{}")
-    create.give(Offer(None, lambda: PATH))
+    create = ContainerCreate(b"{}")
+    create.give(CredentialVariables(None, lambda: PATH))
     assert json.loads(create.body)["Env"] == [SET[0], SET[3]]
 
 
@@ -191,7 +191,7 @@ def test_where_the_proxy_is_at_the_usual_place_that_place_is_right():
 
 def test_podman_s_mounts():
     """An OCI mount's source, in lower case."""
-    create = Create(
+    create = ContainerCreate(
         b'{"mounts":[{"type":"bind","source":"/run/docker.sock","destination":"/d"}]}', libpod=True
     )
     create.turn(SOCKETS.turned)
@@ -239,8 +239,8 @@ def test_a_folder_that_holds_a_socket(folder, holds):
 def test_what_needs_no_change_stays_to_the_byte():
     """Whatever else stands in the body."""
     body = b'{ "Env" : ["AWS_ACCESS_KEY_ID=x"], "A" : 1e2 , "B":"\\u00e9\xc3\xa9\xff" }'
-    create = Create(body)
-    assert not create.welcomes(offer())
+    create = ContainerCreate(body)
+    assert not create.accepts(variables())
     create.turn(SOCKETS.turned)
     assert create.body == body
 
@@ -248,8 +248,8 @@ def test_what_needs_no_change_stays_to_the_byte():
 def test_unknown_fields_numbers_and_texts_survive():
     """In their order: also numbers that no float holds, and text that is no text."""
     body = b'{"Z":123456789012345678901234567890,"A":{"b":[null,true,"\\ud800\xff"]},"Env":[]}'
-    create = Create(body)
-    create.give(offer())
+    create = ContainerCreate(body)
+    create.give(variables())
     assert create.body.startswith(
         b'{"Z":123456789012345678901234567890,"A":{"b":[null,true,"\\ud800\\udcff"]},"Env":['
     )
@@ -277,15 +277,15 @@ def test_unknown_fields_numbers_and_texts_survive():
 )
 def test_what_the_engine_reads_otherwise_is_refused(body):
     """Or not at all; an object that means one thing twice is merged by the engine."""
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableBody):
         rewritten(body)
 
 
 def rewritten(body: bytes) -> bytes:
     """Do all that is done with a create."""
-    create = Create(body)
+    create = ContainerCreate(body)
     create.turn(SOCKETS.turned)
-    create.give(offer())
+    create.give(variables())
     return create.body
 
 

@@ -14,7 +14,7 @@ from tests.unit.docker.test_engine import daemon, played
 ONE, TWO = "1" * 64, "2" * 64
 
 
-class ContainerEvents:
+class ContainerEventHandler:
     """Remembers all that is heard."""
 
     def __init__(self, *known: str) -> None:
@@ -46,18 +46,18 @@ def event(action: str, container: str) -> bytes:
     return json.dumps({"Type": "container", "Action": action, "Actor": {"ID": container}}).encode()
 
 
-def heard(folder, answers, container_events, rounds: int = 2) -> list[tuple[str, str]]:
+def heard(folder, answers, handler, rounds: int = 2) -> list[tuple[str, str]]:
     """Follow until the daemon has ended its events so often; give what was heard."""
 
     async def play():
         async with daemon(folder, answers) as (engine, asked):
-            task = asyncio.create_task(container_listener.followed(engine, container_events))
+            task = asyncio.create_task(container_listener.follow_containers(engine, handler))
             for _ in range(rounds):
                 while await asked.get() != "/events":
                     pass
             task.cancel()
             await asyncio.wait([task])
-        return container_events.heard
+        return handler.heard
 
     return played(play())
 
@@ -65,7 +65,7 @@ def heard(folder, answers, container_events, rounds: int = 2) -> list[tuple[str,
 def test_events_are_told(tmp_path):
     """Each as what it means for the container's path."""
     lines = [event(action, ONE) + b"\n" for action in ("start", "die", "destroy")]
-    found = heard(tmp_path, {"/events": lines}, ContainerEvents())
+    found = heard(tmp_path, {"/events": lines}, ContainerEventHandler())
     assert found[:3] == [("runs", ONE), ("rests", ONE), ("died", ONE)]
 
 
@@ -73,19 +73,19 @@ def test_what_nobody_expects_ends_nothing(tmp_path):
     """A daemon of another kind may tell otherwise; it is asked again."""
     odd = [b'{"Action":"die","Actor":["x"]}\n', b'{"Action":{"a":1}}\n']
     states = {"message": "no list"}
-    heard(tmp_path, {"/containers/json": states, "/events": odd}, ContainerEvents(ONE))
+    heard(tmp_path, {"/containers/json": states, "/events": odd}, ContainerEventHandler(ONE))
 
 
 def test_after_a_gap_the_daemon_s_list_decides(tmp_path):
     """Who is not there is gone, who has stopped rests; who runs has its path wherever it is now."""
-    container_events = ContainerEvents(ONE, TWO, "3", "4")
+    handler = ContainerEventHandler(ONE, TWO, "3", "4")
     states = [
         {"Id": TWO, "State": "exited"},
         {"Id": "3", "State": "running"},
         {"Id": "4", "State": "created"},
         "nonsense",
     ]
-    found = heard(tmp_path, {"/containers/json": states, "/events": []}, container_events)
+    found = heard(tmp_path, {"/containers/json": states, "/events": []}, handler)
     assert set(found) == {("died", ONE), ("rests", TWO), ("rests", "3"), ("runs", "3")}
     assert found.index(("rests", "3")) < found.index(("runs", "3"))
 
@@ -95,14 +95,14 @@ def test_a_daemon_that_is_not_there_is_asked_again(tmp_path):
 
     async def play():
         engine = following_engine(tmp_path)
-        container_events = ContainerEvents()
-        task = asyncio.create_task(container_listener.followed(engine, container_events))
+        handler = ContainerEventHandler()
+        task = asyncio.create_task(container_listener.follow_containers(engine, handler))
         await asyncio.sleep(0)
         async with daemon(tmp_path, {"/events": [event("die", ONE) + b"\n"]}):
-            await container_events.news.wait()
+            await handler.news.wait()
         task.cancel()
         await asyncio.wait([task])
-        assert container_events.heard[0] == ("rests", ONE)
+        assert handler.heard[0] == ("rests", ONE)
 
     played(play())
 

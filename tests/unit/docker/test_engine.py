@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from sidecar.docker import engine as engines
 from sidecar.docker import internal_networks
-from sidecar.docker.engine import Bridge, Engine, Unanswered, bridges
+from sidecar.docker.engine import Bridge, Engine, EngineError, bridges
 
 
 @asynccontextmanager
@@ -50,10 +50,10 @@ def played(work):
 
 def test_a_daemon_is_named_by_the_variable_or_by_its_socket(tmp_path):
     """As every docker client does; no socket and no variable is no daemon."""
-    assert Engine.named(None, str(tmp_path / "none")) is None
-    assert Engine.named(None, str(tmp_path)).socket == tmp_path
-    assert Engine.named("unix:///run/d.sock").socket == Path("/run/d.sock")
-    by_network = Engine.named("tcp://docker:2376")
+    assert Engine.find(None, str(tmp_path / "none")) is None
+    assert Engine.find(None, str(tmp_path)).socket == tmp_path
+    assert Engine.find("unix:///run/d.sock").socket == Path("/run/d.sock")
+    by_network = Engine.find("tcp://docker:2376")
     assert (by_network.socket, by_network.machine) == (None, "docker")
     assert Engine("unix:///run/d.sock").machine is None
 
@@ -100,14 +100,14 @@ def test_a_strange_answer_is_none(tmp_path, answers, why):
         async with daemon(tmp_path, answers) as (engine, _):
             await engine.networks()
 
-    with pytest.raises(Unanswered, match=why):
+    with pytest.raises(EngineError, match=why):
         played(play())
 
 
 def test_nobody_there_is_told(tmp_path):
     """No socket, nobody behind it, or no socket at all."""
     for host in (f"unix://{tmp_path}/none", f"unix://{tmp_path}", "tcp://127.0.0.1:1"):
-        with pytest.raises(Unanswered):
+        with pytest.raises(EngineError):
             played(Engine(host).networks())
 
 
@@ -118,7 +118,7 @@ def test_silence_has_a_deadline(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "s"))
         silent.listen()
-        with pytest.raises(Unanswered, match=r"did not answer within 0\.05 s"):
+        with pytest.raises(EngineError, match=r"did not answer within 0\.05 s"):
             played(Engine(f"unix://{tmp_path}/s").networks())
 
 
@@ -141,12 +141,12 @@ def reported(folder: Path, answers: dict[str, object]) -> list[dict]:
 
     async def play():
         async with daemon(folder, answers) as (engine, asked):
-            listening = asyncio.create_task(internal_networks.reported(engine))
+            serve = asyncio.create_task(internal_networks.reported(engine))
             rounds = asyncio.create_task(several(asked))
-            await asyncio.wait([listening, rounds], return_when=asyncio.FIRST_COMPLETED)
-            for task in (listening, rounds):
+            await asyncio.wait([serve, rounds], return_when=asyncio.FIRST_COMPLETED)
+            for task in (serve, rounds):
                 task.cancel()
-            await asyncio.wait([listening, rounds])
+            await asyncio.wait([serve, rounds])
 
     with capture_logs() as logs:
         played(play())

@@ -13,13 +13,13 @@ import re
 import httptools
 import pytest
 
-from sidecar.docker.bodies import Misframed
-from sidecar.docker.container_create import Create
-from sidecar.docker.heads import Malformed, end, request
-from sidecar.docker.json_documents import Unreadable
+from sidecar.docker.bodies import FramingError
+from sidecar.docker.container_create import ContainerCreate
+from sidecar.docker.heads import MalformedHead, end, request
+from sidecar.docker.json_documents import UnreadableBody
 from tests.support.loops import on_both, run
 from tests.unit.docker.fakes import CREATED, answer, chunked, post, staged
-from tests.unit.docker.test_container_create import SOCKETS, offer
+from tests.unit.docker.test_container_create import SOCKETS, variables
 
 SEED = 20_10
 HEADS = 25_000
@@ -75,7 +75,7 @@ def test_a_head_is_read_or_refused():
         try:
             one = request(head)
             one.body()
-        except Malformed as refused:
+        except MalformedHead as refused:
             statuses.add(refused.status)
             continue
         read += 1
@@ -144,10 +144,10 @@ def test_a_body_is_read_or_refused():
         if chance.random() < 0.5:
             body = broken(chance, body)
         try:
-            create = Create(body)
+            create = ContainerCreate(body)
             create.turn(SOCKETS.turned)
-            create.give(offer())
-        except Unreadable:
+            create.give(variables())
+        except UnreadableBody:
             continue
         read += 1
         before, after = (
@@ -190,8 +190,8 @@ class _Heard:
 
     parser: httptools.HttpRequestParser
 
-    def __init__(self, judge: RequestPolicy, writer: asyncio.StreamWriter) -> None:
-        self.judge = judge
+    def __init__(self, policy: RequestPolicy, writer: asyncio.StreamWriter) -> None:
+        self.policy = policy
         self.writer = writer
         self.url = self.body = b""
 
@@ -205,10 +205,10 @@ class _Heard:
         self.body += body
 
     def on_message_complete(self) -> None:
-        self.judge.understood += 1
+        self.policy.understood += 1
         path = re.sub(rb"/v[\d.]+(?=/)", b"", self.url.partition(b"?")[0])
         if self.parser.get_method() == b"POST" and path == b"/containers/create":
-            self.judge.creates.append(self.body)
+            self.policy.creates.append(self.body)
             self.writer.write(answer(201, CREATED))
         else:
             self.writer.write(answer(200, b"{}"))
@@ -232,10 +232,10 @@ def stream(chance: random.Random) -> bytes:
 @on_both
 def test_no_create_passes_by(loop, tmp_path):
     """Whatever precedes it on its connection: each that the engine understands was rewritten."""
-    chance, judge = seeded(), RequestPolicy()
+    chance, policy = seeded(), RequestPolicy()
 
     async def play():
-        async with staged(tmp_path, judge) as stage:
+        async with staged(tmp_path, policy) as stage:
             for _ in range(STREAMS):
                 text = stream(chance)
                 cut = sorted(chance.choices(range(len(text) + 1), k=chance.randint(0, 3)))
@@ -245,8 +245,8 @@ def test_no_create_passes_by(loop, tmp_path):
             assert not stage.proxy.connections
 
     run(loop, play(), timeout=120)
-    assert len(judge.creates) > STREAMS // 2
-    assert all(URI in body for body in judge.creates)
+    assert len(policy.creates) > STREAMS // 2
+    assert all(URI in body for body in policy.creates)
 
 
 PATHOLOGICAL = {
@@ -262,7 +262,7 @@ def test_no_head_costs_more_than_its_length(field):
     """A megabyte of anything is read or refused, one as fast as the other: none is a square."""
     try:
         request(b"GET /x HTTP/1.1\r\n" + PATHOLOGICAL[field] + b"\r\n").body()
-    except (Malformed, Misframed):
+    except (MalformedHead, FramingError):
         assert field == "digits"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sidecar.docker import heads
-from sidecar.docker.bodies import Chunked, Counted, Endless
-from sidecar.docker.heads import Malformed, request, response
+from sidecar.docker.bodies import ChunkedBody, FixedLengthBody, UntilCloseBody
+from sidecar.docker.heads import MalformedHead, request, response
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_another_body_changes_nothing_but_its_frame():
 @pytest.mark.parametrize(
     ("fields", "body", "left"),
     [
-        (b"", Counted, 0),
-        (b"Content-Length: 12\r\n", Counted, 12),
-        (b"Content-Length: 12\r\nContent-Length: 12\r\n", Counted, 12),
-        (b"Transfer-Encoding: Chunked\r\n", Chunked, None),
+        (b"", FixedLengthBody, 0),
+        (b"Content-Length: 12\r\n", FixedLengthBody, 12),
+        (b"Content-Length: 12\r\nContent-Length: 12\r\n", FixedLengthBody, 12),
+        (b"Transfer-Encoding: Chunked\r\n", ChunkedBody, None),
     ],
 )
 def test_a_request_s_body_is_counted_or_chunked(fields, body, left):
@@ -94,7 +94,7 @@ def test_a_request_s_body_is_counted_or_chunked(fields, body, left):
 )
 def test_a_request_line_that_is_none(line):
     """400, as the engine says."""
-    with pytest.raises(Malformed) as refused:
+    with pytest.raises(MalformedHead) as refused:
         request(line + b"\r\nHost: d\r\n\r\n")
     assert refused.value.status == 400
 
@@ -104,21 +104,21 @@ def test_a_request_line_that_is_none(line):
 )
 def test_a_field_that_is_none(field):
     """Folded, without a name, or with what nobody may write there."""
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedHead):
         request(b"GET / HTTP/1.1\r\n" + field + b"\r\n\r\n")
 
 
 @pytest.mark.parametrize(
     ("head", "method", "body"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "GET", Counted),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", Chunked),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD", Counted),
-        (b"HTTP/1.1 200 OK\r\nContent-Type: x\r\n\r\n", "GET", Endless),
-        (b"HTTP/1.1 101 UPGRADED\r\nContent-Length: 5\r\n\r\n", "GET", Endless),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", "GET", Counted),
-        (b"HTTP/1.1 200\r\nContent-Length: x\r\n\r\n", "GET", Endless),
-        (b"nonsense\r\n\r\n", "GET", Endless),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "GET", FixedLengthBody),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", ChunkedBody),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD", FixedLengthBody),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: x\r\n\r\n", "GET", UntilCloseBody),
+        (b"HTTP/1.1 101 UPGRADED\r\nContent-Length: 5\r\n\r\n", "GET", UntilCloseBody),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "GET", FixedLengthBody),
+        (b"HTTP/1.1 200\r\nContent-Length: x\r\n\r\n", "GET", UntilCloseBody),
+        (b"nonsense\r\n\r\n", "GET", UntilCloseBody),
     ],
 )
 def test_an_answer_s_end(head, method, body):

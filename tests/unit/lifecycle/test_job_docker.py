@@ -245,10 +245,10 @@ def test_where_rules_lead_to_the_relay_each_has_a_path_of_its_own(configured):
         credentials = netfilter()
         identities = credentials.served.identities
         way = ContainerCredentials.found(configured(), credentials)
-        paths = {way.offer.mint() for _ in range(3)}
+        paths = {way.variables.mint() for _ in range(3)}
         assert len(paths) == 3
         assert all(identities.by_path(path) is not None for path in paths)
-        assert way.offer.common == {identities.default_path}
+        assert way.variables.common == {identities.default_path}
         assert way.told[URI] == identities.default_path
         path = paths.pop()
         way.paths.tied(path, "c")
@@ -262,7 +262,7 @@ def test_where_rules_lead_to_the_relay_each_has_a_path_of_its_own(configured):
 def test_where_the_ecs_agent_answers_all_have_the_task_s(configured):
     """There is nothing to end then."""
     way = ContainerCredentials.found(configured(), JobCredentials(mode=Mode.PASS_THROUGH))
-    assert way.offer.mint() == TASK_URI
+    assert way.variables.mint() == TASK_URI
     assert way.told == {
         URI: TASK_URI,
         "AWS_REGION": "eu-central-1",
@@ -284,7 +284,7 @@ def test_where_the_ecs_agent_answers_all_have_the_task_s(configured):
 def test_where_they_have_no_way_they_are_told_none(configured, credentials):
     """With a role for jobs, least of all the task's."""
     way = ContainerCredentials.found(configured(), credentials)
-    assert way.offer is None
+    assert way.variables is None
     assert way.told == {}
 
 
