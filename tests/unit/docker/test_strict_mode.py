@@ -1,4 +1,4 @@
-"""Strict mode: the known ways by which a container makes a job root on the daemon's machine."""
+"""Strict mode refuses the known ways by which a container becomes root on the host."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.loops import on_both, run
-from tests.unit.docker.fakes import answer, obliging, post, staged
+from tests.unit.docker.fakes import answer_all, post, response, start_stage
 
 pytestmark = on_both
 
 BIND = {"type": "none", "o": "bind", "device": "/run"}
 
 
-def mounted(**options: str) -> dict[str, object]:
+def volume_mount(**options: str) -> dict[str, object]:
     """Return a mount of a volume of the local driver."""
     driver = {"Name": "local", "Options": options}
     return {"Type": "volume", "Target": "/v", "VolumeOptions": {"DriverConfig": driver}}
@@ -38,10 +38,10 @@ REFUSED = {
     "the folder /run, which holds a docker socket": {
         "Mounts": [{"Type": "bind", "Source": "/run", "Target": "/r"}]
     },
-    "a volume of /run, which holds a docker socket": {"Mounts": [mounted(**BIND)]},
-    "a volume of type ext4": {"Mounts": [mounted(type="ext4", device="/dev/sda1")]},
+    "a volume of /run, which holds a docker socket": {"Mounts": [volume_mount(**BIND)]},
+    "a volume of type ext4": {"Mounts": [volume_mount(type="ext4", device="/dev/sda1")]},
     "a volume of type overlay": {
-        "Mounts": [mounted(type="overlay", o="lowerdir=/,upperdir=/a,workdir=/b")]
+        "Mounts": [volume_mount(type="overlay", o="lowerdir=/,upperdir=/a,workdir=/b")]
     },
 }
 ALLOWED = (
@@ -50,58 +50,58 @@ ALLOWED = (
     {"NetworkMode": "container:x", "CapAdd": ["NET_ADMIN"], "CapDrop": ["ALL"]},
     {"Devices": [{"PathOnHost": "/dev/fuse"}], "MaskedPaths": None, "ReadonlyPaths": None},
     {"Binds": ["/run/docker.sock:/run/docker.sock", "/home/runner/_work:/w", "cache:/c"]},
-    {"Mounts": [mounted(type="tmpfs", device="tmpfs"), mounted(type="nfs", o="addr=x")]},
-    {"Mounts": [mounted(type="none", o="bind", device="/home/runner/_work")]},
+    {"Mounts": [volume_mount(type="tmpfs", device="tmpfs"), volume_mount(type="nfs", o="addr=x")]},
+    {"Mounts": [volume_mount(type="none", o="bind", device="/home/runner/_work")]},
 )
 
 
-def play(loop, folder, *sent: bytes, strict: bool = True) -> tuple[list[bytes], list[bytes]]:
-    """Send each on a connection of its own; return what came back, and what the engine heard."""
+def send_each(loop, folder, *sent: bytes, strict: bool = True) -> tuple[list[bytes], list[bytes]]:
+    """Send each on a connection of its own; return the responses, and what the engine received."""
 
-    async def playing():
-        async with staged(folder, obliging, strict=strict) as stage:
-            return [await asyncio.wait_for(stage.say(one), 10) for one in sent], stage.heard
+    async def scenario():
+        async with start_stage(folder, answer_all, strict=strict) as stage:
+            return [await asyncio.wait_for(stage.send(one), 10) for one in sent], stage.received
 
-    return run(loop, playing())
+    return run(loop, scenario())
 
 
-def create(host_config: dict[str, object]) -> bytes:
-    """Return a create."""
+def make_create(host_config: dict[str, object]) -> bytes:
+    """Return a create request."""
     return post("/v1.41/containers/create", json.dumps({"HostConfig": host_config}).encode())
 
 
-def refusal(wrong: str) -> bytes:
-    """Return what a refused client gets, on a connection that goes on."""
-    message = f"refused by the runner's agent: {wrong} (SIDECAR_DOCKER_STRICT)"
+def refused_response(problem: str) -> bytes:
+    """Return the response to a refused request, on a connection that stays open."""
+    message = f"refused by the runner's agent: {problem} (SIDECAR_DOCKER_STRICT)"
     body = json.dumps({"message": message}, separators=(",", ":")).encode() + b"\n"
     head = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     return head % len(body) + body
 
 
-@pytest.mark.parametrize("wrong", REFUSED)
-def test_what_is_refused_is_told_in_the_engine_s_form(loop, tmp_path, wrong):
-    """The setting is named, the engine hears nothing; without the setting nothing is refused."""
-    sent = create(REFUSED[wrong])
+@pytest.mark.parametrize("problem", REFUSED)
+def test_dangerous_containers_are_refused(loop, tmp_path, problem):
+    """The response names the setting; without the setting nothing is refused."""
+    sent = make_create(REFUSED[problem])
     with capture_logs() as logs:
-        assert play(loop, tmp_path, sent, sent) == ([refusal(wrong)] * 2, [])
+        assert send_each(loop, tmp_path, sent, sent) == ([refused_response(problem)] * 2, [])
     assert [event["reason"] for event in logs if event["event"] == "docker.request_refused"] == [
-        wrong
+        problem
     ]
-    back, heard = play(loop, tmp_path, sent, strict=False)
-    assert back[0].startswith(b"HTTP/1.1 201 ")
-    assert heard
+    replies, received = send_each(loop, tmp_path, sent, strict=False)
+    assert replies[0].startswith(b"HTTP/1.1 201 ")
+    assert received
 
 
 @pytest.mark.parametrize("number", range(len(ALLOWED)))
-def test_what_a_job_needs_is_not_refused(loop, tmp_path, number):
-    """The socket itself too: it is the proxy's that is mounted."""
-    back, heard = play(loop, tmp_path, create(ALLOWED[number]))
-    assert back[0].startswith(b"HTTP/1.1 201 ")
-    assert heard
+def test_ordinary_containers_are_not_refused(loop, tmp_path, number):
+    """Nor is a bind of the engine's socket: the proxy's is mounted instead."""
+    replies, received = send_each(loop, tmp_path, make_create(ALLOWED[number]))
+    assert replies[0].startswith(b"HTTP/1.1 201 ")
+    assert received
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "wrong"),
+    ("path", "body", "problem"),
     [
         ("/v1.41/containers/x/exec", {"Privileged": True}, "a privileged command"),
         ("/volumes/create", {"DriverOpts": BIND}, "a volume of /run, which holds a docker socket"),
@@ -130,10 +130,10 @@ def test_what_a_job_needs_is_not_refused(loop, tmp_path, number):
         ),
     ],
 )
-def test_other_bodies_that_are_looked_at(loop, tmp_path, path, body, wrong):
+def test_other_dangerous_requests_are_refused(loop, tmp_path, path, body, problem):
     """Commands in containers, volumes, and podman's own form."""
-    back, heard = play(loop, tmp_path, post(path, json.dumps(body).encode()))
-    assert (back, heard) == ([refusal(wrong)], [])
+    replies, received = send_each(loop, tmp_path, post(path, json.dumps(body).encode()))
+    assert (replies, received) == ([refused_response(problem)], [])
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def test_other_bodies_that_are_looked_at(loop, tmp_path, path, body, wrong):
         ("/libpod/containers/create", {"image": "x", "netns": {"nsmode": "bridge"}}),
     ],
 )
-def test_those_that_are_well_pass(loop, tmp_path, path, body):
-    """As they were, but for a create's variables."""
-    back, heard = play(loop, tmp_path, post(path, json.dumps(body).encode()))
-    assert back[0].startswith(b"HTTP/1.1 20")
-    assert heard
+def test_other_ordinary_requests_pass(loop, tmp_path, path, body):
+    """They are unchanged, except for a create request's variables."""
+    replies, received = send_each(loop, tmp_path, post(path, json.dumps(body).encode()))
+    assert replies[0].startswith(b"HTTP/1.1 20")
+    assert received
 
 
 @pytest.mark.parametrize(
@@ -163,41 +163,45 @@ def test_those_that_are_well_pass(loop, tmp_path, path, body):
         "/v4.0.0/libpod/play/kube",
     ],
 )
-def test_what_nobody_can_look_at(loop, tmp_path, target):
-    """Refused by its path alone, before its body has come."""
-    back, heard = play(loop, tmp_path, post(target, b"{}"))
-    assert back[0].startswith(b"HTTP/1.1 403 ")
-    assert b"SIDECAR_DOCKER_STRICT" in back[0]
-    assert heard == []
+def test_requests_that_cannot_be_checked_are_refused(loop, tmp_path, target):
+    """They are refused by their path, before the body has come."""
+    replies, received = send_each(loop, tmp_path, post(target, b"{}"))
+    assert replies[0].startswith(b"HTTP/1.1 403 ")
+    assert b"SIDECAR_DOCKER_STRICT" in replies[0]
+    assert received == []
 
 
-def test_http_2_from_the_first_byte(loop, tmp_path):
-    """The daemon's whole API could be asked by it, past the agent."""
-    back, heard = play(loop, tmp_path, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    assert back[0].startswith(b"HTTP/1.1 403 ")
-    assert heard == []
+def test_http_2_without_upgrade_is_refused(loop, tmp_path):
+    """A client could use the engine's whole API by it, past the proxy."""
+    replies, received = send_each(loop, tmp_path, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert replies[0].startswith(b"HTTP/1.1 403 ")
+    assert received == []
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"HostConfig":{"Privileged":true,"privileged":false}}'])
-def test_a_body_that_is_no_such_thing(loop, tmp_path, body):
-    """400: nobody is refused, or let by, for what cannot be read."""
+def test_an_unreadable_body_is_refused(loop, tmp_path, body):
+    """It gets a 400, and the engine receives no create request."""
     for path in ("/containers/create", "/containers/x/exec"):
-        back, heard = play(loop, tmp_path, post(path, body))
-        assert back[0].startswith(b"HTTP/1.1 400 ") or path.endswith("exec")
-        assert not any(b"create" in one for one in heard)
+        replies, received = send_each(loop, tmp_path, post(path, body))
+        assert replies[0].startswith(b"HTTP/1.1 400 ") or path.endswith("exec")
+        assert not any(b"create" in one for one in received)
 
 
-def test_without_strict_mode_a_folder_with_a_socket_is_told_of_once(loop, tmp_path):
-    """It prevents accidents: whoever mounts it is warned, and gets it."""
-    sent = create({"Binds": ["/var/run:/r"]})
+def test_without_strict_mode_a_folder_with_a_socket_is_warned_about_once(loop, tmp_path):
+    """A warning is logged, and the container gets its mount."""
+    sent = make_create({"Binds": ["/var/run:/r"]})
     with capture_logs() as logs:
-        back, _ = play(loop, tmp_path, sent, sent, strict=False)
-    assert all(one.startswith(b"HTTP/1.1 201 ") for one in back)
-    told = [event for event in logs if event["event"] == "docker.socket_exposed"]
-    assert [event["source"] for event in told] == ["/var/run"]
+        replies, _ = send_each(loop, tmp_path, sent, sent, strict=False)
+    assert all(one.startswith(b"HTTP/1.1 201 ") for one in replies)
+    warnings = [event for event in logs if event["event"] == "docker.socket_exposed"]
+    assert [event["source"] for event in warnings] == ["/var/run"]
 
 
-def test_an_answer_of_the_agent_s_own_comes_in_its_turn(loop, tmp_path):
-    """Of three requests in a row the second is refused: the others are answered as ever."""
-    back, _ = play(loop, tmp_path, post("/a") + create({"Privileged": True}) + post("/b", b"after"))
-    assert back == [answer(200) + refusal("a privileged container") + answer(200, b"after")]
+def test_a_refusal_keeps_the_order_of_responses(loop, tmp_path):
+    """The second of three requests is refused; the other two get their responses."""
+    replies, _ = send_each(
+        loop, tmp_path, post("/a") + make_create({"Privileged": True}) + post("/b", b"after")
+    )
+    assert replies == [
+        response(200) + refused_response("a privileged container") + response(200, b"after")
+    ]
