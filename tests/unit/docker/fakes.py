@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from sidecar.docker import proxy
 from sidecar.docker.binds import Sockets
 from sidecar.docker.credential_variables import CredentialVariables
+from sidecar.docker.engine import Engine
 from sidecar.docker.rewriting import RequestRewriter
 
 if TYPE_CHECKING:
@@ -175,3 +177,78 @@ async def answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
         writer.write(response(201, CREATED) if created else response(200, body))
         await writer.drain()
     writer.close()
+
+
+def read_body(received: bytes) -> dict[str, object]:
+    """Return the body of the last request that the engine received."""
+    return json.loads(received.rpartition(b"\r\n\r\n")[2])
+
+
+def read_variables(received: bytes) -> dict[str, str]:
+    """Return the variables in the last create request that the engine received."""
+    return dict(entry.split("=", 1) for entry in read_body(received)["Env"])
+
+
+async def hijack(reader, writer):
+    """Act as an engine that attaches: send all data back, and report the end of data."""
+    head, _ = await read_request(reader)
+    upgraded = b"Upgrade" in head
+    writer.write(b"HTTP/1.1 101 UPGRADED\r\n\r\n" if upgraded else b"HTTP/1.1 200 OK\r\n\r\n")
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+    writer.write(b"end")
+
+
+async def write_and_drain(writer, data):
+    """Write all data, and wait until it is taken."""
+    writer.write(data)
+    await writer.drain()
+
+
+async def wait_until_empty(serving: proxy.Proxy) -> None:
+    """Wait until the proxy has no connection left."""
+    while serving.connections:
+        done = asyncio.get_running_loop().create_future()
+        forget = serving.forget
+
+        def on_forget(known, done=done, forget=forget):
+            forget(known)
+            if not done.done():
+                done.set_result(None)
+
+        serving.forget = on_forget
+        await asyncio.wait_for(done, 10)
+        serving.forget = forget
+
+
+@asynccontextmanager
+async def fake_engine(folder: Path, responses: dict[str, object]):
+    """Answer these paths on a socket; the answer to /events is a list of lines."""
+    requests: asyncio.Queue[str] = asyncio.Queue()
+
+    async def on_client(reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        path = head.split()[1].partition("?")[0]
+        requests.put_nowait(path)
+        answer = responses.get(path)
+        if answer is None:
+            writer.write(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")
+        elif isinstance(answer, list) and path == "/events":
+            writer.write(b"HTTP/1.1 200 X\r\nConnection: close\r\n\r\n" + b"".join(answer))
+        else:
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            writer.write(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    path = folder / "docker.sock"
+    server = await asyncio.start_unix_server(on_client, path)
+    try:
+        yield Engine(f"unix://{path}"), requests
+    finally:
+        server.close()
+
+
+def run_bounded(work):
+    """Run a coroutine to its end, for at most 30 s."""
+    return asyncio.run(asyncio.wait_for(work, 30))

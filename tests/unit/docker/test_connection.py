@@ -7,23 +7,26 @@ import contextlib
 import json
 import os
 import socket
-import stat
 
 import pytest
 
 from sidecar import host
-from sidecar.docker import connection, proxy, spliced_socket
+from sidecar.docker import connection, spliced_socket
 from tests.support.loops import on_both, run
 from tests.unit.docker.fakes import (
     CREATED,
     ID,
     answer_all,
     chunked,
-    ping,
+    hijack,
     post,
+    read_body,
     read_request,
+    read_variables,
     response,
     start_stage,
+    wait_until_empty,
+    write_and_drain,
 )
 
 pytestmark = on_both
@@ -31,16 +34,6 @@ pytestmark = on_both
 URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 CREATE = "/v1.41/containers/create"
 BODY = b'{"Image":"base","Env":["A=1"],"Unknown":{"x":[1.5,null]}}'
-
-
-def read_body(received: bytes) -> dict[str, object]:
-    """Return the body of the last request that the engine received."""
-    return json.loads(received.rpartition(b"\r\n\r\n")[2])
-
-
-def read_variables(received: bytes) -> dict[str, str]:
-    """Return the variables in the last create request that the engine received."""
-    return dict(entry.split("=", 1) for entry in read_body(received)["Env"])
 
 
 # --- creates ------------------------------------------------------------------------------------
@@ -215,42 +208,7 @@ def test_a_body_that_is_too_large_is_refused(loop, tmp_path):
     run(loop, scenario())
 
 
-def test_held_bytes_have_a_limit(loop, tmp_path, monkeypatch):
-    """The limit holds for all connections together; released bytes can be held again."""
-    monkeypatch.setattr(proxy, "MAX_HELD", 300_000)
-    part = b"POST %s HTTP/1.1\r\nContent-Length: 200000\r\n\r\n" % CREATE.encode()
-
-    async def scenario():
-        async with start_stage(tmp_path, answer_all) as stage:
-            for _ in range(2):
-                _, writer = await stage.connect()
-                writer.write(part + bytes(100_000))
-                await writer.drain()
-                reader, other = await stage.connect()
-                other.write(b"GET /" + b"x" * 250_000)
-                assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
-                writer.close()
-                other.close()
-                await wait_until_empty(stage.proxy)
-                assert stage.proxy.held == 0
-            assert await stage.send(post(CREATE, BODY)) == response(201, CREATED)
-            assert stage.proxy.held == 0
-
-    run(loop, scenario())
-
-
 # --- what passes unchanged ----------------------------------------------------------------------
-
-
-async def hijack(reader, writer):
-    """Act as an engine that attaches: send all data back, and report the end of data."""
-    head, _ = await read_request(reader)
-    upgraded = b"Upgrade" in head
-    writer.write(b"HTTP/1.1 101 UPGRADED\r\n\r\n" if upgraded else b"HTTP/1.1 200 OK\r\n\r\n")
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-        await writer.drain()
-    writer.write(b"end")
 
 
 @pytest.mark.parametrize("headers", [(b"Connection: Upgrade", b"Upgrade: tcp"), ()])
@@ -352,12 +310,6 @@ def test_long_bodies_pass_both_ways(loop, tmp_path):
             writer.close()
 
     run(loop, scenario())
-
-
-async def write_and_drain(writer, data):
-    """Write all data, and wait until it is taken."""
-    writer.write(data)
-    await writer.drain()
 
 
 def test_a_chunked_response_is_followed_to_its_end(loop, tmp_path):
@@ -501,22 +453,6 @@ def test_requests_get_503_while_the_engine_is_away(loop, tmp_path):
     run(loop, scenario())
 
 
-async def wait_until_empty(serving: proxy.Proxy) -> None:
-    """Wait until the proxy has no connection left."""
-    while serving.connections:
-        done = asyncio.get_running_loop().create_future()
-        forget = serving.forget
-
-        def on_forget(known, done=done, forget=forget):
-            forget(known)
-            if not done.done():
-                done.set_result(None)
-
-        serving.forget = on_forget
-        await asyncio.wait_for(done, 10)
-        serving.forget = forget
-
-
 def test_a_closed_client_closes_the_engine_connection(loop, tmp_path):
     """When a client closes in the middle of a stream, the engine's connection is closed too."""
     client_lost = asyncio.Event()
@@ -535,25 +471,6 @@ def test_a_closed_client_closes_the_engine_connection(loop, tmp_path):
             writer.close()
             await wait_until_empty(stage.proxy)
             await client_lost.wait()
-
-    run(loop, scenario())
-
-
-def test_connections_have_a_limit(loop, tmp_path):
-    """A client above the limit waits, and is served when another one leaves."""
-
-    async def scenario():
-        async with start_stage(tmp_path, answer_all, limit=2) as stage:
-            held = [await stage.connect() for _ in range(2)]
-            for reader, writer in held:
-                writer.write(post("/_ping"))
-                await reader.readuntil(b"\r\n\r\n")
-            late = asyncio.create_task(stage.send(post("/late")))
-            assert len(stage.proxy.connections) == 2
-            held[0][1].close()
-            assert (await late).startswith(b"HTTP/1.1 200 ")
-            held[1][1].close()
-            await wait_until_empty(stage.proxy)
 
     run(loop, scenario())
 
@@ -585,41 +502,7 @@ def test_an_error_in_the_policy_ends_one_connection(loop, tmp_path):
     run(loop, scenario())
 
 
-def test_closing_the_proxy_closes_all_connections(loop, tmp_path):
-    """Connections in the middle of a stream are closed too."""
-
-    async def scenario():
-        async with start_stage(tmp_path, hijack) as stage:
-            reader, writer = await stage.connect()
-            writer.write(post("/exec/x/start", b"", b"Upgrade: tcp"))
-            await reader.readuntil(b"\r\n\r\n")
-        assert await reader.read() == b""
-        writer.close()
-
-    run(loop, scenario())
-
-
 # --- the proxy's socket -------------------------------------------------------------------------
-
-
-def test_only_a_killed_agent_s_socket_is_replaced(loop, tmp_path):
-    """A socket in use is left alone, and so is a file that is no socket."""
-
-    async def scenario():
-        async with start_stage(tmp_path, answer_all) as stage:
-            mode = stage.path.stat().st_mode
-            assert stat.S_IMODE(mode) == 0o660
-            with pytest.raises(OSError, match="in use"):
-                host.listener(stage.path, None, 1)
-        assert stage.path.is_socket()  # a killed agent leaves it like this
-        (tmp_path / "engine.sock").unlink(missing_ok=True)
-        async with start_stage(tmp_path, answer_all) as again:
-            assert (await ping(again.path)).startswith(b"HTTP/1.1 200 ")
-        (tmp_path / "file").touch()
-        with pytest.raises(OSError, match="in use"):
-            host.listener(tmp_path / "file", None, 1)
-
-    run(loop, scenario())
 
 
 # --- errors on either side ----------------------------------------------------------------------
@@ -758,35 +641,6 @@ def test_a_huge_response_to_a_create_request_is_not_kept(loop, tmp_path):
         async with start_stage(tmp_path, answer_oddly) as stage:
             assert await stage.send(post(CREATE, BODY)) == response(201, long)
             assert stage.paths.revoked == stage.paths.minted
-
-    run(loop, scenario())
-
-
-def test_a_failed_accept_is_tried_again(loop, tmp_path, monkeypatch):
-    """A client that waits is served as soon as there is one."""
-    monkeypatch.setattr(proxy, "_ACCEPT_PAUSE", 0.01)
-
-    class FailingListener:
-        """A listening socket whose first accept fails."""
-
-        def __init__(self, listener):
-            self.listener = listener
-            self.asked = 0
-
-        def __getattr__(self, name):
-            return getattr(self.listener, name)
-
-        def accept(self):
-            self.asked += 1
-            if self.asked == 1:
-                raise OSError(24, "Too many open files")
-            return self.listener.accept()
-
-    async def scenario():
-        async with start_stage(tmp_path, answer_all) as stage:
-            listener = stage.proxy._listener = FailingListener(stage.proxy._listener)
-            assert (await stage.send(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
-            assert listener.asked > 1
 
     run(loop, scenario())
 

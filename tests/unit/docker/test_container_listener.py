@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from sidecar.docker import container_listener
-from tests.unit.docker.test_engine import fake_engine, run_bounded
+from tests.unit.docker.fakes import fake_engine, run_bounded
 
 ONE, TWO = "1" * 64, "2" * 64
 

@@ -19,7 +19,8 @@ from sidecar.docker.heads import MalformedHead, find_end, parse_request
 from sidecar.docker.json_documents import UnreadableBody
 from tests.support.loops import on_both, run
 from tests.unit.docker.fakes import CREATED, chunked, post, response, start_stage
-from tests.unit.docker.test_container_create import SOCKETS, make_variables
+from tests.unit.docker.test_binds import SOCKETS
+from tests.unit.docker.test_container_create import make_variables
 
 SEED = 20_10
 HEADS = 25_000
@@ -68,10 +69,10 @@ def test_broken_heads_are_parsed_or_refused():
     rng, read, statuses = make_random(), 0, set()
     for _ in range(HEADS):
         text = mutate(rng, rng.choice(GOOD_HEADS))
-        found = find_end(text)
-        if found < 0:
+        length = find_end(text)
+        if length < 0:
             continue
-        head = text[:found]
+        head = text[:length]
         try:
             one = parse_request(head)
             one.make_body()

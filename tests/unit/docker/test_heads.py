@@ -23,7 +23,7 @@ def test_a_head_ends_with_an_empty_line(head, end):
     """With CR or without, as in Go; the end is also found if the head comes byte by byte."""
     assert heads.find_end(head) == end
     came = [heads.find_end(head[:at], max(0, at - 1)) for at in range(1, len(head) + 1)]
-    assert next((found for found in came if found >= 0), -1) == end
+    assert next((at for at in came if at >= 0), -1) == end
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_a_head_ends_with_an_empty_line(head, end):
 def test_paths_are_normalized(target, path, query):
     """However it is written, and whatever the API version; the raw bytes stay unchanged."""
     raw = f"POST {target} HTTP/1.1\r\n\r\n".encode()
-    found = parse_request(raw)
-    assert (found.path, found.query, found.raw) == (path, query, raw)
+    head = parse_request(raw)
+    assert (head.path, head.query, head.raw) == (path, query, raw)
 
 
 def test_another_body_changes_the_content_length_only():
@@ -54,9 +54,9 @@ def test_another_body_changes_the_content_length_only():
         b"POST /x HTTP/1.1\r\nhOst: d\r\nContent-length: 3\r\nX-Meta: a\r\n"
         b"Expect: 100-continue\r\nx-meta:b \r\n\r\n"
     )
-    found = parse_request(raw)
-    assert found.expects_continue
-    assert found.with_body(b"four") == (
+    head = parse_request(raw)
+    assert head.expects_continue
+    assert head.with_body(b"four") == (
         b"POST /x HTTP/1.1\r\nhOst: d\r\nX-Meta: a\r\nx-meta:b \r\nContent-Length: 4\r\n\r\nfour"
     )
 
@@ -72,9 +72,9 @@ def test_another_body_changes_the_content_length_only():
 )
 def test_a_request_body_has_a_length_or_chunks(fields, body, remaining):
     """It never lasts until the connection's end: without length and chunks there is no body."""
-    found = parse_request(b"POST /x HTTP/1.1\r\n" + fields + b"\r\n").make_body()
-    assert isinstance(found, body)
-    assert getattr(found, "remaining", None) == remaining
+    head = parse_request(b"POST /x HTTP/1.1\r\n" + fields + b"\r\n").make_body()
+    assert isinstance(head, body)
+    assert getattr(head, "remaining", None) == remaining
 
 
 @pytest.mark.parametrize(

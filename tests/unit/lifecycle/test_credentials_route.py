@@ -38,7 +38,9 @@ async def run_task(folder, mode: str = "awsvpc", **environ: str):
     listener.parent.mkdir(exist_ok=True)
     listener.touch()
     async with ecs_agent.serving(ECS_AGENT, 80, task=ecs_agent.Task(network_mode=mode)) as agent:
-        event = {key: value for key, value in agent.environment.items() if "FULL_URI" not in key}
+        variables = {
+            key: value for key, value in agent.environment.items() if "FULL_URI" not in key
+        }
         common = {
             "SIDECAR_TOKEN_PARAMETER": "/unused",
             "SIDECAR_RUNNER_DIR": str(folder),
@@ -46,18 +48,18 @@ async def run_task(folder, mode: str = "awsvpc", **environ: str):
             "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": agent.relative_uri,
             "AWS_REGION": "eu-central-1",
         }
-        config = load([], common | event | environ)
+        config = load([], common | variables | environ)
 
         @asynccontextmanager
         async def credentials():
             access, cleanup_stack = Access(config), CleanupStack()
             facts = await task_facts(config.task.metadata_uri, so_mark=access.so_mark)
             async with process.reaping():
-                async with job_credentials(config, access, facts, cleanup_stack) as found:
-                    event = await found.wait_for_credentials(
+                async with job_credentials(config, access, facts, cleanup_stack) as job:
+                    variables = await job.wait_for_credentials(
                         "x", 10, config.passed_on, required=True
                     )
-                    yield found, dict(found.without_agents(config.passed_on)) | event
+                    yield job, dict(job.without_agents(config.passed_on)) | variables
                 for cleanup_step in cleanup_stack.steps:
                     await cleanup_step.begin()
             assert cleanup_stack.not_done == {}
@@ -103,9 +105,9 @@ def test_rules_route_jobs_and_containers_to_the_relay(tmp_path, environ, reason)
     async def scenario():
         async with run_task(tmp_path, **environ) as (agent, credentials):
             with capture_logs() as logs:
-                async with credentials() as (found, env):
+                async with credentials() as (job, env):
                     path = env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]
-                    assert path == found.relay.relative_uri != agent.relative_uri
+                    assert path == job.relay.relative_uri != agent.relative_uri
                     assert await get_status(path) == 200
                     assert await get_status(agent.relative_uri) == 200
                     assert await get_status("/v2/credentials/other") == 400
@@ -128,9 +130,9 @@ def test_without_iptables_another_mode_is_chosen(tmp_path, monkeypatch):
     async def scenario():
         async with run_task(tmp_path, DOCKER_HOST="unix:///nowhere") as (agent, credentials):
             with capture_logs() as logs:
-                async with credentials() as (found, env):
+                async with credentials() as (job, env):
                     assert env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] == agent.relative_uri
-                    assert found.relay.host == "127.0.0.1"
+                    assert job.relay.host == "127.0.0.1"
                     assert network_rules.RELAY_ADDRESS not in list_rules()
             event = find_event(logs, "relay.mode_chosen")
             assert event["mode"] == "pass-through"
@@ -231,8 +233,8 @@ def test_nothing_secret_is_logged(tmp_path):
     async def scenario():
         async with run_task(tmp_path, SIDECAR_RELAY="netfilter") as (agent, credentials):
             with capture_logs() as logs:
-                async with credentials() as (found, _):
-                    secrets = (found.relay.relative_uri, agent.relative_uri)
+                async with credentials() as (job, _):
+                    secrets = (job.relay.relative_uri, agent.relative_uri)
             assert not [secret for secret in secrets if secret in json.dumps(logs, default=str)]
 
     in_namespace(scenario())

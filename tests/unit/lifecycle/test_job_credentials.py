@@ -44,15 +44,13 @@ def run_relay(config, facts=None):
     async def work():
         access = Access(config)
         with capture_logs() as logs:
-            async with job_credentials(
-                config, access, facts or TaskFacts(), CleanupStack()
-            ) as found:
-                env = dict(found.without_agents(config.passed_on))
-                if found.job_role is None:
-                    env |= await found.wait_for_credentials(
+            async with job_credentials(config, access, facts or TaskFacts(), CleanupStack()) as job:
+                env = dict(job.without_agents(config.passed_on))
+                if job.job_role is None:
+                    env |= await job.wait_for_credentials(
                         "x", 0.1, config.passed_on, required=False
                     )
-        return found, env, logs
+        return job, env, logs
 
     return asyncio.run(asyncio.wait_for(work(), 30))
 
@@ -69,8 +67,8 @@ FULL = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/x"}
 def test_without_the_setting_a_job_keeps_the_task_role(make_config):
     """Its environment is unchanged, and the log names the agent's secrets that it could read."""
     config = make_config(**FULL, SIDECAR_GITHUB_PAT="secretsmanager:runner-pat")
-    found, env, logs = run_relay(config)
-    assert not found.separate_job_role
+    job, env, logs = run_relay(config)
+    assert not job.separate_job_role
     assert env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://127.0.0.1:9/x"
     lines = find_event(logs, "job.role_shared")["can_read"]
     assert any("/actions/tokens/*" in line for line in lines)
@@ -100,8 +98,8 @@ def test_either_setting_gives_a_separate_job_role(make_config, setting):
     assert access.endpoint.so_mark
     assert access.session() is access.session()
     assert not access.secret_reader("r").shared
-    found, env, logs = run_relay(config)
-    assert found.job_role is not None
+    job, env, logs = run_relay(config)
+    assert job.job_role is not None
     assert not [name for name in env if name.startswith("AWS_CONTAINER")]
     assert "RELATIVE_URI" in find_event(logs, "network.rules_skipped")["reason"]
 
@@ -113,9 +111,9 @@ def test_without_the_relay_a_job_has_no_credentials_at_all(make_config):
 
     async def work():
         with capture_logs() as logs:
-            async with job_credentials(config, access, TaskFacts(), CleanupStack()) as found:
-                env = dict(found.without_agents(config.passed_on))
-                env |= await found.wait_for_credentials("x", 0.1, config.passed_on, required=False)
+            async with job_credentials(config, access, TaskFacts(), CleanupStack()) as job:
+                env = dict(job.without_agents(config.passed_on))
+                env |= await job.wait_for_credentials("x", 0.1, config.passed_on, required=False)
         return env, logs
 
     env, logs = asyncio.run(work())
