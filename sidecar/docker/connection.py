@@ -118,7 +118,7 @@ class Connection:
         self._input_closed = False
         """Whether the client's data is ignored from now on."""
         self._closed = False
-        self._client_gone = False
+        self._client_closed = False
         """Whether the client is closed, and its last data is still to be written to the engine."""
         self._client = SplicedSocket(proxy.loop, sock, self)
 
@@ -141,7 +141,7 @@ class Connection:
     def on_drained(self, side: SplicedSocket) -> None:
         """Read from the other side again, or close if this was the last data."""
         if side is not self._client:
-            if self._client_gone:
+            if self._client_closed:
                 self.close()
             else:
                 self._resume_client()
@@ -150,19 +150,19 @@ class Connection:
                 self._engine.resume()
             self._close_if_done()
 
-    def on_end(self, side: SplicedSocket, *, gone: bool) -> None:
+    def on_end(self, side: SplicedSocket, *, peer_closed: bool) -> None:
         """Pass the end of data on."""
         if side is not self._client:
-            self._on_engine_end(gone=gone)
+            self._on_engine_end(peer_closed=peer_closed)
         elif self._input_closed:
             self._close_if_done()
         elif self._checked_body is not None:  # its request is incomplete, or being checked
             if not self._awaits_response:
                 self.close()
-        elif self._engine is None or (gone and not self._engine.is_full):
+        elif self._engine is None or (peer_closed and not self._engine.is_full):
             self.close()
         else:
-            self._client_gone = gone
+            self._client_closed = peer_closed
             self._engine.end()
             self._close_if_done()
 
@@ -372,10 +372,10 @@ class Connection:
             self._engine.splice(self._client)
             self._client.splice(self._engine)
 
-    def _on_engine_end(self, *, gone: bool) -> None:
+    def _on_engine_end(self, *, peer_closed: bool) -> None:
         self._client.write(self._kept_response)
         self._kept_response = bytearray()
-        if self._raw and not gone:
+        if self._raw and not peer_closed:
             self._client.end()
             self._close_if_done()
         else:

@@ -32,8 +32,8 @@ class SocketOwner(Protocol):
     def on_data(self, side: SplicedSocket, data: memoryview) -> None:
         """Take bytes that were read."""
 
-    def on_end(self, side: SplicedSocket, *, gone: bool) -> None:
-        """Note that no more data will come. With `gone` the peer reads no more either."""
+    def on_end(self, side: SplicedSocket, *, peer_closed: bool) -> None:
+        """Note that no more data will come. With `peer_closed` the peer reads no more either."""
 
     def on_full(self, side: SplicedSocket) -> None:
         """Note that the socket takes no more for now."""
@@ -158,7 +158,7 @@ class SplicedSocket:
     def _end_of_input(self) -> None:
         self.pause()
         self.ended = True
-        self._owner.on_end(self, gone=host.hung_up(self.sock))
+        self._owner.on_end(self, peer_closed=host.hung_up(self.sock))
 
     def _splice_piece(self, target: SplicedSocket) -> None:
         conduit = _SPARE_CONDUITS.pop() if _SPARE_CONDUITS else host.conduit(PIECE)

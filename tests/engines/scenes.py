@@ -104,8 +104,8 @@ def attach(engine: Engine) -> object:
     script = 'read -r line; echo "got $line"; wc -c; echo beside >&2; exit 4'
     name = f"scene-{secrets.token_hex(4)}"
     # Created, not run detached: otherwise the client's end does not end the container's input.
-    told = ("--interactive", "--name", name, *USERLAND, EMPTY, "sh", "-c", script)
-    engine.docker("create", *told)
+    options = ("--interactive", "--name", name, *USERLAND, EMPTY, "sh", "-c", script)
+    engine.docker("create", *options)
     try:
         engine.docker("start", name)
         result = run(engine, "attach", name, text=b"a line\n" + INPUT)
@@ -199,22 +199,22 @@ def follow_log(engines: list[Engine]) -> list[bytes]:
                 assert follower.stdout
                 assert follower.stdout.readline().endswith(b" 1\n")
             engine.docker("kill", "--signal", "USR1", name)
-            told = [follower.communicate(timeout=PATIENCE) for follower in followers]
+            results = [follower.communicate(timeout=PATIENCE) for follower in followers]
         finally:
             for follower in followers:
                 follower.kill()
-    for out, errors in told:
+    for out, errors in results:
         assert out.endswith(b" end\n")
         assert len(errors.splitlines()) == 3000
-    return [digest(out) + digest(errors) for out, errors in told]
+    return [digest(out) + digest(errors) for out, errors in results]
 
 
 def follow_events(engines: list[Engine]) -> list[list[bytes]]:
     """Follow the engine's `events` through several engines at once."""
-    engine, label = engines[0], f"heard={secrets.token_hex(4)}"
+    engine, label = engines[0], f"scene={secrets.token_hex(4)}"
     argv = ("events", "--format", "{{json .}}", "--filter", f"label={label}")
     since = ("--since", f"{time.time() - 1:.3f}")
-    verbs, told = ("create", "attach", "start", "die", "destroy"), []
+    verbs, results = ("create", "attach", "start", "die", "destroy"), []
     followers = [
         subprocess.Popen(engine.command(*argv, *since), stdout=subprocess.PIPE)
         for engine in engines
@@ -227,14 +227,14 @@ def follow_events(engines: list[Engine]) -> list[list[bytes]]:
             while not lines or b'"destroy"' not in lines[-1]:
                 lines.append(follower.stdout.readline())
                 assert lines[-1], lines
-            told.append(lines)
+            results.append(lines)
     finally:
         for follower in followers:
             follower.kill()
             follower.communicate()
-    for lines in told:
+    for lines in results:
         assert [verb for verb in verbs for line in lines if f'"{verb}"'.encode() in line]
-    return told
+    return results
 
 
 # -- files and images ------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ _LISTED = "cd /into/tree && find . -printf '%p %m %U %s %T@ %l\\n' | sort && sha
 
 def copy_files(engines: list[Engine], files: SceneFiles) -> list[object]:
     """`cp` a folder into a container and back; return what the container had, for each engine."""
-    told: list[object] = []
+    results: list[object] = []
     with container(engines[0], "--volume", "/into") as name:
         for engine in engines:
             engine.docker("cp", f"{files.there}/tree", f"{name}:/into")
@@ -292,9 +292,9 @@ def copy_files(engines: list[Engine], files: SceneFiles) -> list[object]:
             back = run(engine, "cp", f"{name}:/into/tree", "-")
             assert back.code == 0, back.errors
             assert len(back.out) > len(INPUT)
-            told.append((listed, digest(back.out)))
+            results.append((listed, digest(back.out)))
             engine.docker("exec", name, "rm", "-r", "/into/tree")
-    return told
+    return results
 
 
 CLASSIC = {"DOCKER_BUILDKIT": "0"}
@@ -312,11 +312,11 @@ def build(engine: Engine, files: SceneFiles, builder: Mapping[str, str]) -> obje
         tag = context.name
         argv = ("build", "--no-cache", "--tag", tag, f"/host{context}")
         engine.docker(*argv, env=builder, timeout=PATIENCE)
-        told = engine.docker("inspect", "--format", "{{json .RootFS.Layers}} {{.Size}}", tag)
+        layers = engine.docker("inspect", "--format", "{{json .RootFS.Layers}} {{.Size}}", tag)
         engine.docker("rmi", "--no-prune", tag)
     finally:
         shutil.rmtree(context)
-    return told
+    return layers
 
 
 def import_image(engine: Engine, files: SceneFiles) -> str:
@@ -333,11 +333,11 @@ def save(engine: Engine, image: str) -> str:
         subprocess.Popen(engine.command("save", image), stdout=subprocess.PIPE) as process,
         tarfile.open(fileobj=process.stdout, mode="r|") as archive,
     ):
-        told = digest(repr([_member(archive, member) for member in archive]).encode())
+        files = digest(repr([_member(archive, member) for member in archive]).encode())
         assert process.stdout
         assert process.stdout.read().strip(b"\0") == b""
     assert process.returncode == 0
-    return told
+    return files
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> object:
@@ -349,7 +349,7 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> object:
 
 def save_and_load(engine: Engine, image: str) -> str:
     """`save` an image, remove it, and `load` it; return the output of load."""
-    told = engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image)
+    before = engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image)
     with tempfile.TemporaryFile() as archive:
         subprocess.run(engine.command("save", image), check=True, stdout=archive, timeout=PATIENCE)
         engine.docker("rmi", image)
@@ -361,7 +361,7 @@ def save_and_load(engine: Engine, image: str) -> str:
             capture_output=True,
             timeout=PATIENCE,
         )
-    assert engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image) == told
+    assert engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image) == before
     return loaded.stdout.decode()
 
 
@@ -392,7 +392,7 @@ def refusals(engine: Engine) -> object:
 
 def describe(engine: Engine) -> object:
     """Return what the engine says of itself, except values that change on their own."""
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for argv in (
         ("version", "--format", "{{json .Server}}"),
         ("images", "--all", "--no-trunc", "--quiet"),
@@ -401,8 +401,8 @@ def describe(engine: Engine) -> object:
         ("history", "--no-trunc", "--quiet", EMPTY),
         ("info", "--format", "{{json .SecurityOptions}} {{.Driver}} {{.CgroupVersion}} {{.Name}}"),
     ):
-        told[" ".join(argv)] = engine.docker(*argv)
-    return told
+        results[" ".join(argv)] = engine.docker(*argv)
+    return results
 
 
 STREAMS: dict[str, Callable[[Engine], object]] = {
@@ -410,5 +410,5 @@ STREAMS: dict[str, Callable[[Engine], object]] = {
     "exec -it with resize": exec_with_terminal,
     "attach": attach,
     "refusals": refusals,
-    "what it tells of itself": describe,
+    "what it says of itself": describe,
 }

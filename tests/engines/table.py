@@ -64,7 +64,7 @@ def read_clients(kind: str, where: str) -> set[str]:
                 for client, cell in zip(matrix.CLIENTS, cells, strict=True)
                 if cell == _ALL or ENGINES[kind] in cell
             }
-    raise AssertionError(f"the README does not tell of {where}")
+    raise AssertionError(f"the README has no row {where}")
 
 
 def write(table: str) -> None:

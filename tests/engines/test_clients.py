@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.node]
 
-NOBODY = {(places.DEBIAN_13, "internal network")}
+WITHOUT_CREDENTIALS = {(places.DEBIAN_13, "internal network")}
 """Where no client gets a role: this engine gives internal networks no route."""
 INSTANCE = "instance"
 
@@ -64,7 +64,7 @@ def test_every_client_gets_the_task_role(answers: Answers, life: RunningLife) ->
     """With the job's URI, and with nothing set: then a client tries the instance's metadata."""
     for found in answers.answers.values():
         assert sorted(found) == sorted(matrix.CLIENTS)
-    if (answers.kind, answers.where) in NOBODY:
+    if (answers.kind, answers.where) in WITHOUT_CREDENTIALS:
         assert len(find_problems(answers)) == len(matrix.CLIENTS) * len(matrix.VARIANTS)
         assert life.life.all("network.relay_unreachable")
     else:

@@ -53,10 +53,10 @@ def test_two_hundred_containers_twenty_at_a_time(proxied_life: ProxiedLife) -> N
 def test_the_path_of_a_container_ends_with_it(place: Place, proxied_life: ProxiedLife) -> None:
     """Another container that knows the path gets nothing, while the first one runs and after."""
     curl = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}")
-    tell = ("sh", "-c", f'echo "path ${matrix.RELATIVE_URI}"; sleep infinity & wait')
-    with scenes.container(proxied_life.engine, argv=tell) as name:
+    print_path = ("sh", "-c", f'echo "path ${matrix.RELATIVE_URI}"; sleep infinity & wait')
+    with scenes.container(proxied_life.engine, argv=print_path) as name:
         scenes.wait_until(
-            lambda: "path" in proxied_life.engine.docker("logs", name), "what it was told"
+            lambda: "path" in proxied_life.engine.docker("logs", name), "the path in its variables"
         )
         path = proxied_life.engine.docker("logs", name).split()[1]
         url = f"http://169.254.170.2{path}"
@@ -77,16 +77,16 @@ def test_the_proxy_works_again_after_an_engine_restart(place: Place, root: Path)
             proxied_life = life.enter_context(proxied.run_proxied(Place(place.kind, task, first)))
             before = read_path_in_container(proxied_life.engine)
             followers = [
-                life.enter_context(scenes.follow(way, "events"))
-                for way in (first, proxied_life.engine)
+                life.enter_context(scenes.follow(engine, "events"))
+                for engine in (first, proxied_life.engine)
             ]
             for follower in followers:
                 assert follower.poll() is None
         direct, through_proxy = (follower.wait(scenes.PATIENCE) for follower in followers)
         assert direct == through_proxy != 0
-        gone = wire.send(proxied_life.socket, wire.request("GET", "/containers/json"))
-        assert gone.statuses == [503]
-        assert b'{"message":"the docker daemon does not answer' in gone.text
+        refused = wire.send(proxied_life.socket, wire.request("GET", "/containers/json"))
+        assert refused.statuses == [503]
+        assert b'{"message":"the docker daemon does not answer' in refused.text
         with engines.start_in(task.space, engine_root, root, folder) as second:
             second.share(proxied_life.shared)
             engine = second.with_host(proxied_life.engine.host)

@@ -140,10 +140,10 @@ class TestAwsvpc:
         with agents.start(task.space, folder, env) as agent:
             url = agent.environment["RUNNER_SIDECAR_RELAY_URI"]
             assert ask(task.space.run, url).status == 200
-            for way in (f"{ADDRESS} dev vpc", "169.254.172.2 dev ecs-bridge"):
-                task.far.ip(f"route replace {RELAY}/32 via {way}")
+            for route in (f"{ADDRESS} dev vpc", "169.254.172.2 dev ecs-bridge"):
+                task.far.ip(f"route replace {RELAY}/32 via {route}")
                 # The instance's metadata is local on the far side, so it is not requested here.
-                assert ask(task.far.run, "--max-time", "1", url).status == 0, way
+                assert ask(task.far.run, "--max-time", "1", url).status == 0, route
             task.far.ip(f"route del {RELAY}/32")
             assert agent.stop() == 0
 

@@ -30,9 +30,9 @@ class RecordingOwner:
         self.data += data
         self._record("data")
 
-    def on_end(self, _: SplicedSocket, *, gone: bool) -> None:
+    def on_end(self, _: SplicedSocket, *, peer_closed: bool) -> None:
         """Record the end of data."""
-        self._record("gone" if gone else "end")
+        self._record("closed" if peer_closed else "end")
 
     def on_full(self, _: SplicedSocket) -> None:
         """Record that the socket takes no more."""
@@ -95,13 +95,13 @@ def test_data_and_its_end_are_reported(loop):
     run(loop, scenario())
 
 
-def test_a_closed_peer_is_gone(loop):
+def test_a_closed_peer_is_reported(loop):
     """This is another end than a half-close; a write to it is lost."""
 
     async def scenario():
         with connected() as (owner, spliced, peer):
             peer.close()
-            await owner.wait_for("gone")
+            await owner.wait_for("closed")
             spliced.write(b"x")
             assert owner.calls[-1] == "lost"
             spliced.write(b"x")
