@@ -105,7 +105,7 @@ class JobCredentials:
     mode: Mode = Mode.OFF
     """How containers get credentials."""
 
-    def without_agents(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
+    def remove_agent_variables(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
         """Return the variables of the agent's environment that a job may have."""
         return environment.without_agents(
             passed_on, separate_job_role=self.separate_job_role, redirected=self.redirected

@@ -36,7 +36,7 @@ async def _main(config: model.Configuration) -> None:
             variables = await job.wait_for_credentials(
                 "build-1", WARM, config.passed_on, required=True
             )
-            env = dict(job.without_agents(config.passed_on)) | variables
+            env = dict(job.remove_agent_variables(config.passed_on)) | variables
             print(f"ready {json.dumps(env)}", flush=True)
             await stopped.wait()
         await asyncio.gather(*(step.begin() for step in cleanup_stack.steps))

@@ -59,7 +59,7 @@ async def run_task(folder, mode: str = "awsvpc", **environ: str):
                     variables = await job.wait_for_credentials(
                         "x", 10, config.passed_on, required=True
                     )
-                    yield job, dict(job.without_agents(config.passed_on)) | variables
+                    yield job, dict(job.remove_agent_variables(config.passed_on)) | variables
                 for cleanup_step in cleanup_stack.steps:
                     await cleanup_step.begin()
             assert cleanup_stack.not_done == {}

@@ -45,7 +45,7 @@ def run_relay(config, facts=None):
         access = Access(config)
         with capture_logs() as logs:
             async with job_credentials(config, access, facts or TaskFacts(), CleanupStack()) as job:
-                env = dict(job.without_agents(config.passed_on))
+                env = dict(job.remove_agent_variables(config.passed_on))
                 if job.job_role is None:
                     env |= await job.wait_for_credentials(
                         "x", 0.1, config.passed_on, required=False
@@ -112,7 +112,7 @@ def test_without_the_relay_a_job_has_no_credentials_at_all(make_config):
     async def work():
         with capture_logs() as logs:
             async with job_credentials(config, access, TaskFacts(), CleanupStack()) as job:
-                env = dict(job.without_agents(config.passed_on))
+                env = dict(job.remove_agent_variables(config.passed_on))
                 env |= await job.wait_for_credentials("x", 0.1, config.passed_on, required=False)
         return env, logs
 
