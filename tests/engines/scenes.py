@@ -23,6 +23,7 @@ import termios
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -130,8 +131,9 @@ def exec_with_terminal(engine: Engine) -> object:
                 os.write(person, b"hello\n")
                 output += read_until(person, b"hello")
                 resize(person, 47, 123)
-                process.send_signal(signal.SIGWINCH)
-                output += read_until(person, b"read hello")
+                # Again and again: newer clients may not have their signal handler yet.
+                winch = partial(process.send_signal, signal.SIGWINCH)
+                output += read_until(person, b"read hello", winch)
                 code = process.wait(PATIENCE)
             finally:
                 process.kill()
@@ -156,13 +158,14 @@ def resize(terminal: int, rows: int, columns: int) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
-def read_until(terminal: int, word: bytes) -> bytes:
-    """Read up to the end of the line that holds `word`."""
+def read_until(terminal: int, word: bytes, nudge: Callable[[], None] = lambda: None) -> bytes:
+    """Read up to the end of the line that holds `word`; call `nudge` each second until then."""
     output, deadline = b"", time.monotonic() + PATIENCE
     while not re.search(re.escape(word) + rb"[^\n]*\n", output):
-        left = max(0.0, deadline - time.monotonic())
-        assert select.select([terminal], [], [], left)[0], f"never said {word!r}: {output!r}"
-        output += os.read(terminal, 65536)
+        assert time.monotonic() < deadline, f"no {word!r} in {output!r}"
+        nudge()
+        if select.select([terminal], [], [], 1.0)[0]:
+            output += os.read(terminal, 65536)
     return output
 
 
