@@ -1,11 +1,12 @@
-"""A stand-in for a docker engine, as fast as a program in Python: `python -m bench.daemon SOCKET`.
+"""A fast stand-in for a docker engine: `python -m bench.daemon SOCKET`.
 
-It says "ready SOCKET" when it listens; SIGTERM ends it. It knows the requests by which the proxy
-is measured, and tells by its events when a container is removed:
+It prints "ready SOCKET" when it listens; SIGTERM ends it. It answers the requests of the proxy's
+benchmarks, and reports removed containers in its events:
 
-- `POST /exec/x/start` hijacks the connection. The first 8 bytes that come say how much it is to
-  send, and it sends that; 0 means that it takes all there is, and says how much that was.
-- `POST /containers/create`, `DELETE /containers/ID`, `GET /events`; all else is answered `{}`.
+- `POST /exec/x/start` hijacks the connection. The first 8 bytes are the number of bytes that it
+  then sends. After 0 it reads all data, and sends their number.
+- `POST /containers/create`, `DELETE /containers/ID`, `GET /events`; the response to all else is
+  `{}`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 PIECE = 256 * 1024
 NUMBER = 8
-"""Bytes of a number, the most significant first."""
+"""Bytes of a number in a stream, in big-endian order."""
 _VERSION = re.compile(r"^/v[\d.]+(?=/)")
 _ZEROS = memoryview(bytes(PIECE))
 _HIJACKED = (
@@ -32,7 +33,7 @@ _HIJACKED = (
 _STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def sent(sock: Any, size: int) -> None:
+def send_zeros(sock: Any, size: int) -> None:
     """Send `size` bytes."""
     while size:
         piece = min(size, PIECE)
@@ -40,8 +41,8 @@ def sent(sock: Any, size: int) -> None:
         size -= piece
 
 
-def taken(sock: Any, size: int | None = None) -> int:
-    """Take `size` bytes, or all until the end; return how many came."""
+def read(sock: Any, size: int | None = None) -> int:
+    """Read `size` bytes, or all until the end; return how many came."""
     buffer, total = memoryview(bytearray(PIECE)), 0
     while size is None or total < size:
         count = sock.recv_into(buffer)
@@ -52,13 +53,13 @@ def taken(sock: Any, size: int | None = None) -> int:
 
 
 class _Connection(socketserver.StreamRequestHandler):
-    """One client's requests, in turn."""
+    """The requests of one client."""
 
     server: _Engine
     disable_nagle_algorithm = False
 
     def handle(self) -> None:
-        """Answer until it is over."""
+        """Answer requests until the connection ends."""
         while line := self.rfile.readline():
             method, target, _ = line.decode().split(" ", 2)
             path = _VERSION.sub("", target)
@@ -68,20 +69,20 @@ class _Connection(socketserver.StreamRequestHandler):
                     length = int(field.partition(b":")[2])
             self.rfile.read(length)
             if path.startswith("/exec/"):
-                self._hijacked()
+                self._stream()
                 return
             if path.startswith("/events"):
-                self._events()
+                self._send_events()
                 return
-            self._answered(method, path)
+            self._answer(method, path)
 
-    def _answered(self, method: str, path: str) -> None:
+    def _answer(self, method: str, path: str) -> None:
         status, body = b"200 OK", b"{}"
         if path.startswith("/containers/create"):
             status = b"201 Created"
             body = json.dumps({"Id": secrets.token_hex(32), "Warnings": []}).encode()
         elif method == "DELETE":
-            self.server.tell(path.rpartition("/")[2].partition("?")[0])
+            self.server.report_removed(path.rpartition("/")[2].partition("?")[0])
             status, body = b"204 No Content", b""
         elif path in ("/networks", "/containers/json?all=1"):
             body = b"[]"
@@ -90,29 +91,29 @@ class _Connection(socketserver.StreamRequestHandler):
             head += b"Content-Length: %d\r\n" % len(body)
         self.wfile.write(head + b"\r\n" + body)
 
-    def _hijacked(self) -> None:
+    def _stream(self) -> None:
         self.wfile.write(_HIJACKED)
         size = int.from_bytes(self.rfile.read(NUMBER), "big")
         if size:
-            sent(self.connection, size)
+            send_zeros(self.connection, size)
         else:
             early = len(self.rfile.read1(PIECE)) if self.rfile.peek(1) else 0
-            self.wfile.write((early + taken(self.connection)).to_bytes(NUMBER, "big"))
+            self.wfile.write((early + read(self.connection)).to_bytes(NUMBER, "big"))
 
-    def _events(self) -> None:
-        news: queue.Queue[str] = queue.Queue()
-        self.server.listeners.append(news)
+    def _send_events(self) -> None:
+        removed: queue.Queue[str] = queue.Queue()
+        self.server.listeners.append(removed)
         self.wfile.write(_STREAM)
         while True:
-            container = news.get()
+            container = removed.get()
             for action in ("die", "destroy"):
-                told = {"Type": "container", "Action": action, "Actor": {"ID": container}}
-                line = json.dumps(told).encode() + b"\n"
+                event = {"Type": "container", "Action": action, "Actor": {"ID": container}}
+                line = json.dumps(event).encode() + b"\n"
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
 
 
 class _Engine(socketserver.ThreadingUnixStreamServer):
-    """All connections, a thread each."""
+    """Serves each connection in a thread."""
 
     daemon_threads = True
     request_queue_size = 512
@@ -121,13 +122,13 @@ class _Engine(socketserver.ThreadingUnixStreamServer):
         self.listeners: list[queue.Queue[str]] = []
         super().__init__(path, _Connection)
 
-    def tell(self, container: str) -> None:
-        """Tell all who listen that a container is no more."""
+    def report_removed(self, container: str) -> None:
+        """Send an event for a removed container to all listeners."""
         for listener in tuple(self.listeners):
             listener.put(container)
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that went away."""
+        """Ignore clients that close early."""
 
 
 def main(path: str) -> None:

@@ -1,7 +1,7 @@
-"""A real engine behind the proxy: what a container's start, and a large image, cost more.
+"""Measure what the docker proxy adds to a container's start, and to saving a large image.
 
-The machine's own dockerd, in a namespace made for it, and a whole life whose job waits meanwhile.
-With the proxy and without take turns, since nothing on a machine is as slow today as it was then.
+The machine's own dockerd runs in a namespace made for it, and an agent runs whose job waits. Runs
+with the proxy and without alternate, since a machine's speed changes over time.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from tests.engines.engine import Engine
 
 RUNS = 100
-"""Containers, each way."""
+"""Containers, with the proxy and without."""
 TURNS = 5
-"""Savings of the image, each way."""
+"""How often the image is saved, with the proxy and without."""
 MIB = 1 << 20
 IMAGE = 500 * MIB
 KEYS = ("docker_run_overhead_ms", "docker_save_ratio")
@@ -39,98 +39,103 @@ needed=$(chroot . ldd /usr/bin/dash | grep -o '/[^ ]*' | sort -u)
 tar --create --dereference --transform 's,usr/bin/dash,bin/sh,' \\
     usr/bin/dash $(printf '.%s ' $needed) | docker import - {NOTHING}
 """
-"""Makes an image of a shell alone: every mount would add to what differs from run to run."""
+"""Makes an image with a shell only: mounts would add to the differences between runs."""
 
 
-class Ways(NamedTuple):
-    """One engine."""
+class Engines(NamedTuple):
+    """One engine, with the proxy and without."""
 
-    through: Engine
-    """As the job reaches it."""
+    through_proxy: Engine
+    """The engine as the job reaches it."""
     direct: Engine
 
 
 def missing() -> str:
-    """Return what is not there."""
-    wanted = [tool for tool in TOOLS if shutil.which(tool, path=_PATH) is None]
-    return ", ".join(wanted if os.geteuid() == 0 else ["root", *wanted])
+    """Return the names of missing tools."""
+    tools = [tool for tool in TOOLS if shutil.which(tool, path=_PATH) is None]
+    return ", ".join(tools if os.geteuid() == 0 else ["root", *tools])
 
 
 def measure(_: Stage, runs: int = RUNS, turns: int = TURNS, size: int = IMAGE) -> Iterator[Figure]:
-    """Measure both; nothing if there can be no engine."""
+    """Measure both figures; none if there can be no engine."""
     if missing():
         return
-    with engine() as ways:
-        yield run(ways, runs)
-        yield save(ways, turns, size)
+    with start_engine() as engines:
+        yield measure_run(engines, runs)
+        yield measure_save(engines, turns, size)
 
 
 @contextmanager
-def engine() -> Iterator[Ways]:
-    """Start an engine, and a life that stands before it."""
-    from tests.engines import places, proxied  # late: they are large, and few need them
+def start_engine() -> Iterator[Engines]:
+    """Start an engine, and an agent whose proxy is connected to it."""
+    from tests.engines import places, proxied  # late: they are large, and rarely needed
 
-    with places.made(places.OWN, Path("/")) as place, proxied.proxied(place) as through:
-        yield Ways(through.engine, place.engine)
+    with (
+        places.create(places.DEBIAN_12, Path("/")) as place,
+        proxied.run_proxied(place) as life,
+    ):
+        yield Engines(life.engine, place.engine)
 
 
-def run(ways: Ways, runs: int) -> Figure:
-    """Run containers that do nothing, and have no network, which takes the longest to make."""
-    ways.direct.inside("sh", "-ec", MAKE_NOTHING)
+def measure_run(engines: Engines, runs: int) -> Figure:
+    """Run containers that do nothing and have no network, since that takes most of the time."""
+    engines.direct.run_command("sh", "-ec", MAKE_NOTHING)
     argv = ("run", "--rm", "--network", "none", NOTHING, "sh", "-c", ":")
-    pairs = by_turns(ways, runs, lambda way: seconds(way, *argv) * 1000)
-    through, direct = (typical(times) for times in zip(*pairs, strict=True))
+    pairs = measure_pairs(engines, runs, lambda engine: time_command(engine, *argv) * 1000)
+    through_proxy, direct = (typical(times) for times in zip(*pairs, strict=True))
     return Figure(
         "docker_run_overhead_ms",
         typical([ours - theirs for ours, theirs in pairs]),
-        f"{through:.1f} ms",
+        f"{through_proxy:.1f} ms",
         f"{direct:.1f} ms (no proxy)",
-        {"docker_run_ms": through, "docker_run_direct_ms": direct},
+        {"docker_run_ms": through_proxy, "docker_run_direct_ms": direct},
     )
 
 
-def save(ways: Ways, turns: int, size: int) -> Figure:
-    """Save a large image to nowhere."""
+def measure_save(engines: Engines, turns: int, size: int) -> Figure:
+    """Save a large image, and drop the data."""
     image = "bench-large"
     fill = f"head -c {size} /dev/urandom >/tmp/large && tar -C /tmp -c large"
-    ways.direct.inside("sh", "-ec", f"{fill} | docker import - {image}", timeout=TIMEOUT)
-    pairs = by_turns(ways, turns, lambda way: size / MIB / seconds(way, "save", image))
-    through, direct = (typical(rates) for rates in zip(*pairs, strict=True))
+    engines.direct.run_command("sh", "-ec", f"{fill} | docker import - {image}", timeout=TIMEOUT)
+    pairs = measure_pairs(
+        engines, turns, lambda engine: size / MIB / time_command(engine, "save", image)
+    )
+    through_proxy, direct = (typical(rates) for rates in zip(*pairs, strict=True))
     return Figure(
         "docker_save_ratio",
         typical([ours / theirs for ours, theirs in pairs]),
-        f"{through:.0f} MiB/s",
+        f"{through_proxy:.0f} MiB/s",
         f"{direct:.0f} MiB/s (no proxy)",
-        {"docker_save_mib_s": through, "docker_save_direct_mib_s": direct},
+        {"docker_save_mib_s": through_proxy, "docker_save_direct_mib_s": direct},
     )
 
 
-def by_turns(
-    ways: Ways, turns: int, measured: Callable[[Engine], float]
+def measure_pairs(
+    engines: Engines, turns: int, measure_one: Callable[[Engine], float]
 ) -> list[tuple[float, float]]:
-    """Measure both ways so often, either first by turns; the first readings only warm up."""
+    """Measure both so often, in alternating order; the first pair only warms up."""
     pairs = []
     for turn in range(turns + 1):
         if turn % 2:
-            through, direct = measured(ways.through), measured(ways.direct)
+            through_proxy, direct = measure_one(engines.through_proxy), measure_one(engines.direct)
         else:
-            direct, through = measured(ways.direct), measured(ways.through)
-        pairs.append((through, direct))
+            direct, through_proxy = measure_one(engines.direct), measure_one(engines.through_proxy)
+        pairs.append((through_proxy, direct))
     return pairs[1:]
 
 
-def seconds(way: Engine, *argv: str) -> float:
-    """Return how long `docker ARGV` takes. Raises RuntimeError if it fails."""
-    begun = monotonic()
+def time_command(engine: Engine, *argv: str) -> float:
+    """Return the seconds that `docker ARGV` takes. Raises RuntimeError if it fails."""
+    started = monotonic()
     done = subprocess.run(
-        way.command(*argv),
+        engine.command(*argv),
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         timeout=TIMEOUT,
     )
-    took = monotonic() - begun
+    seconds = monotonic() - started
     if done.returncode != 0:
         raise RuntimeError(f"docker {argv[0]} failed: {done.stderr.decode()}")
-    return took
+    return seconds

@@ -1,1 +1,1 @@
-"""The docker daemon, as the agent meets it: where it is, and what it tells of itself."""
+"""The docker engine of a task: a client of its API, and the proxy that jobs use in its place."""

@@ -1,4 +1,4 @@
-"""What a container mounts of the daemon's machine: the raw socket is never what it gets."""
+"""Find the binds of a create request, and replace a bind of the engine's socket by the proxy's."""
 
 from __future__ import annotations
 
@@ -6,97 +6,101 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sidecar.docker.json_documents import Fields
+from sidecar.docker.engine import DEFAULT_SOCKET
+from sidecar.docker.json_documents import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-USUAL = "/run/docker.sock"
 
-
-def plain(path: str) -> str:
+def normalize_path(path: str) -> str:
     """Return an absolute path in one form; /var/run is /run, as on every system with docker."""
-    found = "/" + posixpath.normpath(path).lstrip("/")
-    if found == "/var/run" or found.startswith("/var/run/"):
-        return found.removeprefix("/var")
-    return found
+    normal = "/" + posixpath.normpath(path).lstrip("/")
+    if normal == "/var/run" or normal.startswith("/var/run/"):
+        return normal.removeprefix("/var")
+    return normal
 
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """The sockets, by the names that a bind may give them."""
+    """The sockets of proxy and engine, by all the paths that a bind may name."""
 
     proxy: str
-    """Where the proxy is, on the daemon's side too."""
-    raw: frozenset[str]
-    """Where the daemon is, in plain form."""
+    """The proxy's socket. It has the same path on the engine's side."""
+    engine: frozenset[str]
+    """The engine's own socket: all its paths, normalized."""
 
     @classmethod
-    def of(cls, proxy: str, *engine: str) -> Sockets:
-        """Name them; the daemon is taken to be at the usual place too, unless the proxy is."""
-        return cls(proxy, frozenset(map(plain, (*engine, USUAL))) - {plain(proxy)})
+    def from_paths(cls, proxy: str, *engine: str) -> Sockets:
+        """Make it from the proxy's path and the engine's.
 
-    def turned(self, source: str) -> str | None:
-        """Return what is mounted in place of `source`; None: nothing is."""
-        return self.proxy if plain(source) in self.raw else None
+        The default path counts as the engine's too, unless the proxy listens there.
+        """
+        paths = frozenset(map(normalize_path, (*engine, DEFAULT_SOCKET)))
+        return cls(proxy, paths - {normalize_path(proxy)})
 
-    def above(self, source: str) -> bool:
-        """Tell whether `source` is a folder that holds one of the sockets."""
-        folder = plain(source).rstrip("/") + "/"
-        names = {*self.raw, plain(self.proxy)}
+    def find_replacement(self, source: str) -> str | None:
+        """Return the path to mount instead of `source`; None: leave it as it is."""
+        return self.proxy if normalize_path(source) in self.engine else None
+
+    def any_in_folder(self, folder: str) -> bool:
+        """Return whether `folder` contains one of the sockets."""
+        prefix = normalize_path(folder).rstrip("/") + "/"
+        names = {*self.engine, normalize_path(self.proxy)}
         names |= {f"/var{name}" for name in names if name.startswith("/run/")}
-        return any(name.startswith(folder) for name in names)
+        return any(name.startswith(prefix) for name in names)
 
 
 @dataclass(slots=True)
 class Bind:
-    """One mount of a path of the daemon's machine, and how to change it."""
+    """One mount of a path of the engine's machine."""
 
     source: str
-    change: Callable[[str], None]
+    set_source: Callable[[str], None]
+    """Changes the source in the request's body."""
 
 
-def binds(body: Fields) -> Iterator[Bind]:
-    """Go through all binds of a create's body, docker's form and libpod's."""
-    host_config = body.field("HostConfig", dict) or Fields([])
-    yield from _of_texts(host_config.field("Binds", list) or [])
-    yield from _of_mounts(host_config.field("Mounts", list) or [])
-    yield from _of_mounts(body.field("mounts", list) or [])
+def find_binds(body: JsonObject) -> Iterator[Bind]:
+    """Yield all binds in the body of a create request, in docker's form and in podman's."""
+    host_config = body.get_field("HostConfig", dict) or JsonObject([])
+    yield from _read_texts(host_config.get_field("Binds", list) or [])
+    yield from _read_mounts(host_config.get_field("Mounts", list) or [])
+    yield from _read_mounts(body.get_field("mounts", list) or [])
 
 
-def _of_texts(texts: list[Any]) -> Iterator[Bind]:
+def _read_texts(texts: list[Any]) -> Iterator[Bind]:
     for number, text in enumerate(texts):
         if isinstance(text, str) and text.startswith("/"):
             source, colon, rest = text.partition(":")
 
-            def change(new: str, number: int = number, rest: str = colon + rest) -> None:
+            def set_source(new: str, number: int = number, rest: str = colon + rest) -> None:
                 texts[number] = new + rest
 
-            yield Bind(source, change)
+            yield Bind(source, set_source)
 
 
-def _of_mounts(mounts: list[Any]) -> Iterator[Bind]:
+def _read_mounts(mounts: list[Any]) -> Iterator[Bind]:
     for mount in mounts:
-        if not isinstance(mount, Fields):
+        if not isinstance(mount, JsonObject):
             continue
-        yield from _of_field(mount, "Source")
-        yield from _of_field(_volume(mount), "device")
+        yield from _read_field(mount, "Source")
+        yield from _read_field(_volume_options(mount), "device")
 
 
-def volumes(config: Fields) -> Iterator[Fields]:
-    """Go through what the mounts of a HostConfig tell the drivers of their volumes."""
-    for mount in config.field("Mounts", list) or ():
-        if isinstance(mount, Fields):
-            yield _volume(mount)
+def find_volume_options(config: JsonObject) -> Iterator[JsonObject]:
+    """Yield the volume driver's options of each mount in a HostConfig."""
+    for mount in config.get_field("Mounts", list) or ():
+        if isinstance(mount, JsonObject):
+            yield _volume_options(mount)
 
 
-def _volume(mount: Fields) -> Fields:
-    options = mount.field("VolumeOptions", dict) or Fields([])
-    driver = options.field("DriverConfig", dict) or Fields([])
-    return driver.field("Options", dict) or Fields([])
+def _volume_options(mount: JsonObject) -> JsonObject:
+    options = mount.get_field("VolumeOptions", dict) or JsonObject([])
+    driver = options.get_field("DriverConfig", dict) or JsonObject([])
+    return driver.get_field("Options", dict) or JsonObject([])
 
 
-def _of_field(fields: Fields, name: str) -> Iterator[Bind]:
-    source = fields.field(name, str)
+def _read_field(fields: JsonObject, name: str) -> Iterator[Bind]:
+    source = fields.get_field(name, str)
     if source is not None and source.startswith("/"):
-        yield Bind(source, lambda new: fields.put(name, new))
+        yield Bind(source, lambda new: fields.set_field(name, new))

@@ -1,135 +1,138 @@
-"""Where a message's body ends: counted, chunked, or with the connection (RFC 9112, 6 and 7)."""
+"""Follow an HTTP body to its end: by its length, its chunks, or the connection's end.
+
+Source: RFC 9112, sections 6 and 7.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Protocol
 
-_MOST_LINE = 4096
-"""Bytes of a chunk's first line, and of one in a trailer: Go's net/http takes as many."""
-_LINE = 64
-"""Bytes that are looked through for a line's end at a time."""
+_MAX_LINE = 4096
+"""Bytes of a chunk's first line, and of a trailer's line: the limit of Go's net/http."""
+_LINE_PIECE = 64
+"""Bytes that are searched for a line end at a time."""
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00\r]*)?")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r]*")
 
 
 _CR, _LF = b"\r\n"
-_UNEVEN = "a chunk does not end where it says"
+_BAD_CHUNK_END = "a chunk does not end where its size says"
 
 
-class Misframed(Exception):
-    """A body that has no known end."""
+class FramingError(Exception):
+    """The end of a body cannot be found."""
 
 
 class Body(Protocol):
-    """The body that is being passed on."""
+    """A body whose bytes are passed on as they come."""
 
     @property
     def done(self) -> bool:
-        """Whether all of it was seen."""
+        """Whether all of the body has come."""
         ...
 
     def take(self, data: memoryview, into: bytearray | None = None) -> int:
-        """Return how many bytes of `data` belong to it, up to its end.
+        """Return how many bytes of `data` belong to the body, up to its end.
 
-        Its content, without what frames it, is added to `into`. Raises Misframed.
+        Its content, without chunk sizes and trailer, is added to `into`. Raises FramingError.
         """
         ...
 
 
-class Counted:
-    """A body of known length."""
+class FixedLengthBody:
+    """A body with a Content-Length."""
 
     def __init__(self, length: int) -> None:
-        self.left = length
+        self.remaining = length
 
     @property
     def done(self) -> bool:
-        """Whether all of it was seen."""
-        return self.left == 0
+        """Whether all of the body has come."""
+        return self.remaining == 0
 
     def take(self, data: memoryview, into: bytearray | None = None) -> int:
-        """Take what is left, or all there is."""
-        taken = min(self.left, len(data))
-        self.left -= taken
+        """Take up to the remaining length."""
+        taken = min(self.remaining, len(data))
+        self.remaining -= taken
         if into is not None:
             into += data[:taken]
         return taken
 
 
-class Endless:
-    """A body that ends with its connection."""
+class UntilCloseBody:
+    """A body that ends when its connection ends."""
 
     done = False
 
     def take(self, data: memoryview, into: bytearray | None = None) -> int:
-        """Take all."""
+        """Take all of `data`."""
         if into is not None:
             into += data
         return len(data)
 
 
-class Chunked:
-    """A chunked body, with its trailer."""
+class ChunkedBody:
+    """A body with Transfer-Encoding: chunked, and its trailer."""
 
     def __init__(self) -> None:
         self.done = False
-        self._left = 0
-        """Bytes of the chunk, with the line end behind it."""
+        self._remaining = 0
+        """Bytes of the current chunk that have not come, with the line end after it."""
         self._line = bytearray()
         """A line that is not complete yet."""
         self._trailer = False
 
     def take(self, data: memoryview, into: bytearray | None = None) -> int:
-        """Go from chunk to chunk."""
+        """Take chunk after chunk, up to the end of the trailer."""
         at, size = 0, len(data)
         while at < size and not self.done:
-            if into is None and 2 <= self._left <= size - at:  # most chunks come whole
-                at += self._left
+            if into is None and 2 <= self._remaining <= size - at:  # most chunks come whole
+                at += self._remaining
                 if data[at - 2] != _CR or data[at - 1] != _LF:
-                    raise Misframed(_UNEVEN)
-                self._left = 0
-            elif self._left:
-                at += self._content(data[at:], into)
+                    raise FramingError(_BAD_CHUNK_END)
+                self._remaining = 0
+            elif self._remaining:
+                at += self._take_chunk(data[at:], into)
             else:
-                at += self._to_line_end(data[at:])
+                at += self._take_line(data[at:])
         return at
 
-    def _content(self, data: memoryview, into: bytearray | None) -> int:
-        taken = min(self._left, len(data))
-        inner = min(taken, max(0, self._left - 2))
+    def _take_chunk(self, data: memoryview, into: bytearray | None) -> int:
+        taken = min(self._remaining, len(data))
+        content = min(taken, max(0, self._remaining - 2))
         if into is not None:
-            into += data[:inner]
-        if taken > inner:  # what stands behind a chunk is a line end and nothing else
-            begun = 2 - (self._left - inner)
-            if bytes(data[inner:taken]) != b"\r\n"[begun : begun + taken - inner]:
-                raise Misframed(_UNEVEN)
-        self._left -= taken
+            into += data[:content]
+        if taken > content:  # only a line end may follow a chunk
+            seen = 2 - (self._remaining - content)
+            if bytes(data[content:taken]) != b"\r\n"[seen : seen + taken - content]:
+                raise FramingError(_BAD_CHUNK_END)
+        self._remaining -= taken
         return taken
 
-    def _to_line_end(self, data: memoryview) -> int:
-        piece = bytes(data[:_LINE])
+    def _take_line(self, data: memoryview) -> int:
+        piece = bytes(data[:_LINE_PIECE])
         at = piece.find(b"\n")
         self._line += piece if at < 0 else piece[: at + 1]
-        if len(self._line) > _MOST_LINE:
-            raise Misframed("a line of a chunked body is too long")
+        if len(self._line) > _MAX_LINE:
+            raise FramingError("a line of a chunked body is too long")
         if at < 0:
             return len(piece)
         line, self._line = bytes(self._line), bytearray()
         if not line.endswith(b"\r\n"):
-            raise Misframed("a line of a chunked body ends without CR")
-        self._heard(line[:-2])
+            raise FramingError("a line of a chunked body ends without CR")
+        self._read_line(line[:-2])
         return at + 1
 
-    def _heard(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> None:
         if self._trailer:
             if line and not _FIELD.fullmatch(line):
-                raise Misframed("malformed trailer")
+                raise FramingError("malformed trailer")
             self.done = not line
             return
-        found = _SIZE.fullmatch(line)
-        if found is None:
-            raise Misframed("malformed chunk")
-        size = int(found[1], 16)
+        match = _SIZE.fullmatch(line)
+        if match is None:
+            raise FramingError("malformed chunk")
+        size = int(match[1], 16)
         self._trailer = size == 0
-        self._left = size + 2 if size else 0
+        self._remaining = size + 2 if size else 0

@@ -1,8 +1,8 @@
-"""One client's connection, followed from request to request and passed on raw.
+"""Follow one client's connection request by request, and pass the bytes on to the engine.
 
-A client may ask for containers again and again on one connection, so it is known at every byte
-where a request ends: only the answer that has no end, the hijacked stream, makes it raw for good.
-Of two requests in a row the second waits for the first one's answer, as it does in the engine.
+A client may create several containers on one connection, so the end of each request must be known.
+Only a response without an end of its own (a hijacked stream) makes the connection raw for good. A
+second request waits for the response to the first one, as it does in the engine.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from sidecar.docker import error_responses, heads
-from sidecar.docker.bodies import Body, Misframed
-from sidecar.docker.heads import Malformed
-from sidecar.docker.responses import Reply
+from sidecar.docker.bodies import Body, FramingError
+from sidecar.docker.heads import MalformedHead
+from sidecar.docker.responses import Response
 from sidecar.docker.spliced_socket import SplicedSocket
 
 if TYPE_CHECKING:
@@ -22,51 +22,54 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Coroutine
 
-    from sidecar.docker.heads import Request
+    from sidecar.docker.heads import RequestHead
 
 log = structlog.get_logger()
 
 LINGER = 1.0
-"""Seconds that a refused client may go on sending before it is cut off."""
+"""Seconds until a refused client that goes on sending is cut off."""
 _PIECE = 16 * 1024
-_MOST_KEPT = 1 << 20
-"""Bytes of an answer that is looked at."""
+_MAX_KEPT = 1 << 20
+"""Bytes of the response to a checked request that are kept."""
 
 
-class Refused(Exception):
-    """A request that the engine does not get to see; the text is for who made it."""
+class RequestRefused(Exception):
+    """A request is not passed on to the engine; the text is for the client."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-class Verdict(Protocol):
-    """What is to be done with a request whose body was looked at."""
+class CheckedRequest(Protocol):
+    """A request that the policy has checked."""
 
     @property
     def body(self) -> bytes:
-        """What goes to the engine."""
+        """The body for the engine."""
         ...
 
-    def answered(self, status: int, body: bytes) -> None:
-        """Hear what the engine answered."""
+    def handle_response(self, status: int, body: bytes) -> None:
+        """Take the engine's response."""
 
-    def unanswered(self) -> None:
-        """Hear that there will be no answer."""
+    def handle_no_response(self) -> None:
+        """Note that there will be no response."""
 
 
 class RequestPolicy(Protocol):
-    """Who decides which requests are looked at, and what becomes of them."""
+    """Decides which requests are checked, and changes or refuses them."""
 
-    def looks_at(self, request: Request) -> int | None:
-        """Return how many bytes of body to wait for at most; None: it goes by. Raises Refused."""
+    def body_limit(self, request: RequestHead) -> int | None:
+        """Return the size limit of a body that must be checked; None: pass the request on.
 
-    def follows(self) -> None:
-        """Let a client speak HTTP/2, which nobody can follow. Raises Refused."""
+        Raises RequestRefused.
+        """
 
-    async def judged(self, request: Request, body: bytes) -> Verdict:
-        """Look at a request. Raises Refused."""
+    def allow_http2(self) -> None:
+        """Let a client use HTTP/2, which the proxy cannot follow. Raises RequestRefused."""
+
+    async def check(self, request: RequestHead, body: bytes) -> CheckedRequest:
+        """Check a request, and change it if necessary. Raises RequestRefused."""
         ...
 
 
@@ -74,106 +77,106 @@ class ProxyContext(Protocol):
     """What a connection needs of the proxy."""
 
     loop: asyncio.AbstractEventLoop
-    judge: RequestPolicy
+    policy: RequestPolicy
 
-    def dial(self) -> socket.socket:
-        """Connect to the engine. Raises Refused."""
+    def connect_engine(self) -> socket.socket:
+        """Connect to the engine. Raises RequestRefused."""
         ...
 
-    def hold(self, size: int) -> None:
-        """Count bytes that are held; a negative size lets go. Raises Refused."""
+    def count_held(self, size: int) -> None:
+        """Add to the count of held bytes; a negative size subtracts. Raises RequestRefused."""
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Run beside."""
+        """Run `work` in a task of the proxy's."""
 
     def forget(self, connection: Connection) -> None:
-        """Hear that the connection is over."""
+        """Remove a closed connection."""
 
 
 class Connection:
-    """From the client to the engine, and back."""
+    """One client's connection, and its connection to the engine."""
 
     def __init__(self, proxy: ProxyContext, sock: socket.socket) -> None:
         self._proxy = proxy
         self._engine: SplicedSocket | None = None
         self._head = bytearray()
         self._early = bytearray()
-        """What came before its turn."""
-        self._request: Request | None = None
-        """The one that is under way."""
+        """Data of later requests, which wait for the current one."""
+        self._request: RequestHead | None = None
+        """The current request."""
         self._body: Body | None = None
-        """What is left of it; None: all of it has come."""
-        self._seen: bytearray | None = None
-        """The body of a request that is looked at."""
-        self._bound = 0
+        """Follows the current request's body; None: all of it has come."""
+        self._checked_body: bytearray | None = None
+        """The body of a request that is checked."""
+        self._body_limit = 0
         self._held = 0
-        self._reply = Reply("", seen=False)
-        self._verdict: Verdict | None = None
-        self._kept = bytearray()
-        """An answer that is looked at."""
+        self._response = Response("", keep_body=False)
+        self._checked: CheckedRequest | None = None
+        self._kept_response = bytearray()
+        """The response to a checked request, until it is complete."""
         self._raw = False
-        self._over = False
-        """Whether nothing is taken from the client any more."""
+        self._input_closed = False
+        """Whether the client's data is ignored from now on."""
         self._closed = False
-        self._gone = False
-        """Whether the client is, and only what it sent is still to be delivered."""
+        self._client_closed = False
+        """Whether the client is closed, and its last data is still to be written to the engine."""
         self._client = SplicedSocket(proxy.loop, sock, self)
 
-    # -- what the sides say --------------------------------------------------------------------
+    # -- events of both sockets ----------------------------------------------------------------
 
-    def came(self, side: SplicedSocket, data: memoryview) -> None:
-        """Pass on what came."""
+    def on_data(self, side: SplicedSocket, data: memoryview) -> None:
+        """Pass data on."""
         if side is not self._client:
             self._from_engine(data)
-        elif not self._over:
+        elif not self._input_closed:
             self._from_client(data)
 
-    def full(self, side: SplicedSocket) -> None:
-        """Read no more from the other side."""
+    def on_full(self, side: SplicedSocket) -> None:
+        """Stop reading from the other side."""
         if side is not self._client:
             self._client.pause()
         elif self._engine is not None:
             self._engine.pause()
 
-    def drained(self, side: SplicedSocket) -> None:
-        """Read on from the other side, or let go if that was all."""
+    def on_drained(self, side: SplicedSocket) -> None:
+        """Read from the other side again, or close if this was the last data."""
         if side is not self._client:
-            if self._gone:
+            if self._client_closed:
                 self.close()
             else:
-                self._read_on()
+                self._resume_client()
         else:
             if self._engine is not None:
                 self._engine.resume()
-            self._closes_if_done()
+            self._close_if_done()
 
-    def finished(self, side: SplicedSocket, *, gone: bool) -> None:
-        """Hand the end on."""
+    def on_end(self, side: SplicedSocket, *, peer_closed: bool) -> None:
+        """Pass the end of data on."""
         if side is not self._client:
-            self._engine_finished(gone=gone)
-        elif self._over:
-            self._closes_if_done()
-        elif self._seen is not None:  # it is being looked at, or never will be
-            if not self._asked:
+            self._on_engine_end(peer_closed=peer_closed)
+        elif self._input_closed:
+            self._close_if_done()
+        elif self._checked_body is not None:  # its request is incomplete, or being checked
+            if not self._awaits_response:
                 self.close()
-        elif self._engine is None or (gone and not self._engine.is_full):
+        elif self._engine is None or (peer_closed and not self._engine.is_full):
             self.close()
         else:
-            self._gone = gone
+            self._client_closed = peer_closed
             self._engine.end()
-            self._closes_if_done()
+            self._close_if_done()
 
-    def lost(self, side: SplicedSocket) -> None:
-        """Let go if nobody hears the answers; who does not hear the question may still answer."""
+    def on_lost(self, side: SplicedSocket) -> None:
+        """Close if the client reads no more. If only the engine does not, it may still respond."""
         if side is self._client:
             self.close()
 
     @property
-    def _asked(self) -> bool:
-        """Whether a request has come whole and its answer has not."""
+    def _awaits_response(self) -> bool:
+        """Whether a request has come completely, and its response has not."""
         return self._request is not None and self._body is None
 
-    def _read_on(self) -> None:
+    def _resume_client(self) -> None:
         if not self._early and (self._engine is None or not self._engine.is_full):
             self._client.resume()
 
@@ -182,17 +185,17 @@ class Connection:
     def _from_client(self, data: memoryview) -> None:
         try:
             self._take(data)
-        except (Malformed, Refused) as error:
+        except (MalformedHead, RequestRefused) as error:
             self._refuse(error.status, str(error))
-        except Misframed as error:
+        except FramingError as error:
             self._refuse(400, str(error))
 
     def _take(self, data: memoryview) -> None:
         at = 0
-        while at < len(data) and not (self._raw or self._asked or self._over):
+        while at < len(data) and not (self._raw or self._awaits_response or self._input_closed):
             taken = self._take_body if self._body is not None else self._take_head
             at += taken(data[at:])
-        if at == len(data) or self._over:
+        if at == len(data) or self._input_closed:
             return
         if self._raw:
             self._to_engine(data[at:])
@@ -201,35 +204,35 @@ class Connection:
             self._client.pause()
 
     def _take_head(self, data: memoryview) -> int:
-        if not self._head and self._reply.method == "POST" and data[0] in b"\r\n":
-            return 1  # some clients send a line end behind a body, and the engine minds it not
+        if not self._head and self._response.method == "POST" and data[0] in b"\r\n":
+            return 1  # some clients send a line end after a body, and the engine ignores it
         before, piece = len(self._head), data[:_PIECE]
         self._head += piece
-        end = heads.end(self._head, before)
+        end = heads.find_end(self._head, before)
         if end < 0:
             self._hold(len(piece))
-            heads.bounded(self._head)
+            heads.check_length(self._head)
             return len(piece)
-        self._let_go()
+        self._release_held()
         raw = bytes(self._head[:end])
         self._head.clear()
         if raw == heads.PRIOR_KNOWLEDGE:
-            self._proxy.judge.follows()
-            self._go_raw(raw)
+            self._proxy.policy.allow_http2()
+            self._splice(raw)
         else:
-            self._begin(heads.request(raw))
+            self._begin(heads.parse_request(raw))
         return end - before
 
-    def _begin(self, request: Request) -> None:
-        body = request.body()
-        bound = self._proxy.judge.looks_at(request)
+    def _begin(self, request: RequestHead) -> None:
+        body = request.make_body()
+        limit = self._proxy.policy.body_limit(request)
         self._request, self._body = request, body
-        self._reply = Reply(request.method, seen=bound is not None)
-        if bound is None:
+        self._response = Response(request.method, keep_body=limit is not None)
+        if limit is None:
             self._to_engine(request.raw)
         else:
-            self._seen, self._bound = bytearray(), bound
-            if request.expects and not body.done:
+            self._checked_body, self._body_limit = bytearray(), limit
+            if request.expects_continue and not body.done:
                 self._client.write(error_responses.CONTINUE)
         if body.done:
             self._complete()
@@ -237,14 +240,14 @@ class Connection:
     def _take_body(self, data: memoryview) -> int:
         body = self._body
         assert body is not None  # noqa: S101
-        taken = body.take(data, self._seen)
-        if self._seen is None:
+        taken = body.take(data, self._checked_body)
+        if self._checked_body is None:
             self._to_engine(data[:taken])
-        elif len(self._seen) <= self._bound:
+        elif len(self._checked_body) <= self._body_limit:
             self._hold(taken)
         else:
-            raise Refused(
-                413, f"the body is larger than the {self._bound} bytes that are looked at"
+            raise RequestRefused(
+                413, f"the body is larger than the {self._body_limit} bytes that can be checked"
             )
         if body.done:
             self._complete()
@@ -252,142 +255,142 @@ class Connection:
 
     def _hold(self, size: int) -> None:
         self._held += size
-        self._proxy.hold(size)
+        self._proxy.count_held(size)
 
-    def _let_go(self) -> None:
-        self._proxy.hold(-self._held)
+    def _release_held(self) -> None:
+        self._proxy.count_held(-self._held)
         self._held = 0
 
     def _complete(self) -> None:
         self._body = None
-        if self._seen is not None and self._request is not None:
-            self._proxy.spawn(self._judged(self._request, bytes(self._seen)))
-        elif self._reply.done:
+        if self._checked_body is not None and self._request is not None:
+            self._proxy.spawn(self._check(self._request, bytes(self._checked_body)))
+        elif self._response.done:
             self._request = None
 
-    async def _judged(self, request: Request, body: bytes) -> None:
-        """Have a request looked at, and go on with what comes of it."""
+    async def _check(self, request: RequestHead, body: bytes) -> None:
+        """Have a request checked, and send it to the engine or refuse it."""
         try:
-            verdict = await self._proxy.judge.judged(request, body)
-        except Refused as error:
-            self._let_go()
-            self._seen = self._request = None
-            self._client.write(error_responses.error(error.status, str(error)))
-            self._next()
+            checked = await self._proxy.policy.check(request, body)
+        except RequestRefused as error:
+            self._release_held()
+            self._checked_body = self._request = None
+            self._client.write(error_responses.render_error(error.status, str(error)))
+            self._start_next()
         except Exception as error:
             self.close()
             log.exception("docker.request_failed", reason=type(error).__name__)
         else:
-            self._let_go()
-            self._seen, self._verdict = None, verdict
+            self._release_held()
+            self._checked_body, self._checked = None, checked
             if self._closed:
-                self._unanswered()
+                self._report_no_response()
             else:
-                self._asked_for(request, body, verdict)
+                self._send_checked(request, body, checked)
 
-    def _asked_for(self, request: Request, body: bytes, verdict: Verdict) -> None:
-        """Give the engine a request that was looked at."""
-        changed = verdict.body != body or request.has_frame
+    def _send_checked(self, request: RequestHead, body: bytes, checked: CheckedRequest) -> None:
+        """Send a checked request to the engine."""
+        changed = checked.body != body or request.needs_new_frame
         try:
-            self._to_engine(request.with_body(verdict.body) if changed else request.raw + body)
-        except Refused as error:
+            self._to_engine(request.with_body(checked.body) if changed else request.raw + body)
+        except RequestRefused as error:
             self._refuse(error.status, str(error))
         if self._client.ended and self._engine is not None:
             self._engine.end()
 
-    def _unanswered(self) -> None:
-        verdict, self._verdict = self._verdict, None
-        if verdict is not None:
-            verdict.unanswered()
+    def _report_no_response(self) -> None:
+        checked, self._checked = self._checked, None
+        if checked is not None:
+            checked.handle_no_response()
 
-    def _next(self) -> None:
-        """Go on with what came early, now that there is nothing under way."""
+    def _start_next(self) -> None:
+        """Start with the data that waits, now that no request is in progress."""
         early, self._early = self._early, bytearray()
         if early:
             self._from_client(memoryview(early))
-        self._read_on()
-        if self._client.ended and not self._asked:
-            self._closes_soon()
+        self._resume_client()
+        if self._client.ended and not self._awaits_response:
+            self._close_soon()
 
     def _to_engine(self, data: bytes | bytearray | memoryview) -> None:
         if self._engine is None:
-            self._engine = SplicedSocket(self._proxy.loop, self._proxy.dial(), self)
+            self._engine = SplicedSocket(self._proxy.loop, self._proxy.connect_engine(), self)
         self._engine.write(data)
 
-    def _refuse(self, status: int, why: str) -> None:
-        """Say so, and close."""
-        if self._reply.begun and self._request is not None:
-            self.close()  # in the middle of an answer nothing can be said
+    def _refuse(self, status: int, message: str) -> None:
+        """Send an error response, and close."""
+        if self._response.started and self._request is not None:
+            self.close()  # an error response cannot start within another response
             return
-        self._client.write(error_responses.error(status, why, close=True))
-        self._closes_soon()
+        self._client.write(error_responses.render_error(status, message, close=True))
+        self._close_soon()
 
     # -- from the engine -----------------------------------------------------------------------
 
     def _from_engine(self, data: memoryview) -> None:
-        if self._raw or self._request is None:  # or it says so unasked
+        if self._raw or self._request is None:  # or the engine sends data without a request
             self._client.write(data)
             return
-        reply = self._reply
-        taken = reply.take(data)
-        self._pass_back(data[:taken])
-        if reply.endless:
-            self._hijacked(data[taken:])
-        elif reply.done:
+        response = self._response
+        taken = response.take(data)
+        self._pass_response(data[:taken])
+        if response.until_close:
+            self._start_raw(data[taken:])
+        elif response.done:
             self._client.write(data[taken:])
-            if self._asked:
+            if self._awaits_response:
                 self._request = None
-                self._next()
+                self._start_next()
 
-    def _pass_back(self, data: memoryview) -> None:
-        """Give the client what came, or keep it until it is whole if it is looked at."""
-        reply = self._reply
-        if reply.seen is None:
+    def _pass_response(self, data: memoryview) -> None:
+        """Write a response to the client. One to a checked request is kept until it is complete."""
+        response = self._response
+        if response.body is None:
             self._client.write(data)
             return
-        self._kept += data
-        if reply.done or reply.endless or len(self._kept) > _MOST_KEPT:
-            verdict, self._verdict = self._verdict, None
-            if verdict is not None:
-                verdict.answered(reply.status, bytes(reply.seen))
-            reply.seen = None
-            self._client.write(self._kept)
-            self._kept = bytearray()
+        self._kept_response += data
+        if response.done or response.until_close or len(self._kept_response) > _MAX_KEPT:
+            checked, self._checked = self._checked, None
+            if checked is not None:
+                checked.handle_response(response.status, bytes(response.body))
+            response.body = None
+            self._client.write(self._kept_response)
+            self._kept_response = bytearray()
 
-    def _hijacked(self, rest: memoryview) -> None:
+    def _start_raw(self, rest: memoryview) -> None:
         self._request = self._body = None
         self._client.write(rest)
         early, self._early = self._early, bytearray()
-        self._go_raw(early)
-        self._read_on()
+        self._splice(early)
+        self._resume_client()
 
-    def _go_raw(self, data: bytes | bytearray) -> None:
-        """Follow no further: from here on, both sides have each other."""
+    def _splice(self, data: bytes | bytearray) -> None:
+        """Stop following the requests: from now on, each side's data goes straight to the other."""
         self._raw = True
         self._to_engine(data)
         if self._engine is not None:
             self._engine.splice(self._client)
             self._client.splice(self._engine)
 
-    def _engine_finished(self, *, gone: bool) -> None:
-        self._client.write(self._kept)
-        self._kept = bytearray()
-        if self._raw and not gone:
+    def _on_engine_end(self, *, peer_closed: bool) -> None:
+        self._client.write(self._kept_response)
+        self._kept_response = bytearray()
+        if self._raw and not peer_closed:
             self._client.end()
-            self._closes_if_done()
+            self._close_if_done()
         else:
-            self._closes_soon()
+            self._close_soon()
 
     # -- the end -------------------------------------------------------------------------------
 
-    def _closes_if_done(self) -> None:
-        over = self._over or (self._engine is not None and self._engine.ended)
-        if over and self._client.ended and not self._client.is_full:
+    def _close_if_done(self) -> None:
+        ended = self._input_closed or (self._engine is not None and self._engine.ended)
+        if ended and self._client.ended and not self._client.is_full:
             self.close()
 
-    def _closes_soon(self) -> None:
-        """Deliver what is written, and take nothing any more."""
-        self._over = True
+    def _close_soon(self) -> None:
+        """Write what is pending, and ignore all further data."""
+        self._input_closed = True
         self._early.clear()
         self._client.end()
         if self._engine is not None:
@@ -396,23 +399,23 @@ class Connection:
             self.close()
         else:
             self._client.resume()
-            self._proxy.loop.call_later(LINGER, self._lingered)
+            self._proxy.loop.call_later(LINGER, self._end_linger)
 
-    def _lingered(self) -> None:
-        """Cut it off, unless it still takes what was written."""
+    def _end_linger(self) -> None:
+        """Close, unless the client still reads what was written."""
         if self._client.is_full:
-            self._proxy.loop.call_later(LINGER, self._lingered)
+            self._proxy.loop.call_later(LINGER, self._end_linger)
         else:
             self.close()
 
     def close(self) -> None:
-        """Let go of both sides."""
+        """Close both sides."""
         if self._closed:
             return
-        self._closed = self._over = True
-        self._let_go()
+        self._closed = self._input_closed = True
+        self._release_held()
         self._client.close()
         if self._engine is not None:
             self._engine.close()
-        self._unanswered()
+        self._report_no_response()
         self._proxy.forget(self)

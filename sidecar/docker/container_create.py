@@ -1,111 +1,113 @@
-"""A container as it is asked for, and as the engine is told: nothing else changes."""
+"""Read and change the body of a request that creates a container."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from sidecar.docker import credential_variables
-from sidecar.docker.binds import binds
-from sidecar.docker.json_documents import read, written
+from sidecar.docker.binds import find_binds
+from sidecar.docker.json_documents import parse_object, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sidecar.docker.credential_variables import Offer
+    from sidecar.docker.credential_variables import CredentialVariables
 
 PATH = "/containers/create"
 LIBPOD_PATH = "/libpod/containers/create"
 
 
-class Create:
-    """The body of one create, in docker's form or in podman's own."""
+class ContainerCreate:
+    """The body of one create request, in docker's form or in podman's own (libpod)."""
 
     def __init__(self, body: bytes, *, libpod: bool = False) -> None:
-        """Read it. Raises Unreadable."""
-        self.fields = read(body)
+        """Parse the body. Raises UnreadableBody."""
+        self.fields = parse_object(body)
         self.libpod = libpod
         self._body = body
         self._changed = False
-        self._variables = _Map(self) if libpod else _List(self)
+        self._env = _EnvMap(self) if libpod else _EnvList(self)
 
     @property
     def body(self) -> bytes:
-        """What goes to the engine: the same to the byte, if there was nothing to change."""
-        return written(self.fields) if self._changed else self._body
+        """The body for the engine: the client's own bytes, if nothing was changed."""
+        return serialize(self.fields) if self._changed else self._body
 
     @property
     def image(self) -> str | None:
-        """Its image, as it is named."""
-        found: str | None = self.fields.field("image", str)
-        return found
+        """The image's name."""
+        name: str | None = self.fields.get_field("image", str)
+        return name
 
-    def welcomes(self, offer: Offer) -> bool:
-        """Whether it has no credentials of its own, as far as this body tells."""
-        brought = self._variables.brought()
-        return brought is not None and offer.welcome(brought)
+    def accepts(self, variables: CredentialVariables) -> bool:
+        """Return whether this body sets no credentials of its own. Its image may still do so."""
+        env = self._env.read()
+        return env is not None and variables.may_be_added(env)
 
-    def turn(self, turn: Callable[[str], str | None]) -> None:
-        """Mount in place of a path what `turn` says; None: the path itself."""
-        for bind in binds(self.fields):
-            new = turn(bind.source)
+    def replace_binds(self, find_replacement: Callable[[str], str | None]) -> None:
+        """Mount what `find_replacement` returns for each bind's source; None keeps the source."""
+        for bind in find_binds(self.fields):
+            new = find_replacement(bind.source)
             if new is not None and new != bind.source:
-                bind.change(new)
+                bind.set_source(new)
                 self._changed = True
 
-    def give(self, offer: Offer, image: Sequence[object] = ()) -> str | None:
-        """Set what the container does not bring, itself or by its image's variables (`image`).
+    def add_variables(
+        self, variables: CredentialVariables, image_env: Sequence[object] = ()
+    ) -> str | None:
+        """Add the variables that neither the container nor its image (`image_env`) sets.
 
-        Returns the path that was minted for it, if one was. Secret.
+        Returns the path that was minted for the container, if one was. The path is a secret.
         """
-        brought = self._variables.brought()
-        if brought is None:
-            return None  # the engine says what is wrong
-        brought = {**credential_variables.brought(image), **brought}
-        if not offer.welcome(brought):
+        env = self._env.read()
+        if env is None:
+            return None  # the engine reports the error
+        env = {**credential_variables.parse_env(image_env), **env}
+        if not variables.may_be_added(env):
             return None
-        path = None if credential_variables.RELATIVE_URI in brought else offer.mint()
-        self._variables.add(offer.added(brought, path))
+        path = None if credential_variables.RELATIVE_URI in env else variables.mint()
+        self._env.add(variables.select(env, path))
         self._changed = True
         return path
 
 
-class _List:
+class _EnvList:
     """Docker's `Env`: a list of `NAME=value` and bare `NAME`."""
 
-    def __init__(self, create: Create) -> None:
+    def __init__(self, create: ContainerCreate) -> None:
         self._fields = create.fields
 
     def _list(self) -> list[object] | None:
-        key = self._fields.key("Env")
-        found = self._fields[key] if key is not None else None
-        return found if isinstance(found, list) else [] if found is None else None
+        key = self._fields.find_key("Env")
+        value = self._fields[key] if key is not None else None
+        return value if isinstance(value, list) else [] if value is None else None
 
-    def brought(self) -> dict[str, str | None] | None:
-        """Return the variables, None for one that is to be unset; None: they cannot be read."""
-        found = self._list()
-        return None if found is None else credential_variables.brought(found)
+    def read(self) -> dict[str, str | None] | None:
+        """Return the variables; the value None unsets one. None: `Env` is not a list."""
+        entries = self._list()
+        return None if entries is None else credential_variables.parse_env(entries)
 
     def add(self, added: dict[str, str]) -> None:
-        """Set these; the others stay where they are."""
-        self._fields.put("Env", credential_variables.merged(self._list() or [], added))
+        """Set these variables; the others stay where they are."""
+        self._fields.set_field("Env", credential_variables.merge_env(self._list() or [], added))
 
 
-class _Map:
-    """Libpod's `env`: an object; `unsetenv` names those that are to be unset."""
+class _EnvMap:
+    """Libpod's `env`: an object. Libpod's `unsetenv` lists the variables to unset."""
 
-    def __init__(self, create: Create) -> None:
+    def __init__(self, create: ContainerCreate) -> None:
         self._fields = create.fields
 
-    def brought(self) -> dict[str, str | None] | None:
-        """Return the variables, None for one that is to be unset; None: they cannot be read."""
-        key = self._fields.key("env")
-        found = self._fields[key] if key is not None else None
-        if not isinstance(found, dict | None):
+    def read(self) -> dict[str, str | None] | None:
+        """Return the variables; the value None unsets one. None: `env` is not an object."""
+        key = self._fields.find_key("env")
+        value = self._fields[key] if key is not None else None
+        if not isinstance(value, dict | None):
             return None
-        unset = self._fields.field("unsetenv", list) or []
-        given = {name: str(value) for name, value in (found or {}).items()}
-        return {**dict.fromkeys(map(str, unset)), **given}
+        unset = self._fields.get_field("unsetenv", list) or []
+        env = {name: str(text) for name, text in (value or {}).items()}
+        return {**dict.fromkeys(map(str, unset)), **env}
 
     def add(self, added: dict[str, str]) -> None:
-        """Set these; the others stay where they are."""
-        self._fields.put("env", {**(self._fields.field("env", dict) or {}), **added})
+        """Set these variables; the others stay where they are."""
+        self._fields.set_field("env", {**(self._fields.get_field("env", dict) or {}), **added})

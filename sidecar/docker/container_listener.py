@@ -1,4 +1,4 @@
-"""What becomes of the containers that have a path: told by the engine's events, or by its list."""
+"""Report which containers start, stop and are removed, from the engine's events and its list."""
 
 from __future__ import annotations
 
@@ -8,91 +8,94 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from sidecar.docker.engine import Unanswered
+from sidecar.docker.engine import EngineError
+from sidecar.net import retry
 
 if TYPE_CHECKING:
     from sidecar.docker.engine import Engine
 
 log = structlog.get_logger()
 
-_AGAIN, _AGAIN_MOST = 0.1, 5.0
-"""Seconds until the daemon is asked again after it went away, or was not there yet."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+"""Seconds until the engine is asked again after it went away, or was not there yet."""
+_LOST = (EngineError, AttributeError, TypeError)
+"""The engine is away, or its answer does not have the expected form."""
 _EVENTS = {"type": ["container"], "event": ["start", "die", "destroy"]}
 
 
-class ContainerEvents(Protocol):
-    """Who wants to know. Every verb may be said of what is not known, and again."""
+class ContainerEventHandler(Protocol):
+    """Is called with what happens to containers, unknown ones too, and more than once."""
 
-    def runs(self, container: str) -> None:
-        """Hear that it runs."""
+    def on_start(self, container: str) -> None:
+        """Note that a container runs."""
 
-    def rests(self, container: str) -> None:
-        """Hear that it has stopped, and may be started again."""
+    def on_stop(self, container: str) -> None:
+        """Note that a container has stopped, and may be started again."""
 
-    def died(self, container: str) -> None:
-        """Hear that it is no more."""
+    def on_removed(self, container: str) -> None:
+        """Note that a container is removed."""
 
     def known(self) -> set[str]:
-        """Return those that are of interest."""
+        """Return the ids of the containers to report."""
         ...
 
 
-async def followed(engine: Engine, container_events: ContainerEvents) -> None:
-    """Tell of containers until cancelled; after each gap go by the engine's list."""
-    wait = _AGAIN
+async def follow_containers(engine: Engine, handler: ContainerEventHandler) -> None:
+    """Report what happens to containers until cancelled; after a gap, compare with the list."""
+    pause = retry.growing(_LOST, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
     while True:
         since = int(time.time())
         try:
-            await _compared(engine, container_events)
-            wait = _AGAIN
-            # What happened since the list was asked for is told again.
+            await _compare_with_list(engine, handler)
+            pause = retry.growing(_LOST, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+            # Since before the list was asked for: an event may come twice, but none is missed.
             async for event in engine.events(_EVENTS, since=since):
-                _told(event, container_events)
-        except (Unanswered, AttributeError, TypeError) as error:  # or it told what nobody expects
-            log.debug("docker.events_lost", reason=str(error), seconds=wait)
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, _AGAIN_MOST)
+                _handle_event(event, handler)
+        except _LOST as error:
+            seconds = pause(error)
+            log.debug("docker.events_lost", reason=str(error), seconds=seconds)
+            await asyncio.sleep(seconds)
 
 
-async def _compared(engine: Engine, container_events: ContainerEvents) -> None:
-    known = container_events.known()
+async def _compare_with_list(engine: Engine, handler: ContainerEventHandler) -> None:
+    known = handler.known()
     if not known:
         return
-    told = await engine.get("/containers/json?all=1")
+    containers = await engine.get("/containers/json?all=1")
     states = {
         str(one.get("Id")): str(one.get("State"))
-        for one in (told if isinstance(told, list) else ())
+        for one in (containers if isinstance(containers, list) else ())
         if isinstance(one, dict)
     }
     for container in known:
         if container not in states:
-            container_events.died(container)
+            handler.on_removed(container)
         elif states[container] != "created":
-            container_events.rests(container)  # since it may have been elsewhere meanwhile
+            handler.on_stop(container)  # it may have another address than before the gap
             if states[container] in ("running", "paused"):
-                container_events.runs(container)
+                handler.on_start(container)
 
 
-def _told(event: dict[str, Any], container_events: ContainerEvents) -> None:
+def _handle_event(event: dict[str, Any], handler: ContainerEventHandler) -> None:
     container = str((event.get("Actor") or {}).get("ID") or event.get("id"))
     match event.get("Action") or event.get("status"):
         case "start":
-            container_events.runs(container)
+            handler.on_start(container)
         case "die":
-            container_events.rests(container)
+            handler.on_stop(container)
         case "destroy":
-            container_events.died(container)
+            handler.on_removed(container)
 
 
-def addresses(inspected: Any) -> frozenset[str] | None:
-    """Return a container's IPv4 addresses, as its inspect tells them.
+def read_addresses(inspected: Any) -> frozenset[str] | None:
+    """Return a container's IPv4 addresses, from the engine's answer to inspect.
 
-    None if it has none of its own: it is in the host's network, or in another container's.
+    None if it has none of its own: it uses the host's network, or another container's.
     """
-    told = inspected if isinstance(inspected, dict) else {}
-    mode = str((told.get("HostConfig") or {}).get("NetworkMode"))
+    fields = inspected if isinstance(inspected, dict) else {}
+    mode = str((fields.get("HostConfig") or {}).get("NetworkMode"))
     if mode == "host" or mode.startswith("container:"):
         return None
-    networks = ((told.get("NetworkSettings") or {}).get("Networks") or {}).values()
-    found = (network.get("IPAddress") for network in networks if isinstance(network, dict))
-    return frozenset(address for address in found if address)
+    networks = ((fields.get("NetworkSettings") or {}).get("Networks") or {}).values()
+    addresses = (network.get("IPAddress") for network in networks if isinstance(network, dict))
+    return frozenset(address for address in addresses if address)

@@ -1,7 +1,7 @@
-"""The variables by which a container's AWS clients find its credentials, given as one set.
+"""The environment variables by which a container's AWS clients find credentials.
 
-SDKs do not agree on what wins, and some fall through to the instance's role: so whoever brings
-credentials of its own is left alone, and everybody else gets all of the set that it does not have.
+SDKs do not agree on which variable wins, and some fall back to the instance's role. So a container
+with credentials of its own is left alone; every other container gets all variables it lacks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 RELATIVE_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
-OWN = frozenset(
+CREDENTIAL_NAMES = frozenset(
     {
         "AWS_ACCESS_KEY_ID",
         RELATIVE_URI,
@@ -22,72 +22,73 @@ OWN = frozenset(
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     }
 )
-"""What makes a container one that has credentials of its own, or wants none."""
-NEVER_PROXIED = ("169.254.170.2", "169.254.169.254")
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-_NO_PROXY = ("NO_PROXY", "no_proxy")
+"""A container that sets one of these has credentials of its own, or wants none."""
+NO_PROXY_HOSTS = ("169.254.170.2", "169.254.169.254")
+_PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
+_NO_PROXY_NAMES = ("NO_PROXY", "no_proxy")
 
 
 @dataclass(frozen=True)
-class Offer:
-    """What containers are given. The paths are secrets: they are not shown."""
+class CredentialVariables:
+    """The variables to add to containers. The paths in them are secrets, and not in its repr."""
 
     region: str | None
     mint: Callable[[], str] = field(repr=False)
-    """Makes the path of one container, or tells the one that all have."""
-    common: frozenset[str] = field(default=frozenset(), repr=False)
-    """Paths that the job's steps have, which a container may bring: they are good for it too."""
-    proxied: bool = False
-    """Whether the job's environment names a proxy."""
+    """Returns a path for one container: a new one, or the one that all share."""
+    shared_paths: frozenset[str] = field(default=frozenset(), repr=False)
+    """The paths of the job's steps, which a container may set and use too."""
+    uses_proxy: bool = False
+    """Whether the job's environment names an HTTP proxy."""
 
-    def welcome(self, brought: Mapping[str, str | None]) -> bool:
-        """Tell whether a container with these variables gets what it does not have."""
-        own = OWN & set(brought)
-        return not own or (own == {RELATIVE_URI} and brought[RELATIVE_URI] in self.common)
+    def may_be_added(self, env: Mapping[str, str | None]) -> bool:
+        """Return whether a container with the variables `env` gets those that it lacks."""
+        own = CREDENTIAL_NAMES & set(env)
+        return not own or (own == {RELATIVE_URI} and env[RELATIVE_URI] in self.shared_paths)
 
-    def added(self, brought: Mapping[str, str | None], uri: str | None) -> dict[str, str]:
-        """Return what is to be set beside, or over, what the container brings.
+    def select(self, env: Mapping[str, str | None], uri: str | None) -> dict[str, str]:
+        """Return the variables to set for a container that has the variables `env`.
 
-        `brought` has None for a variable that the container is to be without; `uri` is None if it
-        brings one.
+        In `env` the value None unsets a variable; `uri` is None if the container sets one.
         """
         wanted = {} if uri is None else {RELATIVE_URI: uri}
-        region = brought.get("AWS_REGION") or brought.get("AWS_DEFAULT_REGION") or self.region
+        region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or self.region
         if region:
             wanted |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
         wanted["AWS_EC2_METADATA_DISABLED"] = "true"
-        fresh = {name: value for name, value in wanted.items() if name not in brought}
-        return fresh | self._no_proxy(brought)
+        missing = {name: value for name, value in wanted.items() if name not in env}
+        return missing | self._no_proxy(env)
 
-    def _no_proxy(self, brought: Mapping[str, str | None]) -> dict[str, str]:
-        if not (self.proxied or proxied(brought)):
+    def _no_proxy(self, env: Mapping[str, str | None]) -> dict[str, str]:
+        if not (self.uses_proxy or names_proxy(env)):
             return {}
-        given = brought.get("NO_PROXY") or brought.get("no_proxy") or ""
+        default = env.get("NO_PROXY") or env.get("no_proxy") or ""
         merged = {}
-        for name in _NO_PROXY:
-            hosts = [word.strip() for word in (brought.get(name) or given).split(",")]
-            merged[name] = ",".join(dict.fromkeys((*filter(None, hosts), *NEVER_PROXIED)))
+        for name in _NO_PROXY_NAMES:
+            hosts = [word.strip() for word in (env.get(name) or default).split(",")]
+            merged[name] = ",".join(dict.fromkeys((*filter(None, hosts), *NO_PROXY_HOSTS)))
         return merged
 
 
-def proxied(env: Iterable[str]) -> bool:
-    """Tell whether variables of these names send requests by a proxy."""
-    return any(name.lower() in _PROXIES for name in env)
+def names_proxy(names: Iterable[str]) -> bool:
+    """Return whether one of these variables names an HTTP proxy."""
+    return any(name.lower() in _PROXY_NAMES for name in names)
 
 
-def brought(env: Iterable[object]) -> dict[str, str | None]:
-    """Read the engine's list of `NAME=value` and bare `NAME`."""
-    found: dict[str, str | None] = {}
-    for entry in env:
+def parse_env(entries: Iterable[object]) -> dict[str, str | None]:
+    """Parse the engine's list of `NAME=value` and bare `NAME`; a bare name has the value None."""
+    env: dict[str, str | None] = {}
+    for entry in entries:
         if isinstance(entry, str):
             name, equals, value = entry.partition("=")
-            found[name] = value if equals else None
-    return found
+            env[name] = value if equals else None
+    return env
 
 
-def merged(env: list[object], added: Mapping[str, str]) -> list[object]:
-    """Return the engine's list with these variables; the others stay where they are."""
+def merge_env(entries: list[object], added: Mapping[str, str]) -> list[object]:
+    """Return the engine's list with these variables set; the others stay where they are."""
     kept = [
-        entry for entry in env if not (isinstance(entry, str) and entry.partition("=")[0] in added)
+        entry
+        for entry in entries
+        if not (isinstance(entry, str) and entry.partition("=")[0] in added)
     ]
     return [*kept, *(f"{name}={value}" for name, value in added.items())]

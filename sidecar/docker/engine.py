@@ -1,4 +1,4 @@
-"""The docker daemon's HTTP API, asked with a deadline; nothing is ever changed through it."""
+"""Ask the docker engine's HTTP API. Every call is a GET, and changes nothing."""
 
 from __future__ import annotations
 
@@ -16,120 +16,123 @@ if TYPE_CHECKING:
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
 DEADLINE = 2.0
-"""Seconds for one call: the daemon is on the same machine."""
+"""Seconds for one call: the engine is on the same machine."""
 
 
-class Unanswered(Exception):
-    """The daemon did not answer, or not with what was asked for; the text says why."""
+class EngineError(Exception):
+    """The engine did not answer, or not in the expected form; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One docker daemon, by its address."""
+    """One docker engine, by its address."""
 
     host: str
     """As in DOCKER_HOST: `unix:///path` or `tcp://host:port`."""
     _session: aiohttp.ClientSession | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def named(cls, docker_host: str | None, default: str | None = None) -> Engine | None:
-        """Return the daemon that a docker client would talk to; None if nothing names one."""
+    def find(cls, docker_host: str | None, default: str | None = None) -> Engine | None:
+        """Return the engine that a docker client would use; None if nothing names one.
+
+        `docker_host` is DOCKER_HOST. `default` is the default socket's path; it must exist.
+        """
         if docker_host:
             return cls(docker_host)
-        usual = default or DEFAULT_SOCKET
-        return cls(f"unix://{usual}") if Path(usual).exists() else None
+        path = default or DEFAULT_SOCKET
+        return cls(f"unix://{path}") if Path(path).exists() else None
 
     @property
     def socket(self) -> Path | None:
-        """Its socket's path; None for one that is reached by the network."""
+        """The path of its socket; None if it is reached by the network."""
         parts = urlsplit(self.host)
         return Path(parts.path) if parts.scheme == "unix" else None
 
     @property
-    def machine(self) -> str | None:
-        """The name or address of the machine that it is reached at; None for a socket."""
+    def hostname(self) -> str | None:
+        """The name or address of its machine; None if it is reached by a socket."""
         return None if self.socket is not None else urlsplit(self.host).hostname
 
     async def get(self, path: str) -> Any:
-        """Return what `GET path` answers, decoded from JSON. Raises Unanswered.
+        """Return the decoded JSON of `GET path`. Raises EngineError.
 
-        The path names no version of the API: the daemon then speaks its newest.
+        The path names no version of the API: the engine then uses its newest.
         """
-        async with self._asked(path, {}, aiohttp.ClientTimeout(total=DEADLINE)) as answer:
-            return await answer.json(content_type=None)
+        async with self._request(path, {}, aiohttp.ClientTimeout(total=DEADLINE)) as response:
+            return await response.json(content_type=None)
 
     async def events(
         self, filters: Mapping[str, list[str]], *, since: int | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield what happens, as `GET /events` tells it, for as long as the daemon lives.
+        """Yield the events of `GET /events` until the engine ends them.
 
-        `since`, in seconds since the epoch, tells again of what happened after it. There is no
-        deadline for the next one. Raises Unanswered when there will be none.
+        With `since`, in seconds since the epoch, the events after that time come first. The wait
+        for the next event has no deadline. Always ends with EngineError.
         """
         query = {"filters": json.dumps(filters)}
         if since is not None:
             query["since"] = str(since)
-        forever = aiohttp.ClientTimeout(total=None, sock_connect=DEADLINE)
-        async with self._asked("/events", query, forever) as answer:
-            while line := await answer.content.readline():
-                told = json.loads(line)
-                if isinstance(told, dict):
-                    yield told
-        raise Unanswered(f"{self.host} ended its events")
+        no_deadline = aiohttp.ClientTimeout(total=None, sock_connect=DEADLINE)
+        async with self._request("/events", query, no_deadline) as response:
+            while line := await response.content.readline():
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
+        raise EngineError(f"{self.host} ended its events")
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Engine]:
-        """Give the same daemon, to which a connection stays open within the block.
+    async def open_session(self) -> AsyncIterator[Engine]:
+        """Yield the same engine with a session that its calls share within the block.
 
-        Who asks often is answered sooner: a session takes a millisecond to make.
+        A new session takes a millisecond to make, so this saves time on frequent calls.
         """
-        async with self._fresh() as session:
+        async with self._new_session() as session:
             yield replace(self, _session=session)
 
-    def _fresh(self) -> aiohttp.ClientSession:
+    def _new_session(self) -> aiohttp.ClientSession:
         connector = aiohttp.UnixConnector(str(self.socket))
         return aiohttp.ClientSession(connector=connector, trust_env=False)
 
     @asynccontextmanager
-    async def _asked(
+    async def _request(
         self, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self.socket is None:
-            raise Unanswered(f"{self.host} is no socket")
+            raise EngineError(f"{self.host} is no socket")
         try:
             async with (
-                nullcontext(self._session) if self._session else self._fresh() as session,
-                session.get(f"http://docker{path}", params=query, timeout=timeout) as answer,
+                nullcontext(self._session) if self._session else self._new_session() as session,
+                session.get(f"http://docker{path}", params=query, timeout=timeout) as response,
             ):
-                if answer.status != 200:
-                    raise Unanswered(f"{self.host} answered {answer.status} to {path}")
-                yield answer
+                if response.status != 200:
+                    raise EngineError(f"{self.host} answered {response.status} to {path}")
+                yield response
         except TimeoutError as error:
-            raise Unanswered(f"{self.host} did not answer within {DEADLINE:g} s") from error
+            raise EngineError(f"{self.host} did not answer within {DEADLINE:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or type(error).__name__
-            raise Unanswered(f"{self.host} cannot be asked: {why.lower()}") from error
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise EngineError(f"{self.host} cannot be asked: {reason.lower()}") from error
 
     async def networks(self) -> list[dict[str, Any]]:
-        """Return its networks, as `GET /networks` tells them. Raises Unanswered."""
-        told = await self.get("/networks")
-        if not isinstance(told, list):
-            raise Unanswered(f"{self.host} told no networks")
-        return [network for network in told if isinstance(network, dict)]
+        """Return the networks of `GET /networks`. Raises EngineError."""
+        networks = await self.get("/networks")
+        if not isinstance(networks, list):
+            raise EngineError(f"{self.host} listed no networks")
+        return [network for network in networks if isinstance(network, dict)]
 
 
 class Bridge(NamedTuple):
-    """A bridge network, on the daemon's side."""
+    """A bridge network of the engine."""
 
     interface: str
     subnet: str
     """As in `172.17.0.0/16`."""
     gateway: str | None
-    """The interface's own address there, where the daemon tells it: 20.10 does not always."""
+    """The interface's own address. None: the engine does not name it (20.10 does not always)."""
 
 
-def bridges(networks: list[dict[str, Any]]) -> list[Bridge]:
-    """Return the bridges of these networks, one for each subnet of theirs."""
+def read_bridges(networks: list[dict[str, Any]]) -> list[Bridge]:
+    """Return the bridges of these networks, one for each subnet."""
     return [
         Bridge(_interface(network), str(config.get("Subnet")), config.get("Gateway") or None)
         for network in networks
@@ -139,5 +142,5 @@ def bridges(networks: list[dict[str, Any]]) -> list[Bridge]:
 
 
 def _interface(network: dict[str, Any]) -> str:
-    named = (network.get("Options") or {}).get("com.docker.network.bridge.name")
-    return str(named or f"br-{str(network.get('Id'))[:12]}")
+    name = (network.get("Options") or {}).get("com.docker.network.bridge.name")
+    return str(name or f"br-{str(network.get('Id'))[:12]}")

@@ -1,4 +1,4 @@
-"""What the proxy says itself, in the engine's own form of an error."""
+"""Render the proxy's own responses, in the engine's form of an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from http import HTTPStatus
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def error(status: int, message: str, *, close: bool = False) -> bytes:
+def render_error(status: int, message: str, *, close: bool = False) -> bytes:
     """Render an error as the engine does (api/server/httpstatus): JSON with a message."""
     body = json.dumps({"message": message}, separators=(",", ":")).encode() + b"\n"
     lines = (

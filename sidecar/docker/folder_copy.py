@@ -1,8 +1,8 @@
-"""A folder of the agent's that containers mount, where the daemon cannot see it: a copy.
+"""Copy a folder of the agent's to a place that the engine can mount.
 
-The runner mounts its `externals` (node, for actions that are JavaScript) into every job container.
-The copy is made when it is first asked for, once for each version, and stays for whoever runs on
-this machine next.
+The runner mounts its `externals` (node, for actions written in JavaScript) into every job
+container. The copy is made when a container first mounts the folder, once for each version. It
+stays for later runners on this machine.
 """
 
 from __future__ import annotations
@@ -28,54 +28,54 @@ log = structlog.get_logger()
 class FolderCopy:
     """The copy of one folder."""
 
-    def __init__(self, source: Path, shared: Path, own: Path) -> None:
-        """Copy `source` into `shared`, by way of `own`, which is this life's alone."""
+    def __init__(self, source: Path, shared: Path, own_folder: Path) -> None:
+        """Prepare to copy `source` into `shared`; `own_folder` is for a copy in progress."""
         self._source = source
         self._shared = shared
-        self._own = own
-        self._making: asyncio.Task[Path] | None = None
+        self._own_folder = own_folder
+        self._copying: asyncio.Task[Path] | None = None
 
-    async def turned(self, source: str) -> str | None:
-        """Return what to mount in place of `source`; None: it is not of this folder.
+    async def provide_copy(self, source: str) -> str | None:
+        """Return the path of the copy of `source`, which is made first if there is none.
 
-        Raises OSError.
+        None: `source` is not in the folder. Raises OSError.
         """
         path = Path(posixpath.normpath(source))
         if not path.is_relative_to(self._source):
             return None
-        failed = self._making is not None and self._making.done() and self._making.exception()
-        if self._making is None or failed:
-            self._making = asyncio.create_task(asyncio.to_thread(self._made))
-        copy = await asyncio.shield(self._making)
+        failed = self._copying is not None and self._copying.done() and self._copying.exception()
+        if self._copying is None or failed:
+            self._copying = asyncio.create_task(asyncio.to_thread(self._copy))
+        copy = await asyncio.shield(self._copying)
         return str(copy / path.relative_to(self._source))
 
-    def _made(self) -> Path:
-        copy = self._shared / f"{self._source.name}-{_version(self._source)}"
+    def _copy(self) -> Path:
+        copy = self._shared / f"{self._source.name}-{_fingerprint(self._source)}"
         if not copy.exists():
             log.info("docker.copy_started", source=str(self._source), copy=str(copy))
-            fresh = self._own / self._source.name
-            host.remove_folder(fresh)
-            shutil.copytree(self._source, fresh, symlinks=True)
+            unfinished = self._own_folder / self._source.name
+            host.remove_folder(unfinished)
+            shutil.copytree(self._source, unfinished, symlinks=True)
             try:
-                fresh.rename(copy)
-            except OSError:  # another life was faster
+                unfinished.rename(copy)
+            except OSError:  # another agent may have made the same copy meanwhile
                 if not copy.is_dir():
                     raise
-                host.remove_folder(fresh)
+                host.remove_folder(unfinished)
         if copy.is_symlink() or not host.is_own(copy):
             raise PermissionError(0, f"{copy} is not the agent's", str(copy))
         return copy
 
 
-def _version(folder: Path) -> str:
-    """Name what is in a folder: by names, sizes and times of all files."""
-    told = hashlib.blake2b(digest_size=8)
-    for line in _lines(folder):
-        told.update(line.encode("utf-8", "surrogateescape"))
-    return told.hexdigest()
+def _fingerprint(folder: Path) -> str:
+    """Return a digest of the names, sizes and times of all files in a folder."""
+    digest = hashlib.blake2b(digest_size=8)
+    for line in _list_files(folder):
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
-def _lines(folder: Path) -> Iterator[str]:
+def _list_files(folder: Path) -> Iterator[str]:
     for here, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted((*folders, *names)):

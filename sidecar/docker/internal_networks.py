@@ -1,7 +1,7 @@
-"""Tells of containers that cannot reach the relay: those with nothing but internal networks.
+"""Warn about containers that cannot reach the relay: those with internal networks only.
 
-Docker 25 and later give a container in such a network no default route, so that its packets for
-the relay do not even leave it. Earlier ones do, and there it is reached.
+Docker 25 and later give a container in an internal network no default route, so its packets for
+the relay do not leave it. With earlier versions it reaches the relay.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from sidecar.docker.engine import Unanswered
+from sidecar.docker.engine import EngineError
+from sidecar.net import retry
 
 if TYPE_CHECKING:
     from sidecar.docker.engine import Engine
@@ -19,28 +20,31 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FIRST_WITHOUT_ROUTE = (1, 44)
-"""The API of docker 25."""
-_MOST = 256
-"""Networks that are told of, in one life."""
-_AGAIN, _AGAIN_MOST = 1.0, 30.0
-"""Seconds until the daemon is asked again after it went away, or was not there yet."""
+"""The API version of docker 25."""
+_MAX_WARNINGS = 256
+"""Networks that one agent warns about."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+"""Seconds until the engine is asked again after it went away, or was not there yet."""
 
 
-async def reported(engine: Engine) -> None:
-    """Tell of each network once, when a container is in nothing better, until cancelled."""
-    told: set[str] = set()
-    wait = _AGAIN
-    while len(told) < _MOST:
+async def warn_about_internal_networks(engine: Engine) -> None:
+    """Warn once per network when a container has internal networks only. Runs until cancelled.
+
+    Ends at once if the engine is older than docker 25.
+    """
+    warned: set[str] = set()
+    pause = retry.growing(EngineError, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+    while len(warned) < _MAX_WARNINGS:
         try:
             if not await _may_lack_routes(engine):
                 return
             async for event in engine.events({"type": ["network"], "event": ["connect"]}):
-                wait = _AGAIN
-                await _looked_at(engine, event, told)
-        except Unanswered as error:
-            log.debug("docker.events_lost", reason=str(error), seconds=wait)
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, _AGAIN_MOST)
+                pause = retry.growing(EngineError, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+                await _check_event(engine, event, warned)
+        except EngineError as error:
+            seconds = pause(error)
+            log.debug("docker.events_lost", reason=str(error), seconds=seconds)
+            await asyncio.sleep(seconds)
 
 
 async def _may_lack_routes(engine: Engine) -> bool:
@@ -49,13 +53,13 @@ async def _may_lack_routes(engine: Engine) -> bool:
     try:
         return tuple(int(part) for part in text.split(".")) >= FIRST_WITHOUT_ROUTE
     except ValueError:
-        return True  # what cannot be read is newer than all that is known
+        return True  # an unknown form is taken for a newer version
 
 
-async def _looked_at(engine: Engine, event: dict[str, Any], told: set[str]) -> None:
+async def _check_event(engine: Engine, event: dict[str, Any], warned: set[str]) -> None:
     attributes = (event.get("Actor") or {}).get("Attributes") or {}
     container, name = attributes.get("container"), str(attributes.get("name"))
-    if name in told or attributes.get("type") != "bridge" or not container:
+    if name in warned or attributes.get("type") != "bridge" or not container:
         return
     try:
         internal = {
@@ -67,11 +71,11 @@ async def _looked_at(engine: Engine, event: dict[str, Any], told: set[str]) -> N
             return
         inspected = await engine.get(f"/containers/{container}/json")
         joined = set((inspected.get("NetworkSettings") or {}).get("Networks") or {name})
-    except Unanswered as error:
+    except EngineError as error:
         log.debug("docker.events_lost", reason=str(error), seconds=0)
-        return  # it is gone already: so nobody misses anything
+        return  # the container is removed already, and needs no credentials
     if joined <= internal:
-        told.add(name)
+        warned.add(name)
         log.warning(
             "network.relay_unreachable",
             network=name,

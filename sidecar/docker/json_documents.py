@@ -1,7 +1,7 @@
-"""JSON as the engine reads it: Go's encoding/json, which does not mind a key's case.
+"""Parse JSON as the engine does: with Go's encoding/json, which ignores the case of keys.
 
-What Go takes and Python does not, or the other way round, is refused; so is an object with two
-keys that mean the same, since Go merges what they hold.
+A body that Go and Python would read differently is refused. So is an object with two keys for one
+field, because Go merges their values.
 """
 
 from __future__ import annotations
@@ -10,59 +10,59 @@ import json
 from typing import Any, NoReturn
 
 
-class Unreadable(Exception):
-    """A body that is not passed on; the text says why."""
+class UnreadableBody(Exception):
+    """A body is not passed on; the text says why."""
 
 
-class Fields(dict[str, Any]):
-    """An object, in the order it was written; unknown keys stay."""
+class JsonObject(dict[str, Any]):
+    """A JSON object with the order of its keys; unknown keys stay."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.twice = [name for name, _ in pairs] if len(self) < len(pairs) else None
-        """All the names, where one of them stands there twice."""
+        self.all_names = [name for name, _ in pairs] if len(self) < len(pairs) else None
+        """All names as written, if one of them is there twice; else None."""
 
-    def key(self, name: str) -> str | None:
-        """Return the key under which the engine finds the field `name`. Raises Unreadable."""
+    def find_key(self, name: str) -> str | None:
+        """Return the key under which the engine finds the field `name`. Raises UnreadableBody."""
         folded = name.lower()
-        found = [key for key in self.twice or self if _folded(key) == folded]
-        if len(found) > 1:
-            raise Unreadable(f"{name} is given twice")
-        return found[0] if found else None
+        keys = [key for key in self.all_names or self if _fold(key) == folded]
+        if len(keys) > 1:
+            raise UnreadableBody(f"{name} is given twice")
+        return keys[0] if keys else None
 
-    def field(self, name: str, kind: type[Any]) -> Any:
-        """Return a field's value if it is of that kind; else None. Raises Unreadable."""
-        key = self.key(name)
+    def get_field(self, name: str, kind: type[Any]) -> Any:
+        """Return a field's value, or None if it is not of that kind. Raises UnreadableBody."""
+        key = self.find_key(name)
         value = self[key] if key is not None else None
         return value if isinstance(value, kind) else None
 
-    def put(self, name: str, value: Any) -> None:
-        """Set a field. Raises Unreadable."""
-        self[self.key(name) or name] = value
+    def set_field(self, name: str, value: Any) -> None:
+        """Set a field. Raises UnreadableBody."""
+        self[self.find_key(name) or name] = value
 
 
-def _folded(name: str) -> str:
-    """Fold a key as Go does: two letters outside ASCII stand for s and k."""
+def _fold(name: str) -> str:
+    """Fold a key as Go does: two letters outside ASCII are equal to s and k."""
     return name.replace("\u017f", "s").replace("\u212a", "k").lower()
 
 
-def read(body: bytes) -> Fields:
-    """Read an object. Raises Unreadable."""
+def parse_object(body: bytes) -> JsonObject:
+    """Parse a body that must be one JSON object. Raises UnreadableBody."""
     try:
-        # Go puts U+FFFD for what is no UTF-8; so it reads what is written for these later on.
+        # Go reads U+FFFD for bytes that are not UTF-8, and for what we write for them later.
         text = body.decode("utf-8", "surrogateescape")
-        found = json.loads(text, object_pairs_hook=Fields, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=JsonObject, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"the body is no JSON: {error}") from error
-    if not isinstance(found, Fields):
-        raise Unreadable("the body is no JSON object")
-    return found
+        raise UnreadableBody(f"the body is no JSON: {error}") from error
+    if not isinstance(value, JsonObject):
+        raise UnreadableBody("the body is no JSON object")
+    return value
 
 
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def written(fields: Fields) -> bytes:
-    """Write an object."""
-    return json.dumps(fields, separators=(",", ":")).encode()
+def serialize(value: JsonObject) -> bytes:
+    """Write an object as JSON."""
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""The listener: a socket that is the engine's for whoever connects, but for what it rewrites."""
+"""Listen for docker clients, and connect each of them to the engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from sidecar import host
-from sidecar.docker.connection import Connection, Refused, RequestPolicy
+from sidecar.docker.connection import Connection, RequestPolicy, RequestRefused
 
 if TYPE_CHECKING:
     import socket
@@ -18,69 +18,71 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MOST = 1024
-"""Connections at a time; further ones wait to be accepted."""
-MOST_HELD = 64 << 20
-"""Bytes of heads and bodies that are held until they are whole, of all connections together."""
+MAX_CONNECTIONS = 1024
+"""Connections at a time; further clients wait to be accepted."""
+MAX_HELD = 64 << 20
+"""Bytes of incomplete heads and bodies, of all connections together."""
 BACKLOG = 1024
 _OTHER_FILES = 256
-"""What the agent needs besides."""
-_FILES = 4
-"""Files of one connection: two sockets, and a pipe while something is on its way."""
-_AT_ONCE = 64
+"""File descriptors that the agent needs besides."""
+_FILES_EACH = 4
+"""File descriptors of one connection: two sockets, and a pipe while data is spliced."""
+_ACCEPTS_AT_ONCE = 64
 """Connections that are accepted in one turn of the loop."""
-_PAUSE = 0.1
-"""Seconds until it is accepted again after the system could not."""
+_ACCEPT_PAUSE = 0.1
+"""Seconds until the next accept after one has failed."""
 
 
 class Proxy:
-    """All connections."""
+    """The proxy's listening socket, and all its connections."""
 
-    def __init__(self, engine: Path, judge: RequestPolicy) -> None:
+    def __init__(self, engine: Path, policy: RequestPolicy) -> None:
         self.engine = engine
-        self.judge = judge
+        self.policy = policy
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.held = 0
-        self.most = max(16, min(MOST, (host.most_files() - _OTHER_FILES) // _FILES))
+        self.max_connections = max(
+            16, min(MAX_CONNECTIONS, (host.most_files() - _OTHER_FILES) // _FILES_EACH)
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
         self._accepting = False
 
-    def dial(self) -> socket.socket:
-        """Connect to the engine. Raises Refused, with what a docker client then shows."""
+    def connect_engine(self) -> socket.socket:
+        """Connect to the engine. Raises RequestRefused, whose text the docker client shows."""
         try:
             return host.dialled(self.engine)
         except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise Refused(
-                503, f"the docker daemon does not answer at {self.engine}: {why.lower()}"
+            reason = error.strerror or type(error).__name__
+            raise RequestRefused(
+                503, f"the docker daemon does not answer at {self.engine}: {reason.lower()}"
             ) from error
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Run beside, for as long as the proxy is; it tells of its own failures."""
+        """Run `work` in a task that ends with the proxy; `work` logs its own errors."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def hold(self, size: int) -> None:
-        """Count what a connection holds; a negative size lets go. Raises Refused."""
+    def count_held(self, size: int) -> None:
+        """Add to the count of held bytes; a negative size subtracts. Raises RequestRefused."""
         self.held += size
-        if size > 0 and self.held > MOST_HELD:
-            raise Refused(503, "the agent is asked for too many containers at once")
+        if size > 0 and self.held > MAX_HELD:
+            raise RequestRefused(503, "the agent is asked for too many containers at once")
 
     def forget(self, connection: Connection) -> None:
-        """Strike a connection off."""
+        """Remove a closed connection, and accept again if it was one too many."""
         self.connections.discard(connection)
         self._accept_again()
 
     def listen(self, listener: socket.socket) -> None:
-        """Accept from here on."""
+        """Begin to accept clients on `listener`."""
         self._listener = listener
         self._accept_again()
 
     async def close(self) -> None:
-        """End all."""
+        """Close the listener and all connections, and cancel all tasks."""
         self._pause()
         if self._listener is not None:
             self._listener.close()
@@ -93,7 +95,8 @@ class Proxy:
             await asyncio.wait(tasks)
 
     def _accept_again(self) -> None:
-        if self._listener is not None and not self._accepting and len(self.connections) < self.most:
+        full = len(self.connections) >= self.max_connections
+        if self._listener is not None and not self._accepting and not full:
             self._accepting = True
             self.loop.add_reader(self._listener.fileno(), self._accept)
 
@@ -104,8 +107,8 @@ class Proxy:
 
     def _accept(self) -> None:
         assert self._listener is not None  # noqa: S101
-        for _ in range(_AT_ONCE):
-            if len(self.connections) >= self.most:
+        for _ in range(_ACCEPTS_AT_ONCE):
+            if len(self.connections) >= self.max_connections:
                 self._pause()
                 return
             try:
@@ -115,29 +118,29 @@ class Proxy:
             except OSError as error:
                 log.warning("docker.accept_failed", reason=error.strerror or type(error).__name__)
                 self._pause()
-                self.loop.call_later(_PAUSE, self._accept_again)
+                self.loop.call_later(_ACCEPT_PAUSE, self._accept_again)
                 return
             sock.setblocking(False)
             self.connections.add(Connection(self, sock))
 
 
-class Listening(NamedTuple):
-    """A proxy that is wanted."""
+class ProxyOptions(NamedTuple):
+    """What `serve` needs."""
 
     path: Path
-    """Where it listens."""
+    """The socket to listen at."""
     engine: Path
-    """The daemon's socket."""
-    judge: RequestPolicy
+    """The engine's socket."""
+    policy: RequestPolicy
     user: host.Identity | None
-    """Whose group may use it; None: this process's user alone."""
+    """The user whose group may connect; None: only this process's user."""
 
 
 @asynccontextmanager
-async def listening(wanted: Listening) -> AsyncIterator[Proxy]:
-    """Listen for the block, and pass on to the engine. Raises OSError."""
-    proxy = Proxy(wanted.engine, wanted.judge)
-    proxy.listen(host.listener(wanted.path, wanted.user, BACKLOG))
+async def serve(options: ProxyOptions) -> AsyncIterator[Proxy]:
+    """Run the proxy within the block. Raises OSError if it cannot listen."""
+    proxy = Proxy(options.engine, options.policy)
+    proxy.listen(host.listener(options.path, options.user, BACKLOG))
     try:
         yield proxy
     finally:

@@ -1,4 +1,8 @@
-"""Which requests are looked at, and what becomes of them."""
+"""Decide which requests the proxy checks, and rewrite those that create a container.
+
+The variables to add are in credential_variables, the mounts to replace in binds and folder_copy,
+and what is refused (SIDECAR_DOCKER_STRICT) in strict_mode.
+"""
 
 from __future__ import annotations
 
@@ -9,130 +13,127 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from sidecar.docker import container_create, policy
-from sidecar.docker.binds import binds
-from sidecar.docker.connection import Refused
-from sidecar.docker.container_create import Create
-from sidecar.docker.json_documents import Unreadable, read
+from sidecar.docker import container_create, strict_mode
+from sidecar.docker.binds import find_binds
+from sidecar.docker.connection import RequestRefused
+from sidecar.docker.container_create import ContainerCreate
+from sidecar.docker.json_documents import UnreadableBody, parse_object
 
 if TYPE_CHECKING:
     from sidecar.docker.binds import Sockets
-    from sidecar.docker.connection import Verdict
-    from sidecar.docker.credential_variables import Offer
-    from sidecar.docker.heads import Request
+    from sidecar.docker.connection import CheckedRequest
+    from sidecar.docker.credential_variables import CredentialVariables
+    from sidecar.docker.folder_copy import FolderCopy
+    from sidecar.docker.heads import RequestHead
 
 log = structlog.get_logger()
 
-MOST_BODY = 4 << 20
-"""Bytes of a body that is looked at."""
-_MOST_TOLD = 64
-"""Things that are told of, in one life: a job may ask for as much as it likes."""
+MAX_BODY = 4 << 20
+"""Bytes of a body that is checked."""
+_MAX_WARNINGS = 64
+"""Different warnings that one agent logs: a job may send as many requests as it likes."""
 
-ImageVariables = Callable[[str], Awaitable[Sequence[object]]]
+ReadImageVariables = Callable[[str], Awaitable[Sequence[object]]]
+"""Returns the variables of an image, as a list of `NAME=value`."""
 
 
-class Paths(Protocol):
-    """Where containers' own paths come from. Every verb may be said of what is not known."""
+class PathRegistry(Protocol):
+    """Knows which container has which path. Unknown paths are no error."""
 
-    def tied(self, path: str, container: str) -> None:
-        """Say whose a minted path is."""
+    def assign(self, path: str, container: str) -> None:
+        """Note that a minted path belongs to this container."""
 
     def revoke(self, path: str) -> None:
         """End a minted path."""
 
 
-class Copies(Protocol):
-    """Folders that the daemon gets a copy of."""
-
-    async def turned(self, source: str) -> str | None:
-        """Return the copy of `source`, made if need be; None: it needs none. Raises OSError."""
-        ...
-
-
 @dataclass(slots=True)
-class Rules:
-    """The proxy's judge."""
+class RequestRewriter:
+    """The proxy's request policy (see `connection.RequestPolicy`)."""
 
     sockets: Sockets
-    offer: Offer | None
-    """None: containers get no credentials by variables."""
-    paths: Paths
-    image_variables: ImageVariables
-    """Tells the variables of an image, as a list of `NAME=value`."""
-    copies: Copies | None = None
+    variables: CredentialVariables | None
+    """None: containers get no variables."""
+    paths: PathRegistry
+    read_image_variables: ReadImageVariables
+    folder_copy: FolderCopy | None = None
     strict: bool = False
-    _told: set[str] = field(default_factory=set)
+    _warned: set[str] = field(default_factory=set)
 
-    def follows(self) -> None:
-        """Let a client speak HTTP/2, which nobody can follow. Raises Refused."""
+    def allow_http2(self) -> None:
+        """Let a client use HTTP/2, which the proxy cannot follow. Raises RequestRefused."""
         if self.strict:
-            self._refuse("HTTP/2 without an upgrade: what is asked by it nobody can look at")
+            self._refuse("HTTP/2 without an upgrade: its requests cannot be checked")
 
-    def looks_at(self, request: Request) -> int | None:
-        """Return how many bytes of body to wait for; None: it goes by. Raises Refused."""
+    def body_limit(self, request: RequestHead) -> int | None:
+        """Return the size limit of a body that must be checked; None: pass the request on.
+
+        Raises RequestRefused.
+        """
         if request.method.upper() != "POST":
             return None
         path = request.path
-        looked_at = path in (container_create.PATH, container_create.LIBPOD_PATH)
-        if self.strict and not looked_at:
-            if (wrong := policy.of_request(request)) is not None:
-                self._refuse(wrong)
-            looked_at = bool(policy.EXEC.fullmatch(path) or policy.VOLUME.fullmatch(path))
-        return MOST_BODY if looked_at else None
+        checked = path in (container_create.PATH, container_create.LIBPOD_PATH)
+        if self.strict and not checked:
+            if (problem := strict_mode.check_request(request)) is not None:
+                self._refuse(problem)
+            checked = bool(
+                strict_mode.EXEC_PATH.fullmatch(path) or strict_mode.VOLUME_PATH.fullmatch(path)
+            )
+        return MAX_BODY if checked else None
 
-    async def judged(self, request: Request, body: bytes) -> Verdict:
-        """Look at a request. Raises Refused."""
+    async def check(self, request: RequestHead, body: bytes) -> CheckedRequest:
+        """Check a request and rewrite it if necessary. Raises RequestRefused."""
         try:
             if request.path in (container_create.PATH, container_create.LIBPOD_PATH):
-                return await self._created(
-                    Create(body, libpod=request.path == container_create.LIBPOD_PATH)
-                )
-            self._look_strictly(request, body)
-        except Unreadable as error:
-            raise Refused(400, str(error)) from error
-        return _Passed(body)
+                libpod = request.path == container_create.LIBPOD_PATH
+                return await self._rewrite_create(ContainerCreate(body, libpod=libpod))
+            self._check_strictly(request, body)
+        except UnreadableBody as error:
+            raise RequestRefused(400, str(error)) from error
+        return _UnchangedRequest(body)
 
-    def _look_strictly(self, request: Request, body: bytes) -> None:
-        fields = read(body)
-        if policy.EXEC.fullmatch(request.path):
-            wrong = policy.of_exec(fields)
+    def _check_strictly(self, request: RequestHead, body: bytes) -> None:
+        fields = parse_object(body)
+        if strict_mode.EXEC_PATH.fullmatch(request.path):
+            problem = strict_mode.check_exec(fields)
         else:
-            wrong = policy.of_volume(fields, self.sockets)
-        if wrong is not None:
-            self._refuse(wrong)
+            problem = strict_mode.check_volume(fields, self.sockets)
+        if problem is not None:
+            self._refuse(problem)
 
-    async def _created(self, asked: Create) -> Verdict:
+    async def _rewrite_create(self, create: ContainerCreate) -> CheckedRequest:
         if self.strict:
-            if (wrong := policy.of_create(asked, self.sockets)) is not None:
-                self._refuse(wrong)
+            if (problem := strict_mode.check_create(create, self.sockets)) is not None:
+                self._refuse(problem)
         else:
-            self._tell_exposed(asked)
-        asked.turn(self.sockets.turned)
-        if self.copies is not None:
-            await self._copy(asked, self.copies)
+            self._warn_exposed(create)
+        create.replace_binds(self.sockets.find_replacement)
+        if self.folder_copy is not None:
+            await self._copy_binds(create, self.folder_copy)
         path = None
-        if self.offer is not None and asked.welcomes(self.offer):
-            brought = await self.image_variables(asked.image) if asked.image else ()
-            path = asked.give(self.offer, brought)
-        return _Made(asked.body, path, self.paths)
+        if self.variables is not None and create.accepts(self.variables):
+            image_env = await self.read_image_variables(create.image) if create.image else ()
+            path = create.add_variables(self.variables, image_env)
+        return _CreateRequest(create.body, path, self.paths)
 
-    async def _copy(self, asked: Create, copies: Copies) -> None:
-        turned = {}
+    async def _copy_binds(self, create: ContainerCreate, folder_copy: FolderCopy) -> None:
+        replacements = {}
         try:
-            for bind in binds(asked.fields):
-                turned[bind.source] = await copies.turned(bind.source)
+            for bind in find_binds(create.fields):
+                replacements[bind.source] = await folder_copy.provide_copy(bind.source)
         except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise Refused(
+            reason = error.strerror or type(error).__name__
+            raise RequestRefused(
                 500,
-                f"the agent cannot copy {bind.source} for the docker daemon: {why.lower()} "
+                f"the agent cannot copy {bind.source} for the docker daemon: {reason.lower()} "
                 "(SIDECAR_SHARED_DIR)",
             ) from error
-        asked.turn(turned.get)
+        create.replace_binds(replacements.get)
 
-    def _tell_exposed(self, asked: Create) -> None:
-        for bind in binds(asked.fields):
-            if self.sockets.above(bind.source) and self._first(bind.source):
+    def _warn_exposed(self, create: ContainerCreate) -> None:
+        for bind in find_binds(create.fields):
+            if self.sockets.any_in_folder(bind.source) and self._is_new(bind.source):
                 log.warning(
                     "docker.socket_exposed",
                     source=bind.source,
@@ -140,59 +141,61 @@ class Rules:
                     "daemon itself; SIDECAR_DOCKER_STRICT refuses it",
                 )
 
-    def _refuse(self, wrong: str) -> None:
-        if self._first(wrong):
-            log.warning("docker.request_refused", reason=wrong)
-        raise Refused(403, f"refused by the runner's agent: {wrong} (SIDECAR_DOCKER_STRICT)")
+    def _refuse(self, problem: str) -> None:
+        if self._is_new(problem):
+            log.warning("docker.request_refused", reason=problem)
+        raise RequestRefused(
+            403, f"refused by the runner's agent: {problem} (SIDECAR_DOCKER_STRICT)"
+        )
 
-    def _first(self, what: str) -> bool:
-        if what in self._told or len(self._told) >= _MOST_TOLD:
+    def _is_new(self, warning: str) -> bool:
+        if warning in self._warned or len(self._warned) >= _MAX_WARNINGS:
             return False
-        self._told.add(what)
+        self._warned.add(warning)
         return True
 
 
 @dataclass(frozen=True, slots=True)
-class _Passed:
-    """A request that was looked at, and is as it was."""
+class _UnchangedRequest:
+    """A request that was checked, and goes on as it is."""
 
     body: bytes
 
-    def answered(self, status: int, body: bytes) -> None:
+    def handle_response(self, status: int, body: bytes) -> None:
         """Do nothing."""
 
-    def unanswered(self) -> None:
+    def handle_no_response(self) -> None:
         """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """A create that the engine is told of."""
+class _CreateRequest:
+    """A create request for the engine; its response says which container has the minted path."""
 
     body: bytes
     path: str | None = field(repr=False)
-    paths: Paths
+    paths: PathRegistry
 
-    def answered(self, status: int, body: bytes) -> None:
-        """Tie the path to the container that was made."""
+    def handle_response(self, status: int, body: bytes) -> None:
+        """Assign the path to the new container, or end it if there is none."""
         if self.path is None:
             return
-        container = _id(body) if status == 201 else None
+        container = _read_id(body) if status == 201 else None
         if container is None:
             self.paths.revoke(self.path)
         else:
-            self.paths.tied(self.path, container)
+            self.paths.assign(self.path, container)
 
-    def unanswered(self) -> None:
-        """End the path: whether there is a container, nobody knows."""
+    def handle_no_response(self) -> None:
+        """End the path: it is unknown whether there is a container."""
         if self.path is not None:
             self.paths.revoke(self.path)
 
 
-def _id(body: bytes) -> str | None:
+def _read_id(body: bytes) -> str | None:
     try:
-        found = json.loads(body)
+        fields = json.loads(body)
     except ValueError:
         return None
-    known = found.get("Id") if isinstance(found, dict) else None
-    return known if isinstance(known, str) else None
+    value = fields.get("Id") if isinstance(fields, dict) else None
+    return value if isinstance(value, str) else None

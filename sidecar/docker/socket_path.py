@@ -1,4 +1,4 @@
-"""Where the proxy listens: at the usual place, or in a folder that the daemon has too."""
+"""The place of the proxy's socket: the default path, or a folder that the engine can see too."""
 
 from __future__ import annotations
 
@@ -14,76 +14,81 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SOCKET = "docker.sock"
+SOCKET_NAME = "docker.sock"
 _PREFIX = "runner-"
 _LOCK = "lock"
 
 
 class DefaultSocket:
-    """The place where every client looks."""
+    """A socket at the default path, where every docker client looks."""
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
-        self.taken = False
-        """Whether the proxy listens there, and not somebody else."""
+        self.in_use = False
+        """Whether the proxy listens there, and no other process."""
 
     def make(self) -> None:
-        """Make nothing: the folder is there, or it is not the agent's to make."""
+        """Do nothing: the folder exists, or the agent may not make it."""
 
     def remove(self) -> None:
-        """Remove the proxy's socket; that it is not there is no error."""
-        if self.taken:
+        """Remove the proxy's socket; it is no error if there is none."""
+        if self.in_use:
             self.socket.unlink(missing_ok=True)
 
 
 class SharedSocket:
-    """This life's own folder in the one that the agent shares with the daemon and other lives.
+    """A socket in this agent's own folder, within the folder that agents and engine share.
 
-    It holds a lock for as long as its life goes on, however that ends; so the next life on the
-    machine can tell what a killed one has left, and removes it.
+    The folder holds a lock, which the system releases when the agent's process ends. So a later
+    agent on the machine can tell which folders belong to killed agents, and removes them.
     """
 
     def __init__(self, shared: Path) -> None:
         self.shared = shared
         self.path = shared / f"{_PREFIX}{secrets.token_hex(6)}"
-        self._fresh = self.path.with_name(f".{self.path.name}")
-        self.taken = False
-        """Whether the proxy listens in it."""
+        self._hidden_path = self.path.with_name(f".{self.path.name}")
+        self.in_use = False
+        """Whether the proxy listens in the folder."""
         self._lock: host.Lock | None = None
 
     @property
     def socket(self) -> Path:
-        """Where the proxy listens."""
-        return self.path / SOCKET
+        """The path of the socket."""
+        return self.path / SOCKET_NAME
 
     def make(self) -> None:
-        """Make it, locked before anybody can find it; others may enter. Raises OSError."""
-        self._fresh.mkdir(parents=True)
-        self._fresh.chmod(0o755)
-        self._lock = host.locked(self._fresh / _LOCK)
-        self._fresh.rename(self.path)
+        """Make the folder; other users may enter it. Raises OSError.
+
+        It gets its name only when it is locked, so that no other agent removes it meanwhile.
+        """
+        self._hidden_path.mkdir(parents=True)
+        self._hidden_path.chmod(0o755)
+        self._lock = host.locked(self._hidden_path / _LOCK)
+        self._hidden_path.rename(self.path)
 
     def remove(self) -> None:
-        """Remove it with all that is in it; that it is not there is no error."""
-        for folder in (self._fresh, self.path):
+        """Remove the folder and all that is in it; it is no error if there is none."""
+        for folder in (self._hidden_path, self.path):
             host.remove_folder(folder)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
-    def sweep(self) -> None:
-        """Remove what lives that are over have left, as far as that can be."""
+    def remove_leftovers(self) -> None:
+        """Remove the folders of killed agents; a failure is logged."""
         for folder in self.shared.glob(f"{_PREFIX}*"):
             if folder == self.path:
                 continue
             try:
-                _sweep(folder)
-            except OSError as error:  # another life sweeps as well, say
-                why = error.strerror or type(error).__name__
-                log.warning("docker.folder_removal_failed", folder=str(folder), reason=why.lower())
+                _remove_if_unlocked(folder)
+            except OSError as error:  # another agent may be removing it too
+                reason = error.strerror or type(error).__name__
+                log.warning(
+                    "docker.folder_removal_failed", folder=str(folder), reason=reason.lower()
+                )
 
 
-def _sweep(folder: Path) -> None:
+def _remove_if_unlocked(folder: Path) -> None:
     if folder.is_symlink() or not folder.is_dir() or not host.is_own(folder):
         return
     lock = host.locked(folder / _LOCK)

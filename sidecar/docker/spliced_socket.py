@@ -1,8 +1,9 @@
-"""One end of a spliced connection: a bare socket, read into one buffer that all share.
+"""One end of a proxied connection: a plain socket in the event loop.
 
-No transport: what comes is handed on in the same turn of the loop, nothing is read that could not
-be written, and half-closing stays what it is. Nothing is held but what a full socket did not take.
-Once nobody looks at what comes it does not come here at all: the kernel hands the pages over.
+There is no asyncio transport: data is passed on in the same turn of the loop, out of one buffer
+that all sockets share. Data is read only when the other end can take it, so that only the rest of a
+partial write is kept. A half-closed connection stays half-closed. After `splice`, the kernel moves
+the data and it never enters this process (splice(2)).
 """
 
 from __future__ import annotations
@@ -17,92 +18,94 @@ if TYPE_CHECKING:
 
 PIECE = 256 * 1024
 """Bytes that are read at once."""
-_AHEAD = 1 << 20
-"""Bytes that the system is asked to hold for a slow reader: the other end writes on meanwhile."""
+_SEND_BUFFER = 1 << 20
+"""Bytes that the system buffers for a slow reader, while the other end goes on writing."""
 _BUFFER = memoryview(bytearray(PIECE))
-_SPARE: list[host.Conduit] = []
-"""Empty conduits: one is in use only while a piece is on its way."""
-_MOST_SPARE = 8
+_SPARE_CONDUITS: list[host.Conduit] = []
+"""Empty conduits for reuse. One is in use only while a piece is moved."""
+_MAX_SPARE = 8
 
 
-class Owner(Protocol):
-    """Who is told of what happens at a side; `data` is good until the call returns."""
+class SocketOwner(Protocol):
+    """Is called with what happens to a socket; `data` is valid until the call returns."""
 
-    def came(self, side: SplicedSocket, data: memoryview) -> None:
-        """Take bytes."""
+    def on_data(self, side: SplicedSocket, data: memoryview) -> None:
+        """Take bytes that were read."""
 
-    def finished(self, side: SplicedSocket, *, gone: bool) -> None:
-        """Hear that no more will come; `gone`: nor is anything taken any more."""
+    def on_end(self, side: SplicedSocket, *, peer_closed: bool) -> None:
+        """Note that no more data will come. With `peer_closed` the peer reads no more either."""
 
-    def full(self, side: SplicedSocket) -> None:
-        """Hear that it takes no more for now."""
+    def on_full(self, side: SplicedSocket) -> None:
+        """Note that the socket takes no more for now."""
 
-    def drained(self, side: SplicedSocket) -> None:
-        """Hear that it has taken all."""
+    def on_drained(self, side: SplicedSocket) -> None:
+        """Note that all kept data is written."""
 
-    def lost(self, side: SplicedSocket) -> None:
-        """Hear that it takes nothing any more, and what it had not taken is lost."""
+    def on_lost(self, side: SplicedSocket) -> None:
+        """Note that writing failed; what was not written is lost."""
 
 
 class SplicedSocket:
-    """A connected socket, within the loop."""
+    """A connected socket in the event loop."""
 
     __slots__ = (
         "_conduit",
-        "_deaf",
         "_ending",
         "_loop",
         "_owner",
         "_pending",
         "_reading",
         "_target",
+        "_write_failed",
         "closed",
         "ended",
         "sock",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, owner: Owner) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, owner: SocketOwner
+    ) -> None:
         self.sock = sock
         self.closed = False
         self.ended = False
-        """Whether no more will come from it."""
-        self._deaf = False
+        """Whether its peer has ended its data."""
+        self._write_failed = False
         self._loop = loop
         self._owner = owner
         self._pending = bytearray()
         self._conduit: host.Conduit | None = None
-        """What else waits to be taken, behind `_pending`."""
+        """Data that waits to be written, after `_pending`."""
         self._target: SplicedSocket | None = None
-        """Where all goes that comes, unseen."""
+        """Where all data goes without the owner seeing it."""
         self._reading = False
         self._ending = False
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _AHEAD)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self.resume()
 
     @property
     def is_full(self) -> bool:
-        """Whether something waits to be taken."""
+        """Whether data waits to be written."""
         return bool(self._pending) or self._conduit is not None
 
     def splice(self, target: SplicedSocket) -> None:
-        """Hand on all that comes to `target`, without showing it to the owner."""
+        """Move all data that comes to `target`, without calling the owner."""
         self._target = target
 
     def resume(self) -> None:
-        """Read on."""
+        """Read again."""
         if not (self._reading or self.ended or self.closed):
             self._reading = True
             self._loop.add_reader(self.sock.fileno(), self._readable)
 
     def pause(self) -> None:
-        """Read no more for now."""
+        """Stop reading for now."""
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self.sock.fileno())
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send; what is not taken at once is kept, and `full` says so."""
-        if self.closed or self._deaf or not data:
+        """Write data; the rest that the socket does not take is kept, and `on_full` is called."""
+        if self.closed or self._write_failed or not data:
             return
         if not self.is_full:
             try:
@@ -110,25 +113,25 @@ class SplicedSocket:
             except BlockingIOError:
                 sent = 0
             except OSError:
-                self._hears_no_more()
+                self._fail_writes()
                 return
             if sent == len(data):
                 return
             data = memoryview(data)[sent:]
             self._pending += data
             self._loop.add_writer(self.sock.fileno(), self._writable)
-            self._owner.full(self)
+            self._owner.on_full(self)
         else:
             self._pending += data
 
     def end(self) -> None:
-        """Send no more, once all is sent."""
+        """Shut down writing once all kept data is written."""
         self._ending = True
         if not (self.is_full or self.closed):
             host.shut_writing(self.sock)
 
     def close(self) -> None:
-        """Let go of the socket, whatever is still to be sent."""
+        """Close the socket; kept data is dropped."""
         if self.closed:
             return
         self.pause()
@@ -138,8 +141,8 @@ class SplicedSocket:
 
     def _readable(self) -> None:
         if self._target is not None:
-            if not self._target.is_full:  # or what is read would come before what waits
-                self._splice(self._target)
+            if not self._target.is_full:  # else data would overtake what waits to be written
+                self._splice_piece(self._target)
             return
         try:
             count = self.sock.recv_into(_BUFFER)
@@ -148,72 +151,72 @@ class SplicedSocket:
         except OSError:
             count = 0
         if count:
-            self._owner.came(self, _BUFFER[:count])
+            self._owner.on_data(self, _BUFFER[:count])
         else:
-            self._finished()
+            self._end_of_input()
 
-    def _finished(self) -> None:
+    def _end_of_input(self) -> None:
         self.pause()
         self.ended = True
-        self._owner.finished(self, gone=host.hung_up(self.sock))
+        self._owner.on_end(self, peer_closed=host.hung_up(self.sock))
 
-    def _splice(self, target: SplicedSocket) -> None:
-        conduit = _SPARE.pop() if _SPARE else host.conduit(PIECE)
-        if conduit is None:  # not with this system
+    def _splice_piece(self, target: SplicedSocket) -> None:
+        conduit = _SPARE_CONDUITS.pop() if _SPARE_CONDUITS else host.conduit(PIECE)
+        if conduit is None:  # this system has no splice
             self._target = None
             return
         try:
             count = conduit.fill(self.sock, PIECE)
         except BlockingIOError:
-            _spare(conduit)
+            _release_conduit(conduit)
             return
         except OSError:
             count = 0
         if count:
-            target.pour(conduit)
+            target.write_conduit(conduit)
         else:
-            _spare(conduit)
-            self._finished()
+            _release_conduit(conduit)
+            self._end_of_input()
 
-    def pour(self, conduit: host.Conduit) -> None:
-        """Send what is in `conduit`, as `write` does."""
+    def write_conduit(self, conduit: host.Conduit) -> None:
+        """Write what is in `conduit`, as `write` does."""
         try:
-            empty = self.closed or self._deaf or conduit.drain(self.sock)
+            empty = self.closed or self._write_failed or conduit.drain(self.sock)
         except OSError:
             conduit.close()
-            self._hears_no_more()
+            self._fail_writes()
             return
         if empty:
-            _spare(conduit)
+            _release_conduit(conduit)
             return
         self._conduit = conduit
         self._loop.add_writer(self.sock.fileno(), self._writable)
-        self._owner.full(self)
+        self._owner.on_full(self)
 
     def _writable(self) -> None:
         try:
             if self._pending:
                 del self._pending[: self.sock.send(self._pending)]
             if not self._pending and self._conduit and self._conduit.drain(self.sock):
-                _spare(self._conduit)
+                _release_conduit(self._conduit)
                 self._conduit = None
         except BlockingIOError:
             return
         except OSError:
-            self._hears_no_more()
+            self._fail_writes()
             return
         if self.is_full:
             return
         self._loop.remove_writer(self.sock.fileno())
         if self._ending:
             host.shut_writing(self.sock)
-        self._owner.drained(self)
+        self._owner.on_drained(self)
 
-    def _hears_no_more(self) -> None:
-        """Drop what is to be sent; what it has said itself can still be read."""
-        self._deaf = True
+    def _fail_writes(self) -> None:
+        """Drop what is to be written; the peer's own data can still be read."""
+        self._write_failed = True
         self._drop()
-        self._owner.lost(self)
+        self._owner.on_lost(self)
 
     def _drop(self) -> None:
         if self.is_full:
@@ -224,9 +227,9 @@ class SplicedSocket:
             self._conduit = None
 
 
-def _spare(conduit: host.Conduit) -> None:
-    """Keep an empty conduit for the next piece."""
-    if conduit.filled or len(_SPARE) >= _MOST_SPARE:
+def _release_conduit(conduit: host.Conduit) -> None:
+    """Keep an empty conduit for reuse."""
+    if conduit.filled or len(_SPARE_CONDUITS) >= _MAX_SPARE:
         conduit.close()
     else:
-        _SPARE.append(conduit)
+        _SPARE_CONDUITS.append(conduit)

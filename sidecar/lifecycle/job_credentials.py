@@ -1,4 +1,4 @@
-"""What jobs get of AWS: the task role, or less; and by which way they come to it."""
+"""Give jobs AWS credentials: those of the task role, or of a separate job role."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sidecar.aws.agent_credentials import AgentCredentials
     from sidecar.aws.task_metadata import TaskFacts
+    from sidecar.relay import Relay
     from sidecar.relay.job_role import JobRole
     from sidecar.settings.model import Configuration, Settings
     from sidecar.shutdown.cleanup import CleanupStack
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 JOB_ROLE_PATIENCE = 3.0
-"""How many times as long a job waits for a role of its own: without it, it would have none."""
+"""Factor of the wait for a separate job role: without it, a job has no credentials at all."""
 
 
 class Access:
-    """How the agent itself comes to AWS, and whether its jobs come to it another way.
+    """The agent's own access to AWS.
 
-    Where rules may stand, or stood when a predecessor was killed, the agent fetches its own
-    credentials on marked sockets, since any other may be sent to the relay. Elsewhere all is as
-    the AWS library does it.
+    Network rules, also those of a killed agent, may redirect requests to the relay. Where they are
+    possible, the agent fetches its own credentials on SO_MARK sockets, which no rule redirects.
+    Elsewhere the AWS library fetches them as usual.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -48,11 +49,11 @@ class Access:
         """Whether jobs have a role of their own."""
         by_rules = settings.relay != "off" and host.may_filter()
         self.so_mark = self.separate_job_role or by_rules
-        """Whether the agent asks on sockets of its own, which no rule catches."""
+        """Whether the agent uses SO_MARK sockets, which no rule redirects."""
         self.endpoint: relay.Endpoint | None = None
-        self.problem: RelayError | None = None
-        """Why there is no endpoint, if one is named."""
-        self.own: AgentCredentials | None = None
+        self.endpoint_error: RelayError | None = None
+        """Why there is no endpoint, although a variable names one."""
+        self.agent_credentials: AgentCredentials | None = None
         task = config.task
         try:
             self.endpoint = relay.Endpoint.given(
@@ -62,120 +63,121 @@ class Access:
                 token_file=task.credentials_token_file,
             )
         except RelayError as error:
-            self.problem = error
+            self.endpoint_error = error
         if self.so_mark and self.endpoint is not None:
-            from sidecar.aws.agent_credentials import (
-                AgentCredentials,  # late, here as below: not every life needs it
-            )
+            # Imported when needed, here as below: that keeps other starts fast.
+            from sidecar.aws.agent_credentials import AgentCredentials
 
             self.endpoint = replace(self.endpoint, so_mark=True)
-            self.own = AgentCredentials(self.endpoint, alone=self.separate_job_role)
+            self.agent_credentials = AgentCredentials(self.endpoint, alone=self.separate_job_role)
 
     def session(self) -> AioSession:
-        """Make a session of the AWS library, with the agent's own credentials."""
-        if self.own is not None:
-            return self.own.session
+        """Return a session of the AWS library with the agent's own credentials."""
+        if self.agent_credentials is not None:
+            return self.agent_credentials.session
         from aiobotocore.session import get_session
 
         return get_session()
 
     def secret_reader(self, region: str | None) -> SecretReader:
-        """Return as whom, and where, a secret's reference is read."""
+        """Return what reads the agent's secrets, with its own credentials in that region."""
         return SecretReader(region, self.session, shared=not self.separate_job_role)
 
     def job_role(self, config: Configuration) -> JobRole:
-        """Make the source of what jobs get instead."""
+        """Return the source of the separate job role's credentials."""
         from sidecar.relay.job_role import JobRole, Terms
 
         settings = config.settings
         terms = Terms(settings.job_role_arn, settings.job_policy, config.task.region)
-        return JobRole(terms, self.own)
+        return JobRole(terms, self.agent_credentials)
 
 
 @dataclass(slots=True)
 class JobCredentials:
-    """What came of it."""
+    """The credentials of a job, and how the job reaches them."""
 
-    served: relay.Relay | None = None
+    relay: Relay | None = None
     job_role: JobRole | None = None
     separate_job_role: bool = False
-    """Whether jobs have a role of their own, and so nothing of the agent's."""
+    """Whether jobs have a role of their own, and no credentials of the agent's."""
     redirected: bool = False
-    """Whether a job that asks the ECS agent reaches the relay."""
+    """Whether a job's requests to the ECS agent's address reach the relay."""
     mode: Mode = Mode.OFF
-    """By which way containers come to credentials."""
+    """How containers get credentials."""
 
-    def without_agents(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
-        """Return what of the agent's environment a job may see."""
+    def remove_agent_variables(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the variables of the agent's environment that a job may have."""
         return environment.without_agents(
             passed_on, separate_job_role=self.separate_job_role, redirected=self.redirected
         )
 
-    async def warmed(
+    async def wait_for_credentials(
         self, runner: str, timeout: float, passed_on: Mapping[str, str], *, required: bool
     ) -> dict[str, str]:
-        """Wait until the relay holds credentials; return what tells a job where they are.
+        """Wait until the relay has credentials; return a job's variables that point to them.
 
-        Cold or not, a job that is to have a role of its own is sent to the relay and nowhere else.
+        Raises RelayError after `timeout` seconds, but only if they are `required`. With a separate
+        job role the variables always point to the relay, fetched or not.
         """
-        if self.served is None:
+        if self.relay is None:
             return environment.no_credentials(passed_on) if self.separate_job_role else {}
         if self.job_role is not None:
             self.job_role.name(runner)
             timeout *= JOB_ROLE_PATIENCE
         try:
-            await self.served.warm(timeout)
+            await self.relay.warm(timeout)
         except RelayError as error:
             if required:
                 raise
             log.warning("relay.credentials_delayed", reason=str(error))
         if not self.separate_job_role and not self.redirected:
-            return {environment.RELAY_URI: self.served.uri}
-        relative = self.served.relative_uri if self.redirected else None
-        return environment.credentials(passed_on, self.served.uri, relative)
+            return {environment.RELAY_URI: self.relay.uri}
+        relative = self.relay.relative_uri if self.redirected else None
+        return environment.credentials(passed_on, self.relay.uri, relative)
 
 
 @asynccontextmanager
 async def job_credentials(
     config: Configuration, access: Access, facts: TaskFacts, cleanup_stack: CleanupStack
 ) -> AsyncIterator[JobCredentials]:
-    """Relay credentials to jobs within the block, as far as that can be.
+    """Run the relay within the block, if there can be one.
 
-    Raises RelayError only if SIDECAR_RELAY_REQUIRED says so, or SIDECAR_RELAY names a mode that
-    cannot be: else a job runs without.
+    If there cannot, a job runs without. Raises RelayError instead if SIDECAR_RELAY_REQUIRED is set
+    or SIDECAR_RELAY names a mode.
     """
     settings = config.settings
-    found = JobCredentials(separate_job_role=access.separate_job_role)
-    _tell_reach(settings, access)
+    credentials = JobCredentials(separate_job_role=access.separate_job_role)
+    _log_shared_role(settings, access)
     async with AsyncExitStack() as serving:
         try:
-            if (source := _source(config, access, found)) is not None:
-                reach = CredentialsRoute(
+            if (source := _choose_source(config, access, credentials)) is not None:
+                route = CredentialsRoute(
                     access.endpoint, access.separate_job_role, facts.network_modes, cleanup_stack
                 )
-                found.served, found.redirected, found.mode = await reach.served(
+                running, credentials.redirected, credentials.mode = await route.serve(
                     source, config, serving
                 )
+                credentials.relay = running
         except RelayError as error:
             if settings.relay_required or settings.relay != "auto":
                 raise
             log.warning("relay.failed", reason=str(error))
-        yield found
+        yield credentials
 
 
-def _source(
-    config: Configuration, access: Access, found: JobCredentials
+def _choose_source(
+    config: Configuration, access: Access, credentials: JobCredentials
 ) -> relay.Endpoint | JobRole | None:
-    """Choose what is relayed; None for nothing. Raises RelayError."""
+    """Return the source of the credentials to relay; None for none. Raises RelayError."""
     settings = config.settings
     if settings.relay == "off":
         log.info("relay.disabled", reason="SIDECAR_RELAY=off")
         return None
-    if access.problem is not None:
-        raise access.problem
+    if access.endpoint_error is not None:
+        raise access.endpoint_error
     if access.separate_job_role:
-        found.job_role = access.job_role(config)
-        return found.job_role
+        credentials.job_role = access.job_role(config)
+        return credentials.job_role
     if access.endpoint is None:
         if settings.relay_required or settings.relay != "auto":
             raise RelayError("cannot relay credentials: the task has no role (taskRoleArn)")
@@ -183,22 +185,22 @@ def _source(
     return access.endpoint
 
 
-def _tell_reach(settings: Settings, access: Access) -> None:
-    """Say in one line what a job can do with the task role, where it has that."""
+def _log_shared_role(settings: Settings, access: Access) -> None:
+    """Log which secrets of the agent's a job can read, if it has the task role."""
     if access.separate_job_role or access.endpoint is None:
         return
-    reach = []
+    readable = []
     if settings.token_parameter is not None:
         folder = settings.token_parameter.rpartition("/")[0]
-        reach.append(f"SIDECAR_TOKEN_PARAMETER, and others that its policy grants: {folder}/*")
+        readable.append(f"SIDECAR_TOKEN_PARAMETER, and others that its policy grants: {folder}/*")
     for name in ("github_app_key", "github_pat"):
         secret = getattr(settings, name)
         reference = secret.get_secret_value() if secret is not None else ""
         if reference.startswith(("ssm:", "secretsmanager:")):
-            reach.append(f"SIDECAR_{name.upper()}: {reference}")
+            readable.append(f"SIDECAR_{name.upper()}: {reference}")
     log.info(
         "job.role_shared",
         reason="jobs have the task role, and may do whatever it may; SIDECAR_JOB_ROLE_ARN or "
         "SIDECAR_JOB_POLICY gives them less",
-        can_read=reach,
+        can_read=readable,
     )

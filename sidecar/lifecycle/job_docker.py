@@ -1,4 +1,4 @@
-"""The docker daemon as jobs reach it: through the agent, so that each container has credentials."""
+"""Run the docker proxy for a job, or decide that the job goes without."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import structlog
 from sidecar import host, relay
 from sidecar.docker import container_listener, proxy
 from sidecar.docker import engine as engines
-from sidecar.docker.binds import Sockets, plain
-from sidecar.docker.credential_variables import Offer, proxied
-from sidecar.docker.engine import Engine, Unanswered
+from sidecar.docker.binds import Sockets, normalize_path
+from sidecar.docker.credential_variables import CredentialVariables, names_proxy
+from sidecar.docker.engine import Engine, EngineError
 from sidecar.docker.folder_copy import FolderCopy
-from sidecar.docker.rewriting import Rules
+from sidecar.docker.rewriting import RequestRewriter
 from sidecar.docker.socket_path import DefaultSocket, SharedSocket
 from sidecar.errors import ProxyError
 from sidecar.relay.mode import Mode
@@ -27,7 +27,7 @@ from sidecar.relay.mode import Mode
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from sidecar.docker.rewriting import ImageVariables
+    from sidecar.docker.rewriting import ReadImageVariables
     from sidecar.lifecycle.job_credentials import JobCredentials
     from sidecar.relay.identities import Identities
     from sidecar.settings.model import Configuration
@@ -37,37 +37,37 @@ log = structlog.get_logger()
 
 DOCKER_HOST = "DOCKER_HOST"
 EXTERNALS = "externals"
-"""Where the runner keeps node; it mounts this folder into every job container."""
+"""The folder where the runner keeps node; it mounts it into every job container."""
 
 
 class ProxyUnavailable(Exception):
     """There can be no proxy; the text says why, and what would help."""
 
-    def __init__(self, why: str, *, daemon: bool = True) -> None:
-        super().__init__(why)
-        self.daemon = daemon
-        """Whether there is a daemon that jobs then reach by themselves."""
+    def __init__(self, message: str, *, has_engine: bool = True) -> None:
+        super().__init__(message)
+        self.has_engine = has_engine
+        """Whether there is an engine, which jobs then use without the proxy."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobDocker:
-    """How jobs come to the daemon."""
+    """How a job reaches the docker engine."""
 
     proxied: bool = False
     socket: Path | None = None
-    """What a job's DOCKER_HOST names; None: what is at the usual place."""
+    """The socket for the job's DOCKER_HOST; None: clients use the default path."""
     work_dir: str | None = None
-    """Where a job works, unless a setting says otherwise."""
-    told: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What the job's containers are told by its first hook, where there is no proxy."""
+    """The job's work folder; None: as the settings say."""
+    hook_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The variables that the job's first hook sets for its containers, without a proxy."""
 
     @property
-    def withheld(self) -> tuple[str, ...]:
-        """Variables that no file of the runner's own may set."""
+    def withheld_variables(self) -> tuple[str, ...]:
+        """The variables that the runner's own files must not set."""
         return (DOCKER_HOST,) if self.proxied else ()
 
-    def led(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
-        """Return `passed_on` with the proxy in the daemon's place."""
+    def set_docker_host(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the variables `passed_on` with the DOCKER_HOST of the proxy, if there is one."""
         if not self.proxied:
             return passed_on
         kept = {name: value for name, value in passed_on.items() if name != DOCKER_HOST}
@@ -78,124 +78,123 @@ class JobDocker:
 async def job_docker(
     config: Configuration, credentials: JobCredentials, cleanup_stack: CleanupStack
 ) -> AsyncIterator[JobDocker]:
-    """Stand before the docker daemon within the block, as far as that can be.
+    """Run the docker proxy within the block, if there can be one.
 
-    Raises ProxyError if it cannot, and a setting says that it must.
+    Raises ProxyError if there cannot, and a setting requires it.
     """
     settings = config.settings
-    way = ContainerCredentials.found(config, credentials)
-    async with AsyncExitStack() as standing:
+    container_credentials = ContainerCredentials.choose(config, credentials)
+    async with AsyncExitStack() as running:
         try:
-            found = await _standing(config, way, cleanup_stack, standing)
-        except ProxyUnavailable as why:
-            wanted = "SIDECAR_DOCKER_PROXY=on; auto goes without"
+            docker = await _start_proxy(config, container_credentials, cleanup_stack, running)
+        except ProxyUnavailable as error:
+            required_by = "SIDECAR_DOCKER_PROXY=on; auto goes without"
             if settings.docker_strict:
-                wanted = "SIDECAR_DOCKER_STRICT: without the proxy nothing would be refused"
-            if settings.docker_proxy == "on" or (settings.docker_strict and why.daemon):
-                message = f"cannot stand before the docker daemon: {why} ({wanted})"
-                raise ProxyError(message) from why
-            log.info("docker.proxy_disabled", reason=str(why))
-            found = JobDocker(told=way.told)
-        yield found
+                required_by = "SIDECAR_DOCKER_STRICT: without the proxy nothing would be refused"
+            if settings.docker_proxy == "on" or (settings.docker_strict and error.has_engine):
+                message = f"cannot run the docker proxy: {error} ({required_by})"
+                raise ProxyError(message) from error
+            log.info("docker.proxy_disabled", reason=str(error))
+            docker = JobDocker(hook_variables=container_credentials.hook_variables)
+        yield docker
 
 
-async def _standing(
+async def _start_proxy(
     config: Configuration,
-    way: ContainerCredentials,
+    container_credentials: ContainerCredentials,
     cleanup_stack: CleanupStack,
-    standing: AsyncExitStack,
+    running: AsyncExitStack,
 ) -> JobDocker:
-    """Listen in the daemon's place for as long as `standing` is open. Raises Unproxied."""
+    """Run the proxy until `running` is closed. Raises ProxyUnavailable."""
     settings = config.settings
     if settings.docker_proxy == "off":
         raise ProxyUnavailable("SIDECAR_DOCKER_PROXY=off")
-    named, socket = _engine(config)
-    engine = await standing.enter_async_context(named.opened())
+    found, socket = _find_engine(config)
+    engine = await running.enter_async_context(found.open_session())
     shared = settings.shared_dir
-    place = DefaultSocket(_usual(socket)) if shared is None else SharedSocket(shared)
+    place = DefaultSocket(_default_path(socket)) if shared is None else SharedSocket(shared)
     path = place.socket
-    rules = Rules(
-        Sockets.of(str(path), str(socket), str(socket.resolve())),
-        way.offer,
-        way.paths,
-        _image_variables(engine),
-        _copies(place, settings.runner_dir) if isinstance(place, SharedSocket) else None,
+    rewriter = RequestRewriter(
+        Sockets.from_paths(str(path), str(socket), str(socket.resolve())),
+        container_credentials.variables,
+        container_credentials.paths,
+        _make_image_reader(engine),
+        _make_folder_copy(place, settings.runner_dir) if isinstance(place, SharedSocket) else None,
         settings.docker_strict,
     )
     cleanup_step = cleanup_stack.register_step(
         "docker proxy", partial(asyncio.to_thread, place.remove)
     )
-    standing.callback(
-        cleanup_step.begin
-    )  # once nobody listens any more; the farewell sees to its end
-    await _listening(proxy.Listening(path, socket, rules, config.user), place, standing)
+    running.callback(cleanup_step.begin)  # after the proxy is closed; the stack waits for its end
+    await _listen(proxy.ProxyOptions(path, socket, rewriter, config.user), place, running)
     if isinstance(place, SharedSocket):
-        await standing.enter_async_context(relay.running_beside(asyncio.to_thread(place.sweep)))
-    if way.identities is not None:
-        way.identities.inspect = _inspect(engine)
-        following_ = container_listener.followed(engine, _ContainerEvents(way.identities))
-        await standing.enter_async_context(relay.running_beside(following_))
+        removal = asyncio.to_thread(place.remove_leftovers)
+        await running.enter_async_context(relay.running_beside(removal))
+    if (identities := container_credentials.identities) is not None:
+        identities.inspect = _make_inspect(engine)
+        listener = container_listener.follow_containers(engine, _PathUpdates(identities))
+        await running.enter_async_context(relay.running_beside(listener))
     log.info(
         "docker.proxy_started",
         socket=str(path),
         engine=str(socket),
-        credentials=way.mode.value,
+        credentials=container_credentials.mode.value,
         strict=settings.docker_strict,
     )
-    _tell_open(socket, config)
+    _warn_unprotected(socket, config)
     if shared is None:
         return JobDocker(proxied=True)
-    said = "work_dir" in settings.model_fields_set
-    return JobDocker(proxied=True, socket=path, work_dir=None if said else f"{path.parent}/_work")
+    is_set = "work_dir" in settings.model_fields_set
+    return JobDocker(proxied=True, socket=path, work_dir=None if is_set else f"{path.parent}/_work")
 
 
-async def _listening(
-    wanted: proxy.Listening, place: DefaultSocket | SharedSocket, standing: AsyncExitStack
+async def _listen(
+    options: proxy.ProxyOptions, place: DefaultSocket | SharedSocket, running: AsyncExitStack
 ) -> None:
     try:
         place.make()
-        await standing.enter_async_context(proxy.listening(wanted))
-        place.taken = True
+        await running.enter_async_context(proxy.serve(options))
+        place.in_use = True
     except OSError as error:
-        why = error.strerror or type(error).__name__
+        reason = error.strerror or type(error).__name__
         setting = "SIDECAR_SHARED_DIR"
         if isinstance(place, DefaultSocket):
             setting += " names another place"
         raise ProxyUnavailable(
-            f"{wanted.path} cannot be made: {why.lower()} ({setting})"
+            f"{options.path} cannot be made: {reason.lower()} ({setting})"
         ) from error
 
 
-# ---- where the daemon is, and what it tells ----------------------------------------------------
+# ---- the engine --------------------------------------------------------------------------------
 
 
-def _engine(config: Configuration) -> tuple[Engine, Path]:
-    engine = Engine.named(config.task.docker_host)
+def _find_engine(config: Configuration) -> tuple[Engine, Path]:
+    engine = Engine.find(config.task.docker_host)
     if engine is None:
-        why = "nothing names a docker daemon (DOCKER_HOST, /var/run/docker.sock)"
-        raise ProxyUnavailable(why, daemon=False)
+        message = "nothing names a docker daemon (DOCKER_HOST, /var/run/docker.sock)"
+        raise ProxyUnavailable(message, has_engine=False)
     if engine.socket is None:
         raise ProxyUnavailable(f"DOCKER_HOST={engine.host} is no socket of the file system")
     return engine, engine.socket
 
 
-def _usual(socket: Path) -> Path:
-    """Return the place where clients look, if it is not the daemon's own. Raises Unproxied."""
-    usual = Path(engines.DEFAULT_SOCKET)
-    if plain(str(socket.resolve())) == plain(str(usual.resolve())):
+def _default_path(socket: Path) -> Path:
+    """Return the default path of docker clients. Raises ProxyUnavailable if the engine has it."""
+    default = Path(engines.DEFAULT_SOCKET)
+    if normalize_path(str(socket.resolve())) == normalize_path(str(default.resolve())):
         raise ProxyUnavailable(
-            f"the daemon's own socket is at {usual}, where clients look (SIDECAR_SHARED_DIR names "
-            "another place; or let the daemon listen elsewhere, and DOCKER_HOST tell where)"
+            f"the daemon's own socket is at {default}, where clients look (SIDECAR_SHARED_DIR "
+            "names another place; or let the daemon listen elsewhere, and set DOCKER_HOST to that)"
         )
-    return usual
+    return default
 
 
-def _tell_open(socket: Path, config: Configuration) -> None:
-    """Tell of a daemon that jobs may go to themselves: nobody can be kept from what is his."""
+def _warn_unprotected(socket: Path, config: Configuration) -> None:
+    """Warn if the runner's user may use the engine's socket: jobs can then bypass the proxy."""
     try:
         is_open = host.may_use(socket, config.user)
     except OSError:
-        return  # it is not there yet
+        return  # the engine has not started yet
     if is_open:
         log.warning(
             "docker.socket_unprotected",
@@ -205,87 +204,90 @@ def _tell_open(socket: Path, config: Configuration) -> None:
         )
 
 
-def _copies(own: SharedSocket, runner_dir: Path) -> FolderCopy | None:
-    """Have the daemon find the runner's own folder, unless that is shared already."""
-    if runner_dir.is_relative_to(own.shared):
+def _make_folder_copy(place: SharedSocket, runner_dir: Path) -> FolderCopy | None:
+    """Return a copy of the runner's externals for the engine; None if it sees them already."""
+    if runner_dir.is_relative_to(place.shared):
         return None
-    return FolderCopy(runner_dir / EXTERNALS, own.shared, own.path)
+    return FolderCopy(runner_dir / EXTERNALS, place.shared, place.path)
 
 
-def _image_variables(engine: Engine) -> ImageVariables:
-    async def told(image: str) -> Sequence[object]:
+def _make_image_reader(engine: Engine) -> ReadImageVariables:
+    async def read(image: str) -> Sequence[object]:
         try:
-            found = await engine.get(f"/images/{quote(image)}/json")
-        except Unanswered:  # it is not here; the create will say so
+            fields = await engine.get(f"/images/{quote(image)}/json")
+        except EngineError:  # there is no such image: the create request will fail
             return ()
-        config = found.get("Config") if isinstance(found, dict) else None
+        config = fields.get("Config") if isinstance(fields, dict) else None
         env = config.get("Env") if isinstance(config, dict) else None
         return env if isinstance(env, list) else ()
 
-    return told
+    return read
 
 
-def _inspect(engine: Engine) -> relay.Inspect:
+def _make_inspect(engine: Engine) -> relay.Inspect:
     async def inspect(container: str) -> frozenset[str] | None:
-        return container_listener.addresses(await engine.get(f"/containers/{container}/json"))
+        return container_listener.read_addresses(await engine.get(f"/containers/{container}/json"))
 
     return inspect
 
 
-# ---- by which way containers come to credentials -----------------------------------------------
+# ---- the credentials of containers -------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerCredentials:
-    """What containers can be told."""
+    """How a job's containers get credentials."""
 
     mode: Mode
-    offer: Offer | None = None
-    """None: they have no way that a variable could name."""
-    uri: str | None = field(default=None, repr=False)
-    """The path that is good for whoever knows it. Secret."""
+    variables: CredentialVariables | None = None
+    """None: there are no credentials that variables could point to."""
+    shared_path: str | None = field(default=None, repr=False)
+    """The path that all containers may use. Secret."""
     identities: Identities | None = None
-    """Where each container has a path of its own."""
+    """The relay's paths, if each container has its own."""
 
     @classmethod
-    def found(cls, config: Configuration, credentials: JobCredentials) -> ContainerCredentials:
-        """Choose by the relay's mode."""
-        passed_on, uri = config.passed_on, config.task.credentials_relative_uri
+    def choose(cls, config: Configuration, credentials: JobCredentials) -> ContainerCredentials:
+        """Choose by the relay mode."""
+        passed_on, task_path = config.passed_on, config.task.credentials_relative_uri
         region = passed_on.get("AWS_REGION") or passed_on.get("AWS_DEFAULT_REGION")
-        if credentials.mode is Mode.NETFILTER and credentials.served is not None:
-            identities = credentials.served.identities
-            uri = identities.default_path
-            offer = Offer(region, identities.mint, frozenset({uri}), proxied(passed_on))
-            return cls(credentials.mode, offer, uri, identities)
+        uses_proxy = names_proxy(passed_on)
+        if credentials.mode is Mode.NETFILTER and credentials.relay is not None:
+            identities = credentials.relay.identities
+            shared = identities.default_path
+            variables = CredentialVariables(
+                region, identities.mint, frozenset({shared}), uses_proxy
+            )
+            return cls(credentials.mode, variables, shared, identities)
         if (
             credentials.mode is Mode.PASS_THROUGH
-            and uri is not None
+            and task_path is not None
             and not credentials.separate_job_role
         ):
-            given = uri
-            offer = Offer(region, lambda: given, frozenset({given}), proxied(passed_on))
-            return cls(credentials.mode, offer, given)
+            path = task_path
+            variables = CredentialVariables(region, lambda: path, frozenset({path}), uses_proxy)
+            return cls(credentials.mode, variables, path)
         return cls(credentials.mode)
 
     @property
-    def told(self) -> dict[str, str]:
-        """What a job's containers can be told all alike."""
-        return {} if self.offer is None else self.offer.added({}, self.uri)
+    def hook_variables(self) -> dict[str, str]:
+        """The variables that all containers of a job may have in common."""
+        return {} if self.variables is None else self.variables.select({}, self.shared_path)
 
     @property
-    def paths(self) -> _Paths:
-        """Where the proxy ties and ends paths."""
-        return _Paths(self.identities)
+    def paths(self) -> _PathRegistry:
+        """The registry to which the proxy assigns the containers' paths."""
+        return _PathRegistry(self.identities)
 
 
 @dataclass(frozen=True, slots=True)
-class _Paths:
-    """The relay's identities, as the proxy needs them; without, all have the same path."""
+class _PathRegistry:
+    """Assigns paths in the relay; does nothing if all containers share one path."""
 
     identities: Identities | None
 
-    def tied(self, path: str, container: str) -> None:
-        """Say whose a minted path is."""
+    def assign(self, path: str, container: str) -> None:
+        """Note that a minted path belongs to this container."""
         if self.identities is not None:
             self.identities.tied(path, container)
 
@@ -295,11 +297,11 @@ class _Paths:
             self.identities.revoke(path)
 
 
-class _ContainerEvents:
-    """The relay's identities, as they hear of their containers."""
+class _PathUpdates:
+    """Passes the events of containers on to their paths in the relay."""
 
     def __init__(self, identities: Identities) -> None:
-        self.runs = identities.runs
-        self.rests = identities.rests
-        self.died = identities.died
+        self.on_start = identities.runs
+        self.on_stop = identities.rests
+        self.on_removed = identities.died
         self.known = identities.containers

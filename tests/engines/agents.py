@@ -1,4 +1,4 @@
-"""The relay's program (`tests.engines.relayed`) as a process in a network namespace."""
+"""Run the agent's relay (`tests.engines.relayed`) as a process in a network namespace."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ PATIENCE = 60.0
 
 @dataclass
 class Agent:
-    """The process, and what it has said so far."""
+    """The process, and the lines that it has printed."""
 
     process: subprocess.Popen[str]
     lines: queue.Queue[str | None] = field(default_factory=queue.Queue)
     events: list[dict[str, Any]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
-    """What a job would have."""
+    """The variables that a job would have."""
 
     def read(self) -> None:
-        """Take every line, until the end."""
+        """Read every line, until the end."""
         assert self.process.stdout
         for line in self.process.stdout:
             self.lines.put(line)
         self.lines.put(None)
 
-    def said(self, word: str) -> str:
+    def wait_for_line(self, word: str) -> str:
         """Wait for a line that begins with `word`; return the rest of it."""
         while (line := self.lines.get(timeout=PATIENCE)) is not None:
             if line.startswith("{"):
@@ -51,40 +51,40 @@ class Agent:
                 return line.removeprefix(f"{word} ").strip()
         raise AssertionError(f"it ended without {word}: {self.events}")
 
-    def event(self, name: str) -> dict[str, Any]:
-        """Wait for an event; it may have come already."""
-        while not (found := [event for event in self.events if event["event"] == name]):
+    def wait_for_event(self, name: str) -> dict[str, Any]:
+        """Wait for an event; it may have been logged already."""
+        while not (matching := [event for event in self.events if event["event"] == name]):
             line = self.lines.get(timeout=PATIENCE)
             assert line is not None, f"it ended without {name}: {self.events}"
             if line.startswith("{"):
                 self.events.append(json.loads(line))
-        return found[0]
+        return matching[0]
 
     @property
     def uri(self) -> str:
-        """The path that its containers are told."""
+        """The path in its containers' variables."""
         return self.environment["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]
 
-    def end(self) -> int:
-        """Ask it to end, and wait; return its exit code."""
+    def stop(self) -> int:
+        """Ask it to stop, and wait; return its exit code."""
         self.process.terminate()
         return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
-        """End it so that it can undo nothing."""
+        """Kill it, so that no cleanup step runs."""
         self.process.kill()
         self.process.wait(PATIENCE)
 
 
 @contextmanager
-def started(
+def start(
     space: Space, folder: Path, env: dict[str, str], *, word: str = "ready"
 ) -> Iterator[Agent]:
-    """Run it in `space` for the block, from when it says `word`; it may be ended within."""
+    """Run it in `space` within the block, which begins when it prints `word`."""
     root = folder / "runner"
     if not root.exists():
         install(root)
-    told = {
+    variables = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "AWS_REGION": aws.REGION,
         "SIDECAR_TOKEN_PARAMETER": "/unused",
@@ -94,12 +94,16 @@ def started(
     }
     argv = space.argv(sys.executable, "-m", "tests.engines.relayed")
     with subprocess.Popen(
-        [*spaces.DYING_WITH_US, *argv], cwd=REPOSITORY, env=told, stdout=subprocess.PIPE, text=True
+        [*spaces.DIE_WITH_PARENT, *argv],
+        cwd=REPOSITORY,
+        env=variables,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         agent = Agent(process)
         threading.Thread(target=agent.read, daemon=True).start()
         try:
-            rest = agent.said(word)
+            rest = agent.wait_for_line(word)
             if word == "ready":
                 agent.environment = json.loads(rest)
             yield agent

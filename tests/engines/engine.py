@@ -1,7 +1,7 @@
-"""A real docker engine in a task's network namespace, with nothing of it left afterwards.
+"""Run a real docker engine in a task's network namespace, and leave nothing of it.
 
-The engine has mounts and process numbers of its own: what it mounts goes with it, and one kill
-ends it with all its containers, as it ends if the test run itself is killed.
+The engine has its own mount and process namespaces. Its mounts end with it, and one kill ends it
+and all its containers. That also happens if the test run is killed.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 READY = 60.0
 """Seconds within which an engine answers."""
 TIMEOUT = 60.0
-"""Seconds that a command may take unless told otherwise."""
+"""Seconds that a command may take by default."""
 STOPPED = 20.0
-"""Seconds that an engine has to end by itself."""
+"""Seconds until an engine that was asked to end is killed."""
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 EMPTY = "base"
-"""An image of nothing at all, used with USERLAND."""
+"""An empty image, used with USERLAND."""
 USERLAND = tuple(
     option
     for folder in (
@@ -52,11 +52,11 @@ USERLAND = tuple(
     for source, _, target in [folder.partition(":")]
     for option in ("--volume", f"/clients/{source}:/{target or source}:ro")
 )
-"""What makes a container of the empty image a Debian with the AWS clients, read-only."""
+"""Mounts that make a container of the empty image a Debian with the AWS clients, read-only."""
 
-# An engine's own view of the disk: ROOT below a layer that is thrown away, so that neither this
-# machine's files nor the cached root are ever written; what was the root before is /host.
-_START = """
+# The engine sees ROOT below a layer that is thrown away, so that neither this machine's files nor
+# the cached root are ever written. This machine's root is its /host.
+_START_SCRIPT = """
 mount -t tmpfs engine "$FOLDER/layer" && cd "$FOLDER/layer" && mkdir upper work root
 mount -t overlay overlay -o "lowerdir=$ROOT,upperdir=upper,workdir=work" root && cd root
 mkdir -p host clients proc sys dev run tmp var/lib/docker
@@ -71,32 +71,32 @@ exec dockerd --config-file /run/daemon.json --cgroup-parent "/$NAME" "$@" >>/run
 
 
 class Failed(AssertionError):
-    """A command failed; the text has all it said."""
+    """A command failed; the text has all its output."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that answers."""
+    """A running engine."""
 
     space: Space
-    """The network namespace it is in."""
+    """Its network namespace."""
     folder: Path
-    """`run/` of it is the engine's /run."""
+    """Its folder; `run/` in it is the engine's /run."""
     pid: int
-    """The engine's process, as this machine numbers it."""
+    """Its process id on this machine."""
     host: str | None = None
-    """Where docker clients are sent, as in DOCKER_HOST; None: to the engine itself."""
+    """The DOCKER_HOST of its clients; None: the engine's own socket."""
     name: str = "docker.sock"
-    """The socket's, in its /run."""
+    """The name of its socket in /run."""
 
-    def through(self, host: str | None) -> Engine:
-        """Return the same engine, whose clients are sent to `host` instead."""
+    def with_host(self, host: str | None) -> Engine:
+        """Return the same engine with another DOCKER_HOST for its clients."""
         return replace(self, host=host)
 
     def share(self, folder: Path) -> None:
-        """Have `folder` of this machine be at the same path where the engine runs."""
+        """Mount a folder of this machine at the same path where the engine runs."""
         path = shlex.quote(str(folder))
-        self.inside("sh", "-ec", f"mkdir -p {path} && mount --bind /host{path} {path}")
+        self.run_command("sh", "-ec", f"mkdir -p {path} && mount --bind /host{path} {path}")
 
     @property
     def cgroup(self) -> str:
@@ -105,7 +105,7 @@ class Engine:
 
     @property
     def socket(self) -> Path:
-        """Where it answers."""
+        """The path of its socket."""
         return self.folder / "run" / self.name
 
     def docker(
@@ -115,34 +115,38 @@ class Engine:
         env: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
     ) -> str:
-        """Run `docker ARGV` (the client that came with the engine); return what it printed.
+        """Run `docker ARGV` (the client that came with the engine); return its output.
 
-        `text` is what it reads. Raises Failed.
+        `text` is its input. Raises Failed.
         """
-        told = ("env", *_assigned(env or {}), "docker")
-        return self.inside(*told, *argv, text=text, timeout=timeout)
+        environment = ("env", *_assignments(env or {}))
+        return self.run_command(*environment, "docker", *argv, text=text, timeout=timeout)
 
     def command(self, *argv: str, env: Mapping[str, str] | None = None) -> list[str]:
-        """Return what runs `docker ARGV` there, for one who starts it in a way of its own."""
-        told = ("env", "--ignore-environment", *_assigned({**self._environment, **(env or {})}))
-        return [*self._there, *told, "docker", *argv]
+        """Return the command that runs `docker ARGV` there, for a caller that starts it itself."""
+        environment = (
+            "env",
+            "--ignore-environment",
+            *_assignments({**self._environment, **(env or {})}),
+        )
+        return [*self._enter, *environment, "docker", *argv]
 
     @property
     def _environment(self) -> dict[str, str]:
-        # This machine may have another docker in front of Debian's.
+        # This machine may have another docker before Debian's in its PATH.
         return {"PATH": PATH, "DOCKER_HOST": self.host or f"unix:///run/{self.name}"}
 
     @property
-    def _there(self) -> tuple[str, ...]:
+    def _enter(self) -> tuple[str, ...]:
         return ("nsenter", f"--target={self.pid}", "--mount", "--root", "--wd")
 
-    def inside(self, *argv: str, text: bytes | None = None, timeout: float = TIMEOUT) -> str:
-        """Run a command where the engine runs, with its view of the disk; return what it said.
+    def run_command(self, *argv: str, text: bytes | None = None, timeout: float = TIMEOUT) -> str:
+        """Run a command where the engine runs, with its view of the disk; return its output.
 
         Raises Failed.
         """
         done = subprocess.run(
-            [*self._there, *argv],
+            [*self._enter, *argv],
             check=False,
             env=self._environment,
             input=text or b"",
@@ -152,7 +156,7 @@ class Engine:
         out, errors = done.stdout.decode(), done.stderr.decode()
         if done.returncode != 0:
             raise Failed(f"{shlex.join(argv)}: {done.returncode}\n{out}\n{errors}")
-        # A builder tells on either; else only what was asked for counts.
+        # Builders print to either stream; for other commands only the standard output counts.
         return out + errors if "build" in argv else out
 
     def run(
@@ -163,36 +167,39 @@ class Engine:
         options: Sequence[str] = (),
         timeout: float = TIMEOUT,
     ) -> str:
-        """Run `argv` in a new container that has USERLAND; return what it printed."""
+        """Run `argv` in a new container that has USERLAND; return its output."""
         variables = [f"--env={key}={value}" for key, value in (env or {}).items()]
-        told = ("--rm", f"--network={network}", *USERLAND, *variables, *options)
-        return self.docker("run", *told, EMPTY, *argv, timeout=timeout)
+        arguments = ("--rm", f"--network={network}", *USERLAND, *variables, *options)
+        return self.docker("run", *arguments, EMPTY, *argv, timeout=timeout)
 
     def log(self) -> str:
-        """Return what it has logged of late."""
+        """Return the end of its log."""
         return (self.folder / "run" / "dockerd.log").read_text(errors="replace")[-8000:]
 
 
-def _assigned(env: Mapping[str, str]) -> list[str]:
+def _assignments(env: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in env.items()]
 
 
 @contextmanager
-def started(
+def start(
     space: Space, root: Path, clients: Path, *options: str, name: str = Engine.name
 ) -> Iterator[Engine]:
-    """Run the dockerd that is in `root` within `space`; `options` are dockerd's own.
+    """Run the dockerd of `root` within `space`; `options` are dockerd's own.
 
     It listens at /run/`name`.
     """
-    with kept() as folder, running(space, root, clients, folder, *options, name=name) as engine:
+    with (
+        create_folder() as folder,
+        start_in(space, root, clients, folder, *options, name=name) as engine,
+    ):
         engine.docker("import", "-", EMPTY, text=bytes(10240))  # an archive of nothing
         yield engine
 
 
 @contextmanager
-def kept() -> Iterator[Path]:
-    """Give a folder for an engine that ends and comes back, with all that it holds."""
+def create_folder() -> Iterator[Path]:
+    """Make a folder for the data of an engine that is stopped and started again."""
     folder = Path(tempfile.mkdtemp(prefix="engine-"))
     for name in ("layer", "run", "data"):
         (folder / name).mkdir()
@@ -203,7 +210,7 @@ def kept() -> Iterator[Path]:
 
 
 @contextmanager
-def running(
+def start_in(
     space: Space,
     root: Path,
     clients: Path,
@@ -211,24 +218,26 @@ def running(
     *options: str,
     name: str = Engine.name,
 ) -> Iterator[Engine]:
-    """Run an engine out of a folder that is `kept`."""
-    argv = [*spaces.DYING_WITH_US, *space.argv("unshare", "--mount", "--pid", "--fork")]
-    argv += ["--kill-child", "--", "sh", "-ec", _START, "sh", *options]
+    """Run an engine in a folder that `create_folder` has made."""
+    argv = [*spaces.DIE_WITH_PARENT, *space.argv("unshare", "--mount", "--pid", "--fork")]
+    argv += ["--kill-child", "--", "sh", "-ec", _START_SCRIPT, "sh", *options]
     argv.append(f"--host=unix:///run/{name}")
     env = {"FOLDER": str(folder), "ROOT": str(root), "CLIENTS": str(clients), "PATH": PATH}
     process = subprocess.Popen(argv, env={**env, "NAME": folder.name}, stderr=subprocess.PIPE)
     try:
         with process:
             try:
-                yield Engine(space, folder, _answering(process, folder / "run" / name), name=name)
+                yield Engine(
+                    space, folder, _wait_for_answer(process, folder / "run" / name), name=name
+                )
             finally:
                 _stop(process)
     finally:
-        _without_cgroups(folder.name)
+        _remove_cgroups(folder.name)
 
 
-def _answering(process: subprocess.Popen[bytes], path: Path) -> int:
-    """Wait until the engine answers; return its process."""
+def _wait_for_answer(process: subprocess.Popen[bytes], path: Path) -> int:
+    """Wait until the engine answers; return its process id."""
     deadline = time.monotonic() + READY
     log = path.with_name("dockerd.log")
     while process.poll() is None and time.monotonic() < deadline:
@@ -240,11 +249,11 @@ def _answering(process: subprocess.Popen[bytes], path: Path) -> int:
                 if b"200" in client.recv(64):
                     return _child(process.pid)
             except OSError:
-                time.sleep(0.05)  # no event tells that a socket has appeared
+                time.sleep(0.05)  # no event says that a socket has appeared
     process.kill()
-    said = process.stderr.read() if process.stderr else b""
-    told = log.read_text(errors="replace")[-4000:] if log.exists() else ""
-    raise AssertionError(f"the engine never answered: {said!r}\n{told}")
+    output = process.stderr.read() if process.stderr else b""
+    log_text = log.read_text(errors="replace")[-4000:] if log.exists() else ""
+    raise AssertionError(f"the engine never answered: {output!r}\n{log_text}")
 
 
 def _child(pid: int) -> int:
@@ -253,7 +262,7 @@ def _child(pid: int) -> int:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the engine to end; then kill it, and all its containers with it."""
+    """Ask the engine to end; then kill it and all its containers."""
     if process.poll() is None:
         try:
             os.kill(_child(process.pid), signal.SIGTERM)
@@ -262,8 +271,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.kill()
 
 
-def _without_cgroups(name: str) -> None:
-    """Remove the control groups that a killed engine has left; they are empty."""
+def _remove_cgroups(name: str) -> None:
+    """Remove the empty control groups of a killed engine."""
     for top in Path("/sys/fs/cgroup").glob(f"**/{name}"):
         for folder, _, _ in os.walk(top, topdown=False):
             with suppress(OSError):

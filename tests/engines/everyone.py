@@ -1,10 +1,10 @@
-"""Have each AWS client tell who it is, here and as things are.
+"""Have each AWS client print its identity, with the credentials that it finds here.
 
     python3 everyone.py STS S3 [CLIENT...]
 
 Prints a line `FOUND {"client": …, "role": …, "error": …, "seconds": …}` for each: the role's name,
-or null and what was said instead. Beside this program's environment a client is told the region,
-and where STS (for rclone, S3) is.
+or null and the error. Each client gets this program's environment, the region, and the URL of STS
+(of S3 for rclone).
 """
 
 import json
@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 PATIENCE = 60.0
-"""Seconds that a client may take; the slowest gives an address up after 12."""
+"""Seconds that a client may take; the slowest needs 12 until it gives up an address."""
 AT_ONCE = 2
 
 BOTO3 = """
@@ -49,11 +49,11 @@ sts.getCallerIdentity().promise().then((found) => console.log(found.Arn));
 PYTHON = ("env", "PYTHONPATH=/opt/clients/python", "python3")
 NODE = ("env", "NODE_PATH=/opt/clients/node_modules", "node", "--no-warnings", "--eval")
 IDENTITY = ("sts", "get-caller-identity", "--output", "json")
-# Whatever the environment holds, rclone looks for credentials only if it is told to.
+# rclone looks for credentials only if this option is set, whatever the environment has.
 S3 = ("--s3-provider", "Other", "--s3-env-auth", "--s3-region", "eu-central-1")
 
 
-def commands(s3):
+def make_commands(s3):
     """Return each client's name and command."""
     return {
         "boto3": (*PYTHON, "-c", BOTO3),
@@ -67,8 +67,8 @@ def commands(s3):
     }
 
 
-def asked(client, argv, sts):
-    """Run one client to its end; return what came of it."""
+def ask(client, argv, sts):
+    """Run one client to its end; return its result."""
     env = {
         "PATH": "/usr/bin:/bin",
         "HOME": "/nowhere",
@@ -80,7 +80,7 @@ def asked(client, argv, sts):
     }
     begun = time.monotonic()
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             argv,
             check=False,
             env=env,
@@ -89,26 +89,26 @@ def asked(client, argv, sts):
             text=True,
             timeout=PATIENCE,
         )
-        out, errors = done.stdout, done.stderr
+        out, errors = result.stdout, result.stderr
     except subprocess.TimeoutExpired:
         out, errors = "", f"no answer within {PATIENCE:g} s"
-    # An ARN of STS, or the only bucket, which our S3 names for who asks.
-    found = re.search(r"assumed-role/([\w-]+)|-1 ([\w-]+)$", out, re.MULTILINE)
+    # An ARN of STS, or the only bucket: the S3 of `far.py` gives it the name of the client's role.
+    match = re.search(r"assumed-role/([\w-]+)|-1 ([\w-]+)$", out, re.MULTILINE)
     return {
         "client": client,
-        "role": (found[1] or found[2]) if found else None,
-        "error": None if found else (errors or out).strip()[-300:],
+        "role": (match[1] or match[2]) if match else None,
+        "error": None if match else (errors or out).strip()[-300:],
         "seconds": round(time.monotonic() - begun, 2),
     }
 
 
-def main(sts, s3, *wanted):
-    """Ask all clients, or those that are wanted."""
-    chosen = {name: argv for name, argv in commands(s3).items() if not wanted or name in wanted}
+def main(sts, s3, *names):
+    """Run all clients, or only those that are named."""
+    chosen = {name: argv for name, argv in make_commands(s3).items() if not names or name in names}
     with ThreadPoolExecutor(AT_ONCE) as several:
-        results = several.map(lambda item: asked(*item, sts), chosen.items())
-        for found in results:
-            print("FOUND", json.dumps(found), flush=True)
+        results = several.map(lambda item: ask(*item, sts), chosen.items())
+        for match in results:
+            print("FOUND", json.dumps(match), flush=True)
 
 
 main(*sys.argv[1:])

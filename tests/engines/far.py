@@ -1,4 +1,4 @@
-"""The far side of a task's network: the ECS agent, the instance's metadata, and AWS.
+"""Serve the far side of a task's network: the ECS agent, the instance's metadata, and AWS.
 
 A program, `python -m tests.engines.far`, for a network namespace that has these addresses. It
 prints "ready URL" with the URL of STS and SSM, and ends on SIGTERM.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ECS_AGENT = "169.254.170.2"
 INSTANCE_METADATA = "169.254.169.254"
 GATEWAY = "10.0.2.1"
-"""The gateway of the task's subnet (see `local.ecs_agent`); AWS answers there."""
+"""The gateway of the task's subnet (see `local.ecs_agent`); AWS is served there."""
 AWS_PORT, S3_PORT = 5000, 5001
 
 _SIGNED = re.compile(r"Credential=([^/,]+)/")
@@ -37,9 +37,9 @@ _BUCKETS = (
 
 @asynccontextmanager
 async def _s3(sts: str) -> AsyncIterator[None]:
-    """Serve a list of one bucket, which is named for the role that asks.
+    """Serve a list of one bucket, which has the name of the client's role.
 
-    So a client that knows S3 and no STS tells who it is.
+    So a client that has S3 and no STS shows its identity.
     """
     async with aiohttp.ClientSession() as session:
 
@@ -47,12 +47,12 @@ async def _s3(sts: str) -> AsyncIterator[None]:
             key = _SIGNED.search(request.headers.get("Authorization", ""))
             if key is None:
                 return web.Response(status=403)
-            # moto tells by the key alone whose it is, and checks no signature.
+            # moto finds the role by the key alone, and checks no signature.
             signed = f"AWS4-HMAC-SHA256 Credential={key[1]}/20260101/{aws.REGION}/sts/aws4_request"
             headers = {"Authorization": f"{signed}, SignedHeaders=host, Signature=0"}
-            asked = {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
-            async with session.post(sts, data=asked, headers=headers) as told:
-                role = re.search(r"assumed-role/([^/<]+)", await told.text())
+            query = {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
+            async with session.post(sts, data=query, headers=headers) as reply:
+                role = re.search(r"assumed-role/([^/<]+)", await reply.text())
             name = role[1] if role else "nobody"
             return web.Response(text=_BUCKETS.format(name), content_type="application/xml")
 
@@ -69,9 +69,9 @@ async def _main(network_mode: str) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with AsyncExitStack() as down:
-        enter = down.enter_async_context
-        sts = down.enter_context(aws.serving(GATEWAY, AWS_PORT))
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        sts = stack.enter_context(aws.serving(GATEWAY, AWS_PORT))
         task = ecs_agent.Task(network_mode=network_mode)
         await enter(ecs_agent.serving(ECS_AGENT, 80, task=task, aws_endpoint=sts))
         await enter(imds.serving(sts, INSTANCE_METADATA, 80))

@@ -1,4 +1,4 @@
-"""A whole life of the agent in a task with an engine, while its job waits."""
+"""Run a whole life of the agent in a task with an engine, while its job waits."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from tests.engines.places import Place
     from tests.lives.stage import Life
 
-_TELL = r"env | sed -n 's/^\(AWS\|DOCKER\)_/told &/p'"
+_PRINT_VARIABLES = r"env | sed -n 's/^\(AWS\|DOCKER\)_/told &/p'"
 PATIENCE = 90.0
-"""Seconds from a life's start to its job's first step."""
+"""Seconds from the agent's start to its job's first step."""
 
 
 @dataclass(frozen=True)
-class Living:
-    """A life whose job waits."""
+class RunningLife:
+    """A running agent whose job waits."""
 
     life: Life
     environment: dict[str, str]
-    """What of AWS and docker the job's step was told."""
+    """The variables of AWS and docker in the job's step."""
     printed: str
-    """What the job has printed before it waits."""
+    """The job's output before it waits."""
     root: Path
     """The runner's folder."""
 
 
-def surroundings(place: Place) -> dict[str, str | None]:
-    """Return what ECS, and docker, set where the agent runs."""
+def make_environment(place: Place) -> dict[str, str | None]:
+    """Return the variables that ECS and docker set where the agent runs."""
     return {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": None,
         **place.task.environment,
@@ -50,66 +50,66 @@ def surroundings(place: Place) -> dict[str, str | None]:
 
 
 @contextmanager
-def living(
+def run_life(
     place: Place, *steps: str, argv: Sequence[str] = stages.ON_UVLOOP, **env: str | None
-) -> Iterator[Living]:
-    """Run the agent in the task for the block, with a job that waits until the block is left.
+) -> Iterator[RunningLife]:
+    """Run the agent in the task within the block, with a job that waits until the block ends.
 
-    The job has done `steps` before; in them LIFE_ROOT is the runner's folder, and LIFE_FOLDER one
-    of the life's own that everybody may use. `argv` is the agent's command.
+    The job has run `steps` before. In them LIFE_ROOT is the runner's folder, and LIFE_FOLDER is a
+    folder of this life that everybody may use. `argv` is the agent's command.
     """
-    begun: Future[Living] = Future()
-    loops: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    started: Future[RunningLife] = Future()
+    loop_and_end: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
-    async def play() -> None:
-        over = asyncio.Event()
-        loops.set_result((asyncio.get_running_loop(), over))
-        told = {**surroundings(place), **env}
-        await _played(place, steps, argv, told, begun, over)
+    async def main() -> None:
+        end = asyncio.Event()
+        loop_and_end.set_result((asyncio.get_running_loop(), end))
+        variables = {**make_environment(place), **env}
+        await _run(place, steps, argv, variables, started, end)
 
     def run() -> None:
         try:
             place.task.space.enter()
-            asyncio.run(play())
+            asyncio.run(main())
         except BaseException as error:
-            if not begun.done():
-                begun.set_exception(error)
+            if not started.done():
+                started.set_exception(error)
             raise
 
     with ThreadPoolExecutor(1) as thread:
-        playing = thread.submit(run)
+        running = thread.submit(run)
         try:
-            yield begun.result(PATIENCE)
+            yield started.result(PATIENCE)
         finally:
-            loop, over = loops.result(PATIENCE)
-            if not playing.done():
-                loop.call_soon_threadsafe(over.set)
-        playing.result(PATIENCE)
+            loop, end = loop_and_end.result(PATIENCE)
+            if not running.done():
+                loop.call_soon_threadsafe(end.set)
+        running.result(PATIENCE)
 
 
-async def _played(
+async def _run(
     place: Place,
     steps: Sequence[str],
     argv: Sequence[str],
     env: dict[str, str | None],
-    begun: Future[Living],
-    over: asyncio.Event,
+    started: Future[RunningLife],
+    end: asyncio.Event,
 ) -> None:
-    async with AsyncExitStack() as down:
-        stage = await down.enter_async_context(stages.staged(place.task.aws))
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(stages.staged(place.task.aws))
         for port in (AWS_PORT, S3_PORT):
-            # AWS at an address of the task itself, for containers that may not leave it.
+            # Serve AWS at an address of the task too, for containers that cannot leave it.
             aws = faults.serving(f"http://{GATEWAY}:{port}", "0.0.0.0", port)
-            await down.enter_async_context(aws)
+            await stack.enter_async_context(aws)
         await stage.put()
         env |= {"LIFE_ROOT": str(stage.root), "LIFE_FOLDER": str(stage.folder)}
         async with stage.life(argv, env=env) as life:
             step, through = stage.gate()
-            job = stage.job(*steps, f"{_TELL}; {step}")
+            job = stage.job(*steps, f"{_PRINT_VARIABLES}; {step}")
             await stage.logged(job, "at the gate")
             printed = stages.printed(job)
-            told = dict(re.findall(r"told (\w+)=(.*)", printed))
-            begun.set_result(Living(life, told, printed, stage.root))
-            await over.wait()
+            variables = dict(re.findall(r"told (\w+)=(.*)", printed))
+            started.set_result(RunningLife(life, variables, printed, stage.root))
+            await end.wait()
             through()
             await stage.settled(life, 0)

@@ -1,4 +1,4 @@
-"""Who asks, from where: every AWS client in every kind of container."""
+"""Run every AWS client in every kind of container, and collect the roles that they get."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from tests.engines.places import Place
 
     Ask = Callable[[Mapping[str, str]], str]
-    """Has every client ask, with these variables set; gives what they printed."""
+    """Runs every client with these variables; returns their output."""
 
 RELATIVE_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
-WITH_URI, WITH_NOTHING = WAYS = ("with the URI", "with nothing set")
+WITH_URI, WITH_NOTHING = VARIANTS = ("with the URI", "with nothing set")
 
 CLIENTS = (
     "boto3",
@@ -45,7 +45,7 @@ CLIENTS_IMAGE = "clients"
 
 _PROGRAMS = f"/host{REPOSITORY}/tests/engines"
 _MOUNTED = ("--volume", f"{_PROGRAMS}:/programs:ro")
-_EVERYONE = ("python3", "/programs/everyone.py")
+_ASK_CLIENTS = ("python3", "/programs/everyone.py")
 _IMPORT = f"""
 tar --create --directory /clients \
     --exclude 'usr/share/doc/*' --exclude 'usr/share/locale/*' --exclude 'usr/share/man/*' \
@@ -58,8 +58,8 @@ docker import - {CLIENTS_IMAGE}
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one client told."""
+class ClientResult:
+    """The result of one client."""
 
     client: str
     role: str | None
@@ -67,79 +67,79 @@ class Found:
     seconds: float
 
 
-def _asking(place: Place, network: str, sts: str, s3: str) -> Ask:
+def _make_ask(place: Place, network: str, sts: str, s3: str) -> Ask:
     def ask(env: Mapping[str, str]) -> str:
-        everyone = (*_EVERYONE, sts, s3)
-        told = {"network": network, "env": env, "options": _MOUNTED, "timeout": TIMEOUT}
-        return place.engine.run(*everyone, **told)
+        everyone = (*_ASK_CLIENTS, sts, s3)
+        options = {"network": network, "env": env, "options": _MOUNTED, "timeout": TIMEOUT}
+        return place.engine.run(*everyone, **options)
 
     return ask
 
 
 @contextmanager
 def _bridge(place: Place) -> Iterator[Ask]:
-    yield _asking(place, "bridge", place.task.aws, place.task.s3)
+    yield _make_ask(place, "bridge", place.task.aws, place.task.s3)
 
 
 @contextmanager
 def _host(place: Place) -> Iterator[Ask]:
-    yield _asking(place, "host", place.task.aws, place.task.s3)
+    yield _make_ask(place, "host", place.task.aws, place.task.s3)
 
 
 @contextmanager
 def _user_network(place: Place) -> Iterator[Ask]:
-    with network(place.engine) as name:
-        yield _asking(place, name, place.task.aws, place.task.s3)
+    with create_network(place.engine) as name:
+        yield _make_ask(place, name, place.task.aws, place.task.s3)
 
 
 @contextmanager
 def _internal(place: Place) -> Iterator[Ask]:
-    """Ask where there is no way to AWS, but for what the task offers at its own address."""
-    with network(place.engine, "--internal") as name:
-        told = "{{(index .IPAM.Config 0).Gateway}}"
-        gateway = place.engine.docker("network", "inspect", "--format", told, name).strip()
+    """Run them where AWS cannot be reached, except at the task's own address."""
+    with create_network(place.engine, "--internal") as name:
+        template = "{{(index .IPAM.Config 0).Gateway}}"
+        gateway = place.engine.docker("network", "inspect", "--format", template, name).strip()
         at = f"http://{gateway}"
-        yield _asking(place, name, f"{at}:{AWS_PORT}", f"{at}:{S3_PORT}")
+        yield _make_ask(place, name, f"{at}:{AWS_PORT}", f"{at}:{S3_PORT}")
 
 
 @contextmanager
 def _nested(place: Place) -> Iterator[Ask]:
-    """Ask in a container of an engine that is itself in a container."""
-    with nested(place.engine) as docker:
+    """Run them in a container of an engine that is itself in a container."""
+    with run_nested_engine(place.engine) as docker:
 
         def ask(env: Mapping[str, str]) -> str:
             variables = [f"--env={key}={value}" for key, value in env.items()]
-            told = ("run", "--rm", *USERLAND, "--volume", "/programs:/programs:ro", *variables)
-            return docker(*told, EMPTY, *_EVERYONE, place.task.aws, place.task.s3)
+            options = ("run", "--rm", *USERLAND, "--volume", "/programs:/programs:ro", *variables)
+            return docker(*options, EMPTY, *_ASK_CLIENTS, place.task.aws, place.task.s3)
 
         yield ask
 
 
 @contextmanager
 def _classic(place: Place) -> Iterator[Ask]:
-    yield _building(place, {"DOCKER_BUILDKIT": "0"})
+    yield _make_build(place, {"DOCKER_BUILDKIT": "0"})
 
 
 @contextmanager
 def _buildkit(place: Place) -> Iterator[Ask]:
-    yield _building(place, {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"})
+    yield _make_build(place, {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"})
 
 
-def _building(place: Place, builder: Mapping[str, str]) -> Ask:
+def _make_build(place: Place, builder: Mapping[str, str]) -> Ask:
     engine = place.engine
     if not engine.docker("images", "--quiet", CLIENTS_IMAGE):
-        engine.inside("sh", "-ec", _IMPORT, timeout=TIMEOUT)
+        engine.run_command("sh", "-ec", _IMPORT, timeout=TIMEOUT)
 
     def ask(env: Mapping[str, str]) -> str:
         variables = [f"{key}={value}" for key, value in env.items()]
-        told = " ".join(("env", *variables, *_EVERYONE, place.task.aws, place.task.s3))
-        text = f"FROM {CLIENTS_IMAGE}\nRUN {told}\n".encode()
+        command = " ".join(("env", *variables, *_ASK_CLIENTS, place.task.aws, place.task.s3))
+        text = f"FROM {CLIENTS_IMAGE}\nRUN {command}\n".encode()
         return engine.docker("build", "--no-cache", "-", text=text, env=builder, timeout=TIMEOUT)
 
     return ask
 
 
-PLACES: dict[str, Callable[[Place], AbstractContextManager[Ask]]] = {
+CONTAINER_KINDS: dict[str, Callable[[Place], AbstractContextManager[Ask]]] = {
     "bridge": _bridge,
     "user network": _user_network,
     "internal network": _internal,
@@ -150,24 +150,24 @@ PLACES: dict[str, Callable[[Place], AbstractContextManager[Ask]]] = {
 }
 
 
-def asked(place: Place, where: str, uri: str) -> dict[str, dict[str, Found]]:
-    """Have every client ask in one kind of container, with the URI that a job has, and without.
+def ask_all(place: Place, where: str, uri: str) -> dict[str, dict[str, ClientResult]]:
+    """Run every client in one kind of container, with the URI that a job has, and without.
 
-    Gives what each found, for each of WAYS.
+    Returns the results of each client, for each of VARIANTS.
     """
-    with PLACES[where](place) as ask:
-        said = {WITH_URI: ask({RELATIVE_URI: uri}), WITH_NOTHING: ask({})}
-    return {way: _found(text) for way, text in said.items()}
+    with CONTAINER_KINDS[where](place) as ask:
+        output = {WITH_URI: ask({RELATIVE_URI: uri}), WITH_NOTHING: ask({})}
+    return {variant: _parse(text) for variant, text in output.items()}
 
 
-def _found(said: str) -> dict[str, Found]:
-    found = [Found(**json.loads(line)) for line in re.findall(r"FOUND (\{.*\})", said)]
-    return {one.client: one for one in found}
+def _parse(output: str) -> dict[str, ClientResult]:
+    results = [ClientResult(**json.loads(line)) for line in re.findall(r"FOUND (\{.*\})", output)]
+    return {one.client: one for one in results}
 
 
 @contextmanager
-def network(engine: Engine, *options: str) -> Iterator[str]:
-    """Make a network for the block; gives its name."""
+def create_network(engine: Engine, *options: str) -> Iterator[str]:
+    """Make a network within the block; yield its name."""
     name = f"net-{secrets.token_hex(4)}"
     engine.docker("network", "create", *options, name)
     try:
@@ -176,27 +176,27 @@ def network(engine: Engine, *options: str) -> Iterator[str]:
         engine.docker("network", "rm", name)
 
 
-# What an engine needs of its container. Not --privileged, which the older engine cannot give where
-# root itself lacks a capability; and no control groups of its own, in which it could make none.
-_RIGHTS = (
+# The options that an engine's container needs. Not --privileged: the older engine cannot give that
+# where root itself lacks a capability. No control groups of its own: it could make none in them.
+_ENGINE_OPTIONS = (
     *("--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN", "--device-cgroup-rule=a *:* rwm"),
     *(f"--security-opt={name}=unconfined" for name in ("seccomp", "apparmor", "systempaths")),
     *("--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup"),
 )
-_NESTED = "mkdir -p /run /tmp /etc && exec dockerd --cgroup-parent {} >/run/dockerd.log 2>&1"
+_NESTED_SCRIPT = "mkdir -p /run /tmp /etc && exec dockerd --cgroup-parent {} >/run/dockerd.log 2>&1"
 
 
 @contextmanager
-def nested(engine: Engine) -> Iterator[Callable[..., str]]:
-    """Run an engine in a container for the block; gives what runs `docker ARGV` there.
+def run_nested_engine(engine: Engine) -> Iterator[Callable[..., str]]:
+    """Run an engine in a container within the block; yield what runs `docker ARGV` there.
 
-    It is the newer engine in either case.
+    It is always the newer engine.
     """
     name = f"engine-{secrets.token_hex(4)}"
     volumes = ("--volume", "/clients:/clients:ro", "--volume", "/var/lib/docker", *_MOUNTED)
-    told = ("--detach", "--name", name, *_RIGHTS, *USERLAND, *volumes)
-    start = _NESTED.format(f"{engine.cgroup}/nested")
-    engine.docker("run", *told, EMPTY, "sh", "-ec", start)
+    options = ("--detach", "--name", name, *_ENGINE_OPTIONS, *USERLAND, *volumes)
+    start = _NESTED_SCRIPT.format(f"{engine.cgroup}/nested")
+    engine.docker("run", *options, EMPTY, "sh", "-ec", start)
 
     def docker(*argv: str) -> str:
         return engine.docker("exec", name, "docker", *argv, timeout=TIMEOUT)

@@ -1,7 +1,7 @@
-"""Requests to make a container that are odd, or wrong, in every way that came to mind.
+"""Make odd and wrong requests to create a container.
 
-Each is what a connection says, in writes. Some the engine takes, though they hardly look like what
-they are; some it refuses. All of them are made anew from a seed.
+Each request is a tuple of writes on one connection. The engine accepts some and refuses others. All
+are made anew, the random ones from a fixed seed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from tests.engines.engine import EMPTY
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    Said = tuple[bytes, ...]
+    Writes = tuple[bytes, ...]
 
 SOCKET = "/var/run/docker.sock"
 PLAIN: dict[str, Any] = {"Image": EMPTY, "Cmd": ["true"], "Labels": {"a": "b"}}
 CREATE = "/containers/create"
 
 
-def said(
+def write_request(
     body: bytes,
     *,
     line: str = f"POST {CREATE} HTTP/1.1",
@@ -30,36 +30,36 @@ def said(
     length: str | None = "",
     end: str = "\r\n",
 ) -> bytes:
-    """Write a request; `length` None leaves that header out, "" counts the body."""
+    """Return a request; `length` None omits the Content-Length, "" computes it."""
     lines = [line, "Host: docker", "Connection: close", *headers.split("\n")]
     if length is not None:
         lines.append(f"Content-Length: {length or len(body)}")
     return (end.join(line for line in lines if line) + end * 2).encode("latin-1") + body
 
 
-def document(**more: Any) -> bytes:
-    """Write a body that asks for a container with `more`."""
+def make_body(**more: Any) -> bytes:
+    """Return a create request's body with more fields."""
     return json.dumps({**PLAIN, **more}).encode()
 
 
-def odd() -> dict[str, Said]:
-    """Give every request, by a name."""
-    found: dict[str, Said] = {}
-    for name, body in bodies():
-        found[f"body: {name}"] = (said(body),)
-    for name, request in lines():
-        found[f"line: {name}"] = (request,)
-    for name, parts in framings():
-        found[f"framing: {name}"] = parts
+def make_requests() -> dict[str, Writes]:
+    """Return every request by its name."""
+    requests: dict[str, Writes] = {}
+    for name, body in make_bodies():
+        requests[f"body: {name}"] = (write_request(body),)
+    for name, request in make_heads():
+        requests[f"line: {name}"] = (request,)
+    for name, parts in make_framings():
+        requests[f"framing: {name}"] = parts
     for seed in range(100):
-        found[f"mutation {seed}"] = (said(mutation(seed)),)
-    return found
+        requests[f"mutation {seed}"] = (write_request(mutate(seed)),)
+    return requests
 
 
-def bodies() -> Iterator[tuple[str, bytes]]:
-    """Yield JSON, and what is nearly JSON."""
-    yield "plain", document()
-    yield from _raw_bodies()
+def make_bodies() -> Iterator[tuple[str, bytes]]:
+    """Yield JSON bodies, and some that are almost JSON."""
+    yield "plain", make_body()
+    yield from _make_raw_bodies()
     for env in (
         None,
         [],
@@ -72,13 +72,13 @@ def bodies() -> Iterator[tuple[str, bytes]]:
         "A=b",
         {"A": "b"},
     ):
-        yield f"Env {env!r}", document(Env=env)
+        yield f"Env {env!r}", make_body(Env=env)
     for env in ([1], [None], [["A=b"]], 7, True, ["AWS_REGION=elsewhere"], ["AWS_REGION"]):
-        yield f"Env {env!r}", document(Env=env)
+        yield f"Env {env!r}", make_body(Env=env)
     for name in ("AWS_ACCESS_KEY_ID=x", "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1/"):
-        yield f"Env {name}", document(Env=[name, "KEPT=1"])
-    yield "many variables", document(Env=[f"N{n}={n}" for n in range(2000)])
-    yield "a long variable", document(Env=["LONG=" + "ü" * 100_000])
+        yield f"Env {name}", make_body(Env=[name, "KEPT=1"])
+    yield "many variables", make_body(Env=[f"N{n}={n}" for n in range(2000)])
+    yield "a long variable", make_body(Env=["LONG=" + "ü" * 100_000])
     for binds in (
         [f"{SOCKET}:{SOCKET}"],
         [f"{SOCKET}:/sock:ro"],
@@ -94,7 +94,7 @@ def bodies() -> Iterator[tuple[str, bytes]]:
         None,
         "x",
     ):
-        yield f"Binds {binds!r}", document(HostConfig={"Binds": binds})
+        yield f"Binds {binds!r}", make_body(HostConfig={"Binds": binds})
     for mount in (
         {"Type": "bind", "Source": SOCKET, "Target": "/sock"},
         {"Type": "bind", "Source": "/run/docker.sock", "Target": "/sock", "ReadOnly": True},
@@ -107,9 +107,9 @@ def bodies() -> Iterator[tuple[str, bytes]]:
         7,
         None,
     ):
-        yield f"Mount {mount!r}", document(HostConfig={"Mounts": [mount]})
+        yield f"Mount {mount!r}", make_body(HostConfig={"Mounts": [mount]})
     for host in (None, {}, [], "x", 7, {"Binds": [], "Mounts": []}, {"Memory": 9007199254740993}):
-        yield f"HostConfig {host!r}", document(HostConfig=host)
+        yield f"HostConfig {host!r}", make_body(HostConfig=host)
     for more in (
         {"Memory": 1e3},
         {"NanoCpus": 10**30},
@@ -117,10 +117,10 @@ def bodies() -> Iterator[tuple[str, bytes]]:
         {"Tmpfs": {"/t": "size=1m"}},
         {"PortBindings": {"80/tcp": [{"HostPort": ""}]}},
     ):
-        yield f"HostConfig {more!r}", document(HostConfig=more)
+        yield f"HostConfig {more!r}", make_body(HostConfig=more)
 
 
-def _raw_bodies() -> Iterator[tuple[str, bytes]]:
+def _make_raw_bodies() -> Iterator[tuple[str, bytes]]:
     image = f'"Image":"{EMPTY}","Cmd":["true"]'.encode()
     bind = b'["%s:/sock"]' % SOCKET.encode()
     yield "nothing", b""
@@ -165,7 +165,7 @@ def _raw_bodies() -> Iterator[tuple[str, bytes]]:
     yield "too deep", b'{%s,"Extra":%s%s}' % (image, b"[" * 20000, b"]" * 20000)
     yield "twice, the same", b'{%s,"Env":["A=1"],"Env":["B=2"]}' % image
     yield "twice, once null", b'{%s,"Env":["A=1"],"Env":null}' % image
-    # Go takes a field by its name in any case, and the last one counts.
+    # Go finds a field by its name in any case, and the last one counts.
     for key in (b"env", b"ENV", b"\\u0045nv", b"eNv"):
         yield f"{key!r}", b'{%s,"%s":["A=1"]}' % (image, key)
         yield f"twice, Env and {key!r}", b'{%s,"Env":["A=1"],"%s":["B=2"]}' % (image, key)
@@ -195,9 +195,9 @@ def _raw_bodies() -> Iterator[tuple[str, bytes]]:
         yield f"twice, {both[:60]!r}", b"{%s,%s}" % (image, both)
 
 
-def lines() -> Iterator[tuple[str, bytes]]:
-    """Yield request lines and headers."""
-    body = document()
+def make_heads() -> Iterator[tuple[str, bytes]]:
+    """Yield requests with odd request lines and header fields."""
+    body = make_body()
     for path in (
         "/v1.41/containers/create",
         "/v1.24/containers/create",
@@ -236,7 +236,7 @@ def lines() -> Iterator[tuple[str, bytes]]:
         "/libpod/containers/create",
         "/v4.0.0/libpod/containers/create",
     ):
-        yield f"path {path!r}", said(body, line=f"POST {path} HTTP/1.1")
+        yield f"path {path!r}", write_request(body, line=f"POST {path} HTTP/1.1")
     for method in (
         "post",
         "PUT",
@@ -249,12 +249,12 @@ def lines() -> Iterator[tuple[str, bytes]]:
         "POST\t",
         "",
     ):
-        yield f"method {method!r}", said(body, line=f"{method} {CREATE} HTTP/1.1")
+        yield f"method {method!r}", write_request(body, line=f"{method} {CREATE} HTTP/1.1")
     for version in ("HTTP/1.0", "HTTP/0.9", "HTTP/1.2", "HTTP/2.0", "HTTP/1.1 ", "http/1.1", ""):
-        yield f"version {version!r}", said(body, line=f"POST {CREATE} {version}")
-    yield "two spaces", said(body, line=f"POST  {CREATE}  HTTP/1.1")
-    yield "bare line feeds", said(body, end="\n")
-    yield "an empty line before it", b"\r\n" + said(body)
+        yield f"version {version!r}", write_request(body, line=f"POST {CREATE} {version}")
+    yield "two spaces", write_request(body, line=f"POST  {CREATE}  HTTP/1.1")
+    yield "bare line feeds", write_request(body, end="\n")
+    yield "an empty line before it", b"\r\n" + write_request(body)
     for headers in (
         "",
         "Content-Type: text/plain",
@@ -275,25 +275,25 @@ def lines() -> Iterator[tuple[str, bytes]]:
         "Content-Type: application/json\nX: \xff\xfe",
         "Content-Type: application/json\nX: a\0b",
     ):
-        yield f"headers {headers[:60]!r} {len(headers)}", said(body, headers=headers)
+        yield f"headers {headers[:60]!r} {len(headers)}", write_request(body, headers=headers)
     json = "Content-Type: application/json"
-    yield "a folded header", said(body, headers=f"{json}\nX: a\n\tfolded")
-    yield "a header without a name", said(body, headers=f"{json}\n: no name")
-    yield "no host", said(body).replace(b"Host: docker\r\n", b"")
+    yield "a folded header", write_request(body, headers=f"{json}\nX: a\n\tfolded")
+    yield "a header without a name", write_request(body, headers=f"{json}\n: no name")
+    yield "no host", write_request(body).replace(b"Host: docker\r\n", b"")
     for length in ("0", "1", "-1", "+5", "5 5", "x", "0x10", "", "99999999999999999999", " 7 "):
-        yield f"length {length!r}", said(body, length=length or " ")
-    yield "two lengths, alike", said(body, headers=f"Content-Length: {len(body)}")
-    yield "two lengths", said(body, headers="Content-Length: 3")
-    yield "no length", said(body, length=None)
-    yield "more than is said", said(body, length=str(len(body) + 10))
+        yield f"length {length!r}", write_request(body, length=length or " ")
+    yield "two lengths, alike", write_request(body, headers=f"Content-Length: {len(body)}")
+    yield "two lengths", write_request(body, headers="Content-Length: 3")
+    yield "no length", write_request(body, length=None)
+    yield "more than is said", write_request(body, length=str(len(body) + 10))
 
 
-def framings() -> Iterator[tuple[str, Said]]:
-    """Yield bodies in pieces, and requests one after the other."""
-    body = document()
+def make_framings() -> Iterator[tuple[str, Writes]]:
+    """Yield requests with odd framing: bodies in pieces, and several requests in a row."""
+    body = make_body()
 
     def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n", coding: str = "chunked") -> bytes:
-        head = said(
+        head = write_request(
             b"", headers=f"Content-Type: application/json\nTransfer-Encoding: {coding}", length=None
         )
         return head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + end
@@ -310,39 +310,45 @@ def framings() -> Iterator[tuple[str, Said]]:
     for coding in ("Chunked", "identity", "gzip", "gzip, chunked", "chunked, chunked", "x", ""):
         yield f"coding {coding!r}", (chunked(body, coding=coding),)
     both = "Content-Type: application/json\nTransfer-Encoding: chunked"
-    yield "chunked and a length", (said(chunked(body).partition(b"\r\n\r\n")[2], headers=both),)
-    whole = said(body)
+    yield (
+        "chunked and a length",
+        (write_request(chunked(body).partition(b"\r\n\r\n")[2], headers=both),),
+    )
+    whole = write_request(body)
     yield "a byte at a time", tuple(bytes([byte]) for byte in whole)
     yield "head and body apart", (whole[: -len(body)], body)
     yield "cut in the head", (whole[:30],)
     yield "cut in the body", (whole[:-5],)
-    kept = whole.replace(b"Connection: close\r\n", b"")
-    yield "two at once", (kept + whole,)
-    yield "three, in pieces", (kept + kept[:40], kept[40:] + whole)
+    keep_alive = whole.replace(b"Connection: close\r\n", b"")
+    yield "two at once", (keep_alive + whole,)
+    yield "three, in pieces", (keep_alive + keep_alive[:40], keep_alive[40:] + whole)
     ping = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
     yield "after another request", (ping + whole,)
-    yield "before another request", (kept + ping.replace(b"Host", b"Connection: close\r\nHost"),)
-    asked = b"POST /volumes/create HTTP/1.1\r\nHost: docker\r\nContent-Length: 2\r\n\r\n{}"
+    yield (
+        "before another request",
+        (keep_alive + ping.replace(b"Host", b"Connection: close\r\nHost"),),
+    )
+    outer = b"POST /volumes/create HTTP/1.1\r\nHost: docker\r\nContent-Length: 2\r\n\r\n{}"
     yield (
         "hidden in another's body",
-        (asked.replace(b"Length: 2", b"Length: %d" % len(whole)).replace(b"{}", whole),),
+        (outer.replace(b"Length: 2", b"Length: %d" % len(whole)).replace(b"{}", whole),),
     )
 
 
-def mutation(seed: int) -> bytes:
-    """Make a body that is a good one, but for a few bytes."""
-    chance = random.Random(seed)  # noqa: S311  chance, not secrecy
+def mutate(seed: int) -> bytes:
+    """Return a valid body in which a few bytes are changed."""
+    rng = random.Random(seed)  # noqa: S311  chance, not secrecy
     host = {"Binds": [f"{SOCKET}:{SOCKET}", "/tmp:/x:ro"], "Memory": 6291456}  # noqa: S108
-    body = bytearray(document(Env=["A=1", "B=ü"], HostConfig=host, Tty=False))
-    for _ in range(chance.randint(1, 3)):
-        at = chance.randrange(len(body))
-        kind = chance.randrange(4)
+    body = bytearray(make_body(Env=["A=1", "B=ü"], HostConfig=host, Tty=False))
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(body))
+        kind = rng.randrange(4)
         if kind == 0:
-            del body[at : at + chance.randint(1, 5)]
+            del body[at : at + rng.randint(1, 5)]
         elif kind == 1:
-            body[at] = chance.choice(b'{}[]",:\\ \x00\xff0eN')
+            body[at] = rng.choice(b'{}[]",:\\ \x00\xff0eN')
         elif kind == 2:
-            body[at:at] = chance.choice((b'"', b"{}", b"[]", b"null", b",", b"\\u00e9", b" "))
+            body[at:at] = rng.choice((b'"', b"{}", b"[]", b"null", b",", b"\\u00e9", b" "))
         else:
-            body[at:at] = body[at : at + chance.randint(1, 20)]
+            body[at:at] = body[at : at + rng.randint(1, 20)]
     return bytes(body)

@@ -1,4 +1,4 @@
-"""A task, and a real docker engine in its network namespace."""
+"""Make a task with a real docker engine in its network namespace."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from tests.engines.engine import Engine
     from tests.engines.tasks import Task
 
-OWN, DEBIAN_13 = KINDS = ("debian-12", "debian-13")
-"""The machine's own engine (Debian 12 has 20.10), and Debian 13's (26.1)."""
+DEBIAN_12, DEBIAN_13 = KINDS = ("debian-12", "debian-13")
+"""This machine's own engine (Debian 12 has 20.10), and that of Debian 13 (26.1)."""
 
 
 class Place(NamedTuple):
-    """A task, and the engine that is in its network namespace."""
+    """A task, and the engine in its network namespace."""
 
     kind: str
     """One of KINDS."""
@@ -28,8 +28,8 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def made(kind: str, root: Path) -> Iterator[Place]:
-    """Start an engine of that kind in a task of its own; `root` is Debian 13 in a folder."""
-    own = Path("/") if kind == OWN else root
-    with tasks.made() as task, engine.started(task.space, own, root) as started:
-        yield Place(kind, task, started)
+def create(kind: str, root: Path) -> Iterator[Place]:
+    """Start an engine of that kind in a new task; `root` is the folder of a Debian 13."""
+    engine_root = Path("/") if kind == DEBIAN_12 else root
+    with tasks.create() as task, engine.start(task.space, engine_root, root) as running:
+        yield Place(kind, task, running)

@@ -1,4 +1,4 @@
-"""A life of the agent with its docker proxy, and an engine as its job sees it."""
+"""Run an agent with its docker proxy, and use the engine as its job does."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.engines.engine import Engine
-    from tests.engines.lives import Living
+    from tests.engines.lives import RunningLife
     from tests.engines.places import Place
 
 
 @dataclass(frozen=True)
-class Proxied:
-    """A life whose job waits, and the way to the engine that its job was given."""
+class ProxiedLife:
+    """A running agent whose job waits, and the engine through its proxy."""
 
-    living: Living
+    running: RunningLife
     engine: Engine
-    """As the job's docker clients reach it."""
+    """The engine with the job's DOCKER_HOST."""
     shared: Path
-    """SIDECAR_SHARED_DIR."""
+    """The folder of SIDECAR_SHARED_DIR."""
 
     @property
     def socket(self) -> Path:
-        """The proxy's."""
+        """The path of the proxy's socket."""
         return Path(urlsplit(self.engine.host).path)
 
 
 @contextmanager
-def shared(engine: Engine) -> Iterator[Path]:
+def share_folder(engine: Engine) -> Iterator[Path]:
     """Make a folder that has the same path here and where the engine runs."""
     folder = Path(tempfile.mkdtemp(prefix="shared-"))
     folder.chmod(0o755)
@@ -49,10 +49,10 @@ def shared(engine: Engine) -> Iterator[Path]:
 
 
 @contextmanager
-def proxied(place: Place, *steps: str, **env: str | None) -> Iterator[Proxied]:
-    """Live for the block; the engine's side shares one folder with the agent's, and no more."""
-    with shared(place.engine) as folder:
+def run_proxied(place: Place, *steps: str, **env: str | None) -> Iterator[ProxiedLife]:
+    """Run the agent within the block; engine and agent share one folder only."""
+    with share_folder(place.engine) as folder:
         settings = {"SIDECAR_DOCKER_PROXY": "on", "SIDECAR_SHARED_DIR": str(folder)}
-        with lives.living(place, *steps, **settings, **env) as living:
-            host = living.environment["DOCKER_HOST"]
-            yield Proxied(living, place.engine.through(host), folder)
+        with lives.run_life(place, *steps, **settings, **env) as running:
+            host = running.environment["DOCKER_HOST"]
+            yield ProxiedLife(running, place.engine.with_host(host), folder)

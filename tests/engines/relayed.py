@@ -1,7 +1,7 @@
-"""The agent's relay and its network, without the runner: what a task's containers meet.
+"""Run the agent's relay and network rules without a runner.
 
-A program, `python -m tests.engines.relayed`, set by the agent's own variables. It logs as the
-agent does, prints "ready JSON" with the variables that a job would have, and ends on SIGTERM.
+A program, `python -m tests.engines.relayed`, with the agent's own settings. It logs as the agent
+does, prints "ready JSON" with the variables that a job would have, and ends on SIGTERM.
 """
 
 from __future__ import annotations
@@ -30,21 +30,23 @@ async def _main(config: model.Configuration) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     access, cleanup_stack = Access(config), CleanupStack()
-    facts = await task_metadata.task_facts(config.task.metadata_uri, marked=access.marked)
+    facts = await task_metadata.task_facts(config.task.metadata_uri, so_mark=access.so_mark)
     async with reaping():
-        async with job_credentials(config, access, facts, cleanup_stack) as found:
-            told = await found.warmed("build-1", WARM, config.passed_on, required=True)
-            env = dict(found.without_agents(config.passed_on)) | told
+        async with job_credentials(config, access, facts, cleanup_stack) as job:
+            variables = await job.wait_for_credentials(
+                "build-1", WARM, config.passed_on, required=True
+            )
+            env = dict(job.remove_agent_variables(config.passed_on)) | variables
             print(f"ready {json.dumps(env)}", flush=True)
             await stopped.wait()
         await asyncio.gather(*(step.begin() for step in cleanup_stack.steps))
     if cleanup_stack.not_done:
-        sys.exit(f"left behind: {cleanup_stack.not_done}")
+        sys.exit(f"cleanup steps failed: {cleanup_stack.not_done}")
 
 
 if __name__ == "__main__":
     if tools := os.environ.pop("TOOLS_PATH", None):
-        network_rules._PATH = tools  # what an image has
+        network_rules._PATH = tools  # an image may lack some tools
     config = settings.load([], os.environ)
     events.configure("json", "debug")
     runner = asyncio.Runner(loop_factory=host.loop_factory())

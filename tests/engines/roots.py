@@ -1,7 +1,7 @@
-"""Debian 13 in a folder: an engine to run, and the AWS clients that containers are given.
+"""Make a Debian 13 in a folder, with an engine, and the AWS clients that containers use.
 
-Made once (about two minutes) and kept outside the repository, under the user's cache folder; a
-change of what it is made of makes a new one. `python -m tests.engines.roots` makes it beforehand.
+This takes about two minutes, once. The folder is kept in the user's cache, and made anew when its
+packages change. `python -m tests.engines.roots` makes it beforehand.
 """
 
 from __future__ import annotations
@@ -27,66 +27,66 @@ NODE_PACKAGES = ("@aws-sdk/client-sts", "@aws-sdk/credential-providers", "aws-sd
 
 CODENAME = "trixie"
 PYTHON = "3.13"
-"""The Python of that Debian."""
+"""The Python version of Debian 13."""
 ENGINE = (
     *("docker.io", "docker-cli", "docker-buildx", "docker-compose"),
     *("iptables", "nftables", "iproute2"),
 )
 CLIENTS = ("awscli", "rclone", "ruby-aws-sdk-core", "nodejs", "python3", "curl", "ca-certificates")
-_RECIPE = 3
-"""To be raised when the steps below make something else of the same."""
+_RECIPE_VERSION = 3
+"""Raise this when the steps below make something else of the same packages."""
 _TIMEOUT = 900.0
 """Seconds that any step may take, downloads included."""
 
 
-def made() -> Path:
-    """Return the folder, which is made first if nobody has yet. It is only ever read."""
+def create() -> Path:
+    """Return the folder, and make it first if there is none. Tests only read it."""
     parts = [PINS.read_bytes(), (JUDGES / "package-lock.json").read_bytes()]
-    parts.append(repr((_RECIPE, ENGINE, CLIENTS, NODE_PACKAGES)).encode())
-    return kept(CODENAME, b"\0".join(parts), _make)
+    parts.append(repr((_RECIPE_VERSION, ENGINE, CLIENTS, NODE_PACKAGES)).encode())
+    return build_cached(CODENAME, b"\0".join(parts), _make)
 
 
-def kept(name: str, recipe: bytes, make: Callable[[Path], None]) -> Path:
-    """Return the folder of that name for a recipe; `make` makes it first if nobody has yet."""
+def build_cached(name: str, recipe: bytes, make: Callable[[Path], None]) -> Path:
+    """Return the cached folder of a recipe; `make` makes it first if there is none."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(recipe).hexdigest()[:12]
     folder = cache / "ecs-runner-sidecar" / f"{name}-{digest}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two sessions at once, one makes it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # with two test sessions at once, only one makes it
         if not folder.is_dir():
-            begun = folder.with_suffix(".begun")
-            shutil.rmtree(begun, ignore_errors=True)
-            make(begun)
-            begun.rename(folder)
+            unfinished = folder.with_suffix(".begun")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            unfinished.rename(folder)
     return folder
 
 
-def debootstrapped(root: Path) -> None:
-    """Make `root` a bare Debian 13 that can install packages and starts no daemon."""
-    # In a mount namespace, so that what it mounts is gone however it ends.
-    ran("unshare", "--mount", "debootstrap", "--variant=minbase", CODENAME, str(root), _mirror())
+def debootstrap(root: Path) -> None:
+    """Make `root` a minimal Debian 13 that can install packages and starts no daemon."""
+    # A mount namespace removes the mounts of debootstrap, however that ends.
+    run("unshare", "--mount", "debootstrap", "--variant=minbase", CODENAME, str(root), _mirror())
     shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
     (root / "usr" / "sbin" / "policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
     (root / "usr" / "sbin" / "policy-rc.d").chmod(0o755)
 
 
 def _make(root: Path) -> None:
-    debootstrapped(root)
-    # Not by debootstrap, which does not see through packages that stand in for others.
+    debootstrap(root)
+    # debootstrap itself does not resolve virtual packages.
     install = ("apt-get", "install", "-qq", "-y", "--no-install-recommends")
-    ran("chroot", str(root), *install, *ENGINE, *CLIENTS)
-    ran("chroot", str(root), "apt-get", "clean")
+    run("chroot", str(root), *install, *ENGINE, *CLIENTS)
+    run("chroot", str(root), "apt-get", "clean")
     _python(root / "opt" / "clients" / "python")
     _node(root / "opt" / "clients" / "node_modules")
-    ran("chroot", str(root), "python3", "-m", "compileall", "-q", "/opt/clients/python")
+    run("chroot", str(root), "python3", "-m", "compileall", "-q", "/opt/clients/python")
 
 
 def _mirror() -> str:
-    """Return where this machine's own apt has Debian from."""
+    """Return the address of this machine's own Debian mirror."""
     columns = "$(ORIGIN) $(LABEL) $(REPO_URI)"
     argv = ("apt-get", "indextargets", "--format", columns, "Created-By: Packages")
-    for line in ran(*argv).splitlines():
+    for line in run(*argv).splitlines():
         origin, label, address = line.split(maxsplit=2)
         if origin == label == "Debian":
             return address
@@ -107,26 +107,26 @@ def _python(folder: Path) -> None:
         "--no-compile",
         "--disable-pip-version-check",
     )
-    ran(*pip, *where, "--no-deps", "--require-hashes", "-r", str(PINS))
+    run(*pip, *where, "--no-deps", "--require-hashes", "-r", str(PINS))
 
 
 def _node(folder: Path) -> None:
-    """Copy the JavaScript clients, and what they need, from among the judges."""
-    source, wanted, copied = JUDGES / "node_modules", list(NODE_PACKAGES), set()
-    while wanted:
-        name = wanted.pop()
+    """Copy the JavaScript clients and their dependencies from the judges' packages."""
+    source, names, copied = JUDGES / "node_modules", list(NODE_PACKAGES), set()
+    while names:
+        name = names.pop()
         if name in copied:
             continue
         copied.add(name)
         for path in (source / name).rglob("package.json"):  # its own, and those nested in it
-            told = json.loads(path.read_bytes()).get("dependencies", {})
-            wanted += [other for other in told if (source / other).is_dir()]
+            dependencies = json.loads(path.read_bytes()).get("dependencies", {})
+            names += [other for other in dependencies if (source / other).is_dir()]
         browsers = shutil.ignore_patterns("dist") if name == "aws-sdk" else None
         shutil.copytree(source / name, folder / name, symlinks=True, ignore=browsers)
 
 
-def ran(*argv: str) -> str:
-    """Run a command to its end; return what it printed. Raises RuntimeError."""
+def run(*argv: str) -> str:
+    """Run a command to its end; return its output. Raises RuntimeError."""
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     done = subprocess.run(
         argv,
@@ -138,10 +138,10 @@ def ran(*argv: str) -> str:
         timeout=_TIMEOUT,
     )
     if done.returncode != 0:
-        said = (done.stdout + done.stderr)[-4000:]
-        raise RuntimeError(f"cannot make what tests need: {' '.join(argv)}: {said}")
+        output = (done.stdout + done.stderr)[-4000:]
+        raise RuntimeError(f"cannot make what tests need: {' '.join(argv)}: {output}")
     return done.stdout
 
 
 if __name__ == "__main__":
-    print(made())
+    print(create())

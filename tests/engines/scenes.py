@@ -1,7 +1,7 @@
-"""What docker's client is used for, each a scene that can be played by any way to the engine.
+"""Use docker's client in many ways, each a scene that can run with any engine.
 
-A scene gives all that a user would see of it: output to the byte, exit codes, digests. So the same
-scene, played with the proxy and without, must give the same.
+A scene returns all that a user would see: output, exit codes, digests. So it must return the same
+with the proxy and without.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import termios
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,20 +38,20 @@ PATIENCE = 120.0
 """Seconds for any one command."""
 MIB = 1 << 20
 INPUT = bytes(range(256)) * (8 * MIB // 256)
-"""More than all buffers on the way together."""
+"""More bytes than all buffers between client and container hold."""
 WAITING = ("sh", "-c", "trap exit TERM; sleep infinity & wait")
 
 
-class Came(NamedTuple):
-    """What came of a command."""
+class CommandResult(NamedTuple):
+    """The result of a command."""
 
     code: int
     out: bytes
     errors: bytes
 
 
-def ran(engine: Engine, *argv: str, text: bytes = b"") -> Came:
-    """Run `docker ARGV` with this input, which then ends; return what came of it."""
+def run(engine: Engine, *argv: str, text: bytes = b"") -> CommandResult:
+    """Run `docker ARGV` with this input, which then ends; return the result."""
     done = subprocess.run(
         engine.command(*argv),
         check=False,
@@ -58,11 +59,11 @@ def ran(engine: Engine, *argv: str, text: bytes = b"") -> Came:
         capture_output=True,
         timeout=PATIENCE,
     )
-    return Came(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-def eventually(look: Callable[[], object], what: str) -> None:
-    """Wait for what no event tells."""
+def wait_until(look: Callable[[], object], what: str) -> None:
+    """Wait until `look` returns something true; `what` says what that is."""
     deadline = time.monotonic() + PATIENCE
     while not look():
         assert time.monotonic() < deadline, f"never: {what}"
@@ -71,7 +72,7 @@ def eventually(look: Callable[[], object], what: str) -> None:
 
 @contextmanager
 def container(engine: Engine, *options: str, argv: tuple[str, ...] = WAITING) -> Iterator[str]:
-    """Run a container with a userland for the block; gives its name."""
+    """Run a container with a userland within the block; yield its name."""
     name = f"scene-{secrets.token_hex(4)}"
     engine.docker("run", "--detach", "--name", name, *USERLAND, *options, EMPTY, *argv)
     try:
@@ -81,7 +82,7 @@ def container(engine: Engine, *options: str, argv: tuple[str, ...] = WAITING) ->
 
 
 def digest(data: bytes) -> str:
-    """Return a name for these bytes."""
+    """Return a digest of these bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -89,9 +90,9 @@ def digest(data: bytes) -> str:
 
 
 def run_with_half_close(engine: Engine) -> object:
-    """`run -i`: the container sees the end of its input, and speaks after it."""
+    """`run -i`: the container sees the end of its input, and prints after it."""
     script = "cat; echo after; echo beside >&2; exit 7"
-    code, out, errors = ran(
+    code, out, errors = run(
         engine, "run", "-i", "--rm", *USERLAND, EMPTY, "sh", "-c", script, text=INPUT
     )
     assert (code, errors) == (7, b"beside\n")
@@ -103,75 +104,77 @@ def attach(engine: Engine) -> object:
     """`attach` to a container that waits for input, until it ends."""
     script = 'read -r line; echo "got $line"; wc -c; echo beside >&2; exit 4'
     name = f"scene-{secrets.token_hex(4)}"
-    # Created, not run detached: only so does the end of what is attached end its input.
-    told = ("--interactive", "--name", name, *USERLAND, EMPTY, "sh", "-c", script)
-    engine.docker("create", *told)
+    # Created, not run detached: otherwise the client's end does not end the container's input.
+    options = ("--interactive", "--name", name, *USERLAND, EMPTY, "sh", "-c", script)
+    engine.docker("create", *options)
     try:
         engine.docker("start", name)
-        came = ran(engine, "attach", name, text=b"a line\n" + INPUT)
+        result = run(engine, "attach", name, text=b"a line\n" + INPUT)
     finally:
         engine.docker("rm", "--force", name)
-    assert came == (4, b"got a line\n%d\n" % len(INPUT), b"beside\n")
-    return came
+    assert result == (4, b"got a line\n%d\n" % len(INPUT), b"beside\n")
+    return result
 
 
 def exec_with_terminal(engine: Engine) -> object:
-    """`exec -it`: a terminal, its size, and its size when that changes."""
+    """`exec -it`: a terminal, its size, and a change of its size."""
     sized = 'until [ "$(stty size)" = "{}" ]; do sleep 0.02; done; stty size'
     script = f"{sized.format('31 101')}; read -r word; {sized.format('47 123')}; "
     script += 'echo "read $word"; test -t 0 && test -t 1 && exit 5'
-    with container(engine) as name, terminal(31, 101) as (ours, theirs):
+    with container(engine) as name, terminal(31, 101) as (person, program):
         argv = engine.command("exec", "-it", name, "sh", "-c", script)
         with subprocess.Popen(
-            argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+            argv, stdin=program, stdout=program, stderr=program, start_new_session=True
         ) as process:
             try:
-                said = until(ours, b"31 101")
-                os.write(ours, b"hello\n")
-                said += until(ours, b"hello")
-                resize(ours, 47, 123)
-                process.send_signal(signal.SIGWINCH)
-                said += until(ours, b"read hello")
+                output = read_until(person, b"31 101")
+                os.write(person, b"hello\n")
+                output += read_until(person, b"hello")
+                resize(person, 47, 123)
+                # Again and again: newer clients may not have their signal handler yet.
+                winch = partial(process.send_signal, signal.SIGWINCH)
+                output += read_until(person, b"read hello", winch)
                 code = process.wait(PATIENCE)
             finally:
                 process.kill()
     assert code == 5
-    return code, said
+    return code, output
 
 
 @contextmanager
 def terminal(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Make a terminal of that size; gives a person's end and a program's."""
-    ours, theirs = pty.openpty()
+    """Make a terminal of that size; yield the user's end and the program's."""
+    person, program = pty.openpty()
     try:
-        resize(ours, rows, columns)
-        yield ours, theirs
+        resize(person, rows, columns)
+        yield person, program
     finally:
-        os.close(ours)
-        os.close(theirs)
+        os.close(person)
+        os.close(program)
 
 
 def resize(terminal: int, rows: int, columns: int) -> None:
-    """Give a terminal another size."""
+    """Set a terminal's size."""
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
-def until(terminal: int, word: bytes) -> bytes:
-    """Read up to the end of the line that holds `word`."""
-    said, deadline = b"", time.monotonic() + PATIENCE
-    while not re.search(re.escape(word) + rb"[^\n]*\n", said):
-        left = max(0.0, deadline - time.monotonic())
-        assert select.select([terminal], [], [], left)[0], f"never said {word!r}: {said!r}"
-        said += os.read(terminal, 65536)
-    return said
+def read_until(terminal: int, word: bytes, nudge: Callable[[], None] = lambda: None) -> bytes:
+    """Read up to the end of the line that holds `word`; call `nudge` each second until then."""
+    output, deadline = b"", time.monotonic() + PATIENCE
+    while not re.search(re.escape(word) + rb"[^\n]*\n", output):
+        assert time.monotonic() < deadline, f"no {word!r} in {output!r}"
+        nudge()
+        if select.select([terminal], [], [], 1.0)[0]:
+            output += os.read(terminal, 65536)
+    return output
 
 
-# -- what the engine tells while it goes on --------------------------------------------------------
+# -- logs and events ------------------------------------------------------------------------------
 
 
 @contextmanager
-def following(engine: Engine, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Have a command that tells on and on, for the block."""
+def follow(engine: Engine, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command that goes on, within the block."""
     with subprocess.Popen(
         engine.command(*argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
@@ -181,42 +184,43 @@ def following(engine: Engine, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def followed(ways: list[Engine]) -> list[bytes]:
-    """Follow the log of one container (`logs -f`) by several ways at once, timestamps and all."""
+def follow_log(engines: list[Engine]) -> list[bytes]:
+    """Follow one container's log (`logs -f`) through several engines at once, with timestamps."""
     script = "trap go=on USR1; seq 1 3000; until [ $go ]; do sleep 0.02; done; "
     script += "seq 3001 6000 >&2; echo end"
-    engine = ways[0]
+    engine = engines[0]
     with container(engine, argv=("sh", "-c", script)) as name:
         argv = ("logs", "--follow", "--timestamps", name)
         followers = [
             subprocess.Popen(
-                way.command(*argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+                engine.command(*argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
             )
-            for way in ways
+            for engine in engines
         ]
         try:
             for follower in followers:
                 assert follower.stdout
                 assert follower.stdout.readline().endswith(b" 1\n")
             engine.docker("kill", "--signal", "USR1", name)
-            told = [follower.communicate(timeout=PATIENCE) for follower in followers]
+            results = [follower.communicate(timeout=PATIENCE) for follower in followers]
         finally:
             for follower in followers:
                 follower.kill()
-    for out, errors in told:
+    for out, errors in results:
         assert out.endswith(b" end\n")
         assert len(errors.splitlines()) == 3000
-    return [digest(out) + digest(errors) for out, errors in told]
+    return [digest(out) + digest(errors) for out, errors in results]
 
 
-def heard(ways: list[Engine]) -> list[list[bytes]]:
-    """Hear of what happens meanwhile (`events`) by several ways at once."""
-    engine, label = ways[0], f"heard={secrets.token_hex(4)}"
+def follow_events(engines: list[Engine]) -> list[list[bytes]]:
+    """Follow the engine's `events` through several engines at once."""
+    engine, label = engines[0], f"scene={secrets.token_hex(4)}"
     argv = ("events", "--format", "{{json .}}", "--filter", f"label={label}")
     since = ("--since", f"{time.time() - 1:.3f}")
-    verbs, told = ("create", "attach", "start", "die", "destroy"), []
+    verbs, results = ("create", "attach", "start", "die", "destroy"), []
     followers = [
-        subprocess.Popen(way.command(*argv, *since), stdout=subprocess.PIPE) for way in ways
+        subprocess.Popen(engine.command(*argv, *since), stdout=subprocess.PIPE)
+        for engine in engines
     ]
     try:
         engine.docker("run", "--rm", "--label", label, *USERLAND, EMPTY, "true")
@@ -226,22 +230,22 @@ def heard(ways: list[Engine]) -> list[list[bytes]]:
             while not lines or b'"destroy"' not in lines[-1]:
                 lines.append(follower.stdout.readline())
                 assert lines[-1], lines
-            told.append(lines)
+            results.append(lines)
     finally:
         for follower in followers:
             follower.kill()
             follower.communicate()
-    for lines in told:
+    for lines in results:
         assert [verb for verb in verbs for line in lines if f'"{verb}"'.encode() in line]
-    return told
+    return results
 
 
 # -- files and images ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Luggage:
-    """Files that scenes send back and forth; made once."""
+class SceneFiles:
+    """Files that scenes copy."""
 
     folder: Path
 
@@ -252,13 +256,13 @@ class Luggage:
 
     @property
     def there(self) -> str:
-        """The same, as the engine's side sees it."""
+        """The folder as the engine's side sees it."""
         return f"/host{self.folder}"
 
 
 @contextmanager
-def luggage(large: int, more: int) -> Iterator[Luggage]:
-    """Make it for the block, with a large file of so many bytes, and one of `more`."""
+def create_files(large: int, more: int) -> Iterator[SceneFiles]:
+    """Make the files within the block, a `large` one and one with `more` bytes among them."""
     folder = Path(tempfile.mkdtemp(prefix="luggage-"))
     try:
         tree = folder / "tree"
@@ -273,7 +277,7 @@ def luggage(large: int, more: int) -> Iterator[Luggage]:
             with (folder / name).open("wb") as file:
                 for _ in range(size // MIB):
                     file.write(os.urandom(MIB))
-        yield Luggage(folder)
+        yield SceneFiles(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -281,74 +285,74 @@ def luggage(large: int, more: int) -> Iterator[Luggage]:
 _LISTED = "cd /into/tree && find . -printf '%p %m %U %s %T@ %l\\n' | sort && sha256sum bytes"
 
 
-def copied(ways: list[Engine], luggage: Luggage) -> list[object]:
-    """`cp` into a container, and what it then holds, by each way; and of one of them back."""
-    told: list[object] = []
-    with container(ways[0], "--volume", "/into") as name:
-        for way in ways:
-            way.docker("cp", f"{luggage.there}/tree", f"{name}:/into")
-            listed = way.docker("exec", name, "sh", "-c", _LISTED)
-            back = ran(way, "cp", f"{name}:/into/tree", "-")
+def copy_files(engines: list[Engine], files: SceneFiles) -> list[object]:
+    """`cp` a folder into a container and back; return what the container had, for each engine."""
+    results: list[object] = []
+    with container(engines[0], "--volume", "/into") as name:
+        for engine in engines:
+            engine.docker("cp", f"{files.there}/tree", f"{name}:/into")
+            listed = engine.docker("exec", name, "sh", "-c", _LISTED)
+            back = run(engine, "cp", f"{name}:/into/tree", "-")
             assert back.code == 0, back.errors
             assert len(back.out) > len(INPUT)
-            told.append((listed, digest(back.out)))
-            way.docker("exec", name, "rm", "-r", "/into/tree")
-    return told
+            results.append((listed, digest(back.out)))
+            engine.docker("exec", name, "rm", "-r", "/into/tree")
+    return results
 
 
 CLASSIC = {"DOCKER_BUILDKIT": "0"}
 BUILDKIT = {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
 
 
-def built(engine: Engine, luggage: Luggage, builder: Mapping[str, str]) -> object:
-    """`build` with a large context; the digests of its layers tell that all of it came over."""
-    # A folder of its own: of one that it has seen BuildKit asks for what is new alone.
-    context = luggage.folder / f"context-{secrets.token_hex(4)}"
+def build(engine: Engine, files: SceneFiles, builder: Mapping[str, str]) -> object:
+    """`build` with a large context; the layers' digests show that all of it arrived."""
+    # A new folder each time: BuildKit requests only the changes of a folder that it knows.
+    context = files.folder / f"context-{secrets.token_hex(4)}"
     context.mkdir()
     try:
-        os.link(luggage.folder / "large", context / "large")
+        os.link(files.folder / "large", context / "large")
         (context / "Dockerfile").write_text("FROM scratch\nCOPY large /large\n")
         tag = context.name
         argv = ("build", "--no-cache", "--tag", tag, f"/host{context}")
         engine.docker(*argv, env=builder, timeout=PATIENCE)
-        told = engine.docker("inspect", "--format", "{{json .RootFS.Layers}} {{.Size}}", tag)
+        layers = engine.docker("inspect", "--format", "{{json .RootFS.Layers}} {{.Size}}", tag)
         engine.docker("rmi", "--no-prune", tag)
     finally:
         shutil.rmtree(context)
-    return told
+    return layers
 
 
-def imported(engine: Engine, luggage: Luggage) -> str:
+def import_image(engine: Engine, files: SceneFiles) -> str:
     """Make an image of both large files; return its name."""
     name = f"large-{secrets.token_hex(4)}"
-    tar = f"tar -C {luggage.there} -c large more | docker import - {name}"
-    engine.inside("sh", "-ec", tar, timeout=PATIENCE)
+    tar = f"tar -C {files.there} -c large more | docker import - {name}"
+    engine.run_command("sh", "-ec", tar, timeout=PATIENCE)
     return name
 
 
-def saved(engine: Engine, image: str) -> str:
-    """`save`: a digest of all files that come."""
+def save(engine: Engine, image: str) -> str:
+    """`save` an image; return a digest of all its files."""
     with (
         subprocess.Popen(engine.command("save", image), stdout=subprocess.PIPE) as process,
         tarfile.open(fileobj=process.stdout, mode="r|") as archive,
     ):
-        told = digest(repr([_member(archive, member) for member in archive]).encode())
+        files = digest(repr([_member(archive, member) for member in archive]).encode())
         assert process.stdout
         assert process.stdout.read().strip(b"\0") == b""
     assert process.returncode == 0
-    return told
+    return files
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> object:
-    """Tell all of a member but its time, which the newer engine takes from the clock."""
+    """Return all of a member except its time, which the newer engine takes from the clock."""
     file = archive.extractfile(member)
     content = hashlib.file_digest(file, "sha256").hexdigest() if file else ""
     return member.name, member.type, member.mode, member.size, member.linkname, content
 
 
-def moved(engine: Engine, image: str) -> str:
-    """`save`, then `load`: the image goes away and comes back; returns what loading said."""
-    told = engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image)
+def save_and_load(engine: Engine, image: str) -> str:
+    """`save` an image, remove it, and `load` it; return the output of load."""
+    before = engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image)
     with tempfile.TemporaryFile() as archive:
         subprocess.run(engine.command("save", image), check=True, stdout=archive, timeout=PATIENCE)
         engine.docker("rmi", image)
@@ -360,7 +364,7 @@ def moved(engine: Engine, image: str) -> str:
             capture_output=True,
             timeout=PATIENCE,
         )
-    assert engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image) == told
+    assert engine.docker("inspect", "--format", "{{.Id}} {{json .RootFS}}", image) == before
     return loaded.stdout.decode()
 
 
@@ -370,12 +374,12 @@ _OWN_LOG = re.compile(rb'^time="[^\n]* level=error [^\n]*\n', re.MULTILINE)
 
 
 def refusals(engine: Engine) -> object:
-    """Return what the engine says to mistakes; they are told in the same words.
+    """Return what the engine answers to mistakes.
 
-    Without what the older client at times adds of its own, in a race with itself.
+    Lines are removed that the older client sometimes adds itself.
     """
     return [
-        tuple(_OWN_LOG.sub(b"", part) if isinstance(part, bytes) else part for part in came)
+        tuple(_OWN_LOG.sub(b"", part) if isinstance(part, bytes) else part for part in result)
         for argv in (
             ("run", "--rm", "--pull", "never", "no-such-image:ever"),
             ("inspect", "nobody"),
@@ -385,13 +389,13 @@ def refusals(engine: Engine) -> object:
             ("exec", "nobody", "true"),
             ("cp", "nobody:/etc", "-"),
         )
-        for came in [ran(engine, *argv)]
+        for result in [run(engine, *argv)]
     ]
 
 
-def asked(engine: Engine) -> object:
-    """Return what it tells of itself, but for what changes by itself."""
-    told: dict[str, Any] = {}
+def describe(engine: Engine) -> object:
+    """Return what the engine says of itself, except values that change on their own."""
+    results: dict[str, Any] = {}
     for argv in (
         ("version", "--format", "{{json .Server}}"),
         ("images", "--all", "--no-trunc", "--quiet"),
@@ -400,8 +404,8 @@ def asked(engine: Engine) -> object:
         ("history", "--no-trunc", "--quiet", EMPTY),
         ("info", "--format", "{{json .SecurityOptions}} {{.Driver}} {{.CgroupVersion}} {{.Name}}"),
     ):
-        told[" ".join(argv)] = engine.docker(*argv)
-    return told
+        results[" ".join(argv)] = engine.docker(*argv)
+    return results
 
 
 STREAMS: dict[str, Callable[[Engine], object]] = {
@@ -409,5 +413,5 @@ STREAMS: dict[str, Callable[[Engine], object]] = {
     "exec -it with resize": exec_with_terminal,
     "attach": attach,
     "refusals": refusals,
-    "what it tells of itself": asked,
+    "what it says of itself": describe,
 }

@@ -1,7 +1,7 @@
-"""Network namespaces that end with the test run, however it ends.
+"""Make network namespaces that end with the test run, however that ends.
 
-A namespace has no name that could be left behind: a process holds it, and the kernel kills that
-process when the one that made it dies.
+A namespace has no name that could stay. A process holds it, and the kernel kills that process when
+its parent dies.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
 TIMEOUT = 30.0
-DYING_WITH_US = ("setpriv", "--pdeathsig", "KILL")
-"""What makes a program end with the process (to be exact: the thread) that started it."""
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+"""Makes a program end with the process (to be exact: the thread) that started it."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,21 @@ class Space:
     """A network namespace with its loopback up and no way out."""
 
     pid: int
-    """The process that holds it."""
+    """The process that holds the namespace."""
     proc: str = "/proc"
-    """Where that process is found by this number."""
+    """The /proc in which that process has this number."""
 
     @property
     def path(self) -> str:
-        """The namespace as a file."""
+        """The file of the namespace."""
         return f"{self.proc}/{self.pid}/ns/net"
 
     def argv(self, *argv: str) -> tuple[str, ...]:
-        """Return the command that runs `argv` in here."""
+        """Return the command that runs `argv` in this namespace."""
         return ("nsenter", f"--net={self.path}", *argv)
 
     def run(self, *argv: str, timeout: float = TIMEOUT) -> str:
-        """Run a command in here to its end; return what it printed."""
+        """Run a command in this namespace to its end; return its output."""
         done = subprocess.run(
             self.argv(*argv),
             check=False,
@@ -60,11 +60,11 @@ class Space:
         return done.stdout
 
     def ip(self, command: str) -> None:
-        """Run `ip COMMAND` in here."""
+        """Run `ip COMMAND` in this namespace."""
         self.run("ip", *command.split())
 
     def enter(self) -> None:
-        """Take the calling thread in here, for good: it, and all that it starts."""
+        """Move the calling thread into this namespace for good, with all that it starts."""
         libc = ctypes.CDLL(None, use_errno=True)
         with Path(self.path).open() as space:
             if libc.setns(space.fileno(), CLONE_NEWNET) != 0:
@@ -72,21 +72,21 @@ class Space:
                 raise OSError(number, os.strerror(number))
 
     def call(self, do: Callable[[], T]) -> T:
-        """Call `do` in a thread of its own that is in here; return or raise what it does."""
+        """Call `do` in a new thread in this namespace; return or raise what it does."""
 
-        def entered() -> T:
+        def enter_and_call() -> T:
             self.enter()
             return do()
 
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(entered).result()
+            return thread.submit(enter_and_call).result()
 
     def play(self, play: Coroutine[Any, Any, T], *, timeout: float = 240.0) -> T:
-        """Run `play` to its end in a thread of its own that is in here."""
+        """Run the coroutine `play` in a new thread in this namespace."""
         return self.call(lambda: asyncio.run(asyncio.wait_for(play, timeout)))
 
-    def got(self, url: str) -> bytes:
-        """Ask for `url` in here; return the body."""
+    def fetch(self, url: str) -> bytes:
+        """Request `url` in this namespace; return the body."""
 
         def get() -> bytes:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
@@ -96,10 +96,10 @@ class Space:
 
 
 @contextmanager
-def made() -> Iterator[Space]:
-    """Make a namespace for the block."""
+def create() -> Iterator[Space]:
+    """Make a namespace within the block."""
     hold = "ip link set lo up && echo held && exec cat"
-    argv = [*DYING_WITH_US, "unshare", "--net", "sh", "-ec", hold]
+    argv = [*DIE_WITH_PARENT, "unshare", "--net", "sh", "-ec", hold]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(argv, **pipes) as holder:
         try:
@@ -110,8 +110,8 @@ def made() -> Iterator[Space]:
             holder.kill()
 
 
-def joined(one: Space, name: str, other: Space, other_name: str) -> None:
-    """Join two namespaces by a cable with these two ends."""
+def connect(one: Space, name: str, other: Space, other_name: str) -> None:
+    """Connect two namespaces by a cable with these two ends."""
     one.ip(f"link add {name} type veth peer name {other_name} netns {other.pid}")
     one.ip(f"link set {name} up")
     other.ip(f"link set {other_name} up")

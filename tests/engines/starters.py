@@ -1,9 +1,9 @@
-"""Have a library start a container, as a job's script does: it says nothing of AWS, or a proxy.
+"""Start a container by a library, as a job's script does, without any setting for AWS or a proxy.
 
     python starters.py LIBRARY IMAGE VOLUMES ARGV...
 
-VOLUMES are docker's (`/on/the/host:/in/it:ro`), as JSON. Prints what the container printed; where
-the daemon is, is found as the library finds it.
+VOLUMES are docker's (`/on/the/host:/in/it:ro`), as JSON. Prints the container's output. The library
+finds the engine by its own rules.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import sys
 
 
 def docker_sdk(image, volumes, argv):
-    """Start it by docker's own library."""
+    """Start it by the Docker SDK for Python."""
     import docker
 
     client = docker.from_env()
@@ -23,7 +23,7 @@ def docker_sdk(image, volumes, argv):
 
 
 def aiodocker(image, volumes, argv):
-    """Start it by the library for asyncio."""
+    """Start it by aiodocker, the library for asyncio."""
     from aiodocker import Docker
 
     async def run():
@@ -40,7 +40,7 @@ def aiodocker(image, volumes, argv):
 
 
 def testcontainers(image, volumes, argv):
-    """Start it by the library for tests; without its reaper, which is an image to be pulled."""
+    """Start it by testcontainers, without its cleanup container: that image is not here."""
     from testcontainers.core.config import testcontainers_config
     from testcontainers.core.container import DockerContainer
 

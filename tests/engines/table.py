@@ -1,7 +1,8 @@
-"""The README's table of who gets the task role, from where.
+"""Write the README's table of which clients get the task role, in which containers.
 
-`python -m tests.engines.table` asks, and writes it. A cell says on which engines a client got the
-role, both with the URI that a job has and with nothing set: ✓ on all, no on none.
+`python -m tests.engines.table` runs all clients and writes the table. A cell names the engines on
+which a client got the role, both with the URI that a job has and with nothing set: ✓ on all, no on
+none.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from tests.engines import lives, matrix, places, roots
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.engines.matrix import Found
+    from tests.engines.matrix import ClientResult
 
 README = roots.REPOSITORY / "README.md"
-ENGINES = {places.OWN: "20.10", places.DEBIAN_13: "26.1"}
-"""What the engines call themselves in the table."""
+ENGINES = {places.DEBIAN_12: "20.10", places.DEBIAN_13: "26.1"}
+"""The engines' names in the table."""
 ROLE = aws.TASK_ROLE.rpartition("/")[2]
 
 _BEGIN, _END = "<!-- clients: written by python -m tests.engines.table -->\n", "<!-- /clients -->\n"
 _ALL, _NONE = "✓", "no"
 
 
-def who(answers: Mapping[str, Mapping[str, Found]]) -> set[str]:
-    """Return which clients got the role, whichever way they asked."""
+def find_clients(answers: Mapping[str, Mapping[str, ClientResult]]) -> set[str]:
+    """Return the clients that got the role in every variant."""
     return {
         client
         for client in matrix.CLIENTS
@@ -36,12 +37,12 @@ def who(answers: Mapping[str, Mapping[str, Found]]) -> set[str]:
     }
 
 
-def rendered(gets: Mapping[str, Mapping[str, set[str]]]) -> str:
-    """Return the table; `gets[engine][where]` are the clients that get the role."""
+def render(clients: Mapping[str, Mapping[str, set[str]]]) -> str:
+    """Return the table; `clients[engine][where]` are the clients that get the role."""
     rows = [("from", *matrix.CLIENTS), ("---",) * (1 + len(matrix.CLIENTS))]
-    for where in matrix.PLACES:
+    for where in matrix.CONTAINER_KINDS:
         engines = [
-            [ENGINES[kind] for kind in ENGINES if client in gets[kind][where]]
+            [ENGINES[kind] for kind in ENGINES if client in clients[kind][where]]
             for client in matrix.CLIENTS
         ]
         rows.append((where, *map(_cell, engines)))
@@ -52,8 +53,8 @@ def _cell(engines: list[str]) -> str:
     return _ALL if len(engines) == len(ENGINES) else ", ".join(engines) or _NONE
 
 
-def told(kind: str, where: str) -> set[str]:
-    """Return which clients the README says get the role, on that engine, from there."""
+def read_clients(kind: str, where: str) -> set[str]:
+    """Return the clients that get the role according to the README."""
     _, _, table = README.read_text().partition(_BEGIN)
     for line in table.partition(_END)[0].splitlines():
         name, *cells = re.findall(r"\| ([^|]+) ", line)
@@ -63,32 +64,32 @@ def told(kind: str, where: str) -> set[str]:
                 for client, cell in zip(matrix.CLIENTS, cells, strict=True)
                 if cell == _ALL or ENGINES[kind] in cell
             }
-    raise AssertionError(f"the README does not tell of {where}")
+    raise AssertionError(f"the README has no row {where}")
 
 
 def write(table: str) -> None:
-    """Put the table where the README has it."""
+    """Replace the README's table."""
     before, _, rest = README.read_text().partition(_BEGIN)
     README.write_text(before + _BEGIN + table + _END + rest.partition(_END)[2])
 
 
 def main() -> None:
-    """Ask everybody, everywhere; write the table."""
-    gets: dict[str, dict[str, set[str]]] = {}
-    root = roots.made()
+    """Run all clients in all kinds of containers; write the table."""
+    clients: dict[str, dict[str, set[str]]] = {}
+    root = roots.create()
     for kind in places.KINDS:
-        with places.made(kind, root) as place, lives.living(place) as living:
-            uri = living.environment[matrix.RELATIVE_URI]
-            for where in matrix.PLACES:
-                begun = time.monotonic()
-                answers = matrix.asked(place, where, uri)
-                gets.setdefault(kind, {})[where] = who(answers)
-                print(f"{kind}, {where}: {time.monotonic() - begun:.0f} s", flush=True)
-                for way, found in answers.items():
+        with places.create(kind, root) as place, lives.run_life(place) as life:
+            uri = life.environment[matrix.RELATIVE_URI]
+            for where in matrix.CONTAINER_KINDS:
+                started = time.monotonic()
+                answers = matrix.ask_all(place, where, uri)
+                clients.setdefault(kind, {})[where] = find_clients(answers)
+                print(f"{kind}, {where}: {time.monotonic() - started:.0f} s", flush=True)
+                for variant, found in answers.items():
                     for one in found.values():
                         if one.role != ROLE:
-                            print(f"  {way}: {one.client}: {one.role or one.error}")
-    write(rendered(gets))
+                            print(f"  {variant}: {one.client}: {one.role or one.error}")
+    write(render(clients))
 
 
 if __name__ == "__main__":

@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from tests.engines.spaces import Space
 
 ADDRESS = "10.0.2.61"
-"""The task's own, as its metadata says."""
+"""The task's own address, as in its metadata."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """The task, and what its far side offers."""
+    """The task, and the services on its far side."""
 
     space: Space
     far: Space
     environment: dict[str, str]
-    """What ECS sets in the task's containers."""
+    """The variables that ECS sets in the task's containers."""
     aws: str = f"http://{GATEWAY}:{AWS_PORT}"
     """The URL of STS and SSM."""
     s3: str = f"http://{GATEWAY}:{S3_PORT}"
@@ -47,28 +47,28 @@ class Task:
         """The path of the task role's credentials at the ECS agent."""
         return self.environment["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]
 
-    def asked_of_agent(self) -> list[dict[str, Any]]:
+    def agent_requests(self) -> list[dict[str, Any]]:
         """List the requests that reached the ECS agent (see `local.ecs_agent.Seen`)."""
-        return _got(self.far, f"http://{ECS_AGENT}/_local/requests")
+        return _fetch(self.far, f"http://{ECS_AGENT}/_local/requests")
 
-    def asked_of_instance(self) -> list[dict[str, Any]]:
+    def instance_requests(self) -> list[dict[str, Any]]:
         """List the requests that reached the instance's metadata (see `local.imds.Seen`)."""
-        return _got(self.far, f"http://{INSTANCE_METADATA}/_local/requests")
+        return _fetch(self.far, f"http://{INSTANCE_METADATA}/_local/requests")
 
 
 @contextmanager
-def made(network_mode: str = "awsvpc") -> Iterator[Task]:
-    """Put up a task and its far side for the block."""
-    with spaces.made() as space, surrounded(space, network_mode) as task:
+def create(network_mode: str = "awsvpc") -> Iterator[Task]:
+    """Make a task and its far side within the block."""
+    with spaces.create() as space, add_far_side(space, network_mode) as task:
         yield task
 
 
 @contextmanager
-def surrounded(task: Space, network_mode: str = "awsvpc") -> Iterator[Task]:
-    """Make a namespace a task's by putting up its far side, for the block."""
-    with spaces.made() as far:
-        spaces.joined(task, "eth0", far, "vpc")
-        spaces.joined(task, "ecs-eth0", far, "ecs-bridge")
+def add_far_side(task: Space, network_mode: str = "awsvpc") -> Iterator[Task]:
+    """Make a namespace a task's by adding its far side, within the block."""
+    with spaces.create() as far:
+        spaces.connect(task, "eth0", far, "vpc")
+        spaces.connect(task, "ecs-eth0", far, "ecs-bridge")
         for command in (
             f"addr add {GATEWAY}/24 dev vpc",
             "addr add 169.254.172.1/22 dev ecs-bridge",
@@ -84,16 +84,16 @@ def surrounded(task: Space, network_mode: str = "awsvpc") -> Iterator[Task]:
         ):
             task.ip(command)
         with _far_side(far, network_mode):
-            told = _got(far, f"http://{ECS_AGENT}/_local/environment")
-            full = told.pop("AWS_CONTAINER_CREDENTIALS_FULL_URI")
-            told["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = urllib.parse.urlsplit(full).path
-            yield Task(task, far, told)
+            environment = _fetch(far, f"http://{ECS_AGENT}/_local/environment")
+            full = environment.pop("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+            environment["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = urllib.parse.urlsplit(full).path
+            yield Task(task, far, environment)
 
 
 @contextmanager
 def _far_side(far: Space, network_mode: str) -> Iterator[None]:
     program = (sys.executable, "-m", "tests.engines.far", "--network-mode", network_mode)
-    argv = [*spaces.DYING_WITH_US, *far.argv(*program)]
+    argv = [*spaces.DIE_WITH_PARENT, *far.argv(*program)]
     with subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout
@@ -107,5 +107,5 @@ def _far_side(far: Space, network_mode: str) -> Iterator[None]:
                 process.kill()
 
 
-def _got(space: Space, url: str) -> Any:
-    return json.loads(space.got(url))
+def _fetch(space: Space, url: str) -> Any:
+    return json.loads(space.fetch(url))

@@ -1,6 +1,6 @@
-"""Every AWS client, in every kind of container, gets the task role; and none the instance's.
+"""Every AWS client gets the task role in every kind of container, and never the instance's role.
 
-Real engines, real clients and a whole life of the agent whose job waits meanwhile.
+The engines and clients are real, and a whole life of the agent runs, whose job waits.
 """
 
 from __future__ import annotations
@@ -14,69 +14,69 @@ from tests.engines import lives, matrix, places, table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.engines.lives import Living
-    from tests.engines.matrix import Found
+    from tests.engines.lives import RunningLife
+    from tests.engines.matrix import ClientResult
     from tests.engines.places import Place
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.node]
 
-NOBODY = {(places.DEBIAN_13, "internal network")}
-"""Where nobody gets a role: this engine gives such a network no way to anywhere."""
+WITHOUT_CREDENTIALS = {(places.DEBIAN_13, "internal network")}
+"""Where no client gets a role: this engine gives internal networks no route."""
 INSTANCE = "instance"
 
 
-class Asked(NamedTuple):
-    """What all clients got in one kind of container."""
+class Answers(NamedTuple):
+    """The results of all clients in one kind of container."""
 
     kind: str
     where: str
-    answers: dict[str, dict[str, Found]]
+    answers: dict[str, dict[str, ClientResult]]
 
 
 @pytest.fixture(scope="module")
-def living(place: Place) -> Iterator[Living]:
-    """Have a life in the task, with a job that waits."""
-    before = len(place.task.asked_of_instance())
-    with lives.living(place) as living:
-        yield living
-    assert place.task.asked_of_instance()[before:] == []
+def life(place: Place) -> Iterator[RunningLife]:
+    """Run an agent in the task, with a job that waits."""
+    before = len(place.task.instance_requests())
+    with lives.run_life(place) as life:
+        yield life
+    assert place.task.instance_requests()[before:] == []
 
 
-@pytest.fixture(scope="module", params=matrix.PLACES)
-def asked(request: pytest.FixtureRequest, place: Place, living: Living) -> Asked:
-    """Have every client ask in one kind of container, both ways."""
-    uri = living.environment[matrix.RELATIVE_URI]
-    answers = matrix.asked(place, request.param, uri)
-    return Asked(place.kind, request.param, answers)
+@pytest.fixture(scope="module", params=matrix.CONTAINER_KINDS)
+def answers(request: pytest.FixtureRequest, place: Place, life: RunningLife) -> Answers:
+    """Run every client in one kind of container, in both variants."""
+    uri = life.environment[matrix.RELATIVE_URI]
+    answers = matrix.ask_all(place, request.param, uri)
+    return Answers(place.kind, request.param, answers)
 
 
-def wrong(asked: Asked) -> dict[str, str]:
-    """Return who did not get the task role, and what it got or said."""
+def find_problems(answers: Answers) -> dict[str, str]:
+    """Return the clients that did not get the task role, and what they got instead."""
     return {
-        f"{client}, {way}": found.role or found.error or "said nothing"
-        for way, clients in asked.answers.items()
+        f"{client}, {variant}": found.role or found.error or "no output"
+        for variant, clients in answers.answers.items()
         for client, found in clients.items()
         if found.role != table.ROLE
     }
 
 
-def test_every_client_gets_the_task_role(asked: Asked, living: Living) -> None:
-    """With the job's URI, and with nothing set, which is when a client asks for the instance."""
-    for found in asked.answers.values():
+def test_every_client_gets_the_task_role(answers: Answers, life: RunningLife) -> None:
+    """With the job's URI, and with nothing set: then a client tries the instance's metadata."""
+    for found in answers.answers.values():
         assert sorted(found) == sorted(matrix.CLIENTS)
-    if (asked.kind, asked.where) in NOBODY:
-        assert len(wrong(asked)) == len(matrix.CLIENTS) * len(matrix.WAYS)
-        assert living.life.all("network.relay_unreachable"), "and it is said why"
+    if (answers.kind, answers.where) in WITHOUT_CREDENTIALS:
+        assert len(find_problems(answers)) == len(matrix.CLIENTS) * len(matrix.VARIANTS)
+        assert life.life.all("network.relay_unreachable")
     else:
-        assert wrong(asked) == {}
+        assert find_problems(answers) == {}
 
 
-def test_no_client_gets_the_role_of_the_instance(asked: Asked) -> None:
-    """Whatever a client falls back to: the trap on the far side catches nobody."""
-    roles = {found.role for clients in asked.answers.values() for found in clients.values()}
+def test_no_client_gets_the_instance_role(answers: Answers) -> None:
+    """Whatever a client tries after the first address fails."""
+    roles = {found.role for clients in answers.answers.values() for found in clients.values()}
     assert INSTANCE not in roles
 
 
-def test_the_readme_tells_who_gets_it(asked: Asked) -> None:
-    """Its table is that of this run: if not, `python -m tests.engines.table` writes it anew."""
-    assert table.told(asked.kind, asked.where) == table.who(asked.answers)
+def test_the_readme_table_matches(answers: Answers) -> None:
+    """If not, `python -m tests.engines.table` writes the table anew."""
+    assert table.read_clients(answers.kind, answers.where) == table.find_clients(answers.answers)

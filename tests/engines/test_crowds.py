@@ -1,4 +1,4 @@
-"""Many containers at once, and an engine that goes away and comes back."""
+"""Many containers at once, and an engine that is restarted."""
 
 from __future__ import annotations
 
@@ -17,75 +17,79 @@ from tests.engines.places import Place
 
 if TYPE_CHECKING:
     from tests.engines.engine import Engine
-    from tests.engines.proxied import Proxied
+    from tests.engines.proxied import ProxiedLife
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 CONTAINERS, AT_ONCE = 200, 20
 
 
-def path_in_a_container(engine: Engine) -> str:
-    """Run a container; return the path that it was told."""
-    told = engine.docker("run", "--rm", *USERLAND, EMPTY, "env", timeout=scenes.PATIENCE)
-    found = re.search(rf"^{matrix.RELATIVE_URI}=(/\S+)$", told, re.MULTILINE)
-    assert found is not None, told
+def read_path_in_container(engine: Engine) -> str:
+    """Run a container; return the path in its variables."""
+    output = engine.docker("run", "--rm", *USERLAND, EMPTY, "env", timeout=scenes.PATIENCE)
+    found = re.search(rf"^{matrix.RELATIVE_URI}=(/\S+)$", output, re.MULTILINE)
+    assert found is not None, output
     return found[1]
 
 
-def sockets(pid: int) -> int:
+def count_sockets(pid: int) -> int:
     """Count the sockets that a process has open."""
     links = Path(f"/proc/{pid}/fd").iterdir()
     return sum(str(link.readlink()).startswith("socket:") for link in links if link.is_symlink())
 
 
-def test_two_hundred_containers_twenty_at_a_time(through: Proxied) -> None:
-    """Each runs, and has a path of its own; afterwards no connection is left."""
-    agent = through.living.life.pid
-    before = sockets(agent)
+def test_two_hundred_containers_twenty_at_a_time(proxied_life: ProxiedLife) -> None:
+    """Each has a path of its own; afterwards no connection is left open."""
+    agent = proxied_life.running.life.pid
+    before = count_sockets(agent)
     with ThreadPoolExecutor(AT_ONCE) as several:
-        paths = list(several.map(lambda _: path_in_a_container(through.engine), range(CONTAINERS)))
+        paths = list(
+            several.map(lambda _: read_path_in_container(proxied_life.engine), range(CONTAINERS))
+        )
     assert len(set(paths)) == CONTAINERS
-    scenes.eventually(lambda: sockets(agent) <= before, "as few sockets as before")
+    scenes.wait_until(lambda: count_sockets(agent) <= before, "as few sockets as before")
 
 
-def test_the_path_of_a_container_ends_with_it(place: Place, through: Proxied) -> None:
-    """Another container that knows it gets nothing, while it runs and after."""
+def test_the_path_of_a_container_ends_with_it(place: Place, proxied_life: ProxiedLife) -> None:
+    """Another container that knows the path gets nothing, while the first one runs and after."""
     curl = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}")
-    tell = ("sh", "-c", f'echo "path ${matrix.RELATIVE_URI}"; sleep infinity & wait')
-    with scenes.container(through.engine, argv=tell) as name:
-        scenes.eventually(lambda: "path" in through.engine.docker("logs", name), "what it was told")
-        path = through.engine.docker("logs", name).split()[1]
+    print_path = ("sh", "-c", f'echo "path ${matrix.RELATIVE_URI}"; sleep infinity & wait')
+    with scenes.container(proxied_life.engine, argv=print_path) as name:
+        scenes.wait_until(
+            lambda: "path" in proxied_life.engine.docker("logs", name), "the path in its variables"
+        )
+        path = proxied_life.engine.docker("logs", name).split()[1]
         url = f"http://169.254.170.2{path}"
-        assert through.engine.docker("exec", name, *curl, url) == "200"
+        assert proxied_life.engine.docker("exec", name, *curl, url) == "200"
         assert place.engine.run(*curl, url) in {"400", "403", "404"}
     assert place.engine.run(*curl, url) in {"400", "403", "404"}
 
 
-def test_an_engine_goes_away_and_comes_back(place: Place, root: Path) -> None:
-    """Meanwhile it is told as docker tells errors; afterwards all is well, and nothing is lost."""
-    own = Path("/") if place.kind == places.OWN else root
-    with ExitStack() as down:
-        task = down.enter_context(tasks.made())
-        folder = down.enter_context(engines.kept())
-        life = down.enter_context(ExitStack())
-        with engines.running(task.space, own, root, folder) as first:
+def test_the_proxy_works_again_after_an_engine_restart(place: Place, root: Path) -> None:
+    """Clients get docker's form of an error meanwhile; afterwards everything works again."""
+    engine_root = Path("/") if place.kind == places.DEBIAN_12 else root
+    with ExitStack() as stack:
+        task = stack.enter_context(tasks.create())
+        folder = stack.enter_context(engines.create_folder())
+        life = stack.enter_context(ExitStack())
+        with engines.start_in(task.space, engine_root, root, folder) as first:
             first.docker("import", "-", EMPTY, text=bytes(10240))
-            through = life.enter_context(proxied.proxied(Place(place.kind, task, first)))
-            before = path_in_a_container(through.engine)
-            hear = [
-                life.enter_context(scenes.following(way, "events"))
-                for way in (first, through.engine)
+            proxied_life = life.enter_context(proxied.run_proxied(Place(place.kind, task, first)))
+            before = read_path_in_container(proxied_life.engine)
+            followers = [
+                life.enter_context(scenes.follow(engine, "events"))
+                for engine in (first, proxied_life.engine)
             ]
-            for follower in hear:
+            for follower in followers:
                 assert follower.poll() is None
-        direct, proxied_ = (follower.wait(scenes.PATIENCE) for follower in hear)
-        assert direct == proxied_ != 0
-        gone = wire.spoken(through.socket, wire.request("GET", "/containers/json"))
-        assert gone.statuses == [503]
-        assert b'{"message":"the docker daemon does not answer' in gone.text
-        with engines.running(task.space, own, root, folder) as second:
-            second.share(through.shared)
-            engine = second.through(through.engine.host)
-            assert path_in_a_container(engine) != before
-            came = scenes.run_with_half_close(engine)
-            assert came == scenes.run_with_half_close(second)
+        direct, through_proxy = (follower.wait(scenes.PATIENCE) for follower in followers)
+        assert direct == through_proxy != 0
+        refused = wire.send(proxied_life.socket, wire.request("GET", "/containers/json"))
+        assert refused.statuses == [503]
+        assert b'{"message":"the docker daemon does not answer' in refused.text
+        with engines.start_in(task.space, engine_root, root, folder) as second:
+            second.share(proxied_life.shared)
+            engine = second.with_host(proxied_life.engine.host)
+            assert read_path_in_container(engine) != before
+            result = scenes.run_with_half_close(engine)
+            assert result == scenes.run_with_half_close(second)

@@ -1,4 +1,4 @@
-"""The real engines that other tests stand on, and the trap that they set."""
+"""The real engines of the other tests, and the services on the far side, are what those rely on."""
 
 import json
 import os
@@ -16,35 +16,35 @@ pytestmark = [pytest.mark.docker, pytest.mark.root]
 ROLES = "http://169.254.169.254/latest/meta-data/iam/security-credentials/"
 
 
-def test_the_engines_are_those_that_the_readme_names(place):
-    """They differ where it matters, so it matters which they are."""
+def test_the_engines_have_the_versions_in_the_readme(place):
+    """The versions matter: they differ in what the tests check."""
     version = place.engine.docker("version", "--format", "{{.Server.Version}}")
     assert version.startswith(table.ENGINES[place.kind])
 
 
 def test_a_container_runs_with_a_real_userland(engine):
-    """An image of nothing and mounts make a Debian."""
+    """An empty image and mounts make a Debian."""
     assert engine.run("sh", "-c", "echo $((6 * 7)) $GREETING", env={"GREETING": "hi"}) == "42 hi\n"
 
 
 def test_a_container_without_the_agent_reaches_both_link_local_addresses(task, engine):
-    """What the relay must stand before: the far side's traps answer nested containers."""
-    said = json.loads(engine.run("curl", "-sS", f"http://169.254.170.2{task.relative_uri}"))
-    assert said["RoleArn"] == aws.TASK_ROLE
+    """Without the relay a container gets what the far side serves."""
+    output = json.loads(engine.run("curl", "-sS", f"http://169.254.170.2{task.relative_uri}"))
+    assert output["RoleArn"] == aws.TASK_ROLE
     assert engine.run("curl", "-sS", ROLES) == imds.INSTANCE_ROLE.rpartition("/")[2]
 
 
-def test_nothing_of_a_task_leads_out(task, engine):
-    """There is no default route: packets for a link-local address stay among the test's own."""
+def test_a_task_has_no_default_route(task, engine):
+    """There is no default route, so that no packet for a link-local address leaves the test."""
     for space in (task.space, task.far):
         assert "default" not in space.run("ip", "route", "show")
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["ended", "killed"])
 def test_an_engine_leaves_nothing(killed, root):
-    """No process, no mount, no folder, no control group, however it ends."""
-    with spaces.made() as space:
-        with engines.started(space, root, root) as engine:
+    """No process, mount, folder or control group is left, however the engine ends."""
+    with spaces.create() as space:
+        with engines.start(space, root, root) as engine:
             engine.run("sh", "-c", "trap exit TERM; sleep 600 & wait", options=["--detach"])
             folder, pid = engine.folder, engine.pid
             if killed:

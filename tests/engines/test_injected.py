@@ -1,7 +1,7 @@
-"""Whatever starts a container, its AWS clients get the role, though nobody told it anything.
+"""A container's AWS clients get the role however the container is started.
 
-The relay's other face is off in these lives: whoever gets the role got it by a path that was
-minted for its container, since there is no other way.
+The relay's IMDS protocol is off here, so a client can get the role only by the path that was minted
+for its container.
 """
 
 from __future__ import annotations
@@ -17,42 +17,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.engines.places import Place
-    from tests.engines.proxied import Proxied
-    from tests.engines.starting import Told
+    from tests.engines.proxied import ProxiedLife
+    from tests.engines.starting import ContainerResult
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.node]
 
 
 @pytest.fixture(scope="module")
-def through(place: Place) -> Iterator[Proxied]:
-    """Have a life with a proxy and nothing else that answers containers."""
-    with proxied.proxied(place, SIDECAR_RELAY_IMDS="false") as through:
-        yield through
+def proxied_life(place: Place) -> Iterator[ProxiedLife]:
+    """Run an agent whose proxy alone gives containers credentials."""
+    with proxied.run_proxied(place, SIDECAR_RELAY_IMDS="false") as proxied_life:
+        yield proxied_life
 
 
 @pytest.fixture(scope="module")
-def paths(through: Proxied) -> set[str]:
-    """Collect the paths that containers were told; at first, the job's own."""
-    return {through.living.environment[matrix.RELATIVE_URI]}
+def paths(proxied_life: ProxiedLife) -> set[str]:
+    """Collect the paths of containers; the job's own is the first."""
+    return {proxied_life.running.environment[matrix.RELATIVE_URI]}
 
 
 @pytest.fixture(params=starting.STARTERS)
-def told(request: pytest.FixtureRequest, place: Place, through: Proxied) -> Told:
-    """Have every client ask in a container that is started in one way."""
-    return starting.asked(place, through, request.param)
+def result(
+    request: pytest.FixtureRequest, place: Place, proxied_life: ProxiedLife
+) -> ContainerResult:
+    """Run every client in a container that is started in one way."""
+    return starting.ask_all(place, proxied_life, request.param)
 
 
-def test_every_client_gets_the_role_by_a_path_of_its_container_s_own(
-    told: Told, paths: set[str]
+def test_every_client_gets_the_role_by_its_container_s_path(
+    result: ContainerResult, paths: set[str]
 ) -> None:
-    """And the region, and no way to the instance's metadata, whoever started the container."""
-    roles = {client: found.role or found.error for client, found in told.found.items()}
+    """The container also gets the region, and no instance metadata."""
+    roles = {client: found.role or found.error for client, found in result.results.items()}
     assert roles == dict.fromkeys(starting.CLIENTS, table.ROLE)
-    assert told.path is not None
-    assert told.path not in paths
-    paths.add(told.path)
-    assert told.environment == {
-        matrix.RELATIVE_URI: told.path,
+    assert result.path is not None
+    assert result.path not in paths
+    paths.add(result.path)
+    assert result.environment == {
+        matrix.RELATIVE_URI: result.path,
         "AWS_REGION": aws.REGION,
         "AWS_DEFAULT_REGION": aws.REGION,
         "AWS_EC2_METADATA_DISABLED": "true",

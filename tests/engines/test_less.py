@@ -1,4 +1,4 @@
-"""Containers of a job that has a role of its own get that role, and not the task's."""
+"""Containers of a job with a separate job role get that role, and not the task role."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ JOB_ROLE = f"arn:aws:iam::{aws.ACCOUNT}:role/job"
 
 @pytest.mark.parametrize("where", ["bridge", "host network"])
 def test_every_client_gets_the_job_s_role(place: Place, where: str) -> None:
-    """Whichever way it asks, a container never has more than the job's own steps have."""
-    with lives.living(place, SIDECAR_JOB_ROLE_ARN=JOB_ROLE) as living:
-        uri = living.environment[matrix.RELATIVE_URI]
-        answers = matrix.asked(place, where, uri)
+    """A container never has more rights than the job's own steps."""
+    with lives.run_life(place, SIDECAR_JOB_ROLE_ARN=JOB_ROLE) as life:
+        uri = life.environment[matrix.RELATIVE_URI]
+        answers = matrix.ask_all(place, where, uri)
     roles = {
-        (way, client): found.role or found.error
-        for way, clients in answers.items()
-        for client, found in clients.items()
+        (variant, client): result.role or result.error
+        for variant, clients in answers.items()
+        for client, result in clients.items()
     }
-    assert len(roles) == len(matrix.WAYS) * len(matrix.CLIENTS)
+    assert len(roles) == len(matrix.VARIANTS) * len(matrix.CLIENTS)
     assert set(roles.values()) == {"job"}, roles

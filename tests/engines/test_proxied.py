@@ -1,4 +1,4 @@
-"""A life whose jobs reach a real engine through the agent: each container has its own path."""
+"""Jobs reach a real engine through the agent's proxy, and each container has its own path."""
 
 from __future__ import annotations
 
@@ -12,67 +12,67 @@ import pytest
 from tests.engines import lives
 from tests.engines.engine import EMPTY, PATH, USERLAND
 from tests.engines.far import ECS_AGENT
-from tests.engines.proxied import shared
+from tests.engines.proxied import share_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.engines.lives import Living
+    from tests.engines.lives import RunningLife
     from tests.engines.places import Place
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
-ASK = (
+CURL = (
     f"curl --silent --max-time 5 --output /dev/null --write-out '%{{http_code}}' http://{ECS_AGENT}"
 )
 
 
-class Client:
+class DockerClient:
     """The docker client, as a job runs it."""
 
     def __init__(self, socket: str) -> None:
         self.env = {"PATH": PATH, "DOCKER_HOST": f"unix://{socket}"}
 
     def __call__(self, *argv: str) -> str:
-        """Run `docker ARGV` to its end; return what it printed."""
+        """Run `docker ARGV` to its end; return its output."""
         done = subprocess.run(
             ["docker", *argv], check=False, env=self.env, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
-    def started(self, *options: str) -> str:
+    def start(self, *options: str) -> str:
         """Start a container that waits; return its id."""
         return self("run", "--detach", *USERLAND, *options, EMPTY, "sleep", "600")
 
     def environment(self, container: str) -> dict[str, str]:
-        """Return what a container was told."""
-        told = json.loads(self("inspect", "--format", "{{json .Config.Env}}", container))
-        return dict(entry.split("=", 1) for entry in told)
+        """Return a container's variables."""
+        output = json.loads(self("inspect", "--format", "{{json .Config.Env}}", container))
+        return dict(entry.split("=", 1) for entry in output)
 
     def status(self, container: str, path: str) -> str:
-        """Ask for credentials from within a container; return the status."""
-        return self("exec", container, "sh", "-c", f"{ASK}{path}")
+        """Request credentials from within a container; return the status."""
+        return self("exec", container, "sh", "-c", f"{CURL}{path}")
 
 
 @contextmanager
-def proxied(place: Place) -> Iterator[tuple[Client, Living]]:
-    """Give a job's docker client, and the life; nothing of it is left in the shared folder."""
-    with shared(place.engine) as folder:
+def run_life(place: Place) -> Iterator[tuple[DockerClient, RunningLife]]:
+    """Run an agent; yield its job's client. Fails if the shared folder is not empty later."""
+    with share_folder(place.engine) as folder:
         env = {"SIDECAR_DOCKER_PROXY": "on", "SIDECAR_SHARED_DIR": str(folder)}
-        with lives.living(place, **env) as living:
-            (event,) = living.life.all("docker.proxy_started")
-            yield Client(event["socket"]), living
+        with lives.run_life(place, **env) as life:
+            (event,) = life.life.all("docker.proxy_started")
+            yield DockerClient(event["socket"]), life
         assert list(folder.iterdir()) == []
 
 
-def test_each_container_has_a_path_while_it_runs(place: Place) -> None:
-    """Two have two, neither may use the other's; stopped it is void, started again good again."""
-    with proxied(place) as (docker, living):
-        one, two = docker.started(), docker.started()
+def test_each_container_has_its_own_path_while_it_runs(place: Place) -> None:
+    """No other container may use it; it works again when a stopped container is started."""
+    with run_life(place) as (docker, life):
+        one, two = docker.start(), docker.start()
         paths = [docker.environment(container)[URI] for container in (one, two)]
-        assert len({*paths, living.environment[URI]}) == 3
+        assert len({*paths, life.environment[URI]}) == 3
         assert docker.status(one, paths[0]) == "200"
         assert docker.status(two, paths[1]) == "200"
         assert docker.status(two, paths[0]) == "403"
@@ -87,20 +87,20 @@ def test_each_container_has_a_path_while_it_runs(place: Place) -> None:
 
 @pytest.mark.parametrize("network", ["host", "container"])
 def test_a_container_without_an_address_of_its_own_has_a_path(place: Place, network: str) -> None:
-    """It asks from the task's own address, or from another container's."""
-    with proxied(place) as (docker, _):
-        one = docker.started()
-        other = docker.started("--network", "host" if network == "host" else f"container:{one}")
+    """It sends its requests from the task's own address, or from another container's."""
+    with run_life(place) as (docker, _):
+        one = docker.start()
+        other = docker.start("--network", "host" if network == "host" else f"container:{one}")
         path = docker.environment(other)[URI]
         assert [docker.status(other, path) for _ in range(3)] == ["200"] * 3
         docker("rm", "--force", one, other)
 
 
 def test_a_container_gets_the_proxy_s_socket_and_no_other(place: Place) -> None:
-    """Whatever path it mounts the daemon's by, what it starts has a path of its own as well."""
-    with proxied(place) as (docker, living):
+    """By whatever path it mounts the engine's: what it starts has its own path too."""
+    with run_life(place) as (docker, life):
         mounted = "/var/run/docker.sock:/var/run/docker.sock"
         inner = ("docker", "run", "--rm", *USERLAND, EMPTY, "printenv", URI)
-        told = docker("run", "--rm", *USERLAND, "--volume", mounted, EMPTY, *inner)
-        assert told.startswith("/v2/credentials/")
-        assert told != living.environment[URI]
+        output = docker("run", "--rm", *USERLAND, "--volume", mounted, EMPTY, *inner)
+        assert output.startswith("/v2/credentials/")
+        assert output != life.environment[URI]

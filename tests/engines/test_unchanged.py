@@ -1,7 +1,7 @@
-"""What passes the proxy is what it would be without it, to the byte.
+"""What passes the proxy is the same, byte for byte, as without it.
 
-Each scene is played by the engine's own socket and through the proxy, and must come out the same;
-that it came out right is for the scene itself to say.
+Each scene runs with the engine's own socket and through the proxy, and must return the same. The
+scene itself checks that this is right.
 """
 
 from __future__ import annotations
@@ -17,69 +17,69 @@ if TYPE_CHECKING:
 
     from tests.engines.engine import Engine
     from tests.engines.places import Place
-    from tests.engines.proxied import Proxied
-    from tests.engines.scenes import Luggage
+    from tests.engines.proxied import ProxiedLife
+    from tests.engines.scenes import SceneFiles
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 CONTEXT = 200 * scenes.MIB
 """Bytes of a build's context."""
-MORE = {places.OWN: 50 * scenes.MIB, places.DEBIAN_13: 300 * scenes.MIB}
-"""Bytes of an image that is saved and loaded, beside these: 500 MB once is enough."""
+MORE = {places.DEBIAN_12: 50 * scenes.MIB, places.DEBIAN_13: 300 * scenes.MIB}
+"""Bytes of an image that is saved and loaded, besides CONTEXT: 500 MB once is enough."""
 
 
 @pytest.fixture(scope="module")
-def ways(place: Place, through: Proxied) -> list[Engine]:
-    """Give the engine itself, and as the job sees it."""
-    assert through.engine.host != f"unix://{place.engine.socket}"
-    return [place.engine, through.engine]
+def engines(place: Place, proxied_life: ProxiedLife) -> list[Engine]:
+    """Return the engine itself, and the engine through the proxy."""
+    assert proxied_life.engine.host != f"unix://{place.engine.socket}"
+    return [place.engine, proxied_life.engine]
 
 
 @pytest.fixture(scope="module")
-def luggage(place: Place) -> Iterator[Luggage]:
-    """Make the files that go to and fro."""
-    with scenes.luggage(CONTEXT, MORE[place.kind]) as luggage:
-        yield luggage
+def files(place: Place) -> Iterator[SceneFiles]:
+    """Make the files that are copied."""
+    with scenes.create_files(CONTEXT, MORE[place.kind]) as files:
+        yield files
 
 
 @pytest.mark.parametrize("scene", scenes.STREAMS)
-def test_what_a_user_sees_is_the_same(scene: str, ways: list[Engine]) -> None:
-    """Output, exit code and errors; both directions of a stream end on their own."""
-    direct, through = (scenes.STREAMS[scene](way) for way in ways)
-    assert through == direct
+def test_docker_commands_behave_the_same(scene: str, engines: list[Engine]) -> None:
+    """Output, exit code and errors; each direction of a stream ends on its own."""
+    direct, through_proxy = (scenes.STREAMS[scene](engine) for engine in engines)
+    assert through_proxy == direct
 
 
-def test_a_log_is_followed_to_its_end(ways: list[Engine]) -> None:
-    """By both ways at once, so that even the times in it are the same."""
-    direct, through = scenes.followed(ways)
-    assert through == direct
+def test_logs_are_the_same(engines: list[Engine]) -> None:
+    """Through both engines at once, so that even the timestamps are the same."""
+    direct, through_proxy = scenes.follow_log(engines)
+    assert through_proxy == direct
 
 
-def test_events_are_heard_as_they_happen(ways: list[Engine]) -> None:
-    """By both ways at once, line by line."""
-    direct, through = scenes.heard(ways)
-    assert through == direct
+def test_events_are_the_same(engines: list[Engine]) -> None:
+    """Through both engines at once, line by line."""
+    direct, through_proxy = scenes.follow_events(engines)
+    assert through_proxy == direct
 
 
-def test_files_are_copied_both_ways(ways: list[Engine], luggage: Luggage) -> None:
+def test_copied_files_are_the_same(engines: list[Engine], files: SceneFiles) -> None:
     """With names, links, modes, owners and times."""
-    direct, through = scenes.copied(ways, luggage)
-    assert through == direct
+    direct, through_proxy = scenes.copy_files(engines, files)
+    assert through_proxy == direct
 
 
 @pytest.mark.parametrize("builder", [scenes.CLASSIC, scenes.BUILDKIT], ids=["classic", "BuildKit"])
-def test_a_large_context_is_built(
-    builder: Mapping[str, str], ways: list[Engine], luggage: Luggage
+def test_built_images_are_the_same(
+    builder: Mapping[str, str], engines: list[Engine], files: SceneFiles
 ) -> None:
-    """By either builder; the digest of the layer is that of all that was sent."""
-    direct, through = (scenes.built(way, luggage, builder) for way in ways)
-    assert through == direct
+    """With either builder; the layer's digest is that of all that was sent."""
+    direct, through_proxy = (scenes.build(engine, files, builder) for engine in engines)
+    assert through_proxy == direct
 
 
-def test_a_large_image_is_saved_and_loaded(ways: list[Engine], luggage: Luggage) -> None:
-    """The archive holds the same files, and what is loaded is the image that it was."""
-    direct, through = ways
-    image = scenes.imported(direct, luggage)
-    assert scenes.saved(through, image) == scenes.saved(direct, image)
-    assert scenes.moved(through, image) == f"Loaded image: {image}:latest\n"
+def test_saved_and_loaded_images_are_the_same(engines: list[Engine], files: SceneFiles) -> None:
+    """The archive has the same files, and the loaded image is the same."""
+    direct, through_proxy = engines
+    image = scenes.import_image(direct, files)
+    assert scenes.save(through_proxy, image) == scenes.save(direct, image)
+    assert scenes.save_and_load(through_proxy, image) == f"Loaded image: {image}:latest\n"
     direct.docker("rmi", image)

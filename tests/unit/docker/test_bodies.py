@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.docker.bodies import Chunked, Counted, Endless, Misframed
+from sidecar.docker.bodies import ChunkedBody, FixedLengthBody, FramingError, UntilCloseBody
 
 GOOD = b"3\r\nabc\r\n0A;x=y\r\n0123456789\r\n000\r\nTrailer: 1\r\n\r\n"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, len(GOOD) + 4])
-def test_a_chunked_body_ends_behind_its_trailer(size):
-    """In whatever pieces it comes; what follows is not its own."""
-    stream, body, content, taken = GOOD + b"POST", Chunked(), bytearray(), 0
+def test_a_chunked_body_ends_after_its_trailer(size):
+    """It ends there in whatever pieces it comes, and takes nothing of what follows."""
+    stream, body, content, taken = GOOD + b"POST", ChunkedBody(), bytearray(), 0
     for at in range(0, len(stream), size):
         taken += body.take(memoryview(stream[at : at + size]), content)
     assert body.done
@@ -41,33 +41,33 @@ def test_a_chunked_body_ends_behind_its_trailer(size):
     ],
 )
 @pytest.mark.parametrize("size", [1, 100])
-def test_a_chunked_body_that_could_be_read_otherwise(body, size):
-    """Is refused before anything behind it is taken for a request."""
-    with pytest.raises(Misframed):
-        followed(body, size)
+def test_an_ambiguous_chunked_body_is_refused(body, size):
+    """It is refused, so that nothing after it is taken for a request."""
+    with pytest.raises(FramingError):
+        follow(body, size)
 
 
-def followed(body: bytes, size: int) -> None:
+def follow(body: bytes, size: int) -> None:
     """Follow a body that comes in pieces of this size."""
-    frame = Chunked()
+    frame = ChunkedBody()
     for at in range(0, len(body), size):
         frame.take(memoryview(body[at : at + size]))
 
 
-def test_a_counted_body_ends_after_so_many_bytes():
-    """One of no bytes has ended before it began."""
-    body, content = Counted(5), bytearray()
+def test_a_body_with_a_length_ends_after_so_many_bytes():
+    """A body of length 0 is done from the start."""
+    body, content = FixedLengthBody(5), bytearray()
     assert body.take(memoryview(b"abc"), content) == 3
     assert not body.done
     assert body.take(memoryview(b"defg"), content) == 2
     assert body.done
     assert bytes(content) == b"abcde"
-    assert Counted(0).done
+    assert FixedLengthBody(0).done
 
 
-def test_an_endless_body_takes_all():
-    """It ends with its connection."""
-    body, content = Endless(), bytearray()
+def test_a_body_without_length_takes_all_data():
+    """It ends with its connection only."""
+    body, content = UntilCloseBody(), bytearray()
     assert body.take(memoryview(b"abc"), content) == 3
     assert not body.done
     assert bytes(content) == b"abc"

@@ -1,4 +1,4 @@
-"""The proxy between real sockets: what it rewrites, and that all else passes as it is."""
+"""The proxy rewrites create requests, and passes everything else on unchanged."""
 
 from __future__ import annotations
 
@@ -7,62 +7,55 @@ import contextlib
 import json
 import os
 import socket
-import stat
 
 import pytest
 
 from sidecar import host
-from sidecar.docker import connection, proxy, spliced_socket
+from sidecar.docker import connection, spliced_socket
 from tests.support.loops import on_both, run
 from tests.unit.docker.fakes import (
     CREATED,
     ID,
-    answer,
+    answer_all,
     chunked,
-    obliging,
-    pinged,
+    hijack,
     post,
-    request,
-    staged,
+    read_body,
+    read_request,
+    read_variables,
+    response,
+    start_stage,
+    wait_until_empty,
+    write_and_drain,
 )
 
 pytestmark = on_both
 
 URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 CREATE = "/v1.41/containers/create"
-ASKED = b'{"Image":"base","Env":["A=1"],"Unknown":{"x":[1.5,null]}}'
-
-
-def told(heard: bytes) -> dict[str, object]:
-    """Return the body of the last request that the engine heard."""
-    return json.loads(heard.rpartition(b"\r\n\r\n")[2])
-
-
-def variables(heard: bytes) -> dict[str, str]:
-    """Return the variables of the container that the engine was last asked for."""
-    return dict(entry.split("=", 1) for entry in told(heard)["Env"])
+BODY = b'{"Image":"base","Env":["A=1"],"Unknown":{"x":[1.5,null]}}'
 
 
 # --- creates ------------------------------------------------------------------------------------
 
 
-def test_a_container_gets_the_whole_set(loop, tmp_path):
-    """A path that is tied to it, the region twice, and no metadata; what was there stays."""
+def test_a_container_gets_all_variables(loop, tmp_path):
+    """Its own path, the region twice, and no instance metadata; its other fields stay."""
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
-            assert await stage.say(post(CREATE, ASKED)) == answer(201, CREATED)
-            assert told(stage.heard[0])["Unknown"] == {"x": [1.5, None]}
-            assert variables(stage.heard[0]) == {
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
+            assert await stage.send(post(CREATE, BODY)) == response(201, CREATED)
+            assert read_body(stage.received[0])["Unknown"] == {"x": [1.5, None]}
+            assert read_variables(stage.received[0]) == {
                 "A": "1",
                 URI: "/v2/credentials/1",
                 "AWS_REGION": "eu-central-1",
                 "AWS_DEFAULT_REGION": "eu-central-1",
                 "AWS_EC2_METADATA_DISABLED": "true",
             }
-            assert stage.paths.ties == [("/v2/credentials/1", ID)]
+            assert stage.paths.assigned == [("/v2/credentials/1", ID)]
 
-    run(loop, play())
+    run(loop, scenario())
 
 
 @pytest.mark.parametrize(
@@ -75,194 +68,159 @@ def test_a_container_gets_the_whole_set(loop, tmp_path):
         "//v1.41//containers/./create",
     ],
 )
-def test_no_other_way_to_write_it_passes_by(loop, tmp_path, target):
-    """The engine would take it for a create; so it is one."""
+def test_every_spelling_of_a_create_request_is_rewritten(loop, tmp_path, target):
+    """The engine accepts these spellings as a create request, so the proxy must too."""
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
-            await stage.say(post(target, ASKED))
-            assert URI in variables(stage.heard[0])
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
+            await stage.send(post(target, BODY))
+            assert URI in read_variables(stage.received[0])
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_a_chunked_body_becomes_one_of_known_length(loop, tmp_path):
-    """And the client that waits for a word before it sends the body gets that word."""
+def test_a_chunked_create_request_gets_a_content_length(loop, tmp_path):
+    """A client that waits for 100 Continue gets it."""
     head = b"POST %s HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n" % CREATE.encode()
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
             reader, writer = await stage.connect()
             writer.write(head + b"Expect: 100-continue\r\n\r\n")
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-            writer.write(chunked(ASKED[:10], ASKED[10:11], ASKED[11:]))
+            writer.write(chunked(BODY[:10], BODY[10:11], BODY[11:]))
             assert await reader.readuntil(CREATED)
-            heard = stage.heard[0]
-            assert b"chunked" not in heard
-            assert b"Expect" not in heard
-            assert URI in variables(heard)
+            received = stage.received[0]
+            assert b"chunked" not in received
+            assert b"Expect" not in received
+            assert URI in read_variables(received)
             writer.close()
 
-    run(loop, play())
+    run(loop, scenario())
 
 
 def test_the_second_request_of_a_connection_is_rewritten_too(loop, tmp_path):
-    """One after the other, all at once, and byte by byte."""
-    requests = post("/_ping"), post(CREATE, ASKED), post("/x", b"POST /"), post(CREATE, ASKED)
+    """It is rewritten if requests come one after the other, all at once, or byte by byte."""
+    requests = post("/_ping"), post(CREATE, BODY), post("/x", b"POST /"), post(CREATE, BODY)
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
             for sent in (b"".join(requests),), [bytes([one]) for one in b"".join(requests)]:
                 reader, writer = await stage.connect()
                 for piece in sent:
                     writer.write(piece)
                     await writer.drain()
-                back = b"".join([await reader.readuntil(CREATED), await reader.readuntil(CREATED)])
-                assert back == b"".join(
+                reply = b"".join([await reader.readuntil(CREATED), await reader.readuntil(CREATED)])
+                assert reply == b"".join(
                     (
-                        answer(200),
-                        answer(201, CREATED),
-                        answer(200, b"POST /"),
-                        answer(201, CREATED),
+                        response(200),
+                        response(201, CREATED),
+                        response(200, b"POST /"),
+                        response(201, CREATED),
                     )
                 )
-                assert stage.heard[-1].count(URI.encode()) == 2
+                assert stage.received[-1].count(URI.encode()) == 2
                 writer.close()
-            assert len(stage.paths.ties) == 4
+            assert len(stage.paths.assigned) == 4
 
-    run(loop, play())
+    run(loop, scenario())
 
 
 @pytest.mark.parametrize("status", [400, 404, 409])
-def test_a_container_that_was_not_made_has_no_path(loop, tmp_path, status):
-    """The engine's answer is the client's, and the path is ended."""
+def test_a_refused_create_request_leaves_no_path(loop, tmp_path, status):
+    """The client gets the engine's response, and the path is revoked."""
 
-    async def refusing(reader, writer):
-        await request(reader)
-        writer.write(answer(status, b'{"message":"no"}'))
+    async def refuse(reader, writer):
+        await read_request(reader)
+        writer.write(response(status, b'{"message":"no"}'))
 
-    async def play():
-        async with staged(tmp_path, refusing) as stage:
-            assert await stage.say(post(CREATE, ASKED)) == answer(status, b'{"message":"no"}')
+    async def scenario():
+        async with start_stage(tmp_path, refuse) as stage:
+            assert await stage.send(post(CREATE, BODY)) == response(status, b'{"message":"no"}')
             assert stage.paths.revoked == stage.paths.minted
             assert stage.paths.minted
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_an_engine_that_dies_over_a_create_leaves_no_path(loop, tmp_path):
-    """The client sees the end of the connection, as it would without the proxy."""
+def test_a_create_request_without_a_response_leaves_no_path(loop, tmp_path):
+    """The client sees the connection end, as it would without the proxy."""
 
-    async def dying(reader, writer):
-        await request(reader)
+    async def close_early(reader, writer):
+        await read_request(reader)
 
-    async def play():
-        async with staged(tmp_path, dying) as stage:
-            assert await stage.say(post(CREATE, ASKED)) == b""
+    async def scenario():
+        async with start_stage(tmp_path, close_early) as stage:
+            assert await stage.send(post(CREATE, BODY)) == b""
             assert stage.paths.revoked == stage.paths.minted
             assert stage.paths.minted
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_a_container_with_credentials_of_its_own_passes_to_the_byte(loop, tmp_path):
-    """By its own variables, or by those of its image."""
+def test_a_container_with_its_own_credentials_is_unchanged(loop, tmp_path):
+    """The credentials may be in its own variables, or in those of its image."""
     asked = b'{"Image":"own",  "Env": ["AWS_ACCESS_KEY_ID=x"]}'
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
             stage.images["own"] = ["AWS_ACCESS_KEY_ID=x"]
             for body in (asked, b'{"Image":"own" }'):
                 sent = post(CREATE, body, b"X-Meta: a")
-                await stage.say(sent)
-                assert stage.heard[-1] == sent
+                await stage.send(sent)
+                assert stage.received[-1] == sent
             assert stage.paths.minted == []
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_the_socket_itself_is_mounted_as_the_proxy_s(loop, tmp_path):
-    """By whatever name the container asks for it."""
+def test_a_bind_of_the_engine_socket_gets_the_proxy_socket(loop, tmp_path):
+    """The bind is found by whatever path names the engine's socket."""
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
             raw = f"{stage.engine}:/var/run/docker.sock:rw"
             body = {"Env": [], "HostConfig": {"Binds": [raw, "/var/run/docker.sock:/d", "v:/v"]}}
-            await stage.say(post(CREATE, json.dumps(body).encode()))
-            assert told(stage.heard[0])["HostConfig"]["Binds"] == [
+            await stage.send(post(CREATE, json.dumps(body).encode()))
+            assert read_body(stage.received[0])["HostConfig"]["Binds"] == [
                 f"{stage.path}:/var/run/docker.sock:rw",
                 f"{stage.path}:/d",
                 "v:/v",
             ]
 
-    run(loop, play())
+    run(loop, scenario())
 
 
 def test_a_body_that_is_too_large_is_refused(loop, tmp_path):
-    """With the engine's own form of an error; the engine sees nothing of it."""
+    """The client gets an error in the engine's form; the engine receives nothing."""
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
             reader, writer = await stage.connect()
             writer.write(b"POST %s HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n" % CREATE.encode())
             writer.write(b" " * ((4 << 20) + 1))
             assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
-            back = await reader.read()
-            assert json.loads(back.rpartition(b"\r\n\r\n")[2])["message"]
-            assert stage.heard == []
+            reply = await reader.read()
+            assert json.loads(reply.rpartition(b"\r\n\r\n")[2])["message"]
+            assert stage.received == []
             writer.close()
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_all_together_hold_no_more_than_so_much(loop, tmp_path, monkeypatch):
-    """However many connections a job has; what is let go may be held again."""
-    monkeypatch.setattr(proxy, "MOST_HELD", 300_000)
-    part = b"POST %s HTTP/1.1\r\nContent-Length: 200000\r\n\r\n" % CREATE.encode()
-
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
-            for _ in range(2):
-                _, writer = await stage.connect()
-                writer.write(part + bytes(100_000))
-                await writer.drain()
-                reader, other = await stage.connect()
-                other.write(b"GET /" + b"x" * 250_000)
-                assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
-                writer.close()
-                other.close()
-                await _emptied(stage.proxy)
-                assert stage.proxy.held == 0
-            assert await stage.say(post(CREATE, ASKED)) == answer(201, CREATED)
-            assert stage.proxy.held == 0
-
-    run(loop, play())
-
-
-# --- what passes --------------------------------------------------------------------------------
-
-
-async def hijacking(reader, writer):
-    """Be an engine that attaches: what comes is sent back, and an end is an end."""
-    head, _ = await request(reader)
-    upgraded = b"Upgrade" in head
-    writer.write(b"HTTP/1.1 101 UPGRADED\r\n\r\n" if upgraded else b"HTTP/1.1 200 OK\r\n\r\n")
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-        await writer.drain()
-    writer.write(b"end")
+# --- what passes unchanged ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("headers", [(b"Connection: Upgrade", b"Upgrade: tcp"), ()])
-def test_a_hijacked_connection_is_raw_both_ways_and_half_closed(loop, tmp_path, headers):
-    """Upgraded or as older clients ask for it; a create within it is a stream's business."""
+def test_a_hijacked_connection_passes_data_and_half_close(loop, tmp_path, headers):
+    """Upgraded, or as older clients do without; a create request in the stream is data."""
 
-    async def play():
-        async with staged(tmp_path, hijacking) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, hijack) as stage:
             reader, writer = await stage.connect()
             writer.write(post("/containers/x/attach?stdin=1", b"", *headers))
             assert (await reader.readuntil(b"\r\n\r\n")).split()[1] in (b"101", b"200")
-            sent = post(CREATE, ASKED) + os.urandom(3 << 20)
+            sent = post(CREATE, BODY) + os.urandom(3 << 20)
             reading = asyncio.create_task(reader.readexactly(len(sent)))
             for at in range(0, len(sent), 100_000):
                 writer.write(sent[at : at + 100_000])
@@ -273,15 +231,15 @@ def test_a_hijacked_connection_is_raw_both_ways_and_half_closed(loop, tmp_path, 
             assert stage.paths.minted == []
             writer.close()
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_who_reads_slowly_gets_all_in_its_order(loop, tmp_path):
-    """The other side waits, and nothing overtakes what waits."""
+def test_a_slow_reader_gets_all_data_in_order(loop, tmp_path):
+    """The other side waits, and no data overtakes data that waits."""
     sent = os.urandom(4 << 20)
 
-    async def pouring(reader, writer):
-        await request(reader)
+    async def write_all(reader, writer):
+        await read_request(reader)
         writer.write(b"HTTP/1.1 101 UPGRADED\r\n\r\n" + sent[:1000])
         for at in range(1000, len(sent), 200_000):
             writer.write(sent[at : at + 200_000])
@@ -289,144 +247,139 @@ def test_who_reads_slowly_gets_all_in_its_order(loop, tmp_path):
         writer.write_eof()
         assert await reader.read() == b"done"
 
-    async def play():
-        async with staged(tmp_path, pouring) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, write_all) as stage:
             client = socket.socket(socket.AF_UNIX)
             client.connect(str(stage.path))
             client.setblocking(False)
             here = asyncio.get_running_loop()
             await here.sock_sendall(client, post("/exec/x/start", b"", b"Upgrade: tcp"))
-            back = b""
+            reply = b""
             while piece := await here.sock_recv(client, 30_000):
-                back += piece
+                reply += piece
                 await asyncio.sleep(0)
-            assert back == b"HTTP/1.1 101 UPGRADED\r\n\r\n" + sent
+            assert reply == b"HTTP/1.1 101 UPGRADED\r\n\r\n" + sent
             await here.sock_sendall(client, b"done")
             client.close()
-            await _emptied(stage.proxy)
+            await wait_until_empty(stage.proxy)
 
-    run(loop, play())
-
-
-def test_what_came_before_a_hijack_is_not_lost(loop, tmp_path):
-    """A client may send on without waiting for the engine's word."""
-
-    async def play():
-        async with staged(tmp_path, hijacking) as stage:
-            back = await stage.say(post("/exec/x/start", b"{}", b"Upgrade: tcp") + b"typed ahead")
-            assert back == b"HTTP/1.1 101 UPGRADED\r\n\r\ntyped aheadend"
-
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_http_2_passes_from_its_first_byte(loop, tmp_path):
-    """Newer clients speak gRPC to the daemon without asking first."""
+def test_data_before_a_hijack_is_not_lost(loop, tmp_path):
+    """A client may send stream data before the engine has answered."""
+
+    async def scenario():
+        async with start_stage(tmp_path, hijack) as stage:
+            reply = await stage.send(post("/exec/x/start", b"{}", b"Upgrade: tcp") + b"typed ahead")
+            assert reply == b"HTTP/1.1 101 UPGRADED\r\n\r\ntyped aheadend"
+
+    run(loop, scenario())
+
+
+def test_http_2_without_upgrade_passes(loop, tmp_path):
+    """Newer clients use gRPC without an upgrade."""
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + os.urandom(100_000)
 
-    async def echoing(reader, writer):
+    async def echo(reader, writer):
         while data := await reader.read(1 << 16):
             writer.write(data)
             await writer.drain()
 
-    async def play():
-        async with staged(tmp_path, echoing) as stage:
-            assert await stage.say(preface) == preface
+    async def scenario():
+        async with start_stage(tmp_path, echo) as stage:
+            assert await stage.send(preface) == preface
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_long_bodies_pass_both_ways_with_nothing_held(loop, tmp_path):
-    """Counted and chunked; the answer may begin before the request has ended."""
+def test_long_bodies_pass_both_ways(loop, tmp_path):
+    """With a length and in chunks; the response may begin before the request has ended."""
     big = os.urandom(5 << 20)
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
             reader, writer = await stage.connect()
             head = b"POST /build HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
             for sent in (post("/images/load", big), head + chunked(*[big[:32768]] * 50)):
-                writing = asyncio.create_task(_written(writer, sent))
+                writing = asyncio.create_task(write_and_drain(writer, sent))
                 expected = big if sent[:10] == b"POST /imag" else big[:32768] * 50
-                back = await reader.readexactly(len(answer(200, expected)))
-                assert back == answer(200, expected)
+                reply = await reader.readexactly(len(response(200, expected)))
+                assert reply == response(200, expected)
                 await writing
             writer.close()
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-async def _written(writer, data):
-    writer.write(data)
-    await writer.drain()
+def test_a_chunked_response_is_followed_to_its_end(loop, tmp_path):
+    """Interim responses and trailers are followed too, so that the next request is found."""
 
-
-def test_an_answer_in_chunks_ends_where_it_ends(loop, tmp_path):
-    """Interim answers and trailers too: the next request is followed as any other."""
-
-    async def streaming(reader, writer):
-        await request(reader)
+    async def stream(reader, writer):
+        await read_request(reader)
         writer.write(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n")
         writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
         writer.write(chunked(b"a" * 70_000, b"b")[:-2] + b"X-Trailer: 1\r\n\r\n")
-        await obliging(reader, writer)
+        await answer_all(reader, writer)
 
-    async def play():
-        async with staged(tmp_path, streaming) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, stream) as stage:
             reader, writer = await stage.connect()
-            writer.write(post("/events") + post(CREATE, ASKED))
-            back = await reader.readuntil(CREATED)
-            assert b"X-Trailer: 1\r\n\r\nHTTP/1.1 201 X" in back
-            assert URI in variables(stage.heard[0])
+            writer.write(post("/events") + post(CREATE, BODY))
+            reply = await reader.readuntil(CREATED)
+            assert b"X-Trailer: 1\r\n\r\nHTTP/1.1 201 X" in reply
+            assert URI in read_variables(stage.received[0])
             writer.close()
 
-    run(loop, play())
+    run(loop, scenario())
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_an_answer_without_a_body_ends_with_its_head(loop, tmp_path, status):
-    """Also the answer to HEAD, whose length is that of a body which is not sent."""
+def test_a_response_without_a_body_ends_with_its_head(loop, tmp_path, status):
+    """So does the response to HEAD: its length is that of a body that is not sent."""
 
-    async def bare(reader, writer):
-        await request(reader)
+    async def without_body(reader, writer):
+        await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
-        await request(reader)
+        await read_request(reader)
         writer.write(b"HTTP/1.1 %d X\r\n\r\n" % status)
-        await obliging(reader, writer)
+        await answer_all(reader, writer)
 
-    async def play():
-        async with staged(tmp_path, bare) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, without_body) as stage:
             reader, writer = await stage.connect()
-            writer.write(b"HEAD /_ping HTTP/1.1\r\n\r\n" + post("/x") + post(CREATE, ASKED))
+            writer.write(b"HEAD /_ping HTTP/1.1\r\n\r\n" + post("/x") + post(CREATE, BODY))
             await reader.readuntil(CREATED)
-            assert URI in variables(stage.heard[0])
+            assert URI in read_variables(stage.received[0])
             writer.close()
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_an_answer_that_comes_early_does_not_lose_the_next_request(loop, tmp_path):
-    """An engine may refuse an upload while it goes on."""
+def test_the_request_after_an_early_response_is_rewritten(loop, tmp_path):
+    """An engine may refuse an upload that is still coming."""
 
-    async def hasty(reader, writer):
+    async def answer_early(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer(409))
+        writer.write(response(409))
         await writer.drain()
         await reader.readexactly(100_000)
-        await obliging(reader, writer)
+        await answer_all(reader, writer)
 
-    async def play():
-        async with staged(tmp_path, hasty) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_early) as stage:
             reader, writer = await stage.connect()
             writer.write(post("/images/load", bytes(100_000))[:-90_000])
-            assert await reader.readuntil(b"\r\n\r\n") == answer(409)
-            writer.write(bytes(90_000) + post(CREATE, ASKED))
+            assert await reader.readuntil(b"\r\n\r\n") == response(409)
+            writer.write(bytes(90_000) + post(CREATE, BODY))
             await reader.readuntil(CREATED)
-            assert URI in variables(stage.heard[0])
+            assert URI in read_variables(stage.received[0])
             writer.close()
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-# --- what does not ------------------------------------------------------------------------------
+# --- what is refused ----------------------------------------------------------------------------
 
 BOTH = b"POST /x HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 
@@ -447,244 +400,175 @@ BOTH = b"POST /x HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n
         (b"GET /" + b"x" * (1 << 20) + b" HTTP/1.1\r\n\r\n", 431),
     ],
 )
-def test_what_has_two_readings_is_refused(loop, tmp_path, sent, status):
-    """In the engine's form, before anything of it reaches the engine; the agent lives on."""
+def test_ambiguous_requests_are_refused(loop, tmp_path, sent, status):
+    """The client gets an error in the engine's form, and the engine receives nothing."""
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
             reader, writer = await stage.connect()
             writer.write(sent)
-            back = await reader.read()
+            reply = await reader.read()
             writer.close()
-            assert back.startswith(b"HTTP/1.1 %d " % status)
-            assert json.loads(back.rpartition(b"\r\n\r\n")[2])["message"]
-            assert stage.heard == []
-            assert (await stage.say(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
+            assert reply.startswith(b"HTTP/1.1 %d " % status)
+            assert json.loads(reply.rpartition(b"\r\n\r\n")[2])["message"]
+            assert stage.received == []
+            assert (await stage.send(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_a_body_that_loses_its_frame_reaches_no_further(loop, tmp_path):
-    """The engine never sees what follows, whatever it would take it for."""
+def test_nothing_after_a_broken_chunk_reaches_the_engine(loop, tmp_path):
+    """The engine never receives what follows."""
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
             head = b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-            back = await stage.say(head + b"2\r\nab\r\n", b"zz\r\n" + post(CREATE, ASKED))
-            assert back.startswith(b"HTTP/1.1 400 ")
-            assert b"create" not in b"".join(stage.heard)
+            reply = await stage.send(head + b"2\r\nab\r\n", b"zz\r\n" + post(CREATE, BODY))
+            assert reply.startswith(b"HTTP/1.1 400 ")
+            assert b"create" not in b"".join(stage.received)
 
-    run(loop, play())
-
-
-# --- comings and goings -------------------------------------------------------------------------
+    run(loop, scenario())
 
 
-def test_a_gone_daemon_is_told_in_its_own_form_and_missed_no_longer_than_it_is(loop, tmp_path):
-    """503, as often as one asks; and well again when it is back."""
+# --- connections that come and go ---------------------------------------------------------------
 
-    async def play():
-        async with staged(tmp_path, obliging, listening=False) as stage:
-            for sent in (post("/_ping"), post(CREATE, ASKED)) * 3:
-                back = await stage.say(sent)
-                assert back.startswith(b"HTTP/1.1 503 ")
-                body = json.loads(back.rpartition(b"\r\n\r\n")[2])
+
+def test_requests_get_503_while_the_engine_is_away(loop, tmp_path):
+    """Each request gets a 503, until the engine is back."""
+
+    async def scenario():
+        async with start_stage(tmp_path, answer_all, engine_listens=False) as stage:
+            for sent in (post("/_ping"), post(CREATE, BODY)) * 3:
+                reply = await stage.send(sent)
+                assert reply.startswith(b"HTTP/1.1 503 ")
+                body = json.loads(reply.rpartition(b"\r\n\r\n")[2])
                 assert str(stage.engine) in body["message"]
             assert stage.paths.revoked == stage.paths.minted
             stage.engine.unlink(missing_ok=True)
-            server = await asyncio.start_unix_server(obliging, stage.engine)
-            assert (await stage.say(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
+            server = await asyncio.start_unix_server(answer_all, stage.engine)
+            assert (await stage.send(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
             server.close()
-            await _emptied(stage.proxy)
+            await wait_until_empty(stage.proxy)
 
-    run(loop, play())
-
-
-async def _emptied(serving: proxy.Proxy) -> None:
-    """Wait until the proxy has no connection any more."""
-    while serving.connections:
-        gone = asyncio.get_running_loop().create_future()
-        forget = serving.forget
-
-        def forgotten(known, gone=gone, forget=forget):
-            forget(known)
-            if not gone.done():
-                gone.set_result(None)
-
-        serving.forget = forgotten
-        await asyncio.wait_for(gone, 10)
-        serving.forget = forget
+    run(loop, scenario())
 
 
-def test_whoever_goes_takes_the_other_along(loop, tmp_path):
-    """A client that is closed in the middle of a stream is one that the engine loses, too."""
-    lost = asyncio.Event()
+def test_a_closed_client_closes_the_engine_connection(loop, tmp_path):
+    """When a client closes in the middle of a stream, the engine's connection is closed too."""
+    client_lost = asyncio.Event()
 
-    async def endless(reader, writer):
-        await request(reader)
+    async def never_end(reader, writer):
+        await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
         await reader.read()
-        lost.set()
+        client_lost.set()
 
-    async def play():
-        async with staged(tmp_path, endless) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, never_end) as stage:
             reader, writer = await stage.connect()
             writer.write(post("/events"))
             await reader.readuntil(b"a\r\n")
             writer.close()
-            await _emptied(stage.proxy)
-            await lost.wait()
+            await wait_until_empty(stage.proxy)
+            await client_lost.wait()
 
-    run(loop, play())
-
-
-def test_no_more_than_so_many_at_a_time(loop, tmp_path):
-    """Who comes when all places are taken waits for one, and is served then."""
-
-    async def play():
-        async with staged(tmp_path, obliging, limit=2) as stage:
-            held = [await stage.connect() for _ in range(2)]
-            for reader, writer in held:
-                writer.write(post("/_ping"))
-                await reader.readuntil(b"\r\n\r\n")
-            late = asyncio.create_task(stage.say(post("/late")))
-            assert len(stage.proxy.connections) == 2
-            held[0][1].close()
-            assert (await late).startswith(b"HTTP/1.1 200 ")
-            held[1][1].close()
-            await _emptied(stage.proxy)
-
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_a_refused_client_that_never_goes_is_cut_off(loop, tmp_path, monkeypatch):
-    """Nobody holds a place by sending what nobody reads."""
+def test_a_refused_client_that_stays_is_cut_off(loop, tmp_path, monkeypatch):
+    """A client cannot keep its place by sending data that nobody reads."""
     monkeypatch.setattr(connection, "LINGER", 0.01)
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
             reader, writer = await stage.connect()
             writer.write(BOTH)
             assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
-            await _emptied(stage.proxy)
+            await wait_until_empty(stage.proxy)
             writer.close()
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_a_failure_of_the_agent_s_own_ends_one_connection(loop, tmp_path):
-    """It is told, and the others go on."""
+def test_an_error_in_the_policy_ends_one_connection(loop, tmp_path):
+    """The error is logged, and the other connections go on."""
 
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
-            stage.proxy.judge.image_variables = None  # not callable
-            assert await stage.say(post(CREATE, ASKED)) == b""
-            assert (await stage.say(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
+            stage.proxy.policy.read_image_variables = None  # not callable
+            assert await stage.send(post(CREATE, BODY)) == b""
+            assert (await stage.send(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
 
-    run(loop, play())
-
-
-def test_on_leaving_every_connection_is_ended(loop, tmp_path):
-    """Those in the middle of something, too."""
-
-    async def play():
-        async with staged(tmp_path, hijacking) as stage:
-            reader, writer = await stage.connect()
-            writer.write(post("/exec/x/start", b"", b"Upgrade: tcp"))
-            await reader.readuntil(b"\r\n\r\n")
-        assert await reader.read() == b""
-        writer.close()
-
-    run(loop, play())
+    run(loop, scenario())
 
 
-# --- where it listens ---------------------------------------------------------------------------
+# --- the proxy's socket -------------------------------------------------------------------------
 
 
-def test_a_dead_predecessor_s_socket_is_replaced_and_nobody_else_s(loop, tmp_path):
-    """What listens is left alone, and so is what is no socket."""
-
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
-            mode = stage.path.stat().st_mode
-            assert stat.S_IMODE(mode) == 0o660
-            with pytest.raises(OSError, match="in use"):
-                host.listener(stage.path, None, 1)
-        assert stage.path.is_socket()  # as one that was killed leaves it
-        (tmp_path / "engine.sock").unlink(missing_ok=True)
-        async with staged(tmp_path, obliging) as again:
-            assert (await pinged(again.path)).startswith(b"HTTP/1.1 200 ")
-        (tmp_path / "file").touch()
-        with pytest.raises(OSError, match="in use"):
-            host.listener(tmp_path / "file", None, 1)
-
-    run(loop, play())
+# --- errors on either side ----------------------------------------------------------------------
 
 
-# --- what goes wrong on either side -------------------------------------------------------------
+def test_the_refusal_of_an_upload_reaches_the_client(loop, tmp_path):
+    """The engine reads no more, but its response can still be read."""
 
-
-def test_an_engine_that_says_no_in_the_middle_of_an_upload_is_heard(loop, tmp_path):
-    """It takes nothing any more, but its answer is there to be read."""
-
-    async def refusing(reader, writer):
+    async def refuse(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer(413, b'{"message":"enough"}'))
+        writer.write(response(413, b'{"message":"enough"}'))
         await writer.drain()
 
-    async def play():
-        async with staged(tmp_path, refusing) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, refuse) as stage:
             reader, writer = await stage.connect()
             writer.write(post("/images/load", bytes(8 << 20)))
-            assert await reader.readuntil(b'"enough"}') == answer(413, b'{"message":"enough"}')
+            assert await reader.readuntil(b'"enough"}') == response(413, b'{"message":"enough"}')
             writer.close()
-            await _emptied(stage.proxy)
+            await wait_until_empty(stage.proxy)
 
-    run(loop, play())
+    run(loop, scenario())
 
 
 @pytest.mark.parametrize("upgrade", [(), (b"Upgrade: tcp",)])
-def test_a_client_that_goes_with_much_on_its_way_leaves_nothing(loop, tmp_path, upgrade):
-    """Passed on by hand or by the kernel: what nobody takes is dropped."""
-    gone = asyncio.Event()
+def test_a_client_that_aborts_a_download_leaves_no_connection(loop, tmp_path, upgrade):
+    """The rest is dropped, whether it is copied or spliced."""
+    done = asyncio.Event()
 
-    async def pouring(reader, writer):
-        head, _ = await request(reader)
+    async def write_all(reader, writer):
+        head, _ = await read_request(reader)
         status = b"101 X\r\n" if b"Upgrade" in head else b"200 X\r\nContent-Length: 99999999\r\n"
         writer.write(b"HTTP/1.1 " + status + b"\r\n")
         with contextlib.suppress(ConnectionError):
             while True:
                 writer.write(bytes(1 << 20))
                 await writer.drain()
-        gone.set()
+        done.set()
 
-    async def play():
-        async with staged(tmp_path, pouring) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, write_all) as stage:
             reader, writer = await stage.connect()
             writer.write(post("/exec/x/start", b"", *upgrade))
             await reader.readuntil(b"\r\n\r\n")
             writer.transport.abort()
-            await gone.wait()
-            await _emptied(stage.proxy)
+            await done.wait()
+            await wait_until_empty(stage.proxy)
 
-    run(loop, play())
+    run(loop, scenario())
 
 
 @pytest.mark.parametrize("upgrade", [(), (b"Upgrade: tcp",)])
-def test_what_a_client_sent_before_it_went_is_delivered(loop, tmp_path, upgrade):
-    """However slowly the engine takes it."""
+def test_data_of_a_client_that_has_closed_is_delivered(loop, tmp_path, upgrade):
+    """It is delivered however slowly the engine reads."""
     much = os.urandom(1 << 20)
     taken = asyncio.Event()
 
-    async def slow(reader, writer):
+    async def read_slowly(reader, writer):
         head = await reader.readuntil(b"\r\n\r\n")
         if b"Upgrade" in head:
             writer.write(b"HTTP/1.1 101 X\r\n\r\n")
         assert await reader.readexactly(len(much)) == much
         taken.set()
 
-    async def play():
-        async with staged(tmp_path, slow) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, read_slowly) as stage:
             reader, writer = await stage.connect()
             if upgrade:
                 writer.write(post("/exec/x/start", b"", *upgrade))
@@ -695,30 +579,30 @@ def test_what_a_client_sent_before_it_went_is_delivered(loop, tmp_path, upgrade)
             await writer.drain()
             writer.close()
             await taken.wait()
-            await _emptied(stage.proxy)
+            await wait_until_empty(stage.proxy)
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_without_splice_bytes_go_by_hand(loop, tmp_path, monkeypatch):
-    """Where the system has none, or no pipe to give."""
-    monkeypatch.setattr(spliced_socket, "_SPARE", [])
+def test_without_splice_data_is_copied(loop, tmp_path, monkeypatch):
+    """Some systems have no splice, or no pipe left."""
+    monkeypatch.setattr(spliced_socket, "_SPARE_CONDUITS", [])
     monkeypatch.setattr(host, "conduit", lambda _: None)
     sent = os.urandom(1 << 20)
 
-    async def play():
-        async with staged(tmp_path, hijacking) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, hijack) as stage:
             reader, writer = await stage.connect()
             writer.write(post("/exec/x/start", b"", b"Upgrade: tcp"))
             await reader.readuntil(b"\r\n\r\n")
-            writing = asyncio.create_task(_written(writer, sent))
+            writing = asyncio.create_task(write_and_drain(writer, sent))
             assert await reader.readexactly(len(sent)) == sent
             await writing
             writer.write_eof()
             assert await reader.read() == b"end"
             writer.close()
 
-    run(loop, play())
+    run(loop, scenario())
 
 
 @pytest.mark.parametrize(
@@ -729,95 +613,66 @@ def test_without_splice_bytes_go_by_hand(loop, tmp_path, monkeypatch):
         b"x" * (2 << 20),
     ],
 )
-def test_a_strange_answer_is_the_client_s_to_judge(loop, tmp_path, strange):
-    """It is passed on to its end, and no further request is read out of what follows."""
+def test_a_malformed_response_passes_unchanged(loop, tmp_path, strange):
+    """It is passed on to its end, and nothing after it is read as a request."""
 
-    async def odd(reader, writer):
-        await request(reader)
+    async def answer_oddly(reader, writer):
+        await read_request(reader)
         writer.write(strange)
 
-    async def play():
-        async with staged(tmp_path, odd) as stage:
-            assert await stage.say(post("/x")) == strange
-            await stage.say(post(CREATE, ASKED))
+    async def scenario():
+        async with start_stage(tmp_path, answer_oddly) as stage:
+            assert await stage.send(post("/x")) == strange
+            await stage.send(post(CREATE, BODY))
             assert stage.paths.revoked == stage.paths.minted
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_an_answer_to_a_create_that_never_ends_is_not_held_for_ever(loop, tmp_path):
-    """Nor believed: what is longer than any id is passed on as it comes."""
+def test_a_huge_response_to_a_create_request_is_not_kept(loop, tmp_path):
+    """A response longer than any id is passed on as it comes, and its path is revoked."""
     long = b'{"Id":"' + b"x" * (3 << 20) + b'"}'
 
-    async def odd(reader, writer):
-        await request(reader)
-        writer.write(answer(201, long))
+    async def answer_oddly(reader, writer):
+        await read_request(reader)
+        writer.write(response(201, long))
 
-    async def play():
-        async with staged(tmp_path, odd) as stage:
-            assert await stage.say(post(CREATE, ASKED)) == answer(201, long)
+    async def scenario():
+        async with start_stage(tmp_path, answer_oddly) as stage:
+            assert await stage.send(post(CREATE, BODY)) == response(201, long)
             assert stage.paths.revoked == stage.paths.minted
 
-    run(loop, play())
+    run(loop, scenario())
 
 
-def test_a_system_without_sockets_to_give_is_asked_again(loop, tmp_path, monkeypatch):
-    """Who waits is served when there are some."""
-    monkeypatch.setattr(proxy, "_PAUSE", 0.01)
-
-    class Poor:
-        """A listener that has none, the first time."""
-
-        def __init__(self, listener):
-            self.listener = listener
-            self.asked = 0
-
-        def __getattr__(self, name):
-            return getattr(self.listener, name)
-
-        def accept(self):
-            self.asked += 1
-            if self.asked == 1:
-                raise OSError(24, "Too many open files")
-            return self.listener.accept()
-
-    async def play():
-        async with staged(tmp_path, obliging) as stage:
-            poor = stage.proxy._listener = Poor(stage.proxy._listener)
-            assert (await stage.say(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
-            assert poor.asked > 1
-
-    run(loop, play())
+# --- copies of folders --------------------------------------------------------------------------
 
 
-# --- copies -------------------------------------------------------------------------------------
+class FakeFolderCopy:
+    """A fake of the copy of the runner's node."""
 
-
-class Copies:
-    """Stands for what copies the runner's node."""
-
-    async def turned(self, source):
-        """Copy one folder, and fail for another."""
+    async def provide_copy(self, source):
+        """Return a copy of one folder, and fail for another."""
         if source == "/full":
             raise OSError(28, "No space left on device")
         return "/shared/externals" if source == "/runner/externals" else None
 
 
-def test_a_folder_that_the_daemon_cannot_see_is_mounted_as_its_copy(loop, tmp_path):
-    """And where there can be none, the client is told which, and what to look at."""
+def test_a_folder_that_the_engine_cannot_see_is_replaced_by_its_copy(loop, tmp_path):
+    """If the copy fails, the client gets an error that names the folder and the setting."""
 
-    async def play():
-        async with staged(tmp_path, obliging, copies=Copies()) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, answer_all, folder_copy=FakeFolderCopy()) as stage:
             binds = {"HostConfig": {"Binds": ["/runner/externals:/__e:ro", "/usr:/usr"]}}
-            await stage.say(post(CREATE, json.dumps(binds).encode()))
-            assert told(stage.heard[0])["HostConfig"]["Binds"] == [
+            await stage.send(post(CREATE, json.dumps(binds).encode()))
+            assert read_body(stage.received[0])["HostConfig"]["Binds"] == [
                 "/shared/externals:/__e:ro",
                 "/usr:/usr",
             ]
             full = json.dumps({"HostConfig": {"Binds": ["/full:/f"]}}).encode()
-            back = await stage.say(post(CREATE, full))
-            assert back.startswith(b"HTTP/1.1 500 ")
-            assert b"/full" in back
-            assert b"SIDECAR_SHARED_DIR" in back
+            reply = await stage.send(post(CREATE, full))
+            assert reply.startswith(b"HTTP/1.1 500 ")
+            assert b"/full" in reply
+            assert b"SIDECAR_SHARED_DIR" in reply
 
-    run(loop, play())
+    run(loop, scenario())

@@ -1,4 +1,4 @@
-"""What a create becomes: the variables, the binds, and not a thing more."""
+"""A create request gets variables and other binds, and is not changed otherwise."""
 
 from __future__ import annotations
 
@@ -6,60 +6,57 @@ import json
 
 import pytest
 
-from sidecar.docker.binds import Sockets, plain
-from sidecar.docker.container_create import Create
-from sidecar.docker.credential_variables import Offer, brought
-from sidecar.docker.json_documents import Unreadable
+from sidecar.docker.container_create import ContainerCreate
+from sidecar.docker.credential_variables import CredentialVariables, parse_env
+from sidecar.docker.json_documents import UnreadableBody
+from tests.unit.docker.test_binds import SOCKETS
 
 URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 PATH = "/v2/credentials/own"
-SET = [
+ALL_VARIABLES = [
     f"{URI}={PATH}",
     "AWS_REGION=eu-central-1",
     "AWS_DEFAULT_REGION=eu-central-1",
     "AWS_EC2_METADATA_DISABLED=true",
 ]
-PROXY = "/mnt/shared/docker.sock"
-SOCKETS = Sockets.of(PROXY, "/run/other/engine.sock")
 
 
-def offer(**more: object) -> Offer:
-    """Return what containers are given."""
-    return Offer("eu-central-1", lambda: PATH, frozenset({"/v2/credentials/job"}), **more)
+def make_variables(**more: object) -> CredentialVariables:
+    """Return the variables to add."""
+    return CredentialVariables(
+        "eu-central-1", lambda: PATH, frozenset({"/v2/credentials/job"}), **more
+    )
 
 
-def given(body: object, image: list[str] | tuple[str, ...] = (), *, libpod=False, **more: object):
-    """Return the path and the body that the engine gets."""
+def add_variables_to(
+    body: object, image: list[str] | tuple[str, ...] = (), *, libpod=False, **more: object
+):
+    """Return the minted path, and the body for the engine."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    create, wanted = Create(text, libpod=libpod), offer(**more)
-    path = create.give(wanted, image) if create.welcomes(wanted) else None
+    create, variables = ContainerCreate(text, libpod=libpod), make_variables(**more)
+    path = create.add_variables(variables, image) if create.accepts(variables) else None
     return path, json.loads(create.body)
-
-
-def turned(**host_config: object) -> dict[str, object]:
-    """Return the HostConfig that the engine gets."""
-    create = Create(json.dumps({"HostConfig": host_config}).encode())
-    create.turn(SOCKETS.turned)
-    return json.loads(create.body)["HostConfig"]
 
 
 # --- variables ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [{}, {"Env": None}, {"Env": []}, {"env": []}])
-def test_the_set_is_added_as_a_whole(body):
-    """Whether there is a list, none, or one under a name that Go takes for the same."""
-    path, made = given(body)
+def test_all_variables_are_added(body):
+    """Whether `Env` is missing, null, empty, or in lower case, which is the same for Go."""
+    path, result = add_variables_to(body)
     assert path == PATH
-    (env,) = made.values()
-    assert env == SET
+    (env,) = result.values()
+    assert env == ALL_VARIABLES
 
 
-def test_what_the_container_brings_stays_where_it_is():
-    """A region of its own is also the one for SDKs that read the other name."""
-    _, made = given({"Env": ["B=2", "AWS_REGION=us-east-1", "A", "AWS_EC2_METADATA_DISABLED="]})
-    assert made["Env"][:4] == ["B=2", "AWS_REGION=us-east-1", "A", "AWS_EC2_METADATA_DISABLED="]
-    assert made["Env"][4:] == [SET[0], "AWS_DEFAULT_REGION=us-east-1"]
+def test_a_container_s_own_variables_stay():
+    """A container's own region is also used for the variable that other SDKs read."""
+    _, result = add_variables_to(
+        {"Env": ["B=2", "AWS_REGION=us-east-1", "A", "AWS_EC2_METADATA_DISABLED="]}
+    )
+    assert result["Env"][:4] == ["B=2", "AWS_REGION=us-east-1", "A", "AWS_EC2_METADATA_DISABLED="]
+    assert result["Env"][4:] == [ALL_VARIABLES[0], "AWS_DEFAULT_REGION=us-east-1"]
 
 
 @pytest.mark.parametrize(
@@ -73,67 +70,67 @@ def test_what_the_container_brings_stays_where_it_is():
     ],
 )
 @pytest.mark.parametrize("form", ["{}=x", "{}=", "{}"])
-def test_one_with_credentials_of_its_own_is_left_alone(name, form):
-    """Also one that wants to be without: an empty value, or a bare name."""
+def test_a_container_with_its_own_credentials_is_unchanged(name, form):
+    """Also if it wants no credentials: an empty value, or a bare name."""
     body = {"Image": "x", "Env": [form.format(name)]}
-    assert given(body) == (None, body)
-    assert given({"Image": "x"}, [form.format(name)]) == (None, {"Image": "x"})
+    assert add_variables_to(body) == (None, body)
+    assert add_variables_to({"Image": "x"}, [form.format(name)]) == (None, {"Image": "x"})
 
 
-def test_the_job_s_own_path_may_be_handed_on():
-    """`docker run -e` with nothing but the name: the rest of the set comes with it."""
-    path, made = given({"Env": [f"{URI}=/v2/credentials/job"]})
+def test_a_container_may_use_the_job_s_path():
+    """`docker run -e NAME` passes the job's own path on; the container gets the other variables."""
+    path, result = add_variables_to({"Env": [f"{URI}=/v2/credentials/job"]})
     assert path is None
-    assert made["Env"] == [f"{URI}=/v2/credentials/job", *SET[1:]]
+    assert result["Env"] == [f"{URI}=/v2/credentials/job", *ALL_VARIABLES[1:]]
 
 
-def test_an_image_s_variables_count_as_the_container_s():
-    """A region that an image was built with is not overridden."""
-    _, made = given({}, ["AWS_DEFAULT_REGION=us-west-2", "PATH=/bin"])
-    assert made["Env"] == [SET[0], "AWS_REGION=us-west-2", SET[3]]
+def test_an_image_s_variables_are_kept():
+    """A region that the image sets is kept."""
+    _, result = add_variables_to({}, ["AWS_DEFAULT_REGION=us-west-2", "PATH=/bin"])
+    assert result["Env"] == [ALL_VARIABLES[0], "AWS_REGION=us-west-2", ALL_VARIABLES[3]]
 
 
 @pytest.mark.parametrize(
-    ("env", "more", "merged"),
+    ("env", "more", "no_proxy"),
     [
         (["HTTPS_PROXY=p"], {}, "169.254.170.2,169.254.169.254"),
         (["http_proxy=p", "no_proxy=a, b"], {}, "a,b,169.254.170.2,169.254.169.254"),
-        (["NO_PROXY=a,169.254.170.2"], {"proxied": True}, "a,169.254.170.2,169.254.169.254"),
+        (["NO_PROXY=a,169.254.170.2"], {"uses_proxy": True}, "a,169.254.170.2,169.254.169.254"),
     ],
 )
-def test_credentials_are_not_asked_for_by_a_proxy(env, more, merged):
-    """Whoever names one, the container or the job: its exceptions grow, in both spellings."""
-    _, made = given({"Env": env}, **more)
-    told = brought(made["Env"])
-    assert (told["NO_PROXY"], told["no_proxy"]) == (merged, merged)
-    assert sum(entry.lower().startswith("no_proxy=") for entry in made["Env"]) == 2
+def test_credentials_are_not_fetched_through_an_http_proxy(env, more, no_proxy):
+    """If container or job names a proxy, the metadata addresses join both spellings of NO_PROXY."""
+    _, result = add_variables_to({"Env": env}, **more)
+    env = parse_env(result["Env"])
+    assert (env["NO_PROXY"], env["no_proxy"]) == (no_proxy, no_proxy)
+    assert sum(entry.lower().startswith("no_proxy=") for entry in result["Env"]) == 2
 
 
-def test_without_a_proxy_nothing_is_said_of_one():
-    """And a container's own exceptions stay as they are."""
-    _, made = given({"Env": ["NO_PROXY=a"]})
-    assert made["Env"] == ["NO_PROXY=a", *SET]
+def test_without_an_http_proxy_no_proxy_is_unchanged():
+    """A container's own NO_PROXY stays as it is."""
+    _, result = add_variables_to({"Env": ["NO_PROXY=a"]})
+    assert result["Env"] == ["NO_PROXY=a", *ALL_VARIABLES]
 
 
-def test_a_region_that_nobody_knows_is_not_made_up():
-    """The rest of the set is there."""
-    create = Create(b"{}")
-    create.give(Offer(None, lambda: PATH))
-    assert json.loads(create.body)["Env"] == [SET[0], SET[3]]
+def test_an_unknown_region_is_not_set():
+    """The other variables are set."""
+    create = ContainerCreate(b"{}")
+    create.add_variables(CredentialVariables(None, lambda: PATH))
+    assert json.loads(create.body)["Env"] == [ALL_VARIABLES[0], ALL_VARIABLES[3]]
 
 
-def test_an_environment_that_is_no_list_is_the_engine_s_to_refuse():
-    """Nothing is minted for it."""
-    assert given({"Env": {"A": "1"}}) == (None, {"Env": {"A": "1"}})
+def test_an_env_that_is_no_list_is_unchanged():
+    """No path is minted for it."""
+    assert add_variables_to({"Env": {"A": "1"}}) == (None, {"Env": {"A": "1"}})
 
 
-def test_podman_s_own_form():
-    """There the environment is an object, and what is to be unset has a list of its own."""
-    asked = {"image": "x", "env": {"A": "1", "AWS_REGION": "us-east-1"}, "unsetenv": ["B"]}
-    path, made = given(asked, libpod=True)
+def test_podman_s_own_form_gets_the_variables():
+    """There `env` is an object, and `unsetenv` lists what to unset."""
+    body = {"image": "x", "env": {"A": "1", "AWS_REGION": "us-east-1"}, "unsetenv": ["B"]}
+    path, result = add_variables_to(body, libpod=True)
     assert path == PATH
-    assert made == {
-        **asked,
+    assert result == {
+        **body,
         "env": {
             "A": "1",
             "AWS_REGION": "us-east-1",
@@ -142,114 +139,31 @@ def test_podman_s_own_form():
             "AWS_EC2_METADATA_DISABLED": "true",
         },
     }
-    assert given({"env": {URI: "x"}}, libpod=True) == (None, {"env": {URI: "x"}})
-    assert given({"unsetenv": [URI]}, libpod=True) == (None, {"unsetenv": [URI]})
-    assert given({"env": []}, libpod=True) == (None, {"env": []})
+    assert add_variables_to({"env": {URI: "x"}}, libpod=True) == (None, {"env": {URI: "x"}})
+    assert add_variables_to({"unsetenv": [URI]}, libpod=True) == (None, {"unsetenv": [URI]})
+    assert add_variables_to({"env": []}, libpod=True) == (None, {"env": []})
 
 
 # --- binds --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "/var/run/docker.sock",
-        "/run/docker.sock",
-        "//var/run/./docker.sock",
-        "/var/run/x/../docker.sock",
-        "/run/other/engine.sock",
-        "/var/run/other/engine.sock/",
-    ],
-)
-def test_the_raw_socket_has_many_names(source):
-    """By each of them a container gets the proxy's; where to and how stays."""
-    assert turned(Binds=[f"{source}:/var/run/docker.sock:ro", f"{source}:/b"]) == {
-        "Binds": [f"{PROXY}:/var/run/docker.sock:ro", f"{PROXY}:/b"]
-    }
-    mount = {"Type": "bind", "Source": source, "Target": "/d", "ReadOnly": True}
-    assert turned(Mounts=[mount]) == {"Mounts": [{**mount, "Source": PROXY}]}
-    options = {"type": "none", "o": "bind", "device": source}
-    volume = {"VolumeOptions": {"DriverConfig": {"Name": "local", "Options": options}}}
-    driver = {"Name": "local", "Options": {**options, "device": PROXY}}
-    assert turned(Mounts=[volume]) == {"Mounts": [{"VolumeOptions": {"DriverConfig": driver}}]}
-
-
-@pytest.mark.parametrize(
-    "bind", ["docker.sock:/d", "/run:/run", "/run/docker.sock.d:/d", "/a/run/docker.sock:/d", "", 1]
-)
-def test_other_binds_stay(bind):
-    """Volumes, folders, and what is no bind at all."""
-    assert turned(Binds=[bind]) == {"Binds": [bind]}
-
-
-def test_where_the_proxy_is_at_the_usual_place_that_place_is_right():
-    """There the daemon's own socket is elsewhere, and only that is turned."""
-    sockets = Sockets.of("/var/run/docker.sock", "/run/engine/raw.sock")
-    assert sockets.turned("/run/docker.sock") is None
-    assert sockets.turned("/var/run/engine/raw.sock") == "/var/run/docker.sock"
-
-
-def test_podman_s_mounts():
-    """An OCI mount's source, in lower case."""
-    create = Create(
-        b'{"mounts":[{"type":"bind","source":"/run/docker.sock","destination":"/d"}]}', libpod=True
-    )
-    create.turn(SOCKETS.turned)
-    assert json.loads(create.body)["mounts"][0]["source"] == PROXY
-
-
-@pytest.mark.parametrize(
-    ("path", "form"),
-    [
-        ("/", "/"),
-        ("//", "/"),
-        ("/var/run", "/run"),
-        ("/var/running", "/var/running"),
-        ("/a/", "/a"),
-    ],
-)
-def test_a_path_in_plain_form(path, form):
-    """So that what is the same is equal."""
-    assert plain(path) == form
-
-
-@pytest.mark.parametrize(
-    ("folder", "holds"),
-    [
-        ("/", True),
-        ("/run", True),
-        ("/var/run/", True),
-        ("/run/other", True),
-        ("/mnt/shared", True),
-        ("/mnt", True),
-        ("/run/docker.sock", False),
-        ("/run/oth", False),
-        ("/var", True),
-        ("/va", False),
-    ],
-)
-def test_a_folder_that_holds_a_socket(folder, holds):
-    """The daemon's or the proxy's."""
-    assert SOCKETS.above(folder) is holds
-
-
 # --- documents ----------------------------------------------------------------------------------
 
 
-def test_what_needs_no_change_stays_to_the_byte():
-    """Whatever else stands in the body."""
+def test_an_unchanged_body_keeps_its_bytes():
+    """Whatever else is in the body."""
     body = b'{ "Env" : ["AWS_ACCESS_KEY_ID=x"], "A" : 1e2 , "B":"\\u00e9\xc3\xa9\xff" }'
-    create = Create(body)
-    assert not create.welcomes(offer())
-    create.turn(SOCKETS.turned)
+    create = ContainerCreate(body)
+    assert not create.accepts(make_variables())
+    create.replace_binds(SOCKETS.find_replacement)
     assert create.body == body
 
 
-def test_unknown_fields_numbers_and_texts_survive():
-    """In their order: also numbers that no float holds, and text that is no text."""
+def test_unknown_fields_are_kept():
+    """They keep their order; so do numbers beyond a float, and text that is not valid UTF-8."""
     body = b'{"Z":123456789012345678901234567890,"A":{"b":[null,true,"\\ud800\xff"]},"Env":[]}'
-    create = Create(body)
-    create.give(offer())
+    create = ContainerCreate(body)
+    create.add_variables(make_variables())
     assert create.body.startswith(
         b'{"Z":123456789012345678901234567890,"A":{"b":[null,true,"\\ud800\\udcff"]},"Env":['
     )
@@ -275,21 +189,21 @@ def test_unknown_fields_numbers_and_texts_survive():
         b'{"HostConfig":{"Binds":[],"bind\\u017f":[]}}',
     ],
 )
-def test_what_the_engine_reads_otherwise_is_refused(body):
-    """Or not at all; an object that means one thing twice is merged by the engine."""
-    with pytest.raises(Unreadable):
-        rewritten(body)
+def test_ambiguous_json_is_refused(body):
+    """Go would merge two keys for one field; others Go refuses, or Python does."""
+    with pytest.raises(UnreadableBody):
+        rewrite(body)
 
 
-def rewritten(body: bytes) -> bytes:
-    """Do all that is done with a create."""
-    create = Create(body)
-    create.turn(SOCKETS.turned)
-    create.give(offer())
+def rewrite(body: bytes) -> bytes:
+    """Make all changes that the proxy makes to a create request."""
+    create = ContainerCreate(body)
+    create.replace_binds(SOCKETS.find_replacement)
+    create.add_variables(make_variables())
     return create.body
 
 
-def test_two_labels_that_differ_in_case_are_two_labels():
-    """Only fields that are looked for may not be there twice."""
-    _, made = given(b'{"Labels":{"Env":"1","env":"2"}}')
-    assert made["Labels"] == {"Env": "1", "env": "2"}
+def test_labels_may_differ_in_case_only():
+    """Only the fields that the proxy uses must not be there twice."""
+    _, result = add_variables_to(b'{"Labels":{"Env":"1","env":"2"}}')
+    assert result["Labels"] == {"Env": "1", "env": "2"}

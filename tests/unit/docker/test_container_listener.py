@@ -1,4 +1,4 @@
-"""What becomes of containers, as a daemon tells it, and as it does not."""
+"""The container listener reports events, and compares with the engine's list after a gap."""
 
 from __future__ import annotations
 
@@ -9,106 +9,106 @@ from functools import partial
 import pytest
 
 from sidecar.docker import container_listener
-from tests.unit.docker.test_engine import daemon, played
+from tests.unit.docker.fakes import fake_engine, run_bounded
 
 ONE, TWO = "1" * 64, "2" * 64
 
 
-class ContainerEvents:
-    """Remembers all that is heard."""
+class RecordingHandler:
+    """Records all calls."""
 
     def __init__(self, *known: str) -> None:
         self.containers = set(known)
-        self.heard: list[tuple[str, str]] = []
-        self.news = asyncio.Event()
+        self.received: list[tuple[str, str]] = []
+        self.called = asyncio.Event()
 
-        self.runs, self.rests, self.died = (
-            partial(self._hear, what) for what in ("runs", "rests", "died")
+        self.on_start, self.on_stop, self.on_removed = (
+            partial(self._record, what) for what in ("started", "stopped", "removed")
         )
 
-    def _hear(self, what: str, container: str) -> None:
-        self.heard.append((what, container))
-        self.news.set()
+    def _record(self, what: str, container: str) -> None:
+        self.received.append((what, container))
+        self.called.set()
 
     def known(self) -> set[str]:
-        """Return those that are of interest."""
+        """Return the containers to report."""
         return self.containers
 
 
 @pytest.fixture(autouse=True)
-def _hasty(monkeypatch):
-    monkeypatch.setattr(container_listener, "_AGAIN", 0.01)
-    monkeypatch.setattr(container_listener, "_AGAIN_MOST", 0.01)
+def _short_pauses(monkeypatch):
+    monkeypatch.setattr(container_listener, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(container_listener, "_LONGEST_PAUSE", 0.01)
 
 
 def event(action: str, container: str) -> bytes:
-    """Return an event as the daemon tells it."""
+    """Return an event as the engine sends it."""
     return json.dumps({"Type": "container", "Action": action, "Actor": {"ID": container}}).encode()
 
 
-def heard(folder, answers, container_events, rounds: int = 2) -> list[tuple[str, str]]:
-    """Follow until the daemon has ended its events so often; give what was heard."""
+def follow(folder, answers, handler, rounds: int = 2) -> list[tuple[str, str]]:
+    """Follow until the engine has ended its events so often; return the recorded calls."""
 
-    async def play():
-        async with daemon(folder, answers) as (engine, asked):
-            task = asyncio.create_task(container_listener.followed(engine, container_events))
+    async def scenario():
+        async with fake_engine(folder, answers) as (engine, requests):
+            task = asyncio.create_task(container_listener.follow_containers(engine, handler))
             for _ in range(rounds):
-                while await asked.get() != "/events":
+                while await requests.get() != "/events":
                     pass
             task.cancel()
             await asyncio.wait([task])
-        return container_events.heard
+        return handler.received
 
-    return played(play())
+    return run_bounded(scenario())
 
 
-def test_events_are_told(tmp_path):
-    """Each as what it means for the container's path."""
+def test_events_are_reported(tmp_path):
+    """Each event is reported as what it means for the container."""
     lines = [event(action, ONE) + b"\n" for action in ("start", "die", "destroy")]
-    found = heard(tmp_path, {"/events": lines}, ContainerEvents())
-    assert found[:3] == [("runs", ONE), ("rests", ONE), ("died", ONE)]
+    found = follow(tmp_path, {"/events": lines}, RecordingHandler())
+    assert found[:3] == [("started", ONE), ("stopped", ONE), ("removed", ONE)]
 
 
-def test_what_nobody_expects_ends_nothing(tmp_path):
-    """A daemon of another kind may tell otherwise; it is asked again."""
+def test_unexpected_answers_end_nothing(tmp_path):
+    """The engine is asked again if its answer has another form."""
     odd = [b'{"Action":"die","Actor":["x"]}\n', b'{"Action":{"a":1}}\n']
     states = {"message": "no list"}
-    heard(tmp_path, {"/containers/json": states, "/events": odd}, ContainerEvents(ONE))
+    follow(tmp_path, {"/containers/json": states, "/events": odd}, RecordingHandler(ONE))
 
 
-def test_after_a_gap_the_daemon_s_list_decides(tmp_path):
-    """Who is not there is gone, who has stopped rests; who runs has its path wherever it is now."""
-    container_events = ContainerEvents(ONE, TWO, "3", "4")
+def test_the_engine_s_list_is_compared_after_a_gap(tmp_path):
+    """Missing containers are removed; running ones are reported as stopped and started again."""
+    handler = RecordingHandler(ONE, TWO, "3", "4")
     states = [
         {"Id": TWO, "State": "exited"},
         {"Id": "3", "State": "running"},
         {"Id": "4", "State": "created"},
         "nonsense",
     ]
-    found = heard(tmp_path, {"/containers/json": states, "/events": []}, container_events)
-    assert set(found) == {("died", ONE), ("rests", TWO), ("rests", "3"), ("runs", "3")}
-    assert found.index(("rests", "3")) < found.index(("runs", "3"))
+    found = follow(tmp_path, {"/containers/json": states, "/events": []}, handler)
+    assert set(found) == {("removed", ONE), ("stopped", TWO), ("stopped", "3"), ("started", "3")}
+    assert found.index(("stopped", "3")) < found.index(("started", "3"))
 
 
-def test_a_daemon_that_is_not_there_is_asked_again(tmp_path):
-    """Until it is."""
+def test_an_engine_that_starts_later_is_followed(tmp_path):
+    """Its events are reported as soon as it answers."""
 
-    async def play():
-        engine = following_engine(tmp_path)
-        container_events = ContainerEvents()
-        task = asyncio.create_task(container_listener.followed(engine, container_events))
+    async def scenario():
+        engine = missing_engine(tmp_path)
+        handler = RecordingHandler()
+        task = asyncio.create_task(container_listener.follow_containers(engine, handler))
         await asyncio.sleep(0)
-        async with daemon(tmp_path, {"/events": [event("die", ONE) + b"\n"]}):
-            await container_events.news.wait()
+        async with fake_engine(tmp_path, {"/events": [event("die", ONE) + b"\n"]}):
+            await handler.called.wait()
         task.cancel()
         await asyncio.wait([task])
-        assert container_events.heard[0] == ("rests", ONE)
+        assert handler.received[0] == ("stopped", ONE)
 
-    played(play())
+    run_bounded(scenario())
 
 
-def following_engine(folder):
-    """Name a daemon that is not there yet."""
+def missing_engine(folder):
+    """Return an engine that does not answer yet."""
     from sidecar.docker.engine import Engine
 
     return Engine(f"unix://{folder / 'docker.sock'}")
@@ -124,9 +124,11 @@ def following_engine(folder):
         ("container:x", [], None),
     ],
 )
-def test_addresses_are_those_of_its_networks(mode, addresses, found):
-    """None where it has the address of another: the daemon's machine, or another container."""
+def test_addresses_are_read_from_all_networks(mode, addresses, found):
+    """None for a container that uses the network of the host, or of another container."""
     networks = {str(number): {"IPAddress": one} for number, one in enumerate(addresses)}
     inspected = {"HostConfig": {"NetworkMode": mode}, "NetworkSettings": {"Networks": networks}}
-    assert container_listener.addresses(inspected) == (None if found is None else frozenset(found))
-    assert container_listener.addresses([]) == frozenset()
+    assert container_listener.read_addresses(inspected) == (
+        None if found is None else frozenset(found)
+    )
+    assert container_listener.read_addresses([]) == frozenset()

@@ -1,66 +1,30 @@
-"""The daemon's API as the agent asks it: on a socket, with a deadline, and what is wrong told."""
+"""The engine's API is asked on a socket, with a deadline, and errors say what is wrong."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import socket
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from sidecar.docker import engine as engines
-from sidecar.docker import internal_networks
-from sidecar.docker.engine import Bridge, Engine, Unanswered, bridges
+from sidecar.docker.engine import Bridge, Engine, EngineError, read_bridges
+from tests.unit.docker.fakes import fake_engine, run_bounded
 
 
-@asynccontextmanager
-async def daemon(folder: Path, answers: dict[str, object]):
-    """Answer these paths on a socket; an answer that is a list of bytes is a stream of lines."""
-    asked: asyncio.Queue[str] = asyncio.Queue()
-
-    async def answered(reader, writer):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        path = head.split()[1].partition("?")[0]
-        asked.put_nowait(path)
-        told = answers.get(path)
-        if told is None:
-            writer.write(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")
-        elif isinstance(told, list) and path == "/events":
-            writer.write(b"HTTP/1.1 200 X\r\nConnection: close\r\n\r\n" + b"".join(told))
-        else:
-            body = told if isinstance(told, bytes) else json.dumps(told).encode()
-            writer.write(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        writer.close()
-
-    path = folder / "docker.sock"
-    server = await asyncio.start_unix_server(answered, path)
-    try:
-        yield Engine(f"unix://{path}"), asked
-    finally:
-        server.close()
+def test_the_engine_is_found_by_variable_or_socket(tmp_path):
+    """As for every docker client; without variable and socket there is no engine."""
+    assert Engine.find(None, str(tmp_path / "none")) is None
+    assert Engine.find(None, str(tmp_path)).socket == tmp_path
+    assert Engine.find("unix:///run/d.sock").socket == Path("/run/d.sock")
+    by_network = Engine.find("tcp://docker:2376")
+    assert (by_network.socket, by_network.hostname) == (None, "docker")
+    assert Engine("unix:///run/d.sock").hostname is None
 
 
-def played(work):
-    """Run to the end, in bounded time."""
-    return asyncio.run(asyncio.wait_for(work, 30))
-
-
-def test_a_daemon_is_named_by_the_variable_or_by_its_socket(tmp_path):
-    """As every docker client does; no socket and no variable is no daemon."""
-    assert Engine.named(None, str(tmp_path / "none")) is None
-    assert Engine.named(None, str(tmp_path)).socket == tmp_path
-    assert Engine.named("unix:///run/d.sock").socket == Path("/run/d.sock")
-    by_network = Engine.named("tcp://docker:2376")
-    assert (by_network.socket, by_network.machine) == (None, "docker")
-    assert Engine("unix:///run/d.sock").machine is None
-
-
-def test_networks_are_told_with_their_bridges(tmp_path):
-    """Those of other drivers have none; 20.10 may tell no gateway."""
-    told = [
+def test_bridges_are_read_from_networks(tmp_path):
+    """Networks of other drivers have no bridge; 20.10 may name no gateway."""
+    networks = [
         {
             "Driver": "bridge",
             "Options": {"com.docker.network.bridge.name": "docker0"},
@@ -75,121 +39,48 @@ def test_networks_are_told_with_their_bridges(tmp_path):
         "nonsense",
     ]
 
-    async def play():
-        async with daemon(tmp_path, {"/networks": told}) as (engine, _):
-            return bridges(await engine.networks())
+    async def scenario():
+        async with fake_engine(tmp_path, {"/networks": networks}) as (engine, _):
+            return read_bridges(await engine.networks())
 
-    assert played(play()) == [
+    assert run_bounded(scenario()) == [
         Bridge("docker0", "172.17.0.0/16", None),
         Bridge("br-0123456789ab", "172.18.0.0/16", "172.18.0.1"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("answers", "why"),
+    ("responses", "why"),
     [
         ({}, "answered 404 to /networks"),
         ({"/networks": b"<html>"}, "cannot be asked"),
-        ({"/networks": {"message": "no"}}, "told no networks"),
+        ({"/networks": {"message": "no"}}, "listed no networks"),
     ],
 )
-def test_a_strange_answer_is_none(tmp_path, answers, why):
-    """Whoever is behind that socket, the agent goes on without."""
+def test_an_unexpected_answer_is_an_error(tmp_path, responses, why):
+    """Whatever answers at that socket, the agent gets an EngineError."""
 
-    async def play():
-        async with daemon(tmp_path, answers) as (engine, _):
+    async def scenario():
+        async with fake_engine(tmp_path, responses) as (engine, _):
             await engine.networks()
 
-    with pytest.raises(Unanswered, match=why):
-        played(play())
+    with pytest.raises(EngineError, match=why):
+        run_bounded(scenario())
 
 
-def test_nobody_there_is_told(tmp_path):
-    """No socket, nobody behind it, or no socket at all."""
+def test_an_engine_that_is_away_is_an_error(tmp_path):
+    """There is no socket, nobody listens at it, or it is no socket at all."""
     for host in (f"unix://{tmp_path}/none", f"unix://{tmp_path}", "tcp://127.0.0.1:1"):
-        with pytest.raises(Unanswered):
-            played(Engine(host).networks())
+        with pytest.raises(EngineError):
+            run_bounded(Engine(host).networks())
 
 
-def test_silence_has_a_deadline(tmp_path, monkeypatch):
-    """A daemon that hangs holds nobody up."""
+def test_a_call_has_a_deadline(tmp_path, monkeypatch):
+    """An engine that does not answer delays nobody."""
     monkeypatch.setattr(engines, "DEADLINE", 0.05)
 
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "s"))
         silent.listen()
-        with pytest.raises(Unanswered, match=r"did not answer within 0\.05 s"):
-            played(Engine(f"unix://{tmp_path}/s").networks())
-
-
-def connected(name: str, container: str | None = "c" * 64, kind: str = "bridge") -> bytes:
-    """Return an event as the daemon tells it."""
-    attributes = {"name": name, "type": kind, **({"container": container} if container else {})}
-    event = {"Type": "network", "Action": "connect", "Actor": {"Attributes": attributes}}
-    return json.dumps(event).encode() + b"\n"
-
-
-async def several(asked: asyncio.Queue[str]) -> None:
-    """Wait until the daemon was asked for its events for the third time."""
-    for _ in range(3):
-        while await asked.get() != "/events":
-            pass
-
-
-def reported(folder: Path, answers: dict[str, object]) -> list[dict]:
-    """Listen until the daemon has ended its events twice; give what was logged."""
-
-    async def play():
-        async with daemon(folder, answers) as (engine, asked):
-            listening = asyncio.create_task(internal_networks.reported(engine))
-            rounds = asyncio.create_task(several(asked))
-            await asyncio.wait([listening, rounds], return_when=asyncio.FIRST_COMPLETED)
-            for task in (listening, rounds):
-                task.cancel()
-            await asyncio.wait([listening, rounds])
-
-    with capture_logs() as logs:
-        played(play())
-    return [event for event in logs if event["event"] == "network.relay_unreachable"]
-
-
-INNER, OUTER = {"Name": "inner", "Internal": True}, {"Name": "outer", "Internal": False}
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch):
-    monkeypatch.setattr(internal_networks, "_AGAIN", 0.01)
-
-
-def surroundings(*events: bytes, joined: tuple[str, ...], version: str = "1.45"):
-    """Return what a daemon answers that has both networks and one container."""
-    return {
-        "/version": {"ApiVersion": version},
-        "/networks": [INNER, OUTER],
-        f"/containers/{'c' * 64}/json": {"NetworkSettings": {"Networks": dict.fromkeys(joined)}},
-        "/events": list(events),
-    }
-
-
-def test_who_is_in_an_internal_network_alone_is_told_of_once(tmp_path):
-    """However often it happens, and however often the daemon ends its events."""
-    answers = surroundings(connected("inner"), connected("inner"), joined=("inner",))
-    (told,) = reported(tmp_path, answers)
-    assert (told["network"], told["container"]) == ("inner", "c" * 12)
-
-
-@pytest.mark.parametrize(
-    ("event", "joined", "version"),
-    [
-        (connected("inner"), ("inner", "outer"), "1.45"),
-        (connected("outer"), ("outer",), "1.45"),
-        (connected("inner", None), ("inner",), "1.45"),
-        (connected("inner", kind="host"), ("inner",), "1.45"),
-        (connected("inner", "d" * 64), ("inner",), "1.45"),
-        (connected("inner"), ("inner",), "1.41"),
-        (b'["nonsense"]\n', ("inner",), "unknown"),
-    ],
-)
-def test_of_nobody_else(tmp_path, event, joined, version):
-    """Who is in another network too has a way; an older daemon gives one anyhow."""
-    assert reported(tmp_path, surroundings(event, joined=joined, version=version)) == []
+        with pytest.raises(EngineError, match=r"did not answer within 0\.05 s"):
+            run_bounded(Engine(f"unix://{tmp_path}/s").networks())

@@ -1,6 +1,6 @@
-"""Hostile heads, bodies and streams, seeded: the proxy reads them as the engine does, or refuses.
+"""The proxy reads broken heads, bodies and streams as the engine does, or refuses them.
 
-The streams are judged by a parser of another house (llhttp), which stands for the engine.
+An independent parser (llhttp) stands in for the engine. The seed is fixed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import re
 import httptools
 import pytest
 
-from sidecar.docker.bodies import Misframed
-from sidecar.docker.container_create import Create
-from sidecar.docker.heads import Malformed, end, request
-from sidecar.docker.json_documents import Unreadable
+from sidecar.docker.bodies import FramingError
+from sidecar.docker.container_create import ContainerCreate
+from sidecar.docker.heads import MalformedHead, find_end, parse_request
+from sidecar.docker.json_documents import UnreadableBody
 from tests.support.loops import on_both, run
-from tests.unit.docker.fakes import CREATED, answer, chunked, post, staged
-from tests.unit.docker.test_container_create import SOCKETS, offer
+from tests.unit.docker.fakes import CREATED, chunked, post, response, start_stage
+from tests.unit.docker.test_binds import SOCKETS
+from tests.unit.docker.test_container_create import make_variables
 
 SEED = 20_10
 HEADS = 25_000
@@ -33,7 +34,7 @@ GOOD_HEADS = (
     b"POST /build HTTP/1.1\r\nTransfer-Encoding: chunked\r\nX-Registry-Config: e30=\r\n\r\n",
     b"POST /exec/x/start HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
 )
-SPLINTERS = (
+FRAGMENTS = (
     b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b"\xff", b"%2f", b"%", b"/", b"..", b"?", b"#",
     b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"transfer-encoding:chunked\n",
     b"Content-Length:\t0\r\n", b"HTTP/1.0", b"HTTP/2.0", b"5\r\n", b"0\r\n\r\n", b"http://x",
@@ -41,71 +42,71 @@ SPLINTERS = (
 )  # fmt: skip
 
 
-def seeded() -> random.Random:
-    """Return what makes the same choices in each run."""
+def make_random() -> random.Random:
+    """Return a generator that makes the same choices in each run."""
     return random.Random(SEED)  # noqa: S311
 
 
-def broken(chance: random.Random, good: bytes, most: int = 4) -> bytes:
-    """Return it with a few things cut out, put in, or written twice."""
+def mutate(rng: random.Random, good: bytes, most: int = 4) -> bytes:
+    """Return it with a few parts removed, inserted or repeated."""
     text = bytearray(good)
-    for _ in range(chance.randint(0, most)):
-        at = chance.randrange(len(text) + 1)
-        match chance.randrange(4):
+    for _ in range(rng.randint(0, most)):
+        at = rng.randrange(len(text) + 1)
+        match rng.randrange(4):
             case 0:
-                text[at:at] = chance.choice(SPLINTERS)
+                text[at:at] = rng.choice(FRAGMENTS)
             case 1:
-                del text[at : at + chance.randint(1, 4)]
+                del text[at : at + rng.randint(1, 4)]
             case 2:
-                text[at : at + 1] = chance.randbytes(1)
+                text[at : at + 1] = rng.randbytes(1)
             case 3:
-                text[at:at] = text[max(0, at - chance.randint(1, 30)) : at]
+                text[at:at] = text[max(0, at - rng.randint(1, 30)) : at]
     return bytes(text)
 
 
-def test_a_head_is_read_or_refused():
-    """What is read has one line for each field, and says where its body ends."""
-    chance, read, statuses = seeded(), 0, set()
+def test_broken_heads_are_parsed_or_refused():
+    """A head that is accepted has one line for each field, and its body has a known end."""
+    rng, read, statuses = make_random(), 0, set()
     for _ in range(HEADS):
-        text = broken(chance, chance.choice(GOOD_HEADS))
-        found = end(text)
-        if found < 0:
+        text = mutate(rng, rng.choice(GOOD_HEADS))
+        length = find_end(text)
+        if length < 0:
             continue
-        head = text[:found]
+        head = text[:length]
         try:
-            one = request(head)
-            one.body()
-        except Malformed as refused:
+            one = parse_request(head)
+            one.make_body()
+        except MalformedHead as refused:
             statuses.add(refused.status)
             continue
         read += 1
         assert one.raw == head
-        again = request(one.with_body(b"xyz")[:-3])
+        again = parse_request(one.with_body(b"xyz")[:-3])
         assert (again.method, again.path, again.query) == (one.method, one.path, one.query)
         assert again.values(b"content-length") == [b"3"]
         assert not again.values(b"transfer-encoding")
-        others = [field for field in one.fields if field[0] not in FRAME]
-        assert [field for field in again.fields if field[0] not in FRAME] == others
+        others = [field for field in one.fields if field[0] not in FRAMING]
+        assert [field for field in again.fields if field[0] not in FRAMING] == others
     assert read > HEADS // 10
     assert statuses == {400, 501, 505}
 
 
-FRAME = (b"content-length", b"transfer-encoding", b"expect")
+FRAMING = (b"content-length", b"transfer-encoding", b"expect")
 
 
-def document(chance: random.Random, depth: int = 0) -> object:
-    """Return any JSON."""
-    match chance.randrange(8 if depth < 3 else 5):
+def make_document(rng: random.Random, depth: int = 0) -> object:
+    """Return any JSON value."""
+    match rng.randrange(8 if depth < 3 else 5):
         case 0:
-            return chance.choice(("", "a", "/run/docker.sock", "\u00e9\U0001f600", "\ud800", '"\\'))
+            return rng.choice(("", "a", "/run/docker.sock", "\u00e9\U0001f600", "\ud800", '"\\'))
         case 1:
-            return chance.randint(-(1 << 70), 1 << 70)
+            return rng.randint(-(1 << 70), 1 << 70)
         case 2:
-            return chance.random()
+            return rng.random()
         case 3:
-            return chance.choice((None, True, False))
+            return rng.choice((None, True, False))
         case 4:
-            return [document(chance, depth + 1) for _ in range(chance.randint(0, 3))]
+            return [make_document(rng, depth + 1) for _ in range(rng.randint(0, 3))]
         case _:
             names = (
                 "Env",
@@ -119,35 +120,34 @@ def document(chance: random.Random, depth: int = 0) -> object:
                 "\u00e9",
             )
             return {
-                chance.choice(names): document(chance, depth + 1)
-                for _ in range(chance.randint(0, 4))
+                rng.choice(names): make_document(rng, depth + 1) for _ in range(rng.randint(0, 4))
             }
 
 
-def asked(chance: random.Random) -> dict[str, object]:
-    """Return what might be a create, with much that is none of our business."""
-    body: dict[str, object] = {"Image": "base", "Labels": document(chance)}
-    body[chance.choice(("Env", "env", "ENV"))] = chance.choice(
-        ([], None, ["A=1", "B"], ["AWS_REGION=x", 1], document(chance))
+def make_create(rng: random.Random) -> dict[str, object]:
+    """Return a body that may be a create request, with many unknown fields."""
+    body: dict[str, object] = {"Image": "base", "Labels": make_document(rng)}
+    body[rng.choice(("Env", "env", "ENV"))] = rng.choice(
+        ([], None, ["A=1", "B"], ["AWS_REGION=x", 1], make_document(rng))
     )
-    binds = ["/run/docker.sock:/d", "v:/v", document(chance)]
-    body["HostConfig"] = chance.choice(({"Binds": binds, "X": document(chance)}, document(chance)))
+    binds = ["/run/docker.sock:/d", "v:/v", make_document(rng)]
+    body["HostConfig"] = rng.choice(({"Binds": binds, "X": make_document(rng)}, make_document(rng)))
     return body
 
 
-def test_a_body_is_read_or_refused():
-    """What is read keeps all but its variables and its binds, in its order."""
-    chance, read = seeded(), 0
+def test_broken_bodies_are_rewritten_or_refused():
+    """A body that is accepted keeps everything except its variables and binds, in order."""
+    rng, read = make_random(), 0
     for _ in range(BODIES):
-        text = json.dumps(asked(chance), ensure_ascii=chance.random() < 0.5)
+        text = json.dumps(make_create(rng), ensure_ascii=rng.random() < 0.5)
         body = text.encode("utf-8", "surrogatepass")
-        if chance.random() < 0.5:
-            body = broken(chance, body)
+        if rng.random() < 0.5:
+            body = mutate(rng, body)
         try:
-            create = Create(body)
-            create.turn(SOCKETS.turned)
-            create.give(offer())
-        except Unreadable:
+            create = ContainerCreate(body)
+            create.replace_binds(SOCKETS.find_replacement)
+            create.add_variables(make_variables())
+        except UnreadableBody:
             continue
         read += 1
         before, after = (
@@ -162,36 +162,36 @@ def test_a_body_is_read_or_refused():
     assert read > BODIES // 2
 
 
-class RequestPolicy:
-    """The engine: llhttp, which was written without a thought of this proxy."""
+class LlhttpEngine:
+    """An engine that parses requests with llhttp."""
 
     def __init__(self) -> None:
         self.creates: list[bytes] = []
-        """The bodies of all creates that it understood."""
+        """The bodies of all create requests that it understood."""
         self.understood = 0
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer what can be understood; close at the first that cannot."""
-        heard = _Heard(self, writer)
-        parser = httptools.HttpRequestParser(heard)
-        heard.parser = parser
+        """Answer each request that is understood; close at the first that is not."""
+        callbacks = _ParserCallbacks(self, writer)
+        parser = httptools.HttpRequestParser(callbacks)
+        callbacks.parser = parser
         while data := await reader.read(1 << 16):
             try:
                 parser.feed_data(data)
             except httptools.HttpParserUpgrade:
                 return
             except httptools.HttpParserError:
-                writer.write(answer(400))
+                writer.write(response(400))
                 return
 
 
-class _Heard:
-    """What the parser tells of one request after the other."""
+class _ParserCallbacks:
+    """The parser's callbacks, for one request after another."""
 
     parser: httptools.HttpRequestParser
 
-    def __init__(self, judge: RequestPolicy, writer: asyncio.StreamWriter) -> None:
-        self.judge = judge
+    def __init__(self, policy: LlhttpEngine, writer: asyncio.StreamWriter) -> None:
+        self.policy = policy
         self.writer = writer
         self.url = self.body = b""
 
@@ -205,17 +205,17 @@ class _Heard:
         self.body += body
 
     def on_message_complete(self) -> None:
-        self.judge.understood += 1
+        self.policy.understood += 1
         path = re.sub(rb"/v[\d.]+(?=/)", b"", self.url.partition(b"?")[0])
         if self.parser.get_method() == b"POST" and path == b"/containers/create":
-            self.judge.creates.append(self.body)
-            self.writer.write(answer(201, CREATED))
+            self.policy.creates.append(self.body)
+            self.writer.write(response(201, CREATED))
         else:
-            self.writer.write(answer(200, b"{}"))
+            self.writer.write(response(200, b"{}"))
 
 
-def stream(chance: random.Random) -> bytes:
-    """Return a few requests in a row, of which the last ones are not what they seem."""
+def make_stream(rng: random.Random) -> bytes:
+    """Return a few requests in a row, of which the last ones are broken."""
     create = b'{"Image":"base"}'
     kinds = (
         b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n",
@@ -225,31 +225,31 @@ def stream(chance: random.Random) -> bytes:
         b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
         + chunked(post("/containers/create", create)),
     )
-    good = b"".join(chance.choices(kinds, k=2))
-    return good + broken(chance, b"".join(chance.choices(kinds, k=3)), most=6)
+    good = b"".join(rng.choices(kinds, k=2))
+    return good + mutate(rng, b"".join(rng.choices(kinds, k=3)), most=6)
 
 
 @on_both
-def test_no_create_passes_by(loop, tmp_path):
-    """Whatever precedes it on its connection: each that the engine understands was rewritten."""
-    chance, judge = seeded(), RequestPolicy()
+def test_no_create_request_passes_unchanged(loop, tmp_path):
+    """Every create request that the engine understands was rewritten, whatever came before it."""
+    rng, policy = make_random(), LlhttpEngine()
 
-    async def play():
-        async with staged(tmp_path, judge) as stage:
+    async def scenario():
+        async with start_stage(tmp_path, policy) as stage:
             for _ in range(STREAMS):
-                text = stream(chance)
-                cut = sorted(chance.choices(range(len(text) + 1), k=chance.randint(0, 3)))
+                text = make_stream(rng)
+                cut = sorted(rng.choices(range(len(text) + 1), k=rng.randint(0, 3)))
                 pieces = [text[a:b] for a, b in zip([0, *cut], [*cut, len(text)], strict=True)]
-                back = await asyncio.wait_for(stage.say(*pieces), 10)
+                back = await asyncio.wait_for(stage.send(*pieces), 10)
                 assert back.startswith(b"HTTP/1.1 ")
             assert not stage.proxy.connections
 
-    run(loop, play(), timeout=120)
-    assert len(judge.creates) > STREAMS // 2
-    assert all(URI in body for body in judge.creates)
+    run(loop, scenario(), timeout=120)
+    assert len(policy.creates) > STREAMS // 2
+    assert all(URI in body for body in policy.creates)
 
 
-PATHOLOGICAL = {
+EXTREME_FIELDS = {
     "spaces": b"A: " + b" " * 900_000 + b"b\r\n",
     "fields": b"A: b\r\n" * 150_000,
     "target": b"X: " + b"a:/" * 300_000 + b"\r\n",
@@ -257,16 +257,16 @@ PATHOLOGICAL = {
 }
 
 
-@pytest.mark.parametrize("field", PATHOLOGICAL)
-def test_no_head_costs_more_than_its_length(field):
-    """A megabyte of anything is read or refused, one as fast as the other: none is a square."""
+@pytest.mark.parametrize("field", EXTREME_FIELDS)
+def test_parsing_a_huge_head_is_fast(field):
+    """The time to parse a megabyte grows with its length, not with its square."""
     try:
-        request(b"GET /x HTTP/1.1\r\n" + PATHOLOGICAL[field] + b"\r\n").body()
-    except (Malformed, Misframed):
+        parse_request(b"GET /x HTTP/1.1\r\n" + EXTREME_FIELDS[field] + b"\r\n").make_body()
+    except (MalformedHead, FramingError):
         assert field == "digits"
 
 
 @pytest.mark.parametrize("target", [b"a" * 1_000_000, b"/.." * 300_000, b"/%2e" * 250_000])
-def test_no_target_either(target):
-    """The same of what is asked for."""
-    assert request(b"GET /" + target + b" HTTP/1.1\r\n\r\n").path
+def test_parsing_a_huge_target_is_fast(target):
+    """The same for the request target."""
+    assert parse_request(b"GET /" + target + b" HTTP/1.1\r\n\r\n").path

@@ -1,12 +1,12 @@
-"""Heads as Go's net/http reads them: where they end, what they mean, what is refused."""
+"""Heads are parsed as Go's net/http does: their end, their meaning, and what is refused."""
 
 from __future__ import annotations
 
 import pytest
 
 from sidecar.docker import heads
-from sidecar.docker.bodies import Chunked, Counted, Endless
-from sidecar.docker.heads import Malformed, request, response
+from sidecar.docker.bodies import ChunkedBody, FixedLengthBody, UntilCloseBody
+from sidecar.docker.heads import MalformedHead, parse_request, parse_response
 
 
 @pytest.mark.parametrize(
@@ -20,10 +20,10 @@ from sidecar.docker.heads import Malformed, request, response
     ],
 )
 def test_a_head_ends_with_an_empty_line(head, end):
-    """With CR or without, as the engine takes it; found also if it comes byte by byte."""
-    assert heads.end(head) == end
-    came = [heads.end(head[:at], max(0, at - 1)) for at in range(1, len(head) + 1)]
-    assert next((found for found in came if found >= 0), -1) == end
+    """With CR or without, as in Go; the end is also found if the head comes byte by byte."""
+    assert heads.find_end(head) == end
+    came = [heads.find_end(head[:at], max(0, at - 1)) for at in range(1, len(head) + 1)]
+    assert next((at for at in came if at >= 0), -1) == end
 
 
 @pytest.mark.parametrize(
@@ -41,40 +41,40 @@ def test_a_head_ends_with_an_empty_line(head, end):
         ("*", "/*", ""),
     ],
 )
-def test_a_path_has_one_form(target, path, query):
-    """However it is written, and whatever the version; what goes to the engine is not changed."""
+def test_paths_are_normalized(target, path, query):
+    """However it is written, and whatever the API version; the raw bytes stay unchanged."""
     raw = f"POST {target} HTTP/1.1\r\n\r\n".encode()
-    found = request(raw)
-    assert (found.path, found.query, found.raw) == (path, query, raw)
+    head = parse_request(raw)
+    assert (head.path, head.query, head.raw) == (path, query, raw)
 
 
-def test_another_body_changes_nothing_but_its_frame():
-    """Other fields stay, in their order and to the byte."""
+def test_another_body_changes_the_content_length_only():
+    """Other fields stay in order, byte for byte."""
     raw = (
         b"POST /x HTTP/1.1\r\nhOst: d\r\nContent-length: 3\r\nX-Meta: a\r\n"
         b"Expect: 100-continue\r\nx-meta:b \r\n\r\n"
     )
-    found = request(raw)
-    assert found.expects
-    assert found.with_body(b"four") == (
+    head = parse_request(raw)
+    assert head.expects_continue
+    assert head.with_body(b"four") == (
         b"POST /x HTTP/1.1\r\nhOst: d\r\nX-Meta: a\r\nx-meta:b \r\nContent-Length: 4\r\n\r\nfour"
     )
 
 
 @pytest.mark.parametrize(
-    ("fields", "body", "left"),
+    ("fields", "body", "remaining"),
     [
-        (b"", Counted, 0),
-        (b"Content-Length: 12\r\n", Counted, 12),
-        (b"Content-Length: 12\r\nContent-Length: 12\r\n", Counted, 12),
-        (b"Transfer-Encoding: Chunked\r\n", Chunked, None),
+        (b"", FixedLengthBody, 0),
+        (b"Content-Length: 12\r\n", FixedLengthBody, 12),
+        (b"Content-Length: 12\r\nContent-Length: 12\r\n", FixedLengthBody, 12),
+        (b"Transfer-Encoding: Chunked\r\n", ChunkedBody, None),
     ],
 )
-def test_a_request_s_body_is_counted_or_chunked(fields, body, left):
-    """Never to the end of the connection: without a word of it there is none."""
-    found = request(b"POST /x HTTP/1.1\r\n" + fields + b"\r\n").body()
-    assert isinstance(found, body)
-    assert getattr(found, "left", None) == left
+def test_a_request_body_has_a_length_or_chunks(fields, body, remaining):
+    """It never lasts until the connection's end: without length and chunks there is no body."""
+    head = parse_request(b"POST /x HTTP/1.1\r\n" + fields + b"\r\n").make_body()
+    assert isinstance(head, body)
+    assert getattr(head, "remaining", None) == remaining
 
 
 @pytest.mark.parametrize(
@@ -92,41 +92,41 @@ def test_a_request_s_body_is_counted_or_chunked(fields, body, left):
         b"",
     ],
 )
-def test_a_request_line_that_is_none(line):
-    """400, as the engine says."""
-    with pytest.raises(Malformed) as refused:
-        request(line + b"\r\nHost: d\r\n\r\n")
+def test_a_malformed_request_line_is_refused(line):
+    """The status is 400, as from the engine."""
+    with pytest.raises(MalformedHead) as refused:
+        parse_request(line + b"\r\nHost: d\r\n\r\n")
     assert refused.value.status == 400
 
 
 @pytest.mark.parametrize(
     "field", [b"A b: c", b"A : c", b": c", b"no colon", b" A: b", b"A: \x00", b"A: b\rc"]
 )
-def test_a_field_that_is_none(field):
-    """Folded, without a name, or with what nobody may write there."""
-    with pytest.raises(Malformed):
-        request(b"GET / HTTP/1.1\r\n" + field + b"\r\n\r\n")
+def test_a_malformed_field_is_refused(field):
+    """Folded, without a name, or with a character that is not allowed."""
+    with pytest.raises(MalformedHead):
+        parse_request(b"GET / HTTP/1.1\r\n" + field + b"\r\n\r\n")
 
 
 @pytest.mark.parametrize(
     ("head", "method", "body"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "GET", Counted),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", Chunked),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD", Counted),
-        (b"HTTP/1.1 200 OK\r\nContent-Type: x\r\n\r\n", "GET", Endless),
-        (b"HTTP/1.1 101 UPGRADED\r\nContent-Length: 5\r\n\r\n", "GET", Endless),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", "GET", Counted),
-        (b"HTTP/1.1 200\r\nContent-Length: x\r\n\r\n", "GET", Endless),
-        (b"nonsense\r\n\r\n", "GET", Endless),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "GET", FixedLengthBody),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", ChunkedBody),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD", FixedLengthBody),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: x\r\n\r\n", "GET", UntilCloseBody),
+        (b"HTTP/1.1 101 UPGRADED\r\nContent-Length: 5\r\n\r\n", "GET", UntilCloseBody),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "GET", FixedLengthBody),
+        (b"HTTP/1.1 200\r\nContent-Length: x\r\n\r\n", "GET", UntilCloseBody),
+        (b"nonsense\r\n\r\n", "GET", UntilCloseBody),
     ],
 )
-def test_an_answer_s_end(head, method, body):
-    """What has none is a stream to the end of the connection."""
-    assert isinstance(response(head, method).body, body)
+def test_the_end_of_a_response_is_known(head, method, body):
+    """A response without length and chunks lasts until the connection's end."""
+    assert isinstance(parse_response(head, method).body, body)
 
 
-def test_an_interim_answer_is_no_answer_yet():
-    """But the one that upgrades is."""
-    assert response(b"HTTP/1.1 100 Continue\r\n\r\n", "POST").interim
-    assert not response(b"HTTP/1.1 101 X\r\n\r\n", "POST").interim
+def test_an_interim_response_is_recognized():
+    """But 101 Switching Protocols is final."""
+    assert parse_response(b"HTTP/1.1 100 Continue\r\n\r\n", "POST").interim
+    assert not parse_response(b"HTTP/1.1 101 X\r\n\r\n", "POST").interim

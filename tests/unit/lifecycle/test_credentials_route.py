@@ -1,6 +1,6 @@
-"""The way by which jobs and containers reach the relay, in a namespace without any engine.
+"""The route by which jobs and containers reach the relay, in a network namespace without an engine.
 
-What real engines make of it is in `tests/engines/test_networks.py`.
+`tests/engines/test_networks.py` tests the same with real engines.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ pytestmark = [
 
 
 @asynccontextmanager
-async def task(folder, mode: str = "awsvpc", **environ: str):
-    """Put up the ECS agent of such a task; give its configuration, and what relays for it."""
+async def run_task(folder, mode: str = "awsvpc", **environ: str):
+    """Run the ECS agent of a task; yield it, and a context manager that relays its credentials."""
     listener = folder / "bin" / host.LISTENER.name
     listener.parent.mkdir(exist_ok=True)
     listener.touch()
     async with ecs_agent.serving(ECS_AGENT, 80, task=ecs_agent.Task(network_mode=mode)) as agent:
-        told = {key: value for key, value in agent.environment.items() if "FULL_URI" not in key}
+        variables = {
+            key: value for key, value in agent.environment.items() if "FULL_URI" not in key
+        }
         common = {
             "SIDECAR_TOKEN_PARAMETER": "/unused",
             "SIDECAR_RUNNER_DIR": str(folder),
@@ -46,16 +48,18 @@ async def task(folder, mode: str = "awsvpc", **environ: str):
             "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": agent.relative_uri,
             "AWS_REGION": "eu-central-1",
         }
-        config = load([], common | told | environ)
+        config = load([], common | variables | environ)
 
         @asynccontextmanager
         async def credentials():
             access, cleanup_stack = Access(config), CleanupStack()
             facts = await task_facts(config.task.metadata_uri, so_mark=access.so_mark)
             async with process.reaping():
-                async with job_credentials(config, access, facts, cleanup_stack) as found:
-                    told = await found.warmed("x", 10, config.passed_on, required=True)
-                    yield found, dict(found.without_agents(config.passed_on)) | told
+                async with job_credentials(config, access, facts, cleanup_stack) as job:
+                    variables = await job.wait_for_credentials(
+                        "x", 10, config.passed_on, required=True
+                    )
+                    yield job, dict(job.remove_agent_variables(config.passed_on)) | variables
                 for cleanup_step in cleanup_stack.steps:
                     await cleanup_step.begin()
             assert cleanup_stack.not_done == {}
@@ -63,8 +67,8 @@ async def task(folder, mode: str = "awsvpc", **environ: str):
         yield agent, credentials
 
 
-async def status(path: str) -> int:
-    """Ask at the ECS agent's address as a job would; give the status."""
+async def get_status(path: str) -> int:
+    """Request a path at the ECS agent's address as a job would; return the status."""
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"http://{ECS_AGENT}{path}") as answer,
@@ -72,7 +76,7 @@ async def status(path: str) -> int:
         return answer.status
 
 
-def standing() -> str:
+def list_rules() -> str:
     """List rules and addresses of this namespace."""
     listed = ""
     for argv in (["iptables-save"], ["ip", "address", "show", "lo"]):
@@ -81,64 +85,64 @@ def standing() -> str:
     return listed
 
 
-def said(logs, name):
+def find_event(logs, name):
     """Return the one event of that name."""
     (event,) = [event for event in logs if event["event"] == name]
     return event
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"),
+    ("environ", "reason"),
     [
         ({"SIDECAR_RELAY": "netfilter"}, "SIDECAR_RELAY=netfilter"),
         ({"DOCKER_HOST": "unix:///nowhere/docker.sock"}, "cannot be asked"),
         ({"DOCKER_HOST": "tcp://localhost:2376"}, "an address of ours"),
     ],
 )
-def test_rules_lead_jobs_and_containers_to_the_relay(tmp_path, given, reason):
-    """The task's own path is good as well; after the life all is as it was."""
+def test_rules_route_jobs_and_containers_to_the_relay(tmp_path, environ, reason):
+    """The task's own path works too; afterwards all rules are gone."""
 
-    async def play():
-        async with task(tmp_path, **given) as (agent, credentials):
+    async def scenario():
+        async with run_task(tmp_path, **environ) as (agent, credentials):
             with capture_logs() as logs:
-                async with credentials() as (found, env):
+                async with credentials() as (job, env):
                     path = env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]
-                    assert path == found.served.relative_uri != agent.relative_uri
-                    assert await status(path) == 200
-                    assert await status(agent.relative_uri) == 200
-                    assert await status("/v2/credentials/other") == 400
+                    assert path == job.relay.relative_uri != agent.relative_uri
+                    assert await get_status(path) == 200
+                    assert await get_status(agent.relative_uri) == 200
+                    assert await get_status("/v2/credentials/other") == 400
                     assert not [name for name in env if name.startswith("ECS_")]
-                    assert len(agent.requests) == 2  # for the metadata, and by the relay
-                    assert network_rules.RELAY_ADDRESS in standing()
-            told = said(logs, "relay.mode_chosen")
-            assert (told["mode"], reason in told["reason"]) == ("netfilter", True)
-            assert await status(agent.relative_uri) == 200
+                    assert len(agent.requests) == 2  # one for the metadata, one from the relay
+                    assert network_rules.RELAY_ADDRESS in list_rules()
+            event = find_event(logs, "relay.mode_chosen")
+            assert (event["mode"], reason in event["reason"]) == ("netfilter", True)
+            assert await get_status(agent.relative_uri) == 200
             for word in (network_rules.CHAIN, network_rules.RELAY_ADDRESS):
-                assert word not in standing()
+                assert word not in list_rules()
 
-    in_namespace(play())
+    in_namespace(scenario())
 
 
-def test_without_a_tool_the_next_best_is_taken(tmp_path, monkeypatch):
-    """The agent's own URI stays good, and nothing is left of the attempt."""
+def test_without_iptables_another_mode_is_chosen(tmp_path, monkeypatch):
+    """The ECS agent's own URI keeps working, and no rule is left."""
     monkeypatch.setattr(network_rules, "_PATH", "/nowhere")
 
-    async def play():
-        async with task(tmp_path, DOCKER_HOST="unix:///nowhere") as (agent, credentials):
+    async def scenario():
+        async with run_task(tmp_path, DOCKER_HOST="unix:///nowhere") as (agent, credentials):
             with capture_logs() as logs:
-                async with credentials() as (found, env):
+                async with credentials() as (job, env):
                     assert env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] == agent.relative_uri
-                    assert found.served.host == "127.0.0.1"
-                    assert network_rules.RELAY_ADDRESS not in standing()
-            told = said(logs, "relay.mode_chosen")
-            assert told["mode"] == "pass-through"
-            assert "cannot start iptables" in told["reason"]
+                    assert job.relay.host == "127.0.0.1"
+                    assert network_rules.RELAY_ADDRESS not in list_rules()
+            event = find_event(logs, "relay.mode_chosen")
+            assert event["mode"] == "pass-through"
+            assert "cannot start iptables" in event["reason"]
 
-    in_namespace(play())
+    in_namespace(scenario())
 
 
 @pytest.mark.parametrize(
-    ("mode", "given", "why"),
+    ("mode", "environ", "why"),
     [
         ("host", {"SIDECAR_RELAY": "netfilter"}, "not the task's own"),
         ("awsvpc", {"SIDECAR_RELAY": "netfilter", "TOOLS": "/nowhere"}, "cannot start iptables"),
@@ -151,36 +155,34 @@ def test_without_a_tool_the_next_best_is_taken(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_a_mode_that_is_asked_for_and_cannot_be_ends_the_life(
-    tmp_path, monkeypatch, mode, given, why
-):
-    """With what is in the way, the setting that asks for it, and nothing left."""
-    if "TOOLS" in given:
-        monkeypatch.setattr(network_rules, "_PATH", given["TOOLS"])
-    if "TAKEN" in given:
+def test_a_forced_mode_that_is_impossible_is_an_error(tmp_path, monkeypatch, mode, environ, why):
+    """The error names the obstacle and the setting, and nothing is left."""
+    if "TOOLS" in environ:
+        monkeypatch.setattr(network_rules, "_PATH", environ["TOOLS"])
+    if "TAKEN" in environ:
         monkeypatch.setattr(host, "claim_network", lambda: None)
-    if "HELD" in given:
-        monkeypatch.setattr(host, "hold_address", not_held)
+    if "HELD" in environ:
+        monkeypatch.setattr(host, "hold_address", refuse_address)
 
-    async def play():
-        async with task(tmp_path, mode, **given) as (_, credentials):
+    async def scenario():
+        async with run_task(tmp_path, mode, **environ) as (_, credentials):
             with pytest.raises(RelayError, match=why) as failed:
                 async with credentials():
                     raise AssertionError
             assert "SIDECAR_RELAY" in str(failed.value)
         for word in (network_rules.CHAIN, network_rules.RELAY_ADDRESS):
-            assert word not in standing()
+            assert word not in list_rules()
 
-    in_namespace(play())
+    in_namespace(scenario())
 
 
-def not_held(_address):
-    """Stand for a kernel that gives no address."""
+def refuse_address(_address):
+    """Act as a kernel that refuses the address."""
     raise PermissionError(1, "Operation not permitted")
 
 
-def test_a_task_without_a_role_cannot_relay_as_told(tmp_path):
-    """A way that is named is wanted."""
+def test_a_forced_mode_without_a_task_role_is_an_error(tmp_path):
+    """A mode that the setting names is required."""
     listener = tmp_path / "bin" / host.LISTENER.name
     listener.parent.mkdir()
     listener.touch()
@@ -202,12 +204,12 @@ def test_a_task_without_a_role_cannot_relay_as_told(tmp_path):
         asyncio.run(work())
 
 
-def test_what_a_killed_agent_left_goes_in_any_mode(tmp_path):
-    """Else a step would be led to a port that nobody listens at; a living agent's rules stay."""
+def test_rules_of_a_killed_agent_are_removed_in_any_mode(tmp_path):
+    """Else requests would go to a port where nobody listens. The rules of a running agent stay."""
 
-    async def play():
+    async def scenario():
         killed = network_rules.Redirect(frozenset({"awsvpc"}), containers=True)
-        async with task(tmp_path, SIDECAR_RELAY="local") as (_, credentials):
+        async with run_task(tmp_path, SIDECAR_RELAY="local") as (_, credentials):
             async with process.reaping():
                 killed.prepare()
                 await network_rules.Iptables().put_up(
@@ -215,24 +217,24 @@ def test_what_a_killed_agent_left_goes_in_any_mode(tmp_path):
                 )
             with capture_logs() as logs:
                 async with credentials():
-                    assert network_rules.CHAIN in standing()
+                    assert network_rules.CHAIN in list_rules()
                 killed._claim.close()
                 async with credentials():
                     for word in (network_rules.CHAIN, network_rules.RELAY_ADDRESS):
-                        assert word not in standing()
-            assert said(logs, "network.leftovers_removed")["failures"] == []
+                        assert word not in list_rules()
+            assert find_event(logs, "network.leftovers_removed")["failures"] == []
 
-    in_namespace(play())
+    in_namespace(scenario())
 
 
 def test_nothing_secret_is_logged(tmp_path):
-    """Neither the relay's path nor the agent's."""
+    """Neither the relay's path nor the ECS agent's."""
 
-    async def play():
-        async with task(tmp_path, SIDECAR_RELAY="netfilter") as (agent, credentials):
+    async def scenario():
+        async with run_task(tmp_path, SIDECAR_RELAY="netfilter") as (agent, credentials):
             with capture_logs() as logs:
-                async with credentials() as (found, _):
-                    secrets = (found.served.relative_uri, agent.relative_uri)
+                async with credentials() as (job, _):
+                    secrets = (job.relay.relative_uri, agent.relative_uri)
             assert not [secret for secret in secrets if secret in json.dumps(logs, default=str)]
 
-    in_namespace(play())
+    in_namespace(scenario())

@@ -1,4 +1,4 @@
-"""What jobs get of AWS, decided from the settings; the lives in tests/lives play it."""
+"""The credentials of jobs are decided by the settings; tests/lives runs whole lives with them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ POLICY = '{"Version": "2012-10-17", "Statement": []}'
 
 
 @pytest.fixture
-def configured(tmp_path, monkeypatch):
-    """Give what makes a configuration of these variables."""
+def make_config(tmp_path, monkeypatch):
+    """Return a function that makes a configuration of these variables."""
     monkeypatch.setattr(host, "is_root", lambda: False)
     listener = tmp_path / "bin" / host.LISTENER.name
     listener.parent.mkdir()
@@ -38,24 +38,24 @@ def configured(tmp_path, monkeypatch):
     return make
 
 
-def related(config, facts=None):
-    """Relay for the time of a look; give what came of it, a job's environment, and the log."""
+def run_relay(config, facts=None):
+    """Run the relay for a moment; return the credentials, a job's environment, and the log."""
 
     async def work():
         access = Access(config)
         with capture_logs() as logs:
-            async with job_credentials(
-                config, access, facts or TaskFacts(), CleanupStack()
-            ) as found:
-                seen = dict(found.without_agents(config.passed_on))
-                if found.job_role is None:
-                    seen |= await found.warmed("x", 0.1, config.passed_on, required=False)
-        return found, seen, logs
+            async with job_credentials(config, access, facts or TaskFacts(), CleanupStack()) as job:
+                env = dict(job.remove_agent_variables(config.passed_on))
+                if job.job_role is None:
+                    env |= await job.wait_for_credentials(
+                        "x", 0.1, config.passed_on, required=False
+                    )
+        return job, env, logs
 
     return asyncio.run(asyncio.wait_for(work(), 30))
 
 
-def said(logs, name):
+def find_event(logs, name):
     """Return the one event of that name."""
     (event,) = [event for event in logs if event["event"] == name]
     return event
@@ -64,60 +64,60 @@ def said(logs, name):
 FULL = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/x"}
 
 
-def test_without_the_setting_a_job_keeps_the_task_role(configured):
-    """Its environment is as it was, and the log names the agent's secrets that it could read."""
-    config = configured(**FULL, SIDECAR_GITHUB_PAT="secretsmanager:runner-pat")
-    found, env, logs = related(config)
-    assert not found.separate_job_role
+def test_without_the_setting_a_job_keeps_the_task_role(make_config):
+    """Its environment is unchanged, and the log names the agent's secrets that it could read."""
+    config = make_config(**FULL, SIDECAR_GITHUB_PAT="secretsmanager:runner-pat")
+    job, env, logs = run_relay(config)
+    assert not job.separate_job_role
     assert env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://127.0.0.1:9/x"
-    told = said(logs, "job.role_shared")["can_read"]
-    assert any("/actions/tokens/*" in line for line in told)
-    assert "SIDECAR_GITHUB_PAT: secretsmanager:runner-pat" in told
+    lines = find_event(logs, "job.role_shared")["can_read"]
+    assert any("/actions/tokens/*" in line for line in lines)
+    assert "SIDECAR_GITHUB_PAT: secretsmanager:runner-pat" in lines
 
 
-def test_a_secret_itself_is_never_named(configured):
-    """Only where one is kept may stand in the log."""
-    _, _, logs = related(configured(**FULL, SIDECAR_GITHUB_PAT="ghp_SECRET"))
+def test_a_secret_itself_is_never_named(make_config):
+    """The log may only name the place where it is kept."""
+    _, _, logs = run_relay(make_config(**FULL, SIDECAR_GITHUB_PAT="ghp_SECRET"))
     assert "ghp_SECRET" not in str(logs)
 
 
-def test_without_a_task_role_there_is_nothing_to_share(configured):
-    """Outside ECS nothing is said of roles."""
-    _, _, logs = related(configured())
+def test_without_a_task_role_no_shared_role_is_logged(make_config):
+    """Outside ECS the log says nothing of roles."""
+    _, _, logs = run_relay(make_config())
     assert [event["event"] for event in logs] == ["relay.disabled"]
 
 
 @pytest.mark.parametrize(
     "setting", [{"SIDECAR_JOB_ROLE_ARN": ROLE}, {"SIDECAR_JOB_POLICY": POLICY}]
 )
-def test_either_setting_is_enough(configured, setting):
-    """With it the agent's own credentials are asked for on marked sockets, and stay its own."""
-    config = configured(**FULL, **setting)
+def test_either_setting_gives_a_separate_job_role(make_config, setting):
+    """The agent's own credentials are then fetched on SO_MARK sockets, and jobs do not get them."""
+    config = make_config(**FULL, **setting)
     access = Access(config)
     assert access.separate_job_role
     assert access.endpoint.so_mark
     assert access.session() is access.session()
     assert not access.secret_reader("r").shared
-    found, env, logs = related(config)
-    assert found.job_role is not None
+    job, env, logs = run_relay(config)
+    assert job.job_role is not None
     assert not [name for name in env if name.startswith("AWS_CONTAINER")]
-    assert "RELATIVE_URI" in said(logs, "network.rules_skipped")["reason"]
+    assert "RELATIVE_URI" in find_event(logs, "network.rules_skipped")["reason"]
 
 
-def test_without_the_relay_a_job_has_no_credentials_at_all(configured):
-    """An address that cannot be had does not give the task role back to jobs."""
-    config = configured(**FULL, SIDECAR_JOB_ROLE_ARN=ROLE, SIDECAR_RELAY_ADDRESS="198.51.100.1:1")
+def test_without_the_relay_a_job_has_no_credentials_at_all(make_config):
+    """An address that cannot be used does not give the task role back to jobs."""
+    config = make_config(**FULL, SIDECAR_JOB_ROLE_ARN=ROLE, SIDECAR_RELAY_ADDRESS="198.51.100.1:1")
     access = Access(config)
 
     async def work():
         with capture_logs() as logs:
-            async with job_credentials(config, access, TaskFacts(), CleanupStack()) as found:
-                env = dict(found.without_agents(config.passed_on))
-                env |= await found.warmed("x", 0.1, config.passed_on, required=False)
+            async with job_credentials(config, access, TaskFacts(), CleanupStack()) as job:
+                env = dict(job.remove_agent_variables(config.passed_on))
+                env |= await job.wait_for_credentials("x", 0.1, config.passed_on, required=False)
         return env, logs
 
     env, logs = asyncio.run(work())
-    assert said(logs, "relay.failed")
+    assert find_event(logs, "relay.failed")
     assert env["AWS_EC2_METADATA_DISABLED"] == "true"
     assert not [name for name in env if name.startswith("AWS_CONTAINER")]
 
@@ -130,10 +130,10 @@ def test_without_the_relay_a_job_has_no_credentials_at_all(configured):
         {},
     ],
 )
-def test_a_relay_that_is_required_is_not_gone_without(configured, environ):
-    """Exit code 14, whatever the cause."""
+def test_a_required_relay_that_is_impossible_is_an_error(make_config, environ):
+    """The exit code is 14, whatever the cause."""
     with pytest.raises(RelayError):
-        related(configured(**environ, SIDECAR_RELAY_REQUIRED="true"))
+        run_relay(make_config(**environ, SIDECAR_RELAY_REQUIRED="true"))
 
 
 @pytest.mark.parametrize(
@@ -155,32 +155,32 @@ def test_a_relay_that_is_required_is_not_gone_without(configured, environ):
         ),
     ],
 )
-def test_a_mistake_names_the_setting(configured, given, what):
-    """One line each; nothing was contacted."""
+def test_a_wrong_value_names_the_setting(make_config, given, what):
+    """One line for each, before any request is sent."""
     with pytest.raises(SettingsError) as failed:
-        configured(**given)
+        make_config(**given)
     (line,) = failed.value.problems
     assert line.startswith(next(iter(given)))
     assert what in line
 
 
-def test_a_policy_may_stand_in_a_file(configured, tmp_path):
-    """Space for readers does not count against what STS takes."""
+def test_a_policy_may_be_in_a_file(make_config, tmp_path):
+    """Its white space does not count against the limit of STS."""
     file = tmp_path / "policy.json"
     file.write_text('{\n  "Statement": [],\n' + " " * 3000 + '"Version": "2012-10-17"}')
-    policy = configured(SIDECAR_JOB_POLICY=f"file:{file}").settings.job_policy
+    policy = make_config(SIDECAR_JOB_POLICY=f"file:{file}").settings.job_policy
     assert policy == '{"Statement":[],"Version":"2012-10-17"}'
 
 
-def test_roles_of_other_partitions_and_paths_are_roles(configured):
-    """China, GovCloud; and a path between `role/` and the name."""
+def test_roles_of_other_partitions_and_paths_are_accepted(make_config):
+    """China, GovCloud, and a path between `role/` and the name."""
     arn = "arn:aws-us-gov:iam::123456789012:role/team/ci/job_1"
-    assert configured(SIDECAR_JOB_ROLE_ARN=arn).settings.job_role_arn == arn
+    assert make_config(SIDECAR_JOB_ROLE_ARN=arn).settings.job_role_arn == arn
 
 
-def test_a_file_that_is_no_text_is_told(configured, tmp_path):
-    """Whatever a mount brought there."""
+def test_a_policy_file_that_is_no_text_is_an_error(make_config, tmp_path):
+    """The error says that it is not text."""
     file = tmp_path / "policy.json"
     file.write_bytes(os.urandom(16) + b"\xff\xfe\xff")
     with pytest.raises(SettingsError, match=r"cannot be read from .* it is not text"):
-        configured(SIDECAR_JOB_POLICY=f"file:{file}")
+        make_config(SIDECAR_JOB_POLICY=f"file:{file}")

@@ -1,6 +1,6 @@
-"""Where the proxy stands, and what containers are told: decided from settings and the relay's mode.
+"""Where the docker proxy listens, and which variables containers get, by settings and relay mode.
 
-What real engines make of it is in `tests/engines/test_proxied.py`.
+`tests/engines/test_proxied.py` tests the same with real engines.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from sidecar.relay.identities import Identities
 from sidecar.relay.mode import Mode
 from sidecar.settings.load import load
 from sidecar.shutdown.cleanup import CleanupStack
-from tests.unit.docker.fakes import obliging, pinged
+from tests.unit.docker.fakes import answer_all, ping
 
 URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 TASK_URI = "/v2/credentials/task"
 
 
 @pytest.fixture
-def configured(tmp_path, monkeypatch):
-    """Give what makes a configuration of these variables."""
+def make_config(tmp_path, monkeypatch):
+    """Return a function that makes a configuration of these variables."""
     monkeypatch.setattr(host, "is_root", lambda: False)
     monkeypatch.setattr(engines, "DEFAULT_SOCKET", str(tmp_path / "usual" / "docker.sock"))
     (tmp_path / "usual").mkdir()
@@ -56,14 +56,14 @@ def configured(tmp_path, monkeypatch):
 
 @pytest.fixture
 def shared():
-    """Give a folder whose path is not as long as pytest's are."""
+    """Return a folder with a short path: a socket's path is limited."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
 @asynccontextmanager
-async def standing(config, credentials=None):
-    """Stand before the daemon; give what jobs are told, and the log. All is given back after it."""
+async def run_proxy(config, credentials=None):
+    """Run the proxy; yield the job's docker and the log. Checks that all cleanup steps succeed."""
     cleanup_stack = CleanupStack()
     with capture_logs() as logs:
         async with job_docker.job_docker(
@@ -75,109 +75,112 @@ async def standing(config, credentials=None):
 
 
 @asynccontextmanager
-async def daemon(path):
-    """Listen as a daemon there."""
-    server = await asyncio.start_unix_server(obliging, path)
+async def run_engine(path):
+    """Run a fake engine at this path."""
+    server = await asyncio.start_unix_server(answer_all, path)
     try:
         yield f"unix://{path}"
     finally:
         server.close()
 
 
-def play(work) -> None:
-    """Run to the end, in bounded time."""
+def run_bounded(work) -> None:
+    """Run a coroutine to its end, for at most 30 s."""
     asyncio.run(asyncio.wait_for(work, 30))
 
 
-def reason(logs, name="docker.proxy_disabled") -> str:
+def read_reason(logs, name="docker.proxy_disabled") -> str:
     """Return the reason of the one event of that name."""
     (event,) = [event for event in logs if event["event"] == name]
     return event["reason"]
 
 
-# --- where it stands ----------------------------------------------------------------------------
+# --- where the proxy listens --------------------------------------------------------------------
 
 
-def test_it_listens_where_clients_look_if_that_place_is_free(configured, tmp_path):
-    """Then a job needs no DOCKER_HOST, and loses that of the daemon's own socket."""
+def test_it_listens_at_the_default_path_if_that_is_free(make_config, tmp_path):
+    """A job then needs no DOCKER_HOST, and does not get that of the engine's own socket."""
 
-    async def played():
-        async with daemon(tmp_path / "engine.sock") as host_:
-            async with standing(configured(DOCKER_HOST=host_)) as (docker, _):
-                usual = tmp_path / "usual" / "docker.sock"
-                assert docker.led({"DOCKER_HOST": host_, "A": "1"}) == {"A": "1"}
+    async def scenario():
+        async with run_engine(tmp_path / "engine.sock") as docker_host:
+            async with run_proxy(make_config(DOCKER_HOST=docker_host)) as (docker, _):
+                default = tmp_path / "usual" / "docker.sock"
+                assert docker.set_docker_host({"DOCKER_HOST": docker_host, "A": "1"}) == {"A": "1"}
                 assert docker.work_dir is None
-                assert docker.told == {}
-                assert (await pinged(usual)).startswith(b"HTTP/1.1 200 ")
-            assert not usual.exists()
+                assert docker.hook_variables == {}
+                assert (await ping(default)).startswith(b"HTTP/1.1 200 ")
+            assert not default.exists()
 
-    play(played())
+    run_bounded(scenario())
 
 
-def test_it_listens_in_the_shared_folder_if_there_is_one(configured, tmp_path, shared):
-    """Jobs are told where, and work beside it unless a setting says otherwise."""
+def test_it_listens_in_the_shared_folder_if_one_is_set(make_config, tmp_path, shared):
+    """DOCKER_HOST names its socket; the work folder is beside it unless a setting says else."""
 
-    async def played():
-        async with daemon(tmp_path / "engine.sock") as host_:
-            env = {"DOCKER_HOST": host_, "SIDECAR_SHARED_DIR": str(shared)}
-            async with standing(configured(**env)) as (docker, _):
-                assert docker.led({"DOCKER_HOST": host_}) == {
+    async def scenario():
+        async with run_engine(tmp_path / "engine.sock") as docker_host:
+            env = {"DOCKER_HOST": docker_host, "SIDECAR_SHARED_DIR": str(shared)}
+            async with run_proxy(make_config(**env)) as (docker, _):
+                assert docker.set_docker_host({"DOCKER_HOST": docker_host}) == {
                     "DOCKER_HOST": f"unix://{docker.socket}"
                 }
                 assert docker.work_dir == f"{docker.socket.parent}/_work"
-                assert (await pinged(docker.socket)).startswith(b"HTTP/1.1 200 ")
+                assert (await ping(docker.socket)).startswith(b"HTTP/1.1 200 ")
             assert list(shared.iterdir()) == []
             env["SIDECAR_WORK_DIR"] = "_work"
-            async with standing(configured(**env)) as (docker, _):
+            async with run_proxy(make_config(**env)) as (docker, _):
                 assert docker.work_dir is None
 
-    play(played())
+    run_bounded(scenario())
 
 
-def test_where_the_raw_socket_is_at_the_usual_place_there_is_none(configured, tmp_path):
-    """By whatever name the daemon is told; the reason names what helps."""
+def test_an_engine_at_the_default_path_leaves_no_place_for_the_proxy(make_config, tmp_path):
+    """By whatever path the engine is named; the reason names the setting that helps."""
 
-    async def played():
-        usual = tmp_path / "usual" / "docker.sock"
-        async with daemon(usual):
-            (tmp_path / "link").symlink_to(usual)
+    async def scenario():
+        default = tmp_path / "usual" / "docker.sock"
+        async with run_engine(default):
+            (tmp_path / "link").symlink_to(default)
             for env in ({}, {"DOCKER_HOST": f"unix://{tmp_path}/link"}):
-                async with standing(configured(**env)) as (docker, logs):
+                async with run_proxy(make_config(**env)) as (docker, logs):
                     assert not docker.proxied
-                    assert docker.led({"DOCKER_HOST": "x"}) == {"DOCKER_HOST": "x"}
-                assert "SIDECAR_SHARED_DIR" in reason(logs)
+                    assert docker.set_docker_host({"DOCKER_HOST": "x"}) == {"DOCKER_HOST": "x"}
+                assert "SIDECAR_SHARED_DIR" in read_reason(logs)
 
-    play(played())
+    run_bounded(scenario())
 
 
-def test_somebody_who_listens_at_the_usual_place_stays(configured, tmp_path):
-    """It is not for the agent to take it from him."""
+def test_another_listener_at_the_default_path_stays(make_config, tmp_path):
+    """The agent does not take the socket from another process."""
 
-    async def played():
-        async with daemon(tmp_path / "usual" / "docker.sock"), daemon(tmp_path / "e") as host_:
-            async with standing(configured(DOCKER_HOST=host_)) as (docker, logs):
+    async def scenario():
+        async with (
+            run_engine(tmp_path / "usual" / "docker.sock"),
+            run_engine(tmp_path / "e") as docker_host,
+        ):
+            async with run_proxy(make_config(DOCKER_HOST=docker_host)) as (docker, logs):
                 assert not docker.proxied
-            assert "address already in use (SIDECAR_SHARED_DIR" in reason(logs)
+            assert "address already in use (SIDECAR_SHARED_DIR" in read_reason(logs)
             assert (tmp_path / "usual" / "docker.sock").is_socket()
 
-    play(played())
+    run_bounded(scenario())
 
 
-def test_a_dead_socket_at_the_usual_place_is_replaced(configured, tmp_path):
-    """A predecessor that was killed left it."""
-    usual = tmp_path / "usual" / "docker.sock"
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(usual))
+def test_an_unused_socket_at_the_default_path_is_replaced(make_config, tmp_path):
+    """A killed agent leaves such a socket."""
+    default = tmp_path / "usual" / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as unused:
+        unused.bind(str(default))
 
-    async def played():
+    async def scenario():
         async with (
-            daemon(tmp_path / "engine.sock") as host_,
-            standing(configured(DOCKER_HOST=host_)) as (docker, _),
+            run_engine(tmp_path / "engine.sock") as docker_host,
+            run_proxy(make_config(DOCKER_HOST=docker_host)) as (docker, _),
         ):
             assert docker.proxied
-            assert (await pinged(usual)).startswith(b"HTTP/1.1 200 ")
+            assert (await ping(default)).startswith(b"HTTP/1.1 200 ")
 
-    play(played())
+    run_bounded(scenario())
 
 
 @pytest.mark.parametrize(
@@ -192,85 +195,87 @@ def test_a_dead_socket_at_the_usual_place_is_replaced(configured, tmp_path):
         ),
     ],
 )
-def test_why_there_is_none_is_told(configured, env, why):
-    """And ends the life where the proxy is wanted; off is no wish for one."""
+def test_a_missing_proxy_has_a_reason(make_config, env, why):
+    """It is logged, and an error where a setting requires the proxy. Off requires none."""
 
-    async def played(**more: str):
-        async with standing(configured(**env, **more)) as (_, logs):
+    async def scenario(**more: str):
+        async with run_proxy(make_config(**env, **more)) as (_, logs):
             pass
         return logs
 
-    assert why in reason(asyncio.run(played()))
+    assert why in read_reason(asyncio.run(scenario()))
     if "SIDECAR_DOCKER_PROXY" not in env:
         with pytest.raises(ProxyError, match="SIDECAR_DOCKER_PROXY=on") as failed:
-            asyncio.run(played(SIDECAR_DOCKER_PROXY="on"))
+            asyncio.run(scenario(SIDECAR_DOCKER_PROXY="on"))
         assert why in str(failed.value)
 
 
-def test_strict_mode_does_not_go_without(configured):
-    """Nothing would be refused; but where there is no daemon there is nothing to refuse."""
+def test_strict_mode_requires_the_proxy(make_config):
+    """Nothing would be refused without it. With no engine there is nothing to refuse."""
 
-    async def played(**env: str):
-        async with standing(configured(SIDECAR_DOCKER_STRICT="true", **env)):
+    async def scenario(**env: str):
+        async with run_proxy(make_config(SIDECAR_DOCKER_STRICT="true", **env)):
             pass
 
-    asyncio.run(played())
+    asyncio.run(scenario())
     with pytest.raises(ProxyError, match=r"is no socket .*SIDECAR_DOCKER_STRICT"):
-        asyncio.run(played(DOCKER_HOST="tcp://docker:2376"))
+        asyncio.run(scenario(DOCKER_HOST="tcp://docker:2376"))
     with pytest.raises(SettingsError, match="SIDECAR_DOCKER_STRICT contradicts"):
-        asyncio.run(played(SIDECAR_DOCKER_PROXY="off"))
+        asyncio.run(scenario(SIDECAR_DOCKER_PROXY="off"))
 
 
 @pytest.mark.parametrize("path", ["shared", "/a:b", "/a,b", "/" + "a" * 80])
-def test_a_shared_folder_that_cannot_be_one(configured, path):
-    """It stands in binds, and a socket's path is bounded."""
+def test_an_unusable_shared_folder_is_an_error(make_config, path):
+    """The path is used in binds, and a socket's path is limited."""
     with pytest.raises(SettingsError, match="SIDECAR_SHARED_DIR"):
-        configured(SIDECAR_SHARED_DIR=path)
+        make_config(SIDECAR_SHARED_DIR=path)
 
 
-# --- what containers are told -------------------------------------------------------------------
+# --- the variables of containers ----------------------------------------------------------------
 
 
-def netfilter() -> JobCredentials:
-    """Return a relay that containers reach."""
+def make_netfilter() -> JobCredentials:
+    """Return credentials that containers reach through network rules."""
     identities = Identities(SimpleNamespace(), lambda: 0.0)
-    served = SimpleNamespace(identities=identities)
-    return JobCredentials(served=served, redirected=True, mode=Mode.NETFILTER)
+    relay = SimpleNamespace(identities=identities)
+    return JobCredentials(relay=relay, redirected=True, mode=Mode.NETFILTER)
 
 
-def test_where_rules_lead_to_the_relay_each_has_a_path_of_its_own(configured):
-    """And may have the job's own instead, if it brings that."""
+def test_in_netfilter_mode_each_container_has_its_own_path(make_config):
+    """A container may set the job's own path instead."""
 
-    async def played():
-        credentials = netfilter()
-        identities = credentials.served.identities
-        way = ContainerCredentials.found(configured(), credentials)
-        paths = {way.offer.mint() for _ in range(3)}
+    async def scenario():
+        credentials = make_netfilter()
+        identities = credentials.relay.identities
+        container_credentials = ContainerCredentials.choose(make_config(), credentials)
+        paths = {container_credentials.variables.mint() for _ in range(3)}
         assert len(paths) == 3
         assert all(identities.by_path(path) is not None for path in paths)
-        assert way.offer.common == {identities.default_path}
-        assert way.told[URI] == identities.default_path
+        assert container_credentials.variables.shared_paths == {identities.default_path}
+        assert container_credentials.hook_variables[URI] == identities.default_path
         path = paths.pop()
-        way.paths.tied(path, "c")
+        container_credentials.paths.assign(path, "c")
         assert identities.containers() == {"c"}
-        way.paths.revoke(path)
+        container_credentials.paths.revoke(path)
         assert identities.by_path(path) is None
 
-    play(played())
+    run_bounded(scenario())
 
 
-def test_where_the_ecs_agent_answers_all_have_the_task_s(configured):
-    """There is nothing to end then."""
-    way = ContainerCredentials.found(configured(), JobCredentials(mode=Mode.PASS_THROUGH))
-    assert way.offer.mint() == TASK_URI
-    assert way.told == {
+def test_in_pass_through_mode_containers_share_the_task_s_path(make_config):
+    """Nothing is assigned or revoked then."""
+    container_credentials = ContainerCredentials.choose(
+        make_config(), JobCredentials(mode=Mode.PASS_THROUGH)
+    )
+    assert container_credentials.variables.mint() == TASK_URI
+    assert container_credentials.hook_variables == {
         URI: TASK_URI,
         "AWS_REGION": "eu-central-1",
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    way.paths.tied(TASK_URI, "c")
-    way.paths.revoke(TASK_URI)
+    container_credentials.paths.assign(TASK_URI, "c")
+    container_credentials.paths.revoke(TASK_URI)
 
 
 @pytest.mark.parametrize(
@@ -281,29 +286,29 @@ def test_where_the_ecs_agent_answers_all_have_the_task_s(configured):
         JobCredentials(mode=Mode.PASS_THROUGH, separate_job_role=True),
     ],
 )
-def test_where_they_have_no_way_they_are_told_none(configured, credentials):
-    """With a role for jobs, least of all the task's."""
-    way = ContainerCredentials.found(configured(), credentials)
-    assert way.offer is None
-    assert way.told == {}
+def test_in_other_modes_containers_get_no_variables(make_config, credentials):
+    """Least of all the task role's, if jobs have a separate job role."""
+    container_credentials = ContainerCredentials.choose(make_config(), credentials)
+    assert container_credentials.variables is None
+    assert container_credentials.hook_variables == {}
 
 
-def test_without_a_proxy_the_job_s_hook_tells_them(configured):
-    """What all may have alike."""
+def test_without_a_proxy_the_job_s_hook_sets_the_variables(make_config):
+    """It sets the variables that all containers can share."""
 
-    async def played():
-        async with standing(configured(), JobCredentials(mode=Mode.PASS_THROUGH)) as (docker, _):
-            assert docker.told[URI] == TASK_URI
+    async def scenario():
+        async with run_proxy(make_config(), JobCredentials(mode=Mode.PASS_THROUGH)) as (docker, _):
+            assert docker.hook_variables[URI] == TASK_URI
 
-    play(played())
+    run_bounded(scenario())
 
 
-def test_containers_are_asked_for_where_they_are(configured, tmp_path):
-    """The relay asks the daemon, and an image's variables are asked of it too."""
+def test_containers_and_images_are_inspected(make_config, tmp_path):
+    """The relay inspects containers by it, and the proxy reads an image's variables."""
     inspected = {"NetworkSettings": {"Networks": {"a": {"IPAddress": "172.17.0.2"}}}}
     image = {"Config": {"Env": ["A=1"]}}
 
-    async def telling(reader, writer):
+    async def answer(reader, writer):
         head = await reader.read(4096)
         path = (head or b"GET /nothing").split()[1].decode()
         known = {"/containers/c/json": inspected, "/images/a/b:1/json": image}
@@ -311,24 +316,26 @@ def test_containers_are_asked_for_where_they_are(configured, tmp_path):
         writer.write(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         writer.close()
 
-    async def played():
-        credentials = netfilter()
-        server = await asyncio.start_unix_server(telling, tmp_path / "engine.sock")
-        config = configured(DOCKER_HOST=f"unix://{tmp_path}/engine.sock")
-        async with standing(config, credentials):
-            inspect = credentials.served.identities.inspect
+    async def scenario():
+        credentials = make_netfilter()
+        server = await asyncio.start_unix_server(answer, tmp_path / "engine.sock")
+        config = make_config(DOCKER_HOST=f"unix://{tmp_path}/engine.sock")
+        async with run_proxy(config, credentials):
+            inspect = credentials.relay.identities.inspect
             assert await inspect("c") == {"172.17.0.2"}
-            told = job_docker._image_variables(engines.Engine(config.task.docker_host))
-            assert await told("a/b:1") == ["A=1"]
-            assert await told("unknown") == ()
+            read = job_docker._make_image_reader(engines.Engine(config.task.docker_host))
+            assert await read("a/b:1") == ["A=1"]
+            assert await read("unknown") == ()
         server.close()
-        assert await told("a/b:1") == ()
+        assert await read("a/b:1") == ()
 
-    play(played())
+    run_bounded(scenario())
 
 
-def test_nothing_secret_is_shown(configured):
-    """Neither by what jobs get, nor by the way."""
-    way = ContainerCredentials.found(configured(), JobCredentials(mode=Mode.PASS_THROUGH))
-    assert TASK_URI not in repr(way)
-    assert TASK_URI not in repr(JobDocker(told=way.told))
+def test_nothing_secret_is_shown(make_config):
+    """Neither by the repr of a job's docker, nor by that of its containers' credentials."""
+    container_credentials = ContainerCredentials.choose(
+        make_config(), JobCredentials(mode=Mode.PASS_THROUGH)
+    )
+    assert TASK_URI not in repr(container_credentials)
+    assert TASK_URI not in repr(JobDocker(hook_variables=container_credentials.hook_variables))
