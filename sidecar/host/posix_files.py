@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sidecar.host.posix_users import User
+    if sys.platform != "win32":  # the type checker reads this for both systems
+        from sidecar.host.posix_users import User
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from sidecar.host.posix_users import User
+    if sys.platform != "win32":  # the type checker reads this for both systems
+        from sidecar.host.posix_users import User
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 

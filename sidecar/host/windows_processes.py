@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sidecar.host.windows_users import User
+    if sys.platform == "win32":  # the type checker reads this for both systems
+        from sidecar.host.windows_users import User
 
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 
