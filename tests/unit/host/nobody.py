@@ -1,4 +1,4 @@
-"""The user nobody, whom tests let do what a job's user may try."""
+"""The user nobody: tests try with it what a job may try."""
 
 import os
 import subprocess
