@@ -11,7 +11,7 @@ from sidecar.errors import Exit, RegistrationError
 from sidecar.runner import configure, deregistration
 from sidecar.runner.configure import Busy, Registration
 from sidecar.runner.deregistration import Deregistration
-from sidecar.runner.registration_request import RegistrationRequest, add_suffix
+from sidecar.runner.registration_request import RegistrationRequest
 from sidecar.shutdown.cleanup import CleanupStack
 from tests.support.loops import on_both, run
 
@@ -120,26 +120,6 @@ def test_an_outdated_program_has_its_own_exit_code(runner, program):
     assert len(program.runs()) == 1
 
 
-def test_the_request_is_written_as_arguments():
-    """Only what was asked for; never the token."""
-    assert REQUEST.arguments(replaces=False) == (
-        "--unattended",
-        "--ephemeral",
-        "--disableupdate",
-        *("--url", "https://github.com/o/r", "--name", "build-1"),
-        *("--labels", "a,b", "--runnergroup", "g", "--work", "_work"),
-    )
-    bare = RegistrationRequest("u", "t", "n", (), True, None, "w")
-    assert bare.arguments(replaces=True) == (
-        "--unattended",
-        "--ephemeral",
-        "--disableupdate",
-        "--no-default-labels",
-        "--replace",
-        *("--url", "u", "--name", "n", "--work", "w"),
-    )
-
-
 @on_both
 def test_a_taken_name_gets_a_suffix(loop, runner, program):
     """Two tasks with one name do not replace each other's runner."""
@@ -165,15 +145,6 @@ def test_a_name_is_not_changed_for_ever(runner, program):
         run("asyncio", register(runner))
     assert len(program.runs()) == configure.RENAMES
     assert not runner.complete
-
-
-def test_a_suffix_fits_the_longest_name():
-    """The result is no longer than GitHub accepts, and ends in the suffix."""
-    new = add_suffix("n" * 64)
-    assert len(new) == 64
-    assert new[:57] == "n" * 57
-    assert new[57] == "-"
-    assert add_suffix("n") != add_suffix("n")
 
 
 @on_both
