@@ -1,4 +1,4 @@
-"""A child that cannot outlive its block, nor anything that it started."""
+"""Run a child process that cannot outlive its block, nor can anything that it started."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 DRAIN_OUTPUT = 1.0
-"""Seconds that output may still arrive after the end: a daemon can hold the pipe open for ever."""
-LAST_WORDS = 0.2
-"""Seconds for reading what stands in the pipes when the exit code is known, before judging it."""
-GONE_EVERY = 0.1
-"""Seconds between two looks for what a child has left behind: nothing tells of its end."""
+"""Seconds to wait for output after the kill: a daemon can hold the pipe open for ever."""
+LAST_OUTPUT = 0.2
+"""Seconds to wait for output that is still in the pipes when the exit code is known."""
+TREE_INTERVAL = 0.1
+"""Seconds between two looks for processes that a child started: no event reports their end."""
 KILL_ROUNDS = 50
-"""How often the tree is looked through again: what forks while it is killed needs some rounds."""
+"""How often the tree is searched and killed: a process that forks meanwhile needs some rounds."""
 KILL_PAUSE = 0.02
-"""Seconds between two such rounds: what was just killed takes a moment to be gone."""
+"""Seconds between two such rounds: a killed process takes a moment to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start, with which environment, where, and as whom (None: as this process)."""
+    """What to start, with which environment, where, and as which user (None: as this process)."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     cwd: Path
-    user: host.Identity | None = None
+    user: host.User | None = None
 
 
-_alive: set[int] = set()
-"""The children that somebody waits for; anything else that dies here was adopted."""
+_waited_for: set[int] = set()
+"""The children that a thread waits for; any other child that ends here was adopted."""
 _inherited: set[int] = set()
-"""Children from before the agent was this process: a daemon that an entrypoint started, say."""
+"""Children that this process had before the agent began: an entrypoint may start a daemon."""
 
 
 class Process:
@@ -57,72 +57,69 @@ class Process:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._popen = popen
         self.readers: list[asyncio.Task[None]] = []
-        # A thread, not the loop's child watcher: the same on every loop and system, and the only
-        # way that lets somebody else peek at dead children without racing it.
-        waiting = threading.Thread(target=self._wait, args=(self.ended.get_loop(),), daemon=True)
-        _alive.add(popen.pid)
+        # A thread, not the loop's child watcher: it is the same on every loop and system, and
+        # `reap_orphans` can look at dead children without a race.
+        thread = threading.Thread(target=self._wait, args=(self.ended.get_loop(),), daemon=True)
+        _waited_for.add(popen.pid)
         try:
-            waiting.start()
+            thread.start()
         except RuntimeError:
-            _alive.discard(popen.pid)
+            _waited_for.discard(popen.pid)
             raise
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         code = self._popen.wait()
         try:
             loop.call_soon_threadsafe(self._end, code)
-        except RuntimeError:  # the loop is gone: nobody wants to know any more
-            _alive.discard(self.pid)
+        except RuntimeError:  # the loop is closed
+            _waited_for.discard(self.pid)
 
     def _end(self, code: int) -> None:
-        _alive.discard(self.pid)
+        _waited_for.discard(self.pid)
         if not self.ended.done():
             self.ended.set_result(code)
 
     @property
     def running(self) -> bool:
-        """Whether the child itself is still there."""
+        """Whether the child itself still runs."""
         return not self.ended.done()
 
     def interrupt(self) -> None:
-        """Ask the child, and it alone, to end."""
+        """Send an interrupt to the child alone."""
         if self.running:
             host.interrupt(self.pid)
 
-    def forward(self, name: str) -> None:
-        """Hand the stop signal `name` on to the child's process group."""
+    def forward_signal(self, name: str) -> None:
+        """Send the stop signal `name` to the child's process group."""
         if self.running:
-            host.forward(self.pid, name)
+            host.forward_signal(self.pid, name)
 
     def interrupt_listeners(self) -> int:
         """Interrupt every actions runner's listener below the child; return how many there are."""
-        found = host.descendants(self.pid, host.LISTENER.name) if self.running else []
+        found = host.find_descendants(self.pid, host.LISTENER.name) if self.running else []
         for pid in found:
             host.interrupt(pid)
         return len(found)
 
-    async def gone(self) -> None:
-        """Wait until the child has ended, and whatever came of it, by themselves."""
+    async def wait_for_tree(self) -> None:
+        """Wait until the child, and every process that it started, has ended by itself."""
         await asyncio.wait([self.ended])
-        while True:
-            if not set(host.children()) - _alive - _inherited:
-                return
-            await asyncio.sleep(GONE_EVERY)
+        while set(host.list_children()) - _waited_for - _inherited:  # noqa: ASYNC110  no event for it
+            await asyncio.sleep(TREE_INTERVAL)
 
-    async def heard_out(self) -> None:
-        """Wait until what an ended child wrote has been heard, but no longer than LAST_WORDS."""
-        await asyncio.wait(self.readers, timeout=LAST_WORDS)
+    async def read_last_output(self) -> None:
+        """Wait until the output of an ended child is read, but no longer than LAST_OUTPUT."""
+        await asyncio.wait(self.readers, timeout=LAST_OUTPUT)
 
     async def kill(self) -> int:
         """Kill the child and all it started, daemons too; return how many processes were hit."""
         hit = 0
         for _ in range(KILL_ROUNDS):
-            killed = host.kill_leftovers(
-                self.pid if self.running else None, spare=(_alive | _inherited) - {self.pid}
-            )
+            spare = (_waited_for | _inherited) - {self.pid}
+            killed = host.kill_leftovers(self.pid if self.running else None, spare=spare)
             hit += killed
-            host.reap_orphans(_alive.__contains__)
-            if not killed and not self.running:
+            host.reap_orphans(_waited_for.__contains__)
+            if not killed and not self.running and not self._has_dying(spare):
                 break
             if self.running:
                 await asyncio.wait([self.ended], timeout=KILL_PAUSE)
@@ -130,17 +127,21 @@ class Process:
                 await asyncio.sleep(KILL_PAUSE)
         return hit
 
+    def _has_dying(self, spare: set[int]) -> bool:
+        """Whether a killed process cannot be collected yet: its other threads are still ending."""
+        return bool(set(host.list_dead_children()) - spare)
+
 
 @asynccontextmanager
-async def running(
-    command: Command, hear: Callable[[str, str], None] | None = None
+async def run_child(
+    command: Command, on_line: Callable[[str, str], None] | None = None
 ) -> AsyncIterator[Process]:
-    """Start `command`; on leaving nothing of it is left.
+    """Start `command`; on leaving the block kill it and everything that it started.
 
-    `hear(stream, line)` gets every line of "stdout" and "stderr"; with None its input and output
-    are this process's own. Raises RunnerError if the program cannot be started.
+    `on_line(stream, line)` gets every line of "stdout" and "stderr"; with None the child has this
+    process's own input and output. Raises RunnerError if the program cannot be started.
     """
-    start = host.spawn_attached if hear is None else host.spawn
+    start = host.spawn_attached if on_line is None else host.spawn
     try:
         popen = start(command.argv, command.env, command.cwd, command.user)
     except OSError as error:
@@ -148,33 +149,33 @@ async def running(
         raise RunnerError(message) from error
     try:
         process = Process(popen)
-    except RuntimeError as error:  # not a thread more: what waits for the child, or reads it
+    except RuntimeError as error:  # no thread can be had to wait for the child, or to read it
         popen.kill()
         popen.wait()
         for pipe in filter(None, (popen.stdout, popen.stderr)):
             pipe.close()
         message = f"cannot start {command.argv[0]}: {error} (the container's limit of processes?)"
         raise RunnerError(message) from error
-    if hear is not None:
+    if on_line is not None:
         process.readers = [
-            asyncio.create_task(_read(popen.stdout, "stdout", hear)),
-            asyncio.create_task(_read(popen.stderr, "stderr", hear)),
+            asyncio.create_task(_read(popen.stdout, "stdout", on_line)),
+            asyncio.create_task(_read(popen.stderr, "stderr", on_line)),
         ]
     try:
         yield process
     finally:
-        left = await process.kill()
-        if left:
-            log.info("process.killed", pid=process.pid, processes=left)
+        killed = await process.kill()
+        if killed:
+            log.info("process.killed", pid=process.pid, processes=killed)
         if process.readers:
-            _, open_still = await asyncio.wait(process.readers, timeout=DRAIN_OUTPUT)
-            for reader in open_still:
+            _, unfinished = await asyncio.wait(process.readers, timeout=DRAIN_OUTPUT)
+            for reader in unfinished:
                 reader.cancel()
             await asyncio.gather(*process.readers, return_exceptions=True)
 
 
-async def _read(pipe: object, stream: str, hear: Callable[[str, str], None]) -> None:
-    lines = Lines(lambda line: hear(stream, line))
+async def _read(pipe: object, stream: str, on_line: Callable[[str, str], None]) -> None:
+    lines = Lines(lambda line: on_line(stream, line))
     try:
         await host.read_pipe(pipe, lines.feed)
     finally:
@@ -182,20 +183,20 @@ async def _read(pipe: object, stream: str, hear: Callable[[str, str], None]) -> 
 
 
 @asynccontextmanager
-async def reaping(every: float = 2.0) -> AsyncIterator[None]:
-    """Collect adopted dead within the block, as the first process of a container must.
+async def collect_orphans(every: float = 2.0) -> AsyncIterator[None]:
+    """Collect adopted dead children within the block, as a container's first process must.
 
-    `every` so many seconds: an agent that waits for a job to end does little else, so that this
-    is most of the CPU it takes meanwhile, and the dead are in no hurry.
+    `every` is in seconds. While a job runs this is most of the agent's CPU use, and a dead child
+    can wait.
     """
 
-    async def reap() -> None:
+    async def collect() -> None:
         while True:
-            host.reap_orphans(_alive.__contains__)
+            host.reap_orphans(_waited_for.__contains__)
             await asyncio.sleep(every)
 
-    _inherited.update(host.children())
-    task = asyncio.create_task(reap())
+    _inherited.update(host.list_children())
+    task = asyncio.create_task(collect())
     try:
         yield
     finally:

@@ -1,13 +1,23 @@
-"""The one seam between the agent and the operating system: two files of the same names.
+"""The one seam between the agent and the operating system: `host.x` is this system's `x`.
 
-And two more, for what stands before docker.
+Each file exists twice, as `posix_*.py` and `windows_*.py`, with the same public names.
 """
 
 import sys
 
 if sys.platform == "win32":
-    from sidecar.host.windows import *  # noqa: F403
+    from sidecar.host.windows_agent import *  # noqa: F403
+    from sidecar.host.windows_files import *  # noqa: F403
+    from sidecar.host.windows_hooks import *  # noqa: F403
+    from sidecar.host.windows_network import *  # noqa: F403
+    from sidecar.host.windows_processes import *  # noqa: F403
     from sidecar.host.windows_sockets import *  # noqa: F403
+    from sidecar.host.windows_users import *  # noqa: F403
 else:
-    from sidecar.host.posix import *  # noqa: F403
+    from sidecar.host.posix_agent import *  # noqa: F403
+    from sidecar.host.posix_files import *  # noqa: F403
+    from sidecar.host.posix_hooks import *  # noqa: F403
+    from sidecar.host.posix_network import *  # noqa: F403
+    from sidecar.host.posix_processes import *  # noqa: F403
     from sidecar.host.posix_sockets import *  # noqa: F403
+    from sidecar.host.posix_users import *  # noqa: F403

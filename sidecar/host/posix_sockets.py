@@ -1,4 +1,4 @@
-"""Sockets, and locks, that have a place in the file system; POSIX."""
+"""Sockets that are files, on POSIX; the docker proxy listens and connects by them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sidecar.host import Identity
+    if sys.platform != "win32":  # the type checker reads this for both systems
+        from sidecar.host.posix_users import User
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
 
-def listener(path: Path, user: Identity | None, backlog: int) -> socket.socket:
-    """Listen at `path`, for root and the group of `user`; what nobody listens at is replaced.
+def listen_at(path: Path, user: User | None, backlog: int) -> socket.socket:
+    """Listen at `path`, for root and the group of `user`; a socket without a listener is replaced.
 
-    It has its owner before anybody can find it. Raises OSError; EADDRINUSE if somebody is there.
+    The socket has its owner before it appears at `path`. Raises OSError; EADDRINUSE if another
+    listener, or a file that is no socket, is there.
     """
-    if _answers(path):
+    if _is_in_use(path):
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
@@ -45,8 +47,8 @@ def listener(path: Path, user: Identity | None, backlog: int) -> socket.socket:
     return made
 
 
-def _answers(path: Path) -> bool:
-    """Whether somebody listens at `path`, or what stands there is no socket at all."""
+def _is_in_use(path: Path) -> bool:
+    """Whether a listener is at `path`, or a file that is no socket."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             return True
@@ -60,10 +62,10 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def dialled(path: Path) -> socket.socket:
-    """Connect to who listens at `path`; the socket never blocks. Raises OSError.
+def connect_to(path: Path) -> socket.socket:
+    """Connect to the listener at `path`; the socket never blocks. Raises OSError.
 
-    BlockingIOError if so many wait already that it has to be tried again.
+    BlockingIOError if the listener's queue is full: try again then.
     """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -75,8 +77,8 @@ def dialled(path: Path) -> socket.socket:
     return made
 
 
-def hung_up(sock: socket.socket) -> bool:
-    """Whether the other end is closed, and not only silent for good."""
+def is_closed_by_peer(sock: socket.socket) -> bool:
+    """Whether the other end is closed for reading too, not only done with writing."""
     import select
 
     poll = select.poll()
@@ -84,31 +86,33 @@ def hung_up(sock: socket.socket) -> bool:
     return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
-def shut_writing(sock: socket.socket) -> None:
-    """Send an end; that the other end is closed is no error."""
+def shut_down_writing(sock: socket.socket) -> None:
+    """Shut down the writing side; a closed other end is no error."""
     with suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
 
 
-class Conduit:
-    """Pages on their way from one socket to another, which this process never sees (splice(2))."""
+class SplicePipe:
+    """A kernel pipe that carries bytes between two sockets without copying them (splice(2))."""
 
     def __init__(self, size: int) -> None:
         import fcntl
 
         self.filled = 0
-        """Bytes that are in it."""
+        """Bytes in the pipe."""
         self._out, self._in = os.pipe()
-        with suppress(AttributeError, OSError):  # smaller where many are open; only slower
+        with suppress(
+            AttributeError, OSError
+        ):  # the kernel refuses where many are open: only slower
             fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, size)
 
     def fill(self, source: socket.socket, most: int) -> int:
-        """Take up to `most` bytes that are there; 0 at the end. Raises OSError."""
+        """Take up to `most` bytes from `source`; return how many, 0 at its end. Raises OSError."""
         self.filled = os.splice(source.fileno(), self._in, most, flags=_SPLICE)
         return self.filled
 
     def drain(self, target: socket.socket) -> bool:
-        """Give on what is taken; whether that was all. Raises OSError."""
+        """Send the bytes in the pipe to `target`; return whether all went. Raises OSError."""
         try:
             while self.filled:
                 self.filled -= os.splice(self._out, target.fileno(), self.filled, flags=_SPLICE)
@@ -117,7 +121,7 @@ class Conduit:
         return True
 
     def close(self) -> None:
-        """Drop it with what is in it."""
+        """Close the pipe; the bytes in it are lost."""
         os.close(self._in)
         os.close(self._out)
 
@@ -126,41 +130,17 @@ _SPLICE = 0x1 | 0x2
 """SPLICE_F_MOVE and SPLICE_F_NONBLOCK."""
 
 
-def conduit(size: int) -> Conduit | None:
-    """Make one; None where the system has no splice, or no pipe to give."""
+def make_splice_pipe(size: int) -> SplicePipe | None:
+    """Make a pipe; None where the system has no splice, or has no more pipes."""
     if not hasattr(os, "splice"):
         return None
     try:
-        return Conduit(size)
+        return SplicePipe(size)
     except OSError:
         return None
 
 
-class Lock:
-    """A lock that ends with the process, however that ends."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def close(self) -> None:
-        """Let go of it."""
-        os.close(self._descriptor)
-
-
-def locked(path: Path) -> Lock | None:
-    """Lock a file, made if need be; None if another process holds it. Raises OSError."""
-    import fcntl
-
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return Lock(descriptor)
-
-
-def may_use(path: Path, user: Identity | None) -> bool:
+def may_connect(path: Path, user: User | None) -> bool:
     """Whether `user`, or this process if None, may connect to a socket. Raises OSError."""
     if user is None:
         return os.access(path, os.W_OK)

@@ -1,4 +1,4 @@
-"""Sockets in the file system: Windows has none that docker would listen at, and so no proxy."""
+"""Sockets that are files: docker uses none on Windows, so there is no proxy."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sidecar.host import Identity
+    if sys.platform == "win32":  # the type checker reads this for both systems
+        from sidecar.host.windows_users import User
 
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 
 
-def listener(path: Path, user: Identity | None, backlog: int) -> socket.socket:  # noqa: ARG001
-    """Do not listen: docker has a pipe here, and no proxy stands before it."""
+def listen_at(path: Path, user: User | None, backlog: int) -> socket.socket:  # noqa: ARG001
+    """Raise OSError: docker has a named pipe here, and there is no proxy before it."""
     raise _no_sockets(path)
 
 
-def dialled(path: Path) -> socket.socket:
-    """Connect to nobody."""
+def connect_to(path: Path) -> socket.socket:
+    """Raise OSError."""
     raise _no_sockets(path)
 
 
@@ -30,52 +31,39 @@ def _no_sockets(path: Path) -> OSError:
     return OSError(errno.EAFNOSUPPORT, "there are no sockets in files here", str(path))
 
 
-def hung_up(sock: socket.socket) -> bool:  # noqa: ARG001
+def is_closed_by_peer(sock: socket.socket) -> bool:  # noqa: ARG001
     """Whether the other end is closed."""
     return True
 
 
-def shut_writing(sock: socket.socket) -> None:
-    """Send an end; that the other end is closed is no error."""
+def shut_down_writing(sock: socket.socket) -> None:
+    """Shut down the writing side; a closed other end is no error."""
     with suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
 
 
-class Conduit:
-    """Bytes on their way from one socket to another: there is no such thing here."""
+class SplicePipe:
+    """A pipe between two sockets: Windows has none."""
 
     filled = 0
 
     def fill(self, source: socket.socket, most: int) -> int:  # noqa: ARG002
-        """Take nothing."""
+        """Take nothing; return 0."""
         return 0
 
     def drain(self, target: socket.socket) -> bool:  # noqa: ARG002
-        """Give nothing."""
+        """Send nothing; return True."""
         return True
 
     def close(self) -> None:
         """Do nothing."""
 
 
-def conduit(size: int) -> Conduit | None:  # noqa: ARG001
-    """Make none."""
+def make_splice_pipe(size: int) -> SplicePipe | None:  # noqa: ARG001
+    """Return None: Windows has no splice."""
     return None
 
 
-class Lock:
-    """A lock that nobody needs here."""
-
-    def close(self) -> None:
-        """Let go of it."""
-
-
-def locked(path: Path) -> Lock | None:
-    """Lock nothing: no folder is shared with a daemon here."""
-    path.touch()
-    return Lock()
-
-
-def may_use(path: Path, user: Identity | None) -> bool:  # noqa: ARG001
+def may_connect(path: Path, user: User | None) -> bool:  # noqa: ARG001
     """Whether `user` may connect: here agent and runner are one user."""
     return True

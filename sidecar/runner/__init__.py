@@ -1,1 +1,1 @@
-"""The actions runner: its folder, its registration, its listener, what it says and how it ends."""
+"""The actions runner: its folder, registration, listener, job hooks and outcomes."""

@@ -1,10 +1,9 @@
-"""Registering the runner with GitHub, and taking it away again."""
+"""Register a runner with the program's own `configure`, and deregister it with its `remove`."""
 
 from __future__ import annotations
 
 import re
-import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import stamina
@@ -12,14 +11,15 @@ import structlog
 
 from sidecar.errors import Exit, RegistrationError
 from sidecar.net.retry import growing
-from sidecar.runner.program import Ran, Verb, ran, text_arguments
-from sidecar.values import NAME_LENGTH
+from sidecar.runner.program import ProgramResult, Subcommand, run_program
+from sidecar.runner.registration_request import add_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sidecar.runner.folder import RunnerFolder
-    from sidecar.runner.program import Finished
+    from sidecar.runner.program import WaitAtStop
+    from sidecar.runner.registration_request import RegistrationRequest
 
 log = structlog.get_logger()
 
@@ -28,12 +28,12 @@ CONFIGURE_TIMEOUT, REMOVE_TIMEOUT = 120.0, 30.0
 ATTEMPTS = 4
 RENAMES = 5
 TAKEN = "A runner exists with the same name"
-REACHED = "Connected to GitHub"
+CONNECTED = "Connected to GitHub"
 ADDED = ("Runner successfully added", "Successfully replaced the runner")
 MISSING = "config files are missing"
 OUTDATED = re.compile(r"[Rr]unner version \S+ is deprecated")
 FINAL = (
-    # What a second try would not change. The runner prints a status by name and by number; the
+    # A second try would not change these. The runner prints a status by name and by number; the
     # bare number could as well be a port or part of a name.
     "response code: NotFound", "response code: Unauthorized", "response code: Forbidden",
     "response code: BadRequest", "response code: UnprocessableEntity",
@@ -42,36 +42,8 @@ FINAL = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationRequest:
-    """What to register."""
-
-    url: str
-    token: str | None = field(repr=False)
-    name: str
-    labels: tuple[str, ...]
-    no_default_labels: bool
-    group: str | None
-    work_dir: str
-    unique: bool = False
-    """Whether the agent made the name up, so that no other runner can bear it."""
-
-    def arguments(self, *, replaces: bool) -> tuple[str, ...]:
-        """Write it as the arguments of configure; the token is not among them."""
-        flags = ["--unattended", "--ephemeral", "--disableupdate"]
-        flags += ["--no-default-labels"] * self.no_default_labels + ["--replace"] * replaces
-        words = text_arguments(
-            url=self.url,
-            name=self.name,
-            labels=",".join(self.labels),
-            runnergroup=self.group,
-            work=self.work_dir,
-        )
-        return (*flags, *words)
-
-
-class Trouble(RegistrationError):
-    """Configure failed in a way that may pass."""
+class TransientRegistrationError(RegistrationError):
+    """The program failed in a way that a second try may mend."""
 
 
 class NameTaken(RegistrationError):
@@ -79,130 +51,131 @@ class NameTaken(RegistrationError):
 
 
 class Deprecated(RegistrationError):
-    """GitHub takes no runner of this version any more."""
+    """GitHub does not accept this version of the runner any more."""
 
     exit = Exit.DEPRECATED
 
 
 class Busy(RegistrationError):
-    """GitHub does not let a runner go that has a job."""
+    """GitHub does not remove a runner that has a job."""
 
 
 class Registration:
-    """The runner at GitHub, from the moment it may be there until it is gone."""
+    """One runner's registration at GitHub, made and removed by the runner's own program."""
 
     def __init__(
-        self, root: RunnerFolder, registration_request: RegistrationRequest, env: Mapping[str, str]
+        self,
+        folder: RunnerFolder,
+        registration_request: RegistrationRequest,
+        env: Mapping[str, str],
     ) -> None:
         self.registration_request = registration_request
         self.complete = False
         """Whether configure succeeded."""
-        self._root = root
+        self._folder = folder
         self._env = env
         self._added = False  # or may have been
-        self._unknown = False  # and if it is, then under a name that may be somebody else's
+        self._unknown = False  # a runner of this name may be ours or another's
 
-    # -- there ---------------------------------------------------------------------------------
+    # -- register ------------------------------------------------------------------------------
 
-    async def register(self, finished: Finished | None = None) -> None:
-        """Register, retrying what may pass; raises RegistrationError.
+    async def register(self, wait_at_stop: WaitAtStop | None = None) -> None:
+        """Register the runner; retry transient errors, rename it if its name is taken.
 
-        A try that is under way when a stop comes may finish for as long as `finished` waits.
+        A try that a stop interrupts may finish for as long as `wait_at_stop` waits. Raises
+        RegistrationError.
         """
         for _ in range(RENAMES):
             try:
-                await self._configure_patiently(finished)
+                await self._configure(wait_at_stop)
             except NameTaken as taken:
-                log.warning(
-                    "runner.name_taken", name=self.registration_request.name, ours=self._unknown
-                )
+                log.warning("runner.name_taken", name=self.name, ours=self._unknown)
                 self.registration_request = replace(
-                    self.registration_request,
-                    name=renamed(self.registration_request.name),
-                    unique=True,
+                    self.registration_request, name=add_suffix(self.name), unique=True
                 )
                 self._unknown = False
                 last = taken
             else:
                 self.complete, self._unknown = True, False
-                self._root.keep_copies()
-                log.info(
-                    "runner.registered",
-                    name=self.registration_request.name,
-                    url=self.registration_request.url,
-                )
+                self._folder.save_copies()
+                log.info("runner.registered", name=self.name, url=self.registration_request.url)
                 return
         raise last
 
-    async def _configure_patiently(self, finished: Finished | None) -> None:
+    async def _configure(self, wait_at_stop: WaitAtStop | None) -> None:
         async for attempt in stamina.retry_context(
-            on=growing(Trouble, first=2.0, longest=15.0), attempts=ATTEMPTS, timeout=None
+            on=growing(TransientRegistrationError, first=2.0, longest=15.0),
+            attempts=ATTEMPTS,
+            timeout=None,
         ):
             with attempt:
-                await self._configure_once(finished)
+                await self._configure_once(wait_at_stop)
 
-    async def _configure_once(self, finished: Finished | None = None) -> None:
-        replaces = self._added
-        verb = Verb(
-            "configure",
-            self.registration_request.arguments(replaces=replaces),
-            self.registration_request.token,
-        )
-        self._root.memory.begin(self.registration_request.name, unique=self.unique)
-        result = Ran()
+    async def _configure_once(self, wait_at_stop: WaitAtStop | None = None) -> None:
+        replaces, request = self._added, self.registration_request
+        subcommand = Subcommand("configure", request.arguments(replaces=replaces), request.token)
+        self._folder.state_file.save_runner(self.name, unique=self.unique)
+        result = ProgramResult()
         try:
-            await ran(
-                self._root,
-                verb,
+            await run_program(
+                self._folder,
+                subcommand,
                 self._env,
                 result,
                 timeout=CONFIGURE_TIMEOUT,
-                finished=finished,
+                wait_at_stop=wait_at_stop,
             )
         finally:
-            # Cut between its call and GitHub's answer, it may be there without a word of it; so
-            # it may if the answer was lost on its way.
-            lost = result.code != 0 and result.says(REACHED) and not result.says(TAKEN, *FINAL)
-            self._added |= result.says(*ADDED) or (lost and self.registration_request.unique)
+            # If the run was cut, or GitHub's answer was lost, the runner may be registered
+            # although no line says so.
+            lost = (
+                result.code != 0
+                and result.contains(CONNECTED)
+                and not result.contains(TAKEN, *FINAL)
+            )
+            self._added |= result.contains(*ADDED) or (lost and request.unique)
             self._unknown = (self._unknown or lost) and not self._added
-        # What it writes last is written: it may have hung, or crashed, on its way out.
-        if result.code == 0 or self._root.configured:
-            return
+        # Configure writes `.runner` last: it may have hung, or crashed, after that.
+        if result.code != 0 and not self._folder.is_configured:
+            raise self._explain(result, replaces=replaces)
+
+    def _explain(self, result: ProgramResult, *, replaces: bool) -> RegistrationError:
+        """Return the error of a configure that failed."""
         reason = (
             result.reason if result.code is not None else f"no end after {CONFIGURE_TIMEOUT:g} s"
         )
-        if result.says(TAKEN) and not replaces:
-            raise NameTaken(
-                f"cannot register the runner: the name {self.registration_request.name} is taken (SIDECAR_NAME)"
+        message = f"cannot register the runner at {self.registration_request.url}: {reason}"
+        if result.contains(TAKEN) and not replaces:
+            return NameTaken(
+                f"cannot register the runner: the name {self.name} is taken (SIDECAR_NAME)"
             )
         if any(OUTDATED.search(line) for line in result.lines):
-            raise Deprecated(
-                f"cannot register the runner at {self.registration_request.url}: {reason} "
-                "(build the image anew with the newest actions/runner)"
+            return Deprecated(f"{message} (build the image anew with the newest actions/runner)")
+        if result.contains(*FINAL):
+            return RegistrationError(
+                f"{message} (is the token younger than an hour, and for this SIDECAR_GITHUB_URL?)"
             )
-        if result.says(*FINAL):
-            raise RegistrationError(
-                f"cannot register the runner at {self.registration_request.url}: {reason} "
-                "(is the token younger than an hour, and for this SIDECAR_GITHUB_URL?)"
-            )
-        raise Trouble(f"cannot register the runner at {self.registration_request.url}: {reason}")
+        return TransientRegistrationError(message)
 
-    def maybe_there(self, *, complete: bool) -> None:
-        """Take over what another agent began: `complete` if there are copies of its files."""
+    def assume_registered(self, *, complete: bool) -> None:
+        """Take over a registration that another agent began.
+
+        It is `complete` if there are copies of its files.
+        """
         self.complete = complete
         self._added = not complete and self.registration_request.unique
         self._unknown = not complete and not self.registration_request.unique
 
-    # -- and gone ------------------------------------------------------------------------------
+    # -- deregister ----------------------------------------------------------------------------
 
     @property
     def exists(self) -> bool:
         """Whether GitHub may know the runner."""
-        return self.complete or self._added or self._unknown or self._root.configured
+        return self.complete or self._added or self._unknown or self._folder.is_configured
 
     @property
     def name(self) -> str:
-        """The name that it has, or was last tried under."""
+        """The runner's name, or the last one that was tried."""
         return self.registration_request.name
 
     @property
@@ -212,32 +185,30 @@ class Registration:
 
     @property
     def runner_id(self) -> int | None:
-        """GitHub's number for it, as configure wrote it down."""
-        return self._root.runner_id if self.complete else None
+        """GitHub's number for the runner, as configure wrote it into `.runner`."""
+        return self._folder.runner_id if self.complete else None
 
     async def remove(self) -> None:
-        """Run the program's own `remove`. Raises Busy, Trouble or RegistrationError."""
-        if self._unknown and not self._root.configured:
+        """Run the program's `remove`.
+
+        Raises Busy, TransientRegistrationError or RegistrationError.
+        """
+        if self._unknown and not self._folder.is_configured:
             raise RegistrationError(
-                f"cannot tell whether {self.name} is registered: its answer was lost, and a runner "
-                "of that name may be another's (SIDECAR_NAME)"
+                f"cannot tell whether {self.name} is registered: GitHub's answer was lost, and a "
+                "runner of that name may be another's (SIDECAR_NAME)"
             )
-        if not self._root.configured and not self.complete:
-            # It is at GitHub, but its keys were never saved: take it over, then remove it.
+        if not self._folder.is_configured and not self.complete:
+            # It is at GitHub, but its keys were never saved: replace it, then remove it.
             await self._configure_once()
         if self.complete:
-            self._root.put_back_copies()
-        result = Ran()
-        verb = Verb("remove", ("--unattended",), self.registration_request.token)
-        await ran(self._root, verb, self._env, result, timeout=REMOVE_TIMEOUT)
-        if result.says("still running a job"):
+            self._folder.restore_copies()
+        result = ProgramResult()
+        subcommand = Subcommand("remove", ("--unattended",), self.registration_request.token)
+        await run_program(self._folder, subcommand, self._env, result, timeout=REMOVE_TIMEOUT)
+        if result.contains("still running a job"):
             raise Busy(f"cannot deregister {self.name}: it is still running a job")
-        if result.code != 0 or result.says(MISSING):
-            kind = RegistrationError if result.says(*FINAL, MISSING) else Trouble
+        if result.code != 0 or result.contains(MISSING):
+            final = result.contains(*FINAL, MISSING)
+            kind = RegistrationError if final else TransientRegistrationError
             raise kind(f"cannot deregister {self.name}: {result.reason}")
-
-
-def renamed(name: str) -> str:
-    """Return `name` with a new random suffix, within the length that GitHub accepts."""
-    suffix = "-" + secrets.token_hex(3)
-    return name[: NAME_LENGTH - len(suffix)] + suffix

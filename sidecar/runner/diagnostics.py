@@ -1,9 +1,9 @@
-"""What the runner's own diagnostic logs say last, beside an error that its output hardly explains.
+"""Log the last lines of the runner's diagnostic logs after a failure.
 
 The runner writes `_diag/Runner_<time>-utc.log` for each start of its program and
 `_diag/Worker_<time>-utc.log` for each job (actions/runner: HostContext, HostTraceListener). A
-job's user owns that folder: what stands there is read like any outsider's text, at most so much
-of it, and never through a link.
+job's user owns that folder: its files are untrusted text, read up to a limit and never through a
+link.
 """
 
 from __future__ import annotations
@@ -36,64 +36,64 @@ LAST_BYTES = 32 * 1024
 LAST_LINES = 25
 LINE_BYTES = 400
 SLACK = 2.0
-"""Seconds: names hold whole ones, and a file system's clock may lag a little."""
+"""Seconds: names have whole seconds, and a file system's clock may be a little late."""
 
-SILENT = re.compile(r"\] WRITE LINE:[ |#-]*$")
-"""The frame that the program draws around its words."""
+FRAME = re.compile(r"\] WRITE LINE:[ |#-]*$")
+"""A line of the frame that the program draws around its output."""
 ADVICE = {
     Exit.RUNNER: "the event runner.diagnostics_read holds what it wrote last",
     Exit.DEPRECATED: "build the image anew with the newest actions/runner, at least once a month",
     Exit.CONFLICT: "does another task use the same SIDECAR_NAME or just-in-time configuration?",
 }
-"""What to do about the ends that are the listener's own failures."""
+"""What to do, for each exit code that is the listener's own failure."""
 
 
 class Diagnostics:
-    """The diagnostic logs of one life; each is told once."""
+    """The diagnostic logs of one life; each is logged once."""
 
-    def __init__(self, root: RunnerFolder) -> None:
-        self._root = root
-        self._folder = root.path / "_diag"
+    def __init__(self, folder: RunnerFolder) -> None:
+        self._runner_folder = folder
+        self._folder = folder.path / "_diag"
         self._since = time.time() - SLACK
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
-    def tell(self, verb: str, *kinds: str) -> None:
+    def log_last_lines(self, verb: str, *kinds: str) -> None:
         """Log the last lines of the newest log of each kind, after `verb` has failed."""
         for kind in kinds or ("Runner",):
             fits = re.compile(NAME.format(kind=kind)).fullmatch
             found = host.read_newest(self._folder, fits, LAST_BYTES, self._since)
-            if found is None or found[0] in self._told:
+            if found is None or found[0] in self._logged:
                 continue
             name, content = found
-            self._told.add(name)
-            if lines := last(content):
+            self._logged.add(name)
+            if lines := last_lines(content):
                 log.warning("runner.diagnostics_read", verb=verb, file=f"_diag/{name}", lines=lines)
 
     @contextmanager
-    def failing(self, verb: str) -> Iterator[None]:
-        """Tell what the runner's program wrote, should the block fail with its error."""
+    def log_on_failure(self, verb: str) -> Iterator[None]:
+        """Log what the runner's program wrote, if the block raises RegistrationError."""
         try:
             yield
         except RegistrationError:
-            self.tell(verb)
+            self.log_last_lines(verb)
             raise
 
-    def after_farewell(self, cleanup_stack: CleanupStack) -> None:
-        """Tell what `remove` wrote, if the runner could not be taken away."""
+    def log_after_cleanup(self, cleanup_stack: CleanupStack) -> None:
+        """Log what `remove` wrote, if the runner could not be deregistered."""
         if "runner" in cleanup_stack.not_done:
-            self.tell("remove")
+            self.log_last_lines("remove")
 
-    def of_listener(self, listener: Listener, code: Exit) -> str | None:
-        """Return why the listener failed, in one line, and tell what it wrote; None if it did not.
+    def explain_failure(self, listener: Listener, code: Exit) -> str | None:
+        """Return in a line why the listener failed, and log what it wrote; None if it did not.
 
-        An end that the agent decided upon (a stop, a limit) is none of the listener's failures.
+        An end that the agent decided (a stop, a limit) is not a failure of the listener.
         """
         if code not in ADVICE:
             return None
-        self.tell("run", "Runner", *(("Worker",) if listener.had_job else ()))
+        self.log_last_lines("run", "Runner", *(("Worker",) if listener.had_job else ()))
         when = "while it had a job" if listener.had_job else "before it had a job"
         version = f" {listener.version}" if listener.version else ""
-        built = age.days(self._root)
+        built = age.days_since_build(self._runner_folder)
         old = f" (built {built} days ago)" if built is not None and code is Exit.DEPRECATED else ""
         return (
             f"the runner's listener{version}{old} ended {when} with exit code "
@@ -101,14 +101,14 @@ class Diagnostics:
         )
 
 
-def last(content: bytes) -> list[str]:
-    """Return the last lines of a log's end, bounded, escaped and masked."""
+def last_lines(content: bytes) -> list[str]:
+    """Return the last lines of a log: limited in size, escaped and masked."""
     whole = content.partition(b"\n")[2] if len(content) >= LAST_BYTES else content
     found: list[str] = []
     lines = Lines(found.append, LINE_BYTES)
-    # Masked before it is cut: half a token does not look like one.
+    # Masked before it is cut: half a token is not recognized.
     text = events.redacted(whole.decode("utf-8", "replace"))
-    telling = [line for line in text.splitlines() if not SILENT.search(line)]
-    for line in telling[-LAST_LINES:]:
+    kept = [line for line in text.splitlines() if not FRAME.search(line)]
+    for line in kept[-LAST_LINES:]:
         lines.feed(masked(line).encode() + b"\n")
     return found

@@ -1,4 +1,4 @@
-"""The environment of the runner's processes: everything, but for what is the agent's own."""
+"""Build the environment of the runner's processes: all variables but those of the agent alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.host import Identity
+    from sidecar.host import User
 
 RELAY_URI = "RUNNER_SIDECAR_RELAY_URI"
-"""Where a job finds the relay: what AWS SDKs call AWS_CONTAINER_CREDENTIALS_FULL_URI."""
+"""The relay's URI for a job, as in AWS_CONTAINER_CREDENTIALS_FULL_URI of the AWS SDKs."""
 
 CONTAINER_CREDENTIALS = frozenset(
     {
@@ -20,7 +20,7 @@ CONTAINER_CREDENTIALS = frozenset(
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     }
 )
-"""What leads to the ECS agent's credentials, or to those of an endpoint like it."""
+"""Variables that lead to the ECS agent's credentials, or to an endpoint like it."""
 AGENTS_CREDENTIALS = CONTAINER_CREDENTIALS | frozenset(
     {
         "AWS_ACCESS_KEY_ID",
@@ -36,41 +36,41 @@ AGENTS_CREDENTIALS = CONTAINER_CREDENTIALS | frozenset(
         "AWS_ROLE_SESSION_NAME",
     }
 )
-"""By which AWS SDKs come to credentials: all of them win over, or stand beside, a job's own."""
+"""Variables with which AWS SDKs find credentials; some win over the job's own."""
 AGENTS_ENDPOINT = "ECS_AGENT_URI"
-"""What is asked there is done with the task role: a job could lift the task's protection."""
+"""Calls to this endpoint use the task role: a job could remove the task's protection."""
 METADATA_ENDPOINTS = frozenset({"ECS_CONTAINER_METADATA_URI", "ECS_CONTAINER_METADATA_URI_V4"})
-"""Behind the same address as the credentials, and so out of reach where that leads to the relay."""
+"""At the same address as the credentials: not reachable where that leads to the relay."""
 _NEVER_PROXIED = ("127.0.0.1", "169.254.169.254", "169.254.170.2")
 
 
-def environment(passed_on: Mapping[str, str], user: Identity | None) -> dict[str, str]:
-    """Return what the runner and so every job sees.
+def build_environment(passed_on: Mapping[str, str], user: User | None) -> dict[str, str]:
+    """Return the environment of the runner, and so of every job.
 
     `passed_on` is the agent's own environment without what the agent consumed: proxies,
     certificates and the tool cache go through.
     """
-    env = of_user(user, passed_on)
-    # Otherwise "this version is too old" is just exit code 1 (Runner.Listener, Program.cs).
+    env = variables_for_user(user, passed_on)
+    # Without it "this version is too old" is only exit code 1 (Runner.Listener, Program.cs).
     env["ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE"] = "1"
     return env
 
 
-def of_user(user: Identity | None, passed_on: Mapping[str, str]) -> dict[str, str]:
-    """Return `passed_on` as it is for another user; None leaves it as it is."""
+def variables_for_user(user: User | None, passed_on: Mapping[str, str]) -> dict[str, str]:
+    """Return `passed_on` with HOME and names of `user`; unchanged if that is None."""
     if user is None:
         return dict(passed_on)
     return {**passed_on, "HOME": user.home, "USER": user.name, "LOGNAME": user.name}
 
 
-def without_agents(
+def remove_agent_variables(
     passed_on: Mapping[str, str], *, separate_job_role: bool, redirected: bool
 ) -> dict[str, str]:
-    """Return `passed_on` without what a job shall not use, or cannot.
+    """Return `passed_on` without the variables that a job must not use, or cannot.
 
-    Jobs with a role of their own (`apart`) get nothing that leads to the agent's. Where the ECS
-    agent's address leads to the relay (`redirected`), nothing else that is asked there is answered
-    either, and what names it goes too.
+    With a separate job role, nothing may lead to the agent's credentials. Where the ECS agent's
+    address leads to the relay (`redirected`), its other endpoints do not answer, so the variables
+    that name them are removed too.
     """
     withheld: frozenset[str] = frozenset()
     if separate_job_role:
@@ -80,31 +80,33 @@ def without_agents(
     return {name: value for name, value in passed_on.items() if name not in withheld}
 
 
-def no_credentials(passed_on: Mapping[str, str]) -> dict[str, str]:
-    """Return what keeps a job without credentials from falling through to the instance's."""
+def disable_instance_role(passed_on: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that keeps a job without credentials from using the instance role."""
     return {"AWS_EC2_METADATA_DISABLED": passed_on.get("AWS_EC2_METADATA_DISABLED") or "true"}
 
 
-def credentials(passed_on: Mapping[str, str], uri: str, relative: str | None) -> dict[str, str]:
-    """Return, as one set, what AWS SDKs need to come to a job's own credentials, and no other.
+def credential_variables(
+    passed_on: Mapping[str, str], uri: str, relative: str | None
+) -> dict[str, str]:
+    """Return the variables with which AWS SDKs find the job's own credentials, and no others.
 
-    `uri` is the relay's; `relative` its path, where the ECS agent's address leads to it. Only one
-    of the two is named: SDKs do not agree on which one wins.
+    `uri` is the relay's; `relative` is its path, where the ECS agent's address leads to it. Only
+    one of the two is set: SDKs do not agree on which one wins.
     """
-    env = no_credentials(passed_on) | {RELAY_URI: uri}
+    env = disable_instance_role(passed_on) | {RELAY_URI: uri}
     if relative is not None:
         env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = relative
     else:
         env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = uri
     region = passed_on.get("AWS_REGION") or passed_on.get("AWS_DEFAULT_REGION")
-    if region:  # with the instance's metadata off, some have nowhere else to look for it
+    if region:  # without instance metadata, some SDKs have no other source for it
         env["AWS_REGION"] = region
         env["AWS_DEFAULT_REGION"] = passed_on.get("AWS_DEFAULT_REGION") or region
     return env | _no_proxy(passed_on)
 
 
 def _no_proxy(passed_on: Mapping[str, str]) -> dict[str, str]:
-    """Keep requests for credentials from a proxy: some SDKs would send them there."""
+    """Return NO_PROXY for the relay's addresses: some SDKs would send requests to a proxy."""
     if not any(name.lower() in ("http_proxy", "all_proxy") for name in passed_on):
         return {}
     given = passed_on.get("NO_PROXY") or passed_on.get("no_proxy") or ""

@@ -1,4 +1,4 @@
-"""The runner's folder: whose it is, which files say that it is configured, and copies of them."""
+"""Prepare the runner's folder, and save and restore the runner's configuration files."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ log = structlog.get_logger()
 CONFIGURED = (".runner", ".credentials", ".credentials_rsaparams")
 MIGRATED = (".runner_migrated", ".credentials_migrated")
 ENVIRONMENT = (".env", ".path")
-"""Files the listener reads at every start, before it does what it was started for."""
+"""Files that the listener reads at every start, before anything else."""
 GROUP = "ECS task"
-ROOM = 1 << 20
-"""Bytes that there must be for the files of a registration, and the first lines of its logs."""
+FREE_SPACE = 1 << 20
+"""Bytes that the files of a registration, and the beginning of its logs, need."""
 
 
 class RunnerFolder:
-    """The folder that holds `bin/Runner.Listener`."""
+    """The folder that contains `bin/Runner.Listener`."""
 
-    def __init__(self, path: Path, user: host.Identity | None) -> None:
+    def __init__(self, path: Path, user: host.User | None) -> None:
         self.path = path
         self.user = user
         self.listener = str(path / host.LISTENER)
         self.state = path / ".sidecar"
-        """The agent's own folder; jobs may read it, not write."""
-        self.memory = StateFile(path / ".sidecar-memory")
-        """What the next agent on this disk is told, should this one be killed."""
+        """The agent's own folder in it; jobs may read it, not write."""
+        self.state_file = StateFile(path / ".sidecar-memory")
+        """What the next agent on this disk reads, if this one is killed."""
         self._copies: dict[str, SavedFile | None] = {}
 
     def prepare(self) -> None:
-        """Make the folder fit for a life: a predecessor's configuration goes, `bin/` is root's.
+        """Prepare the folder for a life: remove an old configuration, give `bin/` to root.
 
-        Raises RunnerError when it cannot be written to.
+        Raises RunnerError when the folder cannot be written to.
         """
         try:
             if self.user is not None:
-                host.guard(self.path, self.user)
+                host.protect_program(self.path, self.user)
             stale = [name for name in (*CONFIGURED, *MIGRATED) if self._remove(name)]
-            host.private_folder(self.state)
-            self._find_room()
-            self._keep(ENVIRONMENT)
+            host.make_private_folder(self.state)
+            self._check_free_space()
+            self._copy(ENVIRONMENT)
         except OSError as error:
             message = (
                 f"cannot prepare the runner's folder {self.path}: {error.strerror or error} "
@@ -63,31 +63,31 @@ class RunnerFolder:
         if stale:
             log.warning("runner.configuration_removed", stale=stale)
 
-    def _find_room(self) -> None:
-        """Write as much as a registration may, and take it away; raises OSError on a full disk.
+    def _check_free_space(self) -> None:
+        """Write as many bytes as a registration needs, and delete them; raises OSError if full.
 
-        There configure registers the runner first and then finds that it cannot write down which
-        one it is: nobody could remove that one.
+        On a full disk configure would register the runner first and then fail to write its key:
+        the agent could not remove that runner.
         """
         path = self.state / "room"
         try:
-            host.write_new(path, bytes(ROOM), 0o600, None)
+            host.write_new(path, bytes(FREE_SPACE), 0o600, None)
         finally:
             path.unlink(missing_ok=True)
 
-    def describe(self, task: TaskFacts) -> None:
-        """Put where the job runs into `.setup_info`, which every job's first log group shows."""
+    def write_setup_info(self, task: TaskFacts) -> None:
+        """Write where the job runs into `.setup_info`, which every job's first log group shows."""
         facts = {"Task": task.arn, "Zone": task.zone, "Launch type": task.launch_type}
         lines = [f"{key}: {fact}" for key, fact in facts.items() if fact]
         lines.append(f"Agent: runner-sidecar {__version__}")
-        groups = [group for group in self._setup_info() if group.get("group") != GROUP]
+        groups = [group for group in self._read_setup_info() if group.get("group") != GROUP]
         groups.append({"group": GROUP, "detail": "\n".join(lines)})
         try:
             host.write_new(self.path / ".setup_info", json.dumps(groups).encode(), 0o644, None)
-        except OSError as error:  # it only informs: no reason to lose a job
+        except OSError as error:  # it only informs: the job can run without it
             log.warning("runner.setup_info_failed", reason=error.strerror or str(error))
 
-    def _setup_info(self) -> list[dict[str, str]]:
+    def _read_setup_info(self) -> list[dict[str, str]]:
         found = host.read_regular(self.path / ".setup_info")
         try:
             groups = json.loads(found[0].decode("utf-8-sig")) if found else []
@@ -97,12 +97,12 @@ class RunnerFolder:
         return [group for group in listed if isinstance(group, dict)]
 
     @property
-    def configured(self) -> bool:
-        """Whether the listener would find a configuration."""
+    def is_configured(self) -> bool:
+        """Whether there is a configuration for the listener."""
         return (self.path / ".runner").is_file()
 
     @property
-    def copied(self) -> bool:
+    def has_copies(self) -> bool:
         """Whether there is a copy of a configuration."""
         return self._copies.get(".runner") is not None
 
@@ -119,7 +119,7 @@ class RunnerFolder:
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
-    def unpack(self, files: Mapping[str, bytes]) -> None:
+    def write_configuration(self, files: Mapping[str, bytes]) -> None:
         """Write the configuration files of a just-in-time runner, as its listener would.
 
         Raises RunnerError.
@@ -133,48 +133,48 @@ class RunnerFolder:
                 "(SIDECAR_RUNNER_DIR must be writable)"
             ) from error
 
-    def keep_copies(self) -> None:
-        """Remember what configure wrote, before any job can touch it."""
-        self._keep((*CONFIGURED, *MIGRATED))
-        self.memory.keep(self._copies)
+    def save_copies(self) -> None:
+        """Copy the configuration files, before any job can change them."""
+        self._copy((*CONFIGURED, *MIGRATED))
+        self.state_file.save_files(self._copies)
 
-    def recall(self, copies: Mapping[str, SavedFile | None]) -> None:
-        """Take a predecessor's copies for one's own; its environment files are put back.
+    def load_copies(self, copies: Mapping[str, SavedFile | None]) -> None:
+        """Use the copies that a killed agent saved, and restore its environment files.
 
-        Where it left none, it was killed before any job: what stands in the folder is kept.
+        Without copies that agent was killed before any job: the files in the folder are right.
         """
         self._copies = dict(copies)
         if not copies:
-            self._keep((*CONFIGURED, *MIGRATED))
+            self._copy((*CONFIGURED, *MIGRATED))
         for name in set(ENVIRONMENT) & set(copies):
-            self._put_back(name)
+            self._restore(name)
 
-    def _keep(self, names: Iterable[str]) -> None:
+    def _copy(self, names: Iterable[str]) -> None:
         for name in names:
             found = host.read_regular(self.path / name)
             self._copies[name] = SavedFile(*found) if found else None
 
-    def put_back_copies(self) -> None:
-        """Make the files what they were after configure: `remove` obeys what they say."""
+    def restore_copies(self) -> None:
+        """Restore the configuration files as configure wrote them: `remove` obeys them."""
         for name in self._copies:
-            self._put_back(name)
+            self._restore(name)
 
-    def _put_back(self, name: str) -> None:
+    def _restore(self, name: str) -> None:
         copy = self._copies[name]
         if copy is None:
             self._remove(name)
         else:
             self._write(name, copy)
 
-    def environment_file(self) -> dict[str, str]:
+    def read_environment_file(self) -> dict[str, str]:
         """Read `.env`, whose variables win over the listener's own environment."""
         found = host.read_regular(self.path / ".env")
         lines = found[0].decode("utf-8-sig", "replace").splitlines() if found else []
         return {key: value for key, _, value in (line.partition("=") for line in lines) if value}
 
     @contextmanager
-    def environment_without(self, variables: Iterable[str]) -> Iterator[None]:
-        """Take variables out of `.env` within the block, where the agent gives its own."""
+    def without_variables(self, variables: Iterable[str]) -> Iterator[None]:
+        """Remove variables from `.env` within the block, where the agent sets its own values."""
         unwanted = tuple(f"{variable}=" for variable in variables)
         found = host.read_regular(self.path / ".env")
         lines = found[0].decode("utf-8-sig", "replace").splitlines() if found else []
@@ -186,7 +186,7 @@ class RunnerFolder:
         try:
             yield
         finally:
-            with suppress(OSError):  # a disk that is full by now: nobody needs the file any more
+            with suppress(OSError):  # the disk may be full by now: the file is not needed any more
                 self._write(".env", SavedFile(*found))
 
     def _write(self, name: str, copy: SavedFile) -> None:

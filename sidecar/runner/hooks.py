@@ -1,7 +1,8 @@
-"""Job hooks: how the agent learns that a job starts and ends, without trusting any output.
+"""Install the job hooks, which report a job's start and end without trusting any output.
 
 The runner runs them itself, as the first and the last step of the job
-(ACTIONS_RUNNER_HOOK_JOB_STARTED and _COMPLETED). They fail open and chain the user's own.
+(ACTIONS_RUNNER_HOOK_JOB_STARTED and _COMPLETED). A hook that cannot reach the agent does not fail
+the job. Each runs the user's own hook afterwards.
 """
 
 from __future__ import annotations
@@ -24,45 +25,46 @@ VARIABLES = {
 
 
 @asynccontextmanager
-async def hooked(
-    root: RunnerFolder,
+async def install_hooks(
+    folder: RunnerFolder,
     passed_on: Mapping[str, str],
-    hear: Callable[[str], None],
-    told: Mapping[str, str] | None = None,
+    on_event: Callable[[str], None],
+    job_variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[dict[str, str]]:
     """Install both hooks; yield the variables that make the runner use them.
 
-    `hear` gets "started" and "completed". A job can say these words too, so that they tell
-    when to look, never what to believe. The first hook hands what is `told` to the job's
-    containers. Raises RunnerError.
+    `on_event` gets "started" and "completed". A job can send these too: they say when to look,
+    never what to believe. The first hook gives `job_variables` to the job's containers. Raises
+    RunnerError.
     """
-    async with AsyncExitStack() as installing:
+    async with AsyncExitStack() as cleanup:
         try:
-            installed = await _installed(root, passed_on, hear, told, installing)
+            variables = await _install(folder, passed_on, on_event, job_variables, cleanup)
         except OSError as error:
             raise RunnerError(
-                f"cannot install the job hooks in {root.state}: {error.strerror or error} "
+                f"cannot install the job hooks in {folder.state}: {error.strerror or error} "
                 "(SIDECAR_RUNNER_DIR must be writable)"
             ) from error
-        yield installed
+        yield variables
 
 
-async def _installed(
-    root: RunnerFolder,
+async def _install(
+    folder: RunnerFolder,
     passed_on: Mapping[str, str],
-    hear: Callable[[str], None],
-    told: Mapping[str, str] | None,
-    undo: AsyncExitStack,
+    on_event: Callable[[str], None],
+    job_variables: Mapping[str, str] | None,
+    cleanup: AsyncExitStack,
 ) -> dict[str, str]:
-    own = root.environment_file()
-    channel = await undo.enter_async_context(host.hook_channel(root.state, root.user, hear))
-    installed = {}
-    for word, variable in VARIABLES.items():
-        chained = own.get(variable) or passed_on.get(variable)
-        more = told if word == "started" else None
-        script = host.hook_script(word, channel, chained, root.path, more)
-        path = root.state / f"job-{word}{host.HOOK_SUFFIX}"
+    own = folder.read_environment_file()
+    opening = host.open_hook_channel(folder.state, folder.user, on_event)
+    channel = await cleanup.enter_async_context(opening)
+    variables = {}
+    for event, variable in VARIABLES.items():
+        user_hook = own.get(variable) or passed_on.get(variable)
+        exported = job_variables if event == "started" else None
+        script = host.build_hook_script(event, channel, user_hook, folder.path, exported)
+        path = folder.state / f"job-{event}{host.HOOK_SUFFIX}"
         host.write_new(path, script.encode(), 0o755, None)
-        installed[variable] = str(path)
-    undo.enter_context(root.environment_without(VARIABLES.values()))
-    return installed
+        variables[variable] = str(path)
+    cleanup.enter_context(folder.without_variables(VARIABLES.values()))
+    return variables

@@ -1,4 +1,4 @@
-"""A runner that is registered just in time: its configuration is handed over, not made here."""
+"""Register a runner with a just-in-time (JIT) configuration, given or requested from GitHub."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import structlog
 
 from sidecar import github
 from sidecar.errors import RegistrationError, TokenError
-from sidecar.runner.configure import RENAMES, renamed
+from sidecar.runner.configure import RENAMES
+from sidecar.runner.registration_request import add_suffix
 from sidecar.tokens import value
 
 if TYPE_CHECKING:
-    from sidecar.runner.configure import RegistrationRequest
     from sidecar.runner.folder import RunnerFolder
-    from sidecar.runner.program import Finished
+    from sidecar.runner.program import WaitAtStop
+    from sidecar.runner.registration_request import RegistrationRequest
 
 log = structlog.get_logger()
 
@@ -25,64 +26,64 @@ DEFAULT_GROUP = 1
 """The id of the group "Default" in every scope."""
 
 
-class JustInTime:
-    """The runner at GitHub; it can be removed by GitHub's API alone, never by its own program.
+class JustInTimeRegistration:
+    """One runner's just-in-time registration; only GitHub's API can remove it.
 
-    Where the right holds no configuration, GitHub's API is asked for one: that registers.
+    Without a given configuration, GitHub's API is asked for one: that registers the runner.
     """
 
     def __init__(
         self,
-        root: RunnerFolder,
+        folder: RunnerFolder,
         registration_request: RegistrationRequest,
-        right: value.RegistrationToken,
+        registration_token: value.RegistrationToken,
         api: github.Connection | None,
-        patience: float,
+        timeout: float,
     ) -> None:
         self.registration_request = registration_request
         self.complete = False
-        self._root = root
-        self._right = right
+        self._folder = folder
+        self._token = registration_token
         self._api = api
-        self._patience = patience
-        self._asked = False
+        self._timeout = timeout
+        self._requested = False
 
     @property
     def exists(self) -> bool:
         """Whether GitHub may know the runner."""
-        return self._asked or self._right.jit is not None
+        return self._requested or self._token.jit is not None
 
     @property
     def name(self) -> str:
         """The name it was registered under."""
-        return self._right.name or self.registration_request.name
+        return self._token.name or self.registration_request.name
 
     @property
     def runner_id(self) -> int | None:
         """GitHub's number for it."""
-        return self._right.runner_id
+        return self._token.runner_id
 
     @property
     def unique(self) -> bool:
         """Whether a runner of that name can only be ours; matters while its number is unknown."""
         return self.registration_request.unique
 
-    def maybe_there(self) -> None:
-        """Take over what another agent began."""
-        self._asked = True
+    def assume_registered(self) -> None:
+        """Take over a registration that another agent began."""
+        self._requested = True
 
-    async def register(self, finished: Finished | None = None) -> None:
-        """Write its configuration into the runner's folder; raises RegistrationError.
+    async def register(self, wait_at_stop: WaitAtStop | None = None) -> None:
+        """Write the runner's configuration into its folder; request it from GitHub if not given.
 
-        If GitHub is asked for it when a stop comes, its answer is awaited as long as `finished`
-        waits: it tells which runner to take away.
+        If a stop comes during the request, GitHub's answer is awaited for as long as
+        `wait_at_stop` waits: it says which runner to remove. Raises RegistrationError.
         """
-        if self._right.jit is None:
-            await self._configured(finished)
-        assert self._right.jit is not None  # noqa: S101  that is what makes it just in time
-        self._root.memory.begin(self.name, unique=self.unique, jit=True)
-        self._root.unpack(self._right.jit)
-        self._root.keep_copies()
+        if self._token.jit is None:
+            await self._request_configuration(wait_at_stop)
+        assert self._token.jit is not None  # noqa: S101  requested above, if it was not given
+        self._folder.state_file.save_runner(self.name, unique=self.unique, jit=True)
+        self._folder.write_configuration(self._token.jit)
+        self._folder.save_copies()
         self.complete = True
         log.info(
             "runner.registered",
@@ -91,79 +92,67 @@ class JustInTime:
             just_in_time=True,
         )
 
-    async def _configured(self, finished: Finished | None) -> None:
-        asking = asyncio.create_task(self._ask())
+    async def _request_configuration(self, wait_at_stop: WaitAtStop | None) -> None:
+        request = asyncio.create_task(self._register_by_api())
         try:
-            await asyncio.wait([asking], timeout=self._patience)
-            if not asking.done():
+            await asyncio.wait([request], timeout=self._timeout)
+            if not request.done():
                 raise RegistrationError(
                     f"cannot register {self.name} just in time: GitHub did not do it within "
-                    f"{self._patience:g} s (SIDECAR_TOKEN_TIMEOUT)"
+                    f"{self._timeout:g} s (SIDECAR_TOKEN_TIMEOUT)"
                 )
         except asyncio.CancelledError:
-            if finished is not None:
+            if wait_at_stop is not None:
                 log.info("runner.configure_awaited", verb="generate-jitconfig")
-                await finished(asking)
+                await wait_at_stop(request)
             raise
         finally:
-            asking.cancel()
-            await asyncio.wait([asking])
-            error = None if asking.cancelled() else asking.exception()
+            request.cancel()
+            await asyncio.wait([request])
+            error = None if request.cancelled() else request.exception()
         if error is not None:
             raise error
 
-    async def _ask(self) -> int:
+    async def _register_by_api(self) -> int:
         """Register just in time through GitHub's API; return the runner's number."""
-        assert self._api is not None  # noqa: S101  settings.load() has seen to it
+        assert self._api is not None  # noqa: S101  settings.load() checks it
         runners = await self._api.runners()
-        group = (
-            DEFAULT_GROUP
-            if self.registration_request.group is None
-            else _group(self.registration_request.group)
-        )
+        name = self.registration_request.group
+        group = DEFAULT_GROUP if name is None else _group(name)
         for _ in range(RENAMES):
+            request = self.registration_request
             try:
-                self._asked = True  # before the call: its answer may be lost
-                self._root.memory.begin(
-                    self.registration_request.name, unique=self.unique, jit=True
-                )
-                return self._take(
-                    await runners.jit(
-                        self.registration_request.name,
-                        labels(self.registration_request),
-                        group,
-                        self.registration_request.work_dir,
-                    )
+                self._requested = True  # before the call: its answer may be lost
+                self._folder.state_file.save_runner(request.name, unique=self.unique, jit=True)
+                return self._use(
+                    await runners.jit(request.name, labels(request), group, request.work_dir)
                 )
             except github.NameTaken as taken:
-                if not (self.registration_request.unique and await self._released(runners)):
-                    ours = taken.tries > 1
-                    log.warning("runner.name_taken", name=self.registration_request.name, ours=ours)
+                if not (request.unique and await self._remove_stale(runners)):
+                    log.warning("runner.name_taken", name=request.name, ours=taken.tries > 1)
                     self.registration_request = replace(
-                        self.registration_request,
-                        name=renamed(self.registration_request.name),
-                        unique=True,
+                        request, name=add_suffix(request.name), unique=True
                     )
             except github.GitHubError as error:
-                self._asked = isinstance(error, github.Passing)
+                self._requested = isinstance(error, github.Passing)
                 raise RegistrationError(
                     f"cannot register {self.name} just in time: {error}"
                 ) from error
-        self._asked = False
+        self._requested = False
         raise RegistrationError(
             f"cannot register just in time: {self.name} is taken (SIDECAR_NAME)"
         )
 
-    def _take(self, config: github.Jit) -> int:
-        self._right = replace(self._right, runner_id=config.runner_id, name=config.name)
-        right = value.jit(config.blob, "GitHub's answer")
-        if right is None:
+    def _use(self, config: github.Jit) -> int:
+        self._token = replace(self._token, runner_id=config.runner_id, name=config.name)
+        token = value.jit(config.blob, "GitHub's answer")
+        if token is None:
             raise TokenError("cannot use GitHub's just-in-time configuration: unknown form")
-        self._right = replace(right, runner_id=config.runner_id, name=config.name)
+        self._token = replace(token, runner_id=config.runner_id, name=config.name)
         return config.runner_id
 
-    async def _released(self, runners: github.Runners) -> bool:
-        """Take away what bears our name and nobody listens for: its answer never reached us."""
+    async def _remove_stale(self, runners: github.Runners) -> bool:
+        """Delete an offline runner of our unique name: the answer to an earlier try was lost."""
         found = await runners.find(self.registration_request.name)
         if found is None or found.online or found.busy:
             return False
@@ -172,7 +161,7 @@ class JustInTime:
 
 
 def labels(registration_request: RegistrationRequest) -> tuple[str, ...]:
-    """Return all labels: just in time GitHub adds none by itself."""
+    """Return all labels: GitHub adds no default labels to a just-in-time runner."""
     if registration_request.no_default_labels:
         return registration_request.labels
     machine = {"x86_64": "X64", "amd64": "X64", "aarch64": "ARM64", "arm64": "ARM64"}

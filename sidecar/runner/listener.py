@@ -1,4 +1,4 @@
-"""The listener: `Runner.Listener run`, watched from its first line to its exit code."""
+"""Run the listener (`Runner.Listener run`), read its output, and judge how it ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 
 from sidecar import host, phase
 from sidecar.errors import Exit
-from sidecar.process import Command, Process, running
+from sidecar.process import Command, Process, run_child
 from sidecar.runner import outcomes
 
 if TYPE_CHECKING:
@@ -24,44 +24,44 @@ log = structlog.get_logger()
 
 WORKER = "Runner.Worker"
 
-# Anchored at the line's beginning and its time stamp: a job's name is an outsider's text.
+# Anchored at the beginning of the line and its time stamp: a job's name is untrusted text.
 STAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
 LISTENING = re.compile(STAMP + r"Listening for Jobs$")
 RUNNING = re.compile(STAMP + r"Running job: (?P<job>.*)$")
 COMPLETED = re.compile(STAMP + r"Job (?P<job>.*) completed with result: (?P<result>[A-Za-z]+)$")
-TROUBLE = re.compile(STAMP + r"Runner connect error: .*$")
+CONNECT_ERROR = re.compile(STAMP + r"Runner connect error: .*$")
 RECONNECTED = re.compile(STAMP + r"Runner reconnected\.$")
 VERSION = re.compile(r"^Current runner version: '(?P<version>[\w.-]{1,40})'$")
 DEPRECATED = re.compile(r"^An error occurred: Runner version \S+ is deprecated ")
-GONE = "The runner no longer exists on the server."
+UNKNOWN_RUNNER = "The runner no longer exists on the server."
 
 
 class Listener:
-    """What is known of a running listener."""
+    """The listener's process, and what its output and the job hooks report."""
 
     def __init__(self, phase_: Phase) -> None:
         self.process: Process
-        self.listened = asyncio.Event()
-        """Set once it said that it waits for jobs."""
+        self.ready_for_jobs = asyncio.Event()
+        """Set when the listener prints that it waits for jobs."""
         self.job = asyncio.Event()
-        """Set once a job came."""
+        """Set when a job comes."""
         self.result: str | None = None
-        """The job's result as the listener told it; a hint, for the log."""
+        """The job's result as the listener printed it; a hint, for the log."""
         self.version: str | None = None
-        """The runner's version, as it told it."""
+        """The runner's version, as it printed it."""
         self.interrupted = False
         self._phase = phase_
-        self._hooked = False
-        self._completed = False
-        self._gone = self._deprecated = False
+        self._hook_started = False
+        self._hook_completed = False
+        self._unknown_to_github = self._deprecated = False
 
-    # -- what it says --------------------------------------------------------------------------
+    # -- what it reports -----------------------------------------------------------------------
 
-    def hear(self, stream: str, line: str) -> None:
-        """Take one line of its output."""
+    def read_line(self, stream: str, line: str) -> None:
+        """Read one line of its output."""
         log.info("listener.printed", stream=stream, line=line)
         if LISTENING.match(line):
-            self.listened.set()
+            self.ready_for_jobs.set()
             self._phase.enter(phase.IDLE)
         elif (match := RUNNING.match(line)) and not self.job.is_set():
             self.job.set()
@@ -70,100 +70,100 @@ class Listener:
         elif match := COMPLETED.match(line):
             self.result = match["result"]
             log.info("job.reported", job=match["job"], result=self.result)
-        elif TROUBLE.match(line) or RECONNECTED.match(line):
+        elif CONNECT_ERROR.match(line) or RECONNECTED.match(line):
             log.warning("runner.connection_changed", connected=bool(RECONNECTED.match(line)))
         elif match := VERSION.match(line):
             self.version = match["version"]
         else:
-            self._gone |= line.startswith(GONE)
+            self._unknown_to_github |= line.startswith(UNKNOWN_RUNNER)
             self._deprecated |= DEPRECATED.match(line) is not None
 
-    def hear_hook(self, word: str) -> None:
-        """Take one word of a job hook."""
-        if word == "started" and not self._hooked:
-            self._hooked = True
+    def on_hook_event(self, event: str) -> None:
+        """Handle one event of a job hook: "started" or "completed"."""
+        if event == "started" and not self._hook_started:
+            self._hook_started = True
             self.job.set()
             log.info("job.started")
             self._phase.enter(phase.BUSY)
-        elif word == "completed":
-            self._completed = True
+        elif event == "completed":
+            self._hook_completed = True
             log.info("job.completed")
 
-    # -- what it does --------------------------------------------------------------------------
+    # -- its state -----------------------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
-        """Whether a job runs. Output never decides it: a line can be forged, a process not."""
+        """Whether a job runs. Output never decides that: a job can forge a line, not a process."""
         if not self.running:
             return False
-        return self._hooked or host.has_descendant(self.process.pid, WORKER)
+        return self._hook_started or host.has_descendant(self.process.pid, WORKER)
 
     @property
     def ready(self) -> bool:
         """Whether it waits for a job, or has one."""
-        return self.listened.is_set() and self.running
+        return self.ready_for_jobs.is_set() and self.running
 
     @property
     def running(self) -> bool:
-        """Whether it is still there."""
+        """Whether its process runs."""
         return self.process.running
 
     @property
     def had_job(self) -> bool:
-        """Whether a job came at all."""
+        """Whether a job came."""
         return self.job.is_set()
 
     @property
     def ended(self) -> asyncio.Future[int]:
-        """Its exit code, when it has one."""
+        """Its exit code, when it has ended."""
         return self.process.ended
 
     def interrupt(self) -> None:
-        """Ask it to end: it cancels a running job, tells GitHub, and goes."""
+        """Interrupt it: it cancels a running job, reports that to GitHub, and ends."""
         self.interrupted = True
         self.process.interrupt()
 
-    def verdict(self, *, stopped: bool) -> Exit:
-        """Return the agent's exit code, now that the listener has ended.
+    def choose_exit_code(self, *, stopped: bool) -> Exit:
+        """Return the agent's exit code for a listener that has ended.
 
-        A job that was interrupted counts as cancelled unless everything says that it came to its
-        end before that: a line alone can be forged, the completed hook does not run in a shutdown.
+        An interrupted job counts as cancelled, unless exit code, result and hook all say that it
+        had ended before: a job can forge a line, and the completed hook does not run in a shutdown.
         """
         if not stopped or (self.had_job and not self.interrupted):
             return self.outcome.exit
         ended_well = self.ended.result() >= 0 and self.result not in (None, "Canceled")
-        if self.had_job and not (ended_well and self._completed):
+        if self.had_job and not (ended_well and self._hook_completed):
             return Exit.CANCELLED
         return Exit.DONE
 
     @property
     def outcome(self) -> outcomes.Outcome:
-        """How it ended; only for one that has."""
-        found = outcomes.outcome(self.ended.result())
+        """How it ended; only for a listener that has ended."""
+        found = outcomes.find_outcome(self.ended.result())
         if self._deprecated and self.ended.result() == 1 and not self.had_job:
-            return outcomes.NAMED[7]  # the variable that would make it say so was taken away
+            return outcomes.NAMED[7]  # the variable for exit code 7 was removed
         if self.had_job or self.ended.result() != 0:
             return found
-        return outcomes.DEREGISTERED if self._gone else outcomes.NO_JOB
+        return outcomes.DEREGISTERED if self._unknown_to_github else outcomes.NO_JOB
 
 
 @asynccontextmanager
-async def listening(
-    root: RunnerFolder, env: Mapping[str, str], listener: Listener
+async def run_listener(
+    folder: RunnerFolder, env: Mapping[str, str], listener: Listener
 ) -> AsyncIterator[None]:
-    """Run the listener within the block; after it, nothing that it or its jobs started is left."""
-    command = Command((root.listener, "run"), env, root.path, root.user)
-    async with running(command, listener.hear) as listener.process:
+    """Run the listener within the block; on leaving kill it and all that it or its jobs started."""
+    command = Command((folder.listener, "run"), env, folder.path, folder.user)
+    async with run_child(command, listener.read_line) as listener.process:
         log.info("runner.started", pid=listener.process.pid)
         try:
             yield
         finally:
             if listener.ended.done():
-                await listener.process.heard_out()
-                found = listener.outcome
+                await listener.process.read_last_output()
+                outcome = listener.outcome
                 log.info(
                     "runner.ended",
                     code=listener.ended.result(),
-                    outcome=found.name,
-                    meaning=found.meaning,
+                    outcome=outcome.name,
+                    meaning=outcome.meaning,
                 )

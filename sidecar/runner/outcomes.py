@@ -1,4 +1,4 @@
-"""What the listener's exit code means (actions/runner: Constants.Runner.ReturnCode)."""
+"""Translate the listener's exit codes (actions/runner: Constants.Runner.ReturnCode)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from sidecar.errors import Exit
 
 JOB_RESULTS = ("succeeded", "succeeded-with-issues", "failed", "canceled", "skipped", "abandoned")
 FIRST_JOB_RESULT = 100
-"""Listeners told so by a variable end with this plus the job's result."""
+"""A listener can be set, by a variable, to end with this number plus the job's result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the listener ended: a name for the log, the agent's exit code, and what it means."""
+    """How the listener ended: a name for the log, the agent's exit code, and the meaning."""
 
     name: str
     exit: Exit
@@ -23,7 +23,7 @@ class Outcome:
 NAMED = {
     0: Outcome("job-done", Exit.DONE, "the job is done, or the listener was asked to end"),
     1: Outcome("terminated", Exit.RUNNER, "not configured, or its registration was deleted"),
-    2: Outcome("retryable", Exit.RUNNER, "an error that it thinks will pass"),
+    2: Outcome("retryable", Exit.RUNNER, "an error that it calls transient"),
     3: Outcome("updating", Exit.RUNNER, "it wants to update itself, which an image never does"),
     4: Outcome("updating", Exit.RUNNER, "it wants to update itself, which an image never does"),
     5: Outcome("session-conflict", Exit.CONFLICT, "another process holds its session"),
@@ -36,8 +36,8 @@ DEREGISTERED = Outcome(
 NO_JOB = Outcome("no-job", Exit.RUNNER, "it ended well, but without having had a job")
 
 
-def outcome(code: int) -> Outcome:
-    """Name an exit code; a negative one is the signal that killed the listener."""
+def find_outcome(code: int) -> Outcome:
+    """Return the outcome of an exit code; a negative one is the signal that killed the listener."""
     if code in NAMED:
         return NAMED[code]
     if 0 <= code - FIRST_JOB_RESULT < len(JOB_RESULTS):

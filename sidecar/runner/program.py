@@ -1,4 +1,4 @@
-"""One short run of `Runner.Listener` that is not the listener: configure or remove."""
+"""Run `Runner.Listener` for a short command: `configure` or `remove`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar.process import Command, running
+from sidecar.process import Command, run_child
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from sidecar.runner.folder import RunnerFolder
 
-    Finished = Callable[[asyncio.Future[int]], Awaitable[None]]
+    WaitAtStop = Callable[[asyncio.Future[int]], Awaitable[None]]
+    """Waits for a process that a stop found running, for as long as the stop allows."""
 
 log = structlog.get_logger()
 
@@ -23,8 +24,8 @@ KEPT_LINES = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
-    """What to run; the token goes through the environment of this one process and nowhere else."""
+class Subcommand:
+    """What to run. The token goes into the environment of this one process, nowhere else."""
 
     name: str
     arguments: tuple[str, ...]
@@ -32,61 +33,61 @@ class Verb:
 
 
 @dataclass(slots=True)
-class Ran:
-    """How it ended: exit code (None if it was cut short) and the last lines it printed."""
+class ProgramResult:
+    """The exit code (None if the run was cut short) and the last lines that were printed."""
 
     code: int | None = None
     lines: list[str] = field(default_factory=list)
 
-    def says(self, *parts: str) -> bool:
-        """Whether any line holds any of `parts`."""
+    def contains(self, *parts: str) -> bool:
+        """Whether any line contains any of `parts`."""
         return any(part in line for line in self.lines for part in parts)
 
     @property
     def reason(self) -> str:
-        """The line that says most about a failure."""
-        telling = [line for line in self.lines if not line.startswith(("-", "|", "#", "√"))]
-        return telling[-1] if telling else f"exit code {self.code}"
+        """The line that best explains a failure: the last that is no banner and no success."""
+        lines = [line for line in self.lines if not line.startswith(("-", "|", "#", "√"))]
+        return lines[-1] if lines else f"exit code {self.code}"
 
 
-async def ran(
-    root: RunnerFolder,
-    verb: Verb,
+async def run_program(
+    folder: RunnerFolder,
+    subcommand: Subcommand,
     env: Mapping[str, str],
-    ran_: Ran,
+    result: ProgramResult,
     *,
     timeout: float,
-    finished: Finished | None = None,
-) -> Ran:
-    """Run one verb to its end, filling `ran_` as it goes; it is killed after `timeout` seconds.
+    wait_at_stop: WaitAtStop | None = None,
+) -> ProgramResult:
+    """Run one subcommand and fill `result` meanwhile; kill it after `timeout` seconds.
 
-    When the caller is cut short, the process is left to finish for as long as `finished` waits:
-    what is killed in the middle of a registration leaves a runner that nobody has the key of.
+    When a stop cancels the caller, the process may finish for as long as `wait_at_stop` waits: a
+    configure that is killed half-way leaves a runner at GitHub whose key nobody has.
     """
     env = dict(env)
-    if verb.token is not None:
-        env["ACTIONS_RUNNER_INPUT_TOKEN"] = verb.token
+    if subcommand.token is not None:
+        env["ACTIONS_RUNNER_INPUT_TOKEN"] = subcommand.token
 
-    def hear(stream: str, line: str) -> None:
-        ran_.lines.append(line)
-        del ran_.lines[:-KEPT_LINES]
-        log.debug("configure.printed", verb=verb.name, stream=stream, line=line)
+    def on_line(stream: str, line: str) -> None:
+        result.lines.append(line)
+        del result.lines[:-KEPT_LINES]
+        log.debug("configure.printed", verb=subcommand.name, stream=stream, line=line)
 
-    argv = (root.listener, verb.name, *verb.arguments)
-    async with running(Command(argv, env, root.path, root.user), hear) as process:
+    argv = (folder.listener, subcommand.name, *subcommand.arguments)
+    async with run_child(Command(argv, env, folder.path, folder.user), on_line) as process:
         try:
             await asyncio.wait([process.ended], timeout=timeout)
         except asyncio.CancelledError:
-            if finished is not None:
-                log.info("runner.configure_awaited", verb=verb.name)
-                await finished(process.ended)
+            if wait_at_stop is not None:
+                log.info("runner.configure_awaited", verb=subcommand.name)
+                await wait_at_stop(process.ended)
             raise
         finally:
-            ran_.code = process.ended.result() if process.ended.done() else None
-    return ran_
+            result.code = process.ended.result() if process.ended.done() else None
+    return result
 
 
-def text_arguments(**arguments: str | None) -> tuple[str, ...]:
-    """Write `name="x"` as `--name x`; what is None or empty is left out."""
+def build_arguments(**arguments: str | None) -> tuple[str, ...]:
+    """Return `--name x` for every `name="x"`; what is None or empty is left out."""
     pairs = (("--" + key, value) for key, value in arguments.items() if value)
     return tuple(word for pair in pairs for word in pair)

@@ -1,9 +1,9 @@
-"""What an agent leaves for the next one on the same disk, in case it is killed.
+"""Save which runner an agent registers, for the next agent on the same disk if it is killed.
 
-A container may be started again where its predecessor was killed: the runner that one registered
-is still at GitHub. Its name is written down before GitHub is asked, its configuration before any
-job can touch it; both are erased once it is gone. The file is the agent's own, so where the agent
-is root no job can forge it.
+A container may be started again after its agent was killed: the runner which that agent registered
+is still at GitHub. Its name is saved before GitHub is called, its configuration before any job can
+change it; the file is deleted once the runner is deregistered. The file is the agent's own: where
+the agent is root, no job can forge it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SavedFile:
-    """One file's content and mode, as configure left it."""
+    """One file's content and mode, as configure wrote it."""
 
     content: bytes
     mode: int
@@ -34,30 +34,30 @@ class SavedFile:
 
 @dataclass(frozen=True, slots=True)
 class SavedRunner:
-    """A runner that may be at GitHub."""
+    """A runner that may be registered at GitHub."""
 
     name: str
     unique: bool
     """Whether a runner of that name can only be this one."""
     jit: bool
     copies: dict[str, SavedFile | None] = field(default_factory=dict, repr=False)
-    """Its files, None for those that were not there; empty if it was not configured yet."""
+    """Its files, None for those that were missing; empty if it was not configured yet."""
 
 
 class StateFile:
-    """The file. Writing it never fails a life: only a kill would need it."""
+    """The file. A failed write only logs a warning: the file matters only after a kill."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._runner: dict[str, Any] = {}
 
-    def begin(self, name: str, *, unique: bool, jit: bool = False) -> None:
-        """Write down which runner is about to be registered."""
+    def save_runner(self, name: str, *, unique: bool, jit: bool = False) -> None:
+        """Save which runner is about to be registered."""
         self._runner = {"name": name, "unique": unique, "jit": jit}
         self._write()
 
-    def keep(self, copies: Mapping[str, SavedFile | None]) -> None:
-        """Write down its files too."""
+    def save_files(self, copies: Mapping[str, SavedFile | None]) -> None:
+        """Save the runner's configuration files too."""
         self._runner["copies"] = {
             name: copy and {"content": base64.b64encode(copy.content).decode(), "mode": copy.mode}
             for name, copy in copies.items()
@@ -68,32 +68,34 @@ class StateFile:
         new = self._path.with_name(self._path.name + ".new")
         try:
             host.write_new(new, json.dumps(self._runner).encode(), 0o600, None)
-            new.replace(self._path)  # at once: a kill in between leaves the old one whole
+            new.replace(self._path)  # atomic: a kill meanwhile keeps the old file whole
         except OSError as error:
             log.warning("runner.state_write_failed", reason=error.strerror or str(error))
 
-    def erase(self) -> None:
-        """Forget the runner: it is gone."""
+    def delete(self) -> None:
+        """Delete the file: the runner is deregistered."""
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("runner.state_write_failed", reason=error.strerror or str(error))
 
-    def erase_own(self) -> None:
-        """Forget the runner that was written down here, not a predecessor's."""
+    def delete_own(self) -> None:
+        """Delete the file if this agent wrote it, not if a killed agent did."""
         if self._runner:
-            self.erase()
+            self.delete()
 
     def read(self) -> SavedRunner | None:
-        """Return what a predecessor wrote down; None if there is nothing, or nothing credible."""
+        """Return the runner that a killed agent saved; None if there is no valid file of ours."""
         try:
             if not host.is_own(self._path) or (found := host.read_regular(self._path)) is None:
                 return None
-            said = json.loads(found[0])
+            saved = json.loads(found[0])
             copies = {
                 str(name): copy and SavedFile(base64.b64decode(copy["content"]), int(copy["mode"]))
-                for name, copy in said.get("copies", {}).items()
+                for name, copy in saved.get("copies", {}).items()
             }
-            return SavedRunner(str(said["name"]), bool(said["unique"]), bool(said["jit"]), copies)
+            return SavedRunner(
+                str(saved["name"]), bool(saved["unique"]), bool(saved["jit"]), copies
+            )
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None

@@ -1,4 +1,4 @@
-"""The folder that jobs work in, where it is not simply one of the runner's own."""
+"""Make the folder that jobs work in, and remove it after the life if it is this life's alone."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
     from sidecar.shutdown.cleanup import CleanupStack
 
 NAME = "{name}"
-"""What in SIDECAR_WORK_DIR stands for the runner's name: the folder is then this life's alone."""
+"""Placeholder in SIDECAR_WORK_DIR for the runner's name: the folder is then this life's alone."""
 
 
 @asynccontextmanager
-async def workspace(
-    root: Path,
+async def make_workspace(
+    folder: Path,
     work_dir: str,
-    user: host.Identity | None,
+    user: host.User | None,
     cleanup_stack: CleanupStack,
     *,
-    alone: bool,
+    remove_after: bool,
 ) -> AsyncIterator[None]:
-    """Make the folder, for `user`; one that is this life's `alone` is owed its removal.
+    """Make the work folder for `user`; with `remove_after`, register its removal on leaving.
 
-    Containers of a daemon elsewhere get the folder from a path that both know, where a volume is
-    root's at first. Raises RunnerError. It is owed on leaving only, when no job works in it.
+    A docker daemon in another container needs a path that both know, often a volume that is
+    root's at first. The removal is registered on leaving, when no job works there any more.
+    Raises RunnerError.
     """
-    path = root / work_dir
+    path = folder / work_dir
     try:
         if Path(work_dir).is_absolute() or path.exists():
             host.make_folder(path, user)
@@ -45,7 +46,7 @@ async def workspace(
     try:
         yield
     finally:
-        if alone:
+        if remove_after:
             cleanup_stack.register_step(
                 "workspace", partial(asyncio.to_thread, host.remove_folder, path)
             )

@@ -1,9 +1,10 @@
-"""A child that cannot outlive its block, nor anything that it started: real, badly behaved ones."""
+"""A child cannot outlive its block, nor can its processes: tried with badly behaved programs."""
 
 import asyncio
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,16 +16,16 @@ from structlog.testing import capture_logs
 from sidecar import host, process
 from sidecar.errors import RunnerError
 from sidecar.log.lines import LIMIT
-from sidecar.process import Command, reaping
+from sidecar.process import Command, collect_orphans
 from tests.support.loops import on_both, run
 
 PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 
-# A daemon as they are made: a session of its own, its parent gone, deaf to what asks it to end.
+# A usual daemon: it has its own session, its parent has ended, and it ignores stop signals.
 DAEMON = """\
 import os, signal, sys, time
-for deaf in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-    signal.signal(deaf, signal.SIG_IGN)
+for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(ignored, signal.SIG_IGN)
 middle = os.fork()
 if middle == 0:
     os.setsid()
@@ -48,21 +49,23 @@ print("daemon is up", flush=True)
 
 
 @pytest.fixture(autouse=True)
-def _others(monkeypatch):
-    """Adopt orphans as the agent does, and spare the children of this test run's other parts."""
+def run_children():
+    """Adopt orphans as the agent does; spare the test run's own children, which this gives."""
     libc = ctypes.CDLL(None)
     before = ctypes.c_int()
     libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    own = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    monkeypatch.setattr(process, "_alive", {int(pid) for pid in own})
-    yield
-    assert process._alive == {int(pid) for pid in own}
+    own = {*host.list_children(), *host.list_dead_children()}
+    # A patch of its own: a test that undoes its own patches must not undo this one.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(process, "_waited_for", set(own))
+        yield own
+        assert process._waited_for == own
     libc.prctl(PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
 
 
-class Heard:
-    """Lines as they come; waits for one."""
+class Output:
+    """The lines of a child; waits for one."""
 
     def __init__(self):
         self.lines = []
@@ -82,16 +85,16 @@ class Heard:
 
 @asynccontextmanager
 async def child(program, *arguments, env=None):
-    """Run a Python program as a child; gives it and what it says."""
-    heard = Heard()
+    """Run a Python program as a child; gives the process and its output."""
+    output = Output()
     argv = (sys.executable, "-c", program, *map(str, arguments))
     command = Command(argv, {"PATH": os.defpath} | (env or {}), Path("/"))
-    async with process.running(command, heard) as running:
-        yield running, heard
+    async with process.run_child(command, output) as running:
+        yield running, output
 
 
 def alive(pid):
-    """Tell whether a process is there and not a corpse."""
+    """Whether a process is alive: it exists and has not ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
@@ -99,13 +102,13 @@ def alive(pid):
 
 
 def exists(pid):
-    """Tell whether there is anything left of a process, be it a corpse."""
+    """Whether a process exists, be it one that has ended but is not collected yet."""
     return Path(f"/proc/{pid}").exists()
 
 
 @on_both
-def test_a_child_is_heard_and_its_code_known(loop):
-    """Both streams, told apart; nothing but the given environment; nothing to read from."""
+def test_output_and_exit_code_of_a_child_are_read(loop):
+    """Both streams are read, apart from each other; the child has only the given environment."""
     program = (
         "import os, sys\n"
         "print('out', sorted(os.environ), repr(sys.stdin.read()), os.getcwd())\n"
@@ -114,12 +117,15 @@ def test_a_child_is_heard_and_its_code_known(loop):
     )
 
     async def life():
-        async with child(program, env={"LC_ALL": "C.UTF-8"}) as (running, heard):
+        async with child(program, env={"LC_ALL": "C.UTF-8"}) as (running, output):
             assert running.running
             assert await running.ended == 7
             assert not running.running
-            running.interrupt()  # nobody to interrupt, nothing to raise
-        assert sorted(heard.lines) == [("stderr", "err"), ("stdout", "out ['LC_ALL', 'PATH'] '' /")]
+            running.interrupt()  # no process to interrupt is no error
+        assert sorted(output.lines) == [
+            ("stderr", "err"),
+            ("stdout", "out ['LC_ALL', 'PATH'] '' /"),
+        ]
         assert not exists(running.pid)
 
     with capture_logs() as logs:
@@ -128,38 +134,38 @@ def test_a_child_is_heard_and_its_code_known(loop):
 
 
 @on_both
-def test_what_it_wrote_before_its_end_is_heard(loop):
-    """The last words without a line end, and a megabyte in one line, cut."""
-    program = "import sys; sys.stdout.write('x' * 1000000 + '\\nlast words')"
+def test_output_before_the_end_is_read(loop):
+    """Also a last line without a line end; a line of a megabyte is cut."""
+    program = "import sys; sys.stdout.write('x' * 1000000 + '\\nlast line')"
 
     async def life():
-        async with child(program) as (running, heard):
+        async with child(program) as (running, output):
             await running.ended
-            await running.heard_out()
-            return list(heard.lines)
+            await running.read_last_output()
+            return list(output.lines)
 
     assert run(loop, life()) == [
         ("stdout", "x" * LIMIT + f" [{1000000 - LIMIT} bytes cut]"),
-        ("stdout", "last words"),
+        ("stdout", "last line"),
     ]
 
 
 @on_both
-def test_a_child_is_gone_after_its_block(loop):
-    """Whether the block ends well or with an error, and however deaf the child is."""
-    deaf = (
+def test_a_child_has_ended_after_its_block(loop):
+    """Also when the block fails, and when the child ignores every signal."""
+    program = (
         "import signal, time\n"
         "for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:\n"
         "    signal.signal(number, signal.SIG_IGN)\n"
-        "print('deaf', flush=True)\n"
+        "print('ready', flush=True)\n"
         "time.sleep(60)\n"
     )
     pids = []
 
     async def life():
-        async with child(deaf) as (running, heard):
+        async with child(program) as (running, output):
             pids.append(running.pid)
-            await heard.line("deaf")
+            await output.line("ready")
             running.interrupt()
             raise ValueError("of the block")
 
@@ -171,31 +177,31 @@ def test_a_child_is_gone_after_its_block(loop):
 
 @on_both
 def test_an_interrupt_reaches_the_child_alone(loop):
-    """Its own children hear nothing: the runner decides what becomes of a job's steps."""
+    """Its own children get no signal: the runner decides when a job's steps end."""
     program = (
         "import signal, subprocess, sys\n"
         "grandchild = subprocess.Popen([sys.executable, '-c', '''\n"
         "import signal, time\n"
-        'signal.signal(signal.SIGINT, lambda *_: print("grandchild heard", flush=True))\n'
+        'signal.signal(signal.SIGINT, lambda *_: print("grandchild interrupted", flush=True))\n'
         'print("ready", flush=True)\n'
         "time.sleep(60)\n"
         "'''])\n"
-        "def heard(*_):\n"
-        "    print('child heard', flush=True)\n"
+        "def interrupted(*_):\n"
+        "    print('child interrupted', flush=True)\n"
         "    sys.exit(3)\n"
-        "signal.signal(signal.SIGINT, heard)\n"
+        "signal.signal(signal.SIGINT, interrupted)\n"
         "print('set', flush=True)\n"
         "grandchild.wait()\n"
     )
 
     async def life():
-        async with child(program) as (running, heard):
-            await heard.line("set")
-            await heard.line("ready")
+        async with child(program) as (running, output):
+            await output.line("set")
+            await output.line("ready")
             running.interrupt()
             assert await running.ended == 3
-        assert ("stdout", "child heard") in heard.lines
-        assert not any("grandchild heard" in line for _, line in heard.lines)
+        assert ("stdout", "child interrupted") in output.lines
+        assert not any("grandchild interrupted" in line for _, line in output.lines)
 
     run(loop, life())
 
@@ -203,13 +209,13 @@ def test_an_interrupt_reaches_the_child_alone(loop):
 @on_both
 @pytest.mark.parametrize("then", ["", "time.sleep(60)"], ids=["parent-ended", "parent-lives"])
 def test_a_daemon_does_not_outlive_the_block(loop, tmp_path, then):
-    """Forked twice, in a session of its own and deaf, it is found, killed and collected."""
+    """Forked twice, in its own session, ignoring signals: it is found, killed and collected."""
     pidfile = tmp_path / "pid"
     program = DAEMON.format(closes=True, pidfile=str(pidfile), then=then)
 
     async def life():
-        async with child(program) as (running, heard):
-            await heard.line("daemon is up")
+        async with child(program) as (running, output):
+            await output.line("daemon is up")
             if not then:
                 assert await running.ended == 0
             assert alive(int(pidfile.read_text()))
@@ -223,17 +229,17 @@ def test_a_daemon_does_not_outlive_the_block(loop, tmp_path, then):
 
 
 @on_both
-def test_a_pipe_held_open_does_not_hold_the_life(loop, tmp_path, monkeypatch):
-    """A daemon that cannot be killed keeps the pipe; its output is waited for a moment only."""
+def test_a_pipe_held_open_does_not_block_the_end(loop, tmp_path, monkeypatch):
+    """A daemon that cannot be killed keeps the pipe; its output is awaited only a moment."""
     monkeypatch.setattr(process, "DRAIN_OUTPUT", 0.1)
     monkeypatch.setattr(host, "kill_leftovers", lambda *_, **__: 0)
     pidfile = tmp_path / "pid"
     program = DAEMON.format(closes=False, pidfile=str(pidfile), then="print('bye')")
 
     async def life():
-        async with child(program) as (running, heard):
+        async with child(program) as (running, output):
             assert await running.ended == 0
-        assert heard.lines == [("stdout", "daemon is up"), ("stdout", "bye")]
+        assert output.lines == [("stdout", "daemon is up"), ("stdout", "bye")]
 
     run(loop, life(), timeout=10)
     daemon = int(pidfile.read_text())
@@ -243,32 +249,44 @@ def test_a_pipe_held_open_does_not_hold_the_life(loop, tmp_path, monkeypatch):
 
 
 @on_both
-def test_what_cannot_be_killed_is_given_up(loop, monkeypatch):
-    """A process that stays (in a hung file system, say) ends the rounds, not the agent."""
-    monkeypatch.setattr(process, "KILL_ROUNDS", 3)
+def test_killing_gives_up_after_some_rounds(loop, monkeypatch):
+    """A process that stays (in a hung file system, say) does not hold the agent for ever."""
     rounds = []
-    monkeypatch.setattr(host, "kill_leftovers", lambda root, **_: rounds.append(root) or 0)
 
     async def life():
         async with child("import time; print('up', flush=True); time.sleep(60)") as (
             running,
-            heard,
+            output,
         ):
-            await heard.line("up")
-            assert await running.kill() == 0
+            await output.line("up")
+            with monkeypatch.context() as patched:
+                patched.setattr(process, "KILL_ROUNDS", 3)
+                patched.setattr(host, "kill_leftovers", lambda root, **_: rounds.append(root) or 0)
+                assert await running.kill() == 0
             assert rounds == [running.pid] * 3
-            monkeypatch.undo()
-            monkeypatch.setattr(process, "_alive", set(process._alive) | {running.pid})
 
-    before = set(process._alive)
     run(loop, life())
-    process._alive.clear()
-    process._alive.update(before)
 
 
 @on_both
-def test_one_child_s_end_spares_the_other_and_its_own(loop):
-    """Removing the runner while the listener runs kills nothing of the listener's."""
+def test_the_test_run_s_own_children_are_spared(loop, run_children):
+    """What this file kills is its own: a docker engine of another test's, say, goes on."""
+    with subprocess.Popen(["sleep", "60"]) as other:
+        process._waited_for.add(other.pid)
+
+        async def life():
+            async with child("print('up')"):
+                pass
+
+        run(loop, life())
+        assert other.poll() is None
+        other.kill()
+    process._waited_for.discard(other.pid)
+
+
+@on_both
+def test_one_child_s_end_spares_another_child_and_its_processes(loop):
+    """Deregistering the runner while the listener runs kills no process of the listener."""
     family = (
         "import subprocess, sys\n"
         "grandchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
@@ -277,14 +295,14 @@ def test_one_child_s_end_spares_the_other_and_its_own(loop):
     )
 
     async def life():
-        async with child(family) as (one, heard):
-            await heard.line("grandchild")
-            grandchild = int(heard.lines[0][1].split()[1])
+        async with child(family) as (one, output):
+            await output.line("grandchild")
+            grandchild = int(output.lines[0][1].split()[1])
             async with child("import time; print('up', flush=True); time.sleep(60)") as (
                 two,
-                other,
+                other_output,
             ):
-                await other.line("up")
+                await other_output.line("up")
             assert not alive(two.pid)
             assert one.running
             assert alive(grandchild)
@@ -296,35 +314,77 @@ def test_one_child_s_end_spares_the_other_and_its_own(loop):
 
 @on_both
 def test_orphans_are_collected_without_stealing_a_child(loop, tmp_path):
-    """What was adopted and dies leaves no corpse; a child's own exit code is still told."""
+    """An adopted process that has ended is collected; a child's exit code is still read."""
     pidfile = tmp_path / "pid"
     program = DAEMON.format(
         closes=True, pidfile=str(pidfile), then="sys.stdin.close(); sys.exit(5)"
     ).replace("time.sleep(60)", "time.sleep(0.05)")
 
     async def life():
-        async with reaping(every=0.01):
+        async with collect_orphans(every=0.01):
             codes = []
             for _ in range(3):
                 pidfile.unlink(missing_ok=True)
                 async with child(program) as (running, _):
                     codes.append(await running.ended)
                     orphan = int(pidfile.read_text())
-                    while exists(orphan):  # noqa: ASYNC110  nothing announces it
-                        await asyncio.sleep(0)
+                    while exists(orphan):  # noqa: ASYNC110  no event reports it
+                        await asyncio.sleep(0.001)
             assert codes == [5, 5, 5]
 
     run(loop, life())
 
 
 @on_both
+def test_a_dead_child_of_others_does_not_hide_the_orphans(loop, tmp_path):
+    """The kernel shows one dead child at a time; the first may be one that is collected later."""
+    pidfile = tmp_path / "pid"
+    program = DAEMON.format(closes=True, pidfile=str(pidfile), then="")
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    process._waited_for.add(ended.pid)
+
+    async def life():
+        async with child(program) as (running, _):
+            assert await running.ended == 0
+        assert not exists(int(pidfile.read_text()))
+
+    run(loop, life())
+    assert ended.wait(10) == 0
+    process._waited_for.discard(ended.pid)
+
+
+@on_both
+def test_a_killed_process_of_many_threads_is_collected(loop):
+    """Its first thread is dead before the others are: the kill waits for all of them."""
+    program = (
+        "import os, subprocess, sys\n"
+        "grandchild = subprocess.Popen([sys.executable, '-c', '''\n"
+        "import threading, time\n"
+        "for _ in range(50):\n"
+        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "print('grandchild', __import__('os').getpid(), flush=True)\n"
+        "'''])\n"
+        "grandchild.wait()\n"
+    )
+
+    async def life():
+        async with child(program) as (running, output):
+            await output.line("grandchild")
+        assert not exists(running.pid)
+        assert not exists(int(output.lines[0][1].split()[1]))
+
+    run(loop, life())
+
+
+@on_both
 def test_a_program_that_cannot_be_started_is_an_error(loop, tmp_path):
-    """Missing, or not to be executed: the reason is the system's."""
+    """It is missing, or not executable: the message has the system's reason."""
     plain = tmp_path / "plain"
     plain.write_text("no program")
 
     async def start(path):
-        async with process.running(Command((str(path),), {}, tmp_path), Heard()):
+        async with process.run_child(Command((str(path),), {}, tmp_path), Output()):
             pass
 
     with pytest.raises(RunnerError, match=r"^cannot start .*/missing: No such file or directory$"):
@@ -334,13 +394,13 @@ def test_a_program_that_cannot_be_started_is_an_error(loop, tmp_path):
 
 
 def test_a_command_does_not_show_its_environment():
-    """It holds the token."""
+    """The environment holds the registration token."""
     assert "SECRET" not in repr(Command(("x",), {"T": "SECRET"}, Path("/")))
 
 
 @on_both
-def test_a_child_that_outlives_the_loop_is_no_matter(loop):
-    """Its waiting thread finds the loop closed and lets go quietly."""
+def test_a_child_that_outlives_the_loop_is_no_error(loop):
+    """The thread that waits for it finds the loop closed, and ends without an error."""
     left = []
 
     async def life():
@@ -363,8 +423,8 @@ def test_a_child_that_outlives_the_loop_is_no_matter(loop):
     assert popen.returncode in (-signal.SIGKILL, 0)
 
 
-def test_a_child_that_nobody_could_wait_for_is_not_left_running(monkeypatch):
-    """At the limit of processes a thread cannot be had: what was just started ends with that."""
+def test_a_child_without_a_waiting_thread_is_killed(monkeypatch):
+    """At the limit of processes no thread can start: the child that was just started is killed."""
     started = []
 
     class Thread(process.threading.Thread):
@@ -379,7 +439,7 @@ def test_a_child_that_nobody_could_wait_for_is_not_left_running(monkeypatch):
         monkeypatch.setattr(process.threading, "Thread", Thread)
         monkeypatch.setattr(process, "host", SimpleNamespace(spawn=spawn))
         with pytest.raises(RunnerError, match="cannot start sleep: can't start new thread"):
-            async with process.running(
+            async with process.run_child(
                 Command(("sleep", "600"), dict(os.environ), Path.cwd()), lambda *_: None
             ):
                 pass

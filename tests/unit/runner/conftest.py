@@ -1,7 +1,4 @@
-"""A runner's folder whose program is a few lines of shell, told by each test."""
-
-import os
-from pathlib import Path
+"""A runner's folder whose program is a few lines of shell, written by each test."""
 
 import pytest
 
@@ -11,9 +8,9 @@ from sidecar.runner.folder import RunnerFolder
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """Give a prepared folder; other children of this test run are spared."""
-    own = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    monkeypatch.setattr(process, "_alive", {int(pid) for pid in own})
+    """Give a prepared folder; the test run's own children are spared."""
+    own = {*host.list_children(), *host.list_dead_children()}
+    monkeypatch.setattr(process, "_waited_for", own)
     folder = tmp_path / "runner"
     (folder / "bin").mkdir(parents=True)
     made = RunnerFolder(folder, None)
@@ -25,7 +22,7 @@ def root(tmp_path, monkeypatch):
 def program(root):
     """Install `Runner.Listener`: shell, with its folder as working directory.
 
-    Each run is noted in the file `runs`, which gives its arguments and token, one line each.
+    Each run adds a line to the file `runs`: its arguments and token.
     """
 
     def install(script):
@@ -33,8 +30,8 @@ def program(root):
         host.write_new(root.path / host.LISTENER, (head + script).encode(), 0o755, None)
 
     def runs():
-        noted = root.path / "runs"
-        return noted.read_text().splitlines() if noted.exists() else []
+        file = root.path / "runs"
+        return file.read_text().splitlines() if file.exists() else []
 
     install.runs = runs
     return install

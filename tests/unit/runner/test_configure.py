@@ -1,4 +1,4 @@
-"""Registering and taking away, against programs that say what the actions runner says."""
+"""Configure and remove, against programs that print what the actions runner prints."""
 
 import asyncio
 import os
@@ -8,10 +8,10 @@ import stamina.instrumentation
 from structlog.testing import capture_logs
 
 from sidecar.errors import Exit, RegistrationError
-from sidecar.runner import configure as registration
-from sidecar.runner import deregistration
-from sidecar.runner.configure import Busy, Registration, RegistrationRequest, renamed
+from sidecar.runner import configure, deregistration
+from sidecar.runner.configure import Busy, Registration
 from sidecar.runner.deregistration import Deregistration
+from sidecar.runner.registration_request import RegistrationRequest
 from sidecar.shutdown.cleanup import CleanupStack
 from tests.support.loops import on_both, run
 
@@ -29,7 +29,7 @@ BUSY = (
     """echo 'Runner "build-1" is still running a job"' >&2; exit 1\n"""
 )
 
-WISH = RegistrationRequest(
+REQUEST = RegistrationRequest(
     "https://github.com/o/r", TOKEN, "build-1", ("a", "b"), False, "g", "_work"
 )
 
@@ -37,8 +37,8 @@ WISH = RegistrationRequest(
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
     """Retry after a moment, and without the library's own log."""
-    growing = registration.growing
-    for module in (registration, deregistration):
+    growing = configure.growing
+    for module in (configure, deregistration):
         monkeypatch.setattr(
             module, "growing", lambda kinds, **_: growing(kinds, first=0.01, longest=0.02)
         )
@@ -49,29 +49,29 @@ def _short_pauses(monkeypatch):
 
 @pytest.fixture
 def runner(root):
-    """Give a registration that was not yet tried, its way out, and the debt that this settles."""
-    made = Registration(root, WISH, {"PATH": os.environ["PATH"]})
+    """Give a registration that was not tried yet, its deregistration, and their cleanup step."""
+    made = Registration(root, REQUEST, {"PATH": os.environ["PATH"]})
     made.deregistration = Deregistration(None, lambda: True)
     made.deregistration.runner = made
-    made.cleanup_step = CleanupStack().register_step("runner", made.deregistration.leave)
+    made.cleanup_step = CleanupStack().register_step("runner", made.deregistration.deregister)
     return made
 
 
-def verbs(configure, remove="exit 9\n"):
-    """Write a program of two verbs; `$n` is how often the verb was run, this time included."""
+def script(configure_lines, remove_lines="exit 9\n"):
+    """Write a program of two subcommands; `$n` counts the runs of one, this run included."""
     return (
         'n=$(grep -c "^$1 " runs)\n'
-        f'case "$1" in\nconfigure)\n:\n{configure};;\nremove)\n:\n{remove};;\nesac\n'
+        f'case "$1" in\nconfigure)\n:\n{configure_lines};;\nremove)\n:\n{remove_lines};;\nesac\n'
     )
 
 
-async def configured(runner, patience=0.0):
-    """Register; what is cut may finish for `patience` seconds."""
+async def register(runner, grace=0.0):
+    """Register; a run that a stop interrupts may finish for `grace` seconds."""
 
-    async def finished(ended):
-        await asyncio.wait([ended], timeout=patience)
+    async def wait_at_stop(ended):
+        await asyncio.wait([ended], timeout=grace)
 
-    await runner.register(finished)
+    await runner.register(wait_at_stop)
 
 
 class Ended:
@@ -83,71 +83,51 @@ class Ended:
         self.had_job = had_job
 
 
-# --- there --------------------------------------------------------------------------------------
+# --- register -----------------------------------------------------------------------------------
 
 
 @on_both
 def test_a_runner_is_registered_and_removed(loop, runner, root, program):
-    """Ephemeral, unattended, never updating; the token is no argument; it is gone in the end."""
-    program(verbs(ADDED + SAVED, REMOVED))
+    """Ephemeral, unattended, without updates; the token is no argument."""
+    program(script(ADDED + SAVED, REMOVED))
 
     async def life():
-        await configured(runner)
+        await register(runner)
         assert runner.complete
-        assert root.configured
+        assert root.is_configured
         await runner.cleanup_step.begin()
         assert runner.cleanup_step.done
 
     with capture_logs() as events:
         run(loop, life())
     assert program.runs() == [
-        f"configure {' '.join(WISH.arguments(replaces=False))} token={TOKEN}",
+        f"configure {' '.join(REQUEST.arguments(replaces=False))} token={TOKEN}",
         f"remove --unattended token={TOKEN}",
     ]
-    told = [(event["event"], event.get("rung")) for event in events]
-    assert ("runner.registered", None) in told
-    assert told[-1] == ("runner.deregistered", "registration-token")
+    logged = [(event["event"], event.get("rung")) for event in events]
+    assert ("runner.registered", None) in logged
+    assert logged[-1] == ("runner.deregistered", "registration-token")
     assert TOKEN not in repr((events, runner.registration_request))
 
 
-def test_an_outdated_program_ends_with_a_code_of_its_own(runner, program):
-    """GitHub registers no runner that is too old: no second try, and exit code 21."""
+def test_an_outdated_program_has_its_own_exit_code(runner, program):
+    """GitHub does not register a runner that is too old: no second try, and exit code 21."""
     line = "Runner version v2.300.0 is deprecated and cannot be registered."
-    program(verbs(f"echo '{line}' >&2; exit 1\n"))
+    program(script(f"echo '{line}' >&2; exit 1\n"))
     with pytest.raises(RegistrationError, match="build the image anew") as raised:
-        run("asyncio", configured(runner))
+        run("asyncio", register(runner))
     assert raised.value.exit is Exit.DEPRECATED
     assert len(program.runs()) == 1
 
 
-def test_the_wish_is_written_as_arguments():
-    """What is not wished for is not said; the token never is."""
-    assert WISH.arguments(replaces=False) == (
-        "--unattended",
-        "--ephemeral",
-        "--disableupdate",
-        *("--url", "https://github.com/o/r", "--name", "build-1"),
-        *("--labels", "a,b", "--runnergroup", "g", "--work", "_work"),
-    )
-    bare = RegistrationRequest("u", "t", "n", (), True, None, "w")
-    assert bare.arguments(replaces=True) == (
-        "--unattended",
-        "--ephemeral",
-        "--disableupdate",
-        "--no-default-labels",
-        "--replace",
-        *("--url", "u", "--name", "n", "--work", "w"),
-    )
-
-
 @on_both
 def test_a_taken_name_gets_a_suffix(loop, runner, program):
-    """Two tasks never fight for a name, and neither replaces the other's runner."""
+    """Two tasks with one name do not replace each other's runner."""
     taken = 'echo "A runner exists with the same name build-1." >&2; exit 1\n'
-    program(verbs(f"if [ $n = 1 ]; then {taken}fi\n" + ADDED + SAVED, REMOVED))
+    program(script(f"if [ $n = 1 ]; then {taken}fi\n" + ADDED + SAVED, REMOVED))
 
     async def life():
-        await configured(runner)
+        await register(runner)
 
     run(loop, life())
     assert runner.registration_request.name.startswith("build-1-")
@@ -159,31 +139,22 @@ def test_a_taken_name_gets_a_suffix(loop, runner, program):
 
 
 def test_a_name_is_not_changed_for_ever(runner, program):
-    """If every name is taken, something else is wrong."""
-    program(verbs('echo "A runner exists with the same name x." >&2; exit 1\n'))
+    """If every name is taken, another thing is wrong."""
+    program(script('echo "A runner exists with the same name x." >&2; exit 1\n'))
     with pytest.raises(RegistrationError, match=r"the name build-1-\S+ is taken \(SIDECAR_NAME\)"):
-        run("asyncio", configured(runner))
-    assert len(program.runs()) == registration.RENAMES
+        run("asyncio", register(runner))
+    assert len(program.runs()) == configure.RENAMES
     assert not runner.complete
 
 
-def test_a_suffix_fits_the_longest_name():
-    """The result is no longer than GitHub accepts, and ends in the suffix."""
-    new = renamed("n" * 64)
-    assert len(new) == 64
-    assert new[:57] == "n" * 57
-    assert new[57] == "-"
-    assert renamed("n") != renamed("n")
-
-
 @on_both
-def test_a_refusal_is_final(loop, runner, root, program):
-    """A 404 is what GitHub says to an expired token; it is not asked again."""
-    program(verbs(NOT_FOUND))
+def test_a_refusal_is_not_retried(loop, runner, root, program):
+    """GitHub answers 404 to an expired token; it is not asked again."""
+    program(script(NOT_FOUND))
 
     async def life():
         with pytest.raises(RegistrationError, match=r"NotFound.*younger than an hour"):
-            await configured(runner)
+            await register(runner)
         await runner.cleanup_step.begin()
         assert runner.cleanup_step.done
 
@@ -196,55 +167,55 @@ def test_a_refusal_is_final(loop, runner, root, program):
 @on_both
 def test_a_network_failure_is_retried(loop, runner, program):
     """Two failures, then success."""
-    program(verbs(f"if [ $n -lt 3 ]; then {OFFLINE}fi\n" + ADDED + SAVED, REMOVED))
-    run(loop, configured(runner))
+    program(script(f"if [ $n -lt 3 ]; then {OFFLINE}fi\n" + ADDED + SAVED, REMOVED))
+    run(loop, register(runner))
     assert runner.complete
     assert len(program.runs()) == 3
 
 
 def test_a_network_failure_is_not_retried_for_ever(runner, program):
-    """The last reason is told."""
-    program(verbs(OFFLINE))
+    """The error has the last reason."""
+    program(script(OFFLINE))
     with pytest.raises(RegistrationError, match=r"/o/r: Name or service not known"):
-        run("asyncio", configured(runner))
-    assert len(program.runs()) == registration.ATTEMPTS
+        run("asyncio", register(runner))
+    assert len(program.runs()) == configure.ATTEMPTS
 
 
 def test_a_configure_that_hangs_has_an_end(runner, root, program, monkeypatch):
-    """It is killed, and tried again as after any other trouble."""
-    monkeypatch.setattr(registration, "CONFIGURE_TIMEOUT", 0.1)
-    program(verbs("if [ $n = 1 ]; then sleep 60; fi\n" + ADDED + SAVED))
-    run("asyncio", configured(runner))
+    """It is killed, and tried again as after any transient error."""
+    monkeypatch.setattr(configure, "CONFIGURE_TIMEOUT", 0.1)
+    program(script("if [ $n = 1 ]; then sleep 60; fi\n" + ADDED + SAVED))
+    run("asyncio", register(runner))
     assert len(program.runs()) == 2
     (root.path / ".runner").unlink()
-    monkeypatch.setattr(registration, "ATTEMPTS", 1)
-    program(verbs("sleep 60\n"))
+    monkeypatch.setattr(configure, "ATTEMPTS", 1)
+    program(script("sleep 60\n"))
     with pytest.raises(RegistrationError, match=r"no end after 0\.1 s"):
-        run("asyncio", configured(runner))
+        run("asyncio", register(runner))
 
 
 @pytest.mark.parametrize("then", ["sleep 60\n", "kill -ABRT $$\n"])
-def test_a_configure_that_fails_on_its_way_out_has_configured(runner, program, monkeypatch, then):
-    """What it writes last is there, and a second try would only say so: "already configured"."""
-    monkeypatch.setattr(registration, "CONFIGURE_TIMEOUT", 1.0)
-    program(verbs(ADDED + SAVED + then, REMOVED))
-    run("asyncio", configured(runner))
+def test_a_configure_that_fails_on_its_way_out_has_register(runner, program, monkeypatch, then):
+    """A second try would only fail with "already configured"."""
+    monkeypatch.setattr(configure, "CONFIGURE_TIMEOUT", 1.0)
+    program(script(ADDED + SAVED + then, REMOVED))
+    run("asyncio", register(runner))
     assert runner.complete
     assert len(program.runs()) == 1
 
 
-def test_a_refusal_that_the_listener_s_end_overtakes_is_no_last_word(runner, root, program):
-    """It had a job when GitHub was asked, and is gone when GitHub's answer comes: asked again."""
+def test_a_refusal_before_the_listener_s_end_is_retried(runner, root, program):
+    """It had a job when GitHub was asked, and has ended when the answer comes."""
     busy = f"if [ $n = 1 ]; then echo >asked; read go <go\n{BUSY}fi\n"
-    program(verbs(ADDED + SAVED, busy + REMOVED))
+    program(script(ADDED + SAVED, busy + REMOVED))
     os.mkfifo(root.path / "go")
 
     async def life():
-        await configured(runner)
+        await register(runner)
         leaving = runner.cleanup_step.begin()
         while not (root.path / "asked").exists():
             await asyncio.wait([leaving], timeout=0.01)
-        runner.deregistration.listener_ended(Ended(0, had_job=False), configured=True)
+        runner.deregistration.set_listener_ended(Ended(0, had_job=False), configured=True)
         await asyncio.to_thread((root.path / "go").write_text, "on\n")
         await leaving
         assert runner.cleanup_step.done, runner.cleanup_step.error
@@ -254,21 +225,21 @@ def test_a_refusal_that_the_listener_s_end_overtakes_is_no_last_word(runner, roo
 
 
 @on_both
-def test_a_half_registration_is_taken_over(loop, runner, program):
-    """Added at GitHub, then a failure: the next try replaces what is, by then, its own."""
-    program(verbs(ADDED + f"if [ $n = 1 ]; then {OFFLINE}fi\n" + SAVED))
-    run(loop, configured(runner))
+def test_an_incomplete_registration_is_replaced(loop, runner, program):
+    """Added at GitHub, then a failure: the next try replaces the runner, which is its own."""
+    program(script(ADDED + f"if [ $n = 1 ]; then {OFFLINE}fi\n" + SAVED))
+    run(loop, register(runner))
     first, second = program.runs()
     assert "--replace" not in first
     assert "--replace" in second
 
 
-# --- and gone -----------------------------------------------------------------------------------
+# --- deregister ---------------------------------------------------------------------------------
 
 
-def test_what_was_never_tried_is_not_removed(runner, program):
-    """A stop before the first try has nothing to take away."""
-    program(verbs(""))
+def test_without_a_try_there_is_nothing_to_remove(runner, program):
+    """A stop may come before the first try."""
+    program(script(""))
 
     async def life():
         await runner.cleanup_step.begin()
@@ -279,14 +250,14 @@ def test_what_was_never_tried_is_not_removed(runner, program):
 
 
 @on_both
-def test_a_stop_in_the_middle_leaves_no_runner_without_a_key(loop, runner, root, program):
-    """Configure comes to its end within the patience, and what it made is removed."""
-    program(verbs(ADDED + "echo >added; read go <go\n" + SAVED, REMOVED))
+def test_a_stop_during_configure_leaves_no_runner(loop, runner, root, program):
+    """Configure ends within the grace, and its runner is removed."""
+    program(script(ADDED + "echo >added; read go <go\n" + SAVED, REMOVED))
     os.mkfifo(root.path / "go")
 
     async def life():
         held = os.open(root.path / "go", os.O_RDWR)
-        task = asyncio.create_task(configured(runner, patience=20))
+        task = asyncio.create_task(register(runner, grace=20))
         while not (root.path / "added").exists():
             await asyncio.wait([task], timeout=0.01)
         task.cancel()
@@ -296,35 +267,33 @@ def test_a_stop_in_the_middle_leaves_no_runner_without_a_key(loop, runner, root,
         os.close(held)
         assert task.cancelled()
         assert not runner.complete
-        assert root.configured
+        assert root.is_configured
         await runner.cleanup_step.begin()
         assert runner.cleanup_step.done
-        assert not root.configured
+        assert not root.is_configured
 
     run(loop, life())
     assert [line.split()[0] for line in program.runs()] == ["configure", "remove"]
 
 
 @on_both
-def test_a_runner_whose_keys_were_never_saved_is_taken_over_and_removed(
-    loop, runner, root, program
-):
-    """Killed between the two, it is at GitHub alone; network trouble on the way is retried."""
+def test_a_runner_without_saved_keys_is_replaced_and_removed(loop, runner, root, program):
+    """Configure was killed before it saved them; network errors meanwhile are retried."""
     program(
-        verbs(
+        script(
             ADDED + f"case $n in 1) exec sleep 60;; 2) {OFFLINE};; esac\n" + SAVED,
             f"if [ $n = 1 ]; then {OFFLINE}fi\n" + REMOVED,
         )
     )
 
     async def life():
-        task = asyncio.create_task(configured(runner))
+        task = asyncio.create_task(register(runner))
         while not (root.path / "runs").exists():
             await asyncio.wait([task], timeout=0.01)
         await asyncio.wait([task], timeout=0.2)
         task.cancel()
         await asyncio.wait([task])
-        assert not root.configured
+        assert not root.is_configured
         await runner.cleanup_step.begin()
         assert (runner.cleanup_step.done, runner.cleanup_step.error) == (True, None)
 
@@ -341,18 +310,18 @@ def test_a_runner_whose_keys_were_never_saved_is_taken_over_and_removed(
 
 @on_both
 def test_a_busy_runner_is_not_removed(loop, runner, program):
-    """GitHub refuses, which is told at once while the job runs, and waited out once it is over."""
-    program(verbs(ADDED + SAVED, f"if [ $n -lt 3 ]; then {BUSY}fi\n" + REMOVED))
+    """A refusal is an error while the job runs, and is retried when the listener has ended."""
+    program(script(ADDED + SAVED, f"if [ $n -lt 3 ]; then {BUSY}fi\n" + REMOVED))
 
     async def life():
-        await configured(runner)
-        told = "cannot deregister build-1: it is still running a job"
-        with pytest.raises(RegistrationError, match=told) as refused:
-            await runner.deregistration.leave()
+        await register(runner)
+        message = "cannot deregister build-1: it is still running a job"
+        with pytest.raises(RegistrationError, match=message) as refused:
+            await runner.deregistration.deregister()
         assert isinstance(refused.value.__cause__, Busy)
         assert runner.deregistration.busy
-        runner.deregistration.listener_ended(Ended(-9, had_job=True), configured=True)
-        await runner.deregistration.leave()
+        runner.deregistration.set_listener_ended(Ended(-9, had_job=True), configured=True)
+        await runner.deregistration.deregister()
 
     run(loop, life())
     assert len(program.runs()) == 4
@@ -361,14 +330,16 @@ def test_a_busy_runner_is_not_removed(loop, runner, program):
 @on_both
 @pytest.mark.parametrize("code", [0, 102])
 def test_after_its_job_there_is_nothing_left_to_remove(loop, runner, root, program, code):
-    """GitHub removes an ephemeral runner itself; its listener then deletes the configuration."""
-    program(verbs(ADDED + SAVED))
+    """GitHub removes an ephemeral runner itself; its listener deletes the configuration then."""
+    program(script(ADDED + SAVED))
 
     async def life():
-        await configured(runner)
+        await register(runner)
         (root.path / ".runner").unlink()
-        runner.deregistration.listener_ended(Ended(code, had_job=True), configured=root.configured)
-        await runner.deregistration.leave()
+        runner.deregistration.set_listener_ended(
+            Ended(code, had_job=True), configured=root.is_configured
+        )
+        await runner.deregistration.deregister()
 
     with capture_logs() as events:
         run(loop, life())
@@ -380,44 +351,44 @@ def test_after_its_job_there_is_nothing_left_to_remove(loop, runner, root, progr
     ("code", "had_job", "unlink"), [(0, False, True), (-9, True, True), (0, True, False)]
 )
 def test_in_any_other_case_it_is_removed(runner, root, program, code, had_job, unlink):
-    """Without a job, killed, or with the configuration still there: copies are put back first."""
-    program(verbs(ADDED + SAVED, "cat .runner; " + REMOVED))
+    """Without a job, killed, or still configured: copies are restored first."""
+    program(script(ADDED + SAVED, "cat .runner; " + REMOVED))
 
     async def life():
-        await configured(runner)
+        await register(runner)
         if unlink:
             (root.path / ".runner").unlink()
-        runner.deregistration.listener_ended(
-            Ended(code, had_job=had_job), configured=root.configured
+        runner.deregistration.set_listener_ended(
+            Ended(code, had_job=had_job), configured=root.is_configured
         )
-        await runner.deregistration.leave()
+        await runner.deregistration.deregister()
 
     run("asyncio", life())
     assert program.runs()[-1].startswith("remove ")
 
 
-def test_what_a_job_wrote_into_the_configuration_is_not_obeyed(runner, root, program):
-    """The runner that is removed is the one that was configured."""
-    program(verbs(ADDED + SAVED, "cat .runner >seen\n" + REMOVED))
+def test_a_job_cannot_change_which_runner_is_removed(runner, root, program):
+    """Its changes to the configuration are not obeyed."""
+    program(script(ADDED + SAVED, "cat .runner >seen\n" + REMOVED))
 
     async def life():
-        await configured(runner)
-        (root.path / ".runner").write_text('{"agentName": "somebody-else"}')
-        await runner.deregistration.leave()
+        await register(runner)
+        (root.path / ".runner").write_text('{"agentName": "another"}')
+        await runner.deregistration.deregister()
 
     run("asyncio", life())
     assert (root.path / "seen").read_text() == '{"agentName": "build-1"}\n'
 
 
 def test_an_old_token_is_not_tried(runner, program):
-    """It would give a bare 404; the log says what happens to the runner instead."""
-    program(verbs(ADDED + SAVED, REMOVED))
+    """GitHub would only answer 404; the error says what happens to the runner."""
+    program(script(ADDED + SAVED, REMOVED))
 
     async def life():
-        await configured(runner)
+        await register(runner)
         late = Deregistration(None, lambda: False)
         late.runner = runner
-        await late.leave()
+        await late.deregister()
 
     with pytest.raises(RegistrationError, match="too old; GitHub removes an offline"):
         run("asyncio", life())
@@ -425,33 +396,33 @@ def test_an_old_token_is_not_tried(runner, program):
 
 
 @on_both
-def test_trouble_in_the_removal_is_retried(loop, runner, program, monkeypatch):
+def test_a_transient_error_of_remove_is_retried(loop, runner, program, monkeypatch):
     """No network, then a removal that hangs, then success."""
-    monkeypatch.setattr(registration, "REMOVE_TIMEOUT", 0.2)
-    program(verbs(ADDED + SAVED, f"case $n in 1) {OFFLINE};; 2) sleep 60;; esac\n" + REMOVED))
+    monkeypatch.setattr(configure, "REMOVE_TIMEOUT", 0.2)
+    program(script(ADDED + SAVED, f"case $n in 1) {OFFLINE};; 2) sleep 60;; esac\n" + REMOVED))
 
     async def life():
-        await configured(runner)
-        await runner.deregistration.leave()
+        await register(runner)
+        await runner.deregistration.deregister()
 
     run(loop, life())
     assert len(program.runs()) == 4
 
 
 @pytest.mark.parametrize(
-    "said",
+    "lines",
     [
         NOT_FOUND,
         "echo 'Cannot connect to server, because config files are missing. Skipping.'; exit 0\n",
     ],
     ids=["404", "files-missing"],
 )
-def test_a_removal_that_cannot_succeed_is_told(runner, program, said):
-    """Also where the program itself calls it a success."""
-    program(verbs(ADDED + SAVED, said))
+def test_a_removal_that_cannot_succeed_is_an_error(runner, program, lines):
+    """Also where the program itself reports success."""
+    program(script(ADDED + SAVED, lines))
 
     async def life():
-        await configured(runner)
+        await register(runner)
         await runner.cleanup_step.begin()
         return runner.cleanup_step.error
 

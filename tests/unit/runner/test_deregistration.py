@@ -1,4 +1,4 @@
-"""The ladder by which a runner leaves GitHub, against the GitHub that Prism judges."""
+"""The methods of deregistering a runner, against the stand-in for GitHub that Prism checks."""
 
 import asyncio
 import os
@@ -15,8 +15,9 @@ from local.github.scope import Scope
 from sidecar.errors import RegistrationError, TokenError
 from sidecar.github import Connection, GitHubError, Pat, api
 from sidecar.runner import configure, deregistration
-from sidecar.runner.configure import Registration, RegistrationRequest
+from sidecar.runner.configure import Registration
 from sidecar.runner.deregistration import Deregistration
+from sidecar.runner.registration_request import RegistrationRequest
 from tests.support.loops import on_both, run
 
 
@@ -42,12 +43,12 @@ async def github(credential=None):
     """Give GitHub's state and a connection to it."""
     async with hub.serving() as served:
 
-        async def be():
+        async def get_credential():
             if isinstance(credential, Exception):
                 raise credential
             return Pat("ghp_local")
 
-        async with Connection(be) as connection:
+        async with Connection(get_credential) as connection:
             connection.url = f"{served.url}/octo/demo"
             yield served.world, connection
 
@@ -58,34 +59,34 @@ def added(world, name="r", **more):
     return world.runners.add(Registered(0, name, scope, [], True, 0.0, "s", **more))
 
 
-def known(name="r", runner_id=None, *, exists=True, unique=True):
-    """Make a runner as a departure sees it: one that cannot remove itself."""
+def registered(name="r", runner_id=None, *, exists=True, unique=True):
+    """Make a registered runner that cannot remove itself."""
     return SimpleNamespace(exists=exists, name=name, unique=unique, runner_id=runner_id)
 
 
-def leaving(connection, runner, *, usable=False):
-    """Make the way out of a runner."""
+def make_deregistration(connection, runner, *, usable=False):
+    """Make the deregistration of a runner; `usable` says whether the token is."""
     made = Deregistration(connection, lambda: usable)
     made.runner = runner
     return made
 
 
-def ended(way_out, code=0, *, had_job=True, configured=False):
-    """Tell it how the listener ended."""
+def end_listener(removal, code=0, *, had_job=True, configured=False):
+    """Set how the listener ended."""
     future = asyncio.get_running_loop().create_future()
     future.set_result(code)
     listener = SimpleNamespace(ended=future, had_job=had_job)
-    way_out.listener_ended(listener, configured=configured)
+    removal.set_listener_ended(listener, configured=configured)
 
 
-def rungs(events):
-    """List by whose hand a runner went."""
+def methods(events):
+    """List the methods by which runners were deregistered."""
     return [event["rung"] for event in events if event["event"] == "runner.deregistered"]
 
 
 @pytest.fixture
 def removable(root, program):
-    """Give a runner that its own program removes; the second argument of `program` says how."""
+    """Give a runner that its own program removes, with the shell lines `remove`."""
 
     def make(remove="rm -f .runner\n"):
         program(f'case "$1" in configure) echo "{{}}" >.runner;; remove) {remove};; esac\n')
@@ -98,54 +99,54 @@ def removable(root, program):
     return make
 
 
-# --- what was never there -------------------------------------------------------------------------
+# --- never registered -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("runner", [None, known(exists=False)])
-def test_what_was_never_registered_is_not_taken_away(runner):
-    """GitHub is not even asked."""
+@pytest.mark.parametrize("runner", [None, registered(exists=False)])
+def test_a_runner_that_was_never_registered_is_not_removed(runner):
+    """GitHub is not asked."""
 
     async def play():
         async with github() as (world, connection):
-            assert await leaving(connection, runner).leave() == "never-registered"
+            assert await make_deregistration(connection, runner).deregister() == "never-registered"
             assert not world.calls
 
     with capture_logs() as events:
         run("asyncio", play())
-    assert rungs(events) == ["never-registered"]
+    assert methods(events) == ["never-registered"]
 
 
-# --- first rung: its job is over ------------------------------------------------------------------
+# --- first: its job is over -----------------------------------------------------------------------
 
 
 @on_both
 @pytest.mark.parametrize("runner_id", [99, None])
 def test_after_its_job_it_is_looked_up(loop, runner_id):
-    """GitHub has removed it: verified by its number, or by its name."""
+    """GitHub has removed it: this is verified by its number, or by its name."""
 
     async def play():
         async with github() as (world, connection):
-            way_out = leaving(connection, known(runner_id=runner_id))
-            ended(way_out)
-            await way_out.leave()
+            removal = make_deregistration(connection, registered(runner_id=runner_id))
+            end_listener(removal)
+            await removal.deregister()
             assert set(world.calls) == {"list-runners" if runner_id is None else "get-runner"}
 
     with capture_logs() as events:
         run(loop, play())
-    assert rungs(events) == ["github"]
+    assert methods(events) == ["github"]
 
 
 @on_both
 def test_a_late_removal_is_awaited(loop, monkeypatch):
-    """GitHub still shows it at the first look: it is looked up again, and not deleted."""
+    """GitHub still shows it at first: it is looked up again, and not deleted."""
     monkeypatch.setattr(deregistration, "LOOKS", 1000)
 
     async def play():
         async with github() as (world, connection):
             runner = added(world, job_id=1)
-            way_out = leaving(connection, known(runner_id=runner.id))
-            ended(way_out)
-            leave = asyncio.create_task(way_out.leave())
+            removal = make_deregistration(connection, registered(runner_id=runner.id))
+            end_listener(removal)
+            leave = asyncio.create_task(removal.deregister())
             while not world.calls["get-runner"]:
                 await asyncio.wait([leave], timeout=0.01)
             world.runners.remove(runner, "job-completed", force=True)
@@ -154,19 +155,19 @@ def test_a_late_removal_is_awaited(loop, monkeypatch):
 
     with capture_logs() as events:
         run(loop, play())
-    assert rungs(events) == ["github"]
+    assert methods(events) == ["github"]
 
 
 @on_both
-def test_what_github_does_not_remove_is_deleted(loop):
-    """After some looks it goes by the next rung; while GitHub calls it busy that is awaited."""
+def test_a_runner_that_github_does_not_remove_is_deleted(loop):
+    """After some looks, by the next method; while GitHub calls it busy, again and again."""
 
     async def play():
         async with github() as (world, connection):
             runner = added(world, job_id=1)
-            way_out = leaving(connection, known(runner_id=runner.id))
-            ended(way_out)
-            leave = asyncio.create_task(way_out.leave())
+            removal = make_deregistration(connection, registered(runner_id=runner.id))
+            end_listener(removal)
+            leave = asyncio.create_task(removal.deregister())
             while world.calls["delete-runner"] < 2:
                 await asyncio.wait([leave], timeout=0.01)
             runner.job_id = 0
@@ -176,38 +177,38 @@ def test_what_github_does_not_remove_is_deleted(loop):
 
     with capture_logs() as events:
         run(loop, play())
-    assert rungs(events) == ["api"]
+    assert methods(events) == ["api"]
 
 
-def test_without_a_credential_its_word_is_taken():
-    """Nobody could look: the listener deleted its own configuration, as after a job."""
+def test_without_a_credential_the_removal_is_assumed():
+    """The listener deleted its own configuration, as it does after a job."""
 
     async def play():
-        way_out = leaving(None, known())
-        assert not way_out.can_look
-        ended(way_out)
-        await way_out.leave()
+        removal = make_deregistration(None, registered())
+        assert not removal.can_ask_github
+        end_listener(removal)
+        await removal.deregister()
 
     with capture_logs() as events:
         run("asyncio", play())
-    assert rungs(events) == ["github"]
+    assert methods(events) == ["github"]
 
 
-@pytest.mark.parametrize("trouble", ["refused", "no credential"])
-def test_a_look_that_fails_is_no_failure(trouble):
-    """It is told, and the listener's word is taken."""
+@pytest.mark.parametrize("failure", ["refused", "no credential"])
+def test_a_failed_look_is_no_failure(failure):
+    """It is logged, and the removal is assumed."""
 
     async def play():
-        credential = TokenError("gone") if trouble == "no credential" else None
+        credential = TokenError("gone") if failure == "no credential" else None
         async with github(credential) as (world, connection):
             world.faults.add({"call": "*", "count": -1, "status": 403})
-            way_out = leaving(connection, known())
-            ended(way_out)
-            await way_out.leave()
+            removal = make_deregistration(connection, registered())
+            end_listener(removal)
+            await removal.deregister()
 
     with capture_logs() as events:
         run("asyncio", play())
-    assert rungs(events) == ["github"]
+    assert methods(events) == ["github"]
     assert next(event["event"] for event in events) == "runner.removal_unverified"
 
 
@@ -216,74 +217,76 @@ def test_a_look_that_fails_is_no_failure(trouble):
     [(0, False, False), (0, True, True), (-9, True, False), (1, True, False), (143, True, False)],
 )
 def test_only_a_job_that_ran_to_its_end_counts(code, had_job, configured):
-    """No job, a configuration that is still there, a death: GitHub may still know it."""
+    """No job, still configured, or killed: GitHub may still know it."""
 
     async def play():
         async with github() as (world, connection):
             runner = added(world)
-            way_out = leaving(connection, known(runner_id=runner.id))
-            ended(way_out, code, had_job=had_job, configured=configured)
-            await way_out.leave()
+            removal = make_deregistration(connection, registered(runner_id=runner.id))
+            end_listener(removal, code, had_job=had_job, configured=configured)
+            await removal.deregister()
             assert world.calls["get-runner"] == 0
 
     with capture_logs() as events:
         run("asyncio", play())
-    assert rungs(events) == ["api"]
+    assert methods(events) == ["api"]
 
 
-# --- second rung: by GitHub's API -----------------------------------------------------------------
+# --- second: by GitHub's API ----------------------------------------------------------------------
 
 
 @on_both
 @pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("there", [False, True])
 def test_it_is_deleted_by_its_number_or_its_name(loop, by_name, there):
-    """What is gone already is as good as deleted."""
+    """A runner that GitHub does not know counts as deleted."""
 
     async def play():
         async with github() as (world, connection):
             runner_id = added(world).id if there else 99
-            way_out = leaving(connection, known(runner_id=None if by_name else runner_id))
-            assert await way_out.known() == there
-            assert await way_out.leave() == "api"
+            removal = make_deregistration(
+                connection, registered(runner_id=None if by_name else runner_id)
+            )
+            assert await removal.is_known() == there
+            assert await removal.deregister() == "api"
             assert list(world.runners) == []
 
     with capture_logs() as events:
         run(loop, play())
-    assert rungs(events) == ["api"]
+    assert methods(events) == ["api"]
 
 
-def test_a_name_that_may_be_anothers_is_not_deleted():
-    """A runner of that name stays, and the error says why."""
+def test_a_name_that_may_be_another_s_is_not_deleted():
+    """The runner of that name stays, and the error says why."""
 
     async def play():
         async with github() as (world, connection):
             added(world)
             with pytest.raises(RegistrationError, match="its name may be another's"):
-                await leaving(connection, known(unique=False)).leave()
+                await make_deregistration(connection, registered(unique=False)).deregister()
             assert len(list(world.runners)) == 1
 
     run("asyncio", play())
 
 
-def test_a_busy_runner_is_told_at_once_while_its_listener_runs():
-    """422: the drain goes on with a job to wait for; no other rung is tried."""
+def test_a_busy_runner_is_an_error_at_once_while_its_listener_runs():
+    """422: the drain then waits for the job; no other method is tried."""
 
     async def play():
         async with github() as (world, connection):
             runner = added(world, job_id=1)
-            way_out = leaving(connection, known(runner_id=runner.id), usable=True)
+            removal = make_deregistration(connection, registered(runner_id=runner.id), usable=True)
             with pytest.raises(RegistrationError, match="r: it is still running a job"):
-                await way_out.leave()
-            assert way_out.busy
+                await removal.deregister()
+            assert removal.busy
             assert world.calls["delete-runner"] == 1
 
     run("asyncio", play())
 
 
-# --- third rung: by its own program ---------------------------------------------------------------
+# --- third: by its own program --------------------------------------------------------------------
 
-WHY = {
+FAULTS = {
     "no credential": (TokenError("no secret"), {}),
     "denied": (None, {"status": 403}),
     "gone": (None, {"status": 404, "call": "x"}),
@@ -294,27 +297,30 @@ WHY = {
 
 
 @on_both
-@pytest.mark.parametrize("kind", [kind for kind in WHY if kind != "gone"])
+@pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind != "gone"])
 def test_where_the_api_fails_the_program_removes_it(loop, kind, removable, monkeypatch):
-    """With a registration token that is still good, whatever became of the credential."""
+    """With a registration token that is still usable, however the credential fails."""
     monkeypatch.setattr(deregistration, "API_PATIENCE", 0.5)
-    credential, fault = WHY[kind]
+    credential, fault = FAULTS[kind]
 
     async def play():
         async with github(credential) as (world, connection):
             world.faults.add({"call": "*", "count": -1} | fault)
             runner = removable()
             await runner.register()
-            assert await leaving(connection, runner, usable=True).leave() == "registration-token"
+            assert (
+                await make_deregistration(connection, runner, usable=True).deregister()
+                == "registration-token"
+            )
 
     with capture_logs() as events:
         run(loop, play())
-    assert rungs(events) == ["registration-token"]
+    assert methods(events) == ["registration-token"]
     assert [line.split()[0] for line in removable.runs()] == ["configure", "remove"]
 
 
-def test_without_any_way_the_log_says_who_will_do_it(removable):
-    """Each rung with its reason, and GitHub's own clean-up."""
+def test_the_error_names_the_reason_of_each_method(removable):
+    """And GitHub's own clean-up after a day."""
 
     async def play():
         async with github() as (world, connection):
@@ -322,25 +328,29 @@ def test_without_any_way_the_log_says_who_will_do_it(removable):
             runner = removable()
             await runner.register()
             with pytest.raises(RegistrationError) as failed:
-                await leaving(connection, runner).leave()
-            for why in ("GitHub answers 403", "token is too old", "removes an offline ephemeral"):
-                assert why in str(failed.value)
-            just_in_time = leaving(connection, known(runner_id=1), usable=True)
+                await make_deregistration(connection, runner).deregister()
+            for reason in (
+                "GitHub answers 403",
+                "token is too old",
+                "removes an offline ephemeral",
+            ):
+                assert reason in str(failed.value)
+            just_in_time = make_deregistration(connection, registered(runner_id=1), usable=True)
             with pytest.raises(RegistrationError, match="just-in-time runner cannot remove itself"):
-                await just_in_time.leave()
+                await just_in_time.deregister()
 
     run("asyncio", play())
     assert len(removable.runs()) == 1
 
 
 def test_a_token_alone_is_enough(removable):
-    """No credential: the way is told of only when every other fails, too."""
+    """The missing credential is reported only if the other method fails too."""
 
     async def play():
         runner = removable("echo 'response code: NotFound' >&2; exit 1")
         await runner.register()
         with pytest.raises(RegistrationError, match=r"no credential for GitHub's API; .*NotFound"):
-            await leaving(None, runner, usable=True).leave()
+            await make_deregistration(None, runner, usable=True).deregister()
 
     run("asyncio", play())
 
@@ -348,17 +358,17 @@ def test_a_token_alone_is_enough(removable):
 # --- whether GitHub knows it ----------------------------------------------------------------------
 
 
-def test_whether_it_is_known_can_be_asked():
-    """What a watch for ghosts asks; an answer that does not come is an error, not a no."""
+def test_github_can_be_asked_whether_it_knows_the_runner():
+    """A missing answer is an error, not a no."""
 
     async def play():
         async with github() as (world, connection):
-            way_out = leaving(connection, None)
-            assert not await way_out.known()
-            way_out.runner = known(runner_id=added(world).id)
-            assert await way_out.known()
+            removal = make_deregistration(connection, None)
+            assert not await removal.is_known()
+            removal.runner = registered(runner_id=added(world).id)
+            assert await removal.is_known()
             world.faults.add({"call": "get-runner", "count": -1, "status": 500})
             with pytest.raises(GitHubError):
-                await way_out.known()
+                await removal.is_known()
 
     run("asyncio", play())

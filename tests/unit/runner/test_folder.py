@@ -1,4 +1,4 @@
-"""The runner's folder: what is cleaned, described, kept and put back."""
+"""The runner's folder: what is removed, written, saved and restored in it."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from sidecar.runner.folder import CONFIGURED, RunnerFolder
 BOM = b"\xef\xbb\xbf"
 
 
-def test_a_predecessor_s_configuration_is_cleaned(root):
-    """Configure refuses a folder that is configured; links go, what they lead to stays."""
+def test_an_old_configuration_is_removed(root):
+    """Configure refuses a configured folder; links are removed, their targets stay."""
     kept = root.path / "kept"
     kept.write_text("kept")
     (root.path / ".runner").write_text("{}")
@@ -28,11 +28,11 @@ def test_a_predecessor_s_configuration_is_cleaned(root):
         ("runner.configuration_removed", [".credentials", ".credentials_migrated", ".runner"])
     ]
     assert sorted(path.name for path in root.path.iterdir()) == [".sidecar", "bin", "kept"]
-    assert not root.configured
+    assert not root.is_configured
 
 
 def test_a_folder_that_cannot_be_prepared_is_an_error(tmp_path):
-    """The reason is the system's, the setting is named."""
+    """The error has the system's reason, and names the setting."""
     with pytest.raises(RunnerError) as failed:
         RunnerFolder(tmp_path / "missing", None).prepare()
     assert str(failed.value).startswith(f"cannot prepare the runner's folder {tmp_path}/missing: ")
@@ -40,17 +40,17 @@ def test_a_folder_that_cannot_be_prepared_is_an_error(tmp_path):
 
 
 @pytest.mark.root
-def test_as_root_the_folder_is_guarded(root):
-    """`bin` is root's, the folder sticky, and what is put back is the user's."""
-    nobody = host.identity("nobody")
+def test_as_root_the_folder_is_protected(root):
+    """`bin` is root's, the folder sticky, and restored files are the user's."""
+    nobody = host.find_user("nobody")
     os.chown(root.path / "bin", nobody.uid, nobody.gid)
-    guarded = RunnerFolder(root.path, nobody)
-    guarded.prepare()
+    protected = RunnerFolder(root.path, nobody)
+    protected.prepare()
     assert (root.path / "bin").stat().st_uid == 0
     assert stat.S_IMODE(root.path.stat().st_mode) == 0o1775
     (root.path / ".runner").write_text("x")
-    guarded.keep_copies()
-    guarded.put_back_copies()
+    protected.save_copies()
+    protected.restore_copies()
     assert (root.path / ".runner").stat().st_uid == nobody.uid
 
 
@@ -67,12 +67,12 @@ def test_as_root_the_folder_is_guarded(root):
         (b"\xff", []),
     ],
 )
-def test_a_job_s_log_begins_with_where_it_runs(root, before, kept):
-    """The image's own groups stay; a group of the agent's own is replaced, nonsense dropped."""
+def test_a_job_s_log_begins_with_the_task(root, before, kept):
+    """The image's groups stay; the agent's group is replaced; invalid content is dropped."""
     info = root.path / ".setup_info"
     if before is not None:
         info.write_bytes(before)
-    root.describe(TaskFacts("arn:task", "eu-central-1b", "FARGATE"))
+    root.write_setup_info(TaskFacts("arn:task", "eu-central-1b", "FARGATE"))
     *others, own = json.loads(info.read_bytes())
     assert others == kept
     assert own["group"] == "ECS task"
@@ -82,17 +82,17 @@ def test_a_job_s_log_begins_with_where_it_runs(root, before, kept):
         "Launch type: FARGATE",
         f"Agent: runner-sidecar {__version__}",
     ]
-    root.describe(TaskFacts())
+    root.write_setup_info(TaskFacts())
     assert json.loads(info.read_bytes())[-1]["detail"] == f"Agent: runner-sidecar {__version__}"
 
 
-def test_remove_obeys_what_configure_wrote_not_what_a_job_wrote(root):
-    """Content and modes come back, what was added goes, links are not followed."""
+def test_remove_obeys_the_files_of_configure_not_those_of_a_job(root):
+    """Content and modes are restored, added files are removed, links are not followed."""
     (root.path / ".env").write_text("LANG=C\n")
     root.prepare()
     for name in CONFIGURED:
         host.write_new(root.path / name, BOM + name.encode(), 0o600, None)
-    root.keep_copies()
+    root.save_copies()
 
     victim = root.path / "victim"
     victim.write_text("kept")
@@ -103,7 +103,7 @@ def test_remove_obeys_what_configure_wrote_not_what_a_job_wrote(root):
     (root.path / ".credentials_migrated").write_text("added")
     (root.path / ".env").write_text("HTTPS_PROXY=http://forged\n")
     (root.path / ".path").write_text("/forged")
-    root.put_back_copies()
+    root.restore_copies()
 
     for name in CONFIGURED:
         assert host.read_regular(root.path / name) == (BOM + name.encode(), 0o600)
@@ -114,33 +114,33 @@ def test_remove_obeys_what_configure_wrote_not_what_a_job_wrote(root):
 
 
 def test_the_runner_s_own_environment_file_is_read(root):
-    """KEY=VALUE, with a BOM, with `=` in a value; a line without a value is none."""
-    assert root.environment_file() == {}
+    """KEY=VALUE, with a BOM, with `=` in a value; a line without a value is ignored."""
+    assert root.read_environment_file() == {}
     (root.path / ".env").write_bytes(BOM + b"A=1\nB=x=y\nC=\nnonsense\n")
-    assert root.environment_file() == {"A": "1", "B": "x=y"}
+    assert root.read_environment_file() == {"A": "1", "B": "x=y"}
     (root.path / ".env").unlink()
     (root.path / ".env").mkdir()
-    assert root.environment_file() == {}
+    assert root.read_environment_file() == {}
 
 
-def test_variables_are_taken_out_of_it_for_a_while(root):
-    """The file wins over the environment, so that ours would be lost; it comes back as it was."""
+def test_variables_are_removed_from_it_within_the_block(root):
+    """The file wins over the environment; afterwards it is as it was."""
     env = root.path / ".env"
     content = BOM + b"A=1\nHOOK=/own.sh\nHOOKED=2"
     host.write_new(env, content, 0o640, None)
-    with root.environment_without(["HOOK"]):
+    with root.without_variables(["HOOK"]):
         assert host.read_regular(env) == (b"A=1\nHOOKED=2\n", 0o640)
     assert host.read_regular(env) == (content, 0o640)
 
 
 @pytest.mark.parametrize("content", [None, b"A=1\n"])
 def test_a_file_that_does_not_name_them_is_left_alone(root, content):
-    """Neither written nor made."""
+    """It is neither written nor made."""
     env = root.path / ".env"
     if content is not None:
         env.write_bytes(content)
         before = env.stat().st_ino
-    with root.environment_without(["HOOK"]):
+    with root.without_variables(["HOOK"]):
         assert env.exists() == (content is not None)
     if content is not None:
         assert env.stat().st_ino == before

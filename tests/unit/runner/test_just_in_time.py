@@ -1,4 +1,4 @@
-"""Just in time: a runner whose configuration is handed over, or asked for at GitHub's API."""
+"""Just-in-time registration: the configuration is given, or requested from GitHub's API."""
 
 import asyncio
 import platform
@@ -14,13 +14,14 @@ from local.github.scope import Scope
 from sidecar.errors import RegistrationError, TokenError
 from sidecar.github import Connection, Pat, api
 from sidecar.runner import just_in_time
-from sidecar.runner.configure import RENAMES, RegistrationRequest
+from sidecar.runner.configure import RENAMES
 from sidecar.runner.deregistration import Deregistration
-from sidecar.runner.just_in_time import JustInTime
+from sidecar.runner.just_in_time import JustInTimeRegistration
+from sidecar.runner.registration_request import RegistrationRequest
 from sidecar.tokens.value import RegistrationToken
 from tests.support.loops import on_both, run
 
-WISH = RegistrationRequest(
+REQUEST = RegistrationRequest(
     "https://x/o/r", None, "ecs-1", ("a",), False, None, "_work", unique=True
 )
 FILES = {".runner": b'{"AgentId": "7"}', ".credentials": b"{}", ".credentials_rsaparams": b"{}"}
@@ -42,21 +43,21 @@ def _short_pauses(monkeypatch):
 
 
 @asynccontextmanager
-async def asking(root, registration_request=WISH, patience=20.0):
-    """Give GitHub's state, a runner that asks it for its configuration, and its way out."""
+async def requesting(root, registration_request=REQUEST, timeout=20.0):
+    """Give GitHub's state, a runner that requests its configuration, and its deregistration."""
     async with hub.serving() as served:
 
-        async def be():
+        async def get_credential():
             return Pat("ghp_local")
 
-        async with Connection(be) as connection:
+        async with Connection(get_credential) as connection:
             connection.url = f"{served.url}/octo/demo"
-            runner = JustInTime(
-                root, registration_request, RegistrationToken(), connection, patience
+            runner = JustInTimeRegistration(
+                root, registration_request, RegistrationToken(), connection, timeout
             )
-            way_out = Deregistration(connection, lambda: False)
-            way_out.runner = runner
-            yield served.world, runner, way_out
+            removal = Deregistration(connection, lambda: False)
+            removal.runner = runner
+            yield served.world, runner, removal
 
 
 def added(world, name="ecs-1", **more):
@@ -70,10 +71,10 @@ def names(world):
     return [runner.name for runner in world.runners]
 
 
-def test_what_was_handed_over_is_unpacked(root):
-    """Nothing is asked: its files are the configuration, its number is known."""
-    runner = JustInTime(
-        root, WISH, RegistrationToken(jit=FILES, runner_id=7, name="theirs"), None, 1.0
+def test_a_given_configuration_is_written(root):
+    """GitHub is not asked: the files are the configuration, the number is known."""
+    runner = JustInTimeRegistration(
+        root, REQUEST, RegistrationToken(jit=FILES, runner_id=7, name="theirs"), None, 1.0
     )
     assert runner.exists
     run("asyncio", runner.register())
@@ -83,32 +84,32 @@ def test_what_was_handed_over_is_unpacked(root):
         7,
         True,
     )
-    assert root.configured
+    assert root.is_configured
     assert (root.path / ".credentials").stat().st_mode & 0o777 == 0o600
 
 
 @on_both
-def test_it_is_asked_for_and_taken_away(loop, root):
+def test_a_configuration_is_requested_and_the_runner_removed(loop, root):
     """Registered by one call, deleted by another."""
 
     async def play():
-        async with asking(root) as (world, runner, way_out):
+        async with requesting(root) as (world, runner, removal):
             assert not runner.exists
             await runner.register()
             assert names(world) == [runner.name] == ["ecs-1"]
             assert runner.runner_id == root.runner_id == next(iter(world.runners)).id
-            assert await way_out.leave() == "api"
+            assert await removal.deregister() == "api"
             assert names(world) == []
 
     run(loop, play())
 
 
 @pytest.mark.parametrize("how", [{"online": True}, {"job_id": 1}])
-def test_a_name_that_somebody_bears_gets_a_suffix(root, how):
-    """Another's runner stays as it is."""
+def test_a_taken_name_gets_a_suffix(root, how):
+    """The other runner stays as it is."""
 
     async def play():
-        async with asking(root) as (world, runner, _):
+        async with requesting(root) as (world, runner, _):
             other = added(world, job_id=how.get("job_id", 0))
             if how.get("online"):
                 world.open_session(other, "o", "1").polls = 1
@@ -120,14 +121,14 @@ def test_a_name_that_somebody_bears_gets_a_suffix(root, how):
 
 
 @pytest.mark.parametrize("unique", [True, False])
-def test_a_name_that_was_given_is_never_taken_over(root, unique):
-    """Ours alone, and offline: the lost answer of a try before this one; else a suffix."""
+def test_only_an_offline_runner_of_a_unique_name_is_replaced(root, unique):
+    """It is ours: the answer to an earlier try was lost. Another name gets a suffix."""
     registration_request = RegistrationRequest(
         "https://x", None, "ecs-1", (), False, None, "_work", unique=unique
     )
 
     async def play():
-        async with asking(root, registration_request) as (world, runner, _):
+        async with requesting(root, registration_request) as (world, runner, _):
             added(world)
             await runner.register()
             assert (runner.name == "ecs-1") == unique
@@ -137,11 +138,11 @@ def test_a_name_that_was_given_is_never_taken_over(root, unique):
 
 
 @on_both
-def test_a_lost_answer_leaves_nothing_behind(loop, root):
-    """GitHub registered it and nobody heard: it is taken away, and registered again."""
+def test_a_lost_answer_leaves_no_runner(loop, root):
+    """GitHub registered it, but the answer was lost: it is removed, and registered again."""
 
     async def play():
-        async with asking(root) as (world, runner, _):
+        async with requesting(root) as (world, runner, _):
             world.faults.add({"call": "generate-jitconfig", "drop": True, "after": True})
             await runner.register()
             assert names(world) == ["ecs-1"]
@@ -151,10 +152,10 @@ def test_a_lost_answer_leaves_nothing_behind(loop, root):
 
 
 def test_a_name_is_not_changed_for_ever(root):
-    """If every name is taken, something else is wrong; and nothing is ours then."""
+    """If every name is taken, another thing is wrong; no runner is ours then."""
 
     async def play():
-        async with asking(root) as (world, runner, _):
+        async with requesting(root) as (world, runner, _):
             world.faults.add({"call": "generate-jitconfig", "count": -1, "status": 409})
             with pytest.raises(RegistrationError, match=r"is taken \(SIDECAR_NAME\)"):
                 await runner.register()
@@ -165,16 +166,16 @@ def test_a_name_is_not_changed_for_ever(root):
 
 
 @pytest.mark.parametrize("wait", [20.0, 0.0, None])
-def test_a_stop_in_the_middle_leaves_nothing_behind(root, wait):
-    """The answer is awaited; without it the name tells what to take away."""
+def test_a_stop_during_the_request_leaves_no_runner(root, wait):
+    """The answer is awaited; without it the runner is found by its name."""
 
-    async def finished(future):
+    async def wait_at_stop(future):
         await asyncio.wait([future], timeout=wait)
 
     async def play():
-        async with asking(root) as (world, runner, way_out):
+        async with requesting(root) as (world, runner, removal):
             world.faults.add({"call": "generate-jitconfig", "after": True, "delay": 0.3})
-            task = asyncio.create_task(runner.register(None if wait is None else finished))
+            task = asyncio.create_task(runner.register(None if wait is None else wait_at_stop))
             while not names(world):
                 await asyncio.wait([task], timeout=0.01)
             task.cancel()
@@ -183,17 +184,17 @@ def test_a_stop_in_the_middle_leaves_nothing_behind(root, wait):
             assert not runner.complete
             assert runner.exists
             assert (runner.runner_id is None) == (not wait)
-            await way_out.leave()
+            await removal.deregister()
             assert names(world) == []
 
     run("asyncio", play())
 
 
 def test_github_that_does_not_answer_has_an_end(root):
-    """The deadline of the token is that of registering, too; the setting is named."""
+    """The token's timeout is also that of the registration; the error names the setting."""
 
     async def play():
-        async with asking(root, patience=0.1) as (world, runner, _):
+        async with requesting(root, timeout=0.1) as (world, runner, _):
             world.faults.add({"call": "*", "count": -1, "hang": True})
             with pytest.raises(RegistrationError, match=r"within 0\.1 s \(SIDECAR_TOKEN_TIMEOUT\)"):
                 await runner.register()
@@ -203,11 +204,11 @@ def test_github_that_does_not_answer_has_an_end(root):
 
 
 @pytest.mark.parametrize(("fault", "may_exist"), [({"status": 403}, False), ({"drop": True}, True)])
-def test_a_refusal_says_that_it_does_not_exist(root, fault, may_exist):
-    """Trouble does not."""
+def test_after_a_refusal_there_is_no_runner(root, fault, may_exist):
+    """After a transient error there may be one."""
 
     async def play():
-        async with asking(root) as (world, runner, _):
+        async with requesting(root) as (world, runner, _):
             world.faults.add({"call": "generate-jitconfig", "count": -1} | fault)
             with pytest.raises(RegistrationError, match="cannot register ecs-1 just in time: "):
                 await runner.register()
@@ -216,28 +217,28 @@ def test_a_refusal_says_that_it_does_not_exist(root, fault, may_exist):
     run("asyncio", play())
 
 
-def test_a_configuration_of_unknown_form_is_told_and_taken_away(root):
-    """Its number is known all the same."""
+def test_a_runner_with_an_unknown_configuration_is_removed(root):
+    """Its number is known; the form of its configuration is an error."""
 
     async def play():
-        async with asking(root) as (world, runner, way_out):
+        async with requesting(root) as (world, runner, removal):
             answer = {"id": added(world, "x").id, "name": "x", "busy": False, "status": "offline"}
             body = {"runner": answer, "encoded_jit_config": "???"}
             world.faults.add({"call": "generate-jitconfig", "status": 201, "body": body})
             with pytest.raises(TokenError, match="unknown form"):
                 await runner.register()
-            await way_out.leave()
+            await removal.deregister()
             assert names(world) == []
 
     run("asyncio", play())
 
 
 def test_the_group_is_a_number(root):
-    """GitHub's API takes no name: the error shows what to set."""
+    """GitHub's API accepts no name: the error shows what to set."""
     registration_request = RegistrationRequest("https://x", None, "n", (), False, "2", "_work")
 
     async def play():
-        async with asking(root, registration_request) as (world, runner, _):
+        async with requesting(root, registration_request) as (world, runner, _):
             world.settings.runner_groups.append("second")
             await runner.register()
             assert next(iter(world.runners)).group_id == 2
@@ -246,7 +247,7 @@ def test_the_group_is_a_number(root):
 
     async def refused():
         named = RegistrationRequest("https://x", None, "n", (), False, "two", "_work")
-        async with asking(root, named) as (world, runner, _):
+        async with requesting(root, named) as (world, runner, _):
             with pytest.raises(RegistrationError, match="SIDECAR_RUNNER_GROUP must be the group's"):
                 await runner.register()
             assert not world.calls
@@ -264,19 +265,19 @@ def test_the_group_is_a_number(root):
     ],
 )
 def test_the_default_labels_are_written_out(monkeypatch, system, machine, own):
-    """Just in time GitHub adds none; whoever wants none gets none."""
+    """GitHub adds none to a just-in-time runner; they can be switched off."""
     monkeypatch.setattr(platform, "system", lambda: system)
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    assert just_in_time.labels(WISH) == (*own, "a")
+    assert just_in_time.labels(REQUEST) == (*own, "a")
     bare = RegistrationRequest("https://x", None, "n", ("a",), True, None, "_work")
     assert just_in_time.labels(bare) == ("a",)
 
 
-def test_the_blob_is_not_logged(root):
-    """Nor what is in it."""
+def test_the_configuration_is_not_logged(root):
+    """It contains the runner's key."""
 
     async def play():
-        async with asking(root) as (_, runner, _):
+        async with requesting(root) as (_, runner, _):
             await runner.register()
             return (root.path / ".credentials_rsaparams").read_text("utf-8-sig")
 

@@ -1,4 +1,4 @@
-"""The listener: what it says, whether it is busy, how it ended."""
+"""The listener: its output, whether it is busy, how it ended."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from sidecar import host, phase
 from sidecar.errors import Exit
 from sidecar.phase import Phase
-from sidecar.runner.listener import Listener, listening
+from sidecar.runner.listener import Listener, run_listener
 from tests.support.loops import on_both, run
 
 STAMP = "2026-11-21 01:02:03Z: "
@@ -18,46 +18,46 @@ STAMP = "2026-11-21 01:02:03Z: "
 
 @pytest.fixture
 def listener():
-    """Give a listener whose process has not been started."""
+    """Give a listener whose process is not started."""
     return Listener(Phase())
 
 
 @asynccontextmanager
-async def started(root, listener):
+async def run_as_listener(root, listener):
     """Run the program as the listener; gives a way to wait for its lines."""
-    said = []
+    lines = []
     came = asyncio.Event()
-    hear = listener.hear
+    read_line = listener.read_line
 
-    def heard(stream, line):
-        hear(stream, line)
-        said.append(line)
+    def record(stream, line):
+        read_line(stream, line)
+        lines.append(line)
         came.set()
 
     async def line(wanted):
-        while wanted not in said:
+        while wanted not in lines:
             came.clear()
             await came.wait()
 
-    listener.hear = heard
-    async with listening(root, {"PATH": os.environ["PATH"]}, listener):
+    listener.read_line = record
+    async with run_listener(root, {"PATH": os.environ["PATH"]}, listener):
         yield line
 
 
-# --- what it says -------------------------------------------------------------------------------
+# --- its output ---------------------------------------------------------------------------------
 
 
 def test_its_lines_become_events_and_phases(listener):
-    """Ready, then busy, then the result, each from the line that the listener prints."""
+    """Ready, then busy, then the result, each from a line that the listener prints."""
     with capture_logs() as events:
-        listener.hear("stdout", "√ Connected to GitHub")
-        assert not listener.listened.is_set()
-        listener.hear("stdout", STAMP + "Listening for Jobs")
-        assert listener.listened.is_set()
+        listener.read_line("stdout", "√ Connected to GitHub")
+        assert not listener.ready_for_jobs.is_set()
+        listener.read_line("stdout", STAMP + "Listening for Jobs")
+        assert listener.ready_for_jobs.is_set()
         assert not listener.had_job
-        listener.hear("stdout", STAMP + "Running job: build (3.11)")
+        listener.read_line("stdout", STAMP + "Running job: build (3.11)")
         assert listener.had_job
-        listener.hear("stdout", STAMP + "Job build (3.11) completed with result: Succeeded")
+        listener.read_line("stdout", STAMP + "Job build (3.11) completed with result: Succeeded")
     assert listener.result == "Succeeded"
     names = [event["event"] for event in events]
     assert names == [
@@ -93,10 +93,10 @@ def test_its_lines_become_events_and_phases(listener):
         "Runner reconnected.",
     ],
 )
-def test_what_only_looks_like_one_of_its_lines_is_none(listener, line):
-    """A job's name is an outsider's text."""
+def test_a_line_that_only_looks_like_one_is_ignored(listener, line):
+    """A job's name is untrusted text."""
     with capture_logs() as events:
-        listener.hear("stdout", line)
+        listener.read_line("stdout", line)
     assert [event["event"] for event in events] == ["listener.printed"]
     assert not listener.ready
     assert not listener.had_job
@@ -104,38 +104,40 @@ def test_what_only_looks_like_one_of_its_lines_is_none(listener, line):
 
 
 def test_a_job_s_name_cannot_announce_its_end(listener):
-    """Whatever stands in it, the last words of the line are the listener's own."""
+    """Whatever it contains, the end of the line is the listener's own."""
     name = f"x\\n{STAMP}Job y completed with result: Failed"
-    listener.hear("stdout", STAMP + f"Running job: {name}")
+    listener.read_line("stdout", STAMP + f"Running job: {name}")
     assert listener.result is None
-    listener.hear("stdout", STAMP + f"Job {name} completed with result: Succeeded")
+    listener.read_line("stdout", STAMP + f"Job {name} completed with result: Succeeded")
     assert listener.result == "Succeeded"
 
 
 def test_only_the_first_announcement_counts(listener):
     """An ephemeral runner has one job."""
     with capture_logs() as events:
-        listener.hear("stdout", STAMP + "Running job: one")
-        listener.hear("stdout", STAMP + "Running job: two")
+        listener.read_line("stdout", STAMP + "Running job: one")
+        listener.read_line("stdout", STAMP + "Running job: two")
     assert [event["job"] for event in events if event["event"] == "job.announced"] == ["one"]
 
 
-def test_connection_trouble_is_a_warning(listener):
-    """Lost and found again."""
+def test_a_connection_change_is_a_warning(listener):
+    """Lost, and established again."""
     with capture_logs() as events:
-        listener.hear(
+        listener.read_line(
             "stderr", STAMP + "Runner connect error: no route. Retrying until reconnected."
         )
-        listener.hear("stdout", STAMP + "Runner reconnected.")
-    told = [event["connected"] for event in events if event["event"] == "runner.connection_changed"]
-    assert told == [False, True]
+        listener.read_line("stdout", STAMP + "Runner reconnected.")
+    connected = [
+        event["connected"] for event in events if event["event"] == "runner.connection_changed"
+    ]
+    assert connected == [False, True]
 
 
-def test_the_hooks_tell_of_a_job(listener):
-    """Once each; unknown words are nothing."""
+def test_the_hooks_report_a_job(listener):
+    """Once each; unknown events are ignored."""
     with capture_logs() as events:
-        for word in ("nonsense", "started", "started", "completed"):
-            listener.hear_hook(word)
+        for event in ("nonsense", "started", "started", "completed"):
+            listener.on_hook_event(event)
     assert listener.had_job
     assert [event["event"] for event in events] == [
         "job.started",
@@ -148,19 +150,19 @@ def test_the_hooks_tell_of_a_job(listener):
 
 
 @on_both
-def test_it_is_busy_when_the_hook_said_so_and_until_it_ends(loop, root, program, listener):
-    """Never by its output alone; never after its end."""
+def test_it_is_busy_from_the_hook_s_event_until_its_end(loop, root, program, listener):
+    """Not by its output alone, and not after its end."""
     program(f'echo "{STAMP}Running job: x"; echo up; read line <go\n')
     os.mkfifo(root.path / "go")
 
     async def life():
         held = os.open(root.path / "go", os.O_RDWR)
-        async with started(root, listener) as line:
+        async with run_as_listener(root, listener) as line:
             await line("up")
             assert listener.running
             assert listener.had_job
             assert not listener.busy
-            listener.hear_hook("started")
+            listener.on_hook_event("started")
             assert listener.busy
             os.write(held, b"\n")
             assert await listener.ended == 0
@@ -174,7 +176,7 @@ def test_it_is_busy_when_the_hook_said_so_and_until_it_ends(loop, root, program,
 
 @on_both
 def test_it_is_busy_while_a_worker_runs_below_it(loop, root, program, listener):
-    """Also where the hook was never heard."""
+    """Also without an event of the hook."""
     host.write_new(
         root.path / "bin" / "Runner.Worker", b"#!/bin/sh\necho worker\nread line\n", 0o755, None
     )
@@ -182,7 +184,7 @@ def test_it_is_busy_while_a_worker_runs_below_it(loop, root, program, listener):
     os.mkfifo(root.path / "pipe")
 
     async def life():
-        async with started(root, listener) as line:
+        async with run_as_listener(root, listener) as line:
             await line("worker")
             assert listener.busy
         assert not listener.running
@@ -216,14 +218,14 @@ def test_it_is_busy_while_a_worker_runs_below_it(loop, root, program, listener):
     ],
 )
 def test_its_end_is_named(loop, root, program, listener, script, outcome, exit_code):
-    """Its exit code, and what it said before, decide what the agent ends with."""
+    """Its exit code and its output decide the agent's exit code."""
     program(script)
 
     async def life():
-        async with started(root, listener):
+        async with run_as_listener(root, listener):
             await listener.ended
-            await listener.process.heard_out()
-            assert listener.verdict(stopped=False) == exit_code
+            await listener.process.read_last_output()
+            assert listener.choose_exit_code(stopped=False) == exit_code
 
     with capture_logs() as events:
         run(loop, life())
@@ -247,18 +249,18 @@ def test_its_end_is_named(loop, root, program, listener, script, outcome, exit_c
         (("started",), 1, None, Exit.RUNNER),
     ],
 )
-def test_ended_by_a_stop_it_is_judged_by_the_job(
+def test_the_exit_code_after_a_stop_depends_on_the_job(
     root, program, listener, hooks, code, result, exit_code
 ):
-    """An idle one is done; an interrupted job is cancelled unless all say that it had ended."""
+    """Idle is done; an interrupted job is cancelled, unless all reports say that it had ended."""
     program("trap 'exit 3' INT; exec 3<>pipe; echo up; read x <&3; exit $x\n")
     os.mkfifo(root.path / "pipe")
 
     async def life():
-        async with started(root, listener) as line:
+        async with run_as_listener(root, listener) as line:
             await line("up")
-            for word in hooks:
-                listener.hear_hook(word)
+            for event in hooks:
+                listener.on_hook_event(event)
             listener.result = result
             if code in (0, 1):  # by itself
                 (root.path / "pipe").write_text(f"{code}\n")
@@ -268,7 +270,7 @@ def test_ended_by_a_stop_it_is_judged_by_the_job(
                 listener.interrupted = True
                 await listener.process.kill()
             assert await listener.ended == code
-        assert listener.verdict(stopped=True) == exit_code
+        assert listener.choose_exit_code(stopped=True) == exit_code
 
     with capture_logs() as events:
         run("asyncio", life())

@@ -3,7 +3,7 @@
 import pytest
 
 from sidecar.errors import Exit
-from sidecar.runner.outcomes import outcome
+from sidecar.runner.outcomes import find_outcome
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,12 @@ from sidecar.runner.outcomes import outcome
     ],
 )
 def test_every_exit_code_is_a_named_outcome(code, name, exit_code):
-    """The listener's own, job results, signals, and what nobody has a name for."""
-    found = outcome(code)
+    """The listener's own codes, job results, signals, and unknown codes."""
+    found = find_outcome(code)
     assert (found.name, found.exit) == (name, exit_code)
     assert found.meaning
 
 
-def test_a_signal_is_told_by_its_number():
-    """As the shell reports it, and as the system does."""
-    assert outcome(137).meaning == outcome(-9).meaning == "signal 9 killed it"
+def test_a_signal_is_named_by_its_number():
+    """Both as the shell reports it and as the system does."""
+    assert find_outcome(137).meaning == find_outcome(-9).meaning == "signal 9 killed it"

@@ -1,4 +1,4 @@
-"""What an agent leaves for the next one on the same disk."""
+"""What an agent saves for the next one on the same disk."""
 
 import os
 
@@ -9,71 +9,71 @@ from sidecar.runner.state_file import SavedFile, SavedRunner, StateFile
 
 
 @pytest.fixture
-def memory(tmp_path):
-    """Give a memory on an empty disk."""
-    return StateFile(tmp_path / "memory")
+def state_file(tmp_path):
+    """Give a state file in an empty folder."""
+    return StateFile(tmp_path / "state")
 
 
-def test_what_is_written_down_is_read_by_the_next(memory, tmp_path):
-    """First the name, then the files too, and that there were none of some."""
-    memory.begin("ecs-1", unique=True)
-    assert StateFile(tmp_path / "memory").read() == SavedRunner("ecs-1", True, False)
-    memory.keep({".runner": SavedFile(b"\xef\xbb\xbf{}", 0o644), ".env": None})
-    read = StateFile(tmp_path / "memory").read()
+def test_a_saved_runner_is_read_by_the_next_agent(state_file, tmp_path):
+    """First its name, then its files too, also which of them were missing."""
+    state_file.save_runner("ecs-1", unique=True)
+    assert StateFile(tmp_path / "state").read() == SavedRunner("ecs-1", True, False)
+    state_file.save_files({".runner": SavedFile(b"\xef\xbb\xbf{}", 0o644), ".env": None})
+    read = StateFile(tmp_path / "state").read()
     assert read == SavedRunner(
         "ecs-1", True, False, {".runner": SavedFile(b"\xef\xbb\xbf{}", 0o644), ".env": None}
     )
-    assert [path.name for path in tmp_path.iterdir()] == ["memory"]
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
-def test_it_holds_keys_and_is_for_the_agent_alone(memory, tmp_path):
-    """Nobody else may read it."""
-    memory.begin("ecs-1", unique=True)
-    assert (tmp_path / "memory").stat().st_mode & 0o777 == 0o600
+def test_the_file_is_readable_by_the_agent_alone(state_file, tmp_path):
+    """It contains the runner's keys."""
+    state_file.save_runner("ecs-1", unique=True)
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o600
 
 
-def test_only_what_was_written_here_is_erased_with_one_s_own_runner(memory, tmp_path):
-    """A life that never registered anything does not forget its predecessor's runner."""
-    memory.begin("ecs-1", unique=False, jit=True)
-    other = StateFile(tmp_path / "memory")
-    other.erase_own()
+def test_an_agent_deletes_only_the_file_that_it_wrote(state_file, tmp_path):
+    """An agent that never registered a runner keeps the file of a killed agent."""
+    state_file.save_runner("ecs-1", unique=False, jit=True)
+    other = StateFile(tmp_path / "state")
+    other.delete_own()
     assert other.read() == SavedRunner("ecs-1", False, True)
-    other.begin("ecs-2", unique=True)
-    other.erase_own()
+    other.save_runner("ecs-2", unique=True)
+    other.delete_own()
     assert other.read() is None
-    other.erase()
+    other.delete()
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "no json", "[]", "{}", '{"name": "x", "unique": 1}', '{"name": "x", "copies": 7}'],
 )
-def test_nonsense_is_no_memory(memory, tmp_path, text):
-    """A note that makes no sense is none."""
-    (tmp_path / "memory").write_text(text)
-    assert memory.read() is None
+def test_an_invalid_file_is_ignored(state_file, tmp_path, text):
+    """No JSON, missing fields, wrong types."""
+    (tmp_path / "state").write_text(text)
+    assert state_file.read() is None
 
 
-def test_a_link_is_no_memory(memory, tmp_path):
-    """What stands elsewhere was not written here."""
+def test_a_link_is_ignored(state_file, tmp_path):
+    """A job could point it at another file."""
     other = StateFile(tmp_path / "other")
-    other.begin("ecs-1", unique=True)
-    (tmp_path / "memory").symlink_to(tmp_path / "other")
-    assert memory.read() is None
+    other.save_runner("ecs-1", unique=True)
+    (tmp_path / "state").symlink_to(tmp_path / "other")
+    assert state_file.read() is None
 
 
 @pytest.mark.root
-def test_as_root_nobody_else_s_note_is_believed(memory, tmp_path):
-    """A job can write a file of that name where none is, and is not believed."""
-    memory.begin("ecs-1", unique=True)
-    os.chown(tmp_path / "memory", 65534, 65534)
-    assert memory.read() is None
+def test_a_file_of_another_user_is_ignored(state_file, tmp_path):
+    """A job can write a file of that name where there is none."""
+    state_file.save_runner("ecs-1", unique=True)
+    os.chown(tmp_path / "state", 65534, 65534)
+    assert state_file.read() is None
 
 
 def test_a_disk_that_cannot_be_written_fails_no_life(tmp_path):
-    """The note is for the case of a kill only: a warning says that there is none."""
+    """The file matters only after a kill: a warning is enough."""
     with capture_logs() as events:
-        memory = StateFile(tmp_path / "missing" / "memory")
-        memory.begin("ecs-1", unique=True)
-        memory.erase()
+        state_file = StateFile(tmp_path / "missing" / "state")
+        state_file.save_runner("ecs-1", unique=True)
+        state_file.delete()
     assert [event["event"] for event in events] == ["runner.state_write_failed"]

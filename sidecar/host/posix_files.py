@@ -1,0 +1,145 @@
+"""Files and folders on POSIX. What a job may have put in their place is never followed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    if sys.platform != "win32":  # the type checker reads this for both systems
+        from sidecar.host.posix_users import User
+
+assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
+
+_MAX_ENTRIES = 4096
+
+
+def protect_program(root: Path, user: User) -> None:
+    """Let `user` write files into `root`, but let nobody replace its `bin/`.
+
+    The folder becomes root's and sticky: the user's group may add entries, but it can neither
+    rename nor remove entries that are root's.
+    """
+    os.chown(root, 0, user.gid)
+    root.chmod(0o1775)
+    for folder, _, names in os.walk(root / "bin"):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118
+            if os.lstat(path).st_uid != 0:
+                os.chown(path, 0, 0, follow_symlinks=False)
+
+
+def make_folder(path: Path, user: User | None) -> None:
+    """Make the folder `path` if it is missing; if it is root's, give it to `user`."""
+    path.mkdir(parents=True, exist_ok=True)
+    if user is not None and os.lstat(path).st_uid == 0:
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with everything in it; a missing one is no error."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def make_private_folder(path: Path) -> None:
+    """Make `path` an empty folder of this process that all can read; replace what was there."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+    path.mkdir()
+    path.chmod(0o755)  # mkdir's own mode is cut by the umask
+
+
+def write_new(path: Path, content: bytes, mode: int, user: User | None) -> None:
+    """Write `content` into a new file at `path`; what was there (a link, say) is replaced."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        if user is not None:
+            os.fchown(descriptor, user.uid, user.gid)
+        file.write(content)
+
+
+def read_regular(path: Path) -> tuple[bytes, int] | None:
+    """Return content and mode of the regular file at `path`; None if there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(), stat.S_IMODE(status.st_mode)
+
+
+def read_newest(
+    folder: Path, fits: Callable[[str], object], size: int, since: float
+) -> tuple[str, bytes] | None:
+    """Return name and last `size` bytes of the newest file in `folder` whose name `fits`.
+
+    Names that fit contain their time, so the greatest name is the newest file. Returns None if it
+    was last written before `since` (seconds since the epoch). A job may own the folder: links of
+    both kinds, pipes and devices are not read, and only the first 4096 entries are looked at.
+    """
+    try:
+        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        with os.scandir(inside) as entries:
+            names = [entry.name for entry in islice(entries, _MAX_ENTRIES) if fits(entry.name)]
+        if not names:
+            return None
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(max(names), flags, dir_fd=inside)
+        with os.fdopen(descriptor, "rb", buffering=0):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_mtime < since:
+                return None
+            return max(names), os.pread(descriptor, size, max(0, status.st_size - size))
+    except OSError:
+        return None
+    finally:
+        os.close(inside)
+
+
+def is_own(path: Path) -> bool:
+    """Whether this process's user owns `path` itself, not what a link leads to."""
+    return path.lstat().st_uid == os.geteuid()
+
+
+class FileLock:
+    """A lock that ends with the process, however the process ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Release the lock."""
+        os.close(self._descriptor)
+
+
+def lock_file(path: Path) -> FileLock | None:
+    """Lock a file, which is made if missing; None if another process holds it. Raises OSError."""
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return FileLock(descriptor)

@@ -1,0 +1,110 @@
+"""The network namespace on POSIX: marks, the loopback address, and one agent per namespace."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import sys
+from contextlib import suppress
+
+assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
+
+AGENT_MARK = 0x45525343
+"""The SO_MARK of the agent's own sockets: "ERSC". A job may not set it (EPERM)."""
+
+_CAP_NET_ADMIN = 12
+_RTM_NEWADDR, _RTM_DELADDR = 20, 21
+_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_CREATE = 0x1, 0x4, 0x400
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
+_SCOPE_HOST = 254
+_ADDRESS_LABEL = b"lo:sidecar\0"
+_NETLINK_TIMEOUT = 2.0
+_CLAIM = "\0ecs-runner-sidecar"
+
+
+def mark(sock: socket.socket) -> None:
+    """Set SO_MARK on a socket of the agent's, where this process may."""
+    option = getattr(socket, "SO_MARK", None)  # only Linux has it
+    if option is not None:
+        with suppress(PermissionError):
+            sock.setsockopt(socket.SOL_SOCKET, option, AGENT_MARK)
+
+
+def may_filter() -> bool:
+    """Whether this process may change its network namespace's rules: root with NET_ADMIN."""
+    if os.geteuid() != 0:
+        return False
+    with suppress(OSError), open("/proc/self/status", "rb") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith(b"CapEff:"):
+                return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+    return False
+
+
+def add_loopback_address(address: str) -> None:
+    """Add one IPv4 address (/32, with our label) to the loopback interface. Raises OSError.
+
+    One message to the kernel: this needs no tool, and never adds more than that one address. An
+    address that is there already is no error.
+    """
+    _change_address(_RTM_NEWADDR, _NLM_F_CREATE, address, errno.EEXIST)
+
+
+def remove_loopback_address(address: str) -> None:
+    """Remove that address from the loopback interface, if it is there. Raises OSError."""
+    _change_address(_RTM_DELADDR, 0, address, errno.EADDRNOTAVAIL)
+
+
+def _change_address(verb: int, flags: int, address: str, harmless: int) -> None:
+    """Send one rtnetlink message about an address of `lo` (rtnetlink(7)); read the answer."""
+    family = getattr(socket, "AF_NETLINK", None)
+    if family is None:  # only Linux has it
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+    number = socket.inet_aton(address)
+    body = struct.pack("=BBBBI", socket.AF_INET, 32, 0, _SCOPE_HOST, socket.if_nametoindex("lo"))
+    attributes = ((_IFA_LOCAL, number), (_IFA_ADDRESS, number), (_IFA_LABEL, _ADDRESS_LABEL))
+    for kind, value in attributes:
+        body += struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+    flags |= _NLM_F_REQUEST | _NLM_F_ACK
+    with socket.socket(family, socket.SOCK_RAW, 0) as kernel:
+        kernel.settimeout(_NETLINK_TIMEOUT)
+        kernel.sendto(struct.pack("=IHHII", 16 + len(body), verb, flags, 1, 0) + body, (0, 0))
+        (answer,) = struct.unpack_from("=i", kernel.recv(4096), 16)
+    if answer not in (0, -harmless):
+        raise OSError(-answer, os.strerror(-answer))
+
+
+def claim_network() -> socket.socket | None:
+    """Claim this network namespace while the returned socket is open; None if it is taken.
+
+    An abstract socket belongs to its network namespace and ends with its process, however that
+    ends: so a claim always belongs to a living agent. Only a claim of root's counts, so that a
+    job cannot keep the next agent out.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claim.bind(_CLAIM)
+        claim.listen(1)
+    except OSError:
+        if _is_claimed_by_root(claim):
+            claim.close()
+            return None
+    return claim
+
+
+def _is_claimed_by_root(other: socket.socket) -> bool:
+    """Connect to the claim, and ask the kernel whose it is (unix(7), SO_PEERCRED)."""
+    option = getattr(socket, "SO_PEERCRED", None)  # only Linux has it
+    if option is None:
+        return False
+    try:
+        other.setblocking(False)
+        other.connect(_CLAIM)
+        _, uid, _ = struct.unpack("=iII", other.getsockopt(socket.SOL_SOCKET, option, 12))
+    except BlockingIOError:
+        return True  # its queue is full: others asked before, and an agent never answers
+    except OSError:
+        return False
+    return bool(uid == 0)

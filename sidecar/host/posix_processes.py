@@ -1,0 +1,232 @@
+"""The agent's children on POSIX: start, interrupt, find, kill and collect them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    if sys.platform != "win32":  # the type checker reads this for both systems
+        from sidecar.host.posix_users import User
+
+assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
+
+LISTENER = Path("bin/Runner.Listener")
+"""The runner's program, in its folder."""
+DEFAULT_RUNNER_DIR = "/home/runner"
+
+
+# ---- start, read, signal -----------------------------------------------------------------------
+
+
+def spawn(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, user: User | None
+) -> subprocess.Popen[bytes]:
+    """Start a child in its own session, with pipes for its output and no input.
+
+    A terminal's Ctrl-C then reaches only the agent, which decides what to send to the child.
+    """
+    return subprocess.Popen(
+        argv,
+        env=dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        **_as(user),
+    )
+
+
+def spawn_attached(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, user: User | None
+) -> subprocess.Popen[bytes]:
+    """Start a child with this process's own input and output, in its own process group.
+
+    That group gets the terminal, if there is one: Ctrl-C then goes to the child alone.
+    """
+    popen = subprocess.Popen(argv, env=dict(env), cwd=cwd, process_group=0, **_as(user))
+    if os.isatty(0):
+        with suppress(OSError):
+            os.tcsetpgrp(0, popen.pid)
+            os.killpg(popen.pid, signal.SIGCONT)  # it may have stopped to wait for the terminal
+    return popen
+
+
+def _as(user: User | None) -> dict[str, Any]:
+    if user is None:
+        return {}
+    return {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
+
+
+async def read_pipe(pipe: Any, feed: Callable[[bytes], None]) -> None:
+    """Call `feed` with every chunk that arrives on `pipe`, until its end."""
+    import asyncio  # late: signals are handled before its 50 ms of imports
+
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    class Feed(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            feed(data)
+
+        def connection_lost(self, _exc: Exception | None) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+    transport, _ = await loop.connect_read_pipe(Feed, pipe)
+    try:
+        await ended
+    finally:
+        transport.close()
+
+
+def interrupt(pid: int) -> None:
+    """Send SIGINT to one process, not to its children."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGINT)
+
+
+def forward_signal(pid: int, name: str) -> None:
+    """Send the stop signal `name` to the process group that `pid` leads.
+
+    To the whole group: a shell alone would end at once, and its own child would get no signal.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.Signals[name])
+
+
+# ---- find --------------------------------------------------------------------------------------
+
+
+def _processes() -> Iterator[tuple[int, int, bool]]:
+    """Yield pid, parent and "alive" of every process. Raises FileNotFoundError without /proc.
+
+    A process that has ended stays, dead, until its parent collects it.
+    """
+    for entry in os.listdir("/proc"):  # noqa: PTH208
+        if entry.isdigit():
+            with suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+                yield int(entry), int(parent), state not in b"ZX"
+
+
+def _living_tree() -> dict[int, list[int]] | None:
+    """Return parent → children of every living process; None where there is no /proc."""
+    tree: dict[int, list[int]] = {}
+    try:
+        for pid, parent, alive in _processes():
+            if alive:
+                tree.setdefault(parent, []).append(pid)
+    except FileNotFoundError:
+        return None
+    return tree
+
+
+def _below(tree: dict[int, list[int]], roots: Iterable[int]) -> list[int]:
+    found = list(roots)
+    for pid in found:  # grows during the loop: breadth first
+        found.extend(tree.get(pid, ()))
+    return found
+
+
+def list_children() -> list[int]:
+    """Return the living children of this process."""
+    return (_living_tree() or {}).get(os.getpid(), [])
+
+
+def list_dead_children() -> list[int]:
+    """Return the children of this process that have ended, but are not collected yet."""
+    own = os.getpid()
+    with suppress(FileNotFoundError):
+        return [pid for pid, parent, alive in _processes() if parent == own and not alive]
+    return []
+
+
+def has_descendant(root: int, program: str) -> bool:
+    """Whether a process named `program` is `root` or runs somewhere below it."""
+    return bool(find_descendants(root, program))
+
+
+def find_descendants(root: int, program: str) -> list[int]:
+    """Return the processes named `program` that are `root` or run somewhere below it."""
+    found = []
+    for pid in _below(_living_tree() or {}, [root]):
+        with suppress(OSError):
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if any(os.path.basename(word) == program.encode() for word in argv[:3]):  # noqa: PTH119
+                found.append(pid)
+    return found
+
+
+# ---- kill and collect --------------------------------------------------------------------------
+
+
+def kill_leftovers(root: int | None, spare: Iterable[int]) -> int:
+    """Kill the tree below `root` and every adopted orphan; return how many were hit.
+
+    `spare` are children of ours that go on, with what they started. Without /proc only the
+    session that `root` leads is found.
+    """
+    spared = set(spare)
+    tree = _living_tree()
+    if tree is None:
+        return _kill_session(root)
+    roots = [child for child in tree.get(os.getpid(), ()) if child not in spared]
+    doomed = [*([root] if root is not None else []), *_below(tree, roots)]
+    return sum(_kill(pid) for pid in dict.fromkeys(doomed))
+
+
+def _kill(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _kill_session(leader: int | None) -> int:
+    if leader is None:
+        return 0
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+        return 1
+    return 0
+
+
+def reap_orphans(waited_for: Callable[[int], bool]) -> int:
+    """Collect the dead children, but those that are `waited_for` elsewhere; return how many.
+
+    It looks first without collecting (WNOWAIT). The kernel shows one dead child at a time, always
+    the same one until that is collected: a child that is waited for elsewhere would hide all the
+    others. So from there on each dead child is asked for by its pid.
+    """
+    count = 0
+    while (pid := _first_dead_child()) is not None:
+        if waited_for(pid):
+            others = [dead for dead in list_dead_children() if not waited_for(dead)]
+            return count + sum(_collect(dead) for dead in others)
+        count += _collect(pid)
+    return count
+
+
+def _first_dead_child() -> int | None:
+    try:
+        dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return dead and dead.si_pid
+
+
+def _collect(pid: int) -> bool:
+    """Collect one dead child; False if a thread of it is still ending, or if it is gone."""
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return False
