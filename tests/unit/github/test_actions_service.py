@@ -224,7 +224,7 @@ def test_a_fresh_token_is_given_time_to_become_known(loop):
     ],
 )
 def test_an_exchange_that_cannot_be_read_is_repeated(loop, body):
-    """Garbage may be a passing fault, and is never believed; too long a body is not read whole."""
+    """Garbage is repeated and never believed; of a body that is too long only a part is read."""
 
     async def play():
         async with asked((200, body), exchange()) as (service, _):
@@ -241,7 +241,7 @@ def test_an_exchange_that_cannot_be_read_is_repeated(loop, body):
 
 @on_both
 def test_a_server_in_trouble_is_asked_again(loop):
-    """5xx, a broken connection, a 408 and a rate limit pass."""
+    """5xx, a broken connection, a 408 and a rate limit are repeated."""
 
     async def play():
         limit = 403, {"message": "You have exceeded a secondary rate limit."}
@@ -292,7 +292,7 @@ def test_a_server_that_does_not_answer_is_given_up(loop, monkeypatch):
 
 @on_both
 def test_a_server_that_is_not_there_is_named(loop):
-    """A refused connection is a passing fault."""
+    """A refused connection is repeated."""
 
     async def play():
         async with github() as served:
@@ -546,6 +546,24 @@ def test_a_list_that_proves_nothing_is_no_answer(loop):
         async with asked((200, {"runners": None}), (200, {"runners": [3]})) as (service, _):
             with pytest.raises(GitHubError, match="other names"):
                 await service.has_runner(TOKEN, 7, "box-1", admin_flow=True)
+
+    run(loop, play())
+
+
+@on_both
+def test_a_body_that_never_ends_is_cut(loop):
+    """The client reads a bounded part, then closes the connection."""
+
+    async def endless(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" " * 65536)
+
+    async def play():
+        async with asked(endless) as (service, _):
+            with pytest.raises(Passing, match="too long"):
+                await service.exchange(TOKEN, tries=1)
 
     run(loop, play())
 
