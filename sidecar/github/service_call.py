@@ -1,0 +1,196 @@
+"""Make one call to GitHub's runner services: with a deadline, bounds, retries and typed errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import stamina
+
+from sidecar import __version__
+from sidecar.github import api
+from sidecar.github.api import Denied, GitHubError, Limited, Passing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Pause = Callable[[Exception], bool | float]
+
+T = TypeVar("T")
+LONGEST_TEXT = 300
+"""Characters of an answer's own words that an error repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAnswer:
+    """An answer: its status, its JSON (None: no body), and the call that it belongs to."""
+
+    call: str
+    """Method and URL without the query, for messages."""
+    status: int
+    body: Any = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The body's fields by lower-case name (the services differ in case); none if no object."""
+        body = self.body if isinstance(self.body, dict) else {}
+        return {str(name).lower(): value for name, value in body.items()}
+
+    @property
+    def message(self) -> str:
+        """The answer's own words: `message` of REST, tenant and broker, or the OAuth fields."""
+        fields = self.fields
+        words = (fields.get(name) for name in ("message", "error", "error_description"))
+        return ": ".join(word for word in words if isinstance(word, str) and word)[:LONGEST_TEXT]
+
+    @property
+    def exception(self) -> str:
+        """The service's exception, "" if none: `typeKey`, or `typeName` as Namespace.Name, Dll."""
+        names = (self.fields.get(name) for name in ("typekey", "typename"))
+        return " ".join(name for name in names if isinstance(name, str))
+
+    def text(self) -> str:
+        """Describe the answer for an error; GitHub's support asks for the request's id."""
+        message = f": {self.message}" if self.message else ""
+        number = self.headers.get("x-github-request-id") or self.headers.get("activityid")
+        request = f" (request {number[:LONGEST_TEXT]})" if number else ""
+        return f"cannot {self.call}: GitHub answers {self.status}{message}{request}"
+
+    def error(self) -> GitHubError:
+        """Make the error that a status means where the call gives it no meaning of its own."""
+        if self.status == 429 or (self.status == 403 and self._is_limit()):
+            return Limited(self.text(), self.status, self._limit_seconds())
+        if self.status >= 500 or self.status == 408:
+            return Passing(self.text(), self.status)
+        if self.status in (401, 403, 404):
+            return Denied(self.text(), self.status)
+        return GitHubError(self.text(), self.status)
+
+    def _is_limit(self) -> bool:
+        remaining = self.headers.get("x-ratelimit-remaining")
+        named = "rate limit" in self.message.lower()
+        return named or remaining == "0" or "retry-after" in self.headers
+
+    def _limit_seconds(self) -> float | None:
+        """Seconds until the next try: `retry-after`, else until the limit's reset, else None."""
+        try:
+            if "retry-after" in self.headers:
+                seconds = float(self.headers["retry-after"])
+            else:
+                seconds = max(0.0, float(self.headers["x-ratelimit-reset"]) - time.time())
+        except (KeyError, ValueError):
+            return None
+        return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+class ServiceCalls:
+    """The HTTP client behind the runner services; open it with `async with`.
+
+    It takes proxies from the environment, as the REST client does. It does not read `~/.netrc`
+    (aiohttp's `trust_env` does): where agent and job are one user, a job could write there.
+    """
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> ServiceCalls:
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        read: Callable[[ServiceAnswer], T],
+        *,
+        authorization: str | None = None,
+        document: object = None,
+        form: Mapping[str, str] | None = None,
+        tries: int | None = None,
+        pause: Pause | None = None,
+    ) -> T:
+        """Call until `read` returns a value; `read` raises what an answer means.
+
+        Raises Passing after `tries` (default: as many as the REST client), Limited likewise, any
+        other GitHubError at once. `pause` is a stamina backoff hook.
+        """
+        async for attempt in stamina.retry_context(
+            on=pause or api.patient(), attempts=tries or api.TRIES, timeout=None
+        ):
+            with attempt:
+                try:
+                    return read(await self._send(method, url, authorization, document, form))
+                except GitHubError as error:
+                    error.tries = attempt.num
+                    raise
+        raise AssertionError  # retry_context returns or raises
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        authorization: str | None,
+        document: object,
+        form: Mapping[str, str] | None,
+    ) -> ServiceAnswer:
+        assert self._session is not None, "open it first"  # noqa: S101
+        headers = {"Accept": "application/json", "User-Agent": f"ecs-runner-sidecar/{__version__}"}
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        call = f"{method} {url.partition('?')[0]}"
+        try:
+            async with self._session.request(
+                method,
+                url,
+                headers=headers,
+                json=document,
+                data=form,
+                proxy=_proxy(url),
+                timeout=api.CALL,
+                allow_redirects=False,
+            ) as response:
+                body = _decode(call, response.status, await _read(call, response))
+                return ServiceAnswer(call, response.status, body, response.headers)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Passing(f"cannot {call}: {str(error) or type(error).__name__}") from error
+
+
+def _proxy(url: str) -> str | None:
+    """Find the environment's proxy for `url`."""
+    parts = urlsplit(url)
+    if parts.hostname is None or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+async def _read(call: str, response: aiohttp.ClientResponse) -> bytes:
+    parts, length = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        length += len(part)
+        if length > api.LONGEST_BODY:
+            raise Passing(f"cannot {call}: GitHub's answer is too long", response.status)
+    return b"".join(parts)
+
+
+def _decode(call: str, status: int, raw: bytes) -> Any:
+    """Decode JSON, with a BOM or without; an error may come as text, a success may not."""
+    if not raw.strip():
+        return None
+    try:
+        return json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        if status < 300:
+            raise Passing(f"cannot {call}: GitHub's answer is no JSON", status) from None
+        return {"message": raw[:LONGEST_TEXT].decode(errors="replace")}
