@@ -9,7 +9,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from sidecar.aws import task_metadata
-from sidecar.aws.task_metadata import TaskFacts, task_facts
+from sidecar.aws.task_metadata import TaskFacts, read_task_facts
 from tests.support.loops import on_both, run
 
 ARN = "arn:aws:ecs:eu-central-1:123456789012:task/cluster/0f3a"
@@ -36,7 +36,7 @@ async def metadata(status=200, body="", headers=None):
 async def facts(**answer):
     """Ask a metadata endpoint that answers so."""
     async with metadata(**answer) as (uri, asked):
-        found = await task_facts(uri)
+        found = await read_task_facts(uri)
         assert asked == ["/v4/x/task"]
         return found
 
@@ -82,7 +82,7 @@ def test_a_malformed_answer_is_no_crash(containers):
 def test_outside_ecs_nobody_is_asked():
     """Without a URI there is nothing to ask, and nothing to warn of."""
     with capture_logs() as logs:
-        assert run("asyncio", task_facts(None)) == TaskFacts()
+        assert run("asyncio", read_task_facts(None)) == TaskFacts()
     assert logs == []
     assert TaskFacts().id == ""
 
@@ -118,7 +118,7 @@ def test_no_answer_is_a_warning(loop, monkeypatch):
         with socket.create_server(("127.0.0.1", 0)) as mute:
             port = mute.getsockname()[1]
             for uri in ("http://127.0.0.1:9/v4", "no uri", f"http://127.0.0.1:{port}"):
-                assert await task_facts(uri) == TaskFacts()
+                assert await read_task_facts(uri) == TaskFacts()
 
     with capture_logs() as logs:
         run(loop, life())

@@ -21,7 +21,7 @@ from sidecar.github import (
     GitHubError,
     Limited,
     NameTaken,
-    Passing,
+    TransientError,
     Pat,
     api,
 )
@@ -405,7 +405,7 @@ def test_what_does_not_pass_has_an_end(kind, monkeypatch):
     async def play():
         async with asked() as (world, runners):
             world.faults.add({"call": "registration-token", "count": -1} | TROUBLE[kind])
-            with pytest.raises(Passing):
+            with pytest.raises(TransientError):
                 await runners.registration_token(tries=3)
             assert world.calls["registration-token"] == (1 if kind in AT_ONCE else 3)
 
@@ -431,7 +431,7 @@ def test_an_answer_of_another_shape_is_an_error_of_its_own(body):
             fault = {"call": "list-runners", "status": 200, "body": body}
             # The stand-in takes a body of None for "its own words": an empty one is sent instead.
             world.faults.add(fault if body is not None else fault | {"body": ""})
-            with pytest.raises(Passing, match="holds no"):
+            with pytest.raises(TransientError, match="holds no"):
                 await runners.find("wanted")
 
     run("asyncio", play())
@@ -533,7 +533,7 @@ def pause(monkeypatch):
 
 def test_pauses_grow_up_to_a_ceiling(pause):
     """Trouble is given time, but never more than a quarter of a minute."""
-    assert [pause(Passing("x")) for _ in range(6)] == [1, 2, 4, 8, 15, 15]
+    assert [pause(TransientError("x")) for _ in range(6)] == [1, 2, 4, 8, 15, 15]
 
 
 def test_a_limit_is_obeyed(pause):

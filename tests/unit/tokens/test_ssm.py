@@ -494,7 +494,7 @@ def test_a_loan_is_owed_before_it_is_read_and_given_back_once(loop, aws, monkeyp
         await put(aws, json.dumps({"token": TOKEN, "name": "n"}))
         cleanup_stack = CleanupStack()
         async with parameter(monkeypatch, aws) as (token, _):
-            loan = tokens.read_later(token._store, NAME, cleanup_stack)
+            loan = tokens.claim_parameter(token._store, NAME, cleanup_stack)
             assert cleanup_stack.steps == [loan.cleanup_step]
             assert not loan.usable()
             with capture_logs() as events:
@@ -519,7 +519,7 @@ def test_a_loan_that_holds_nonsense_is_an_error(aws, monkeypatch):
         await put(aws, "not a token")
         cleanup_stack = CleanupStack()
         async with parameter(monkeypatch, aws) as (token, _):
-            loan = tokens.read_later(token._store, NAME, cleanup_stack)
+            loan = tokens.claim_parameter(token._store, NAME, cleanup_stack)
             with pytest.raises(TokenError, match="cannot use the token parameter"):
                 await loan.arrived(20)
             await loan.cleanup_step.begin()
