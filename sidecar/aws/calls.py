@@ -153,7 +153,12 @@ class Call:
         match error:
             case library.CredentialRetrievalError() | library.MetadataRetrievalError():
                 return f"cannot get the task role's credentials: {_short(error)}"
-            case library.HTTPClientError() | aiohttp.ClientError() | OSError():
+            case (
+                library.HTTPClientError()
+                | library.EndpointConnectionError()
+                | aiohttp.ClientError()
+                | OSError()
+            ):
                 return (
                     f"no network path to {self.service.title} (the VPC needs a NAT gateway or an "
                     f"endpoint for {self.service.name}): {_short(error)}"

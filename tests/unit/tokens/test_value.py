@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sidecar.errors import TokenError
-from sidecar.tokens.value import RegistrationToken, parse
+from sidecar.tokens.value import RegistrationToken, parse_token
 
 TOKEN = "AABBCCDD1234567890EXAMPLE"
 
@@ -41,7 +41,7 @@ TOKEN = "AABBCCDD1234567890EXAMPLE"
 )
 def test_a_token_is_bare_or_json(text, found):
     """With what its giver says of where and as what; the rest is overlooked."""
-    assert parse(text, "the token parameter /t") == found
+    assert parse_token(text, "the token parameter /t") == found
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_token_is_bare_or_json(text, found):
 def test_anything_else_is_refused_without_being_quoted(text, why):
     """The error names the parameter and what is wrong with it, never what it holds."""
     with pytest.raises(TokenError) as refused:
-        parse(text, "the token parameter /t")
+        parse_token(text, "the token parameter /t")
     said = str(refused.value)
     assert said.startswith(f"cannot use the token parameter /t: {why}")
     assert "SECRET" not in said
@@ -85,7 +85,7 @@ def test_anything_else_is_refused_without_being_quoted(text, why):
 
 def test_a_registration_does_not_show_its_token():
     """Not even by accident, in a debugger's or a traceback's repr."""
-    assert TOKEN not in repr(parse(TOKEN, "/t"))
+    assert TOKEN not in repr(parse_token(TOKEN, "/t"))
 
 
 # --- arguments of config.sh -----------------------------------------------------------------------
@@ -113,7 +113,9 @@ AT = "--url https://github.com/o/r"
 )
 def test_arguments_of_config_sh_are_understood(text, found):
     """As terraform-aws-github-runner writes them: quoted or not; flags of ours are overlooked."""
-    assert parse(text, "/t") == RegistrationToken(TOKEN, url="https://github.com/o/r", **found)
+    assert parse_token(text, "/t") == RegistrationToken(
+        TOKEN, url="https://github.com/o/r", **found
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_arguments_of_config_sh_are_understood(text, found):
 def test_wrong_arguments_are_refused_without_being_quoted(text, why):
     """The error names what is wrong with them, never what they hold."""
     with pytest.raises(TokenError) as refused:
-        parse(text, "the token parameter /t")
+        parse_token(text, "the token parameter /t")
     said = str(refused.value)
     assert said.startswith(f"cannot use the token parameter /t: {why}")
     assert "SECRET" not in said
@@ -160,7 +162,7 @@ def test_a_just_in_time_configuration_is_understood():
     """Over 4 KB, keys in PascalCase with text for numbers: its files, its number, its name."""
     blob = encoded(configuration())
     assert len(blob) > 4096
-    right = parse(f"{blob}\n", "/t")
+    right = parse_token(f"{blob}\n", "/t")
     assert (right.token, right.runner_id, right.name) == (None, 7, "jit-7")
     assert set(right.jit) == {".runner", ".credentials", ".credentials_rsaparams"}
     assert right.jit[".credentials"] == b"{}"
@@ -192,7 +194,7 @@ def test_a_just_in_time_configuration_is_understood():
 def test_a_broken_configuration_is_refused_without_being_quoted(content, why):
     """Its files are written into the runner's folder: only its own, and of their size."""
     with pytest.raises(TokenError) as refused:
-        parse(encoded(content), "the token parameter /t")
+        parse_token(encoded(content), "the token parameter /t")
     told = f"cannot use the token parameter /t: its just-in-time configuration {why}"
     assert str(refused.value) == told
 
@@ -200,4 +202,4 @@ def test_a_broken_configuration_is_refused_without_being_quoted(content, why):
 @pytest.mark.parametrize("content", [[], {"a": 1}, "text"])
 def test_what_is_no_configuration_may_be_a_token(content):
     """Base64 alone does not make one."""
-    assert parse(encoded(content).rjust(8, "A"), "/t").jit is None
+    assert parse_token(encoded(content).rjust(8, "A"), "/t").jit is None
