@@ -20,7 +20,11 @@ from sidecar.github import (
     GitHubError,
     NameTaken,
     Pat,
+    PermissionDenied,
+    RateLimited,
+    RunnerBusy,
     TransientError,
+    answers,
     api,
 )
 from sidecar.github.scope import Scope
@@ -498,7 +502,7 @@ def test_an_answer_of_no_json_is_shown_in_part():
             host, port = server.sockets[0].getsockname()
             connection.url = f"http://{host}:{port}/o"
             with pytest.raises(PermissionDenied, match="Forbidden by the firewall") as denied:
-                await (await connection.runners()).registration_token()
+                await (await connection.runners()).create_registration_token()
             assert len(str(denied.value)) < 400
 
     run("asyncio", play())
