@@ -87,7 +87,7 @@ class Service:
 
     @property
     def endpoint_variable(self) -> str:
-        """Return the variable by which the library is told another endpoint."""
+        """Return the variable that sets another endpoint for it in the library."""
         return f"AWS_ENDPOINT_URL_{self.title.upper().replace(' ', '_')}"
 
 

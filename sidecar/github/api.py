@@ -11,7 +11,7 @@ import aiohttp
 from sidecar import __version__
 from sidecar.github.answers import Answer, read_answer
 from sidecar.github.errors import GitHubError, PermissionDenied, RateLimited, TransientError
-from sidecar.net.retry import as_told, at_least, call_with_retries, first_of, growing
+from sidecar.net.retry import as_peer_says, at_least, call_with_retries, first_of, growing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -161,7 +161,7 @@ def _describe(method: str, path: str, answer: Answer) -> str:
 def backoff() -> Backoff:
     """Make the retry policy for GitHub: pause as long as it says, else longer each time."""
     return first_of(
-        as_told(lambda error: error.seconds if isinstance(error, RateLimited) else None),
+        as_peer_says(lambda error: error.seconds if isinstance(error, RateLimited) else None),
         at_least(RateLimited, first=DEFAULT_LIMIT, longest=math.inf),
         growing(TransientError, first=1.0, longest=15.0),
     )

@@ -83,7 +83,7 @@ class App:
                 token = str(read_field(answer.body, "token"))
                 events.hide(token)
                 return token, read_moment(answer.body, "expires_at").timestamp()
-            self._installation = None  # 404: the App was installed anew; look again
+            self._installation = None  # 404: the App was installed again; look it up again
         raise PermissionDenied(
             f"cannot mint a token: the App {self._app_id} has no installation for {scope.path} "
             "(SIDECAR_GITHUB_APP_ID)",

@@ -50,15 +50,15 @@ def at_least(kinds: Kinds, *, first: float, longest: float) -> Backoff:
     return _doubling(kinds, first, longest, (1.0, 13 / 12))
 
 
-def as_told(seconds: Callable[[Exception], float | None]) -> Backoff:
+def as_peer_says(seconds: Callable[[Exception], float | None]) -> Backoff:
     """Pause for as long as the peer says, and up to a second more.
 
     `seconds` reads that from the error; where it is None the error is final.
     """
 
     def pause(error: Exception) -> bool | float:
-        told = seconds(error)
-        return False if told is None else told + random.uniform(0.1, 1.0)  # noqa: S311  spread
+        wanted = seconds(error)
+        return False if wanted is None else wanted + random.uniform(0.1, 1.0)  # noqa: S311  spread
 
     return pause
 

@@ -130,7 +130,7 @@ class JobRole:
         sts = await client.connect()  # the endpoint names the task role with its credentials
         if self._role is None:
             raise AwsError(
-                "cannot tell which role SIDECAR_JOB_POLICY limits (set SIDECAR_JOB_ROLE_ARN, to "
+                "cannot find out which role SIDECAR_JOB_POLICY limits (set SIDECAR_JOB_ROLE_ARN, to "
                 "the task role's ARN if need be)"
             )
         request: dict[str, Any] = {

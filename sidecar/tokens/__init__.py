@@ -1,7 +1,7 @@
 """Where the registration token comes from: an SSM parameter, the environment, or GitHub's API.
 
 Each source has the same three methods: `wait` returns the token, `delete_soon` is called when it
-has done its work, `is_usable` tells whether GitHub still accepts it.
+has done its work, `is_usable` says whether GitHub still accepts it.
 """
 
 from __future__ import annotations

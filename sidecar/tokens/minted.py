@@ -30,15 +30,17 @@ class MintedToken:
         self._expires: datetime | None = None
 
     async def wait(self, timeout: float) -> RegistrationToken:
-        """Mint the token. Raises TokenError, after `timeout` seconds at the latest.
+        """Mint the token within `timeout` seconds. Raises TokenError.
 
         Just in time there is none: the first call registers the runner.
         """
         if self._jit:
             return RegistrationToken()
+        end = asyncio.get_running_loop().time() + timeout
+        runners = await self._runners()  # it has a limit of its own, and a reason if it fails
         try:
-            async with asyncio.timeout(timeout):
-                token = await (await self._runners()).create_registration_token(tries=None)
+            async with asyncio.timeout_at(end):
+                token = await runners.create_registration_token(tries=None)
         except TimeoutError as error:
             raise TokenError(
                 f"cannot mint a registration token: no answer within {timeout:g} s "

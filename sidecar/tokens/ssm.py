@@ -28,8 +28,8 @@ SETTING = "SIDECAR_TOKEN_PARAMETER"
 class ParameterVersion:
     """One version of a parameter, different from any later one of the same name.
 
-    A parameter that was deleted and created anew begins at version 1 again, so the number alone
-    does not tell.
+    A parameter that was deleted and created again begins at version 1, so the number alone is not
+    enough.
     """
 
     number: int

@@ -7,7 +7,7 @@ import random
 import pytest
 import stamina.instrumentation
 
-from sidecar.net.retry import as_told, at_least, call_with_retries, first_of, growing
+from sidecar.net.retry import as_peer_says, at_least, call_with_retries, first_of, growing
 
 
 class Throttled(Exception):
@@ -69,15 +69,15 @@ def test_a_pause_may_have_the_ceiling_as_its_least():
 
 def test_a_pause_may_be_as_long_as_the_peer_says():
     """And up to a second more; where it says nothing the error is final."""
-    pause = as_told(lambda error: getattr(error, "seconds", None))
+    pause = as_peer_says(lambda error: getattr(error, "seconds", None))
     assert 7.1 <= pause(Throttled()) <= 8.0
     assert pause(ValueError()) is False
 
 
 def test_policies_can_be_combined():
     """The first that does not call the error final decides."""
-    told = as_told(lambda error: getattr(error, "seconds", None))
-    pause = first_of(told, growing((Throttled, ValueError), first=1.0, longest=1.0))
+    says = as_peer_says(lambda error: getattr(error, "seconds", None))
+    pause = first_of(says, growing((Throttled, ValueError), first=1.0, longest=1.0))
     assert pause(Throttled()) > 7
     assert pause(ValueError()) <= 1
     assert pause(KeyError()) is False

@@ -182,7 +182,7 @@ UNAVAILABLE = [
     + [(error, UnavailableError, words) for error, words in UNAVAILABLE],
 )
 def test_each_failure_names_what_to_change(run, error, kind, words):
-    """The permission or the setting; transient errors are told from final ones; no secret shows."""
+    """The permission or the setting; its class says whether to retry; no secret shows."""
 
     class Failing:
         async def assume_role(self, **_):

@@ -74,3 +74,13 @@ def test_no_answer_names_the_setting():
     """GitHub may limit the rate for an hour, but the wait has an end."""
     with pytest.raises(TokenError, match=r"no answer within 0\.05 s \(SIDECAR_TOKEN_TIMEOUT\)"):
         run("asyncio", mint(None).wait(0.05))
+
+
+def test_a_credential_that_cannot_be_read_is_an_error_with_its_own_reason():
+    """It names the credential's setting, and not the time."""
+
+    async def runners():
+        raise TokenError("cannot read SIDECAR_GITHUB_PAT: no network path")
+
+    with pytest.raises(TokenError, match=r"^cannot read SIDECAR_GITHUB_PAT: no network path$"):
+        run("asyncio", MintedToken(runners, jit=False).wait(20))

@@ -162,11 +162,11 @@ def test_a_just_in_time_configuration_is_parsed():
     """Its files, runner id and name; it is over 4 KB, with PascalCase keys and numbers as text."""
     blob = encoded(configuration())
     assert len(blob) > 4096
-    right = parse_token(f"{blob}\n", "/t")
-    assert (right.token, right.runner_id, right.name) == (None, 7, "jit-7")
-    assert set(right.jit) == {".runner", ".credentials", ".credentials_rsaparams"}
-    assert right.jit[".credentials"] == b"{}"
-    assert "AgentId" not in repr(right)
+    token = parse_token(f"{blob}\n", "/t")
+    assert (token.token, token.runner_id, token.name) == (None, 7, "jit-7")
+    assert set(token.jit) == {".runner", ".credentials", ".credentials_rsaparams"}
+    assert token.jit[".credentials"] == b"{}"
+    assert "AgentId" not in repr(token)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_a_broken_configuration_is_refused_without_being_quoted(content, why):
     """Its files are written into the runner's folder, so their names and sizes are checked."""
     with pytest.raises(TokenError) as refused:
         parse_token(encoded(content), "the token parameter /t")
-    told = f"cannot use the token parameter /t: its just-in-time configuration {why}"
-    assert str(refused.value) == told
+    expected = f"cannot use the token parameter /t: its just-in-time configuration {why}"
+    assert str(refused.value) == expected
 
 
 @pytest.mark.parametrize("content", [[], {"a": 1}, "text"])

@@ -12,7 +12,7 @@ from sidecar import tokens
 from sidecar.aws import calls
 from sidecar.shutdown.cleanup import CleanupStack
 
-NAME, TOKEN = "/actions/tokens/crowd", "AABBCCDD1234567890EXAMPLE"
+NAME, TOKEN = "/actions/tokens/throttled", "AABBCCDD1234567890EXAMPLE"
 
 
 class ParameterStore(tokens.ParameterStore):
