@@ -130,8 +130,8 @@ class JobRole:
         sts = await client.connect()  # the endpoint names the task role with its credentials
         if self._role is None:
             raise AwsError(
-                "cannot find out which role SIDECAR_JOB_POLICY limits (set SIDECAR_JOB_ROLE_ARN, to "
-                "the task role's ARN if need be)"
+                "cannot find the name of the role that SIDECAR_JOB_POLICY limits (set "
+                "SIDECAR_JOB_ROLE_ARN, to the task role's ARN if need be)"
             )
         request: dict[str, Any] = {
             "RoleArn": self._role,

@@ -199,7 +199,7 @@ def test_the_search_has_an_end(monkeypatch):
     run("asyncio", play())
 
 
-# --- credentials -------------------------------------------------------------------------------------
+# --- credentials ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("permission", "status"), [("read", 403), ("none", 404), ("unknown", 401)])
