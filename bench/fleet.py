@@ -1,6 +1,6 @@
-"""A fleet that starts in the same second, against the limits of SSM and GitHub.
+"""Start a fleet in one second, against the rate limits of SSM and GitHub.
 
-`python -m bench.fleet` plays it on a virtual clock, with the agent's own waiting and retrying;
+`python -m bench.fleet` runs it on virtual time, with the agent's own code that waits and retries;
 `python -m bench.fleet FILE.svg` draws it too.
 """
 
@@ -18,13 +18,12 @@ from botocore.exceptions import ClientError
 
 from bench import limits
 from bench.figure import Figure
-from bench.virtual import played
+from bench.virtual import run_virtually
 from sidecar import github, tokens
 from sidecar.github.api import Api
 from sidecar.runner.configure import Registration, RegistrationRequest, Trouble
 from sidecar.shutdown import cleanup
 from sidecar.shutdown.stop import Stop
-from sidecar.tokens.ssm import Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -38,46 +37,51 @@ SIZE, SEED = 1000, 1
 TOKEN_TIMEOUT, STOP_TIMEOUT = 300.0, 30.0
 """Seconds: the defaults of SIDECAR_TOKEN_TIMEOUT and SIDECAR_STOP_TIMEOUT."""
 MINT_TIMEOUT = 900.0
-"""Seconds: what SIDECAR_TOKEN_TIMEOUT has to be where a fleet mints with one access token."""
+"""Seconds: the SIDECAR_TOKEN_TIMEOUT that a fleet with one access token needs."""
 JOB = 600.0
 """Seconds that a job takes."""
 LATE, OTHERS = 5.0, 2.0
-"""Seconds after which a launcher begins to write; reads a second that others of the account do."""
+"""Seconds after which a launcher begins to write; reads per second of others in the account."""
 URL = "https://github.com/octo-org"
 
 
 @dataclass
 class Fleet:
-    """What became of everybody; times in seconds from the second that all were started in."""
+    """The result for all agents; times in seconds from the second that all were started in."""
 
     size: int
     counts: limits.Counts = field(default_factory=limits.Counts)
     started: list[float] = field(default_factory=list)
-    """When each had its right to register, and GitHub had its runner."""
+    """When each agent had its token and had registered its runner."""
     deleted: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
-    left_behind: list[str] = field(default_factory=list)
+    not_done: list[str] = field(default_factory=list)
 
     @property
     def start_vs_limit(self) -> float:
-        """The last start, over the time in which SSM lets so many be read."""
+        """The last start, over the time in which SSM lets so many parameters be read."""
         return max(self.started) / (self.size / limits.READS)
 
 
-class Parameters(Store):
-    """The agent's store, on a client that has nothing but limits."""
+class ParameterStore(tokens.ParameterStore):
+    """The agent's client of SSM, connected to a stand-in that has nothing but limits."""
 
     def __init__(self, client: limits.Parameters) -> None:
         super().__init__(None)
-        self._client = client
+        self._limited = client
+
+    async def connect(self) -> limits.Parameters:
+        """Return the stand-in."""
+        return self._limited
 
 
 class Runner(Registration):
-    """The agent's registration; its program does nothing but ask GitHub."""
+    """The agent's registration; its program does nothing but call GitHub."""
 
     def __init__(self, service: limits.GitHub, number: int) -> None:
-        wish = RegistrationRequest(URL, limits.TOKEN, f"runner-{number}", (), False, None, "_work")
-        super().__init__(cast("RunnerFolder", self), wish, {})
+        name = f"runner-{number}"
+        request = RegistrationRequest(URL, limits.TOKEN, name, (), False, None, "_work")
+        super().__init__(cast("RunnerFolder", self), request, {})
         self._service = service
 
     def keep_copies(self) -> None:
@@ -87,29 +91,29 @@ class Runner(Registration):
         del finished
         try:
             await self._service.register()
-        except limits.Limited as error:
+        except limits.RateLimited as error:
             raise Trouble("GitHub answers 429") from error
 
 
-async def from_ssm(size: int, late: float | None = None, others: float = 0.0) -> Fleet:
-    """Start `size` agents whose tokens are there, or are written from `late` seconds on.
+async def start_from_ssm(size: int, late: float | None = None, others: float = 0.0) -> Fleet:
+    """Start `size` agents whose tokens exist, or are written from `late` seconds on.
 
-    `others` is how often in a second somebody else of the account reads a parameter.
+    `others` is how often per second another client of the account reads a parameter.
     """
     fleet = Fleet(size)
     ssm, service = limits.Parameters(fleet.counts), limits.GitHub(fleet.counts)
     names = [f"/fleet/{number}" for number in range(size)]
     if late is None:
-        ssm.held = dict.fromkeys(names, limits.EPOCH)
+        ssm.modified = dict.fromkeys(names, limits.EPOCH)
 
     async def life(number: int) -> None:
         stop, cleanup_stack = Stop(STOP_TIMEOUT), cleanup.CleanupStack()
-        async with Parameters(ssm) as store, cleanup.run_cleanup(cleanup_stack, stop):
-            loan = tokens.read_later(store, names[number], cleanup_stack)
-            await loan.arrived(TOKEN_TIMEOUT)
+        async with ParameterStore(ssm) as store, cleanup.run_cleanup(cleanup_stack, stop):
+            parameter = tokens.claim_parameter(store, names[number], cleanup_stack)
+            await parameter.wait(TOKEN_TIMEOUT)
             await Runner(service, number).register()
             fleet.started.append(limits.now())
-            loan.served()
+            parameter.delete_soon()
             await asyncio.sleep(JOB)
         fleet.deleted = ssm.deleted
         fleet.not_done += cleanup_stack.not_done.values()
@@ -117,20 +121,20 @@ async def from_ssm(size: int, late: float | None = None, others: float = 0.0) ->
     async with asyncio.TaskGroup() as group:
         extras = []
         if late is not None:
-            extras.append(group.create_task(launcher(ssm, names, late)))
+            extras.append(group.create_task(write_tokens(ssm, names, late)))
         if others:
-            extras.append(group.create_task(neighbour(ssm, fleet.counts, others)))
-        await crowd(fleet, life)
+            extras.append(group.create_task(read_others(ssm, fleet.counts, others)))
+        await run_all(fleet, life)
         for extra in extras:
             extra.cancel()
     return fleet
 
 
-async def from_pat(size: int) -> Fleet:
+async def start_from_pat(size: int) -> Fleet:
     """Start `size` agents that mint their tokens with one personal access token."""
     fleet = Fleet(size)
     service = limits.GitHub(fleet.counts)
-    scope = github.Scope.of(URL)
+    scope = github.Scope.from_url(URL)
 
     async def life(number: int) -> None:
         api = Api(cast("Any", service), scope, github.Pat("pat"), limits.now)
@@ -138,29 +142,29 @@ async def from_pat(size: int) -> Fleet:
         async def runners() -> github.Runners:
             return github.Runners(api, scope)
 
-        await tokens.MintedToken(runners, jit=False).arrived(MINT_TIMEOUT)
+        await tokens.MintedToken(runners, jit=False).wait(MINT_TIMEOUT)
         await Runner(service, number).register()
         fleet.started.append(limits.now())
 
-    await crowd(fleet, life)
+    await run_all(fleet, life)
     return fleet
 
 
-async def crowd(fleet: Fleet, life: Callable[[int], Awaitable[None]]) -> None:
-    """Live all lives, which begin within one second."""
+async def run_all(fleet: Fleet, life: Callable[[int], Awaitable[None]]) -> None:
+    """Run the life of each agent; all begin within one second."""
 
     async def one(number: int) -> None:
         await asyncio.sleep(random.random())  # noqa: S311  chance, not secrecy
         try:
             await life(number)
-        except Exception as error:  # noqa: BLE001  what makes an agent fail is what is looked for
+        except Exception as error:  # noqa: BLE001  any failure counts
             fleet.failed.append(str(error))
 
     await asyncio.gather(*map(one, range(fleet.size)))
 
 
-async def launcher(ssm: limits.Parameters, names: list[str], late: float) -> None:
-    """Write all tokens one after the other, as soon as SSM lets it."""
+async def write_tokens(ssm: limits.Parameters, names: list[str], late: float) -> None:
+    """Write all tokens as a launcher does, one after the other, as fast as SSM permits."""
     await asyncio.sleep(late)
     for name in names:
         while True:
@@ -172,31 +176,31 @@ async def launcher(ssm: limits.Parameters, names: list[str], late: float) -> Non
                 break
 
 
-async def neighbour(ssm: limits.Parameters, counts: limits.Counts, rate: float) -> None:
-    """Read a parameter now and then that has nothing to do with runners."""
+async def read_others(ssm: limits.Parameters, counts: limits.Counts, rate: float) -> None:
+    """Read other parameters of the account, `rate` times per second."""
     while True:
         await asyncio.sleep(1 / rate)
-        counts.note("neighbour", granted=ssm.grants("GetParameter"))
+        counts.note("others", granted=ssm.grant("GetParameter"))
 
 
 def measure(_stage: Stage) -> Iterator[Figure]:
-    """Judge the fleet; nothing real is started for it."""
-    parts = read()
+    """Measure the fleet; nothing real is started for it."""
+    parts = run_fleet()
     value = parts.pop(KEY)
     last, least = parts["fleet_last_start_s"], SIZE / limits.READS
     yield Figure(KEY, value, f"{last:.1f} s", f"{least:.0f} s (SSM's limit)", parts)
 
 
-def read(size: int = SIZE, seed: int = SEED) -> dict[str, float]:
-    """Play the fleet; the key `fleet_start_vs_limit` and what it is made of.
+def run_fleet(size: int = SIZE, seed: int = SEED) -> dict[str, float]:
+    """Run the fleet; return `fleet_start_vs_limit` and the figures that explain it.
 
-    Raises RuntimeError if any agent failed or left its token behind.
+    Raises RuntimeError if any agent failed or did not delete its token.
     """
-    return figures(everybody(played(from_ssm(size), seed)))
+    return figures(check(run_virtually(start_from_ssm(size), seed)))
 
 
 def figures(fleet: Fleet) -> dict[str, float]:
-    """Say in numbers how it went."""
+    """Return the figures of one run."""
     return {
         KEY: fleet.start_vs_limit,
         "fleet_last_start_s": max(fleet.started),
@@ -206,28 +210,28 @@ def figures(fleet: Fleet) -> dict[str, float]:
     }
 
 
-def everybody(fleet: Fleet) -> Fleet:
-    """Give the fleet back, or raise RuntimeError if anybody failed."""
+def check(fleet: Fleet) -> Fleet:
+    """Return the fleet. Raises RuntimeError if any agent failed."""
     if wrong := fleet.failed + fleet.not_done:
         raise RuntimeError(f"{len(wrong)} of {fleet.size} agents failed, one because: {wrong[0]}")
     return fleet
 
 
 def main(arguments: list[str]) -> None:
-    """Play all the ways to start, print what came of each, and draw it if a file is named."""
-    plays = {
-        "ssm": partial(from_ssm, SIZE),
-        "ssm, others read too": partial(from_ssm, SIZE, others=OTHERS),
-        "ssm, written late": partial(from_ssm, SIZE, late=LATE),
-        "pat": partial(from_pat, SIZE),
+    """Run each way to start, print its figures, and draw the first if a file is named."""
+    runs = {
+        "ssm": partial(start_from_ssm, SIZE),
+        "ssm, others read too": partial(start_from_ssm, SIZE, others=OTHERS),
+        "ssm, written late": partial(start_from_ssm, SIZE, late=LATE),
+        "pat": partial(start_from_pat, SIZE),
     }
-    fleets = {name: everybody(played(play(), SEED)) for name, play in plays.items()}
+    fleets = {name: check(run_virtually(run(), SEED)) for name, run in runs.items()}
     for name, fleet in fleets.items():
         print(name)
         for key, value in figures(fleet).items():
             print(f"  {key:24} {value:8.2f}")
         for call, times in sorted(fleet.counts.calls.items()):
-            print(f"  {call:24} {times:8} calls, {fleet.tally.refused[call]} refused")
+            print(f"  {call:24} {times:8} calls, {fleet.counts.refused[call]} refused")
     if arguments:
         from bench import plot
 

@@ -1,4 +1,4 @@
-"""SSM and GitHub as a crowd meets them: nothing but their limits, on the loop's own clock.
+"""Stand-ins for SSM and GitHub that have nothing but their rate limits, on the loop's clock.
 
 Sources: AWS' quotas of Parameter Store (40 transactions/s, get and put together; DeleteParameter
 5/s) and GitHub's documented limits of its REST API (100 requests at a time, 900 points a minute
@@ -38,15 +38,15 @@ def now() -> float:
 
 
 class Bucket:
-    """So many calls per second, with one second's worth saved up."""
+    """A limit of calls per second; up to one second's worth is saved."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self._left = rate
         self._at = 0.0
 
-    def takes(self) -> bool:
-        """Take one call, if there is one; a refused call costs nothing."""
+    def take(self) -> bool:
+        """Take one call if there is one; return whether there was. A refused call costs nothing."""
         self._left = min(self.rate, self._left + (now() - self._at) * self.rate)
         self._at = now()
         if self._left < 1 - 1e-9:
@@ -56,14 +56,14 @@ class Bucket:
 
 
 class Window:
-    """So many points from the first call on until `seconds` later, then anew."""
+    """A limit of points in a window of `seconds`, which begins with the first call."""
 
     def __init__(self, points: int, seconds: float) -> None:
         self._points, self._seconds = points, seconds
         self._spent, self._until = 0, 0.0
 
-    def left(self, points: int) -> float:
-        """Take `points`: 0 if they are granted, else the seconds until they may be."""
+    def take(self, points: int) -> float:
+        """Take `points`; return 0 if they are granted, else the seconds until they may be."""
         if now() >= self._until:
             self._spent, self._until = 0, now() + self._seconds
         if self._spent + points > self._points:
@@ -74,73 +74,73 @@ class Window:
 
 @dataclass
 class Counts:
-    """What was asked, by name."""
+    """The calls that were made, by name, and how many were refused."""
 
     calls: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
     def note(self, name: str, *, granted: bool) -> bool:
-        """Count one call; gives back whether it was granted."""
+        """Count one call; return `granted`."""
         self.calls[name] += 1
         self.refused[name] += not granted
         return granted
 
 
-async def travelled(least: float, most: float) -> None:
-    """Wait as long as a call is under way."""
+async def wait_on_network(least: float, most: float) -> None:
+    """Wait for as long as one way of a call takes, in seconds."""
     await asyncio.sleep(random.uniform(least, most))  # noqa: S311  chance, not secrecy
 
 
 class Parameters:
-    """SSM's client, as far as a token's life needs it: what is there, and its two buckets."""
+    """A client of SSM that holds parameters and has SSM's two limits."""
 
     def __init__(self, counts: Counts) -> None:
-        self.held: dict[str, datetime] = {}
+        self.modified: dict[str, datetime] = {}
         self.deleted: list[float] = []
-        self._tally = counts
+        self._counts = counts
         self._shared, self._deletes = Bucket(READS), Bucket(DELETES)
 
-    def grants(self, operation: str) -> bool:
-        """Take one call out of the bucket that it shares with others of its kind."""
+    def grant(self, operation: str) -> bool:
+        """Take one call from the operation's limit; return whether it is granted."""
         bucket = self._deletes if operation == "DeleteParameter" else self._shared
-        return self._tally.note(operation, granted=bucket.takes())
+        return self._counts.note(operation, granted=bucket.take())
 
     async def put_parameter(self, **given: Any) -> None:
         """Write a token as a launcher does."""
         await self._call("PutParameter")
-        self.held[given["Name"]] = EPOCH + timedelta(seconds=now())
+        self.modified[given["Name"]] = EPOCH + timedelta(seconds=now())
 
     async def get_parameter(self, **given: Any) -> dict[str, Any]:
         """Read a token."""
         await self._call("GetParameter")
-        if given["Name"] not in self.held:
+        if given["Name"] not in self.modified:
             raise refusal("ParameterNotFound", "GetParameter")
-        modified = self.held[given["Name"]]
+        modified = self.modified[given["Name"]]
         return {"Parameter": {"Value": TOKEN, "Version": 1, "LastModifiedDate": modified}}
 
     async def delete_parameter(self, **given: Any) -> dict[str, Any]:
-        """Delete a token; the answer's only content is the id that every answer of SSM has."""
+        """Delete a token; the answer holds only the request id that each answer of SSM has."""
         await self._call("DeleteParameter")
-        if self.held.pop(given["Name"], None) is None:
+        if self.modified.pop(given["Name"], None) is None:
             raise refusal("ParameterNotFound", "DeleteParameter")
         self.deleted.append(now())
         return {"ResponseMetadata": {"HTTPHeaders": {"x-amzn-requestid": str(len(self.deleted))}}}
 
     async def _call(self, operation: str) -> None:
-        await travelled(0.01, 0.04)
-        granted = self.grants(operation)
-        await travelled(0.01, 0.04)
+        await wait_on_network(0.01, 0.04)
+        granted = self.grant(operation)
+        await wait_on_network(0.01, 0.04)
         if not granted:
             raise refusal("ThrottlingException", operation)
 
 
 def refusal(code: str, operation: str) -> ClientError:
     """Make the library's error."""
-    said = {"Error": {"Code": code, "Message": "Rate exceeded"}}
-    return ClientError({**said, "ResponseMetadata": {"HTTPStatusCode": 400}}, operation)
+    error = {"Error": {"Code": code, "Message": "Rate exceeded"}}
+    return ClientError({**error, "ResponseMetadata": {"HTTPStatusCode": 400}}, operation)
 
 
-class Limited(Exception):
+class RateLimited(Exception):
     """GitHub refuses; `seconds` until it may be asked again, None if it does not say."""
 
     def __init__(self, seconds: float | None) -> None:
@@ -149,59 +149,60 @@ class Limited(Exception):
 
 
 class GitHub:
-    """GitHub, as far as it says no: `configure`'s bucket, and the limits of one access token.
+    """GitHub's limits: those of `configure`, and those of one access token.
 
-    It is also the HTTP session of a client of its API: every POST mints a registration token.
+    It is also the HTTP session of a client of its API: each POST creates a registration token.
     """
 
     def __init__(self, counts: Counts) -> None:
         self.most_at_once = 0
-        self._tally = counts
+        self._counts = counts
         self._open = 0
         self._registrations = Window(REGISTRATIONS, HOUR)
         self._requests, self._points = Window(REQUESTS, HOUR), Window(POINTS, 60.0)
 
     async def register(self) -> None:
         """Add a runner, as `configure` does with a registration token."""
-        await self._asked("configure", ((self._registrations, 1),))
+        await self._call("configure", ((self._registrations, 1),))
 
     @asynccontextmanager
     async def request(self, method: str, url: str, **_: Any) -> AsyncIterator[Answer]:
         """Answer one request of the API."""
         try:
             cost = POST_POINTS if method == "POST" else 1
-            await self._asked(url.rsplit("/", 1)[1], ((self._points, cost), (self._requests, 1)))
-        except Limited as limit:
-            told = {} if limit.seconds is None else {"retry-after": f"{limit.seconds + 0.5:.0f}"}
-            yield Answer(403, told, {"message": "You have exceeded a secondary rate limit"})
+            await self._call(url.rsplit("/", 1)[1], ((self._points, cost), (self._requests, 1)))
+        except RateLimited as limit:
+            wait = limit.seconds
+            headers = {} if wait is None else {"retry-after": f"{wait + 0.5:.0f}"}
+            yield Answer(403, headers, {"message": "You have exceeded a secondary rate limit"})
         else:
             expires = EPOCH + timedelta(seconds=now() + HOUR)
             yield Answer(201, {}, {"token": TOKEN, "expires_at": expires.isoformat()})
 
-    async def _asked(self, name: str, limits: tuple[tuple[Window, int], ...]) -> None:
-        await travelled(0.02, 0.06)
+    async def _call(self, name: str, limits: tuple[tuple[Window, int], ...]) -> None:
+        await wait_on_network(0.02, 0.06)
         if self._open >= AT_ONCE:
-            self._tally.note(name, granted=False)
-            raise Limited(None)
+            self._counts.note(name, granted=False)
+            raise RateLimited(None)
         self._open += 1
         self.most_at_once = max(self.most_at_once, self._open)
         try:
-            waits = [limit.left(cost) for limit, cost in limits]
-            self._tally.note(name, granted=not any(waits))
-            await travelled(0.1, 0.3)
+            waits = [limit.take(cost) for limit, cost in limits]
+            self._counts.note(name, granted=not any(waits))
+            await wait_on_network(0.1, 0.3)
             if any(waits):
-                raise Limited(max(waits))
+                raise RateLimited(max(waits))
         finally:
             self._open -= 1
 
 
 class Answer:
-    """What an HTTP client hands over."""
+    """An answer, as an HTTP client returns it."""
 
     def __init__(self, status: int, headers: dict[str, str], body: object) -> None:
         self.status, self.headers, self.content = status, headers, self
         self._body = json.dumps(body).encode()
 
     async def readexactly(self, _: int) -> bytes:
-        """Read the body, which is always shorter than what is wanted at most."""
+        """Read the body, which is always shorter than the longest that is read."""
         raise asyncio.IncompleteReadError(self._body, None)

@@ -1,4 +1,4 @@
-"""A loop whose time is its own: it jumps to the next timer instead of waiting for it."""
+"""An event loop on virtual time: it jumps to the next timer instead of waiting for it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class Stuck(RuntimeError):
-    """Nothing is left that could ever happen."""
+    """All tasks wait, and no timer is left."""
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits for no file: what it would wait is added to the clock."""
+    """Waits for no file: the time that it would wait is added to the clock."""
 
     now = 0.0
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
-            raise Stuck("everything waits for something that nothing will bring about")
+            raise Stuck("all tasks wait, and no timer is left")
         self.now += max(0.0, timeout)
         return super().select(0)
 
@@ -48,23 +48,23 @@ class Loop(asyncio.SelectorEventLoop):
         return self._clock.now
 
 
-def played(play: Coroutine[Any, Any, T], seed: int) -> T:
-    """Run `play` on virtual time; the same seed gives the same run. Logs nothing."""
+def run_virtually(work: Coroutine[Any, Any, T], seed: int) -> T:
+    """Run `work` on virtual time; the same seed gives the same run. Logs nothing."""
     before = random.getstate()
     random.seed(seed)
     try:
         with (
             asyncio.Runner(loop_factory=Loop) as runner,
-            _retries_timed_by(runner.get_loop()),
+            _virtual_retries(runner.get_loop()),
             capture_logs(),
         ):
-            return runner.run(play)
+            return runner.run(work)
     finally:
         random.setstate(before)
 
 
 @contextmanager
-def _retries_timed_by(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Let the retry library read this loop's clock: it sleeps on the loop, but has its own eyes."""
+def _virtual_retries(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let the retry library read this loop's clock: it sleeps on the loop, but reads another."""
     with mock.patch.object(tenacity, "time", SimpleNamespace(monotonic=loop.time)):
         yield

@@ -1,4 +1,4 @@
-"""Where the task role's credentials come from: the ECS agent, or another container endpoint.
+"""Fetch the task role's credentials from the ECS agent, or from another container endpoint.
 
 The protocol is that of the AWS SDKs' container credential provider: `GET`, optionally with an
 `Authorization` header, answered by JSON with `AccessKeyId`, `SecretAccessKey`, `Token` and
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 ECS_AGENT = "http://169.254.170.2"
 RELATIVE_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
-"""The variable that says: at the ECS agent's address."""
-# Where the SDKs send credentials' authorization without TLS: loopback, the ECS agent, and the
-# EKS Pod Identity agent by both of its addresses.
+"""The variable that holds a path at the ECS agent's address."""
+# The hosts that SDKs send the authorization to without TLS: loopback, the ECS agent, and the EKS
+# Pod Identity agent by both of its addresses.
 _PLAIN_HTTP_HOSTS = frozenset(
     {"127.0.0.1", "::1", "localhost", "169.254.170.2", "169.254.170.23", "fd00:ec2::23"}
 )
@@ -43,18 +43,18 @@ _CODE = re.compile(r"[A-Za-z]{1,64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One credential endpoint. Its URL is as secret as what it answers."""
+    """One credential endpoint. Its URL is as secret as its answer."""
 
     url: str = field(repr=False)
     authorization: str | None = field(default=None, repr=False)
     token_file: Path | None = None
     variable: str = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-    """What to look at when it does not work."""
+    """The variable to check when it does not work."""
     so_mark: bool = False
-    """Whether it is asked on the agent's marked sockets, which no rule for jobs catches."""
+    """Whether it is asked on SO_MARK sockets, which no rule for jobs redirects."""
 
     @classmethod
-    def given(
+    def from_variables(
         cls,
         *,
         relative_uri: str | None = None,
@@ -65,7 +65,7 @@ class Endpoint:
         """Return the endpoint that the `AWS_CONTAINER_*` variables' values name, if any.
 
         As in most SDKs the relative URI wins over the full one, and the token file over the
-        token. Raises RelayError for what no SDK would use either.
+        token. Raises RelayError for values that no SDK would use either.
         """
         file = Path(token_file) if token_file else None
         if relative_uri:
@@ -74,23 +74,23 @@ class Endpoint:
                 raise RelayError(f"cannot relay credentials: {variable} is not a path")
             return cls(ECS_AGENT + relative_uri, authorization or None, file, variable)
         if full_uri:
-            _check(full_uri)
+            _check_uri(full_uri)
             return cls(full_uri, authorization or None, file)
         return None
 
     @property
     def where(self) -> str:
-        """Host and port, which is all of the URL that may be shown."""
+        """Host and port: the only part of the URL that may be shown."""
         return urlsplit(self.url).netloc.rpartition("@")[2]
 
     @property
     def advice(self) -> str:
-        """What a person may change when it does not work."""
+        """Say what to change when it does not work."""
         return f"check {self.variable}, or set SIDECAR_RELAY=off to go without"
 
     @asynccontextmanager
-    async def asking(self) -> AsyncIterator[Ask]:
-        """Be ready to be asked within the block."""
+    async def connected(self) -> AsyncIterator[Fetch]:
+        """Open an HTTP session; yield the function that fetches with it."""
         async with aiohttp.ClientSession(
             trust_env=False,  # a proxy must never see these requests
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -100,7 +100,7 @@ class Endpoint:
             yield lambda now, timeout: fetch(session, self, now=now, timeout=timeout)
 
 
-def _check(uri: str) -> None:
+def _check_uri(uri: str) -> None:
     variable = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
     try:
         parts = urlsplit(uri)
@@ -118,7 +118,7 @@ def _check(uri: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One version of the task role's credentials, and the body that hands them on."""
+    """One version of the task role's credentials, and the body that the relay answers."""
 
     access_key_id: str = field(repr=False)
     expires_at: float
@@ -128,45 +128,45 @@ class Credentials:
 
     @property
     def key_end(self) -> str:
-        """The key id's last four characters, which is all of it that may be shown."""
+        """The key id's last four characters: the only part of it that may be shown."""
         return self.access_key_id[-4:]
 
 
 class UpstreamError(Exception):
-    """No credentials this time; the text says why and holds no secret."""
+    """A fetch failed; the text says why and holds no secret."""
 
 
 class UnavailableError(UpstreamError):
-    """It may work in a moment: not there, not ready, throttled, or answered nonsense."""
+    """A fetch failed, and may work in a moment: unreachable, throttled, or a broken answer."""
 
 
 class RejectedError(UpstreamError):
-    """Asking the same again soon will not help."""
+    """A fetch failed, and another one soon would not help."""
 
 
-Ask = Callable[[float, float], Awaitable[Credentials]]
-"""Asks once, given the time now and the seconds it may take; raises UpstreamError."""
+Fetch = Callable[[float, float], Awaitable[Credentials]]
+"""Fetches once, given the time now and the seconds that it may take; raises UpstreamError."""
 
 
-class Source(Protocol):
-    """Where credentials to relay come from."""
+class CredentialsSource(Protocol):
+    """A source of credentials to relay."""
 
     @property
     def where(self) -> str:
-        """What a log may call it."""
+        """Name this source in a log."""
 
     @property
     def advice(self) -> str:
-        """What a person may change when it does not work."""
+        """Say what to change when it does not work."""
 
-    def asking(self) -> AbstractAsyncContextManager[Ask]:
-        """Be ready to be asked within the block."""
+    def connected(self) -> AbstractAsyncContextManager[Fetch]:
+        """Prepare to fetch; yield the function that does."""
 
 
 async def fetch(
     session: aiohttp.ClientSession, endpoint: Endpoint, *, now: float, timeout: float
 ) -> Credentials:
-    """Ask once, for at most `timeout` seconds. Raises UnavailableError or RejectedError."""
+    """Fetch once, for at most `timeout` seconds. Raises UnavailableError or RejectedError."""
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     if (authorization := _authorization(endpoint)) is not None:
         headers["Authorization"] = authorization
@@ -177,7 +177,7 @@ async def fetch(
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout),
         ) as answer:
-            body = await _bounded(answer.content)
+            body = await _read_body(answer.content)
             status = answer.status
     except TimeoutError as error:
         raise UnavailableError(f"{endpoint.where} did not answer within {timeout:g} s") from error
@@ -185,7 +185,7 @@ async def fetch(
         raise UnavailableError(f"cannot reach {endpoint.where}: {reason(error)}") from error
     if status != 200:
         raise _failure(endpoint, status, body)
-    return parse(body, now=now, where=endpoint.where)
+    return parse_credentials(body, now=now, where=endpoint.where)
 
 
 def _authorization(endpoint: Endpoint) -> str | None:
@@ -205,7 +205,7 @@ def _authorization(endpoint: Endpoint) -> str | None:
     return value
 
 
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
+async def _read_body(content: aiohttp.StreamReader) -> bytes:
     body = b""
     while chunk := await content.read(_LARGEST_ANSWER):
         body += chunk
@@ -215,7 +215,7 @@ async def _bounded(content: aiohttp.StreamReader) -> bytes:
 
 
 def reason(error: Exception) -> str:
-    """Return why a socket or a file failed, in words that hold nothing of its address."""
+    """Return why a socket or a file failed, without its address."""
     number = getattr(error, "errno", None)
     return os.strerror(number).lower() if isinstance(number, int) else type(error).__name__
 
@@ -239,10 +239,10 @@ def _document(body: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def parse(body: bytes, *, now: float, where: str) -> Credentials:
-    """Return what an answer holds, in the one form that every SDK reads.
+def parse_credentials(body: bytes, *, now: float, where: str) -> Credentials:
+    """Parse an answer, and write it in the one form that every SDK reads.
 
-    Raises UnavailableError, also for expired ones, which the ECS agent is known to give.
+    Raises UnavailableError, also for expired credentials, which the ECS agent is known to answer.
     """
     document = _document(body)
     texts = {

@@ -1,4 +1,4 @@
-"""What the ECS agent tells a task about itself (task metadata endpoint, version 4)."""
+"""Read what the ECS agent says about the task (task metadata endpoint, version 4)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DEADLINE = 1.5
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """Facts worth showing; all empty outside ECS."""
+    """Facts about the task; all empty outside ECS."""
 
     arn: str = ""
     zone: str = ""
     launch_type: str = ""
     network_modes: frozenset[str] = frozenset()
-    """Of the task's containers: one, that is, wherever ECS tells."""
+    """Of the task's containers; in ECS they all have the same."""
 
     @property
     def id(self) -> str:
@@ -32,10 +32,10 @@ class TaskFacts:
         return self.arn.rpartition("/")[2]
 
 
-async def task_facts(metadata_uri: str | None, *, so_mark: bool = False) -> TaskFacts:
-    """Ask `<metadata_uri>/task`; any failure is a log line and empty facts.
+async def read_task_facts(metadata_uri: str | None, *, so_mark: bool = False) -> TaskFacts:
+    """Read `<metadata_uri>/task`; a failure is a log line and empty facts.
 
-    `marked`: on the agent's marked sockets, where others may be sent elsewhere.
+    `so_mark`: on an SO_MARK socket, because rules may redirect any other.
     """
     if metadata_uri is None:
         return TaskFacts()

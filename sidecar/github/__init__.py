@@ -1,4 +1,4 @@
-"""GitHub's REST API, as far as a runner's life needs it.
+"""GitHub's REST API for self-hosted runners.
 
 Documented at docs.github.com/rest/actions/self-hosted-runners and in GitHub's OpenAPI description.
 """
@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from sidecar.github.api import Api, Denied, GitHubError, Limited, Passing
+from sidecar.github.api import Api
 from sidecar.github.credentials import App, Credential, Pat
-from sidecar.github.runners import Busy, Jit, NameTaken, Runner, Runners
+from sidecar.github.errors import (
+    GitHubError,
+    NameTaken,
+    PermissionDenied,
+    RateLimited,
+    RunnerBusy,
+    TransientError,
+)
+from sidecar.github.runners import IssuedToken, JitConfig, Runner, Runners
 from sidecar.github.scope import Scope
 
 if TYPE_CHECKING:
@@ -19,32 +27,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "App",
-    "Busy",
     "Connection",
     "Credential",
-    "Denied",
     "GitHubError",
-    "Jit",
-    "Limited",
+    "IssuedToken",
+    "JitConfig",
     "NameTaken",
-    "Passing",
     "Pat",
+    "PermissionDenied",
+    "RateLimited",
     "Runner",
+    "RunnerBusy",
     "Runners",
     "Scope",
+    "TransientError",
 ]
 
 
 class Connection:
-    """The API, opened when it is first asked; closed on leaving.
+    """A connection to GitHub's API, opened on its first use and closed on leaving.
 
-    Where to ask may only become known with the token, and what to ask with may have to be
-    fetched: so both are told late.
+    The URL may come with the registration token, and the credential may have to be fetched: so
+    both are set late.
     """
 
     def __init__(self, credential: Callable[[], Awaitable[Credential]]) -> None:
         self.url: str | None = None
-        """The repository, organization or enterprise."""
+        """Of the repository, organization or enterprise."""
         self._credential = credential
         self._session: aiohttp.ClientSession | None = None
         self._runners: Runners | None = None
@@ -57,12 +66,12 @@ class Connection:
             await self._session.close()
 
     async def runners(self) -> Runners:
-        """Return the calls. Raises SidecarError when the credential cannot be had."""
+        """Return the calls. Raises SidecarError if the credential cannot be read."""
         if self._runners is None:
             if self.url is None:
                 raise GitHubError("cannot ask GitHub: SIDECAR_GITHUB_URL is not set")
-            scope, credential = Scope.of(self.url), await self._credential()
-            # Proxies are the environment's business here: GitHub lies outside of the VPC.
+            scope, credential = Scope.from_url(self.url), await self._credential()
+            # GitHub is outside of the VPC, so the environment's proxies count.
             self._session = aiohttp.ClientSession(trust_env=True)
             self._runners = Runners(Api(self._session, scope, credential), scope)
         return self._runners

@@ -1,72 +1,37 @@
-"""One call of GitHub's API: its deadline, its retry rules, its errors."""
+"""Make one call of GitHub's API: its deadline, its retry policy, its errors."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-import random
 import time
-from dataclasses import dataclass
-from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
-import stamina
 
-from sidecar import __version__, values
-from sidecar.errors import SidecarError
+from sidecar import __version__
+from sidecar.github.answers import Answer, read_answer
+from sidecar.github.errors import GitHubError, PermissionDenied, RateLimited, TransientError
+from sidecar.net.retry import as_peer_says, at_least, call_with_retries, first_of, growing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from sidecar.github.credentials import Credential
     from sidecar.github.scope import Scope
+    from sidecar.net.retry import Backoff
+
+    Meanings = Mapping[int, type[GitHubError] | None]
+    """What a status means: None for success, else the error to raise."""
 
 CALL = aiohttp.ClientTimeout(total=10.0, connect=5.0)
 """Seconds for one try."""
 TRIES = 6
-LONGEST_BODY = 1 << 20
-UNTOLD_LIMIT = 60.0
-"""Seconds to wait where GitHub limits without saying for how long, doubling from there."""
-
-
-class GitHubError(SidecarError):
-    """GitHub answered what no retry would change."""
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-        self.tries = 1
-        """How many it took: an earlier one may have been heard, and only its answer lost."""
-
-
-class Denied(GitHubError):
-    """The credential does not reach this far: 401, 403, or the 404 that hides things."""
-
-
-class Passing(GitHubError):
-    """No answer, or one that may be another the next time."""
-
-
-class Limited(Passing):
-    """Too many requests; `seconds` is how long GitHub wants to be left alone, None if untold."""
-
-    def __init__(self, message: str, status: int, seconds: float | None) -> None:
-        super().__init__(message, status)
-        self.seconds = seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status and decoded body (None where there is none)."""
-
-    status: int
-    body: Any
+DEFAULT_LIMIT = 60.0
+"""Seconds to pause, at first, where GitHub limits the rate without saying for how long."""
 
 
 class Api:
-    """Calls GitHub as somebody."""
+    """Calls of GitHub's API with one credential."""
 
     def __init__(
         self,
@@ -85,45 +50,47 @@ class Api:
         method: str,
         path: str,
         *,
-        expects: Mapping[int, type[GitHubError] | None],
+        expects: Meanings,
         body: object = None,
         tries: int | None = TRIES,
     ) -> Answer:
-        """Call until there is an answer that counts; `expects` says which status means what.
+        """Call until there is an answer that counts; `expects` says what each status means.
 
-        A status mapped to None is a success; one mapped to an error class is raised as that.
-        Raises Denied or GitHubError at once for any other answer, Passing after `tries`.
+        A status mapped to None is a success; one mapped to an error class raises that. Raises
+        PermissionDenied or GitHubError at once for any other answer, TransientError after `tries`.
         """
-        async for attempt in stamina.retry_context(on=patient(), attempts=tries, timeout=None):
-            with attempt:
-                try:
-                    return await self._once(method, path, expects, body)
-                except GitHubError as error:
-                    error.tries = attempt.num
-                    raise
-        raise AssertionError  # retry_context returns or raises
+        count = 0
 
-    async def _once(
-        self, method: str, path: str, expects: Mapping[int, type[GitHubError] | None], body: object
-    ) -> Answer:
-        answer, headers = await self._asked(method, path, body)
+        async def call() -> Answer:
+            nonlocal count
+            count += 1
+            try:
+                return await self._call_once(method, path, expects, body)
+            except GitHubError as error:
+                error.tries = count
+                raise
+
+        return await call_with_retries(call, backoff(), tries=tries)
+
+    async def _call_once(self, method: str, path: str, expects: Meanings, body: object) -> Answer:
+        answer, headers = await self._send_with_credential(method, path, body)
         if answer.status == 401 and self._credential.forget():
-            answer, headers = await self._asked(method, path, body)  # with a new token
-        if answer.status in expects:
-            wrong = expects[answer.status]
-            if wrong is not None:
-                raise wrong(_text(method, path, answer), answer.status)
-            return answer
-        raise self._error(method, path, answer, headers)
+            # The next token is a new one.
+            answer, headers = await self._send_with_credential(method, path, body)
+        if answer.status not in expects:
+            raise self._error(method, path, answer, headers)
+        if (error := expects[answer.status]) is not None:
+            raise error(_describe(method, path, answer), answer.status)
+        return answer
 
-    async def _asked(
+    async def _send_with_credential(
         self, method: str, path: str, body: object
     ) -> tuple[Answer, Mapping[str, str]]:
-        token = await self._credential.token(self._bare, self._scope)
+        token = await self._credential.token(self._call_with_token, self._scope)
         return await self._send(method, path, token, body)
 
-    async def _bare(self, method: str, path: str, token: str) -> Answer:
-        """Make one call with the given token; what a credential mints itself with."""
+    async def _call_with_token(self, method: str, path: str, token: str) -> Answer:
+        """Make one call with the given token; a credential gets its own tokens with this."""
         answer, headers = await self._send(method, path, token, None)
         if answer.status >= 300 and answer.status != 404:
             raise self._error(method, path, answer, headers)
@@ -147,26 +114,26 @@ class Api:
                 timeout=CALL,
                 allow_redirects=False,
             ) as response:
-                raw = await _body(response)
-                return Answer(response.status, await _decoded(raw, response)), response.headers
+                return await read_answer(response), response.headers
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            why = str(error) or type(error).__name__
-            raise Passing(f"cannot {method} {path} at {self._scope.api}: {why}") from error
+            reason = str(error) or type(error).__name__
+            text = f"cannot {method} {path} at {self._scope.api}: {reason}"
+            raise TransientError(text) from error
 
     def _error(
         self, method: str, path: str, answer: Answer, headers: Mapping[str, str]
     ) -> GitHubError:
-        text = _text(method, path, answer)
-        if answer.status == 429 or (answer.status == 403 and _limited(answer, headers)):
-            return Limited(text, answer.status, self._pause(headers))
+        text = _describe(method, path, answer)
+        if answer.status == 429 or (answer.status == 403 and _is_limited(answer, headers)):
+            return RateLimited(text, answer.status, self._seconds_to_wait(headers))
         if answer.status >= 500 or answer.status == 408:
-            return Passing(text, answer.status)
+            return TransientError(text, answer.status)
         if answer.status in (401, 403, 404):
-            return Denied(text, answer.status)
+            return PermissionDenied(text, answer.status)
         return GitHubError(text, answer.status)
 
-    def _pause(self, headers: Mapping[str, str]) -> float | None:
-        """Read how long to wait: `retry-after`, else until the limit's reset."""
+    def _seconds_to_wait(self, headers: Mapping[str, str]) -> float | None:
+        """Read how long GitHub wants no requests: `retry-after`, else until the limit's reset."""
         try:
             if "retry-after" in headers:
                 seconds = float(headers["retry-after"])
@@ -178,80 +145,23 @@ class Api:
         return None
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    try:
-        return await response.content.readexactly(LONGEST_BODY)  # read() may give a part
-    except asyncio.IncompleteReadError as whole:
-        return whole.partial
-
-
-async def _decoded(raw: bytes, response: aiohttp.ClientResponse) -> Any:
-    import json
-
-    if not raw.strip():
-        return None
-    try:
-        return json.loads(raw)
-    except ValueError:
-        if response.status < 300:
-            raise
-        return {"message": raw[:200].decode(errors="replace")}
-
-
-def _limited(answer: Answer, headers: Mapping[str, str]) -> bool:
+def _is_limited(answer: Answer, headers: Mapping[str, str]) -> bool:
     return (
         "retry-after" in headers
         or headers.get("x-ratelimit-remaining") == "0"
-        or "rate limit" in _message(answer).lower()
+        or "rate limit" in answer.message.lower()
     )
 
 
-def _text(method: str, path: str, answer: Answer) -> str:
-    message = _message(answer)
-    told = f": {message}" if message else ""
-    return f"cannot {method} {path}: GitHub answers {answer.status}{told}"
+def _describe(method: str, path: str, answer: Answer) -> str:
+    message = f": {answer.message}" if answer.message else ""
+    return f"cannot {method} {path}: GitHub answers {answer.status}{message}"
 
 
-def _message(answer: Answer) -> str:
-    return str(answer.body.get("message", ""))[:300] if isinstance(answer.body, dict) else ""
-
-
-def field_of(body: Any, name: str, kind: type = object) -> Any:
-    """Take one field out of an answer; raises Passing where the answer is not what it should be."""
-    found = body.get(name) if isinstance(body, dict) else None
-    if found is None or not isinstance(found, kind):
-        raise Passing(f"GitHub's answer holds no {name}")
-    return found
-
-
-def number_of(body: Any, name: str) -> int:
-    """Take a number out of an answer."""
-    return int(field_of(body, name, int))
-
-
-def moment_of(body: Any, name: str) -> datetime:
-    """Take a moment out of an answer."""
-    try:
-        moment = values.moment(field_of(body, name, str))
-    except ValueError:
-        raise Passing(f"GitHub's answer holds no moment in {name}") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def patient() -> Callable[[Exception], bool | float]:
-    """Make a stamina backoff hook: as long as GitHub says, else growing pauses with jitter."""
-    ceiling, untold = 1.0, UNTOLD_LIMIT
-
-    def pause(error: Exception) -> bool | float:
-        nonlocal ceiling, untold
-        if isinstance(error, Limited):
-            if error.seconds is not None:
-                return error.seconds + random.uniform(0.1, 1.0)  # noqa: S311
-            now, untold = untold, 2 * untold
-            return now + random.uniform(0, 5)  # noqa: S311
-        if isinstance(error, Passing):
-            now, ceiling = ceiling, min(15.0, 2 * ceiling)
-            return random.uniform(now / 2, now)  # noqa: S311
-        return False
-
-    return pause
+def backoff() -> Backoff:
+    """Make the retry policy for GitHub: pause as long as it says, else longer each time."""
+    return first_of(
+        as_peer_says(lambda error: error.seconds if isinstance(error, RateLimited) else None),
+        at_least(RateLimited, first=DEFAULT_LIMIT, longest=math.inf),
+        growing(TransientError, first=1.0, longest=15.0),
+    )

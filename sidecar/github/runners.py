@@ -1,4 +1,4 @@
-"""The runners of one scope: minting the right to register, looking one up, letting it go."""
+"""The runners of one scope: create tokens and just-in-time configurations, find and delete."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sidecar.github.api import Api, GitHubError, field_of, moment_of, number_of
+from sidecar.github.answers import read_field, read_moment, read_number
+from sidecar.github.errors import NameTaken, RunnerBusy
 from sidecar.log import events
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from sidecar.github.api import Api
     from sidecar.github.scope import Scope
 
 PAGE = 100
@@ -19,24 +21,16 @@ PAGES = 100
 """A runner group holds 10,000 runners at most."""
 
 
-class Busy(GitHubError):
-    """422: the runner has a job and stays."""
-
-
-class NameTaken(GitHubError):
-    """409: another runner has the name."""
-
-
 @dataclass(frozen=True, slots=True)
-class Token:
-    """A registration or remove token, good for an hour."""
+class IssuedToken:
+    """A token that GitHub issued to register or remove runners with; it is valid for an hour."""
 
     secret: str = field(repr=False)
     expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Jit:
+class JitConfig:
     """A just-in-time configuration and the runner that it belongs to."""
 
     blob: str = field(repr=False)
@@ -46,7 +40,7 @@ class Jit:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A registered runner, as GitHub sees it."""
+    """A registered runner, as GitHub knows it."""
 
     id: int
     name: str
@@ -55,23 +49,28 @@ class Runner:
 
 
 class Runners:
-    """The calls."""
+    """The calls of GitHub's API for the runners of one scope."""
 
     def __init__(self, api: Api, scope: Scope) -> None:
         self._api = api
         self._path = f"{scope.path}/actions/runners"
 
-    async def registration_token(self, *, tries: int | None = 6) -> Token:
-        """Mint a registration token; it also removes."""
+    async def create_registration_token(self, *, tries: int | None = 6) -> IssuedToken:
+        """Create a registration token; it also removes runners."""
         answer = await self._api.call(
             "POST", f"{self._path}/registration-token", expects={201: None}, tries=tries
         )
-        token = str(field_of(answer.body, "token"))
+        token = str(read_field(answer.body, "token"))
         events.hide(token)
-        return Token(token, moment_of(answer.body, "expires_at"))
+        return IssuedToken(token, read_moment(answer.body, "expires_at"))
 
-    async def jit(self, name: str, labels: tuple[str, ...], group: int, work: str) -> Jit:
-        """Register a runner just in time. Raises NameTaken, also when an answer was lost."""
+    async def create_jit_config(
+        self, name: str, labels: tuple[str, ...], group: int, work: str
+    ) -> JitConfig:
+        """Register a runner just in time.
+
+        Raises NameTaken, also where an earlier try registered it and only its answer was lost.
+        """
         answer = await self._api.call(
             "POST",
             f"{self._path}/generate-jitconfig",
@@ -83,17 +82,20 @@ class Runners:
             },
             expects={201: None, 409: NameTaken},
         )
-        runner = _runner(field_of(answer.body, "runner"))
-        blob = str(field_of(answer.body, "encoded_jit_config"))
+        runner = _runner(read_field(answer.body, "runner"))
+        blob = str(read_field(answer.body, "encoded_jit_config"))
         events.hide(blob)
-        return Jit(blob, runner.id, runner.name)
+        return JitConfig(blob, runner.id, runner.name)
 
     async def find(self, name: str) -> Runner | None:
-        """Return the runner of that name; old GHES ignores the filter, so it is compared again."""
+        """Return the runner of that name, or None.
+
+        An old GitHub Enterprise Server ignores the filter, so names are compared here too.
+        """
         for page in range(1, PAGES + 1):
             query = f"?name={quote(name, safe='')}&per_page={PAGE}&page={page}"
             answer = await self._api.call("GET", self._path + query, expects={200: None})
-            listed = field_of(answer.body, "runners", list)
+            listed = read_field(answer.body, "runners", list)
             for runner in map(_runner, listed):
                 if runner.name == name:
                     return runner
@@ -109,19 +111,19 @@ class Runners:
         return None if answer.status == 404 else _runner(answer.body)
 
     async def delete(self, runner_id: int) -> bool:
-        """Take the runner away; False if it was gone already. Raises Busy."""
+        """Delete the runner; return False if it was gone already. Raises RunnerBusy."""
         answer = await self._api.call(
             "DELETE",
             f"{self._path}/{runner_id}",
-            expects={204: None, 404: None, 422: Busy},
+            expects={204: None, 404: None, 422: RunnerBusy},
         )
         return answer.status == 204
 
 
 def _runner(body: Any) -> Runner:
     return Runner(
-        number_of(body, "id"),
-        str(field_of(body, "name")),
-        bool(field_of(body, "busy")),
-        field_of(body, "status") == "online",
+        read_number(body, "id"),
+        str(read_field(body, "name")),
+        bool(read_field(body, "busy")),
+        read_field(body, "status") == "online",
     )

@@ -1,4 +1,4 @@
-"""Where a runner belongs: a repository, an organization or an enterprise, of one GitHub."""
+"""The scope of a runner: a repository, an organization or an enterprise, of one GitHub."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Scope:
     path: str
 
     @classmethod
-    def of(cls, url: str) -> Scope:
-        """Read the URL that people register runners at (already checked)."""
+    def from_url(cls, url: str) -> Scope:
+        """Read the URL that runners are registered at (it is already checked)."""
         parts = urlsplit(url)
         names = [name for name in parts.path.split("/") if name]
         return cls(_api(parts.scheme, parts.netloc, parts.hostname or ""), _path(names))
 
     @property
     def installation(self) -> str | None:
-        """The path that tells which installation of an App has this scope."""
+        """The path of the look-up of an App's installation for this scope, if there is one."""
         kind = self.path.split("/")[1]
         return f"{self.path}/installation" if kind in ("repos", "orgs") else None
 

@@ -1,4 +1,4 @@
-"""A registration token that the agent mints itself, as a GitHub App or with a PAT."""
+"""A registration token that the agent asks GitHub for, as a GitHub App or with a PAT."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SPARE = 5 * 60.0
-"""Seconds before its end from which a token is not relied on any more."""
+"""Seconds before its end from which a token is not used any more."""
 
 
 class MintedToken:
-    """Gives the right to register, out of nothing but a credential."""
+    """A registration token made with the agent's own credential for GitHub."""
 
     def __init__(self, runners: Callable[[], Awaitable[github.Runners]], *, jit: bool) -> None:
         self._runners = runners
         self._jit = jit
         self._expires: datetime | None = None
 
-    async def arrived(self, timeout: float) -> RegistrationToken:
-        """Mint the token; raises TokenError, after `timeout` seconds at the latest.
+    async def wait(self, timeout: float) -> RegistrationToken:
+        """Mint the token within `timeout` seconds. Raises TokenError.
 
-        Just in time there is none: registering itself is then the first call.
+        Just in time there is none: the first call registers the runner.
         """
         if self._jit:
             return RegistrationToken()
+        end = asyncio.get_running_loop().time() + timeout
+        runners = await self._runners()  # it has a limit of its own, and a reason if it fails
         try:
-            async with asyncio.timeout(timeout):
-                token = await (await self._runners()).registration_token(tries=None)
+            async with asyncio.timeout_at(end):
+                token = await runners.create_registration_token(tries=None)
         except TimeoutError as error:
             raise TokenError(
                 f"cannot mint a registration token: no answer within {timeout:g} s "
@@ -53,11 +55,11 @@ class MintedToken:
         log.info("token.minted", expires=token.expires_at.isoformat())
         return RegistrationToken(token=token.secret)
 
-    def usable(self, now: datetime | None = None) -> bool:
-        """Whether GitHub still takes the token."""
+    def is_usable(self, now: datetime | None = None) -> bool:
+        """Whether GitHub still accepts the token."""
         if self._expires is None:
             return False
         return (self._expires - (now or datetime.now(UTC))).total_seconds() > SPARE
 
-    def served(self) -> None:
-        """Do nothing: nobody but us ever saw the token."""
+    def delete_soon(self) -> None:
+        """Do nothing: only this process has the token."""

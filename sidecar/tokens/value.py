@@ -1,4 +1,4 @@
-"""What a token parameter may hold: a right to register, in one of the forms launchers write."""
+"""Parse a registration token in each form that launchers write."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar import values
 from sidecar.errors import TokenError
+from sidecar.log import events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +24,11 @@ LONGEST_FILE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RegistrationToken:
-    """The right to register one runner, and what its giver says about where and as what.
+    """A registration token or a just-in-time configuration, and what the launcher said with it.
 
-    Exactly one of `token` and `jit` is there: a registration token, or the configuration files
-    of a runner that is registered already (just in time).
+    At most one of `token` and `jit` is set: a token that registers a runner, or the configuration
+    files of a runner that is registered already (just in time). With neither, the agent asks
+    GitHub for a just-in-time configuration.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -41,19 +43,26 @@ class RegistrationToken:
     """Of a just-in-time runner."""
 
 
-def parse(text: str, where: str) -> RegistrationToken:
-    """Read a parameter's value; raises TokenError that names `where` and never quotes the value."""
+def hide(text: str, token: RegistrationToken) -> None:
+    """Keep a token out of the log, and the text that it was parsed from."""
+    events.hide(text.strip())
+    if token.token:
+        events.hide(token.token)
+
+
+def parse_token(text: str, where: str) -> RegistrationToken:
+    """Parse a token's text. Raises TokenError that names `where` and never shows the text."""
     value = text.strip()
     if not value:
         raise TokenError(f"cannot use {where}: its value is empty")
     if value.startswith("{"):
-        return _json(value, where)
+        return _parse_json(value, where)
     if value.startswith("--"):
-        return _arguments(value, where)
-    return jit(value, where) or _bare(value, where)
+        return _parse_arguments(value, where)
+    return parse_jit_config(value, where) or _parse_bare(value, where)
 
 
-def _bare(value: str, where: str) -> RegistrationToken:
+def _parse_bare(value: str, where: str) -> RegistrationToken:
     if not BARE.fullmatch(value) or value.startswith("-"):
         raise TokenError(
             f"cannot use {where}: its value is no registration token, no JSON with a token, "
@@ -65,45 +74,45 @@ def _bare(value: str, where: str) -> RegistrationToken:
 # ---- JSON -------------------------------------------------------------------------------------
 
 
-def _json(value: str, where: str) -> RegistrationToken:
+def _parse_json(value: str, where: str) -> RegistrationToken:
     try:
         content = json.loads(value)
     except (ValueError, RecursionError) as error:
-        # The decoder's message tells the place; its exception would carry the value along.
+        # The decoder's message names the place; its exception holds the whole value.
         raise TokenError(f"cannot use {where}: its JSON is malformed: {error.args[0]}") from None
     token = content.get("token")
     if not isinstance(token, str) or not token.strip():
         raise TokenError(f'cannot use {where}: its JSON holds no "token"')
-    said = _checked(
+    checked = _check_values(
         content,
         {"url": values.github_url, "name": values.runner_name, "labels": values.labels},
         where,
     )
-    return RegistrationToken(token=_bare(token.strip(), where).token, **said)
+    return RegistrationToken(token=_parse_bare(token.strip(), where).token, **checked)
 
 
-def _checked(
+def _check_values(
     content: dict[str, Any], checks: dict[str, Callable[[Any], Any]], where: str
 ) -> dict[str, Any]:
-    said = {}
+    checked = {}
     for key, check in checks.items():
         if content.get(key) in (None, "", []):
             continue
         try:
-            said[key] = check(content[key])
+            checked[key] = check(content[key])
         except (ValueError, TypeError, AttributeError) as error:
             raise TokenError(f'cannot use {where}: its "{key}" {error}') from None
-    return said
+    return checked
 
 
 # ---- arguments of config.sh -------------------------------------------------------------------
 
 
-def _arguments(value: str, where: str) -> RegistrationToken:
-    """Read `--url … --token … --labels …`, as terraform-aws-github-runner writes them.
+def _parse_arguments(value: str, where: str) -> RegistrationToken:
+    """Parse `--url … --token … --labels …`, as terraform-aws-github-runner writes them.
 
-    Values may be shell-quoted or not at all: a runner group of two words stands there bare, so
-    a value is everything up to the next flag.
+    Values may be shell-quoted or not: a runner group of two words is not, so a value is everything
+    up to the next flag.
     """
     try:
         words = shlex.split(value)
@@ -119,7 +128,7 @@ def _arguments(value: str, where: str) -> RegistrationToken:
             given[flag] = f"{given[flag]} {word}".strip()
     if not given.get("token"):
         raise TokenError(f"cannot use {where}: its arguments hold no --token")
-    said = _checked(
+    checked = _check_values(
         given,
         {
             "url": values.github_url,
@@ -131,12 +140,12 @@ def _arguments(value: str, where: str) -> RegistrationToken:
         where,
     )
     return RegistrationToken(
-        token=_bare(given["token"], where).token,
-        url=said.get("url"),
-        name=said.get("name"),
-        labels=said.get("labels", ()),
-        group=said.get("runnergroup"),
-        work_dir=said.get("work"),
+        token=_parse_bare(given["token"], where).token,
+        url=checked.get("url"),
+        name=checked.get("name"),
+        labels=checked.get("labels", ()),
+        group=checked.get("runnergroup"),
+        work_dir=checked.get("work"),
         no_default_labels="no-default-labels" in given,
     )
 
@@ -144,10 +153,11 @@ def _arguments(value: str, where: str) -> RegistrationToken:
 # ---- just in time -----------------------------------------------------------------------------
 
 
-def jit(value: str, where: str) -> RegistrationToken | None:
-    """Read a just-in-time configuration: base64 of JSON {file name: base64 of its content}.
+def parse_jit_config(value: str, where: str) -> RegistrationToken | None:
+    """Parse a just-in-time configuration: base64 of JSON {file name: base64 of its content}.
 
-    None if it is something else. Keys within `.runner` are PascalCase with string values there.
+    Returns None if the value is something else. Raises TokenError if it is a broken one. The keys
+    in its `.runner` file are PascalCase, with string values.
     """
     try:
         content = json.loads(base64.b64decode(value, validate=True))
@@ -164,12 +174,12 @@ def jit(value: str, where: str) -> RegistrationToken | None:
         runner_id = int(settings["agentid"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise TokenError(f"cannot use {where}: its just-in-time configuration is broken") from None
-    if not set(files) >= JIT_FILES or not all(map(_harmless, files.items())):
+    if not set(files) >= JIT_FILES or not all(map(_is_runner_file, files.items())):
         raise TokenError(f"cannot use {where}: its just-in-time configuration is not complete")
     return RegistrationToken(jit=files, runner_id=runner_id, name=settings.get("agentname"))
 
 
-def _harmless(file: tuple[str, bytes]) -> bool:
-    """Whether it is a file that the runner itself would write into its folder."""
+def _is_runner_file(file: tuple[str, bytes]) -> bool:
+    """Whether the runner itself would write such a file into its folder."""
     name, content = file
     return bool(JIT_FILE.fullmatch(name)) and len(content) <= LONGEST_FILE

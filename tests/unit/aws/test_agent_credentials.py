@@ -1,4 +1,4 @@
-"""The agent's own credentials: marked, and in the AWS library's order where jobs have the same."""
+"""The agent's own credentials, alone or in the AWS library's order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def key(own: AgentCredentials) -> str:
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_they_come_from_the_endpoint(run, upstream, say, alone):
-    """Beside other ways, or as the only one."""
+    """In the library's chain, or as its only provider."""
 
     async def play():
         async with upstream(say.good()) as served:
@@ -38,10 +38,10 @@ def test_they_come_from_the_endpoint(run, upstream, say, alone):
 @pytest.mark.parametrize(
     ("alone", "expected"), [(True, "ASIATESTKEY00001"), (False, "AKIAOFTHEENVIRONMENT")]
 )
-def test_the_environment_comes_first_unless_jobs_hold_less(
+def test_the_environment_comes_first_unless_the_endpoint_is_alone(
     run, upstream, say, monkeypatch, alone, expected
 ):
-    """As the library would have it: whoever sets a key means it."""
+    """That is the library's order."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOFTHEENVIRONMENT")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
 

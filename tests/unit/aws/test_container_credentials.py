@@ -1,4 +1,4 @@
-"""Asking upstream once: what is sent, what is accepted, what is said when it fails."""
+"""One fetch from a credential endpoint: its request, what it accepts, its errors."""
 
 from __future__ import annotations
 
@@ -28,13 +28,18 @@ async def ask(endpoint, now, timeout=5.0):
 
 def test_no_variable_is_no_endpoint():
     """A task without a role has no endpoint, also where the variables are empty."""
-    assert Endpoint.given() is None
-    assert Endpoint.given(relative_uri="", full_uri="", authorization="", token_file="") is None
+    assert Endpoint.from_variables() is None
+    assert (
+        Endpoint.from_variables(relative_uri="", full_uri="", authorization="", token_file="")
+        is None
+    )
 
 
 def test_the_relative_uri_is_at_the_ecs_agent():
     """A relative URI wins over a full one, as in most SDKs."""
-    endpoint = Endpoint.given(relative_uri="/v2/credentials/x", full_uri="http://localhost/y")
+    endpoint = Endpoint.from_variables(
+        relative_uri="/v2/credentials/x", full_uri="http://localhost/y"
+    )
     assert endpoint is not None
     assert endpoint.url == "http://169.254.170.2/v2/credentials/x"
     assert endpoint.where == "169.254.170.2"
@@ -53,8 +58,8 @@ def test_the_relative_uri_is_at_the_ecs_agent():
     ],
 )
 def test_a_full_uri_is_taken_as_it_is(uri):
-    """What SDKs take, the relay takes."""
-    endpoint = Endpoint.given(full_uri=uri, authorization="a", token_file="/b")
+    """The relay accepts what SDKs accept."""
+    endpoint = Endpoint.from_variables(full_uri=uri, authorization="a", token_file="/b")
     assert endpoint is not None
     assert (endpoint.url, endpoint.authorization, str(endpoint.token_file)) == (uri, "a", "/b")
 
@@ -73,15 +78,17 @@ def test_a_full_uri_is_taken_as_it_is(uri):
         ({"full_uri": "http://localhost/\r\nx"}, "not an http or https URL"),
     ],
 )
-def test_what_no_sdk_would_use_is_refused(given, why):
-    """A plain http address elsewhere, or no address at all, is named with its variable."""
+def test_a_uri_that_no_sdk_would_use_is_refused(given, why):
+    """The error names the variable."""
     with pytest.raises(RelayError, match=why):
-        Endpoint.given(**given)
+        Endpoint.from_variables(**given)
 
 
 def test_an_endpoint_has_no_secret_in_its_repr():
     """Neither its path, nor a user in its URL, nor the authorization is shown."""
-    endpoint = Endpoint.given(full_uri="https://user:word@host:1/SECRET", authorization="SECRET")
+    endpoint = Endpoint.from_variables(
+        full_uri="https://user:word@host:1/SECRET", authorization="SECRET"
+    )
     assert endpoint is not None
     assert "SECRET" not in repr(endpoint)
     assert "word" not in repr(endpoint)
@@ -92,7 +99,7 @@ def test_an_endpoint_has_no_secret_in_its_repr():
 
 
 def test_the_token_file_is_read_each_time(run, upstream, say, tmp_path):
-    """A rotated token is seen at once; its trailing newline is not sent; it wins."""
+    """A rotated token is used at once, without its newline; the file wins over the token."""
     file = tmp_path / "token"
 
     async def case():
@@ -111,8 +118,8 @@ def test_the_token_file_is_read_each_time(run, upstream, say, tmp_path):
     ]
 
 
-def test_a_request_says_little(run, upstream, say):
-    """Without a token there is no Authorization; nothing compressed is asked for."""
+def test_a_request_has_only_the_headers_it_needs(run, upstream, say):
+    """Without a token there is no Authorization; the answer may not be compressed."""
 
     async def case():
         async with upstream(say.good()) as served:
@@ -126,8 +133,8 @@ def test_a_request_says_little(run, upstream, say):
 
 
 @pytest.mark.parametrize("text", ["", "\n", None])
-def test_a_token_file_without_a_token_may_yet_get_one(run, tmp_path, text):
-    """A missing or empty file is named by its variable, and worth another try."""
+def test_a_token_file_without_a_token_is_retried(run, tmp_path, text):
+    """The error names the variable of the missing or empty file."""
     file = tmp_path / "token"
     if text is not None:
         file.write_text(text)
@@ -140,7 +147,7 @@ def test_a_token_file_without_a_token_may_yet_get_one(run, tmp_path, text):
 
 
 def test_a_token_of_two_lines_is_never_sent(run):
-    """What would be two headers is refused, without showing it."""
+    """It would be two headers; the error does not show it."""
 
     async def case():
         await ask(Endpoint("http://127.0.0.1:9/x", authorization="a\r\nX: SECRET"), 0)
@@ -164,16 +171,16 @@ def test_a_token_of_two_lines_is_never_sent(run):
     ],
 )
 def test_expiration_always_ends_in_z(say, expiration, normalized):
-    """Offsets and fractions, over which some SDKs stumble, are gone; the moment is the same."""
-    found = source.parse(say.held(0, Expiration=expiration), now=say.start, where="x")
+    """Some SDKs cannot read offsets and fractions; the moment is the same."""
+    found = source.parse_credentials(say.held(0, Expiration=expiration), now=say.start, where="x")
     assert json.loads(found.body)["Expiration"] == normalized
     assert found.expires_at == say.start + 6 * 3600
 
 
-def test_only_what_sdks_know_is_passed_on(say):
-    """The agent's order of keys, compact, with RoleArn and AccountId, and nothing else."""
+def test_only_keys_that_sdks_know_are_passed_on(say):
+    """In the ECS agent's order, with RoleArn and AccountId, and no others."""
     body = say.held(say.start + 60, AccountId="123456789012", Secret="more", LastUpdated="x")
-    found = source.parse(body, now=say.start, where="x")
+    found = source.parse_credentials(body, now=say.start, where="x")
     assert found.body == (
         b'{"RoleArn":"arn:aws:iam::123456789012:role/task","AccessKeyId":"ASIATESTKEY00001",'
         b'"SecretAccessKey":"SECRET-KEY","Token":"SESSION-TOKEN",'
@@ -201,12 +208,12 @@ def test_only_what_sdks_know_is_passed_on(say):
         ({"Token": "x" * 10_000}, "bytes"),
     ],
 )
-def test_an_answer_that_is_no_credentials_is_worth_another_try(say, body, why):
-    """Malformed, expired or oversized: said so, in words without a secret."""
+def test_an_answer_without_usable_credentials_is_retried(say, body, why):
+    """The error says what is wrong with it, and holds no secret."""
     if isinstance(body, dict):
         body = json.dumps({**json.loads(say.held(say.start + 60)), **body}).encode()
     with pytest.raises(UnavailableError, match=why) as caught:
-        source.parse(body, now=say.start, where="x")
+        source.parse_credentials(body, now=say.start, where="x")
     assert "SECRET" not in str(caught.value)
 
 
@@ -228,8 +235,8 @@ def test_an_answer_that_is_no_credentials_is_worth_another_try(say, body, why):
         (204, b"", RejectedError, "answered 204"),
     ],
 )
-def test_a_status_tells_whether_to_try_again(run, upstream, say, status, body, kind, why):
-    """429 and 5xx may pass; other refusals and redirects, which are not followed, do not."""
+def test_the_status_decides_whether_to_retry(run, upstream, say, status, body, kind, why):
+    """429 and 5xx are transient; other refusals and redirects are final."""
 
     async def case():
         location = "Location: http://127.0.0.1:9/elsewhere"
@@ -256,8 +263,8 @@ def test_a_status_tells_whether_to_try_again(run, upstream, say, status, body, k
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b", "without a usable"),
     ],
 )
-def test_a_broken_upstream_is_worth_another_try(run, upstream, say, raw, why):
-    """Silence, nonsense, half an answer or too much of one ends the try, in bounded time."""
+def test_a_broken_endpoint_is_retried(run, upstream, say, raw, why):
+    """Silence, a broken answer, half of one or too much of one ends the try, in bounded time."""
 
     async def case():
         async with upstream(raw) as served:
@@ -268,8 +275,8 @@ def test_a_broken_upstream_is_worth_another_try(run, upstream, say, raw, why):
     assert "SECRET" not in str(caught.value)
 
 
-def test_nobody_there_is_said_in_words(run):
-    """The reason is the system's, the address is host and port alone."""
+def test_an_unreachable_endpoint_is_an_error_with_its_reason(run):
+    """The reason is the system's; the address is host and port alone."""
 
     async def case():
         await ask(Endpoint("http://127.0.0.1:9/SECRET"), 0)

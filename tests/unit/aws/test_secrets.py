@@ -1,4 +1,4 @@
-"""A static secret, or where to find it: file, SSM, Secrets Manager."""
+"""A secret that is given as it is, or read from a file, SSM or Secrets Manager."""
 
 import boto3
 import pytest
@@ -8,23 +8,23 @@ from structlog.testing import capture_logs
 from local import aws as local_aws
 from local import faults
 from local.faults import Rule
-from sidecar.aws import secrets
-from sidecar.aws.secrets import SecretReader, resolved
+from sidecar.aws import calls
+from sidecar.aws.secrets import SecretReader, read_secret
 from sidecar.errors import TokenError
 from tests.support.loops import on_both, run
 
 SETTING = "SIDECAR_GITHUB_PAT"
-ASKER = SecretReader(local_aws.REGION)
+READER = SecretReader(local_aws.REGION, timeout=0.5)
 
 
 @pytest.fixture(autouse=True)
-def _surroundings(monkeypatch):
-    """Give dummy credentials, and retry after a moment."""
+def _short_pauses(monkeypatch):
+    """Set dummy credentials, and make the pauses short."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIALOCAL")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
-    growing = secrets.growing
+    growing = calls.growing
     monkeypatch.setattr(
-        secrets, "growing", lambda kinds, **_: growing(kinds, first=0.01, longest=0.02)
+        calls, "growing", lambda kinds, **_: growing(kinds, first=0.01, longest=0.02)
     )
     stamina.instrumentation.set_on_retry_hooks([])
     yield
@@ -32,7 +32,7 @@ def _surroundings(monkeypatch):
 
 
 def put(aws, kind, value):
-    """Store a secret; gives its reference."""
+    """Store a secret; return its reference."""
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
     client = boto3.client(kind, endpoint_url=aws, region_name=local_aws.REGION, **keys)
     try:
@@ -47,14 +47,14 @@ def put(aws, kind, value):
     return f"{kind}:/pat"
 
 
-async def read(aws, monkeypatch, reference, *rules, secret_reader=ASKER):
-    """Resolve a reference, with trouble on the way."""
+async def read(aws, monkeypatch, reference, *rules, secret_reader=READER):
+    """Read a reference through a proxy that fails as `rules` say; also count the calls."""
     async with faults.serving(aws) as proxy:
         for rule in rules:
             proxy.add(rule)
         for service in ("SSM", "SECRETS_MANAGER"):
             monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", proxy.url)
-        return await resolved(reference, SETTING, secret_reader), len(proxy.requests)
+        return await read_secret(reference, SETTING, secret_reader), len(proxy.requests)
 
 
 @pytest.mark.parametrize(
@@ -68,18 +68,18 @@ async def read(aws, monkeypatch, reference, *rules, secret_reader=ASKER):
         ),
     ],
 )
-def test_a_secret_may_be_given_itself(reference, secret):
-    """By the task definition's `secrets`: the execution role's business, and no warning."""
+def test_a_secret_may_be_given_as_it_is(reference, secret):
+    """ECS sets it from the task definition's `secrets`, so there is no warning."""
     with capture_logs() as events:
-        assert run("asyncio", resolved(reference, SETTING, ASKER)) == secret
+        assert run("asyncio", read_secret(reference, SETTING, READER)) == secret
     assert events == []
 
 
 def test_a_secret_may_be_a_file(tmp_path):
-    """As compose and Kubernetes mount them, with a line's end; no warning either."""
+    """As compose and Kubernetes mount them, with a newline; there is no warning either."""
     (tmp_path / "pat").write_text("ghp_x\n")
     with capture_logs() as events:
-        assert run("asyncio", resolved(f"file:{tmp_path}/pat", SETTING, ASKER)) == "ghp_x"
+        assert run("asyncio", read_secret(f"file:{tmp_path}/pat", SETTING, READER)) == "ghp_x"
     assert events == []
 
 
@@ -92,18 +92,18 @@ def test_a_secret_may_be_a_file(tmp_path):
         (b"\xff\xfe", "cannot read SIDECAR_GITHUB_PAT from .*: it is not text"),
     ],
 )
-def test_a_file_that_holds_no_secret_is_told(tmp_path, content, why):
-    """With the setting and the file."""
+def test_a_file_that_holds_no_secret_is_an_error(tmp_path, content, why):
+    """It names the setting and the file."""
     if content is not None:
         (tmp_path / "pat").write_bytes(content)
     with pytest.raises(TokenError, match=why):
-        run("asyncio", resolved(f"file:{tmp_path}/pat", SETTING, ASKER))
+        run("asyncio", read_secret(f"file:{tmp_path}/pat", SETTING, READER))
 
 
 @on_both
 @pytest.mark.parametrize("kind", ["ssm", "secretsmanager"])
-def test_a_secret_may_be_a_reference_and_the_job_may_read_it_too(loop, aws, monkeypatch, kind):
-    """It works, with one warning that names the setting and what to do instead."""
+def test_a_secret_may_be_a_reference_and_the_log_warns(loop, aws, monkeypatch, kind):
+    """A job can read it too: the warning names the setting and what to do instead."""
     reference = put(aws, kind, "ghp_x\n")
     with capture_logs() as events:
         assert run(loop, read(aws, monkeypatch, reference)) == ("ghp_x", 1)
@@ -114,8 +114,8 @@ def test_a_secret_may_be_a_reference_and_the_job_may_read_it_too(loop, aws, monk
 
 
 @pytest.mark.parametrize("kind", ["ssm", "secretsmanager"])
-def test_where_jobs_have_a_role_of_their_own_there_is_no_warning(aws, monkeypatch, kind):
-    """Then the task role is the agent's alone."""
+def test_with_a_separate_job_role_there_is_no_warning(aws, monkeypatch, kind):
+    """Then no job has the task role."""
     reference, alone = put(aws, kind, "ghp_x"), SecretReader(local_aws.REGION, shared=False)
     with capture_logs() as events:
         run("asyncio", read(aws, monkeypatch, reference, secret_reader=alone))
@@ -129,14 +129,17 @@ def test_where_jobs_have_a_role_of_their_own_there_is_no_warning(aws, monkeypatc
         Rule("reset", times=2),
         Rule("status", error="ThrottlingException", times=2),
         Rule("status", error="InternalServerError", times=2),
+        Rule("status", error="ExpiredTokenException", times=2),
         Rule("not-json", times=2),
     ],
     ids=lambda rule: rule.error or rule.kind,
 )
-def test_what_may_pass_is_tried_again(aws, monkeypatch, kind, rule):
-    """Two failures, then success."""
+def test_transient_errors_are_retried(aws, monkeypatch, kind, rule):
+    """Two failures, then the secret, from each service."""
     reference = put(aws, kind, "ghp_x")
-    assert run("asyncio", read(aws, monkeypatch, reference, rule)) == ("ghp_x", 3)
+    patient = SecretReader(local_aws.REGION, timeout=20)
+    found = run("asyncio", read(aws, monkeypatch, reference, rule, secret_reader=patient))
+    assert found == ("ghp_x", 3)
 
 
 @pytest.mark.parametrize("kind", ["ssm", "secretsmanager"])
@@ -148,25 +151,37 @@ def test_what_may_pass_is_tried_again(aws, monkeypatch, kind, rule):
     ],
     ids=["denied", "unreachable"],
 )
-def test_what_does_not_pass_names_the_setting(aws, monkeypatch, kind, rule, why):
-    """And the permission, which is another one for each service."""
+def test_an_error_names_the_setting(aws, monkeypatch, kind, rule, why):
+    """And the permission, which differs between the services."""
     permission = {"ssm": "ssm:GetParameter", "secretsmanager": "secretsmanager:GetSecretValue"}
     reference = put(aws, kind, "ghp_x")
     why = why.format(permission=permission[kind])
-    told = f"cannot read {SETTING} from the (parameter|secret) /pat: {why}"
-    with pytest.raises(TokenError, match=told):
+    words = f"cannot read {SETTING} from the (parameter|secret) /pat: {why}"
+    with pytest.raises(TokenError, match=words):
         run("asyncio", read(aws, monkeypatch, reference, rule))
 
 
 @pytest.mark.parametrize("kind", ["ssm", "secretsmanager"])
 def test_a_secret_that_is_not_there_is_not_waited_for(aws, monkeypatch, kind):
-    """Nobody will write it: the error names the setting, not that of the token."""
+    """No launcher writes it; the error names the setting, and not the token's."""
     with pytest.raises(TokenError, match=rf"/none: .*\({SETTING}\)"):
         run("asyncio", read(aws, monkeypatch, f"{kind}:/none"))
 
 
-def test_a_secret_that_is_not_text_is_told(aws, monkeypatch):
-    """Secrets Manager holds bytes, too."""
+def test_a_secret_that_is_not_text_is_an_error(aws, monkeypatch):
+    """Secrets Manager can hold bytes, too."""
     reference = put(aws, "secretsmanager", b"\x00")
     with pytest.raises(TokenError, match="the secret /pat is not text"):
         run("asyncio", read(aws, monkeypatch, reference))
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable"),
+    [("ssm", "AWS_ENDPOINT_URL_SSM"), ("secretsmanager", "AWS_ENDPOINT_URL_SECRETS_MANAGER")],
+)
+def test_a_broken_endpoint_names_the_variable_of_its_service(monkeypatch, kind, variable):
+    """Before, a user of Secrets Manager was sent to AWS_ENDPOINT_URL_SSM."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv(variable, "no-url")
+    with pytest.raises(TokenError, match=rf"\(look at AWS_REGION, {variable}\)$"):
+        run("asyncio", read_secret(f"{kind}:/pat", SETTING, READER))

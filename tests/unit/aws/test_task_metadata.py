@@ -1,4 +1,4 @@
-"""The task's metadata, from a real listener that answers well or badly."""
+"""The task's metadata, from a real server that answers well or badly."""
 
 import json
 import socket
@@ -9,7 +9,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from sidecar.aws import task_metadata
-from sidecar.aws.task_metadata import TaskFacts, task_facts
+from sidecar.aws.task_metadata import TaskFacts, read_task_facts
 from tests.support.loops import on_both, run
 
 ARN = "arn:aws:ecs:eu-central-1:123456789012:task/cluster/0f3a"
@@ -17,7 +17,7 @@ ARN = "arn:aws:ecs:eu-central-1:123456789012:task/cluster/0f3a"
 
 @asynccontextmanager
 async def metadata(status=200, body="", headers=None):
-    """Answer every request so; gives the container's metadata URI and the paths asked for."""
+    """Answer every request so; yield the metadata URI and the paths that were requested."""
     asked = []
 
     async def answer(request):
@@ -34,9 +34,9 @@ async def metadata(status=200, body="", headers=None):
 
 
 async def facts(**answer):
-    """Ask a metadata endpoint that answers so."""
+    """Read from a metadata endpoint that answers so."""
     async with metadata(**answer) as (uri, asked):
-        found = await task_facts(uri)
+        found = await read_task_facts(uri)
         assert asked == ["/v4/x/task"]
         return found
 
@@ -53,7 +53,7 @@ def test_the_task_s_facts_are_read(loop):
 
 
 @pytest.mark.parametrize("body", ["{}", '{"TaskARN": null, "LaunchType": null}'])
-def test_what_it_does_not_say_is_empty(body):
+def test_a_missing_fact_is_empty(body):
     """EC2 tasks lack some facts, older agents others."""
     assert run("asyncio", facts(body=body)) == TaskFacts()
 
@@ -68,21 +68,21 @@ def test_what_it_does_not_say_is_empty(body):
     ],
 )
 def test_the_network_modes_are_read(containers, modes):
-    """What is not told counts as unknown: no rule may stand in a network that may be another's."""
+    """A missing mode is unknown: no rule may be added where the network may be shared."""
     found = run("asyncio", facts(body=json.dumps({"TaskARN": ARN, "Containers": containers})))
     assert found.network_modes == modes
 
 
 @pytest.mark.parametrize("containers", [1, [1], [{"Networks": [1]}], {"a": 1}])
-def test_a_malformed_answer_is_no_crash(containers):
-    """Facts are worth showing, not worth failing for."""
+def test_a_malformed_answer_is_no_error(containers):
+    """The facts are only shown, so nothing may fail without them."""
     assert run("asyncio", facts(body=json.dumps({"Containers": containers}))) == TaskFacts()
 
 
-def test_outside_ecs_nobody_is_asked():
-    """Without a URI there is nothing to ask, and nothing to warn of."""
+def test_outside_ecs_no_request_is_made():
+    """Without a URI there is no warning either."""
     with capture_logs() as logs:
-        assert run("asyncio", task_facts(None)) == TaskFacts()
+        assert run("asyncio", read_task_facts(None)) == TaskFacts()
     assert logs == []
     assert TaskFacts().id == ""
 
@@ -100,7 +100,7 @@ def test_outside_ecs_nobody_is_asked():
     ],
 )
 def test_a_bad_answer_is_a_warning(answer):
-    """No job waits for, or fails because of, what is only shown."""
+    """No job waits for facts that are only shown, or fails without them."""
     with capture_logs() as logs:
         assert run("asyncio", facts(**answer)) == TaskFacts()
     assert [(log["event"], log["log_level"]) for log in logs] == [
@@ -111,14 +111,14 @@ def test_a_bad_answer_is_a_warning(answer):
 
 @on_both
 def test_no_answer_is_a_warning(loop, monkeypatch):
-    """A closed port, a URI that is none, and an endpoint that hangs."""
+    """A closed port, a broken URI, and an endpoint that hangs."""
     monkeypatch.setattr(task_metadata, "DEADLINE", 0.1)
 
     async def life():
         with socket.create_server(("127.0.0.1", 0)) as mute:
             port = mute.getsockname()[1]
             for uri in ("http://127.0.0.1:9/v4", "no uri", f"http://127.0.0.1:{port}"):
-                assert await task_facts(uri) == TaskFacts()
+                assert await read_task_facts(uri) == TaskFacts()
 
     with capture_logs() as logs:
         run(loop, life())

@@ -1,6 +1,7 @@
-"""GitHub's API as a runner's life uses it, against the GitHub that Prism judges."""
+"""GitHub's API for runners, against the stand-in that Prism judges."""
 
 import asyncio
+import random
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -15,14 +16,15 @@ from local.github.scope import Scope as HubScope
 from sidecar.errors import TokenError
 from sidecar.github import (
     App,
-    Busy,
     Connection,
-    Denied,
     GitHubError,
-    Limited,
     NameTaken,
-    Passing,
     Pat,
+    PermissionDenied,
+    RateLimited,
+    RunnerBusy,
+    TransientError,
+    answers,
     api,
 )
 from sidecar.github.scope import Scope
@@ -33,14 +35,14 @@ SCOPES = ("octo/demo", "octo", "enterprises/big")
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    """Retry after a moment, and without the library's own log."""
-    patient = api.patient
+    """Make the pauses short, and keep the library's own log silent."""
+    backoff = api.backoff
 
-    def impatient():
-        pause = patient()
+    def hasty():
+        pause = backoff()
         return lambda error: 0.001 if pause(error) is not False else False
 
-    monkeypatch.setattr(api, "patient", impatient)
+    monkeypatch.setattr(api, "backoff", hasty)
     stamina.instrumentation.set_on_retry_hooks([])
     yield
     stamina.instrumentation.set_on_retry_hooks(None)
@@ -48,7 +50,7 @@ def _short_pauses(monkeypatch):
 
 @asynccontextmanager
 async def asked(credential=None, at="octo/demo"):
-    """Give the world and the calls of one scope, made as `credential`."""
+    """Yield the stand-in's state and the calls of one scope, made with `credential`."""
     async with hub.serving() as served:
 
         async def be():
@@ -60,14 +62,14 @@ async def asked(credential=None, at="octo/demo"):
 
 
 def registered(world, name, *, job_id=0, labels=1):
-    """Put a runner there that nobody listens for."""
+    """Add a runner that has no listener."""
     made = [Label(number, f"{name}-{number:0>200}") for number in range(labels)]
     scope = HubScope.of_path("/repos/octo/demo")
     return world.runners.add(Registered(0, name, scope, made, True, 0.0, "s", job_id=job_id))
 
 
 def installed(world, account="octo", now=None, **more):
-    """Make an App and install it; gives the credential and the App as GitHub knows it."""
+    """Make an App and install it; return the credential and the App as GitHub knows it."""
     pem, modulus, exponent = KEY
     known = world.apps.add("runners", modulus, exponent)
     if account:
@@ -93,7 +95,7 @@ KEY = apps.fresh_key()
 )
 def test_the_api_is_where_each_kind_of_github_has_it(url, base, path):
     """github.com, GHE.com with data residency, and a GitHub Enterprise Server."""
-    assert Scope.of(url) == Scope(base, path)
+    assert Scope.from_url(url) == Scope(base, path)
 
 
 def test_only_repositories_and_organizations_have_an_installation():
@@ -102,7 +104,7 @@ def test_only_repositories_and_organizations_have_an_installation():
     assert Scope("", "/orgs/o").installation == "/orgs/o/installation"
     assert Scope("", "/enterprises/e").installation is None
     with pytest.raises(ValueError, match="no scope"):
-        Scope.of("https://github.com/a/b/c")
+        Scope.from_url("https://github.com/a/b/c")
 
 
 # --- what is asked for ----------------------------------------------------------------------------
@@ -111,13 +113,13 @@ def test_only_repositories_and_organizations_have_an_installation():
 @on_both
 @pytest.mark.parametrize("at", SCOPES)
 @pytest.mark.parametrize("offset", [0, -480])
-def test_a_registration_token_is_minted(loop, at, offset):
-    """In every kind of scope; its end is understood whatever zone GitHub writes it in."""
+def test_a_registration_token_is_created(loop, at, offset):
+    """In every kind of scope; its end is read in any time zone."""
 
     async def play():
         async with asked(at=at) as (world, runners):
             world.settings.utc_offset_minutes = offset
-            token = await runners.registration_token()
+            token = await runners.create_registration_token()
             left = token.expires_at - datetime.now(UTC)
             assert timedelta(minutes=59) < left <= timedelta(hours=1)
             assert token.secret in [each.value for each in world.tokens]
@@ -128,15 +130,15 @@ def test_a_registration_token_is_minted(loop, at, offset):
 
 @on_both
 def test_a_runner_is_registered_just_in_time_looked_up_and_deleted(loop):
-    """One life of a registration, by REST alone; what is gone already is no error."""
+    """By REST alone; a runner that is gone already is no error."""
 
     async def play():
         async with asked() as (_world, runners):
-            made = await runners.jit("build-1", ("self-hosted",), 1, "_work")
+            made = await runners.create_jit_config("build-1", ("self-hosted",), 1, "_work")
             assert made.name == "build-1"
             assert made.blob not in repr(made)
             with pytest.raises(NameTaken, match="409"):
-                await runners.jit("build-1", ("self-hosted",), 1, "_work")
+                await runners.create_jit_config("build-1", ("self-hosted",), 1, "_work")
             assert (await runners.find("build-1")).id == made.runner_id
             found = await runners.get(made.runner_id)
             assert (found.name, found.busy, found.online) == ("build-1", False, False)
@@ -144,19 +146,19 @@ def test_a_runner_is_registered_just_in_time_looked_up_and_deleted(loop):
             assert not await runners.delete(made.runner_id)
             assert await runners.get(made.runner_id) is None
             assert await runners.find("build-1") is None
-            with pytest.raises(Denied, match="404"):
-                await runners.jit("build-1", ("self-hosted",), 9, "_work")
+            with pytest.raises(PermissionDenied, match="404"):
+                await runners.create_jit_config("build-1", ("self-hosted",), 9, "_work")
 
     run(loop, play())
 
 
 def test_a_busy_runner_stays():
-    """422 is an error of its own: it means that a job runs."""
+    """422 is an error of its own: a job runs."""
 
     async def play():
         async with asked() as (world, runners):
             found = registered(world, "busy", job_id=1)
-            with pytest.raises(Busy, match="still running a job"):
+            with pytest.raises(RunnerBusy, match="still running a job"):
                 await runners.delete(found.id)
             assert (await runners.get(found.id)).busy
 
@@ -166,7 +168,7 @@ def test_a_busy_runner_stays():
 @on_both
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_runner_is_found_among_many(loop, ignored):
-    """An old Enterprise Server ignores the name: pages of any size are read, and read whole."""
+    """An old Enterprise Server ignores the name: then every page is read."""
 
     async def play():
         async with asked() as (world, runners):
@@ -182,7 +184,7 @@ def test_a_runner_is_found_among_many(loop, ignored):
 
 
 def test_the_search_has_an_end(monkeypatch):
-    """A list that never ends is not read for ever."""
+    """A list without end is not read for ever."""
     monkeypatch.setattr("sidecar.github.runners.PAGES", 2)
     monkeypatch.setattr("sidecar.github.runners.PAGE", 1)
 
@@ -197,19 +199,19 @@ def test_the_search_has_an_end(monkeypatch):
     run("asyncio", play())
 
 
-# --- who asks -------------------------------------------------------------------------------------
+# --- credentials ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("permission", "status"), [("read", 403), ("none", 404), ("unknown", 401)])
-def test_a_credential_that_does_not_reach_is_told_at_once(permission, status):
-    """401, 403, and the 404 that hides things: one call, and an error that says which."""
+def test_a_missing_permission_is_final(permission, status):
+    """401, 403, and the 404 that hides what exists: one call, and an error with the status."""
 
     async def play():
         async with asked(Pat("ghp_weak")) as (world, runners):
             if permission != "unknown":
                 world.add_pat("ghp_weak").permission = permission
-            with pytest.raises(Denied, match=str(status)) as denied:
-                await runners.registration_token()
+            with pytest.raises(PermissionDenied, match=str(status)) as denied:
+                await runners.create_registration_token()
             assert denied.value.status == status
             assert world.calls["registration-token"] == 1
             assert "ghp_weak" not in str(denied.value)
@@ -217,14 +219,14 @@ def test_a_credential_that_does_not_reach_is_told_at_once(permission, status):
     run("asyncio", play())
 
 
-def test_a_personal_token_does_not_show_itself():
-    """Not even in a traceback's repr."""
+def test_a_personal_token_is_not_in_its_repr():
+    """So no traceback shows it."""
     assert "ghp_x" not in repr(Pat("ghp_x"))
 
 
 @asynccontextmanager
 async def as_app(at="octo/demo", account="octo", now=None, by_client_id=False, **more):
-    """Give the world, the calls made as a new App's installation, and that App."""
+    """Yield the stand-in's state, the calls of a new App's installation, and that App."""
     async with hub.serving() as served:
         credential, known = installed(served.world, account, now, **more)
         if by_client_id:
@@ -242,68 +244,68 @@ async def as_app(at="octo/demo", account="octo", now=None, by_client_id=False, *
 @pytest.mark.parametrize("at", SCOPES[:2])
 @pytest.mark.parametrize("by_client_id", [False, True])
 def test_an_app_finds_its_installation_and_keeps_its_token(loop, at, by_client_id):
-    """By id or client id; one look-up and one minted token serve all calls of an hour."""
+    """By id or client id; one look-up and one token are enough for all calls of an hour."""
 
     async def play():
         async with as_app(at, by_client_id=by_client_id) as (world, runners, _):
             for _ in range(3):
-                assert (await runners.registration_token()).secret
+                assert (await runners.create_registration_token()).secret
             assert world.calls["installation"] == 1
             assert world.calls["access-token"] == 1
 
     run(loop, play())
 
 
-def test_a_token_that_ends_is_minted_anew():
+def test_a_new_token_is_created_before_the_old_one_ends():
     """A job of six hours outlives five installation tokens: the last call has a fresh one."""
 
     async def play():
         clock = datetime.now(UTC).timestamp()
         async with as_app(now=lambda: clock) as (world, runners, _):
             world.now = lambda: clock
-            await runners.registration_token()
+            await runners.create_registration_token()
             clock += 54 * 60
-            await runners.registration_token()
+            await runners.create_registration_token()
             assert world.calls["access-token"] == 1
             clock += 6 * 3600
-            await runners.registration_token()
+            await runners.create_registration_token()
             assert world.calls["access-token"] == 2
 
     run("asyncio", play())
 
 
-def test_a_token_that_is_refused_is_minted_anew_once():
-    """Revoked, or clocks that differ: one new token; refused again, that is the answer."""
+def test_after_a_refused_token_one_new_token_is_created():
+    """It was revoked, or clocks differ; a second refusal is final."""
 
     async def play():
         async with as_app() as (world, runners, _):
-            await runners.registration_token()
+            await runners.create_registration_token()
             for token in world.tokens:
                 if token.kind == "installation":
                     token.expires_at = 0
-            await runners.registration_token()
+            await runners.create_registration_token()
             assert world.calls["access-token"] == 2
             world.faults.add({"call": "registration-token", "count": -1, "status": 401})
-            with pytest.raises(Denied, match="401"):
-                await runners.registration_token()
+            with pytest.raises(PermissionDenied, match="401"):
+                await runners.create_registration_token()
             assert world.calls["access-token"] == 3
             assert world.calls["registration-token"] == 5
 
     run("asyncio", play())
 
 
-def test_an_app_that_was_installed_anew_is_looked_up_again():
-    """The old installation's number is a 404: the new one is found, without an error."""
+def test_an_app_that_was_installed_again_is_looked_up_again():
+    """The old installation's number is a 404; the new one is found, without an error."""
 
     async def play():
         clock = datetime.now(UTC).timestamp()
         async with as_app(now=lambda: clock) as (world, runners, known):
             world.now = lambda: clock
-            await runners.registration_token()
+            await runners.create_registration_token()
             known.installations.clear()
             world.apps.install(known, "octo")
             clock += 3600
-            await runners.registration_token()
+            await runners.create_registration_token()
             assert world.calls["installation"] == 2
 
     run("asyncio", play())
@@ -318,46 +320,48 @@ def test_an_app_that_was_installed_anew_is_looked_up_again():
     ],
     ids=["not-installed", "another-repository", "enterprise"],
 )
-def test_an_app_without_an_installation_here_is_told(more, why):
+def test_an_app_without_an_installation_for_the_scope_is_an_error(more, why):
     """The error names the setting to change."""
 
     async def play():
         async with as_app(**more) as (_, runners, _known):
-            with pytest.raises(Denied, match=why):
-                await runners.registration_token()
+            with pytest.raises(PermissionDenied, match=why):
+                await runners.create_registration_token()
 
     run("asyncio", play())
 
 
-def test_an_installation_that_vanishes_twice_is_told():
+def test_an_installation_that_vanishes_twice_is_an_error():
     """It is looked up twice at most."""
 
     async def play():
         async with as_app() as (world, runners, _):
             world.faults.add({"call": "access-token", "count": -1, "status": 404})
-            with pytest.raises(Denied, match=r"has no installation for /repos/octo/demo"):
-                await runners.registration_token()
+            with pytest.raises(PermissionDenied, match=r"has no installation for /repos/octo/demo"):
+                await runners.create_registration_token()
             assert world.calls["installation"] == 2
 
     run("asyncio", play())
 
 
 def test_an_app_of_another_key_is_refused():
-    """GitHub does not know the signature: 401, with its own words."""
+    """GitHub does not know the signature: 401, with GitHub's own words."""
 
     async def play():
         async with as_app() as (_world, runners, known):
             known.modulus = apps.fresh_key()[1]
-            with pytest.raises(Denied, match="401: A JSON web token could not be decoded"):
-                await runners.registration_token()
+            with pytest.raises(
+                PermissionDenied, match="401: A JSON web token could not be decoded"
+            ):
+                await runners.create_registration_token()
 
     run("asyncio", play())
 
 
 @pytest.mark.parametrize("key", ["", "SECRET", "-----BEGIN RSA PRIVATE KEY-----\nSECRET\n"])
-def test_what_is_no_key_is_told_without_being_quoted(key):
-    """The error names the setting, and no part of what it holds."""
-    with pytest.raises(Denied, match="SIDECAR_GITHUB_APP_KEY holds no RSA") as denied:
+def test_a_broken_key_is_an_error_that_does_not_show_it(key):
+    """The error names the setting."""
+    with pytest.raises(PermissionDenied, match="SIDECAR_GITHUB_APP_KEY holds no RSA") as denied:
         App("1", key).jwt()
     assert "SECRET" not in str(denied.value)
     assert denied.value.__cause__ is None
@@ -384,29 +388,29 @@ AT_ONCE = {"no token in it", "a list", "no moment"}
 
 @on_both
 @pytest.mark.parametrize("kind", [kind for kind in TROUBLE if kind not in AT_ONCE])
-def test_what_may_pass_is_tried_again(loop, kind, monkeypatch):
+def test_transient_errors_are_retried(loop, kind, monkeypatch):
     """Two failures, then success."""
     monkeypatch.setattr(api, "CALL", api.aiohttp.ClientTimeout(total=0.5))
 
     async def play():
         async with asked() as (world, runners):
             world.faults.add({"call": "registration-token", "count": 2} | TROUBLE[kind])
-            assert (await runners.registration_token()).secret
+            assert (await runners.create_registration_token()).secret
             assert world.calls["registration-token"] == 3
 
     run(loop, play())
 
 
 @pytest.mark.parametrize("kind", TROUBLE)
-def test_what_does_not_pass_has_an_end(kind, monkeypatch):
-    """After so many tries the last reason is told; the caller decides what that means."""
+def test_the_tries_have_an_end(kind, monkeypatch):
+    """The error of the last try is raised."""
     monkeypatch.setattr(api, "CALL", api.aiohttp.ClientTimeout(total=0.2))
 
     async def play():
         async with asked() as (world, runners):
             world.faults.add({"call": "registration-token", "count": -1} | TROUBLE[kind])
-            with pytest.raises(Passing):
-                await runners.registration_token(tries=3)
+            with pytest.raises(TransientError):
+                await runners.create_registration_token(tries=3)
             assert world.calls["registration-token"] == (1 if kind in AT_ONCE else 3)
 
     run("asyncio", play())
@@ -424,14 +428,14 @@ def test_what_does_not_pass_has_an_end(kind, monkeypatch):
     ],
 )
 def test_an_answer_of_another_shape_is_an_error_of_its_own(body):
-    """Never one of ours: a proxy that answers for GitHub does not look like a bug."""
+    """A proxy that answers in place of GitHub does not look like a bug of the agent."""
 
     async def play():
         async with asked() as (world, runners):
             fault = {"call": "list-runners", "status": 200, "body": body}
             # The stand-in takes a body of None for "its own words": an empty one is sent instead.
             world.faults.add(fault if body is not None else fault | {"body": ""})
-            with pytest.raises(Passing, match="holds no"):
+            with pytest.raises(TransientError, match="holds no"):
                 await runners.find("wanted")
 
     run("asyncio", play())
@@ -445,39 +449,39 @@ def test_an_answer_of_another_shape_is_an_error_of_its_own(body):
         ("access-token", {"token": "t", "expires_at": None}),
     ],
 )
-def test_an_app_survives_answers_of_another_shape(call, body):
-    """They are tried again as any other trouble."""
+def test_an_app_retries_answers_of_another_shape(call, body):
+    """They are transient, as any other failure."""
 
     async def play():
         async with as_app() as (world, runners, _):
             status = {"installation": 200, "access-token": 201}[call]
             world.faults.add({"call": call, "status": status, "body": body})
-            assert (await runners.registration_token()).secret
+            assert (await runners.create_registration_token()).secret
             assert world.calls["access-token"] == (1 if call == "installation" else 2)
 
     run("asyncio", play())
 
 
-def test_a_moment_without_a_zone_is_taken_for_utc():
-    """A clock that is hours off would refuse good tokens, or try old ones."""
-    found = api.moment_of({"at": "2026-01-22T12:13:35"}, "at")
+def test_a_moment_without_a_zone_is_read_as_utc():
+    """In another zone a valid token would look expired, or an expired one valid."""
+    found = answers.read_moment({"at": "2026-01-22T12:13:35"}, "at")
     assert found == datetime(2026, 1, 22, 12, 13, 35, tzinfo=UTC)
 
 
 def test_a_redirection_is_not_followed():
-    """A renamed repository: the credential goes where the setting says, and nowhere else."""
+    """After a rename, too: the credential goes only where the setting says."""
 
     async def play():
         async with asked() as (world, runners):
             headers = {"location": "http://127.0.0.1:9/"}
             world.faults.add({"call": "registration-token", "status": 307, "headers": headers})
             with pytest.raises(GitHubError, match="GitHub answers 307"):
-                await runners.registration_token()
+                await runners.create_registration_token()
 
     run("asyncio", play())
 
 
-def test_what_is_no_json_is_shown_in_its_beginning():
+def test_an_answer_of_no_json_is_shown_in_part():
     """The page of a proxy says more than its status."""
 
     async def play():
@@ -497,23 +501,23 @@ def test_what_is_no_json_is_shown_in_its_beginning():
         async with server, Connection(be) as connection:
             host, port = server.sockets[0].getsockname()
             connection.url = f"http://{host}:{port}/o"
-            with pytest.raises(Denied, match="Forbidden by the firewall") as denied:
-                await (await connection.runners()).registration_token()
+            with pytest.raises(PermissionDenied, match="Forbidden by the firewall") as denied:
+                await (await connection.runners()).create_registration_token()
             assert len(str(denied.value)) < 400
 
     run("asyncio", play())
 
 
-def test_the_primary_limit_is_heeded():
-    """403 with nothing left: it is waited until the limit's reset, as the headers tell."""
+def test_the_primary_rate_limit_is_obeyed():
+    """403 with no request left: the pause lasts until the reset that the headers say."""
     seen = []
 
     async def play():
         async with asked() as (world, runners):
             world.settings.rate_remaining = 0
             world.settings.rate_reset_in = 100.0
-            with pytest.raises(Limited) as limited:
-                await runners.registration_token(tries=1)
+            with pytest.raises(RateLimited) as limited:
+                await runners.create_registration_token(tries=1)
             seen.append(limited.value.seconds)
 
     run("asyncio", play())
@@ -525,26 +529,26 @@ def test_the_primary_limit_is_heeded():
 
 @pytest.fixture
 def pause(monkeypatch):
-    """Give the pauses as they are, without their chance."""
+    """Return the real pauses, without their jitter."""
     monkeypatch.undo()
-    monkeypatch.setattr(api.random, "uniform", lambda _low, high: high)
-    return api.patient()
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    return api.backoff()
 
 
 def test_pauses_grow_up_to_a_ceiling(pause):
-    """Trouble is given time, but never more than a quarter of a minute."""
-    assert [pause(Passing("x")) for _ in range(6)] == [1, 2, 4, 8, 15, 15]
+    """At most a quarter of a minute."""
+    assert [pause(TransientError("x")) for _ in range(6)] == [1, 2, 4, 8, 15, 15]
 
 
 def test_a_limit_is_obeyed(pause):
-    """As long as GitHub says; where it says nothing a minute, then two, then four."""
-    assert pause(Limited("x", 429, 7.0)) == 8.0
-    assert [pause(Limited("x", 403, None)) for _ in range(3)] == [65, 125, 245]
+    """The pause is as long as GitHub says, or one minute, then two, then four."""
+    assert pause(RateLimited("x", 429, 7.0)) == 8.0
+    assert [pause(RateLimited("x", 403, None)) for _ in range(3)] == [65, 130, 260]
 
 
-def test_a_refusal_is_not_waited_out(pause):
-    """What no retry would change ends the call."""
-    assert pause(Denied("x", 404)) is False
+def test_a_refusal_is_final(pause):
+    """And so is an error of another kind."""
+    assert pause(PermissionDenied("x", 404)) is False
     assert pause(ValueError()) is False
 
 
@@ -563,16 +567,16 @@ def test_a_refusal_is_not_waited_out(pause):
     ],
 )
 def test_how_long_is_read_from_the_headers(headers, seconds):
-    """`retry-after` first, else the reset of a limit that is used up; nonsense says nothing."""
-    asking = api.Api(None, Scope("", "/orgs/o"), Pat("x"), now=lambda: 1000.0)
-    assert asking._pause(headers) == seconds
+    """`retry-after` counts first, else the reset of a used-up limit; a broken value is ignored."""
+    calls = api.Api(None, Scope("", "/orgs/o"), Pat("x"), now=lambda: 1000.0)
+    assert calls._seconds_to_wait(headers) == seconds
 
 
 # --- the connection -------------------------------------------------------------------------------
 
 
-def test_a_connection_needs_to_know_where():
-    """The parameter may bring the URL: until then there is nobody to ask."""
+def test_a_connection_needs_a_url():
+    """The token parameter may hold it; until then no call is possible."""
 
     async def play():
         async def be():
@@ -585,8 +589,8 @@ def test_a_connection_needs_to_know_where():
     run("asyncio", play())
 
 
-def test_the_credential_is_had_once_and_late():
-    """A credential that cannot be had is an error of its own, and asked for again."""
+def test_the_credential_is_read_once_and_late():
+    """If it cannot be read, that is an error of its own, and it is read again the next time."""
     had = []
 
     async def be():

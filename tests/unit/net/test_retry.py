@@ -1,23 +1,30 @@
-"""The pauses between tries: they grow, they end growing, and no two tasks share them."""
+"""The pauses between tries grow up to a limit, and differ between tasks; tries have an end."""
 
+import asyncio
+import math
 import random
 
-from sidecar.net.retry import growing
+import pytest
+import stamina.instrumentation
+
+from sidecar.net.retry import as_peer_says, at_least, call_with_retries, first_of, growing
 
 
 class Throttled(Exception):
-    """What may pass."""
+    """A transient error; `seconds` is what the peer says."""
+
+    seconds = 7.0
 
 
 def pauses(seed, count=8):
-    """Give the pauses of one task whose chance begins with `seed`."""
+    """Return the pauses of one task whose random numbers begin with `seed`."""
     random.seed(seed)
     pause = growing(Throttled, first=1.0, longest=8.0)
     return [pause(Throttled()) for _ in range(count)]
 
 
 def test_a_pause_lies_between_half_and_all_of_a_ceiling_that_doubles():
-    """Up to the longest; one task's pauses can be told from its seed."""
+    """Up to the longest; the same seed gives the same pauses."""
     state = random.getstate()
     try:
         for seed in range(200):
@@ -29,8 +36,8 @@ def test_a_pause_lies_between_half_and_all_of_a_ceiling_that_doubles():
         random.setstate(state)
 
 
-def test_those_throttled_together_come_back_apart():
-    """Also at the ceiling: in no tenth of its span do more than a fifth of a thousand meet."""
+def test_tasks_that_are_throttled_together_do_not_come_back_together():
+    """Also at the ceiling: no tenth of its span has more than a fifth of a thousand pauses."""
     state = random.getstate()
     try:
         for turn in (0, 7):
@@ -45,8 +52,66 @@ def test_those_throttled_together_come_back_apart():
         random.setstate(state)
 
 
-def test_what_does_not_pass_is_not_tried_again():
-    """Another kind of error gives no pause, and makes none longer."""
+def test_another_kind_of_error_is_final():
+    """It gives no pause, and makes no later pause longer."""
     pause = growing(Throttled, first=1.0, longest=8.0)
     assert pause(ValueError()) is False
     assert pause(Throttled()) <= 1.0
+
+
+def test_a_pause_may_have_the_ceiling_as_its_least():
+    """Where a peer says how long at least; up to a twelfth is added."""
+    pause = at_least(Throttled, first=60.0, longest=math.inf)
+    for ceiling in (60, 120, 240):
+        assert ceiling <= pause(Throttled()) <= ceiling * 13 / 12
+    assert pause(ValueError()) is False
+
+
+def test_a_pause_may_be_as_long_as_the_peer_says():
+    """And up to a second more; where it says nothing the error is final."""
+    pause = as_peer_says(lambda error: getattr(error, "seconds", None))
+    assert 7.1 <= pause(Throttled()) <= 8.0
+    assert pause(ValueError()) is False
+
+
+def test_policies_can_be_combined():
+    """The first that does not call the error final decides."""
+    says = as_peer_says(lambda error: getattr(error, "seconds", None))
+    pause = first_of(says, growing((Throttled, ValueError), first=1.0, longest=1.0))
+    assert pause(Throttled()) > 7
+    assert pause(ValueError()) <= 1
+    assert pause(KeyError()) is False
+
+
+@pytest.mark.parametrize(
+    ("limit", "error", "least", "most"),
+    [
+        ({}, None, 3, 3),
+        ({"tries": 2}, Throttled, 2, 2),
+        ({"seconds": 0.05}, Throttled, 2, 1000),
+        ({}, ValueError, 1, 1),
+    ],
+    ids=["works", "tries", "seconds", "final"],
+)
+def test_a_call_is_tried_until_it_works_or_a_limit_is_reached(limit, error, least, most):
+    """The last error is raised; a final one at once."""
+    stamina.instrumentation.set_on_retry_hooks([])
+    tries = 0
+
+    async def call():
+        nonlocal tries
+        tries += 1
+        if error is None and tries == 3:
+            return "done"
+        raise (error or Throttled)
+
+    work = call_with_retries(call, growing(Throttled, first=0.001, longest=0.001), **limit)
+    try:
+        if error is None:
+            assert asyncio.run(work) == "done"
+        else:
+            with pytest.raises(error):
+                asyncio.run(work)
+    finally:
+        stamina.instrumentation.set_on_retry_hooks(None)
+    assert least <= tries <= most

@@ -1,4 +1,4 @@
-"""The jobs' role from a real STS of moto's, and from one that fails in every way there is."""
+"""The separate job role, from moto's STS and from one that fails in every way."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def terms(role: str | None = ROLE, policy: str | None = None) -> Terms:
 
 @asynccontextmanager
 async def own(endpoint: str):
-    """Give the agent's own credentials, from an ECS agent whose credentials that STS knows."""
+    """Yield the agent's own credentials, from an ECS agent whose credentials that STS knows."""
     async with ecs_agent.serving(aws_endpoint=endpoint) as agent:
         yield AgentCredentials(Endpoint(agent.url + agent.relative_uri, so_mark=True)), agent
 
@@ -48,20 +48,20 @@ async def own(endpoint: str):
     ],
 )
 def test_a_session_is_named_for_its_runner(runner, session):
-    """CloudTrail tells by it which runner did what; STS takes 2 to 64 characters of a few."""
+    """CloudTrail shows it; STS accepts 2 to 64 characters, and only some."""
     assert session_name(runner) == session
 
 
-def test_sts_knows_who_it_gave_them_to(run, aws, monkeypatch):
-    """The role, the runner's name as session, an hour; asked with the task role's credentials."""
+def test_the_role_is_assumed_for_an_hour_under_the_runner_s_name(run, aws, monkeypatch):
+    """STS knows the credentials that it answers by that session."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", aws)
 
     async def work():
         async with own(aws) as (agents, _):
             source = JobRole(terms(policy=POLICY), agents)
-            source.name("ecs-0f3a")
-            async with source.asking() as ask:
-                return await ask(now(), 30.0)
+            source.set_runner("ecs-0f3a")
+            async with source.connected() as fetch:
+                return await fetch(now(), 30.0)
 
     held = run(work())
     document = json.loads(held.body)
@@ -73,8 +73,8 @@ def test_sts_knows_who_it_gave_them_to(run, aws, monkeypatch):
     assert local_aws.whoami(aws, given).endswith("/ecs-0f3a")
 
 
-def test_the_relay_waits_for_the_runner_s_name_and_then_is_warm(run, aws, monkeypatch):
-    """Nothing is assumed under a name that is not the runner's."""
+def test_the_relay_has_credentials_only_after_the_runner_has_its_name(run, aws, monkeypatch):
+    """No role is assumed under another name."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", aws)
 
     async def work():
@@ -84,7 +84,7 @@ def test_the_relay_waits_for_the_runner_s_name_and_then_is_warm(run, aws, monkey
                 with pytest.raises(RelayError, match="jobs never get the task role"):
                     await relay.warm(0.1)
                 assert agent.requests == []
-                source.name("ecs-0f3a")
+                source.set_runner("ecs-0f3a")
                 await relay.warm(20.0)
                 return relay.state
 
@@ -92,46 +92,46 @@ def test_the_relay_waits_for_the_runner_s_name_and_then_is_warm(run, aws, monkey
 
 
 def test_a_policy_alone_is_for_the_role_that_the_endpoint_names(run, aws, monkeypatch):
-    """The task role is assumed anew, with less."""
+    """The task role is assumed again, with less."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", aws)
 
     async def work():
         async with own(aws) as (agents, _):
             source = JobRole(terms(None, POLICY), agents)
-            source.name("ecs-0f3a")
-            async with source.asking() as ask:
-                return await ask(now(), 30.0)
+            source.set_runner("ecs-0f3a")
+            async with source.connected() as fetch:
+                return await fetch(now(), 30.0)
 
     assert run(work()).role_arn == local_aws.TASK_ROLE
 
 
-def test_without_any_role_s_name_the_setting_is_asked_for(run, monkeypatch):
-    """Where no endpoint names the task role, nobody guesses it."""
+def test_without_a_role_s_name_the_error_names_the_setting(run, monkeypatch):
+    """Where no endpoint names the task role, it is not guessed."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
 
     async def work():
         source = JobRole(terms(None, POLICY), None)
-        source.name("x1")
-        async with source.asking() as ask:
+        source.set_runner("x1")
+        async with source.connected() as fetch:
             with pytest.raises(RejectedError, match="SIDECAR_JOB_ROLE_ARN"):
-                await ask(now(), 30.0)
+                await fetch(now(), 30.0)
 
     run(work())
 
 
-def test_the_endpoint_s_failure_is_told(run, aws, monkeypatch):
-    """Without its own credentials the agent cannot assume any role, and says why."""
+def test_a_failure_of_the_endpoint_is_in_the_error(run, aws, monkeypatch):
+    """Without its own credentials the agent cannot assume any role."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", aws)
 
     async def work():
         async with own(aws) as (agents, agent):
             agent.credentials.name = "unknown"
             source = JobRole(terms(), agents)
-            source.name("x1")
-            async with source.asking() as ask:
+            source.set_runner("x1")
+            async with source.connected() as fetch:
                 with pytest.raises(UnavailableError, match="answered 400 InvalidIdInRequest"):
-                    await ask(now(), 30.0)
+                    await fetch(now(), 30.0)
 
     run(work())
 
@@ -146,26 +146,31 @@ def refusal(code: str, status: int = 400) -> aws.ClientError:
 
 
 REJECTED = [
-    (refusal("AccessDenied", 403), "needs sts:AssumeRole on it, and its trust policy"),
+    (refusal("AccessDenied", 403), "needs sts:AssumeRole on it, and a trust policy"),
     (refusal("MalformedPolicyDocument"), "SIDECAR_JOB_POLICY"),
     (refusal("PackedPolicyTooLarge"), "too large for a session (SIDECAR_JOB_POLICY)"),
     (refusal("RegionDisabledException", 403), "AWS_REGION"),
     (refusal("ValidationError"), "SIDECAR_JOB_ROLE_ARN"),
-    (refusal("InvalidClientTokenId", 403), "STS answers 403 InvalidClientTokenId"),
+    (
+        refusal("InvalidClientTokenId", 403),
+        "AWS does not accept the credentials: InvalidClientTokenId",
+    ),
     (aws.NoCredentialsError(), "taskRoleArn"),
     (aws.NoRegionError(), "AWS_REGION"),
     (aws.ParamValidationError(report="x"), "SIDECAR_JOB_ROLE_ARN"),
-    (ValueError("Invalid endpoint: x"), "AWS_ENDPOINT_URL_STS"),
+    (aws.InvalidEndpointConfigurationError(msg="x"), "AWS_ENDPOINT_URL_STS"),
 ]
 UNAVAILABLE = [
     (refusal("Throttling"), "throttled by STS"),
     (refusal("TooMany", 429), "throttled by STS"),
     (refusal("InternalFailure", 500), "STS answers 500"),
-    (refusal("ExpiredToken", 403), "STS answers 403 ExpiredToken"),
-    (TimeoutError(), "did not answer within 3 s"),
+    (refusal("ExpiredToken", 403), "the credentials have expired: ExpiredToken"),
     (aws.EndpointConnectionError(endpoint_url="https://sts"), "no network path to STS"),
-    (OSError(101, "x"), "no network path to STS: network is unreachable"),
-    (aws.CredentialRetrievalError(provider="x", error_msg="y"), "credentials cannot be had"),
+    (OSError(101, "x"), "no network path to STS"),
+    (
+        aws.CredentialRetrievalError(provider="x", error_msg="y"),
+        "cannot get the task role's credentials",
+    ),
     (ResponseParserError("x"), "unreadable answer"),
     (KeyError("Credentials"), "unreadable answer"),
 ]
@@ -177,20 +182,20 @@ UNAVAILABLE = [
     + [(error, UnavailableError, words) for error, words in UNAVAILABLE],
 )
 def test_each_failure_names_what_to_change(run, error, kind, words):
-    """The permission or the setting; what may pass is tried again soon, and no secret is told."""
+    """The permission or the setting; its class says whether to retry; no secret shows."""
 
     class Failing:
         async def assume_role(self, **_):
             raise error
 
     class Client:
-        async def made(self):
+        async def connect(self):
             return Failing()
 
     async def work():
         source = JobRole(terms(), None)
         with pytest.raises(kind) as failed:
-            await source._ask(Client(), now(), 3.0)
+            await source._fetch(Client(), now(), 3.0)
         assert words in str(failed.value)
         assert ROLE in str(failed.value)
         assert "SECRET" not in str(failed.value)
@@ -198,41 +203,41 @@ def test_each_failure_names_what_to_change(run, error, kind, words):
     run(work())
 
 
-def test_an_sts_that_never_answers_is_given_up(run):
-    """A flight is bounded, whatever the library's own limits are."""
+def test_a_fetch_has_a_deadline(run):
+    """Whatever the library's own limits are."""
 
     class Hanging:
-        async def made(self):
+        async def connect(self):
             await asyncio.Event().wait()
 
     async def work():
         source = JobRole(terms(), None)
-        with pytest.raises(UnavailableError, match=r"did not answer within 0\.05 s"):
-            await source._ask(Hanging(), now(), 0.05)
+        with pytest.raises(UnavailableError, match=r"no answer from STS within 0\.05 s"):
+            await source._fetch(Hanging(), now(), 0.05)
 
     run(work())
 
 
-def test_an_answer_without_credentials_is_none(run):
-    """What STS, or who stands in its place, answers is read as warily as any other."""
+def test_an_answer_without_credentials_is_an_error(run):
+    """STS's answer is checked as any other endpoint's is."""
 
     class Empty:
         async def assume_role(self, **_):
             return {"Credentials": {"AccessKeyId": "x", "Expiration": "y"}}
 
     class Client:
-        async def made(self):
+        async def connect(self):
             return Empty()
 
     async def work():
         source = JobRole(terms(), None)
         with pytest.raises(UnavailableError, match="without a usable SecretAccessKey, Token"):
-            await source._ask(Client(), now(), 3.0)
+            await source._fetch(Client(), now(), 3.0)
 
     run(work())
 
 
 def test_the_policy_is_never_shown():
-    """It is nobody's business in a traceback."""
+    """Its repr leaves it out, so that no traceback holds it."""
     assert "Statement" not in repr(terms(policy=POLICY))
     assert job_role.SECONDS == 3600

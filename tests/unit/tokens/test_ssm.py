@@ -1,6 +1,7 @@
-"""The token parameter, in a real SSM behind a proxy that misbehaves on demand."""
+"""The token parameter, in a real SSM behind a proxy that fails on demand."""
 
 import asyncio
+import dataclasses
 import json
 import socket
 from contextlib import asynccontextmanager
@@ -15,11 +16,14 @@ from local import aws as local_aws
 from local import faults
 from local.faults import Rule
 from sidecar import tokens
+from sidecar.aws import calls
+from sidecar.aws import session as aws_session
+from sidecar.aws.calls import AwsError, NotFound, RateLimited, TransientError
 from sidecar.errors import TokenError
 from sidecar.log import events as logs
 from sidecar.shutdown.cleanup import CleanupStack
 from sidecar.tokens import ssm
-from sidecar.tokens.ssm import Missing, Parameter, Store, Unavailable, Version
+from sidecar.tokens.ssm import Parameter, ParameterStore, ParameterVersion
 from tests.support.loops import on_both, run
 
 NAME = "/actions/tokens/0f3a"
@@ -34,22 +38,24 @@ LOADER = get_session().get_component("data_loader")
 
 
 def session():
-    """Make a session as the library does, but for the loader."""
+    """Make a session as the library does, with the loader that all tests share."""
     made = get_session()
     made.register_component("data_loader", LOADER)
     return made
 
 
 @pytest.fixture(autouse=True)
-def _world(monkeypatch):
+def _short_pauses(monkeypatch):
     """Give dummy credentials and short pauses; keep tokens out of the other tests' logs."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
     monkeypatch.setattr(logs, "_secrets", set())
     # The service's description is parsed once for all tests, not once for each.
-    monkeypatch.setattr(ssm, "get_session", session)
-    growing = ssm.growing
-    monkeypatch.setattr(ssm, "growing", lambda kinds, **_: growing(kinds, first=0.02, longest=0.05))
+    monkeypatch.setattr(aws_session, "get_session", session)
+    growing = calls.growing
+    monkeypatch.setattr(
+        calls, "growing", lambda kinds, **_: growing(kinds, first=0.02, longest=0.05)
+    )
     stamina.instrumentation.set_on_retry_hooks([])
     yield
     stamina.instrumentation.set_on_retry_hooks(None)
@@ -57,10 +63,10 @@ def _world(monkeypatch):
 
 @asynccontextmanager
 async def parameter(monkeypatch, endpoint, *rules, **options):
-    """Give the parameter, with the proxy that stands before SSM."""
+    """Yield the parameter, and the proxy in front of SSM."""
     async with faults.serving(endpoint, rules=rules, **options) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", proxy.url)
-        async with Store(local_aws.REGION) as store:
+        async with ParameterStore(local_aws.REGION) as store:
             yield Parameter(store, NAME), proxy
 
 
@@ -74,25 +80,25 @@ def names(endpoint):
     return asyncio.to_thread(local_aws.names, endpoint)
 
 
-# --- one call -----------------------------------------------------------------------------------
+# --- one call ------------------------------------------------------------------------------------
 
 
 @on_both
 def test_a_parameter_is_read_and_deleted(loop, aws, monkeypatch):
-    """Decrypted, with what tells it apart from its successor; one call each."""
+    """It is read decrypted, with its version; each takes one call."""
 
     async def life():
         await put(aws)
         async with parameter(monkeypatch, aws) as (token, proxy):
-            value, version = await token.get()
+            value, version = await token.read()
             assert (value, version.number) == (TOKEN, 1)
             assert version.modified.tzinfo is not None
-            assert (await token.get(decrypt=False))[1] == version
+            assert (await token.read(decrypt=False))[1] == version
             await token.delete()
             assert await names(aws) == []
-            with pytest.raises(Missing, match="there is no such parameter"):
-                await token.get()
-            with pytest.raises(Missing, match=f"^{DELETE}there is no such parameter"):
+            with pytest.raises(NotFound, match="there is no such parameter"):
+                await token.read()
+            with pytest.raises(NotFound, match=f"^{DELETE}there is no such parameter"):
                 await token.delete()
             assert [seen.target for seen in proxy.requests] == [
                 "GetParameter",
@@ -115,65 +121,74 @@ def answer(body):
     [
         (
             Rule("status", error="AccessDeniedException"),
-            TokenError,
+            AwsError,
             "access denied (needs ssm:GetParameter)",
         ),
         (
             Rule("status", error="KmsAccessDenied"),
-            TokenError,
+            AwsError,
             "KMS refuses to decrypt it (needs kms:Decrypt)",
         ),
         (
             Rule("status", error="InvalidKeyId"),
-            TokenError,
+            AwsError,
             "KMS refuses to decrypt it (needs kms:Decrypt)",
         ),
-        (Rule("status", error="ThrottlingException"), ssm.Throttled, "throttled by SSM"),
+        (Rule("status", error="ThrottlingException"), RateLimited, "throttled by SSM"),
         (
             Rule("status", error="ParameterVersionNotFound"),
-            Missing,
+            NotFound,
             "there is no such parameter (SIDECAR_TOKEN_PARAMETER)",
         ),
         (
             Rule("status", error="ExpiredTokenException"),
-            TokenError,
-            "AWS does not accept the credentials: ExpiredTokenException",
+            TransientError,
+            "the credentials have expired: ExpiredTokenException",
+        ),
+        (
+            Rule("status", error="UnrecognizedClientException"),
+            AwsError,
+            "AWS does not accept the credentials: UnrecognizedClientException",
         ),
         (
             Rule("status", error="ValidationException"),
-            TokenError,
-            "ValidationException: ValidationException (SIDECAR_TOKEN_PARAMETER)",
+            AwsError,
+            "SSM answers ValidationException: ValidationException (SIDECAR_TOKEN_PARAMETER)",
         ),
         (
             Rule("status", error="InternalServerError"),
-            Unavailable,
+            TransientError,
             "SSM answers 500 InternalServerError",
         ),
-        (Rule("status", status=503, body="<html>"), Unavailable, "SSM answers 503 "),
-        (Rule("status", status=429, body="{}"), Unavailable, "SSM answers 429 "),
-        (Rule("reset"), Unavailable, "no network path to SSM"),
-        (Rule("close"), Unavailable, "no network path to SSM"),
-        (Rule("not-http"), Unavailable, "no network path to SSM"),
-        (Rule("truncate"), Unavailable, "no network path to SSM"),
-        (Rule("not-json"), Unavailable, "unreadable answer: "),
-        (answer("{}"), Unavailable, "unreadable answer: 'Parameter'"),
-        (answer("[]"), Unavailable, "unreadable answer: "),
-        (answer('"x"'), Unavailable, "unreadable answer: "),
-        (answer('{"Parameter": null}'), Unavailable, "unreadable answer: "),
-        (answer('{"Parameter": {"Value": "x"}}'), Unavailable, "unreadable answer: "),
-        (answer('{"Parameter": {"LastModifiedDate": "soon"}}'), Unavailable, "unreadable answer: "),
+        (Rule("status", status=503, body="<html>"), TransientError, "SSM answers 503 "),
+        (Rule("status", status=429, body="{}"), RateLimited, "throttled by SSM"),
+        (Rule("reset"), TransientError, "no network path to SSM"),
+        (Rule("close"), TransientError, "no network path to SSM"),
+        (Rule("not-http"), TransientError, "no network path to SSM"),
+        (Rule("truncate"), TransientError, "no network path to SSM"),
+        (Rule("not-json"), TransientError, "unreadable answer: "),
+        (answer("{}"), TransientError, "unreadable answer: 'Parameter'"),
+        (answer("[]"), TransientError, "unreadable answer: "),
+        (answer('"x"'), TransientError, "unreadable answer: "),
+        (answer('{"Parameter": null}'), TransientError, "unreadable answer: "),
+        (answer('{"Parameter": {"Value": "x"}}'), TransientError, "unreadable answer: "),
+        (
+            answer('{"Parameter": {"LastModifiedDate": "soon"}}'),
+            TransientError,
+            "unreadable answer: ",
+        ),
     ],
     ids=lambda case: case.error or case.kind + case.body if isinstance(case, Rule) else None,
 )
 def test_each_failure_names_what_to_change(aws, monkeypatch, rule, kind, why):
-    """The permission, the setting or the network; what may pass is told from what will not."""
+    """The permission, the setting or the network; and whether another try may help."""
 
     async def life():
         await put(aws)
         async with parameter(monkeypatch, aws, rule) as (token, _):
-            await token.get()
+            await token.read()
 
-    with pytest.raises(TokenError) as failed:
+    with pytest.raises(AwsError) as failed:
         run("asyncio", life())
     assert str(failed.value).startswith(READ + why)
     assert type(failed.value) is kind
@@ -188,7 +203,7 @@ def test_a_refusal_to_delete_names_its_own_permission(aws, monkeypatch):
         async with parameter(monkeypatch, aws, rule) as (token, _):
             await token.delete()
 
-    with pytest.raises(TokenError) as failed:
+    with pytest.raises(AwsError) as failed:
         run("asyncio", life())
     assert str(failed.value) == DELETE + "access denied (needs ssm:DeleteParameter)"
 
@@ -196,49 +211,51 @@ def test_a_refusal_to_delete_names_its_own_permission(aws, monkeypatch):
 @on_both
 def test_a_service_that_hangs_is_no_network(loop, aws, monkeypatch):
     """Each call has a deadline of its own."""
-    monkeypatch.setattr(ssm, "CALLS", ssm.CALLS.merge(ssm.AioConfig(read_timeout=0.1)))
+    hasty = aws_session.CONFIG.merge(aws_session.AioConfig(read_timeout=0.1))
+    monkeypatch.setattr(aws_session, "CONFIG", hasty)
 
     async def life():
         async with parameter(monkeypatch, aws, Rule("hang")) as (token, _):
-            await token.get()
+            await token.read()
 
-    with pytest.raises(Unavailable, match=r"no network path to SSM .*imeout"):
+    with pytest.raises(TransientError, match=r"no network path to SSM .*imeout"):
         run(loop, life())
 
 
 @on_both
 def test_an_unreachable_service_is_no_network(loop, monkeypatch):
-    """Refused, or without a name in DNS: both say what the VPC may lack."""
+    """The error says what the VPC may lack."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
 
         async def life():
             monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", f"http://127.0.0.1:{port}")
-            async with Store(local_aws.REGION) as store:
-                await Parameter(store, NAME).get()
+            async with ParameterStore(local_aws.REGION) as store:
+                await Parameter(store, NAME).read()
 
-        with pytest.raises(Unavailable, match=r"no network path to SSM \(a NAT gateway or an ssm"):
+        reason = r"no network path to SSM \(the VPC needs a NAT gateway or an endpoint for ssm\)"
+        with pytest.raises(TransientError, match=reason):
             run(loop, life())
 
 
 @on_both
-def test_no_credentials_is_told(loop, monkeypatch):
-    """Not even the machine's own are asked for here."""
+def test_without_credentials_the_error_names_the_task_role(loop, monkeypatch):
+    """Without any, no call is made."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
     async def life():
-        async with Store(local_aws.REGION) as store:
-            await Parameter(store, NAME).get()
+        async with ParameterStore(local_aws.REGION) as store:
+            await Parameter(store, NAME).read()
 
-    with pytest.raises(TokenError) as failed:
+    with pytest.raises(AwsError) as failed:
         run(loop, life())
     assert str(failed.value) == READ + "no AWS credentials (the task needs a taskRoleArn)"
 
 
-def test_credentials_that_cannot_be_had_may_come(aws, monkeypatch):
-    """The ECS agent throttles or is restarted: that passes."""
+def test_a_failure_of_the_credential_endpoint_is_transient(aws, monkeypatch):
+    """The ECS agent throttles, or is restarted."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", "1")
@@ -246,24 +263,24 @@ def test_credentials_that_cannot_be_had_may_come(aws, monkeypatch):
     async def life():
         async with faults.serving("http://127.0.0.1:9", rules=[Rule("status", status=400)]) as ecs:
             monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{ecs.url}/v2/credentials/x")
-            async with Store(local_aws.REGION) as store:
-                await Parameter(store, NAME).get()
+            async with ParameterStore(local_aws.REGION) as store:
+                await Parameter(store, NAME).read()
 
-    with pytest.raises(Unavailable, match="the task role's credentials cannot be had"):
+    with pytest.raises(TransientError, match="cannot get the task role's credentials"):
         run("asyncio", life())
 
 
 @on_both
-def test_no_region_is_told(loop, monkeypatch):
-    """With the variable that sets it."""
+def test_without_a_region_the_error_names_the_variable(loop, monkeypatch):
+    """AWS_REGION sets it."""
     for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(variable)
 
     async def life():
-        async with Store(None) as store:
-            await Parameter(store, NAME).get()
+        async with ParameterStore(None) as store:
+            await Parameter(store, NAME).read()
 
-    with pytest.raises(TokenError) as failed:
+    with pytest.raises(AwsError) as failed:
         run(loop, life())
     assert str(failed.value) == READ + "no region is set (set AWS_REGION)"
 
@@ -271,64 +288,31 @@ def test_no_region_is_told(loop, monkeypatch):
 @pytest.mark.parametrize(
     ("region", "endpoint"), [("eu central", None), (local_aws.REGION, "no-url")]
 )
-def test_a_region_or_an_endpoint_that_is_none_is_told(monkeypatch, region, endpoint):
-    """Both are the AWS library's settings, and named as such."""
+def test_a_broken_region_or_endpoint_names_both_variables(monkeypatch, region, endpoint):
+    """Both are settings of the AWS library, and the error is final."""
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     if endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", endpoint)
 
     async def life():
-        async with Store(region) as store:
-            await Parameter(store, NAME).get()
+        async with ParameterStore(region) as store:
+            await Parameter(store, NAME).read()
 
-    with pytest.raises(
-        TokenError, match=r"\(look at AWS_REGION, AWS_ENDPOINT_URL_SSM\)$"
-    ) as failed:
+    with pytest.raises(AwsError, match=r"\(look at AWS_REGION, AWS_ENDPOINT_URL_SSM\)$") as failed:
         run("asyncio", life())
-    assert not isinstance(failed.value, Unavailable)
+    assert not isinstance(failed.value, TransientError)
 
 
-def test_what_is_no_failure_of_the_call_passes_through():
-    """A bug or a cut stays what it is."""
-
-    async def life(error):
-        async with ssm.asking("cannot", "x"):
-            raise error
-
-    for error in (ZeroDivisionError, asyncio.CancelledError):
-        with pytest.raises(error):
-            run("asyncio", life(error))
-
-
-@on_both
-def test_a_call_that_the_library_never_ends_has_an_end(loop, monkeypatch):
-    """Whatever it waits for; a cut from outside is no such end."""
-
-    async def life():
-        async with ssm.asking("cannot", "x"):
-            await asyncio.Event().wait()
-
-    async def cut():
-        async with asyncio.timeout(0):
-            await life()
-
-    with pytest.raises(TimeoutError):
-        run(loop, cut())
-    monkeypatch.setattr(ssm, "DEADLINE", 0.01)
-    with pytest.raises(Unavailable, match=r"^cannot: no answer within 0.01 s$"):
-        run(loop, life())
-
-
-# --- waiting for it -----------------------------------------------------------------------------
+# --- waiting for it ------------------------------------------------------------------------------
 
 
 @on_both
 def test_a_parameter_may_appear_after_the_task_has_started(loop, aws, monkeypatch):
-    """It is asked for again until it is there."""
+    """It is read again until it exists."""
 
     async def life():
         async with parameter(monkeypatch, aws) as (token, proxy):
-            waiting = asyncio.create_task(ssm.appeared(token, 20))
+            waiting = asyncio.create_task(ssm.wait_for_value(token, 20))
             await proxy.reached(3, target="GetParameter")
             await put(aws)
             value, version = await waiting
@@ -338,8 +322,8 @@ def test_a_parameter_may_appear_after_the_task_has_started(loop, aws, monkeypatc
 
 
 @on_both
-def test_what_passes_is_waited_out(loop, aws, monkeypatch):
-    """Throttled, broken off, answered with nonsense, then fine."""
+def test_transient_errors_are_retried(loop, aws, monkeypatch):
+    """Throttled, reset, answered with no JSON, failed, then answered."""
 
     async def life():
         await put(aws)
@@ -350,20 +334,20 @@ def test_what_passes_is_waited_out(loop, aws, monkeypatch):
             Rule("status", error="InternalServerError", times=1),
         ]
         async with parameter(monkeypatch, aws, *rules) as (token, proxy):
-            assert (await ssm.appeared(token, 20))[0] == TOKEN
+            assert (await ssm.wait_for_value(token, 20))[0] == TOKEN
             assert len(proxy.requests) == 6
 
     run(loop, life())
 
 
-def test_what_does_not_pass_is_not_waited_for(aws, monkeypatch):
-    """A refusal ends the wait at once."""
+def test_a_refusal_is_not_retried(aws, monkeypatch):
+    """It ends the wait at once."""
 
     async def life():
         rule = Rule("status", error="AccessDeniedException")
         async with parameter(monkeypatch, aws, rule) as (token, proxy):
             with pytest.raises(TokenError, match="access denied"):
-                await ssm.appeared(token, 20)
+                await ssm.wait_for_value(token, 20)
             assert len(proxy.requests) == 1
 
     run("asyncio", life())
@@ -371,11 +355,11 @@ def test_what_does_not_pass_is_not_waited_for(aws, monkeypatch):
 
 @on_both
 def test_the_wait_has_an_end(loop, aws, monkeypatch):
-    """The error tells the last reason, how long it was, and the setting; it is final."""
+    """The error says the last reason, how long the wait was, and the setting; it is final."""
 
     async def life():
         async with parameter(monkeypatch, aws) as (token, _):
-            await ssm.appeared(token, 0.2)
+            await ssm.wait_for_value(token, 0.2)
 
     with pytest.raises(TokenError) as failed:
         run(loop, life())
@@ -386,12 +370,12 @@ def test_the_wait_has_an_end(loop, aws, monkeypatch):
     assert type(failed.value) is TokenError
 
 
-# --- giving it back -----------------------------------------------------------------------------
+# --- deleting it ---------------------------------------------------------------------------------
 
 
 @on_both
 def test_what_was_read_is_deleted(loop, aws, monkeypatch):
-    """Through a throttle, which is slower for deleting than for anything else."""
+    """Also where SSM throttles the look and the delete."""
 
     async def life():
         await put(aws)
@@ -400,9 +384,9 @@ def test_what_was_read_is_deleted(loop, aws, monkeypatch):
             Rule("status", target="GetParameter", error="ThrottlingException", skip=2, times=1),
         ]
         async with parameter(monkeypatch, aws, *rules) as (token, proxy):
-            _, version = await token.get()
+            _, version = await token.read()
             with capture_logs() as events:
-                await ssm.deleted(token, version)
+                await ssm.delete_if_unchanged(token, version)
             assert events[-1]["event"] == "token.deleted"
             assert len(proxy.seen(target="DeleteParameter")) == 3
         assert await names(aws) == []
@@ -412,15 +396,15 @@ def test_what_was_read_is_deleted(loop, aws, monkeypatch):
 
 @on_both
 def test_a_delete_whose_answer_was_lost_is_done(loop, aws, monkeypatch):
-    """The second try finds nothing, which is what was wanted."""
+    """The second try finds no parameter, which is a success."""
 
     async def life():
         await put(aws)
         rule = Rule("reset", target="DeleteParameter", forward=True, times=1)
         async with parameter(monkeypatch, aws, rule) as (token, _):
-            _, version = await token.get()
+            _, version = await token.read()
             with capture_logs() as events:
-                await ssm.deleted(token, version)
+                await ssm.delete_if_unchanged(token, version)
             assert [event["event"] for event in events] == ["token.already_deleted"]
         assert await names(aws) == []
 
@@ -429,27 +413,27 @@ def test_a_delete_whose_answer_was_lost_is_done(loop, aws, monkeypatch):
 
 @on_both
 @pytest.mark.parametrize("how", ["overwritten", "re-created"])
-def test_a_successor_s_token_is_kept(loop, aws, monkeypatch, how):
-    """Also one that was deleted and written anew, and so bears the same version 1."""
+def test_a_parameter_that_was_written_anew_is_kept(loop, aws, monkeypatch, how):
+    """Also one that was deleted and created again, and so has the same version number 1."""
 
     async def life():
         await put(aws)
         async with parameter(monkeypatch, aws) as (token, proxy):
-            _, version = await token.get()
+            _, version = await token.read()
             if how == "re-created":
                 await token.delete()
                 later = version
                 while later.modified == version.modified:  # SSM's clock has a coarse tick
-                    await put(aws, "THE-SUCCESSOR-S-TOKEN")
-                    _, later = await token.get()
+                    await put(aws, "A-NEWER-TOKEN-12345")
+                    _, later = await token.read()
                     if later.modified == version.modified:
                         await token.delete()
                 assert later.number == 1
             else:
-                assert await put(aws, "THE-SUCCESSOR-S-TOKEN") == 2
+                assert await put(aws, "A-NEWER-TOKEN-12345") == 2
             deletes = len(proxy.seen(target="DeleteParameter"))
             with capture_logs() as events:
-                await ssm.deleted(token, version)
+                await ssm.delete_if_unchanged(token, version)
             assert [event["event"] for event in events] == ["token.kept"]
             assert len(proxy.seen(target="DeleteParameter")) == deletes
         assert await names(aws) == [NAME]
@@ -457,80 +441,166 @@ def test_a_successor_s_token_is_kept(loop, aws, monkeypatch, how):
     run(loop, life())
 
 
-def test_what_was_never_read_is_deleted_all_the_same(aws, monkeypatch):
-    """The launcher wrote it for this task, and nobody else will come for it."""
+def test_a_parameter_that_was_never_read_is_deleted_too(aws, monkeypatch):
+    """The launcher wrote it for this task, and no other task will use it."""
 
     async def life():
         await put(aws)
         async with parameter(monkeypatch, aws) as (token, _):
-            await ssm.deleted(token, None)
+            await ssm.delete_if_unchanged(token, None)
         assert await names(aws) == []
 
     run("asyncio", life())
 
 
 def test_a_refusal_to_delete_is_final(aws, monkeypatch):
-    """It is not asked again what will not change."""
+    """It is not retried, because it would not change."""
 
     async def life():
         await put(aws)
         rule = Rule("status", target="DeleteParameter", error="AccessDeniedException")
         async with parameter(monkeypatch, aws, rule) as (token, proxy):
             with pytest.raises(TokenError, match=r"needs ssm:DeleteParameter"):
-                await ssm.deleted(token, None)
+                await ssm.delete_if_unchanged(token, None)
             assert len(proxy.seen(target="DeleteParameter")) == 1
 
     run("asyncio", life())
 
 
-# --- the loan -----------------------------------------------------------------------------------
+@asynccontextmanager
+async def container_endpoint(monkeypatch, *answers):
+    """Serve credentials to the AWS library: each of `answers` once, then good ones."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(variable)
+    rules = [answer(json.dumps(each)) for each in answers]
+    rules = [dataclasses.replace(rule, times=1) for rule in rules]
+    rules.append(answer(json.dumps(credentials(hours=6))))
+    async with faults.serving("http://127.0.0.1:9", rules=rules) as endpoint:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{endpoint.url}/credentials")
+        yield endpoint
 
 
-@on_both
-def test_a_loan_is_owed_before_it_is_read_and_given_back_once(loop, aws, monkeypatch):
-    """No stop comes too early for it; the token never shows in the log from then on."""
+def credentials(hours):
+    """Make credentials that expire so many hours from now."""
+    end = datetime.now(UTC) + timedelta(hours=hours)
+    keys = {"AccessKeyId": "ASIALOCAL", "SecretAccessKey": "local", "Token": "local"}
+    return {**keys, "Expiration": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+EXPIRED = [credentials(hours=-1)] * 3
+"""The library raises RuntimeError for them, which is none of its own errors."""
+BROKEN = [{"Expiration": "soon"}, {}]
+"""The library raises KeyError for them."""
+
+
+@pytest.mark.parametrize("bad", [EXPIRED, BROKEN], ids=["expired", "broken"])
+def test_a_read_waits_for_credentials_that_have_not_expired(aws, monkeypatch, bad):
+    """For a task's first seconds the endpoint may answer expired credentials.
+
+    Before, the library's RuntimeError ended the life as a bug (exit code 10).
+    """
 
     async def life():
-        await put(aws, json.dumps({"token": TOKEN, "name": "n"}))
-        cleanup_stack = CleanupStack()
-        async with parameter(monkeypatch, aws) as (token, _):
-            loan = tokens.read_later(token._store, NAME, cleanup_stack)
-            assert cleanup_stack.steps == [loan.cleanup_step]
-            assert not loan.usable()
-            with capture_logs() as events:
-                right = await loan.arrived(20)
-            assert (right.token, right.name) == (TOKEN, "n")
-            (event,) = [event for event in events if event["event"] == "token.read"]
-            assert (event["parameter"], event["version"]) == (NAME, 1)
-            assert logs.redacted(f"x{TOKEN}x") == "x***x"
-            assert loan.usable()
-            assert not loan.usable(datetime.now(UTC) + timedelta(minutes=56))
-            await loan.cleanup_step.begin()
-            assert loan.cleanup_step.done
-        assert await names(aws) == []
+        await put(aws)
+        async with container_endpoint(monkeypatch, *bad), parameter(monkeypatch, aws) as (token, _):
+            assert (await ssm.wait_for_value(token, 20))[0] == TOKEN
 
-    run(loop, life())
+    run("asyncio", life())
 
 
-def test_a_loan_that_holds_nonsense_is_an_error(aws, monkeypatch):
-    """And is given back all the same."""
+def test_a_read_reports_credentials_that_stay_expired(aws, monkeypatch):
+    """The error says so once SIDECAR_TOKEN_TIMEOUT is over; it has the token's exit code."""
 
     async def life():
-        await put(aws, "not a token")
-        cleanup_stack = CleanupStack()
-        async with parameter(monkeypatch, aws) as (token, _):
-            loan = tokens.read_later(token._store, NAME, cleanup_stack)
-            with pytest.raises(TokenError, match="cannot use the token parameter"):
-                await loan.arrived(20)
-            await loan.cleanup_step.begin()
+        bad = [credentials(hours=-1)] * 200
+        async with container_endpoint(monkeypatch, *bad), parameter(monkeypatch, aws) as (token, _):
+            await ssm.wait_for_value(token, 0.3)
+
+    with pytest.raises(TokenError, match=r"credentials.*expired.*\(SIDECAR_TOKEN_TIMEOUT\)"):
+        run("asyncio", life())
+
+
+@pytest.mark.parametrize("bad", [EXPIRED, BROKEN], ids=["expired", "broken"])
+def test_a_delete_waits_for_credentials_that_have_not_expired(aws, monkeypatch, bad):
+    """No token stays in SSM because the first credentials had expired.
+
+    Before, the library's RuntimeError failed the cleanup step at once.
+    """
+
+    async def life():
+        await put(aws)
+        async with container_endpoint(monkeypatch, *bad), parameter(monkeypatch, aws) as (token, _):
+            assert await ssm.delete_if_unchanged(token, None) == "deleted"
         assert await names(aws) == []
 
     run("asyncio", life())
 
 
-def test_a_version_is_told_by_number_and_time():
-    """Either differs: it is another parameter."""
+@on_both
+def test_an_expired_token_is_retried(loop, aws, monkeypatch):
+    """AWS calls the session's token expired: the next try has newer credentials.
+
+    Before, ExpiredTokenException was final for SSM and retried for STS.
+    """
+
+    async def life():
+        await put(aws)
+        rule = Rule("status", error="ExpiredTokenException", times=2)
+        async with parameter(monkeypatch, aws, rule) as (token, proxy):
+            assert (await ssm.wait_for_value(token, 20))[0] == TOKEN
+            assert len(proxy.requests) == 3
+
+    run(loop, life())
+
+
+# --- the cleanup step ----------------------------------------------------------------------------
+
+
+@on_both
+def test_the_cleanup_step_is_registered_before_the_first_read(loop, aws, monkeypatch):
+    """No stop comes too early to delete the token, and the log never shows it."""
+
+    async def life():
+        await put(aws, json.dumps({"token": TOKEN, "name": "n"}))
+        cleanup_stack = CleanupStack()
+        async with parameter(monkeypatch, aws) as (token, _):
+            claimed = tokens.claim_parameter(token._store, NAME, cleanup_stack)
+            assert cleanup_stack.steps == [claimed.cleanup_step]
+            assert not claimed.is_usable()
+            with capture_logs() as events:
+                found = await claimed.wait(20)
+            assert (found.token, found.name) == (TOKEN, "n")
+            (event,) = [event for event in events if event["event"] == "token.read"]
+            assert (event["parameter"], event["version"]) == (NAME, 1)
+            assert logs.redacted(f"x{TOKEN}x") == "x***x"
+            assert claimed.is_usable()
+            assert not claimed.is_usable(datetime.now(UTC) + timedelta(minutes=56))
+            await claimed.cleanup_step.begin()
+            assert claimed.cleanup_step.done
+        assert await names(aws) == []
+
+    run(loop, life())
+
+
+def test_a_parameter_that_holds_no_token_is_an_error(aws, monkeypatch):
+    """It is deleted all the same."""
+
+    async def life():
+        await put(aws, "not a token")
+        cleanup_stack = CleanupStack()
+        async with parameter(monkeypatch, aws) as (token, _):
+            claimed = tokens.claim_parameter(token._store, NAME, cleanup_stack)
+            with pytest.raises(TokenError, match="cannot use the token parameter"):
+                await claimed.wait(20)
+            await claimed.cleanup_step.begin()
+        assert await names(aws) == []
+
+    run("asyncio", life())
+
+
+def test_a_version_is_a_number_and_a_time():
+    """If either differs it is another parameter."""
     now = datetime.now(UTC)
-    assert Version(1, now) == Version(1, now)
-    assert Version(1, now) != Version(1, now + timedelta(milliseconds=1))
-    assert Version(1, now) != Version(2, now)
+    assert ParameterVersion(1, now) == ParameterVersion(1, now)
+    assert ParameterVersion(1, now) != ParameterVersion(1, now + timedelta(milliseconds=1))
+    assert ParameterVersion(1, now) != ParameterVersion(2, now)

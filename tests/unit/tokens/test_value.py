@@ -1,4 +1,4 @@
-"""What a token parameter may hold."""
+"""A registration token in each form that launchers write."""
 
 import base64
 import json
@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sidecar.errors import TokenError
-from sidecar.tokens.value import RegistrationToken, parse
+from sidecar.tokens.value import RegistrationToken, parse_token
 
 TOKEN = "AABBCCDD1234567890EXAMPLE"
 
@@ -40,8 +40,8 @@ TOKEN = "AABBCCDD1234567890EXAMPLE"
     ],
 )
 def test_a_token_is_bare_or_json(text, found):
-    """With what its giver says of where and as what; the rest is overlooked."""
-    assert parse(text, "the token parameter /t") == found
+    """JSON may hold URL, name and labels too; other keys are ignored."""
+    assert parse_token(text, "the token parameter /t") == found
 
 
 @pytest.mark.parametrize(
@@ -74,18 +74,18 @@ def test_a_token_is_bare_or_json(text, found):
     ],
 )
 def test_anything_else_is_refused_without_being_quoted(text, why):
-    """The error names the parameter and what is wrong with it, never what it holds."""
+    """The error names the parameter and what is wrong with it, never its value."""
     with pytest.raises(TokenError) as refused:
-        parse(text, "the token parameter /t")
+        parse_token(text, "the token parameter /t")
     said = str(refused.value)
     assert said.startswith(f"cannot use the token parameter /t: {why}")
     assert "SECRET" not in said
     assert TOKEN not in said
 
 
-def test_a_registration_does_not_show_its_token():
-    """Not even by accident, in a debugger's or a traceback's repr."""
-    assert TOKEN not in repr(parse(TOKEN, "/t"))
+def test_the_repr_does_not_show_the_token():
+    """So no traceback shows it."""
+    assert TOKEN not in repr(parse_token(TOKEN, "/t"))
 
 
 # --- arguments of config.sh -----------------------------------------------------------------------
@@ -111,9 +111,11 @@ AT = "--url https://github.com/o/r"
         (f"{AT} --token {TOKEN} --labels  --disableupdate --unattended --replace", {}),
     ],
 )
-def test_arguments_of_config_sh_are_understood(text, found):
-    """As terraform-aws-github-runner writes them: quoted or not; flags of ours are overlooked."""
-    assert parse(text, "/t") == RegistrationToken(TOKEN, url="https://github.com/o/r", **found)
+def test_arguments_of_config_sh_are_parsed(text, found):
+    """As terraform-aws-github-runner writes them: quoted or not; the agent's own are ignored."""
+    assert parse_token(text, "/t") == RegistrationToken(
+        TOKEN, url="https://github.com/o/r", **found
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,9 +130,9 @@ def test_arguments_of_config_sh_are_understood(text, found):
     ],
 )
 def test_wrong_arguments_are_refused_without_being_quoted(text, why):
-    """The error names what is wrong with them, never what they hold."""
+    """The error names what is wrong with them, never their values."""
     with pytest.raises(TokenError) as refused:
-        parse(text, "the token parameter /t")
+        parse_token(text, "the token parameter /t")
     said = str(refused.value)
     assert said.startswith(f"cannot use the token parameter /t: {why}")
     assert "SECRET" not in said
@@ -141,7 +143,7 @@ def test_wrong_arguments_are_refused_without_being_quoted(text, why):
 
 
 def encoded(content):
-    """Write a configuration as GitHub hands it out."""
+    """Encode a configuration as GitHub answers it."""
     return base64.b64encode(json.dumps(content).encode()).decode()
 
 
@@ -156,15 +158,15 @@ def configuration(settings=None, **files):
     return {name: base64.b64encode(text).decode() for name, text in made.items()} | files
 
 
-def test_a_just_in_time_configuration_is_understood():
-    """Over 4 KB, keys in PascalCase with text for numbers: its files, its number, its name."""
+def test_a_just_in_time_configuration_is_parsed():
+    """Its files, runner id and name; it is over 4 KB, with PascalCase keys and numbers as text."""
     blob = encoded(configuration())
     assert len(blob) > 4096
-    right = parse(f"{blob}\n", "/t")
-    assert (right.token, right.runner_id, right.name) == (None, 7, "jit-7")
-    assert set(right.jit) == {".runner", ".credentials", ".credentials_rsaparams"}
-    assert right.jit[".credentials"] == b"{}"
-    assert "AgentId" not in repr(right)
+    token = parse_token(f"{blob}\n", "/t")
+    assert (token.token, token.runner_id, token.name) == (None, 7, "jit-7")
+    assert set(token.jit) == {".runner", ".credentials", ".credentials_rsaparams"}
+    assert token.jit[".credentials"] == b"{}"
+    assert "AgentId" not in repr(token)
 
 
 @pytest.mark.parametrize(
@@ -190,14 +192,14 @@ def test_a_just_in_time_configuration_is_understood():
     ],
 )
 def test_a_broken_configuration_is_refused_without_being_quoted(content, why):
-    """Its files are written into the runner's folder: only its own, and of their size."""
+    """Its files are written into the runner's folder, so their names and sizes are checked."""
     with pytest.raises(TokenError) as refused:
-        parse(encoded(content), "the token parameter /t")
-    told = f"cannot use the token parameter /t: its just-in-time configuration {why}"
-    assert str(refused.value) == told
+        parse_token(encoded(content), "the token parameter /t")
+    expected = f"cannot use the token parameter /t: its just-in-time configuration {why}"
+    assert str(refused.value) == expected
 
 
 @pytest.mark.parametrize("content", [[], {"a": 1}, "text"])
-def test_what_is_no_configuration_may_be_a_token(content):
-    """Base64 alone does not make one."""
-    assert parse(encoded(content).rjust(8, "A"), "/t").jit is None
+def test_base64_without_a_configuration_may_be_a_token(content):
+    """Base64 alone does not make a configuration."""
+    assert parse_token(encoded(content).rjust(8, "A"), "/t").jit is None

@@ -1,0 +1,88 @@
+"""The registration token in an SSM parameter, from the first read until it is deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sidecar.tokens import ssm, value
+
+if TYPE_CHECKING:
+    from sidecar.shutdown.cleanup import CleanupStack, CleanupStep
+
+log = structlog.get_logger()
+
+LIFETIME = 55 * 60.0
+"""Seconds after which a registration token is not used any more; GitHub accepts it for an hour."""
+
+READS_PER_DELETE = 8
+"""SSM grants an account 40 reads and 5 deletes in a second."""
+LEAST_DELAY, LONGEST_DELAY = 30.0, 240.0
+"""Seconds that a delete is delayed where SSM throttles: at least, so that the other tasks can
+start, and at most. The end of the life does not wait for it."""
+
+
+class TokenParameter:
+    """The token parameter of one life: read once, then deleted."""
+
+    def __init__(self, parameter: ssm.Parameter) -> None:
+        self.cleanup_step: CleanupStep
+        self._parameter = parameter
+        self._version: ssm.ParameterVersion | None = None
+        """What was read."""
+        self._throttled_seconds = 0.0
+        """How long the read took from the first throttle on."""
+        self._delayed: asyncio.TimerHandle | None = None
+
+    async def wait(self, timeout: float) -> value.RegistrationToken:
+        """Wait up to `timeout` seconds for the token. Raises TokenError."""
+        text, self._version = await ssm.wait_for_value(self._parameter, timeout)
+        if self._parameter.throttled_at is not None:
+            now = asyncio.get_running_loop().time()
+            self._throttled_seconds = now - self._parameter.throttled_at
+        token = value.parse_token(text, f"the token parameter {self._parameter.name}")
+        value.hide(text, token)
+        log.info("token.read", parameter=self._parameter.name, version=self._version.number)
+        return token
+
+    def delete_soon(self) -> None:
+        """Begin to delete the parameter; the job does not wait for it.
+
+        A task that was throttled delays this. All tasks that were read before this one were read
+        while it waited, and their deletes take eight times as long. So each delete comes in its
+        turn, and until then takes no call from tasks that have yet to start.
+        """
+        delay = 0.0
+        if self._throttled_seconds:
+            delay = LEAST_DELAY + self._throttled_seconds * (READS_PER_DELETE - 1)
+            delay = min(delay, LONGEST_DELAY)
+            delay *= random.uniform(0.8, 1.2)  # noqa: S311  spread, not secrecy
+        self._delayed = asyncio.get_running_loop().call_later(delay, self.cleanup_step.begin)
+
+    async def delete(self) -> str:
+        """Delete the parameter if it is still the one that was read; return the result."""
+        if self._delayed is not None:
+            self._delayed.cancel()
+        return await ssm.delete_if_unchanged(self._parameter, self._version)
+
+    def is_usable(self, now: datetime | None = None) -> bool:
+        """Whether GitHub still accepts the token, which is at least as old as its parameter."""
+        if self._version is None:
+            return False
+        return ((now or datetime.now(UTC)) - self._version.modified).total_seconds() < LIFETIME
+
+
+def claim_parameter(
+    store: ssm.ParameterStore, name: str, cleanup_stack: CleanupStack
+) -> TokenParameter:
+    """Register the deletion of the parameter `name` as a cleanup step, before the first read.
+
+    So no stop comes too early for it.
+    """
+    parameter = TokenParameter(ssm.Parameter(store, name))
+    parameter.cleanup_step = cleanup_stack.register_step("token", parameter.delete)
+    return parameter
