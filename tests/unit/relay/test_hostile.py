@@ -74,9 +74,9 @@ def standing(upstream, say):
                 **options,
             ) as served,
         ):
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             path = served.identities.mint()
-            served.identities.tied(path, "victim", [VICTIM])
+            served.identities.assign(path, "victim", [VICTIM])
             yield served, path
 
     return standing

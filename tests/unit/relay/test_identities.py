@@ -14,149 +14,149 @@ from sidecar.relay.identities import MOST
 ONE, OTHER = "172.17.0.2", "172.17.0.3"
 
 
-def asked(front, path, *peers):
+def asked(core, path, *peers):
     """Ask from each peer; gives the statuses."""
-    return [front.ask(path, peer=peer).status for peer in peers]
+    return [core.ask(path, peer=peer).status for peer in peers]
 
 
-async def settled(front):
+async def settled(core):
     """Let who verifies do all there is to do."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-def test_a_path_is_a_secret_of_its_own(front):
+def test_a_path_is_a_secret_of_its_own(core):
     """256 random bits each; no repr shows one."""
-    paths = [front.identities.mint() for _ in range(50)] + [front.path]
+    paths = [core.identities.mint() for _ in range(50)] + [core.path]
     assert len(set(paths)) == 51
     for path in paths:
         secret = path.removeprefix("/v2/credentials/")
         assert len(base64.urlsafe_b64decode(secret + "=")) == 32
-        assert secret not in repr(front.identities) + repr(front.identities.by_path(path))
+        assert secret not in repr(core.identities) + repr(core.identities.by_path(path))
 
 
-def test_the_common_path_is_everybodys(front):
+def test_the_common_path_is_everybodys(core):
     """It is for who has none of his own, wherever he asks from."""
-    assert asked(front, front.path, ONE, OTHER, ONE) == [200, 200, 200]
+    assert asked(core, core.path, ONE, OTHER, ONE) == [200, 200, 200]
 
 
-def test_the_first_peer_pins_a_path(front):
+def test_the_first_peer_pins_a_path(core):
     """Before anybody knows the container's address, who asks first is it."""
-    path = front.identities.mint()
-    assert asked(front, path, ONE, OTHER, ONE) == [200, 403, 200]
+    path = core.identities.mint()
+    assert asked(core, path, ONE, OTHER, ONE) == [200, 403, 200]
 
 
-def test_what_stands_ready_for_one_peer_is_not_anothers(front):
+def test_what_stands_ready_for_one_peer_is_not_anothers(core):
     """An answer that was judged holds no longer than what it was judged by."""
-    path = front.identities.mint()
-    standing = front.ask(path, peer=ONE).again
+    path = core.identities.mint()
+    standing = core.ask(path, peer=ONE).replay
     assert standing()
-    front.identities.tied(path, "c1", [OTHER])
+    core.identities.assign(path, "c1", [OTHER])
     assert standing() is None
-    assert asked(front, path, ONE, OTHER) == [403, 200]
+    assert asked(core, path, ONE, OTHER) == [403, 200]
 
 
-def test_addresses_told_beforehand_are_held_to(front):
+def test_addresses_told_beforehand_are_held_to(core):
     """Who is tied to an address is answered there, and nowhere else."""
-    path = front.identities.mint()
-    front.identities.tied(path, "c1", [ONE])
-    assert asked(front, path, OTHER, ONE) == [403, 200]
+    path = core.identities.mint()
+    core.identities.assign(path, "c1", [ONE])
+    assert asked(core, path, OTHER, ONE) == [403, 200]
 
 
-def test_a_path_rests_while_its_container_is_stopped(front):
+def test_a_path_rests_while_its_container_is_stopped(core):
     """Also for who had an answer standing ready; started again it is good, wherever it is then."""
-    path = front.identities.mint()
-    front.identities.tied(path, "c1", [ONE])
-    standing = front.ask(path, peer=ONE).again
-    front.identities.rests("c1")
+    path = core.identities.mint()
+    core.identities.assign(path, "c1", [ONE])
+    standing = core.ask(path, peer=ONE).replay
+    core.identities.suspend("c1")
     assert standing() is None
-    assert asked(front, path, ONE, OTHER) == [400, 400]
-    assert front.identities.by_address(ONE) is front.identities.default
-    front.identities.runs("c1")
-    assert asked(front, path, OTHER, ONE) == [200, 403]
-    assert front.identities.containers() == {"c1"}
+    assert asked(core, path, ONE, OTHER) == [400, 400]
+    assert core.identities.by_address(ONE) is core.identities.default
+    core.identities.resume("c1")
+    assert asked(core, path, OTHER, ONE) == [200, 403]
+    assert core.identities.containers() == {"c1"}
 
 
-def test_what_runs_already_is_not_decided_anew(front):
+def test_what_runs_already_is_not_decided_anew(core):
     """The daemon tells of a start whose container has asked before."""
-    path = front.identities.mint()
-    front.identities.tied(path, "c1", [ONE])
-    standing = front.ask(path, peer=ONE).again
-    front.identities.runs("c1")
-    front.identities.runs("another")
+    path = core.identities.mint()
+    core.identities.assign(path, "c1", [ONE])
+    standing = core.ask(path, peer=ONE).replay
+    core.identities.resume("c1")
+    core.identities.resume("another")
     assert standing() is not None
 
 
-def test_who_was_started_a_moment_ago_is_not_sent_away(run, front):
+def test_who_was_started_a_moment_ago_is_not_sent_away(run, core):
     """The engine is asked before the answer is given, since its word may come later."""
-    path = front.identities.mint()
+    path = core.identities.mint()
 
     async def play():
         news = []
-        front.identities.on_news = lambda: news.append(True)
-        front.identities.tied(path, "c1", [ONE])
-        front.identities.rests("c1")
-        answer = front.ask(path, peer=OTHER)
+        core.identities.on_change = lambda: news.append(True)
+        core.identities.assign(path, "c1", [ONE])
+        core.identities.suspend("c1")
+        answer = core.ask(path, peer=OTHER)
         assert answer.later is not None
-        await settled(front)
+        await settled(core)
         assert news
-        assert asked(front, path, OTHER, ONE) == [200, 403]
+        assert asked(core, path, OTHER, ONE) == [200, 403]
 
-    verifying(run, front, Engine(frozenset({OTHER})), play)
+    verifying(run, core, Engine(frozenset({OTHER})), play)
 
 
 @pytest.mark.parametrize("how", ["died", "revoked"])
-def test_a_path_ends_with_its_container(front, how):
+def test_a_path_ends_with_its_container(core, how):
     """At once, also for who had an answer standing ready."""
-    path = front.identities.mint()
-    front.identities.tied(path, "c1", [ONE])
-    standing = front.ask(path, peer=ONE).again
+    path = core.identities.mint()
+    core.identities.assign(path, "c1", [ONE])
+    standing = core.ask(path, peer=ONE).replay
     if how == "died":
-        front.identities.died("c1")
+        core.identities.end("c1")
     else:
-        front.identities.revoke(path)
+        core.identities.revoke(path)
     assert standing() is None
-    assert asked(front, path, ONE) == [400]
-    front.identities.tied(path, "c1", [ONE])  # too late
-    assert asked(front, path, ONE, OTHER) == [400, 400]
+    assert asked(core, path, ONE) == [400]
+    core.identities.assign(path, "c1", [ONE])  # too late
+    assert asked(core, path, ONE, OTHER) == [400, 400]
 
 
-def test_the_end_of_what_never_was_is_no_error(front):
+def test_the_end_of_what_never_was_is_no_error(core):
     """Events come twice, and for containers without a path."""
-    front.identities.died("unknown")
-    front.identities.revoke("/v2/credentials/x")
-    front.identities.revoke(front.path)
-    assert asked(front, front.path, ONE) == [200]
+    core.identities.end("unknown")
+    core.identities.revoke("/v2/credentials/x")
+    core.identities.revoke(core.path)
+    assert asked(core, core.path, ONE) == [200]
 
 
-def test_a_keeper_of_its_own(front):
+def test_a_keeper_of_its_own(core):
     """A path may lead to other credentials than everybody's, by either face."""
-    refresher = type(front.refresher)(front.clock)
-    path = front.identities.mint(refresher)
-    assert asked(front, path, ONE) == [503]
-    assert asked(front, front.path, ONE) == [200]
-    front.identities.tied(path, "c1", [ONE])
-    assert front.identities.by_address(ONE).refresher is refresher
-    assert front.identities.by_address(OTHER).refresher is front.refresher
-    front.identities.died("c1")
-    assert front.identities.by_address(ONE).refresher is front.refresher
+    refresher = type(core.refresher)(core.clock)
+    path = core.identities.mint(refresher)
+    assert asked(core, path, ONE) == [503]
+    assert asked(core, core.path, ONE) == [200]
+    core.identities.assign(path, "c1", [ONE])
+    assert core.identities.by_address(ONE).refresher is refresher
+    assert core.identities.by_address(OTHER).refresher is core.refresher
+    core.identities.end("c1")
+    assert core.identities.by_address(ONE).refresher is core.refresher
 
 
-def test_an_address_that_is_given_again_is_its_new_owners(front):
+def test_an_address_that_is_given_again_is_its_new_owners(core):
     """A late word of the old owner's end does not take it away."""
-    old, new = front.identities.mint(), front.identities.mint()
-    front.identities.tied(old, "c1", [ONE])
-    front.identities.tied(new, "c2", [ONE])
-    front.identities.died("c1")
-    assert front.identities.by_address(ONE) is front.identities.by_path(new)
+    old, new = core.identities.mint(), core.identities.mint()
+    core.identities.assign(old, "c1", [ONE])
+    core.identities.assign(new, "c2", [ONE])
+    core.identities.end("c1")
+    assert core.identities.by_address(ONE) is core.identities.by_path(new)
 
 
-def test_paths_cannot_pile_up(front):
+def test_paths_cannot_pile_up(core):
     """Beyond the most, the oldest makes room."""
-    first = front.identities.mint()
-    paths = [front.identities.mint() for _ in range(MOST)]
-    assert asked(front, first, ONE) == [400]
-    assert asked(front, paths[0], ONE) == asked(front, paths[-1], ONE) == [200]
+    first = core.identities.mint()
+    paths = [core.identities.mint() for _ in range(MOST)]
+    assert asked(core, first, ONE) == [400]
+    assert asked(core, paths[0], ONE) == asked(core, paths[-1], ONE) == [200]
 
 
 # --- the engine's word --------------------------------------------------------------------------
@@ -178,129 +178,129 @@ class Engine:
         return told
 
 
-def verifying(run, front, engine, play):
+def verifying(run, core, engine, play):
     """Play while the engine is asked; gives the log."""
 
     async def case():
-        front.identities.inspect = engine.inspect
+        core.identities.inspect = engine.inspect
         with capture_logs() as logs:
-            async with running_beside(front.identities.verify()):
+            async with running_beside(core.identities.verify()):
                 await play()
         return logs
 
     return run(case())
 
 
-def test_the_engine_confirms_who_was_first(run, front):
+def test_the_engine_confirms_who_was_first(run, core):
     """Afterwards all addresses of the container are good, and no others."""
-    path = front.identities.mint()
+    path = core.identities.mint()
     engine = Engine(frozenset({ONE, "10.9.0.2"}))
 
     async def play():
-        front.identities.tied(path, "c1")
-        assert asked(front, path, ONE) == [200]
-        await settled(front)
-        assert asked(front, path, ONE, "10.9.0.2", OTHER) == [200, 200, 403]
+        core.identities.assign(path, "c1")
+        assert asked(core, path, ONE) == [200]
+        await settled(core)
+        assert asked(core, path, ONE, "10.9.0.2", OTHER) == [200, 200, 403]
 
-    logs = verifying(run, front, engine, play)
+    logs = verifying(run, core, engine, play)
     assert engine.asked == ["c1"]
     assert "relay.path_misused" not in {line["event"] for line in logs}
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["tied-before", "tied-after"])
-def test_the_engine_unmasks_a_thief(run, front, late):
+def test_the_engine_unmasks_a_thief(run, core, late):
     """Whoever used the path first and is not its container is shut out; the owner is not."""
-    path = front.identities.mint()
+    path = core.identities.mint()
     engine = Engine(frozenset({ONE}))
 
     async def play():
         if not late:
-            front.identities.tied(path, "c1")
-        assert asked(front, path, OTHER, ONE) == [200, 403]
+            core.identities.assign(path, "c1")
+        assert asked(core, path, OTHER, ONE) == [200, 403]
         if late:
-            front.identities.tied(path, "c1")
-        await settled(front)
-        assert asked(front, path, OTHER, ONE) == [403, 200]
+            core.identities.assign(path, "c1")
+        await settled(core)
+        assert asked(core, path, OTHER, ONE) == [403, 200]
 
-    logs = verifying(run, front, engine, play)
+    logs = verifying(run, core, engine, play)
     (told,) = [line for line in logs if line["event"] == "relay.path_misused"]
     assert (told["container"], told["peer"], told["log_level"]) == ("c1", OTHER, "error")
     assert path not in repr(logs)
 
 
-def test_a_container_that_is_gone_ends_its_path(run, front):
+def test_a_container_that_is_gone_ends_its_path(run, core):
     """Though its end was never told."""
-    path = front.identities.mint()
+    path = core.identities.mint()
 
     async def play():
-        front.identities.tied(path, "c1")
-        assert asked(front, path, ONE) == [200]
-        await settled(front)
-        assert asked(front, path, ONE) == [400]
+        core.identities.assign(path, "c1")
+        assert asked(core, path, ONE) == [200]
+        await settled(core)
+        assert asked(core, path, ONE) == [400]
 
-    verifying(run, front, Engine(frozenset()), play)
+    verifying(run, core, Engine(frozenset()), play)
 
 
-def test_a_container_on_the_daemons_network_keeps_its_pin(run, front):
+def test_a_container_on_the_daemons_network_keeps_its_pin(run, core):
     """It has no address of its own that could be compared."""
-    path = front.identities.mint()
+    path = core.identities.mint()
 
     async def play():
-        front.identities.tied(path, "c1")
-        assert asked(front, path, "127.0.0.1") == [200]
-        await settled(front)
-        assert asked(front, path, "127.0.0.1", ONE) == [200, 403]
+        core.identities.assign(path, "c1")
+        assert asked(core, path, "127.0.0.1") == [200]
+        await settled(core)
+        assert asked(core, path, "127.0.0.1", ONE) == [200, 403]
 
-    verifying(run, front, Engine(None), play)
+    verifying(run, core, Engine(None), play)
 
 
-def test_an_engine_that_fails_changes_nothing(run, front):
+def test_an_engine_that_fails_changes_nothing(run, core):
     """The pin stays, the log says so, and the next doubt asks again."""
-    path = front.identities.mint()
+    path = core.identities.mint()
     engine = Engine(OSError("no such socket"), frozenset({ONE}))
 
     async def play():
-        front.identities.tied(path, "c1")
-        assert asked(front, path, ONE) == [200]
-        await settled(front)
-        assert asked(front, path, ONE, OTHER) == [200, 403]
-        front.now += 1
-        assert asked(front, path, OTHER) == [403]
-        await settled(front)
-        assert asked(front, path, ONE, OTHER) == [200, 403]
+        core.identities.assign(path, "c1")
+        assert asked(core, path, ONE) == [200]
+        await settled(core)
+        assert asked(core, path, ONE, OTHER) == [200, 403]
+        core.now += 1
+        assert asked(core, path, OTHER) == [403]
+        await settled(core)
+        assert asked(core, path, ONE, OTHER) == [200, 403]
 
-    logs = verifying(run, front, engine, play)
+    logs = verifying(run, core, engine, play)
     assert len(engine.asked) == 2
     assert [line["reason"] for line in logs if line["event"] == "relay.verification_failed"] == [
         "OSError"
     ]
 
 
-def test_a_container_that_joins_a_network_is_answered_there(run, front):
+def test_a_container_that_joins_a_network_is_answered_there(run, core):
     """A refused address is looked up anew, at most once a second."""
-    path = front.identities.mint()
+    path = core.identities.mint()
     engine = Engine(frozenset({ONE}), frozenset({ONE, OTHER}))
 
     async def play():
-        front.identities.tied(path, "c1")
-        assert asked(front, path, ONE) == [200]
-        await settled(front)
-        assert asked(front, path, *[OTHER] * 20) == [403] * 20
-        await settled(front)
+        core.identities.assign(path, "c1")
+        assert asked(core, path, ONE) == [200]
+        await settled(core)
+        assert asked(core, path, *[OTHER] * 20) == [403] * 20
+        await settled(core)
         assert len(engine.asked) == 1
-        front.now += 1
-        assert asked(front, path, OTHER) == [403]
-        await settled(front)
-        assert asked(front, path, OTHER, ONE) == [200, 200]
+        core.now += 1
+        assert asked(core, path, OTHER) == [403]
+        await settled(core)
+        assert asked(core, path, OTHER, ONE) == [200, 200]
 
-    verifying(run, front, engine, play)
+    verifying(run, core, engine, play)
     assert len(engine.asked) == 2
 
 
-def test_an_engine_that_hangs_is_given_its_time(run, front, monkeypatch):
+def test_an_engine_that_hangs_is_given_its_time(run, core, monkeypatch):
     """One that never answers about one container does not keep the others from being verified."""
     monkeypatch.setattr("sidecar.relay.identities._INSPECT_TIMEOUT", 0.01)
-    first, second = front.identities.mint(), front.identities.mint()
+    first, second = core.identities.mint(), core.identities.mint()
     second_seen = asyncio.Event()
 
     async def inspect(container):
@@ -313,37 +313,37 @@ def test_an_engine_that_hangs_is_given_its_time(run, front, monkeypatch):
     engine.inspect = inspect
 
     async def play():
-        front.identities.tied(first, "c1")
-        assert asked(front, first, ONE) == [200]
-        await settled(front)
-        front.identities.tied(second, "c2")
-        assert asked(front, second, ONE) == [200]
+        core.identities.assign(first, "c1")
+        assert asked(core, first, ONE) == [200]
+        await settled(core)
+        core.identities.assign(second, "c2")
+        assert asked(core, second, ONE) == [200]
         await second_seen.wait()
-        await settled(front)
-        assert asked(front, second, ONE, OTHER) == [403, 200]
+        await settled(core)
+        assert asked(core, second, ONE, OTHER) == [403, 200]
 
-    verifying(run, front, engine, play)
+    verifying(run, core, engine, play)
 
 
-def test_a_container_that_ends_while_it_is_looked_at(run, front):
+def test_a_container_that_ends_while_it_is_looked_at(run, core):
     """What the engine tells then comes too late to bring the path back."""
-    path = front.identities.mint()
+    path = core.identities.mint()
     told = []
 
     async def inspect(container):
         told.append(container)
-        front.identities.died(container)
+        core.identities.end(container)
         return frozenset({ONE})
 
     engine = Engine(None)
     engine.inspect = inspect
 
     async def play():
-        front.identities.tied(path, "c1")
-        assert asked(front, path, ONE) == [200]
-        await settled(front)
-        assert asked(front, path, ONE) == [400]
-        assert front.identities.by_address(ONE) is front.identities.default
+        core.identities.assign(path, "c1")
+        assert asked(core, path, ONE) == [200]
+        await settled(core)
+        assert asked(core, path, ONE) == [400]
+        assert core.identities.by_address(ONE) is core.identities.default
 
-    verifying(run, front, engine, play)
+    verifying(run, core, engine, play)
     assert told == ["c1"]

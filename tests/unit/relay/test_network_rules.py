@@ -88,10 +88,10 @@ class TestTheRule:
         async def play():
             async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
                 assert await asked(so_mark=False) == "agent"
-                await tool().put_up(Target(relay.host, relay.port))
+                await tool().add_rules(Target(relay.host, relay.port))
                 assert await asked(so_mark=False) == "relay"
                 assert await asked(so_mark=True) == "agent"
-                await tool().take_down()
+                await tool().remove_rules()
                 assert await asked(so_mark=False) == "agent"
                 assert "SIDECAR" not in rules().upper()
 
@@ -102,11 +102,11 @@ class TestTheRule:
 
         async def play():
             async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
-                await tool().put_up(Target("127.0.0.1", 9))
-                await tool().put_up(Target("127.0.0.1", 10))
-                await tool().put_up(Target(relay.host, relay.port))
+                await tool().add_rules(Target("127.0.0.1", 9))
+                await tool().add_rules(Target("127.0.0.1", 10))
+                await tool().add_rules(Target(relay.host, relay.port))
                 assert await asked(so_mark=False) == "relay"
-                await tool().take_down()
+                await tool().remove_rules()
                 assert "SIDECAR" not in rules().upper()
 
         in_namespace(play())
@@ -117,9 +117,9 @@ class TestTheRule:
         async def play():
             ran("iptables", "-t", "nat", "-A", "OUTPUT", "-d", "10.9.9.9", "-j", "RETURN")
             before = rules()
-            await tool().put_up(Target("127.0.0.1", 9))
+            await tool().add_rules(Target("127.0.0.1", 9))
             assert rules() != before
-            await tool().take_down()
+            await tool().remove_rules()
             left = [line for line in rules().splitlines() if "10.9.9.9" in line]
             assert left == [line for line in before.splitlines() if "10.9.9.9" in line]
 
@@ -131,15 +131,15 @@ class TestTheRule:
         async def play():
             target = Target("169.254.170.23", 9, ("eth0", "ecs-eth0"))
             for _ in range(2):
-                await tool().put_up(target)
+                await tool().add_rules(target)
                 await tool().refuse_ipv6()
             listed = rules() + ran("ip6tables-save")
             assert "ecs-eth0" in listed
             assert "fd00:ec2::254" in listed
             once = len(listed.splitlines())
-            await tool().put_up(target)
+            await tool().add_rules(target)
             assert len((rules() + ran("ip6tables-save")).splitlines()) == once
-            await tool().take_down()
+            await tool().remove_rules()
             assert "SIDECAR" not in (rules() + ran("ip6tables-save")).upper()
 
         in_namespace(play())
@@ -148,10 +148,10 @@ class TestTheRule:
         """The undo may be begun more than once, and find nothing."""
 
         async def play():
-            await tool().take_down()
-            await tool().put_up(Target("127.0.0.1", 9))
-            await tool().take_down()
-            await tool().take_down()
+            await tool().remove_rules()
+            await tool().add_rules(Target("127.0.0.1", 9))
+            await tool().remove_rules()
+            await tool().remove_rules()
             assert "SIDECAR" not in rules().upper()
 
         in_namespace(play())
@@ -170,10 +170,10 @@ class TestRedirect:
                 redirect = Redirect(OWN)
                 redirect.prepare()
                 with capture_logs() as logs:
-                    await redirect.put_up(relay)
+                    await redirect.add_rules(relay)
                     assert await asked(so_mark=False) == "relay"
-                    await redirect.take_down()
-                    await redirect.take_down()
+                    await redirect.remove_rules()
+                    await redirect.remove_rules()
                 events = [event["event"] for event in logs]
                 assert events == ["network.rules_added", "network.rules_removed"]
                 assert "SIDECAR" not in rules().upper()
@@ -192,10 +192,10 @@ class TestRedirect:
             async with process.reaping(), answering("relay", "127.0.0.1") as relay:
                 assert "404" in await asked(so_mark=False)
                 redirect = Redirect(OWN)
-                await redirect.put_up(relay)
+                await redirect.add_rules(relay)
                 assert await asked(so_mark=False) == "relay"
                 assert "404" in await asked(so_mark=True)
-                await redirect.take_down()
+                await redirect.remove_rules()
                 assert "404" in await asked(so_mark=False)
 
         in_namespace(play())
@@ -206,14 +206,14 @@ class TestRedirect:
             pytest.skip("needs nft on PATH")
 
         async def play():
-            monkeypatch.setattr(Iptables, "put_up", no_iptables)
+            monkeypatch.setattr(Iptables, "add_rules", no_iptables)
             async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
                 redirect = Redirect(OWN)
                 with capture_logs() as logs:
-                    await redirect.put_up(relay)
+                    await redirect.add_rules(relay)
                 assert [event.get("tool") for event in logs][-1] == "nft"
                 assert await asked(so_mark=False) == "relay"
-                await redirect.take_down()
+                await redirect.remove_rules()
 
         in_namespace(play())
 
@@ -227,13 +227,13 @@ class TestRedirect:
                 port = silent.getsockname()[1]
                 relay = SimpleNamespace(host="127.0.0.1", port=port, relative_uri="/x")
                 with pytest.raises(RulesUnavailable, match="lead nowhere"):
-                    await Redirect(OWN).put_up(relay)
+                    await Redirect(OWN).add_rules(relay)
             assert "SIDECAR" not in rules().upper()
 
         async def other():
             async with refusing() as relay:
                 with pytest.raises(RulesUnavailable, match="would reach the ECS agent"):
-                    await Redirect(OWN).put_up(relay)
+                    await Redirect(OWN).add_rules(relay)
             assert "SIDECAR" not in rules().upper()
 
         in_namespace(other() if there else play())
@@ -246,12 +246,12 @@ class TestRedirect:
                 monkeypatch.setattr(Iptables, "refuse_ipv6", no_iptables)
                 redirect = Redirect(OWN, containers=True)
                 with capture_logs() as logs:
-                    await redirect.put_up(relay)
+                    await redirect.add_rules(relay)
                 assert [event["event"] for event in logs] == [
                     "network.ipv6_unprotected",
                     "network.rules_added",
                 ]
-                await redirect.take_down()
+                await redirect.remove_rules()
 
         in_namespace(play())
 
@@ -263,9 +263,9 @@ class TestRedirect:
             redirect.prepare()
             monkeypatch.setattr(host, "let_address_go", not_let_go)
             with pytest.raises(RulesUnavailable, match=r"cannot take 169\.254\.170\.23 off lo"):
-                await redirect.take_down()
+                await redirect.remove_rules()
             monkeypatch.undo()
-            await redirect.take_down()
+            await redirect.remove_rules()
 
         in_namespace(play())
 
@@ -278,7 +278,7 @@ class TestRedirect:
                 with pytest.raises(
                     RulesUnavailable, match=r"cannot start iptables.*cannot start nft"
                 ):
-                    await Redirect(OWN).put_up(relay)
+                    await Redirect(OWN).add_rules(relay)
 
         in_namespace(play())
 
@@ -288,12 +288,12 @@ class TestRedirect:
         async def play():
             async with answering("agent", ECS_AGENT, 80), answering("relay", "127.0.0.1") as relay:
                 redirect = Redirect(OWN)
-                await redirect.put_up(relay)
+                await redirect.add_rules(relay)
                 monkeypatch.setattr(network_rules, "_PATH", "/nowhere")
                 with pytest.raises(RulesUnavailable, match="cannot remove the rules by iptables"):
-                    await redirect.take_down()
+                    await redirect.remove_rules()
                 monkeypatch.undo()
-                await redirect.take_down()
+                await redirect.remove_rules()
 
         in_namespace(play())
 
@@ -309,7 +309,7 @@ class TestRedirect:
             monkeypatch.setattr(network_rules, "_TIMEOUT", 0.2)
             async with answering("relay", "127.0.0.1") as relay:
                 with pytest.raises(RulesUnavailable, match=r"iptables did not end within 0\.2 s"):
-                    await Redirect(OWN).put_up(relay)
+                    await Redirect(OWN).add_rules(relay)
             assert not process._alive
 
         in_namespace(play())
@@ -421,6 +421,6 @@ def test_a_relay_that_listens_by_ipv6_cannot_be_led_to():
     async def play():
         relay = SimpleNamespace(host="::1", port=1, relative_uri="/")
         with pytest.raises(RulesUnavailable, match="SIDECAR_RELAY_ADDRESS"):
-            await Redirect(OWN).put_up(relay)
+            await Redirect(OWN).add_rules(relay)
 
     asyncio.run(play())

@@ -28,11 +28,11 @@ def version(number: int) -> Credentials:
         ("", 400, "NoIdInRequest"),
     ],
 )
-def test_an_error_has_the_agents_code_in_both_spellings(front, target, status, code):
+def test_an_error_has_the_agents_code_in_both_spellings(core, target, status, code):
     """Some SDKs read `code`, others `Code`; all need exactly `application/json`."""
-    secret = front.secret
+    secret = core.secret
     target = target.format(secret=secret, short=secret[:-1], upper=secret.upper())
-    answer = front.ask(f"/v2/credentials/{target}")
+    answer = core.ask(f"/v2/credentials/{target}")
     told = json.loads(answer.body)
     assert (answer.status, answer.content_type) == (status, "application/json")
     assert told["code"] == told["Code"] == code
@@ -45,52 +45,52 @@ def test_an_error_has_the_agents_code_in_both_spellings(front, target, status, c
     "target",
     ["/", "/v2/credentials", "/v1/credentials?id={0}", "/V2/credentials/{0}", "/v4/x"],
 )
-def test_everything_else_is_not_found(front, target):
+def test_everything_else_is_not_found(core, target):
     """Nothing of the agent but its credentials is relayed."""
-    answer = front.ask(target.format(front.secret))
+    answer = core.ask(target.format(core.secret))
     assert (answer.status, answer.body) == (404, b"404 page not found\n")
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "OPTIONS", "DELETE"])
-def test_only_get_is_answered(front, method):
+def test_only_get_is_answered(core, method):
     """The agent takes any method; the relay says which it takes."""
-    answer = front.ask(front.path, method=method)
+    answer = core.ask(core.path, method=method)
     assert answer.status == 405
     assert b"Allow: GET\r\n" in answer.wire
 
 
-def test_the_secret_path_is_answered_with_what_is_held(front):
+def test_the_secret_path_is_answered_with_what_is_held(core):
     """The body is upstream's, and is rendered once for each version."""
-    front.hold(version(1))
-    first = front.ask(front.path)
+    core.hold(version(1))
+    first = core.ask(core.path)
     assert (first.status, first.content_type) == (200, "application/json")
     assert first.body == b'{"version":1}'
-    assert front.ask(front.path).wire is first.wire
-    front.hold(version(2))
-    assert front.ask(front.path).body == b'{"version":2}'
-    front.hold(None)
-    assert front.ask(front.path).status == 503
+    assert core.ask(core.path).wire is first.wire
+    core.hold(version(2))
+    assert core.ask(core.path).body == b'{"version":2}'
+    core.hold(None)
+    assert core.ask(core.path).status == 503
 
 
-def test_nothing_held_is_a_503(front):
+def test_nothing_held_is_a_503(core):
     """As the agent says it while it waits for credentials itself."""
-    front.hold(None)
-    answer = front.ask(front.path)
+    core.hold(None)
+    answer = core.ask(core.path)
     assert answer.status == 503
     assert json.loads(answer.body)["Code"] == "CredentialsUninitialized"
 
 
-def test_a_refusal_can_be_read_by_sdks_too(front):
+def test_a_refusal_can_be_read_by_sdks_too(core):
     """What the listener turns away is answered in the same form."""
-    answer = front.front.refuse(Refusal(421, "this is not that Host", "127.0.0.1"))
+    answer = core.router.refuse(Refusal(421, "this is not that Host", "127.0.0.1"))
     assert (answer.status, answer.content_type) == (421, "application/json")
     assert json.loads(answer.body)["Message"] == "this is not that Host"
 
 
-def test_only_local_peers_are_answered(front):
+def test_only_local_peers_are_answered(core):
     """Who has a route to the relay and no business here gets a refusal, whatever it knows."""
-    front.locals = {"172.17.0.2"}
-    assert front.ask(front.path, peer="172.17.0.2").status == 200
-    refused = front.ask(front.path, peer="10.0.0.9")
+    core.local_peers = {"172.17.0.2"}
+    assert core.ask(core.path, peer="172.17.0.2").status == 200
+    refused = core.ask(core.path, peer="10.0.0.9")
     assert (refused.status, json.loads(refused.body)["Code"]) == (403, "AccessDenied")
-    assert front.ask("/latest/api/token", peer="10.0.0.9", host="169.254.169.254").status == 403
+    assert core.ask("/latest/api/token", peer="10.0.0.9", host="169.254.169.254").status == 403

@@ -25,7 +25,7 @@ async def keeping(endpoint, time, pace, jitter=least):
     """Keep credentials on a clock of our own; gives the keeper and the clock."""
     moved = time()
     refresher = Refresher(endpoint, moved.clock, pace, jitter)
-    async with running_beside(refresher.keep()):
+    async with running_beside(refresher.run()):
         yield refresher, moved
 
 
@@ -38,7 +38,7 @@ def test_any_number_of_askers_is_one_flight(run, upstream, say, time, hasty):
             keeping(served.endpoint, time, hasty) as (refresher, _),
             asyncio.TaskGroup() as group,
         ):
-            asking = [group.create_task(refresher.warm(20)) for _ in range(500)]
+            asking = [group.create_task(refresher.wait_until_fetched(20)) for _ in range(500)]
             await served.hanging.wait()
             served.release(say.good())
             got = [(await one).key_end for one in asking]
@@ -71,11 +71,11 @@ def test_a_refresh_comes_in_time(run, upstream, say, time, hasty, lifetime, jitt
             upstream(first, second) as served,
             keeping(served.endpoint, time, hasty, jittered) as (refresher, moved),
         ):
-            await refresher.warm(20)
-            await moved.pass_(lifetime - lead - 1)
+            await refresher.wait_until_fetched(20)
+            await moved.advance(lifetime - lead - 1)
             before = len(served.heads), refresher.current().key_end
-            await moved.pass_(1)
-            await moved.pass_(0.5)  # until it waits again
+            await moved.advance(1)
+            await moved.advance(0.5)  # until it waits again
             return before, (len(served.heads), refresher.current().key_end)
 
     assert run(case()) == ((1, "0001"), (2, "0002"))
@@ -89,8 +89,8 @@ def test_the_same_version_again_is_not_asked_for_in_a_rush(run, upstream, say, t
             upstream(say.good(say.start + HOUR)) as served,
             keeping(served.endpoint, time, hasty) as (refresher, moved),
         ):
-            await refresher.warm(20)
-            await moved.pass_(HOUR - 0.5)
+            await refresher.wait_until_fetched(20)
+            await moved.advance(HOUR - 0.5)
             return len(served.heads), refresher.current() is not None
 
     calls, held = run(case())
@@ -107,18 +107,18 @@ def test_what_is_held_is_served_until_it_ends(run, upstream, say, time, hasty):
             upstream(say.good(say.start + HOUR), trouble) as served,
             keeping(served.endpoint, time, hasty._replace(tries=1)) as (refresher, moved),
         ):
-            await refresher.warm(20)
+            await refresher.wait_until_fetched(20)
             with capture_logs() as logs:
-                await moved.pass_(HOUR - 1)
+                await moved.advance(HOUR - 1)
                 while_held = refresher.state
                 assert refresher.current().key_end == "0001"
-                await moved.pass_(1)
+                await moved.advance(1)
                 assert refresher.current() is None
                 ended = refresher.state
-                await moved.pass_(HOUR)
+                await moved.advance(HOUR)
             calls = len(served.heads)
             served.answers = [say.good(say.start + 9 * HOUR, 2)]
-            await moved.pass_(10)
+            await moved.advance(10)
             assert refresher.current().key_end == "0002"
             return while_held, ended, refresher.state, logs, calls
 
@@ -146,11 +146,11 @@ def test_tries_thin_out_while_there_is_something_to_serve(run, upstream, say, ti
             upstream(say.good(say.start + 2 * HOUR), trouble) as served,
             keeping(served.endpoint, time, hasty, lambda _, high: high) as (refresher, moved),
         ):
-            await refresher.warm(20)
-            await moved.pass_(2 * HOUR - 18 * 60)
+            await refresher.wait_until_fetched(20)
+            await moved.advance(2 * HOUR - 18 * 60)
             counts = []
             for seconds in (0.5, 1, 2, 4, 8, 16, 32, 60, 60):
-                await moved.pass_(seconds)
+                await moved.advance(seconds)
                 counts.append(len(served.heads) - 1)
             return counts
 
@@ -180,7 +180,7 @@ def test_a_passing_trouble_is_retried_at_once(run, upstream, say, time, hasty, t
             upstream(bad, bad, say.good()) as served,
             keeping(served.endpoint, time, hasty) as (refresher, _),
         ):
-            await refresher.warm(20)
+            await refresher.wait_until_fetched(20)
             return len(served.heads), refresher.state.failure
 
     assert run(case()) == (3, None)
@@ -196,10 +196,10 @@ def test_a_rejection_is_told_at_once_and_asked_again_later(run, upstream, say, t
             keeping(served.endpoint, time, hasty) as (refresher, moved),
         ):
             with pytest.raises(RelayError) as caught:
-                await refresher.warm(20)
+                await refresher.wait_until_fetched(20)
             assert len(served.heads) == 1
-            await moved.pass_(5)
-            await refresher.warm(20)
+            await moved.advance(5)
+            await refresher.wait_until_fetched(20)
             return str(caught.value), served.where
 
     said, where = run(case())
@@ -221,7 +221,7 @@ def test_waiting_for_warmth_has_an_end(run, upstream, time, hasty, answer, why):
             keeping(served.endpoint, time, hasty) as (refresher, _),
         ):
             with pytest.raises(RelayError) as caught:
-                await refresher.warm(0.3)
+                await refresher.wait_until_fetched(0.3)
             return str(caught.value), served.where
 
     said, where = run(case())
@@ -238,7 +238,7 @@ def test_a_hanging_upstream_costs_one_try_not_the_flight(run, upstream, say, tim
             upstream(None, say.good()) as served,
             keeping(served.endpoint, time, hasty._replace(try_timeout=0.1)) as (refresher, _),
         ):
-            await refresher.warm(20)
+            await refresher.wait_until_fetched(20)
             return len(served.heads)
 
     assert run(case()) == 2
@@ -262,9 +262,9 @@ def test_a_mistake_in_the_agent_does_not_end_the_keeping(run, upstream, say, tim
             me = asyncio.current_task()
             refresher = Refresher(served.endpoint, moved.clock._replace(now=now), hasty, least)
             with capture_logs() as logs:
-                async with running_beside(refresher.keep()):
-                    await moved.pass_(2)
-                    await refresher.warm(20)
+                async with running_beside(refresher.run()):
+                    await moved.advance(2)
+                    await refresher.wait_until_fetched(20)
             return [(line["event"], line["log_level"]) for line in logs]
 
     assert run(case()) == [
@@ -283,13 +283,13 @@ def test_a_clock_that_jumps_is_followed(run, upstream, say, time, hasty):
             upstream(first, second) as served,
             keeping(served.endpoint, time, hasty) as (refresher, moved),
         ):
-            await refresher.warm(20)
-            await moved.pass_(10)
+            await refresher.wait_until_fetched(20)
+            await moved.advance(10)
             moved.now += 7 * HOUR
             assert refresher.current() is None
-            await moved.pass_(0)
-            await moved.pass_(0)
-            await refresher.warm(20)
+            await moved.advance(0)
+            await moved.advance(0)
+            await refresher.wait_until_fetched(20)
             return refresher.current().key_end
 
     assert run(case()) == "0002"
@@ -305,8 +305,8 @@ def test_no_event_tells_a_secret(run, upstream, say, time, hasty):
                 upstream(trouble, trouble, trouble, say.good()) as served,
                 keeping(served.endpoint, time, hasty) as (refresher, moved),
             ):
-                await moved.pass_(2)
-                await refresher.warm(20)
+                await moved.advance(2)
+                await refresher.wait_until_fetched(20)
         return logs
 
     logs = run(case())
@@ -329,7 +329,7 @@ def test_a_proxy_never_sees_a_request(run, upstream, say, time, hasty, monkeypat
             upstream(say.good()) as served,
             keeping(served.endpoint, time, hasty) as (refresher, _),
         ):
-            await refresher.warm(20)
+            await refresher.wait_until_fetched(20)
 
     run(case())
 

@@ -72,7 +72,7 @@ def test_a_process_that_knows_the_uri_alone_is_the_task_role(run, aws, source):
             uri = agent.environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
             endpoint = relay.Endpoint.given(full_uri=uri)
             async with relay.serving(endpoint, "127.0.0.1", 0) as served:
-                await served.warm(20)
+                await served.wait_until_fetched(20)
                 said = await asyncio.gather(
                     *(
                         program(
@@ -134,14 +134,14 @@ async def main():
     async with ecs_agent.serving("169.254.170.2", 80) as agent:
         endpoint = relay.Endpoint.given(relative_uri=agent.relative_uri)
         async with relay.serving(endpoint, "127.0.0.1", 0) as served:
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             direct = await client(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=agent.relative_uri)
             through = await client(AWS_CONTAINER_CREDENTIALS_FULL_URI=served.uri)
             print(direct == through, direct.split()[1])
     async with ecs_agent.serving("127.0.0.1") as agent:
         endpoint = relay.Endpoint.given(full_uri=agent.url + agent.relative_uri)
         async with relay.serving(endpoint, "169.254.170.2", 80) as served:
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             relative = await client(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=served.relative_uri)
             full = await client(AWS_CONTAINER_CREDENTIALS_FULL_URI=agent.url + agent.relative_uri)
             print(relative == full, relative.split()[1])
@@ -206,7 +206,7 @@ def test_a_cold_burst_is_one_call_upstream(run, upstream, say):
 
             cold = await asyncio.gather(*(ask() for _ in range(500)))
             up.release(say.good())
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             warm = await asyncio.gather(*(ask() for _ in range(500)))
             return {status for status, _ in cold}, set(warm), len(up.heads)
 
@@ -228,7 +228,7 @@ def test_what_has_expired_is_not_served(run, upstream, say, time, hasty):
             relay.serving(up.endpoint, "127.0.0.1", 0, clock=moved.clock, pace=hasty) as served,
             aiohttp.ClientSession() as session,
         ):
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             found = []
             for now in (0, 59.9, 60):
                 moved.now = say.start + now
@@ -283,7 +283,7 @@ def test_a_request_that_somebody_else_made_is_refused(run, upstream, say, header
             ) as served,
             aiohttp.ClientSession() as session,
         ):
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             data = b"{}" if "Content-Length" in headers else None
             async with session.get(served.uri, headers=headers, data=data) as answer:
                 assert answer.headers["Content-Type"] == "application/json"

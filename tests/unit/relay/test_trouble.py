@@ -41,7 +41,7 @@ async def passing(moved, served, minutes: int) -> list[str]:
     """Let time pass, asking each minute; gives what each got, a key's end or an error's code."""
     found = []
     for _ in range(minutes):
-        await moved.pass_(MINUTE)
+        await moved.advance(MINUTE)
         status, document = await ask(served)
         assert status == (200 if "AccessKeyId" in document else 503)
         found.append(document.get("AccessKeyId", document.get("Code"))[-4:])
@@ -68,14 +68,14 @@ def test_an_hour_of_trouble(run, upstream, say, time, hasty, trouble):
                 jitter=lambda low, _: low,
             ) as served,
         ):
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             with capture_logs() as logs:
                 before = await passing(moved, served, 59)
                 during = await passing(moved, served, 46)
                 calls = len(up.heads)
                 up.answers = [say.good(say.start + 9 * HOUR, 2)]
-                await moved.pass_(5)
-                await moved.pass_(1)
+                await moved.advance(5)
+                await moved.advance(1)
                 after = await ask(served)
             return before, during, after[1]["AccessKeyId"][-4:], calls, logs
 
@@ -107,9 +107,9 @@ def test_an_upstream_that_hangs_holds_nobody_up(run, upstream, say, time, hasty)
             ) as served,
             asyncio.TaskGroup() as group,
         ):
-            await served.warm(20)
-            await moved.pass_(44 * MINUTE)
-            going_on = group.create_task(moved.pass_(HOUR))
+            await served.wait_until_fetched(20)
+            await moved.advance(44 * MINUTE)
+            going_on = group.create_task(moved.advance(HOUR))
             await up.hanging.wait()
             found, took = [], []
             for passed in (0, HOUR):
