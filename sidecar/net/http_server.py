@@ -476,6 +476,7 @@ class _Connection(asyncio.Protocol):
                 self._set_deadline(now + self._listener.limits.idle_seconds)
                 self.transport.write(wire)
                 return
+            self._cached.pop(data, None)  # void for good, also if its grounds change back
         if self._closing:
             self._discard(len(data))
             return
