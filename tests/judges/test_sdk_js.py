@@ -57,7 +57,7 @@ async def serving(served_by, sts):
             yield agent, uri
             return
         async with relay.serving(relay.Endpoint.given(full_uri=uri), "127.0.0.1", 0) as relayed:
-            await relayed.warm(5)
+            await relayed.wait_until_fetched(5)
             yield agent, relayed.uri
 
 

@@ -1,4 +1,4 @@
-"""The audit: who got credentials and who did not, in a log that nobody can flood."""
+"""The audit: the log shows who got credentials and who was refused, and cannot be flooded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ONE, OTHER = "172.17.0.2", "172.17.0.3"
 
 
 def test_the_first_answer_of_each_version_to_each_peer_is_an_event(core):
-    """With everything but the secrets in it; what is asked again at once is counted."""
+    """It has every fact but the secrets. Repeats are counted."""
     with capture_logs() as logs:
         for peer in (ONE, OTHER, ONE, ONE):
             assert core.ask(core.path, peer=peer).status == 200
@@ -33,8 +33,8 @@ def test_the_first_answer_of_each_version_to_each_peer_is_an_event(core):
     ]
 
 
-def test_each_face_and_each_ground_is_told(core):
-    """Whose path it was, and that an address alone was enough."""
+def test_an_event_names_the_protocol_and_what_identified_the_client(core):
+    """A path of its own, or the address alone."""
     path = core.identities.mint()
     core.identities.assign(path, "c1", [ONE])
     with capture_logs() as logs:
@@ -58,16 +58,16 @@ def test_each_face_and_each_ground_is_told(core):
     ]
 
 
-def test_repeats_are_told_once_a_minute(core):
-    """Also those that were answered without being judged again."""
+def test_repeats_are_reported_once_a_minute(core):
+    """Also those of a cached decision."""
     with capture_logs() as logs:
-        standing = core.ask(core.path).replay
+        replay = core.ask(core.path).replay
         for _ in range(5):
-            assert standing()
+            assert replay()
         core.now += 59.9
-        assert standing()
+        assert replay()
         core.now += 0.1
-        assert standing() is None
+        assert replay() is None
         core.ask(core.path)
         core.ask(core.path)
         core.now += 60
@@ -76,19 +76,19 @@ def test_repeats_are_told_once_a_minute(core):
     assert core.counts.answers == {("ecs", 200): 10}
 
 
-def test_an_answer_does_not_stand_beyond_what_it_hands_out(core):
-    """Neither after its expiry nor after a newer version came."""
-    standing = core.ask(core.path).replay
+def test_a_cached_decision_ends_with_its_credentials(core):
+    """At their expiry, and when there is a newer version."""
+    replay = core.ask(core.path).replay
     core.hold(Credentials("ASIATEST0002", 1010.0, None, b"{}"))
-    assert standing() is None
-    standing = core.ask(core.path).replay
+    assert replay() is None
+    replay = core.ask(core.path).replay
     core.now = 1010.0
-    assert standing() is None
+    assert replay() is None
     assert core.ask(core.path).status == 503
 
 
-def test_every_refusal_is_told_once_a_minute_of_each_kind(core):
-    """Why and who, how many were left out, and nothing of what was asked."""
+def test_each_kind_of_refusal_is_one_event_a_minute(core):
+    """It has reason, peer and the number of repeats, and nothing of the request."""
     with capture_logs() as logs:
         for seconds in (0, 1, 59, 61, 62):
             core.now = 1000.0 + seconds
@@ -96,7 +96,7 @@ def test_every_refusal_is_told_once_a_minute_of_each_kind(core):
             core.ask(core.path, method="PUT", peer=OTHER)
             core.router.refuse(Refusal(403, "relayed requests are not answered", "10.0.0.3"))
     assert {line["event"] for line in logs} == {"relay.refused"}
-    assert [(line["why"], line["peer"], line["face"], line["repeats"]) for line in logs] == [
+    assert [(line["reason"], line["peer"], line["face"], line["repeats"]) for line in logs] == [
         ("wrong secret", ONE, "ecs", 0),
         ("wrong method", OTHER, "ecs", 0),
         ("relayed requests are not answered", "10.0.0.3", "none", 0),
@@ -108,7 +108,7 @@ def test_every_refusal_is_told_once_a_minute_of_each_kind(core):
 
 
 def test_many_addresses_do_not_make_many_lines(core):
-    """Somebody with a whole subnet fills neither the log nor the memory; the sum is told."""
+    """A client with a whole subnet fills neither log nor memory; the number left out is logged."""
     audit = core.router._audit
     with capture_logs() as logs:
         for number in range(10_000):
@@ -122,13 +122,13 @@ def test_many_addresses_do_not_make_many_lines(core):
 
 
 def test_a_refused_container_is_named(core):
-    """Who uses another's path is told together with whose it is."""
+    """A refusal names the container whose path was used."""
     path = core.identities.mint()
     core.identities.assign(path, "c1", [ONE])
     with capture_logs() as logs:
         core.ask(path, peer=OTHER)
-    (told,) = logs
-    assert (told["why"], told["peer"], told["container"]) == (
+    (event,) = logs
+    assert (event["reason"], event["peer"], event["container"]) == (
         "another container's path",
         OTHER,
         "c1",

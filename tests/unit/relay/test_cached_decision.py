@@ -50,9 +50,10 @@ async def connecting(core):
     """Serve a relay core by a listener, and connect to it."""
     client = Client(core, None, None)
     limits = http_server.Limits(patience_seconds=0.001)
-    async with http_server.listening(
-        PEER, 0, client.judge, names=[ECS, *HOSTS], limits=limits
-    ) as (host, port):
+    async with http_server.listening(PEER, 0, client.judge, names=[ECS, *HOSTS], limits=limits) as (
+        host,
+        port,
+    ):
         client._reader, client._writer = await asyncio.open_connection(host, port)
         yield client
         client._writer.close()

@@ -1,4 +1,4 @@
-"""The ECS face: the agent's statuses and bodies, to GET of one secret path alone."""
+"""The ECS protocol: statuses and bodies as the ECS agent's, and only for GET of a secret path."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def version(number: int) -> Credentials:
         ("", 400, "NoIdInRequest"),
     ],
 )
-def test_an_error_has_the_agents_code_in_both_spellings(core, target, status, code):
+def test_an_error_has_the_ecs_agents_code_in_both_spellings(core, target, status, code):
     """Some SDKs read `code`, others `Code`; all need exactly `application/json`."""
     secret = core.secret
     target = target.format(secret=secret, short=secret[:-1], upper=secret.upper())
     answer = core.ask(f"/v2/credentials/{target}")
-    told = json.loads(answer.body)
+    error = json.loads(answer.body)
     assert (answer.status, answer.content_type) == (status, "application/json")
-    assert told["code"] == told["Code"] == code
-    assert told["message"] == told["Message"]
-    assert told["message"].startswith("CredentialsV2Request: ")
-    assert told["HTTPErrorCode"] == status
+    assert error["code"] == error["Code"] == code
+    assert error["message"] == error["Message"]
+    assert error["message"].startswith("CredentialsV2Request: ")
+    assert error["HTTPErrorCode"] == status
 
 
 @pytest.mark.parametrize(
@@ -46,21 +46,21 @@ def test_an_error_has_the_agents_code_in_both_spellings(core, target, status, co
     ["/", "/v2/credentials", "/v1/credentials?id={0}", "/V2/credentials/{0}", "/v4/x"],
 )
 def test_everything_else_is_not_found(core, target):
-    """Nothing of the agent but its credentials is relayed."""
+    """Of the ECS agent, only the credentials are relayed."""
     answer = core.ask(target.format(core.secret))
     assert (answer.status, answer.body) == (404, b"404 page not found\n")
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "OPTIONS", "DELETE"])
 def test_only_get_is_answered(core, method):
-    """The agent takes any method; the relay says which it takes."""
+    """The ECS agent accepts any method; the relay answers 405 and names the one it accepts."""
     answer = core.ask(core.path, method=method)
     assert answer.status == 405
     assert b"Allow: GET\r\n" in answer.wire
 
 
-def test_the_secret_path_is_answered_with_what_is_held(core):
-    """The body is upstream's, and is rendered once for each version."""
+def test_the_secret_path_gets_the_current_credentials(core):
+    """The body is that of upstream, and is rendered once for each version."""
     core.hold(version(1))
     first = core.ask(core.path)
     assert (first.status, first.content_type) == (200, "application/json")
@@ -72,23 +72,23 @@ def test_the_secret_path_is_answered_with_what_is_held(core):
     assert core.ask(core.path).status == 503
 
 
-def test_nothing_held_is_a_503(core):
-    """As the agent says it while it waits for credentials itself."""
+def test_without_credentials_the_answer_is_503(core):
+    """The code is that of an ECS agent that waits for credentials itself."""
     core.hold(None)
     answer = core.ask(core.path)
     assert answer.status == 503
     assert json.loads(answer.body)["Code"] == "CredentialsUninitialized"
 
 
-def test_a_refusal_can_be_read_by_sdks_too(core):
-    """What the listener turns away is answered in the same form."""
+def test_sdks_can_read_a_refusal_of_the_listener(core):
+    """A request that the listener refuses is answered in the same form."""
     answer = core.router.refuse(Refusal(421, "this is not that Host", "127.0.0.1"))
     assert (answer.status, answer.content_type) == (421, "application/json")
     assert json.loads(answer.body)["Message"] == "this is not that Host"
 
 
 def test_only_local_peers_are_answered(core):
-    """Who has a route to the relay and no business here gets a refusal, whatever it knows."""
+    """A peer from outside the task is refused, even if it knows a secret path."""
     core.local_peers = {"172.17.0.2"}
     assert core.ask(core.path, peer="172.17.0.2").status == 200
     refused = core.ask(core.path, peer="10.0.0.9")
