@@ -17,7 +17,7 @@ class Grounds(NamedTuple):
     """What a granted answer is based on. The answer is void as soon as one of these changes."""
 
     identities: Identities
-    """Also the policy, `may_connect`. It has no version, so it is asked again each time."""
+    """Also the policy, which has no version: it is asked again each time."""
     version: int
     """Of `identities`; it moves with each change of a path, a container or an address."""
     identity: Identity
@@ -30,12 +30,13 @@ class Grounds(NamedTuple):
 
     def hold(self, now: float) -> bool:
         """Return whether none of it has changed or ended."""
+        identities, version, identity, credentials, peer, session_ends = self  # once, for speed
         return (
-            self.identities.version == self.version
-            and self.identity.refresher.newest is self.credentials
-            and now < self.credentials.expires_at
-            and now < self.session_ends
-            and self.identities.may_connect(self.peer)
+            identities.version == version
+            and identity.refresher.newest is credentials
+            and now < credentials.expires_at
+            and now < session_ends
+            and (identities.policy is None or identities.policy(peer))
         )
 
 

@@ -75,12 +75,12 @@ class Identities:
         self,
         refresher: Refresher,
         time: Callable[[], float],
-        may_connect: Callable[[str], bool] | None = None,
+        policy: Callable[[str], bool] | None = None,
     ) -> None:
         self._refresher = refresher
         self._time = time
-        self.may_connect = may_connect or (lambda _: True)
-        """The policy: returns whether a peer, by its address, may ask at all."""
+        self.policy = policy
+        """Returns whether a peer, by its address, may ask at all; None: every peer may."""
         self.version = 0
         """Moves when it changes whose a path or an address is, or who may ask: earlier decisions
         are void then."""

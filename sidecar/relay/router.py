@@ -47,7 +47,8 @@ class Router:
         is_imds = request.headers["host"].startswith(imds_protocol.HOSTS)
         protocol = self._imds if is_imds else self._ecs
         decision: Granted | Refused | Answer
-        if self._identities.may_connect(request.peer):
+        policy = self._identities.policy
+        if policy is None or policy(request.peer):
             decision = protocol.decide(request)
         else:
             decision = Refused("not a local peer", _NOT_LOCAL)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 ECS_AGENT = "169.254.170.2"
 IMDS = "169.254.169.254"
 
+_LOOPBACK = "127.0.0.1"
 _TABLE = Path("/proc/thread-self/net/route")
 _GATEWAY = 0x2
 _REJECT = 0x200
@@ -112,6 +113,8 @@ class Peers:
 
     def __call__(self, address: str) -> bool:
         """Return whether a peer may be answered, by the networks that exist at this moment."""
+        if address == _LOOPBACK:  # the most frequent peer: no need to parse it
+            return True
         try:
             parsed = ip_address(address)
         except ValueError:

@@ -186,7 +186,7 @@ IGNORED = {
     "expiry": never_expiring,
     "session": lambda held: held._replace(session_ends=float("inf")),
     "policy": lambda held: held._replace(
-        identities=SimpleNamespace(version=held.version, may_connect=lambda _: True)
+        identities=SimpleNamespace(version=held.identities.version, policy=None)
     ),
 }
 
