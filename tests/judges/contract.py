@@ -35,7 +35,7 @@ PATHS = (
 
 
 def cut(edition: str) -> dict[str, Any]:
-    """Return the description of `edition` (`ghec`, `ghes-3.19`), with PATHS and their references."""
+    """Return the description of `edition` (`ghec`, `ghes-3.19`), with PATHS and what they use."""
     full = json.loads((GENERATED / f"{edition}.json").read_text())
     kept = {name: full[name] for name in ("openapi", "info", "servers")}
     kept["paths"] = {path: full["paths"][path] for path in PATHS}
