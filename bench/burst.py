@@ -1,4 +1,4 @@
-"""2,000 containers that ask a relay in the same instant, while it has nothing yet."""
+"""Ask a relay from 2,000 clients at the same time, before its first fetch ends."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 SIZE = 2000
 RUNS = 5
 UPSTREAM_SECONDS = 0.02
-"""What the ECS agent takes, generously; the burst begins before its answer."""
+"""More than the ECS agent needs for an answer; the burst begins before it."""
 TRIES = 3
-"""How often a burst is made anew in which somebody was sent away: a busy machine may not let the
-answer come within the 40 ms that the relay lets people wait for it."""
+"""How often a burst is tried in which a client was refused. On a busy machine, the first fetch may
+take longer than the 40 ms for which the relay lets clients wait."""
 DEADLINE = 10.0
 
 
 def measure(_: Stage, runs: int = RUNS, size: int = SIZE) -> Iterator[Figure]:
-    """Let `runs` relays begin, each with a burst; the worst count, the typical time."""
+    """Start `runs` relays, each with a burst; return the largest count and the typical time."""
     bursts, calls = [], []
     for _turn in range(runs):
-        times, asked = patiently(size)
+        times, asked = try_burst(size)
         bursts.append(sorted(times)[int(0.99 * len(times))] * 1000)
         calls.append(asked)
     p99 = typical(bursts)
@@ -46,27 +46,27 @@ def measure(_: Stage, runs: int = RUNS, size: int = SIZE) -> Iterator[Figure]:
     yield Figure("relay_burst_upstream_calls", max(calls), f"{max(calls)}", f"{size} at once")
 
 
-def patiently(size: int) -> tuple[list[float], int]:
-    """Let a relay begin with a burst; return its times, and how often upstream was asked."""
+def try_burst(size: int) -> tuple[list[float], int]:
+    """Start a relay with a burst; return the times, and how often upstream was asked."""
     for left in reversed(range(TRIES)):
         with upstream() as (url, asked), relay(url) as uri:
             try:
                 return burst(uri, size), len(asked)
-            except Unserved:
+            except Refused:
                 if not left:
                     raise
     raise AssertionError  # the last one returns or raises
 
 
-class Unserved(RuntimeError):
-    """Somebody got no credentials."""
+class Refused(RuntimeError):
+    """A client got no credentials."""
 
 
 def burst(uri: str, size: int) -> list[float]:
-    """Ask `size` times by connections of their own; return the seconds until each had its answer.
+    """Ask by `size` new connections; return the seconds until each got its answer.
 
-    They are counted from the one instant in which all of it begins, the load's own work included.
-    Raises Unserved unless everybody gets credentials.
+    All times begin when the first connection is opened; they include the work of this client.
+    Raises Refused unless every client gets credentials.
     """
     url = urlsplit(uri)
     head = f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nAccept: */*\r\n\r\n".encode()
@@ -81,13 +81,13 @@ def burst(uri: str, size: int) -> list[float]:
         for number, client in clients.items():
             client.connect_ex(address)
             polled.register(number, select.EPOLLOUT)
-        return answered(polled, clients, head, began)
+        return read_answers(polled, clients, head, began)
 
 
-def answered(
+def read_answers(
     polled: select.epoll, clients: dict[int, socket.socket], head: bytes, began: float
 ) -> list[float]:
-    """Send to who is connected, hear who is answered; return when each was."""
+    """Send on each connection when it is open, read its answer; return the time of each answer."""
     times: list[float] = []
     while len(times) < len(clients):
         events = polled.poll(began + DEADLINE - monotonic())
@@ -99,9 +99,9 @@ def answered(
                 client.send(head)
                 polled.modify(number, select.EPOLLIN)
                 continue
-            said = client.recv(65536)
-            if not said.startswith(b"HTTP/1.1 200 ") or b"AccessKeyId" not in said:
-                raise Unserved(f"one of a burst got {said[:80]!r}")
+            answer = client.recv(65536)
+            if not answer.startswith(b"HTTP/1.1 200 ") or b"AccessKeyId" not in answer:
+                raise Refused(f"one of a burst got {answer[:80]!r}")
             times.append(monotonic() - began)
             polled.unregister(number)
     return times
@@ -109,12 +109,12 @@ def answered(
 
 @contextmanager
 def relay(upstream: str) -> Iterator[str]:
-    """Start a relay on a core of its own; give its URI, the moment it listens."""
+    """Start a relay on its own core; yield its URI as soon as it listens."""
     argv = [sys.executable, "-m", "bench.served", upstream]
     root, env = Path(__file__).parent.parent, base_environment()
-    with ExitStack() as ends:
+    with ExitStack() as cleanup:
         with pinned(0):
-            child = ends.enter_context(
+            child = cleanup.enter_context(
                 subprocess.Popen(
                     argv,
                     cwd=root,
@@ -125,8 +125,8 @@ def relay(upstream: str) -> Iterator[str]:
                     text=True,
                 )
             )
-        ends.callback(child.kill)
-        assert child.stdout  # noqa: S101  tells the type checker what the line above says
+        cleanup.callback(child.kill)
+        assert child.stdout  # noqa: S101  for the type checker: it is a pipe
         word, _, uri = child.stdout.readline().strip().partition(" ")
         if word != "ready":
             raise RuntimeError("cannot start a relay (try `python -m bench.served URL`)")
@@ -136,7 +136,7 @@ def relay(upstream: str) -> Iterator[str]:
 
 @contextmanager
 def upstream() -> Iterator[tuple[str, list[str]]]:
-    """Serve credentials after a moment; give the URL, and who has asked."""
+    """Serve credentials after UPSTREAM_SECONDS; yield the URL and the list of requests."""
     asked: list[str] = []
     expires = datetime.now(UTC) + timedelta(hours=6)
     body = (
@@ -156,7 +156,7 @@ def upstream() -> Iterator[tuple[str, list[str]]]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,9 +1,9 @@
-"""The ECS face of a life, every check and the audit on, beside nginx with the same bytes.
+"""Compare the relay of a running agent, with every check and the audit on, with nginx.
 
-nginx has them in its memory, too, which is its fastest way; from a file it is a fifth slower.
-Both are asked by wrk over 32 connections that stay open; who serves has one core, and wrk another.
-They take turns, a second each, and each turn is a ratio of its own: what else the machine does
-weighs on both halves of a turn.
+nginx answers the same bytes from memory, which is its fastest way; from a file it is a fifth
+slower. wrk asks both over 32 connections that stay open. The server has one core, and wrk another.
+They take turns of one second, and each turn gives a ratio: other load on the machine then slows
+both halves of a turn.
 """
 
 from __future__ import annotations
@@ -68,22 +68,22 @@ class Reading(NamedTuple):
 
 
 def missing() -> str:
-    """Return which of the programs are not there."""
-    return ", ".join(tool for tool in TOOLS if _found(tool) is None)
+    """Return which of the programs are missing."""
+    return ", ".join(tool for tool in TOOLS if _find(tool) is None)
 
 
 def measure(stage: Stage, turns: int = TURNS) -> Iterator[Figure]:
-    """Ask both in turns; nothing if nginx or wrk is missing."""
+    """Measure both in turns; no figures if nginx or wrk is missing."""
     if missing():
         return
     with relay(stage) as uri, nginx(stage, uri) as peer:
-        asked(uri), asked(peer)  # the first ones warm both up
-        pairs = [(asked(uri), asked(peer)) for _ in range(turns)]
+        ask(uri), ask(peer)  # the first turn is not counted
+        pairs = [(ask(uri), ask(peer)) for _ in range(turns)]
     yield from figures(pairs)
 
 
 def figures(pairs: list[tuple[Reading, Reading]]) -> Iterator[Figure]:
-    """Make both figures of what the relay and nginx did in each turn."""
+    """Return the two figures, from the readings of relay and nginx in each turn."""
     own = Reading(*map(typical, zip(*(ours for ours, _ in pairs), strict=True)))
     peer = Reading(*map(typical, zip(*(theirs for _, theirs in pairs), strict=True)))
     yield Figure(
@@ -104,19 +104,19 @@ def figures(pairs: list[tuple[Reading, Reading]]) -> Iterator[Figure]:
 
 @contextmanager
 def relay(stage: Stage) -> Iterator[str]:
-    """Live a life on a core of its own whose job waits; give the URI of its relay."""
-    # Where rules lead to the relay it would be asked through them, and nginx would not.
+    """Run an agent with a job that waits, on its own core; yield the URI of its relay."""
+    # With network rules, requests to the relay would pass them, and those to nginx would not.
     with waiting(stage, 'echo "$RUNNER_SIDECAR_RELAY_URI"', SIDECAR_RELAY="local") as (_, uri):
         yield uri
 
 
 @contextmanager
 def nginx(stage: Stage, uri: str) -> Iterator[str]:
-    """Serve what the relay answers by nginx, on the same core; give its URI."""
+    """Serve the answer of the relay by nginx, on the same core; yield its URI."""
     folder = stage.folder / "nginx"
     folder.mkdir()
     with urllib.request.urlopen(uri, timeout=5) as answer:
-        body = answer.read().decode()  # holds neither ' nor $
+        body = answer.read().decode()  # without ' and $, which nginx would interpret
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -124,36 +124,36 @@ def nginx(stage: Stage, uri: str) -> Iterator[str]:
     path = urlsplit(uri).path
     config.write_text(NGINX.format(folder=folder, port=port, path=path, body=body))
     with pinned(0):
-        server = subprocess.Popen([_found("nginx") or "", "-e", "stderr", "-c", str(config)])
+        server = subprocess.Popen([_find("nginx") or "", "-e", "stderr", "-c", str(config)])
     try:
-        _up(port)
+        _wait_for_port(port)
         yield f"http://127.0.0.1:{port}{path}"
     finally:
         server.terminate()
         server.wait(timeout=10)
 
 
-def asked(uri: str) -> Reading:
-    """Ask for a second. Raises RuntimeError unless every answer was a good one."""
-    argv = [_found("wrk") or "", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", uri]
+def ask(uri: str) -> Reading:
+    """Run wrk for a second. Raises RuntimeError unless every request got its answer."""
+    argv = [_find("wrk") or "", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", uri]
     with pinned(-1):
-        done = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=60)
-    return read(done.stdout)
+        wrk = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=60)
+    return read(wrk.stdout)
 
 
-def read(said: str) -> Reading:
-    """Read what wrk printed."""
-    rate, p99 = _RATE.search(said), _P99.search(said)
-    if "Non-2xx" in said or "Socket errors" in said or rate is None or p99 is None:
-        raise RuntimeError(f"not every request was answered: {said}")
+def read(output: str) -> Reading:
+    """Parse the output of wrk."""
+    rate, p99 = _RATE.search(output), _P99.search(output)
+    if "Non-2xx" in output or "Socket errors" in output or rate is None or p99 is None:
+        raise RuntimeError(f"not every request was answered: {output}")
     return Reading(float(rate[1]), float(p99[1]) * _UNITS[p99[2]])
 
 
-def _found(tool: str) -> str | None:
+def _find(tool: str) -> str | None:
     return shutil.which(tool, path=_PATH)
 
 
-def _up(port: int) -> None:
+def _wait_for_port(port: int) -> None:
     until = monotonic() + DEADLINE
     while monotonic() < until:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

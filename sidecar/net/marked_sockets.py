@@ -1,4 +1,4 @@
-"""Connections that bear the agent's mark, so that rules for jobs do not catch them."""
+"""Open connections with the agent's SO_MARK, which the network rules for jobs do not redirect."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sidecar import host
 
 
 def connector(*, so_mark: bool, **options: Any) -> aiohttp.TCPConnector:
-    """Make a connector; its sockets are the agent's own by their mark if `marked`."""
-    return aiohttp.TCPConnector(socket_factory=_socket if so_mark else None, **options)
+    """Return a connector for aiohttp; with `so_mark`, its sockets have the agent's mark."""
+    return aiohttp.TCPConnector(socket_factory=_make_marked_socket if so_mark else None, **options)
 
 
-def _socket(address: Any) -> socket.socket:
+def _make_marked_socket(address: Any) -> socket.socket:
     family, kind, protocol, *_ = address
-    made = socket.socket(family, kind, protocol)
-    host.mark(made)
-    return made
+    marked = socket.socket(family, kind, protocol)
+    host.mark(marked)
+    return marked

@@ -1,7 +1,8 @@
-"""Who got credentials and who was turned away: all of it told, yet nobody can flood the log.
+"""Log who got credentials and who was refused, in a way that cannot flood the log.
 
-The first answer of each version to each peer is an event, and so is the first refusal of each kind;
-repeats are counted, and told with the next event of the same kind, at most once a minute.
+The first answer with each version of the credentials to each peer is an event, and so is the first
+refusal of each kind. Repeats are counted; the next event of the same kind reports them, at most
+once a minute.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ log = structlog.get_logger()
 EVERY = 60.0
 """Seconds between two events of the same kind."""
 _KINDS = 1024
-"""How many kinds are remembered; the one that was seen longest ago makes room."""
+"""How many kinds are kept; the least recently seen one is removed first."""
 _EVENTS = 240
-"""A minute, of all kinds together: whoever has many addresses has no more lines than that."""
+"""Events a minute, of all kinds together: many addresses do not make more lines than that."""
 
 
 class Kind:
-    """One kind of event: who, by which face, with which outcome."""
+    """One kind of event: peer, protocol and outcome."""
 
     __slots__ = ("quiet_until", "repeats", "version")
 
@@ -35,87 +36,93 @@ class Kind:
         self.version: object = None
         self.quiet_until = float("-inf")
         self.repeats = 0
-        """Since the last event."""
+        """Requests since the last event."""
 
 
 class Audit:
-    """Tells who got what; the same rules for answers and refusals."""
+    """Writes the events, by the same rules for answers and refusals."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._kinds: OrderedDict[tuple[str, ...], Kind] = OrderedDict()
-        self._minute = float("-inf")
-        self._told = 0
+        self._minute_began = float("-inf")
+        self._events = 0
+        """Events in this minute."""
         self._unsaid = 0
-        """Requests, of whichever kind, that no event tells of."""
+        """Requests, of any kind, that no event reports."""
 
     def answered(
-        self, peer: str, face: str, container: str | None, decision: str, held: Credentials
+        self,
+        peer: str,
+        protocol: str,
+        container: str | None,
+        decision: str,
+        credentials: Credentials,
     ) -> Kind:
-        """Note that a peer got credentials; return where the same again is to be counted.
+        """Record that a peer got credentials; return the kind that counts its repeats.
 
-        `decision` says on which ground.
+        `decision` says what identified the client.
         """
-        kind = self._kind("answered", peer, face, container or "")
-        if kind.version is not held:
-            kind.version = held
+        kind = self._kind("answered", peer, protocol, container or "")
+        if kind.version is not credentials:
+            kind.version = credentials
             kind.quiet_until = float("-inf")
         if self._due(kind):
             log.info(
                 "relay.answered",
                 peer=peer,
                 container=container,
-                face=face,
+                face=protocol,
                 decision=decision,
-                key_end=held.key_end,
-                seconds_left=round(held.expires_at - self._now()),
-                **self._counted(kind),
+                key_end=credentials.key_end,
+                seconds_left=round(credentials.expires_at - self._now()),
+                **self._take_counts(kind),
             )
         return kind
 
-    def refused(self, peer: str, face: str, container: str | None, why: str) -> None:
-        """Note that a peer was turned away; `why` is one of a few fixed phrases."""
-        kind = self._kind("refused", peer, face, container or "", why)
+    def refused(self, peer: str, protocol: str, container: str | None, reason: str) -> None:
+        """Record that a peer was refused; `reason` is one of a few fixed phrases."""
+        kind = self._kind("refused", peer, protocol, container or "", reason)
         if self._due(kind):
             log.warning(
                 "relay.refused",
-                why=why,
+                reason=reason,
                 peer=peer,
                 container=container,
-                face=face,
-                **self._counted(kind),
+                face=protocol,
+                **self._take_counts(kind),
             )
 
     def _kind(self, *key: str) -> Kind:
         kind = self._kinds.get(key)
         if kind is None:
             if len(self._kinds) >= _KINDS:
-                _, gone = self._kinds.popitem(last=False)
-                self._unsaid += gone.repeats
+                _, removed = self._kinds.popitem(last=False)
+                self._unsaid += removed.repeats
             kind = self._kinds[key] = Kind()
         self._kinds.move_to_end(key)
         return kind
 
     def _due(self, kind: Kind) -> bool:
-        """Tell whether this one is an event; else it is counted."""
+        """Return whether an event is due; else count the request."""
         now = self._now()
         if now < kind.quiet_until:
             kind.repeats += 1
             return False
-        if not self._room(now):
+        if not self._has_room(now):
             self._unsaid += 1
             return False
         kind.quiet_until = now + EVERY
         return True
 
-    def _counted(self, kind: Kind) -> dict[str, int]:
-        """Return what this event makes up for, and begin to count anew."""
+    def _take_counts(self, kind: Kind) -> dict[str, int]:
+        """Return the counts for this event, and set them to zero."""
         counted = {"repeats": kind.repeats, "unsaid": self._unsaid}
         kind.repeats = self._unsaid = 0
         return counted
 
-    def _room(self, now: float) -> bool:
-        if now - self._minute >= EVERY:
-            self._minute, self._told = now, 0
-        self._told += 1
-        return self._told <= _EVENTS
+    def _has_room(self, now: float) -> bool:
+        if now - self._minute_began >= EVERY:
+            self._minute_began, self._events = now, 0
+        self._events += 1
+        return self._events <= _EVENTS

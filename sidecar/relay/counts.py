@@ -1,4 +1,4 @@
-"""What a relay counts as it goes: plain numbers, since most lives end without anybody asking."""
+"""Count what a relay does, in plain numbers: most agents end before anybody reads the metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Upper bounds in seconds of the classes of upstream's latency; one more takes what is above."""
+"""Upper bounds in seconds of the latency classes; one more class takes what is above."""
 
 
 class Counts:
@@ -14,15 +14,15 @@ class Counts:
 
     def __init__(self) -> None:
         self.answers: Counter[tuple[str, int]] = Counter()
-        """Answers to jobs and containers, by face and status; refusals count as well."""
-        self.flights: Counter[str] = Counter(success=0, failure=0)
-        """Refreshes that were due, each with all its tries, by how they ended."""
+        """Answers to jobs and containers, by protocol and status, refusals included."""
+        self.refreshes: Counter[str] = Counter(success=0, failure=0)
+        """Refreshes by result; all tries of one refresh count once."""
         self.latencies = [0] * (len(BOUNDS) + 1)
-        """Tries to ask upstream, by class of latency."""
+        """Tries to fetch from upstream, by latency class."""
         self.latency = 0.0
         """Seconds that all these tries took together."""
 
-    def asked(self, seconds: float) -> None:
-        """Count one try, whatever came of it."""
+    def count_try(self, seconds: float) -> None:
+        """Count one try to fetch, successful or not."""
         self.latencies[bisect_left(BOUNDS, seconds)] += 1
         self.latency += seconds

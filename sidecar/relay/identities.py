@@ -1,8 +1,8 @@
-"""Who may ask, and for what: a secret path for each container, and one for everybody else.
+"""Keep who may ask: each container has its own secret path, everybody else shares one.
 
-A path of its own is minted before its container exists. The first peer to ask pins it, and what
-the engine tells of the container's addresses decides afterwards; it rests while the container is
-stopped, and ends with it.
+A container's path is made before the container exists. At first only the peer that used it first
+may use it; later only the addresses that the engine reports for the container. The path is
+suspended while the container is stopped, and ends with it.
 """
 
 from __future__ import annotations
@@ -24,217 +24,230 @@ log = structlog.get_logger()
 
 PREFIX = "/v2/credentials/"
 MOST = 4096
-"""Paths alive at a time; the one minted first makes room. No task's engine runs that many."""
+"""Limit of valid paths; the oldest is removed first. No task's engine runs that many containers."""
 
 _RANDOM_BYTES = 32
 _INSPECT_TIMEOUT = 5.0
 _INSPECT_EVERY = 1.0
-"""Seconds from one look at a container to the next, however often the wrong peer asks."""
+"""Seconds between two inspections of a container, however often the wrong peer asks."""
 
 Inspect = Callable[[str], Awaitable[frozenset[str] | None]]
-"""Asks the engine for a container's addresses, by its id.
+"""Asks the engine for the addresses of a container, by its id.
 
-An empty set if the container is gone, or stopped; None if it shares the daemon's network, and so
-has no address of its own. It may raise whatever it likes, and is given 5 s.
+Returns an empty set if the container is gone or stopped; None if it shares the daemon's network,
+and so has no address of its own. It may raise any Exception, and may take 5 s.
 """
 
 
 class Identity:
-    """One who may ask: a container, or everybody else. Its path is a secret: there is no repr."""
+    """A client: one container, or everybody else. Its path is a secret: there is no repr."""
 
     __slots__ = (
         "addresses",
         "container",
+        "first_peer",
+        "inspected_at",
         "refresher",
-        "looked_at",
-        "pinned",
-        "resting",
-        "version",
+        "suspended",
     )
 
     def __init__(self, refresher: Refresher) -> None:
         self.refresher = refresher
         """Where its credentials come from."""
-        self.version = 0
-        """Moves on whenever it is decided anew who may ask: what was judged before is void."""
         self.container: str | None = None
-        self.pinned: str | None = None
-        """The peer that asked first, while the engine has not told better."""
+        self.first_peer: str | None = None
+        """The peer that asked first; None once the engine has reported the addresses."""
         self.addresses: frozenset[str] | None = None
-        """What the engine told; None: nothing yet."""
-        self.looked_at = float("-inf")
-        self.resting = False
-        """Whether the container has stopped: nobody may ask until it runs again."""
+        """The addresses that the engine reported; None: none yet."""
+        self.inspected_at = float("-inf")
+        self.suspended = False
+        """Whether the container is stopped: nobody may ask until it runs again."""
 
 
 class Identities:
-    """All who may ask.
+    """All clients of a relay, and which of them may ask for what.
 
-    Paths are looked up by a digest under a random key, so that how long a look-up takes tells
-    nothing about a path: whoever guesses cannot know what is compared with what.
+    Paths are looked up by a digest under a random key. So the time of a look-up says nothing about
+    a path: somebody who guesses paths cannot know which digests are compared.
     """
 
-    def __init__(self, refresher: Refresher, time: Callable[[], float]) -> None:
-        self._keeper = refresher
+    def __init__(
+        self,
+        refresher: Refresher,
+        time: Callable[[], float],
+        policy: Callable[[str], bool] | None = None,
+    ) -> None:
+        self._refresher = refresher
         self._time = time
+        self.policy = policy
+        """Returns whether a peer, by its address, may ask at all; None: every peer may."""
+        self.version = 0
+        """Moves when it changes whose a path or an address is, or who may ask: earlier decisions
+        are void then."""
         self._key = secrets.token_bytes(_RANDOM_BYTES)
         self._minted: dict[bytes, Identity] = {}
         self._by_address: dict[str, Identity] = {}
-        self._to_look_at: set[Identity] = set()
+        self._to_inspect: set[Identity] = set()
         self._work = asyncio.Event()
         self.inspect: Inspect | None = None
-        """How to ask the engine; without, the first peer stays."""
-        self.on_news: Callable[[], None] = lambda: None
-        """Told when somebody who was refused may ask after all."""
+        """Asks the engine; without it, the peer that asked first stays the only one."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a client that was refused may ask now."""
         self.default = Identity(refresher)
-        """Everybody who has no path of its own."""
-        self.default_path = _fresh()
+        """Everybody who has no path of their own."""
+        self.default_path = _new_path()
         self._common = {self._digest(self.default_path)}
 
     def share(self, path: str) -> None:
-        """Let everybody who has no path of its own use this one too, beside the default path."""
+        """Add a path for everybody who has no path of their own, beside the default path."""
         self._common.add(self._digest(path))
+        self.version += 1
 
     def mint(self, refresher: Refresher | None = None) -> str:
-        """Return a fresh secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI.
+        """Return a new secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI.
 
-        It is good at once, for whoever asks first. `keeper`: credentials other than the task's.
+        It is valid at once, for the first peer that asks. `refresher`: of credentials other than
+        the task's.
         """
         if len(self._minted) >= MOST:
             self._end(next(iter(self._minted)), "too many paths")
-        path = _fresh()
-        self._minted[self._digest(path)] = Identity(refresher or self._keeper)
+        path = _new_path()
+        self._minted[self._digest(path)] = Identity(refresher or self._refresher)
         return path
 
-    def tied(self, path: str, container: str, addresses: Iterable[str] = ()) -> None:
-        """Say whose a minted path is, and its addresses as far as they are known already.
+    def assign(self, path: str, container: str, addresses: Iterable[str] = ()) -> None:
+        """Set the container of a minted path, and its addresses as far as they are known.
 
-        May be said again. A path that is gone meanwhile stays so.
+        May be called again. No error if the path has ended; it stays so.
         """
         identity = self._minted.get(self._digest(path))
         if identity is None:
             return
         identity.container = container
+        self.version += 1
         if known := frozenset(addresses):
-            self._settle(identity, known)
-        elif identity.pinned is not None:
-            self._look_at(identity)
+            self._set_addresses(identity, known)
+        elif identity.first_peer is not None:
+            self._request_inspection(identity)
 
     def revoke(self, path: str) -> None:
-        """End a minted path, at once; no error if there is none."""
+        """End a minted path at once; no error if there is none."""
         self._end(self._digest(path), "revoked")
 
-    def died(self, container: str) -> None:
-        """End whatever path the container has; no error if there is none."""
+    def end(self, container: str) -> None:
+        """End the paths of a container that is gone; no error if there is none."""
         for digest, identity in tuple(self._minted.items()):
             if identity.container == container:
                 self._end(digest, "the container ended")
 
-    def rests(self, container: str) -> None:
-        """Let nobody use the container's path until it runs again; no error if there is none."""
+    def suspend(self, container: str) -> None:
+        """Let nobody use the path of a stopped container; no error if there is none."""
         for identity in self._of(container):
-            self._rest(identity)
+            self._suspend(identity)
 
-    def runs(self, container: str) -> None:
-        """Let its path be used again, from whatever address it has now."""
+    def resume(self, container: str) -> None:
+        """Let the path of a started container be used again, from the address it has now."""
         for identity in self._of(container):
-            if identity.resting:
-                identity.resting = False
-                identity.version += 1
+            if identity.suspended:
+                identity.suspended = False
+                self.version += 1
 
     def containers(self) -> set[str]:
         """Return the ids of all containers that have a path."""
         return {one.container for one in self._minted.values() if one.container is not None}
 
     def by_path(self, path: str) -> Identity | None:
-        """Return who is meant by a path, if it is anybody's."""
+        """Return the client that a path belongs to; None for an unknown path."""
         digest = self._digest(path)
         return self.default if digest in self._common else self._minted.get(digest)
 
     def by_address(self, peer: str) -> Identity:
-        """Return who asks from an address, as far as the engine told; else everybody else."""
+        """Return the container that has an address, as the engine reports it; else the default."""
         return self._by_address.get(peer, self.default)
 
     def may_ask(self, identity: Identity, peer: str) -> bool:
-        """Tell whether this peer is the one; the first to ask is, until the engine tells better."""
+        """Return whether this peer may use this identity's path.
+
+        Until the engine reports the addresses, that is the first peer that asks.
+        """
         if identity is self.default:
             return True
-        if identity.resting:  # or it has been started in this very moment
-            self._look_at(identity)
+        if identity.suspended:  # the container may have been started in this moment
+            self._request_inspection(identity)
             return False
         if identity.addresses is not None:
-            right = peer in identity.addresses
-        elif identity.pinned is None:
-            identity.pinned = peer
-            self._look_at(identity)
+            allowed = peer in identity.addresses
+        elif identity.first_peer is None:
+            identity.first_peer = peer
+            self._request_inspection(identity)
             return True
         else:
-            right = peer == identity.pinned
-        if not right:  # or it has come to another network since
-            self._look_at(identity)
-        return right
+            allowed = peer == identity.first_peer
+        if not allowed:  # the container may have joined another network
+            self._request_inspection(identity)
+        return allowed
 
     async def verify(self) -> None:
-        """Ask the engine for the addresses of who has asked, until cancelled."""
+        """Ask the engine for the addresses of the containers that have asked, until cancelled."""
         while True:
             await self._work.wait()
             self._work.clear()
-            while self._to_look_at:
-                await self._verified(self._to_look_at.pop())
+            while self._to_inspect:
+                await self._inspect(self._to_inspect.pop())
 
-    def _look_at(self, identity: Identity) -> None:
+    def _request_inspection(self, identity: Identity) -> None:
         now = self._time()
         ready = self.inspect is not None and identity.container is not None
-        if ready and now - identity.looked_at >= _INSPECT_EVERY:
-            identity.looked_at = now
-            self._to_look_at.add(identity)
+        if ready and now - identity.inspected_at >= _INSPECT_EVERY:
+            identity.inspected_at = now
+            self._to_inspect.add(identity)
             self._work.set()
 
-    async def _verified(self, identity: Identity) -> None:
+    async def _inspect(self, identity: Identity) -> None:
         container, inspect = identity.container, self.inspect
         if container is None or inspect is None:
             return
         try:
             async with asyncio.timeout(_INSPECT_TIMEOUT):
                 found = await inspect(container)
-        except Exception as error:  # noqa: BLE001  whatever it is, the engine has not told
+        except Exception as error:  # noqa: BLE001  the engine's client may raise any
             reason = type(error).__name__
             log.warning("relay.verification_failed", container=container, reason=reason)
             return
-        if identity.container is None or found is None:  # ended meanwhile, or not to be told apart
+        if identity.container is None or found is None:  # ended meanwhile, or no own address
             return
         if found:
-            identity.resting = False
-            self._settle(identity, found)
-            self.on_news()
+            identity.suspended = False
+            self._set_addresses(identity, found)
+            self.on_change()
         else:
-            self._rest(identity)
+            self._suspend(identity)
 
     def _of(self, container: str) -> list[Identity]:
         return [one for one in self._minted.values() if one.container == container]
 
-    def _rest(self, identity: Identity) -> None:
-        """Forget where it was: its address may be another container's by now."""
-        identity.resting = True
-        identity.pinned = None
+    def _suspend(self, identity: Identity) -> None:
+        """Suspend an identity without its addresses: another container may get them."""
+        identity.suspended = True
+        identity.first_peer = None
         self._forget_addresses(identity)
         identity.addresses = None
-        identity.looked_at = float("-inf")
-        identity.version += 1
+        identity.inspected_at = float("-inf")
+        self.version += 1
 
-    def _settle(self, identity: Identity, addresses: frozenset[str]) -> None:
-        """Believe the engine: these addresses are the container's, and no other."""
-        if identity.pinned is not None and identity.pinned not in addresses:
+    def _set_addresses(self, identity: Identity, addresses: frozenset[str]) -> None:
+        """Set the only addresses that may use this identity's path."""
+        if identity.first_peer is not None and identity.first_peer not in addresses:
             log.error(
                 "relay.path_misused",
                 reason="another peer was the first to ask by the container's path",
                 container=identity.container,
-                peer=identity.pinned,
+                peer=identity.first_peer,
             )
-        identity.pinned = None
+        identity.first_peer = None
         self._forget_addresses(identity)
         identity.addresses = addresses
-        identity.version += 1
+        self.version += 1
         self._by_address |= dict.fromkeys(addresses, identity)
 
     def _end(self, digest: bytes, reason: str) -> None:
@@ -242,8 +255,8 @@ class Identities:
             return
         log.debug("relay.path_revoked", container=identity.container, reason=reason)
         identity.container = None
-        identity.version += 1
-        self._to_look_at.discard(identity)
+        self.version += 1
+        self._to_inspect.discard(identity)
         self._forget_addresses(identity)
 
     def _forget_addresses(self, identity: Identity) -> None:
@@ -255,5 +268,5 @@ class Identities:
         return hashlib.blake2b(path.encode(), key=self._key, digest_size=32).digest()
 
 
-def _fresh() -> str:
+def _new_path() -> str:
     return PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)

@@ -1,10 +1,10 @@
-"""The instance metadata face: IMDSv2 as far as an SDK needs it, and nothing of the instance's own.
+"""The IMDS protocol: IMDSv2 as far as SDKs need it, with nothing of the real instance.
 
-It serves whoever has no variables that name the ECS face: builds, and containers' containers. No
-request is ever handed on to the instance. A session token is nothing that is kept here: it says
-until when it is good, and is signed for the peer that asked for it.
+It serves clients without the variables of the ECS protocol: builds, and containers that containers
+start. No request is ever forwarded to the instance. Session tokens are not stored: each holds its
+own expiry and a signature for the peer that asked for it.
 
-Protocol: Amazon EC2 User Guide, "Use IMDSv2"; which of the paths SDKs ask was seen with them.
+Protocol: Amazon EC2 User Guide, "Use IMDSv2". The paths are those that real SDKs were seen to ask.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sidecar.net.http_server import Answer, Request
-from sidecar.relay.protocol import Granted, Refused, Rendered, unready
+from sidecar.relay.cached_decision import Grounds
+from sidecar.relay.protocol import Granted, Refused, RenderedAnswers, refuse_not_fetched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from sidecar.relay.identities import Identities
 
 HOSTS = ("169.254.169.254", "[fd00:ec2::254]")
-"""By which containers know the instance metadata service."""
+"""Addresses of the instance metadata service."""
 TTL = "x-aws-ec2-metadata-token-ttl-seconds"
 TOKEN = "x-aws-ec2-metadata-token"  # noqa: S105  a header's name
 LONGEST = 21600
-"""Seconds that a session token lives at most."""
+"""Longest lifetime of a session token, in seconds."""
 
 _TOKEN_PATH = "/latest/api/token"  # noqa: S105  no password
 _ROLES = "/latest/meta-data/iam/security-credentials"
@@ -47,17 +48,17 @@ _ONLY_PUT = Answer(405, b"only PUT is answered here\n", headers=(("Allow", "PUT"
 
 
 class ImdsDisabled:
-    """What stands there while the face is off, so that nobody reaches the instance's own."""
+    """Refuses every request, so that nobody reaches the instance's own metadata."""
 
     name = "imds"
 
     def decide(self, request: Request) -> Refused:  # noqa: ARG002
-        """Refuse, at once: who is dropped instead waits for seconds."""
+        """Refuse at once: a client whose packets are dropped would wait for seconds."""
         return Refused("instance metadata are off", _OFF)
 
 
 class ImdsProtocol:
-    """The instance metadata that lead an SDK to credentials and region; all else is not found."""
+    """Answers the metadata that an SDK needs for credentials and region; nothing else exists."""
 
     name = "imds"
 
@@ -67,24 +68,24 @@ class ImdsProtocol:
         self._identities = identities
         self._now = now
         self._tokens = Tokens(now)
-        self._rendered = Rendered(self._document)
-        self._facts = _facts(region)
+        self._rendered = RenderedAnswers(self._render)
+        self._public = _public_answers(region)
 
     def decide(self, request: Request) -> Granted | Refused | Answer:
-        """Answer as the instance would whose role is the one relayed."""
+        """Decide as an instance would that has the relayed role."""
         if request.target == _TOKEN_PATH:
             return self._token(request)
         if request.method != "GET":
             return Refused("wrong method", _ONLY_GET)
-        until = self._tokens.good_until(request.headers.get(TOKEN, ""), request.peer)
-        if until <= self._now():
+        session_ends = self._tokens.read_expiry(request.headers.get(TOKEN, ""), request.peer)
+        if session_ends <= self._now():
             return Refused("no session token", _NO_TOKEN)
         path = request.target.rstrip("/")
-        if path in self._facts:
-            return self._facts[path]
+        if path in self._public:
+            return self._public[path]
         if path == _ROLES or path.startswith(f"{_ROLES}/"):
-            return self._role(path, request.peer, until)
-        return _NOT_FOUND  # SDKs try their way: that is nothing to report
+            return self._role(path, request.peer, session_ends)
+        return _NOT_FOUND  # not an audit event: SDKs try several paths
 
     def _token(self, request: Request) -> Refused | Answer:
         if request.method != "PUT":
@@ -94,23 +95,25 @@ class ImdsProtocol:
             return Refused("bad token lifetime", _BAD_TTL)
         if not 1 <= int(asked) <= LONGEST:
             return Refused("bad token lifetime", _BAD_TTL)
-        token = self._tokens.issued(int(asked), request.peer)
+        token = self._tokens.issue(int(asked), request.peer)
         return Answer(200, token.encode(), "text/plain", ((TTL, asked),))
 
-    def _role(self, path: str, peer: str, until: float) -> Granted | Refused | Answer:
-        identity = self._identities.by_address(peer)
+    def _role(self, path: str, peer: str, session_ends: float) -> Granted | Refused | Answer:
+        identities = self._identities
+        identity = identities.by_address(peer)
         credentials = identity.refresher.current()
         if credentials is None:
-            return unready(identity, _NOT_READY)
+            return refuse_not_fetched(identity, _NOT_READY)
         name = _role_name(credentials)
         if path == _ROLES:
             return Answer(200, name.encode(), "text/plain")
         if path != f"{_ROLES}/{name}":
             return _NOT_FOUND
-        answer = self._rendered.answer(identity.refresher, credentials)
-        return Granted(identity, credentials, answer, "address", until)
+        grounds = Grounds(identities, identities.version, identity, credentials, peer, session_ends)
+        answer = self._rendered.get(identity.refresher, credentials)
+        return Granted(grounds, answer, "address")
 
-    def _document(self, credentials: Credentials) -> Answer:
+    def _render(self, credentials: Credentials) -> Answer:
         held = json.loads(credentials.body)
         return _json(
             {
@@ -124,22 +127,23 @@ class ImdsProtocol:
 
 
 class Tokens:
-    """Session tokens: when they end, and a signature of that and of whom they are for.
+    """Makes and reads session tokens: an expiry, with a signature of the expiry and the peer.
 
-    They need no memory, so nobody can fill it, and mean nothing to another peer or another life.
+    Tokens are not stored, so they cannot fill the memory. A token is not valid for another peer,
+    nor for another relay.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._key = secrets.token_bytes(32)
 
-    def issued(self, ttl: int, peer: str) -> str:
-        """Return a token that is good for `ttl` seconds."""
+    def issue(self, ttl: int, peer: str) -> str:
+        """Return a token that is valid for `ttl` seconds."""
         expiry = (int(self._now()) + ttl).to_bytes(_EXPIRY_BYTES, "big")
         return base64.urlsafe_b64encode(expiry + self._signature(expiry, peer)).decode()
 
-    def good_until(self, token: str, peer: str) -> float:
-        """Return when a token ends, in seconds since the epoch; 0 for what is none."""
+    def read_expiry(self, token: str, peer: str) -> float:
+        """Return when a token expires, in seconds since the epoch; 0 if it is not valid."""
         try:
             if len(token) != _TOKEN_LENGTH:
                 return 0.0
@@ -159,16 +163,16 @@ def _role_name(credentials: Credentials) -> str:
     return (credentials.role_arn or "task-role").rpartition("/")[2]
 
 
-def _facts(region: str | None) -> dict[str, Answer]:
-    """Return what can be told whoever asks."""
-    facts = {"/latest/meta-data/iam/info": _json({"Code": "Success"})}
+def _public_answers(region: str | None) -> dict[str, Answer]:
+    """Return the answers without secrets, by path."""
+    answers = {"/latest/meta-data/iam/info": _json({"Code": "Success"})}
     if region is not None:
-        # Which zone of the region nobody asks: botocore cuts the letter off.
+        # The zone does not matter: botocore cuts its letter off to get the region.
         zone, placement = f"{region}a", "/latest/meta-data/placement"
-        facts[f"{placement}/availability-zone"] = Answer(200, zone.encode(), "text/plain")
-        facts[f"{placement}/region"] = Answer(200, region.encode(), "text/plain")
-        facts["/latest/dynamic/instance-identity/document"] = _json({"region": region})
-    return facts
+        answers[f"{placement}/availability-zone"] = Answer(200, zone.encode(), "text/plain")
+        answers[f"{placement}/region"] = Answer(200, region.encode(), "text/plain")
+        answers["/latest/dynamic/instance-identity/document"] = _json({"region": region})
+    return answers
 
 
 def _json(document: dict[str, Any]) -> Answer:

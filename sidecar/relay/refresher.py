@@ -1,6 +1,6 @@
-"""Holds the current credentials and keeps them fresh, so that nobody ever waits for upstream.
+"""Fetch credentials and refresh them before they expire, so that no client waits for upstream.
 
-Only the keeper's own loop asks upstream; however many ask the keeper, there is one flight.
+Only the refresher's own loop asks upstream: for any number of clients there is one fetch.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sidecar.aws.container_credentials import (
     UpstreamError,
 )
 from sidecar.errors import RelayError
+from sidecar.net.retry import growing
 from sidecar.relay.counts import Counts
 
 if TYPE_CHECKING:
@@ -31,42 +32,46 @@ log = structlog.get_logger()
 
 
 class Clock(NamedTuple):
-    """The wall clock, in seconds since the epoch, and a way to wait by it."""
+    """The wall clock, in seconds since the epoch, and how to sleep."""
 
     now: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 class Pace(NamedTuple):
-    """How eagerly upstream is asked; seconds throughout."""
+    """How often upstream is asked; all times in seconds."""
 
     lead: float = 15 * 60
-    """SDKs refresh what has less than this left; so the relay must have newer ones by then."""
+    """How long before their expiry credentials are refreshed: SDKs do it at that time too."""
     lead_jitter: float = 3 * 60
     try_timeout: float = 3.0
     tries: int = 3
+    """In one fetch."""
     try_wait: float = 0.1
+    """The first pause between two tries."""
     try_wait_most: float = 1.0
     wait: float = 1.0
+    """The first pause between two fetches that fail."""
     wait_most: float = 60.0
     wait_most_empty: float = 5.0
-    """While nothing is held, an upstream that is back should be noticed soon."""
+    """The longest pause while there are no credentials: the end of an outage is noticed soon."""
 
 
 class State(NamedTuple):
-    """What health tells of the relay."""
+    """The state of the credentials, without secrets, for the health endpoint."""
 
     held: bool
+    """Whether there are credentials that have not expired."""
     seconds_left: float | None
-    """Until what is held expires."""
+    """Until they expire."""
     age: float | None
     """Seconds since the last refresh."""
     failure: str | None
-    """Why the last try failed, if it did."""
+    """Why the last try failed; None if it did not."""
 
 
 class Refresher:
-    """The current credentials."""
+    """Holds the current credentials and refreshes them."""
 
     def __init__(
         self,
@@ -81,140 +86,151 @@ class Refresher:
         self.jitter = jitter
         self.counts = Counts()
         self.newest: Credentials | None = None
-        """What was fetched last, expired or not: for comparing versions."""
-        self.flying = False
-        """Whether upstream is being asked."""
-        self.on_news: Callable[[], None] | None = None
-        """What to call when it has answered, or has not."""
+        """The credentials of the last fetch, also expired ones: to compare versions."""
+        self.fetching = False
+        """Whether a fetch is in progress."""
+        self.on_change: Callable[[], None] | None = None
+        """Called after each fetch, successful or not."""
         self._fetched_at = 0.0
         self._failure: UpstreamError | None = None
         self._failures = 0
-        self._told = ("", 0.0)  # the last warning, and when
-        self._news = asyncio.Condition()
+        self._last_warning = ("", 0.0)  # its reason and its time
+        self._fetch_ended = asyncio.Condition()
 
     def current(self) -> Credentials | None:
-        """Return what is held, unless it has expired."""
-        held = self.newest
-        return held if held is not None and held.expires_at > self.clock.now() else None
+        """Return the credentials; None if there are none, or they have expired."""
+        newest = self.newest
+        return newest if newest is not None and newest.expires_at > self.clock.now() else None
 
     @property
     def state(self) -> State:
-        """What can be told without a secret."""
-        held, now = self.newest, self.clock.now()
+        """The state, without secrets."""
+        newest, now = self.newest, self.clock.now()
         return State(
             held=self.current() is not None,
-            seconds_left=held.expires_at - now if held else None,
-            age=now - self._fetched_at if held else None,
+            seconds_left=newest.expires_at - now if newest else None,
+            age=now - self._fetched_at if newest else None,
             failure=str(self._failure) if self._failure else None,
         )
 
-    async def warm(self, timeout: float) -> Credentials:
-        """Return once credentials are held. Raises RelayError if there will be none in time."""
+    async def wait_until_fetched(self, timeout: float) -> Credentials:
+        """Wait until there are credentials, and return them.
+
+        Raises RelayError after `timeout` seconds, or at once if upstream rejects the request.
+        """
         advice = self.endpoint.advice
         try:
-            async with asyncio.timeout(timeout), self._news:
-                await self._news.wait_for(self._decided)
+            async with asyncio.timeout(timeout), self._fetch_ended:
+                await self._fetch_ended.wait_for(self._is_decided)
         except TimeoutError:
-            why = self._failure or f"no answer from {self.endpoint.where}"
+            reason = self._failure or f"no answer from {self.endpoint.where}"
             raise RelayError(
-                f"cannot get credentials to relay within {timeout:g} s: {why} ({advice})"
+                f"cannot get credentials to relay within {timeout:g} s: {reason} ({advice})"
             ) from None
         if (credentials := self.current()) is None:
             raise RelayError(f"cannot get credentials to relay: {self._failure} ({advice})")
         return credentials
 
-    def _decided(self) -> bool:
+    def _is_decided(self) -> bool:
         return self.current() is not None or isinstance(self._failure, RejectedError)
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Fetch now, and again before each expiry, until cancelled."""
         async with self.endpoint.asking() as ask:
             while True:
-                await self._pause(await self._round(ask))
+                await self._sleep(await self._refresh(ask))
 
-    async def _round(self, ask: Ask) -> float:
-        """Make one flight; return how long to wait for the next."""
-        self.flying = True
+    async def _refresh(self, ask: Ask) -> float:
+        """Fetch once; return the seconds until the next fetch."""
+        self.fetching = True
         try:
-            credentials = await self._flight(ask)
+            credentials = await self._fetch(ask)
         except UpstreamError as error:
-            wait = self._failed(error)
+            wait = self._record_failure(error)
         except Exception:
-            # Whatever it is, what is held is still good, and the next flight may be.
-            log.exception("relay.refresh_failed", why="a mistake in the agent")
-            wait = self._failed(UnavailableError("a mistake in the agent"))
+            # A bug must not end the loop: the credentials are still valid, and the next fetch
+            # may succeed.
+            log.exception("relay.refresh_failed", reason="a mistake in the agent")
+            wait = self._record_failure(UnavailableError("a mistake in the agent"))
         else:
-            wait = self._succeeded(credentials)
-        self.flying = False
-        if self.on_news is not None:
-            self.on_news()
-        async with self._news:
-            self._news.notify_all()
+            wait = self._record_success(credentials)
+        self.fetching = False
+        if self.on_change is not None:
+            self.on_change()
+        async with self._fetch_ended:
+            self._fetch_ended.notify_all()
         return wait
 
-    async def _flight(self, ask: Ask) -> Credentials:
+    async def _fetch(self, ask: Ask) -> Credentials:
         pace = self.pace
         async for attempt in stamina.retry_context(
-            on=UnavailableError,
+            on=growing(UnavailableError, first=pace.try_wait, longest=pace.try_wait_most),
             attempts=pace.tries,
             timeout=None,
-            wait_initial=pace.try_wait,
-            wait_max=pace.try_wait_most,
-            wait_jitter=pace.try_wait,
         ):
             with attempt:
-                begun = time.monotonic()
+                began = time.monotonic()
                 try:
                     return await ask(self.clock.now(), pace.try_timeout)
                 except UpstreamError as error:
                     self._failure = error
                     raise
                 finally:
-                    self.counts.asked(time.monotonic() - begun)
+                    self.counts.count_try(time.monotonic() - began)
         raise AssertionError  # the last attempt returns or raises
 
-    def _succeeded(self, credentials: Credentials) -> float:
+    def _record_success(self, credentials: Credentials) -> float:
+        """Take the new credentials; return the seconds until the next fetch."""
         now, pace = self.clock.now(), self.pace
-        self.counts.flights["success"] += 1
-        first = self.newest is None
+        self.counts.refreshes["success"] += 1
+        is_first = self.newest is None
         self.newest, self._fetched_at = credentials, now
         left = credentials.expires_at - now
         lead = min(pace.lead + self.jitter(0, pace.lead_jitter), left / 2)
         log.info(
-            "relay.credentials_fetched" if first else "relay.refreshed",
+            "relay.credentials_fetched" if is_first else "relay.refreshed",
             upstream=self.endpoint.where,
             role=credentials.role_arn,
             key_end=credentials.key_end,
             seconds_left=round(left),
             after_failures=self._failures,
         )
-        self._failure, self._failures, self._told = None, 0, ("", 0.0)
-        # Upstream may answer the same version again and again: never more often than a retry.
+        self._failure, self._failures, self._last_warning = None, 0, ("", 0.0)
+        # Upstream may answer with the same version again: do not ask more often than in a retry.
         return max(left - lead, pace.wait)
 
-    def _failed(self, error: UpstreamError) -> float:
-        now, held = self.clock.now(), self.current()
+    def _record_failure(self, error: UpstreamError) -> float:
+        """Log a failed fetch, at most once a minute; return the seconds until the next fetch."""
+        now, current = self.clock.now(), self.current()
         self._failure = error
         self._failures += 1
-        self.counts.flights["failure"] += 1
-        most = self.pace.wait_most if held else self.pace.wait_most_empty
-        wait = min(self.pace.wait * 2 ** min(self._failures - 1, 16), most)
-        wait = self.jitter(wait / 2, wait)
-        why, when = self._told
-        if why != str(error) or now - when >= 60:  # a long outage is one line a minute
-            self._told = (str(error), now)
+        self.counts.refreshes["failure"] += 1
+        wait = self._next_pause(has_credentials=current is not None)
+        last_reason, logged_at = self._last_warning
+        if last_reason != str(error) or now - logged_at >= 60:
+            self._last_warning = (str(error), now)
             log.warning(
                 "relay.refresh_failed",
                 upstream=self.endpoint.where,
-                why=str(error),
+                reason=str(error),
                 failures=self._failures,
-                seconds_left=round(held.expires_at - now) if held else None,
+                seconds_left=round(current.expires_at - now) if current else None,
                 retry_in=round(wait, 1),
             )
         return wait
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait by the wall clock, which a suspended or adjusted machine moves, in short steps."""
+    def _next_pause(self, *, has_credentials: bool) -> float:
+        """Return the pause after a failed fetch: random between half and all of a ceiling.
+
+        The shape is that of `net.retry.growing`, which does not fit: this loop never ends, and its
+        longest pause changes when the credentials expire.
+        """
+        longest = self.pace.wait_most if has_credentials else self.pace.wait_most_empty
+        ceiling = min(self.pace.wait * 2 ** min(self._failures - 1, 16), longest)
+        return self.jitter(ceiling / 2, ceiling)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep by the wall clock, in steps: a suspended machine moves it while it sleeps."""
         until, slept = self.clock.now() + seconds, 0.0
         while slept < seconds and (left := until - self.clock.now()) > 0:
             step = min(left, 60.0)

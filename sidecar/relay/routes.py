@@ -1,7 +1,6 @@
-"""By which interface somebody is reached, and which interfaces are the task's own.
+"""Read the routing table: which interface leads to a peer, and which belong to the task itself.
 
-Read from the routing table of this process's network namespace: there is always one, whatever
-tools an image has.
+It is the table of this process's network namespace, read from /proc: no tool is needed.
 """
 
 from __future__ import annotations
@@ -14,13 +13,14 @@ from typing import NamedTuple
 ECS_AGENT = "169.254.170.2"
 IMDS = "169.254.169.254"
 
+_LOOPBACK = "127.0.0.1"
 _TABLE = Path("/proc/thread-self/net/route")
 _GATEWAY = 0x2
 _REJECT = 0x200
 
 
 class Route(NamedTuple):
-    """One line of the routing table."""
+    """One route of the routing table; addresses as numbers."""
 
     interface: str
     network: int
@@ -30,9 +30,10 @@ class Route(NamedTuple):
 
     @property
     def outward(self) -> bool:
-        """Whether this is how the task reaches what is outside it.
+        """Whether this route leads out of the task.
 
-        Networks of a docker daemon have no gateway; what it is asked for itself it answers.
+        Networks of a docker daemon have no gateway. The ECS agent and the instance metadata are
+        outside, also without a gateway.
         """
         to_ecs = self.mask == 0xFFFFFFFF and self.network in _OUTSIDE
         return self.by_gateway or self.mask == 0 or to_ecs
@@ -46,41 +47,41 @@ _OUTSIDE = frozenset({_number(ECS_AGENT), _number(IMDS)})
 
 
 def table() -> list[Route]:
-    """Read the IPv4 routes; none where there is no such table."""
+    """Read the IPv4 routes; none on a system without /proc/net/route."""
     try:
         lines = _TABLE.read_text(encoding="ascii").splitlines()[1:]
     except OSError:
         return []
-    found = []
+    routes = []
     for line in lines:
         name, network, _, flags, _, _, metric, mask, *_ = line.split()
         if not int(flags, 16) & _REJECT:
             by_gateway = bool(int(flags, 16) & _GATEWAY)
-            found.append(Route(name, _swapped(network), _swapped(mask), by_gateway, int(metric)))
-    return found
+            routes.append(Route(name, _parse(network), _parse(mask), by_gateway, int(metric)))
+    return routes
 
 
-def _swapped(word: str) -> int:
-    """Read an address as the kernel prints it: the bytes of its memory as one number."""
+def _parse(word: str) -> int:
+    """Parse an address as the kernel prints it: in the byte order of this machine."""
     return socket.ntohl(int(word, 16))
 
 
 def task_interfaces() -> tuple[str, ...]:
-    """Name the interfaces that lead out of the task: its neighbours may come in by them."""
+    """Return the interfaces that lead out of the task: by these, its neighbours can connect."""
     names = {route.interface for route in table() if route.outward}
     return tuple(sorted(names - {"lo"}))
 
 
 def interface_to(address: str) -> str | None:
-    """Name the interface by which an IPv4 address is reached; None if there is none."""
+    """Return the interface that leads to an IPv4 address; None if there is none."""
     wanted = _number(address)
-    fitting = [route for route in table() if wanted & route.mask == route.network]
-    best = max(fitting, key=lambda route: (route.mask, -route.metric), default=None)
+    matching = [route for route in table() if wanted & route.mask == route.network]
+    best = max(matching, key=lambda route: (route.mask, -route.metric), default=None)
     return best.interface if best is not None else None
 
 
 def has_network(interface: str, subnet: str) -> bool:
-    """Whether an interface of this namespace stands in that IPv4 network itself."""
+    """Return whether an interface of this namespace is part of that IPv4 network."""
     try:
         network = IPv4Network(subnet)
     except ValueError:
@@ -90,9 +91,9 @@ def has_network(interface: str, subnet: str) -> bool:
 
 
 def is_own(address: str) -> bool:
-    """Whether an address is this network namespace's own; nothing is sent to find out.
+    """Return whether an address belongs to this network namespace; nothing is sent.
 
-    The kernel answers an address of its own from that same address.
+    The kernel would connect to one of its own addresses from that same address.
     """
     try:
         parsed = ip_address(address)
@@ -105,13 +106,15 @@ def is_own(address: str) -> bool:
 
 
 class Peers:
-    """Who may ask the relay: this namespace itself, and who is reached by a network within it."""
+    """Decides who may ask the relay: this namespace itself, and the networks inside it."""
 
     def __init__(self, interfaces: tuple[str, ...]) -> None:
         self._interfaces = interfaces
 
     def __call__(self, address: str) -> bool:
-        """Tell whether a peer, by its address, may be answered now: networks come and go."""
+        """Return whether a peer may be answered, by the networks that exist at this moment."""
+        if address == _LOOPBACK:  # the most frequent peer: no need to parse it
+            return True
         try:
             parsed = ip_address(address)
         except ValueError:

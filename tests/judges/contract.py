@@ -1,7 +1,7 @@
-"""Cuts GitHub's own API description to the calls that concern a runner.
+"""Cut GitHub's own API description to the calls that concern a runner.
 
-The whole file has 14 MB and takes Prism many seconds to read; the cut one is read in one. To
-have one in hand: `python tests/judges/contract.py ghec > cut.json`.
+The whole file has 14 MB, and Prism needs many seconds to read it; it reads the cut one in one
+second. To look at one: `python tests/judges/contract.py ghec > cut.json`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PATHS = (
 
 
 def cut(edition: str) -> dict[str, Any]:
-    """Give the description of `edition` (`ghec`, `ghes-3.19`) with PATHS and what they refer to."""
+    """Return the description of `edition` (`ghec`, `ghes-3.19`), with PATHS and what they use."""
     full = json.loads((GENERATED / f"{edition}.json").read_text())
     kept = {name: full[name] for name in ("openapi", "info", "servers")}
     kept["paths"] = {path: full["paths"][path] for path in PATHS}

@@ -1,4 +1,4 @@
-"""GitHub's own API description judges the stand-in's answers, by Prism."""
+"""Prism checks the answers of the GitHub stand-in against GitHub's own API description."""
 
 import asyncio
 import base64
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.node
 
 
 def run(coroutine):
-    """Run a test's coroutine, bounded."""
+    """Run the coroutine of a test, for 90 s at most."""
     return asyncio.run(asyncio.wait_for(coroutine, 90))
 
 
 @asynccontextmanager
 async def prism(spec, upstream, folder):
-    """Put Prism in front of `upstream`; it answers 500 wherever a contract is broken."""
+    """Run Prism as a proxy of `upstream`; it reports every violation of the description."""
     written = folder / "github.json"
     written.write_text(json.dumps(spec))
     child = await asyncio.create_subprocess_exec(
@@ -40,11 +40,11 @@ async def prism(spec, upstream, folder):
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        said = b""
-        while not (found := re.search(rb"listening on (http://\S+?)\x1b?\s", said)):
+        output = b""
+        while not (found := re.search(rb"listening on (http://\S+?)\x1b?\s", output)):
             line = await child.stdout.readline()
-            assert line, said.decode()
-            said += line
+            assert line, output.decode()
+            output += line
         rest = asyncio.create_task(child.stdout.read())
         yield found[1].decode()
     finally:
@@ -54,7 +54,7 @@ async def prism(spec, upstream, folder):
 
 
 class Judge:
-    """Makes calls through Prism, and keeps account of them."""
+    """Makes calls through Prism, and records them and their violations."""
 
     def __init__(self, client):
         self.client = client
@@ -62,20 +62,20 @@ class Judge:
         self.complaints = []
 
     async def call(self, method, template, status, body=None, *, bearer="ghp_local", **names):
-        """Make one call that is to be answered with `status`; gives the answer's body."""
+        """Make one call that must be answered with `status`; return the body of the answer."""
         headers = {"Authorization": f"Bearer {bearer}"}
         path = template.format(**NAMES, **names)
         async with self.client.request(method, path, json=body, headers=headers) as reply:
             text = await reply.text()
-            broken = reply.headers.get("sl-violations")
-            if broken or "problem+json" in reply.content_type or reply.status != status:
-                self.complaints.append((method, path, reply.status, broken, text[:1000]))
+            violations = reply.headers.get("sl-violations")
+            if violations or "problem+json" in reply.content_type or reply.status != status:
+                self.complaints.append((method, path, reply.status, violations, text[:1000]))
             self.made.add((method.lower(), template.partition("?")[0], str(reply.status)))
             return json.loads(text) if text else None
 
 
 async def runners(judge, world, scope):
-    """Make every call that concerns the runners of one scope."""
+    """Make every call about the runners of one scope."""
     base = scope + "/actions/runners"
     one = base + "/{runner_id}"
     await judge.call("POST", base + "/registration-token", 201)
@@ -97,11 +97,11 @@ async def runners(judge, world, scope):
     assert (await judge.call("GET", base, 200))["total_count"] == 0
 
 
-def signed(app):
-    """Make the JWT that proves who the App is."""
+def sign_jwt(app):
+    """Return the JWT that identifies the App."""
 
-    def part(told):
-        raw = told if isinstance(told, bytes) else json.dumps(told).encode()
+    def part(content):
+        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
         return base64.urlsafe_b64encode(raw).rstrip(b"=")
 
     now = int(time.time())
@@ -112,12 +112,12 @@ def signed(app):
 
 
 async def apps(judge, stand_in):
-    """Make every call of a GitHub App, and every refusal that is documented."""
+    """Make every call of a GitHub App, and get every documented refusal."""
     async with judge.client.post(
         f"{stand_in.url}/_local/apps", json={"installations": [{"account": "octo"}]}
     ) as reply:
         app = await reply.json()
-    jwt = signed(app)
+    jwt = sign_jwt(app)
     await judge.call("GET", "/orgs/{org}/installation", 200, bearer=jwt)
     await judge.call("GET", REPOSITORY + "/installation", 200, bearer=jwt)
     tokens = "/app/installations/{installation_id}/access_tokens"
@@ -133,7 +133,7 @@ async def apps(judge, stand_in):
     stranger = {"installations": [{"account": "nobody"}]}
     async with judge.client.post(f"{stand_in.url}/_local/apps", json=stranger) as reply:
         await judge.call(
-            "GET", REPOSITORY + "/installation", 404, bearer=signed(await reply.json())
+            "GET", REPOSITORY + "/installation", 404, bearer=sign_jwt(await reply.json())
         )
 
 
@@ -147,7 +147,7 @@ async def runs(judge, stand_in):
 
 
 def documented(spec):
-    """List each method, path and status that the description has."""
+    """Return each method, path and status in the description."""
     methods = ("get", "post", "put", "patch", "delete")
     return {
         (method, path, status)
@@ -160,8 +160,8 @@ def documented(spec):
 @pytest.mark.parametrize(
     ("edition", "base", "offset"), [("ghec", "", 0), ("ghes-3.19", "/api/v3", -480)]
 )
-def test_the_stand_in_keeps_github_s_contract(tmp_path, edition, base, offset):
-    """Every call and every refusal that GitHub documents is answered as it documents it."""
+def test_the_stand_in_answers_as_github_documents(tmp_path, edition, base, offset):
+    """Every documented call and refusal has the documented form."""
     spec = cut(edition)
 
     async def life():
@@ -180,7 +180,7 @@ def test_the_stand_in_keeps_github_s_contract(tmp_path, edition, base, offset):
 
     judge = run(life())
     assert judge.complaints == []
-    # A repository that was moved (301) is the one answer that the stand-in does not know.
+    # The stand-in has no repositories that were moved (301).
     moved = {("get", REPOSITORY + "/installation", "301")}
     assert documented(spec) - moved <= judge.made
 
@@ -198,8 +198,8 @@ TOKEN = '{"token": "A", "expires_at": "2026-01-22T12:13:35.123-08:00"}'
         (faults.Rule("not-json"), "status code"),
     ],
 )
-def test_the_judge_refuses_a_broken_answer(tmp_path, rule, complaint):
-    """What passes above passes because it is right, not because nobody looks."""
+def test_prism_reports_a_wrong_answer(tmp_path, rule, complaint):
+    """So the test above passes because the answers are right."""
 
     async def life():
         async with (
@@ -217,8 +217,8 @@ def test_the_judge_refuses_a_broken_answer(tmp_path, rule, complaint):
     assert complaint in violations
 
 
-def test_the_judge_refuses_a_wrong_request(tmp_path):
-    """A request that GitHub would refuse does not reach the stand-in."""
+def test_prism_refuses_a_wrong_request(tmp_path):
+    """It does not reach the stand-in."""
 
     async def life():
         async with (

@@ -1,4 +1,4 @@
-"""AWS's own JavaScript clients read credentials from the ECS agent stand-in and from the relay."""
+"""AWS's JavaScript SDKs read credentials from the ECS agent stand-in and from the relay."""
 
 import asyncio
 import json
@@ -23,12 +23,12 @@ by_either = pytest.mark.parametrize("served_by", ["agent", "relay"])
 
 
 def run(coroutine):
-    """Run a test's coroutine, bounded."""
+    """Run the coroutine of a test, for 60 s at most."""
     return asyncio.run(asyncio.wait_for(coroutine, 60))
 
 
 async def whoami(sdk, *inside, **environment):
-    """Run a client that knows nothing but `environment`; gives exit code, output and errors."""
+    """Run an SDK client with `environment`; return exit code, output and errors."""
     child = await asyncio.create_subprocess_exec(
         *(*inside, "node", "--no-warnings", Path(__file__).parent / PROGRAMS[sdk]),
         env={**os.environ, "AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE": "1", **environment},
@@ -43,31 +43,31 @@ async def whoami(sdk, *inside, **environment):
     return child.returncode, out.decode(), errors.decode()
 
 
-def told(uri, sts):
-    """Give the variables that lead a client to `uri` for credentials, and to `sts` with them."""
+def make_environment(uri, sts):
+    """Return the variables for credentials from `uri`, and for STS at `sts`."""
     return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": uri, "AWS_ENDPOINT_URL_STS": sts}
 
 
 @asynccontextmanager
 async def serving(served_by, sts):
-    """Serve the task role's credentials; gives the agent and the URI that a client is told."""
+    """Serve the task role's credentials; yield the ECS agent and the URI for a client."""
     async with ecs_agent.serving(aws_endpoint=sts) as agent:
         uri = agent.url + agent.relative_uri
         if served_by == "agent":
             yield agent, uri
             return
         async with relay.serving(relay.Endpoint.given(full_uri=uri), "127.0.0.1", 0) as relayed:
-            await relayed.warm(5)
+            await relayed.wait_until_fetched(5)
             yield agent, relayed.uri
 
 
 @by_either
-def test_a_real_client_becomes_the_task_role(aws, sdk, served_by):
-    """What the client read is whole, expires when it should, and STS knows it as the task role."""
+def test_a_real_sdk_gets_the_task_role(aws, sdk, served_by):
+    """The credentials are complete, expire at the right time, and STS accepts them."""
 
     async def life():
         async with serving(served_by, aws) as (agent, uri):
-            code, out, errors = await whoami(sdk, **told(uri, aws))
+            code, out, errors = await whoami(sdk, **make_environment(uri, aws))
             assert (code, errors) == (0, "")
             return json.loads(out), agent
 
@@ -79,12 +79,12 @@ def test_a_real_client_becomes_the_task_role(aws, sdk, served_by):
 
 
 @by_either
-def test_a_real_client_is_refused_under_a_wrong_path(aws, sdk, served_by):
-    """Who does not know the secret path gets nothing, and an error instead of a wait."""
+def test_a_real_sdk_is_refused_with_a_wrong_path(aws, sdk, served_by):
+    """It gets no credentials, and an error at once."""
 
     async def life():
         async with serving(served_by, aws) as (_, uri):
-            return await whoami(sdk, **told(uri + "x", aws))
+            return await whoami(sdk, **make_environment(uri + "x", aws))
 
     code, out, errors = run(life())
     assert (code, out) == (1, "")
@@ -93,11 +93,13 @@ def test_a_real_client_is_refused_under_a_wrong_path(aws, sdk, served_by):
 
 @by_either
 def test_many_clients_at_once_all_get_an_answer(aws, sdk, served_by):
-    """Several clients that start together do not stand in each other's way."""
+    """Several clients that start together do not disturb each other."""
 
     async def life():
         async with serving(served_by, aws) as (agent, uri):
-            results = await asyncio.gather(*[whoami(sdk, **told(uri, aws)) for _ in range(3)])
+            results = await asyncio.gather(
+                *[whoami(sdk, **make_environment(uri, aws)) for _ in range(3)]
+            )
             return results, len(agent.requests)
 
     results, asked = run(life())
@@ -108,7 +110,7 @@ def test_many_clients_at_once_all_get_an_answer(aws, sdk, served_by):
 
 @pytest.fixture
 def namespace():
-    """Serve the agent at the one address that every client knows, where nobody else is."""
+    """Serve the ECS agent stand-in at its real address, in a new network namespace."""
     there = "ip link set lo up; ip address add 169.254.170.2/32 dev lo; exec "
     serve = f"{sys.executable} -m local.ecs_agent --address 169.254.170.2:80"
     argv = ["unshare", "--net", "sh", "-ec", there + serve]
@@ -121,8 +123,8 @@ def namespace():
 
 
 @pytest.mark.root
-def test_a_real_client_finds_the_agent_by_its_relative_uri(namespace, sdk):
-    """The way that ECS itself announces: a path, at 169.254.170.2."""
+def test_a_real_sdk_finds_the_ecs_agent_by_its_relative_uri(namespace, sdk):
+    """ECS itself sets this variable: a path at 169.254.170.2."""
     ask = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
     argv = [*namespace, sys.executable, "-c", ask, "http://169.254.170.2/_local/environment"]
     environment = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)

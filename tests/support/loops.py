@@ -1,4 +1,4 @@
-"""Both event loops: what touches sockets, pipes or time is held on asyncio's and on uvloop."""
+"""Run a test on both event loops, asyncio's and uvloop."""
 
 import asyncio
 
@@ -10,6 +10,6 @@ on_both = pytest.mark.parametrize("loop", LOOPS)
 
 
 def run(loop, coroutine, timeout=30):
-    """Run `coroutine` on a loop of its own, bounded, and close the loop."""
+    """Run `coroutine` on a new loop, for `timeout` seconds at most, and close the loop."""
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         return runner.run(asyncio.wait_for(coroutine, timeout))

@@ -1,4 +1,4 @@
-"""A network namespace of a test's own: no route out, so whatever a test does stays there."""
+"""Run a test in its own network namespace, without a route out: nothing leaves it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ECS_AGENT = "169.254.170.2"
 
 
 def in_namespace(play: Coroutine[Any, Any, None], *, timeout: float = 240.0) -> None:
-    """Run `play` in a network namespace of its own, where the ECS agent's address is local.
+    """Run `play` in a new network namespace, where the ECS agent's address is local.
 
-    A namespace belongs to a thread: so this one gets a thread, and whatever it starts, threads
-    and processes, is in there too. The namespace ends with the last of them.
+    A namespace belongs to a thread, so this one gets a new thread. The threads and processes that
+    it starts are in the namespace too. The namespace ends with the last of them.
     """
     failures: list[BaseException] = []
 

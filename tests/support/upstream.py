@@ -1,4 +1,4 @@
-"""What the relay's tests share: both event loops, a clock of their own, an upstream on a script."""
+"""Fixtures for tests of credentials: both event loops, a fake clock, a scripted upstream."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 import pytest
 
 from sidecar.aws.container_credentials import Credentials, parse
-from sidecar.net.http_server import Answer, Later, Request
+from sidecar.net.http_server import Answer, Request, WaitingRequests
 from sidecar.relay import Clock, Endpoint, Pace
 from sidecar.relay.audit import Audit
 from sidecar.relay.counts import Counts
+from sidecar.relay.ecs_protocol import EcsProtocol
 from sidecar.relay.identities import Identities
 from sidecar.relay.imds_protocol import ImdsProtocol
-from sidecar.relay.protocol import EcsProtocol
 from sidecar.relay.router import Router
 
 TIMEOUT = 30.0
@@ -48,7 +48,7 @@ def run(request):
 
 
 class Time:
-    """A wall clock that moves only when told, and knows who waits for it."""
+    """A wall clock that moves only when a test moves it, and knows who sleeps."""
 
     def __init__(self) -> None:
         self.now = START
@@ -61,7 +61,7 @@ class Time:
         return Clock(lambda: self.now, self.sleep)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the clock was moved so far."""
+        """Wait until the clock has moved by `seconds`."""
         future = asyncio.get_running_loop().create_future()
         waiter = (self.now + seconds, future)
         self.waiters.append(waiter)
@@ -71,8 +71,8 @@ class Time:
         finally:
             self.waiters.remove(waiter)
 
-    async def pass_(self, seconds: float) -> None:
-        """Move on by `seconds`, letting the one who waits act whenever its time has come."""
+    async def advance(self, seconds: float) -> None:
+        """Move the clock by `seconds`, and wake each sleeper at its time."""
         until = self.now + seconds
         while True:
             while not self.waiters:
@@ -89,17 +89,17 @@ class Time:
 
 @pytest.fixture
 def time():
-    """Give the class, since a clock belongs to the loop it is made in."""
+    """Return the class: a clock belongs to the event loop in which it is made."""
     return Time
 
 
 def moment(seconds: float) -> str:
-    """Write seconds since the epoch as the agent does."""
+    """Format seconds since the epoch as the ECS agent does."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def held(expires: float, number: int = 1, **more: str) -> bytes:
-    """Return a body with credentials."""
+    """Return the body of an answer with credentials."""
     document = {
         "RoleArn": "arn:aws:iam::123456789012:role/task",
         "AccessKeyId": f"ASIATESTKEY{number:05}",
@@ -112,26 +112,26 @@ def held(expires: float, number: int = 1, **more: str) -> bytes:
 
 
 def answer(status: int, body: bytes = b"", *headers: str) -> bytes:
-    """Return an answer's bytes."""
+    """Return the bytes of an HTTP answer."""
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 class Upstream:
-    """An upstream that answers what stands in `answers`; the last one again and again."""
+    """An upstream that gives the `answers` one after another, and repeats the last one."""
 
     def __init__(self, *answers: bytes | None) -> None:
         self.endpoint = Endpoint("")
         self.where = ""
         self.answers = list(answers)
-        """None: never."""
+        """None: this request is not answered."""
         self.heads: list[str] = []
         self.kept: list[asyncio.StreamWriter] = []
-        """Who waits for an answer that was None."""
+        """The clients whose answer was None."""
         self.hanging = asyncio.Event()
 
-    async def answered(self, reader, writer) -> None:
-        """Serve one connection."""
+    async def serve(self, reader, writer) -> None:
+        """Answer one connection."""
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
         now = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if now is None:
@@ -142,7 +142,7 @@ class Upstream:
             writer.close()
 
     def release(self, now: bytes = b"") -> None:
-        """Answer who waits."""
+        """Answer the clients that still wait."""
         for writer in self.kept:
             writer.write(now)
             writer.close()
@@ -151,12 +151,12 @@ class Upstream:
 
 @pytest.fixture
 def upstream():
-    """Give what serves a scripted upstream for the time of a block."""
+    """Return a context manager that serves a scripted upstream."""
 
     @asynccontextmanager
     async def serving(*answers: bytes | None):
         served = Upstream(*answers)
-        server = await asyncio.start_server(served.answered, "127.0.0.1", 0, backlog=1000)
+        server = await asyncio.start_server(served.serve, "127.0.0.1", 0, backlog=1000)
         served.where = "{}:{}".format(*server.sockets[0].getsockname()[:2])
         served.endpoint = Endpoint(f"http://{served.where}/SECRET-PATH")
         try:
@@ -170,7 +170,7 @@ def upstream():
 
 @pytest.fixture
 def say():
-    """Give the functions that make answers."""
+    """Return the functions that make answers."""
 
     class Say:
         start = START
@@ -180,7 +180,7 @@ def say():
 
         @staticmethod
         def good(expires: float = START + 6 * 3600, number: int = 1, **more: str) -> bytes:
-            """Answer with credentials."""
+            """Return an answer with credentials."""
             return answer(200, held(expires, number, **more), "Content-Type: application/json")
 
     return Say
@@ -188,64 +188,68 @@ def say():
 
 @pytest.fixture
 def hasty():
-    """Give a pace with short waits inside a flight, which the injected clock does not rule."""
+    """Return a pace with short pauses inside a fetch, which does not use the fake clock."""
     return Pace(try_wait=0.001, try_wait_most=0.01)
 
 
-class Held:
-    """Stands for a keeper that holds what it is told."""
+class FakeRefresher:
+    """Holds the credentials that a test sets."""
 
     def __init__(self, now) -> None:
         self.now = now
         self.newest: Credentials | None = None
-        self.flying = False
+        self.fetching = False
 
     def current(self) -> Credentials | None:
-        """Return it, unless it has expired."""
+        """Return them, unless they have expired."""
         held = self.newest
         return held if held is not None and held.expires_at > self.now() else None
 
 
-class Fronted:
-    """Both faces on what is held, on a clock that stands; asked without a socket."""
+class RelayCore:
+    """A relay without listener and upstream: router and both protocols, on a fake clock."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.locals: set[str] | None = None
+        self.local_peers: set[str] | None = None
         """Who may ask; None: anybody."""
-        self.refresher = Held(self.clock)
+        self.refresher = FakeRefresher(self.clock)
         self.hold(parse(held(5000.0), now=self.now, where=""))
-        self.identities = Identities(self.refresher, self.clock)
+        self.identities = Identities(
+            self.refresher,
+            self.clock,
+            lambda peer: self.local_peers is None or peer in self.local_peers,
+        )
         self.counts = Counts()
-        self.front = Router(
+        self.router = Router(
+            self.identities,
             EcsProtocol(self.identities),
             ImdsProtocol(self.identities, "eu-north-1", self.clock),
             Audit(self.clock),
             self.counts,
             self.clock,
-            Later(),
-            lambda peer: self.locals is None or peer in self.locals,
+            WaitingRequests(),
         )
         self.path = self.identities.default_path
         self.secret = self.path.rpartition("/")[2]
 
     def clock(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
     def hold(self, credentials: Credentials | None) -> None:
-        """Let upstream have answered this."""
+        """Set the credentials of the last fetch."""
         self.refresher.newest = credentials
 
     def ask(
         self, target, *, method="GET", peer="127.0.0.1", host="169.254.170.2", headers=()
     ) -> Answer:
-        """Ask as one who got past the listener."""
+        """Ask by a request that passed the checks of the listener."""
         request = Request(method, target, {"host": host, **dict(headers)}, peer)
-        return self.front.answer(request)
+        return self.router.answer(request)
 
 
 @pytest.fixture
-def front():
-    """Give both faces, without a listener."""
-    return Fronted()
+def core():
+    """Return a relay without a listener."""
+    return RelayCore()

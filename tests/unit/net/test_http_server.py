@@ -1,4 +1,4 @@
-"""The listener for answers from memory: what it answers, what it refuses, what it survives."""
+"""The HTTP listener: what it answers, what it refuses, and hostile clients."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(request):
 
 @asynccontextmanager
 async def echoing(**options):
-    """Serve the target back; the requests that got through are in `requests`."""
+    """Answer with method and target; `requests` has the requests that passed the checks."""
     requests: list[Request] = []
 
     def answer(request: Request) -> Answer:
@@ -59,7 +59,7 @@ async def echoing(**options):
 
 
 def head(server, target="/x", method="GET", version="1.1", *more: str) -> bytes:
-    """Return a request's head, with the right Host and `more` headers."""
+    """Return the head of a request, with the right Host and `more` headers."""
     lines = [f"{method} {target} HTTP/{version}", f"Host: {server.name}", *more]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
 
@@ -75,7 +75,7 @@ async def exchange(server, sent: bytes) -> bytes:
 
 
 async def read_all(reader) -> bytes:
-    """Read until the end; a reset after what was read is an end, too."""
+    """Read until the end; a reset counts as an end."""
     received = []
     with suppress(ConnectionError):
         while chunk := await reader.read(2**20):
@@ -91,7 +91,7 @@ async def read_one(reader) -> tuple[int, bytes]:
 
 
 async def close(writer) -> None:
-    """Close our end, whatever became of the other."""
+    """Close the connection, also if the server closed it already."""
     writer.close()
     with suppress(ConnectionError):
         await writer.wait_closed()
@@ -105,8 +105,8 @@ def statuses(received: bytes) -> list[int]:
 # --- what is answered ---------------------------------------------------------------------------
 
 
-def test_an_answer_says_what_it_must_and_no_more(run):
-    """An answer has type, length and no-store, and tells nothing of the program behind it."""
+def test_an_answer_has_only_the_necessary_headers(run):
+    """An answer has type, length and no-store, and nothing about the program."""
 
     async def case():
         async with echoing() as server:
@@ -119,7 +119,7 @@ def test_an_answer_says_what_it_must_and_no_more(run):
 
 
 def test_a_request_carries_method_target_headers_and_peer(run):
-    """What `answer` sees is the request: lower-case names, joined repeats, who asked."""
+    """`answer` gets header names in lower case, repeated headers joined, and the peer."""
 
     async def case():
         async with echoing() as server:
@@ -133,8 +133,8 @@ def test_a_request_carries_method_target_headers_and_peer(run):
     assert request.headers["x-b"] == "spaced"
 
 
-def test_the_same_head_again_is_a_request_of_its_own(run):
-    """What was judged once need not be judged again; but who asks is looked at each time."""
+def test_the_same_head_again_is_another_request(run):
+    """The checks of a head are cached, but each request has its own peer."""
 
     async def case():
         async with echoing() as server:
@@ -157,13 +157,13 @@ def test_the_same_head_again_is_a_request_of_its_own(run):
 
 
 def test_secrets_have_no_repr():
-    """Neither a request nor an answer shows its secret part by accident."""
+    """The repr of a request and of an answer shows no secret."""
     shown = repr(Request("GET", "/secret", {}, "")) + repr(Answer(200, b"secret"))
     assert "secret" not in shown
 
 
 def test_pipelined_requests_are_answered_in_order(run):
-    """Many heads in one packet, then a rest in the next, get their answers in order."""
+    """Also if one packet has many heads, and the last one continues in the next packet."""
 
     async def case():
         async with echoing() as server:
@@ -181,7 +181,7 @@ def test_pipelined_requests_are_answered_in_order(run):
 
 
 def test_a_head_may_arrive_byte_by_byte(run):
-    """Where packets end means nothing; an empty line before the request is skipped."""
+    """The limits of packets do not matter; an empty line before a request is skipped."""
 
     async def case():
         async with echoing() as server:
@@ -198,7 +198,7 @@ def test_a_head_may_arrive_byte_by_byte(run):
 
 
 def test_head_has_no_body_and_keeps_the_length(run):
-    """HEAD is answered as GET would be, without the body; the connection stays in step."""
+    """HEAD gets the answer of GET without the body; the next answer follows correctly."""
 
     async def case():
         async with echoing() as server:
@@ -216,7 +216,7 @@ def test_head_has_no_body_and_keeps_the_length(run):
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_an_older_client_is_answered_once(run, version):
-    """HTTP/1.0, and who says `Connection: close`, gets one answer and the end."""
+    """A client of HTTP/1.0, or with `Connection: close`, gets one answer and the end."""
 
     async def case():
         async with echoing() as server:
@@ -243,8 +243,8 @@ def test_an_offer_to_upgrade_is_ignored(run):
     assert run(case()).endswith(b"\r\n\r\nGET /x")
 
 
-def test_a_mistake_in_an_answer_is_a_500_and_a_log_line(run):
-    """An exception in `answer` costs that request alone."""
+def test_an_exception_in_answer_is_a_500_and_an_event(run):
+    """Later requests are answered."""
 
     async def case():
         async with echoing() as server:
@@ -261,19 +261,19 @@ def test_a_mistake_in_an_answer_is_a_500_and_a_log_line(run):
     ]
 
 
-# --- answers that stand ready, and answers that are waited for -----------------------------------
+# --- cached answers, and requests that wait ------------------------------------------------------
 
 
 @asynccontextmanager
 async def repeating(**options):
-    """Serve a count of the requests that were judged; the answer stands until told otherwise."""
-    served = SimpleNamespace(judged=[], stands=True)
+    """Answer by a cached answer, as long as `valid`; `judged` has the peers of other requests."""
+    served = SimpleNamespace(judged=[], valid=True)
 
     def answer(request: Request) -> Answer:
         served.judged.append(request.peer)
         made = Answer(200, b"judged").copy()
-        wire = Answer(200, b"standing").wire
-        made.again = lambda: wire if served.stands else None
+        wire = Answer(200, b"cached").wire
+        made.replay = lambda: wire if served.valid else None
         return made
 
     async with http_server.listening("127.0.0.1", 0, answer, **options) as (host, port):
@@ -282,7 +282,7 @@ async def repeating(**options):
 
 
 async def bodies(server, *sent: bytes, peer="127.0.0.1") -> list[bytes]:
-    """Send one after the other on one connection; gives the body of each answer."""
+    """Send one after the other on one connection; return the bodies of the answers."""
     reader, writer = await asyncio.open_connection(server.host, server.port, local_addr=(peer, 0))
     found = []
     for data in sent:
@@ -292,8 +292,8 @@ async def bodies(server, *sent: bytes, peer="127.0.0.1") -> list[bytes]:
     return found
 
 
-def test_what_stands_ready_is_not_judged_again(run):
-    """For the same bytes from the same peer, on any connection of its, until it is void."""
+def test_a_cached_answer_is_repeated_without_judging(run):
+    """For the same bytes from the same peer, on each of its connections, until it is void."""
 
     async def case():
         async with repeating() as server:
@@ -302,19 +302,19 @@ def test_what_stands_ready_is_not_judged_again(run):
             other = await bodies(server, sent)
             stranger = await bodies(server, sent, peer="127.0.0.2")
             longer = await bodies(server, head(server, "/x", "GET", "1.1", "X: y"))
-            server.stands = False
+            server.valid = False
             void = await bodies(server, sent)
             return first, other, stranger, longer, void, server.judged
 
     first, other, stranger, longer, void, judged = run(case())
-    assert first == [b"judged", b"standing", b"standing"]
-    assert other == [b"standing"]
+    assert first == [b"judged", b"cached", b"cached"]
+    assert other == [b"cached"]
     assert stranger == longer == void == [b"judged"]
     assert judged == ["127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.1"]
 
 
-def test_half_a_head_never_meets_what_stands_ready(run):
-    """What arrives is compared only where a head can begin."""
+def test_the_rest_of_a_head_never_gets_a_cached_answer(run):
+    """Bytes are compared with cached heads only where a head can begin."""
 
     async def case():
         async with repeating() as server:
@@ -332,8 +332,8 @@ def test_half_a_head_never_meets_what_stands_ready(run):
     assert run(case()) == (200, b"judged")
 
 
-def test_what_ends_a_connection_does_not_stand_ready(run):
-    """HEAD, a last request and a large head are judged each time."""
+def test_some_answers_are_not_cached(run):
+    """Those for HEAD, for the last request of a connection, and for large heads."""
 
     async def case():
         async with repeating() as server:
@@ -348,8 +348,8 @@ def test_what_ends_a_connection_does_not_stand_ready(run):
     run(case())
 
 
-def test_what_stands_ready_cannot_pile_up(run):
-    """Neither many heads of one peer nor many peers are all remembered."""
+def test_the_number_of_cached_answers_is_limited(run):
+    """For each peer, and the number of peers too."""
 
     async def case():
         async with repeating() as server:
@@ -358,26 +358,28 @@ def test_what_stands_ready_cannot_pile_up(run):
             again = await bodies(server, *reversed(sent))
             for number in range(300):
                 peer = f"127.0.{number // 250 + 1}.{number % 250 + 1}"
-                assert await bodies(server, sent[0], sent[0], peer=peer) == [b"judged", b"standing"]
+                assert await bodies(server, sent[0], sent[0], peer=peer) == [b"judged", b"cached"]
             forgotten = await bodies(server, sent[0])
-            return again.count(b"standing"), forgotten
+            return again.count(b"cached"), forgotten
 
-    standing, forgotten = run(case())
-    assert 1 <= standing <= 8
+    cached, forgotten = run(case())
+    assert 1 <= cached <= 8
     assert forgotten == [b"judged"]
 
 
 @asynccontextmanager
-async def waiting(**options):
-    """Serve who waits in `later`, with the path that it asked for once it is late."""
-    served = SimpleNamespace(later=http_server.Later(), asked=asyncio.Event(), answers=[])
+async def holding(**options):
+    """Let requests wait, except for `/now`; answer with the target."""
+    served = SimpleNamespace(
+        waiting=http_server.WaitingRequests(), asked=asyncio.Event(), answers=[]
+    )
 
     def answer(request: Request) -> Answer:
         made = Answer(200, request.target.encode()).copy()
-        if not request.late and request.target != "/now":
-            made.later = served.later
+        if not request.has_waited and request.target != "/now":
+            made.wait_in = served.waiting
             served.asked.set()
-        served.answers.append((request.target, request.late))
+        served.answers.append((request.target, request.has_waited))
         return made
 
     async with http_server.listening("127.0.0.1", 0, answer, **options) as (host, port):
@@ -388,20 +390,20 @@ async def waiting(**options):
 PATIENT = Limits(patience_seconds=TIMEOUT)
 
 
-def test_who_waits_is_answered_when_it_is_time(run):
-    """In order with what was sent behind it, and asked about once more only."""
+def test_waiting_requests_are_answered_in_order(run):
+    """Also the requests behind them; `answer` is called once more for each."""
 
     async def case():
-        async with waiting(limits=PATIENT) as server:
+        async with holding(limits=PATIENT) as server:
             reader, writer = await asyncio.open_connection(server.host, server.port)
             writer.write(head(server, "/wait") + head(server, "/now") + head(server, "/wait2"))
             await server.asked.wait()
             assert server.answers == [("/wait", False)]
             server.asked.clear()
-            server.later.come()
+            server.waiting.answer_all()
             found = [await read_one(reader), await read_one(reader)]
             await server.asked.wait()
-            server.later.come()
+            server.waiting.answer_all()
             found.append(await read_one(reader))
             writer.write(head(server, "/now"))
             found.append(await read_one(reader))
@@ -411,11 +413,11 @@ def test_who_waits_is_answered_when_it_is_time(run):
     assert run(case()) == [(200, b"/wait"), (200, b"/now"), (200, b"/wait2"), (200, b"/now")]
 
 
-def test_who_waits_is_answered_after_a_moment_in_any_case(run):
-    """Nothing better came: then what there is."""
+def test_a_request_waits_only_for_a_moment(run):
+    """Then it gets the answer that there is."""
 
     async def case():
-        async with waiting(limits=Limits(patience_seconds=0.05)) as server:
+        async with holding(limits=Limits(patience_seconds=0.05)) as server:
             return await exchange(server, head(server, "/wait", "GET", "1.0")), server.answers
 
     received, answers = run(case())
@@ -423,12 +425,12 @@ def test_who_waits_is_answered_after_a_moment_in_any_case(run):
     assert answers == [("/wait", False), ("/wait", True)]
 
 
-def test_who_leaves_while_waiting_is_forgotten(run):
-    """Nobody is left to answer, and the listener ends at once although others wait."""
+def test_a_client_that_leaves_while_it_waits_is_removed(run):
+    """It is not answered, and the listener ends at once although another client waits."""
 
     async def case():
         loop = asyncio.get_running_loop()
-        async with waiting(limits=PATIENT) as server:
+        async with holding(limits=PATIENT) as server:
             _, gone = await asyncio.open_connection(server.host, server.port)
             gone.write(head(server, "/wait"))
             await server.asked.wait()
@@ -439,7 +441,7 @@ def test_who_leaves_while_waiting_is_forgotten(run):
             await server.asked.wait()
             began = loop.time()
         took = loop.time() - began
-        server.later.come()  # nothing left to do
+        server.waiting.answer_all()  # nothing left to do
         assert await read_all(reader) == b""
         await close(writer)
         return took, len(server.answers)
@@ -449,7 +451,7 @@ def test_who_leaves_while_waiting_is_forgotten(run):
     assert asked == 2
 
 
-# --- whom it answers ----------------------------------------------------------------------------
+# --- Host ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -471,8 +473,8 @@ def test_who_leaves_while_waiting_is_forgotten(run):
         ("", False),
     ],
 )
-def test_only_its_own_names_are_a_host(run, host, accepted):
-    """A name that is not the listener's, as in DNS rebinding, gets 421, an empty one 400."""
+def test_only_the_listeners_names_are_accepted_as_host(run, host, accepted):
+    """Another name, as in DNS rebinding, gets 421; an empty one gets 400."""
 
     async def case():
         async with echoing(names=["169.254.170.2"]) as server:
@@ -483,8 +485,8 @@ def test_only_its_own_names_are_a_host(run, host, accepted):
     assert statuses(run(case())) == [200 if accepted else 421 if host else 400]
 
 
-def test_bound_to_every_address_any_address_is_a_host_but_no_name(run):
-    """A health check by the task's own address is answered, a rebound name is not."""
+def test_a_listener_on_every_address_accepts_any_address_and_no_name(run):
+    """A health check by the task's address is answered; DNS rebinding is not."""
 
     async def case():
         answer = Answer(200, b"well")
@@ -505,7 +507,7 @@ def test_bound_to_every_address_any_address_is_a_host_but_no_name(run):
 
 
 def test_ipv6_is_served_like_ipv4(run):
-    """The listener can stand at an IPv6 address, whose Host is in brackets."""
+    """The Host of an IPv6 address is in brackets."""
 
     async def case():
         answer = Answer(200, b"well")
@@ -580,8 +582,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_has_two_readings_is_refused_and_ended(run, name):
-    """Exactly one refusal, then the end: nothing hidden behind it is ever answered."""
+def test_an_ambiguous_request_is_refused_and_its_connection_closed(run, name):
+    """There is exactly one refusal; a request hidden behind it is never answered."""
     sent, status = REFUSED[name]
 
     async def case():
@@ -597,7 +599,7 @@ def test_what_has_two_readings_is_refused_and_ended(run, name):
 
 
 def test_an_explicit_empty_body_is_no_body(run):
-    """`Content-Length: 0`, which some clients send with everything, is fine."""
+    """`Content-Length: 0`, which some clients always send, is accepted."""
 
     async def case():
         async with echoing() as server:
@@ -607,8 +609,8 @@ def test_an_explicit_empty_body_is_no_body(run):
     assert statuses(run(case())) == [200]
 
 
-def test_the_owner_words_refusals(run):
-    """`refuse` gives the answer, knowing status, reason and peer."""
+def test_refuse_makes_the_answers_to_refused_requests(run):
+    """It gets status, reason and peer."""
 
     async def case():
         seen = []
@@ -627,7 +629,7 @@ def test_the_owner_words_refusals(run):
 
 @pytest.mark.parametrize(("size", "status"), [(8192, 200), (8193, 431)])
 def test_a_head_has_at_most_8_kib(run, size, status):
-    """To the byte, and whether or not a whole head ever comes."""
+    """Exactly."""
 
     async def case():
         async with echoing() as server:
@@ -640,7 +642,7 @@ def test_a_head_has_at_most_8_kib(run, size, status):
 
 
 def test_an_endless_head_is_refused_while_it_is_sent(run):
-    """A client that goes on sending still reads its 431, and then is cut off."""
+    """A client that goes on sending can read its 431."""
 
     async def case():
         async with echoing() as server:
@@ -649,8 +651,8 @@ def test_an_endless_head_is_refused_while_it_is_sent(run):
     assert statuses(run(case())) == [431]
 
 
-def test_a_refused_client_that_never_stops_is_cut_off(run):
-    """What comes after a refusal is dropped, and only so much of it is even read."""
+def test_a_refused_client_that_never_stops_is_aborted(run):
+    """Input after a refusal is dropped, and only a limited amount is read."""
 
     async def case():
         async with echoing(limits=Limits(linger_seconds=TIMEOUT)) as server:
@@ -670,7 +672,7 @@ def test_a_refused_client_that_never_stops_is_cut_off(run):
 
 @pytest.mark.parametrize(("more", "status"), [(63, 200), (64, 431)])
 def test_a_head_has_at_most_64_headers(run, more, status):
-    """Host and 63 others pass, one more does not."""
+    """Host and 63 others are accepted, one more is not."""
 
     async def case():
         async with echoing() as server:
@@ -680,11 +682,11 @@ def test_a_head_has_at_most_64_headers(run, more, status):
     assert statuses(run(case())) == [status]
 
 
-# --- time and numbers ---------------------------------------------------------------------------
+# --- deadlines and limits -----------------------------------------------------------------------
 
 
 def test_a_slow_head_has_a_deadline(run):
-    """Trickling bytes does not move the deadline of a head."""
+    """A client that sends slowly does not move the deadline of its head."""
 
     async def case():
         async with echoing(limits=Limits(head_seconds=0.2)) as server:
@@ -700,8 +702,8 @@ def test_a_slow_head_has_a_deadline(run):
     assert statuses(run(case())) == [408]
 
 
-def test_who_never_asks_is_closed_without_a_word(run):
-    """A connection without a request ends after the head's time, an idle one after its own."""
+def test_a_silent_connection_is_closed_without_an_answer(run):
+    """A new one after `head_seconds`, an idle one after `idle_seconds`."""
 
     async def case():
         limits = Limits(head_seconds=0.2, idle_seconds=0.1)
@@ -715,8 +717,8 @@ def test_who_never_asks_is_closed_without_a_word(run):
     assert statuses(idle) == [200]
 
 
-def test_an_active_connection_outlives_the_deadlines(run):
-    """The deadlines are for silence: who keeps asking stays."""
+def test_an_active_connection_stays_open(run):
+    """The deadlines are for connections without requests."""
 
     async def case():
         async with echoing(limits=Limits(head_seconds=0.1, idle_seconds=0.3)) as server:
@@ -726,15 +728,15 @@ def test_an_active_connection_outlives_the_deadlines(run):
             while loop.time() < until:
                 writer.write(head(server))
                 assert (await read_one(reader))[0] == 200
-                with pytest.raises(TimeoutError):  # and is not cut off meanwhile
+                with pytest.raises(TimeoutError):  # it is not closed meanwhile
                     await asyncio.wait_for(reader.read(1), 0.02)
             await close(writer)
 
     run(case())
 
 
-def test_200_idle_connections_take_no_place_from_who_asks(run):
-    """When all places are taken, the one that waited longest makes room."""
+def test_idle_connections_make_room_for_new_ones(run):
+    """At the limit, the one that is idle for the longest time is closed."""
 
     async def case():
         limits = Limits(connections=200, grace_seconds=0)
@@ -754,8 +756,8 @@ def test_200_idle_connections_take_no_place_from_who_asks(run):
     run(case())
 
 
-def test_one_too_many_is_told_so(run):
-    """When all places are taken by newcomers, a further one gets 503 at once."""
+def test_a_connection_above_the_limit_gets_503(run):
+    """At once, if all others are new."""
 
     async def case():
         limits = Limits(connections=2, grace_seconds=TIMEOUT)
@@ -771,15 +773,17 @@ def test_one_too_many_is_told_so(run):
     assert statuses(run(case())) == [503]
 
 
-def test_who_does_not_read_is_not_read_from(run):
-    """Answers wait in a bounded buffer; requests behind them wait unread, and are not lost."""
+def test_a_client_that_reads_slowly_is_read_slowly(run):
+    """Its answers wait in a limited buffer; its next requests wait unread, and are not lost."""
 
     async def case():
         async with echoing() as server:
             reader, writer = await asyncio.open_connection(server.host, server.port, limit=2**16)
             sent = head(server, "/large") * 40 + head(server, "/end", "GET", "1.0")
             writer.write(sent)
-            await exchange(server, head(server, "/x", "GET", "1.0"))  # others are served meanwhile
+            await exchange(
+                server, head(server, "/x", "GET", "1.0")
+            )  # others are answered meanwhile
             answered = len(server.requests)
             received = await read_all(reader)
             await close(writer)
@@ -791,15 +795,15 @@ def test_who_does_not_read_is_not_read_from(run):
     assert end == b"GET /end"
 
 
-def test_who_never_reads_is_cut_off(run):
-    """A client that takes no answers keeps its place no longer than an idle one."""
+def test_a_client_that_never_reads_is_aborted(run):
+    """It stays no longer than an idle client."""
 
     async def case():
         async with echoing(limits=Limits(idle_seconds=0.2)) as server:
             _, writer = await asyncio.open_connection(server.host, server.port, limit=1)
             writer.write(head(server, "/large") * 100)
             cut = asyncio.ensure_future(writer.wait_closed())
-            while not cut.done():  # the reset is noticed although nothing is read
+            while not cut.done():  # to notice the reset without reading
                 writer.write(b"x")
                 await asyncio.wait([cut], timeout=0.01)
             assert isinstance(cut.exception(), OSError | None)
@@ -807,8 +811,8 @@ def test_who_never_reads_is_cut_off(run):
     run(case())
 
 
-def test_leaving_ends_every_connection_at_once(run):
-    """Idle, half-asked and unread connections all end, well before any deadline of theirs."""
+def test_the_end_of_the_listener_ends_every_connection(run):
+    """Connections that are idle, or that have half a request or unread answers, end at once."""
 
     async def case():
         loop = asyncio.get_running_loop()
@@ -833,7 +837,7 @@ def test_leaving_ends_every_connection_at_once(run):
 
 
 def test_a_taken_address_is_an_oserror(run):
-    """The caller learns that it cannot have the address, and can say which setting it is."""
+    """So the caller can name the setting."""
 
     async def case():
         async with echoing() as server:
@@ -872,7 +876,7 @@ PIECES = [
 
 
 def mutated(random: random.Random, name: bytes) -> bytes:
-    """Return one to three requests with a few things wrong in them, or anything at all."""
+    """Return one to three requests with a few errors, or random bytes."""
     if random.random() < 0.2:
         return random.randbytes(random.randrange(200)) + b"\r\n\r\n"
     one = b"GET /x HTTP/1.1\r\nHost: %h\r\nAccept: */*\r\n\r\n"
@@ -885,8 +889,8 @@ def mutated(random: random.Random, name: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_nothing_ill_formed_gets_through(run, seed):
-    """Of thousands of broken requests, what reaches `answer` passed every check; all goes on."""
+def test_no_malformed_request_is_accepted(run, seed):
+    """Of thousands of malformed requests, only those that are valid by accident reach `answer`."""
     rng = random.Random(seed)  # noqa: S311 -- must repeat
 
     async def one(server):

@@ -1,3 +1,3 @@
 """Fixtures of the relay tests."""
 
-from tests.support.upstream import front, hasty, run, say, time, upstream  # noqa: F401
+from tests.support.upstream import core, hasty, run, say, time, upstream  # noqa: F401

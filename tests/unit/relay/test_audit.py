@@ -1,4 +1,4 @@
-"""The audit: who got credentials and who did not, in a log that nobody can flood."""
+"""The audit: the log shows who got credentials and who was refused, and cannot be flooded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sidecar.relay.audit import _EVENTS, _KINDS
 ONE, OTHER = "172.17.0.2", "172.17.0.3"
 
 
-def test_the_first_answer_of_each_version_to_each_peer_is_an_event(front):
-    """With everything but the secrets in it; what is asked again at once is counted."""
+def test_the_first_answer_of_each_version_to_each_peer_is_an_event(core):
+    """It has every fact but the secrets. Repeats are counted."""
     with capture_logs() as logs:
         for peer in (ONE, OTHER, ONE, ONE):
-            assert front.ask(front.path, peer=peer).status == 200
-        front.hold(Credentials("ASIATEST0002", 4000.4, None, b"{}"))
-        front.ask(front.path, peer=ONE)
+            assert core.ask(core.path, peer=peer).status == 200
+        core.hold(Credentials("ASIATEST0002", 4000.4, None, b"{}"))
+        core.ask(core.path, peer=ONE)
     common = {
         "event": "relay.answered",
         "log_level": "info",
@@ -33,20 +33,20 @@ def test_the_first_answer_of_each_version_to_each_peer_is_an_event(front):
     ]
 
 
-def test_each_face_and_each_ground_is_told(front):
-    """Whose path it was, and that an address alone was enough."""
-    path = front.identities.mint()
-    front.identities.tied(path, "c1", [ONE])
+def test_an_event_names_the_protocol_and_what_identified_the_client(core):
+    """A path of its own, or the address alone."""
+    path = core.identities.mint()
+    core.identities.assign(path, "c1", [ONE])
     with capture_logs() as logs:
-        front.ask(path, peer=ONE)
-        token = front.ask(
+        core.ask(path, peer=ONE)
+        token = core.ask(
             "/latest/api/token",
             method="PUT",
             peer=ONE,
             host="169.254.169.254",
             headers={"x-aws-ec2-metadata-token-ttl-seconds": "60"},
         ).body.decode()
-        front.ask(
+        core.ask(
             "/latest/meta-data/iam/security-credentials/task",
             peer=ONE,
             host="169.254.169.254",
@@ -58,45 +58,45 @@ def test_each_face_and_each_ground_is_told(front):
     ]
 
 
-def test_repeats_are_told_once_a_minute(front):
-    """Also those that were answered without being judged again."""
+def test_repeats_are_reported_once_a_minute(core):
+    """Also those of a cached decision."""
     with capture_logs() as logs:
-        standing = front.ask(front.path).again
+        replay = core.ask(core.path).replay
         for _ in range(5):
-            assert standing()
-        front.now += 59.9
-        assert standing()
-        front.now += 0.1
-        assert standing() is None
-        front.ask(front.path)
-        front.ask(front.path)
-        front.now += 60
-        front.ask(front.path)
+            assert replay()
+        core.now += 59.9
+        assert replay()
+        core.now += 0.1
+        assert replay() is None
+        core.ask(core.path)
+        core.ask(core.path)
+        core.now += 60
+        core.ask(core.path)
     assert [line["repeats"] for line in logs] == [0, 6, 1]
-    assert front.counts.answers == {("ecs", 200): 10}
+    assert core.counts.answers == {("ecs", 200): 10}
 
 
-def test_an_answer_does_not_stand_beyond_what_it_hands_out(front):
-    """Neither after its expiry nor after a newer version came."""
-    standing = front.ask(front.path).again
-    front.hold(Credentials("ASIATEST0002", 1010.0, None, b"{}"))
-    assert standing() is None
-    standing = front.ask(front.path).again
-    front.now = 1010.0
-    assert standing() is None
-    assert front.ask(front.path).status == 503
+def test_a_cached_decision_ends_with_its_credentials(core):
+    """At their expiry, and when there is a newer version."""
+    replay = core.ask(core.path).replay
+    core.hold(Credentials("ASIATEST0002", 1010.0, None, b"{}"))
+    assert replay() is None
+    replay = core.ask(core.path).replay
+    core.now = 1010.0
+    assert replay() is None
+    assert core.ask(core.path).status == 503
 
 
-def test_every_refusal_is_told_once_a_minute_of_each_kind(front):
-    """Why and who, how many were left out, and nothing of what was asked."""
+def test_each_kind_of_refusal_is_one_event_a_minute(core):
+    """It has reason, peer and the number of repeats, and nothing of the request."""
     with capture_logs() as logs:
         for seconds in (0, 1, 59, 61, 62):
-            front.now = 1000.0 + seconds
-            front.ask("/v2/credentials/GUESS", peer=ONE)
-            front.ask(front.path, method="PUT", peer=OTHER)
-            front.front.refuse(Refusal(403, "relayed requests are not answered", "10.0.0.3"))
+            core.now = 1000.0 + seconds
+            core.ask("/v2/credentials/GUESS", peer=ONE)
+            core.ask(core.path, method="PUT", peer=OTHER)
+            core.router.refuse(Refusal(403, "relayed requests are not answered", "10.0.0.3"))
     assert {line["event"] for line in logs} == {"relay.refused"}
-    assert [(line["why"], line["peer"], line["face"], line["repeats"]) for line in logs] == [
+    assert [(line["reason"], line["peer"], line["face"], line["repeats"]) for line in logs] == [
         ("wrong secret", ONE, "ecs", 0),
         ("wrong method", OTHER, "ecs", 0),
         ("relayed requests are not answered", "10.0.0.3", "none", 0),
@@ -107,28 +107,28 @@ def test_every_refusal_is_told_once_a_minute_of_each_kind(front):
     assert "GUESS" not in repr(logs)
 
 
-def test_many_addresses_do_not_make_many_lines(front):
-    """Somebody with a whole subnet fills neither the log nor the memory; the sum is told."""
-    audit = front.front._audit
+def test_many_addresses_do_not_make_many_lines(core):
+    """A client with a whole subnet fills neither log nor memory; the number left out is logged."""
+    audit = core.router._audit
     with capture_logs() as logs:
         for number in range(10_000):
-            front.ask("/v2/credentials/x", peer=f"10.{number >> 8}.{number & 255}.1")
+            core.ask("/v2/credentials/x", peer=f"10.{number >> 8}.{number & 255}.1")
         assert len(logs) == _EVENTS
         assert len(audit._kinds) == _KINDS
-        front.now += 60
-        front.ask("/v2/credentials/x", peer="10.255.255.1")
+        core.now += 60
+        core.ask("/v2/credentials/x", peer="10.255.255.1")
     assert logs[-1]["unsaid"] == 10_000 - _EVENTS
-    assert front.counts.answers == {("ecs", 400): 10_001}
+    assert core.counts.answers == {("ecs", 400): 10_001}
 
 
-def test_a_refused_container_is_named(front):
-    """Who uses another's path is told together with whose it is."""
-    path = front.identities.mint()
-    front.identities.tied(path, "c1", [ONE])
+def test_a_refused_container_is_named(core):
+    """A refusal names the container whose path was used."""
+    path = core.identities.mint()
+    core.identities.assign(path, "c1", [ONE])
     with capture_logs() as logs:
-        front.ask(path, peer=OTHER)
-    (told,) = logs
-    assert (told["why"], told["peer"], told["container"]) == (
+        core.ask(path, peer=OTHER)
+    (event,) = logs
+    assert (event["reason"], event["peer"], event["container"]) == (
         "another container's path",
         OTHER,
         "c1",

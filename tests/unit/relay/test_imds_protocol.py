@@ -1,4 +1,4 @@
-"""The instance metadata face: IMDSv2 as SDKs ask it, and nothing of the instance behind it."""
+"""The IMDS protocol: IMDSv2 as SDKs use it, with nothing of the real instance."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ ROLES = "/latest/meta-data/iam/security-credentials/"
 
 
 @pytest.fixture
-def metadata(front):
-    """Give what asks the face, with a session token unless told otherwise."""
+def metadata(core):
+    """Return a function that asks by IMDS, with a new session token unless it gets one."""
 
     def ask(target, *, token=None, peer="172.17.0.2", method="GET", host=HOST):
         if token is None:
-            token = opened(front, peer=peer)
-        return front.ask(target, method=method, peer=peer, host=host, headers={TOKEN: token})
+            token = open_session(core, peer=peer)
+        return core.ask(target, method=method, peer=peer, host=host, headers={TOKEN: token})
 
     return ask
 
 
-def opened(front, ttl="21600", peer="172.17.0.2"):
-    """Open a session; gives its token."""
-    answer = front.ask("/latest/api/token", method="PUT", peer=peer, host=HOST, headers={TTL: ttl})
+def open_session(core, ttl="21600", peer="172.17.0.2"):
+    """Return a new session token."""
+    answer = core.ask("/latest/api/token", method="PUT", peer=peer, host=HOST, headers={TTL: ttl})
     assert (answer.status, answer.content_type) == (200, "text/plain")
     return answer.body.decode()
 
 
 @pytest.mark.parametrize("ttl", ["1", "60", "21600"])
-def test_a_token_comes_with_its_lifetime(front, ttl):
-    """Go, Ruby and Rust take no token whose lifetime is not said again."""
-    answer = front.ask("/latest/api/token", method="PUT", host=HOST, headers={TTL: ttl})
+def test_a_token_comes_with_its_lifetime(core, ttl):
+    """The SDKs for Go, Ruby and Rust need the lifetime in the answer."""
+    answer = core.ask("/latest/api/token", method="PUT", host=HOST, headers={TTL: ttl})
     assert answer.status == 200
     assert f"{TTL}: {ttl}\r\n".encode() in answer.wire
     assert len(answer.body) == 56
 
 
 @pytest.mark.parametrize("ttl", ["", "0", "21601", "-1", "1.5", "+60", "abc", "٣", "9" * 5000])
-def test_a_bad_lifetime_is_400(front, ttl):
-    """As the instance says it; whatever it is, it is never a crash."""
-    answer = front.ask("/latest/api/token", method="PUT", host=HOST, headers={TTL: ttl})
+def test_a_bad_lifetime_is_400(core, ttl):
+    """As at the instance; no value makes the relay fail."""
+    answer = core.ask("/latest/api/token", method="PUT", host=HOST, headers={TTL: ttl})
     assert answer.status == 400
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "HEAD"])
-def test_a_token_is_put(front, method):
-    """A request that a browser or a proxy can be talked into gets no token."""
-    answer = front.ask("/latest/api/token", method=method, host=HOST, headers={TTL: "60"})
+def test_only_put_gets_a_token(core, method):
+    """A request that others can make a browser or a proxy send gets no token."""
+    answer = core.ask("/latest/api/token", method=method, host=HOST, headers={TTL: "60"})
     assert answer.status == 405
 
 
 @pytest.mark.parametrize("host", [HOST, f"{HOST}:80", "[fd00:ec2::254]"])
-def test_the_whole_way_to_credentials(front, metadata, host):
-    """Token, role, document: what is in it, how its times are written."""
+def test_credentials_in_three_requests(core, metadata, host):
+    """Token, role name and document; the document has these keys and this form of times."""
     role = metadata(ROLES, host=host)
     assert (role.status, role.body) == (200, b"task")
     answer = metadata(f"{ROLES}task", host=host)
@@ -73,11 +73,11 @@ def test_the_whole_way_to_credentials(front, metadata, host):
     }
 
 
-def test_a_newer_version_is_a_newer_document(front, metadata, say):
-    """A document is rendered once for each version, never kept beyond it."""
+def test_a_newer_version_is_a_newer_document(core, metadata, say):
+    """A document is rendered once for each version of the credentials."""
     first = metadata(f"{ROLES}task").body
     assert metadata(f"{ROLES}task").body is first
-    front.hold(parse(say.held(9000.0, 2), now=front.now, where=""))
+    core.hold(parse(say.held(9000.0, 2), now=core.now, where=""))
     assert json.loads(metadata(f"{ROLES}task").body)["AccessKeyId"] == "ASIATESTKEY00002"
 
 
@@ -92,8 +92,8 @@ def test_a_newer_version_is_a_newer_document(front, metadata, say):
         ("/latest/meta-data/iam/security-credentials", b"task"),
     ],
 )
-def test_what_sdks_ask_besides(metadata, target, body):
-    """Each takes the region from elsewhere."""
+def test_other_paths_that_sdks_ask(metadata, target, body):
+    """Each SDK reads the region from another path."""
     answer = metadata(target)
     assert (answer.status, answer.body) == (200, body)
 
@@ -114,24 +114,24 @@ def test_what_sdks_ask_besides(metadata, target, body):
         "/v2/credentials/",
     ],
 )
-def test_all_else_is_not_found(metadata, target):
-    """Nothing of the real instance, and no word of its own on what is missing."""
+def test_every_other_path_is_not_found(metadata, target):
+    """There is nothing of the real instance."""
     assert metadata(target).status == 404
 
 
-def test_no_path_of_the_other_face_works_here(front, metadata):
-    """Who knows a secret path asks the address it belongs to."""
-    assert metadata(front.path).status == 404
-    assert front.ask(f"{ROLES}task", headers={TOKEN: opened(front)}).status == 404
+def test_each_protocol_has_its_own_paths(core, metadata):
+    """A path of one protocol is not found by the other."""
+    assert metadata(core.path).status == 404
+    assert core.ask(f"{ROLES}task", headers={TOKEN: open_session(core)}).status == 404
 
 
-def test_a_region_that_nobody_knows_is_not_made_up(front):
-    """An SDK then says that it needs one."""
-    face = ImdsProtocol(front.identities, None, front.clock)
-    front.front._instance = face
-    token = opened(front)
+def test_an_unknown_region_is_not_found(core):
+    """The SDK then reports that it needs one."""
+    protocol = ImdsProtocol(core.identities, None, core.clock)
+    core.router._imds = protocol
+    token = open_session(core)
     for target in ("meta-data/placement/region", "dynamic/instance-identity/document"):
-        asked = front.ask(f"/latest/{target}", peer="172.17.0.2", host=HOST, headers={TOKEN: token})
+        asked = core.ask(f"/latest/{target}", peer="172.17.0.2", host=HOST, headers={TOKEN: token})
         assert asked.status == 404
 
 
@@ -140,61 +140,61 @@ def test_a_region_that_nobody_knows_is_not_made_up(front):
     ["", "x", "=" * 56, "A" * 56, "é" * 56, "A" * 5000],
     ids=["none", "short", "padding", "zeros", "not-ascii", "long"],
 )
-def test_without_a_good_token_there_is_nothing(metadata, token):
-    """IMDSv1 is refused, and so is whatever was made up; not even a 404 is told."""
+def test_without_a_valid_token_everything_is_refused(metadata, token):
+    """IMDSv1 and invented tokens are refused, also for paths that do not exist."""
     for target in (ROLES, f"{ROLES}task", "/latest/meta-data/placement/region", "/nothing"):
         assert metadata(target, token=token).status == 401
 
 
-def test_a_token_ends(front, metadata):
-    """To the second."""
-    token = opened(front, "60")
-    front.now += 59
+def test_a_token_expires(core, metadata):
+    """Exactly at the second that was asked for."""
+    token = open_session(core, "60")
+    core.now += 59
     assert metadata(ROLES, token=token).status == 200
-    front.now += 1
+    core.now += 1
     assert metadata(ROLES, token=token).status == 401
 
 
-def test_a_token_is_good_for_its_peer_alone(front, metadata):
-    """What one container has read out to it, another cannot use."""
-    token = opened(front, peer="172.17.0.2")
+def test_a_token_is_valid_for_its_peer_only(core, metadata):
+    """A container cannot use the token of another one."""
+    token = open_session(core, peer="172.17.0.2")
     assert metadata(ROLES, token=token, peer="172.17.0.3").status == 401
     assert metadata(ROLES, token=token, peer="172.17.0.2").status == 200
 
 
-def test_a_token_cannot_be_prolonged(front, metadata):
-    """Every bit of it is signed."""
-    token = opened(front, "60")
-    later = opened(front, str(LONGEST))
+def test_a_token_cannot_be_prolonged(core, metadata):
+    """Every bit of it is covered by the signature."""
+    token = open_session(core, "60")
+    later = open_session(core, str(LONGEST))
     assert metadata(ROLES, token=later[:11] + token[11:]).status == 401
     for place in range(len(token) - 2):
         other = "A" if token[place] != "A" else "Q"
         assert metadata(ROLES, token=token[:place] + other + token[place + 1 :]).status == 401
 
 
-def test_nothing_held_is_a_503(front, metadata):
-    """SDKs try that again, where a 404 would end it."""
-    front.hold(None)
+def test_without_credentials_the_answer_is_503(core, metadata):
+    """SDKs try again after a 503, but not after a 404."""
+    core.hold(None)
     assert metadata(ROLES).status == 503
     assert metadata(f"{ROLES}task").status == 503
 
 
 @pytest.mark.parametrize("arn", [None, "arn:aws:iam::1:role/a/path/of/name"])
-def test_the_role_has_a_name(front, metadata, say, arn):
-    """The last part of its ARN; an upstream that tells none does not keep it from working."""
+def test_the_role_has_a_name(core, metadata, say, arn):
+    """It is the last part of its ARN, or a fixed name if upstream gives no ARN."""
     more = {} if arn is None else {"RoleArn": arn}
     body = json.loads(say.held(5000.0, **more))
     if arn is None:
         del body["RoleArn"]
-    front.hold(parse(json.dumps(body).encode(), now=front.now, where=""))
+    core.hold(parse(json.dumps(body).encode(), now=core.now, where=""))
     name = metadata(ROLES).body.decode()
     assert name == ("name" if arn else "task-role")
     assert metadata(ROLES + name).status == 200
 
 
-def test_switched_off_it_still_stands_there(front):
-    """Everything is refused, at once, so that the instance's own is out of reach."""
-    front.front._instance = ImdsDisabled()
+def test_disabled_imds_refuses_every_request(core):
+    """At once, so that nobody reaches the instance's own metadata."""
+    core.router._imds = ImdsDisabled()
     for method, target in (("PUT", "/latest/api/token"), ("GET", ROLES), ("GET", "/")):
-        answer = front.ask(target, method=method, host=HOST, headers={TTL: "60"})
+        answer = core.ask(target, method=method, host=HOST, headers={TTL: "60"})
         assert answer.status == 403

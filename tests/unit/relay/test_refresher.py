@@ -1,4 +1,4 @@
-"""Keeping credentials fresh: one flight, refreshed in time, served until they end."""
+"""The refresher: one fetch for all clients, in time, and credentials served until they expire."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from sidecar.relay.refresher import Refresher
 HOUR = 3600.0
 
 
-def least(low: float, _high: float) -> float:
-    """Jitter nothing."""
+def no_jitter(low: float, _high: float) -> float:
+    """Return the lower bound."""
     return low
 
 
 @asynccontextmanager
-async def keeping(endpoint, time, pace, jitter=least):
-    """Keep credentials on a clock of our own; gives the keeper and the clock."""
-    moved = time()
-    refresher = Refresher(endpoint, moved.clock, pace, jitter)
-    async with running_beside(refresher.keep()):
-        yield refresher, moved
+async def refreshing(endpoint, time, pace, jitter=no_jitter):
+    """Run a refresher on a fake clock; give both."""
+    fake = time()
+    refresher = Refresher(endpoint, fake.clock, pace, jitter)
+    async with running_beside(refresher.run()):
+        yield refresher, fake
 
 
-def test_any_number_of_askers_is_one_flight(run, upstream, say, time, hasty):
-    """500 who wait for the first credentials share one call."""
+def test_any_number_of_waiters_share_one_fetch(run, upstream, say, time, hasty):
+    """500 that wait for the first credentials cause one call."""
 
     async def case():
         async with (
             upstream(None) as served,
-            keeping(served.endpoint, time, hasty) as (refresher, _),
+            refreshing(served.endpoint, time, hasty) as (refresher, _),
             asyncio.TaskGroup() as group,
         ):
-            asking = [group.create_task(refresher.warm(20)) for _ in range(500)]
+            asking = [group.create_task(refresher.wait_until_fetched(20)) for _ in range(500)]
             await served.hanging.wait()
             served.release(say.good())
             got = [(await one).key_end for one in asking]
@@ -60,7 +60,7 @@ def test_any_number_of_askers_is_one_flight(run, upstream, say, time, hasty):
     ],
 )
 def test_a_refresh_comes_in_time(run, upstream, say, time, hasty, lifetime, jitter, lead):
-    """It is 15 to 18 minutes before expiry, or at half the lifetime if that is later."""
+    """It begins 15 to 18 minutes before expiry, or after half the lifetime if that is later."""
 
     def jittered(low, high):
         return high if jitter else low
@@ -69,28 +69,28 @@ def test_a_refresh_comes_in_time(run, upstream, say, time, hasty, lifetime, jitt
         first, second = say.good(say.start + lifetime), say.good(say.start + 9 * HOUR, 2)
         async with (
             upstream(first, second) as served,
-            keeping(served.endpoint, time, hasty, jittered) as (refresher, moved),
+            refreshing(served.endpoint, time, hasty, jittered) as (refresher, fake),
         ):
-            await refresher.warm(20)
-            await moved.pass_(lifetime - lead - 1)
+            await refresher.wait_until_fetched(20)
+            await fake.advance(lifetime - lead - 1)
             before = len(served.heads), refresher.current().key_end
-            await moved.pass_(1)
-            await moved.pass_(0.5)  # until it waits again
+            await fake.advance(1)
+            await fake.advance(0.5)  # until it waits again
             return before, (len(served.heads), refresher.current().key_end)
 
     assert run(case()) == ((1, "0001"), (2, "0002"))
 
 
-def test_the_same_version_again_is_not_asked_for_in_a_rush(run, upstream, say, time, hasty):
-    """An upstream that renews late is asked at ever shorter spans, yet a few times in all."""
+def test_an_upstream_that_repeats_a_version_is_asked_a_few_times(run, upstream, say, time, hasty):
+    """The pauses get shorter towards the expiry, but never shorter than a retry."""
 
     async def case():
         async with (
             upstream(say.good(say.start + HOUR)) as served,
-            keeping(served.endpoint, time, hasty) as (refresher, moved),
+            refreshing(served.endpoint, time, hasty) as (refresher, fake),
         ):
-            await refresher.warm(20)
-            await moved.pass_(HOUR - 0.5)
+            await refresher.wait_until_fetched(20)
+            await fake.advance(HOUR - 0.5)
             return len(served.heads), refresher.current() is not None
 
     calls, held = run(case())
@@ -98,27 +98,27 @@ def test_the_same_version_again_is_not_asked_for_in_a_rush(run, upstream, say, t
     assert 8 <= calls <= 14
 
 
-def test_what_is_held_is_served_until_it_ends(run, upstream, say, time, hasty):
-    """Through an outage: what is held, with a warning a minute; then nothing; then the new one."""
+def test_credentials_are_served_until_they_expire(run, upstream, say, time, hasty):
+    """In an outage: the old ones, with a warning a minute; then none; then the new ones."""
 
     async def case():
-        trouble = say.answer(500, b'{"code":"InternalServerError"}')
+        failure = say.answer(500, b'{"code":"InternalServerError"}')
         async with (
-            upstream(say.good(say.start + HOUR), trouble) as served,
-            keeping(served.endpoint, time, hasty._replace(tries=1)) as (refresher, moved),
+            upstream(say.good(say.start + HOUR), failure) as served,
+            refreshing(served.endpoint, time, hasty._replace(tries=1)) as (refresher, fake),
         ):
-            await refresher.warm(20)
+            await refresher.wait_until_fetched(20)
             with capture_logs() as logs:
-                await moved.pass_(HOUR - 1)
+                await fake.advance(HOUR - 1)
                 while_held = refresher.state
                 assert refresher.current().key_end == "0001"
-                await moved.pass_(1)
+                await fake.advance(1)
                 assert refresher.current() is None
                 ended = refresher.state
-                await moved.pass_(HOUR)
+                await fake.advance(HOUR)
             calls = len(served.heads)
             served.answers = [say.good(say.start + 9 * HOUR, 2)]
-            await moved.pass_(10)
+            await fake.advance(10)
             assert refresher.current().key_end == "0002"
             return while_held, ended, refresher.state, logs, calls
 
@@ -129,28 +129,28 @@ def test_what_is_held_is_served_until_it_ends(run, upstream, say, time, hasty):
     assert after.held
     assert after.failure is None
     warnings = [line for line in logs if line["event"] == "relay.refresh_failed"]
-    assert 50 <= len(warnings) <= 77  # 75 minutes of trouble
+    assert 50 <= len(warnings) <= 77  # 75 minutes of failures
     assert {line["log_level"] for line in warnings} == {"warning"}
     assert warnings[0]["seconds_left"] == 15 * 60
     assert warnings[-1]["seconds_left"] is None
-    # 15 minutes at up to a minute, an hour at 5 s; both halved, the lower end of their jitter.
+    # 15 minutes with pauses of up to a minute, an hour with 5 s; jitter may halve both.
     assert calls < 60 + 1500
 
 
-def test_tries_thin_out_while_there_is_something_to_serve(run, upstream, say, time, hasty):
-    """From a second to a minute between flights, three quick tries in each, never a rush."""
+def test_pauses_grow_while_there_are_credentials(run, upstream, say, time, hasty):
+    """From a second to a minute between fetches, with three quick tries in each."""
 
     async def case():
-        trouble = say.answer(503, b'{"code":"CredentialsUninitialized"}')
+        failure = say.answer(503, b'{"code":"CredentialsUninitialized"}')
         async with (
-            upstream(say.good(say.start + 2 * HOUR), trouble) as served,
-            keeping(served.endpoint, time, hasty, lambda _, high: high) as (refresher, moved),
+            upstream(say.good(say.start + 2 * HOUR), failure) as served,
+            refreshing(served.endpoint, time, hasty, lambda _, high: high) as (refresher, fake),
         ):
-            await refresher.warm(20)
-            await moved.pass_(2 * HOUR - 18 * 60)
+            await refresher.wait_until_fetched(20)
+            await fake.advance(2 * HOUR - 18 * 60)
             counts = []
             for seconds in (0.5, 1, 2, 4, 8, 16, 32, 60, 60):
-                await moved.pass_(seconds)
+                await fake.advance(seconds)
                 counts.append(len(served.heads) - 1)
             return counts
 
@@ -158,7 +158,7 @@ def test_tries_thin_out_while_there_is_something_to_serve(run, upstream, say, ti
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "failure",
     [
         pytest.param((429, b"You have reached maximum request limit."), id="throttled"),
         pytest.param((503, b""), id="not ready"),
@@ -167,104 +167,106 @@ def test_tries_thin_out_while_there_is_something_to_serve(run, upstream, say, ti
         pytest.param(b"", id="closed"),
     ],
 )
-def test_a_passing_trouble_is_retried_at_once(run, upstream, say, time, hasty, trouble):
-    """Two bad answers and a good one are one flight: nobody waits for the next."""
+def test_a_transient_failure_is_retried_at_once(run, upstream, say, time, hasty, failure):
+    """Two failures and a success are one fetch."""
 
     async def case():
-        bad = trouble
-        if trouble == "expired":
+        bad = failure
+        if failure == "expired":
             bad = say.good(say.start - 1)
-        elif isinstance(trouble, tuple):
-            bad = say.answer(*trouble)
+        elif isinstance(failure, tuple):
+            bad = say.answer(*failure)
         async with (
             upstream(bad, bad, say.good()) as served,
-            keeping(served.endpoint, time, hasty) as (refresher, _),
+            refreshing(served.endpoint, time, hasty) as (refresher, _),
         ):
-            await refresher.warm(20)
+            await refresher.wait_until_fetched(20)
             return len(served.heads), refresher.state.failure
 
     assert run(case()) == (3, None)
 
 
-def test_a_rejection_is_told_at_once_and_asked_again_later(run, upstream, say, time, hasty):
-    """A 400 ends the waiting; but a restarted agent, which says it too, is asked again."""
+def test_a_rejection_ends_the_wait_at_once_and_is_retried_later(run, upstream, say, time, hasty):
+    """A 400 ends the wait. But a restarted ECS agent answers it too, so it is asked again."""
 
     async def case():
         reject = say.answer(400, b'{"code":"InvalidIdInRequest"}')
         async with (
             upstream(reject, say.good()) as served,
-            keeping(served.endpoint, time, hasty) as (refresher, moved),
+            refreshing(served.endpoint, time, hasty) as (refresher, fake),
         ):
             with pytest.raises(RelayError) as caught:
-                await refresher.warm(20)
+                await refresher.wait_until_fetched(20)
             assert len(served.heads) == 1
-            await moved.pass_(5)
-            await refresher.warm(20)
+            await fake.advance(5)
+            await refresher.wait_until_fetched(20)
             return str(caught.value), served.where
 
-    said, where = run(case())
-    assert said == (
+    message, where = run(case())
+    assert message == (
         f"cannot get credentials to relay: {where} answered 400 InvalidIdInRequest "
         "(check AWS_CONTAINER_CREDENTIALS_FULL_URI, or set SIDECAR_RELAY=off to go without)"
     )
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"), [(None, "no answer from "), (b"", "cannot reach ")], ids=["hangs", "closes"]
+    ("answer", "reason"),
+    [(None, "no answer from "), (b"", "cannot reach ")],
+    ids=["hangs", "closes"],
 )
-def test_waiting_for_warmth_has_an_end(run, upstream, time, hasty, answer, why):
-    """The error says how long, why, and what to look at; and no secret."""
+def test_the_wait_for_the_first_fetch_has_an_end(run, upstream, time, hasty, answer, reason):
+    """The error says how long, why, and which setting to check; it has no secret."""
 
     async def case():
         async with (
             upstream(answer) as served,
-            keeping(served.endpoint, time, hasty) as (refresher, _),
+            refreshing(served.endpoint, time, hasty) as (refresher, _),
         ):
             with pytest.raises(RelayError) as caught:
-                await refresher.warm(0.3)
+                await refresher.wait_until_fetched(0.3)
             return str(caught.value), served.where
 
-    said, where = run(case())
-    assert said.startswith(f"cannot get credentials to relay within 0.3 s: {why}{where}")
-    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" in said
-    assert "SECRET" not in said
+    message, where = run(case())
+    assert message.startswith(f"cannot get credentials to relay within 0.3 s: {reason}{where}")
+    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" in message
+    assert "SECRET" not in message
 
 
-def test_a_hanging_upstream_costs_one_try_not_the_flight(run, upstream, say, time, hasty):
-    """After its time-out the try is repeated."""
+def test_an_upstream_that_hangs_costs_one_try_not_the_fetch(run, upstream, say, time, hasty):
+    """The try ends by its timeout and is repeated."""
 
     async def case():
         async with (
             upstream(None, say.good()) as served,
-            keeping(served.endpoint, time, hasty._replace(try_timeout=0.1)) as (refresher, _),
+            refreshing(served.endpoint, time, hasty._replace(try_timeout=0.1)) as (refresher, _),
         ):
-            await refresher.warm(20)
+            await refresher.wait_until_fetched(20)
             return len(served.heads)
 
     assert run(case()) == 2
 
 
-def test_a_mistake_in_the_agent_does_not_end_the_keeping(run, upstream, say, time, hasty):
-    """Whatever an attempt raises is logged, and the next one is made."""
+def test_a_bug_does_not_end_the_refresher(run, upstream, say, time, hasty):
+    """Any exception in a fetch is logged, and the next fetch is made."""
 
     async def case():
         broken = [True]
 
         async with upstream(say.good()) as served:
-            moved = time()
+            fake = time()
 
             def now():
                 if broken and asyncio.current_task() is not me:
                     broken.pop()
                     raise ZeroDivisionError
-                return moved.now
+                return fake.now
 
             me = asyncio.current_task()
-            refresher = Refresher(served.endpoint, moved.clock._replace(now=now), hasty, least)
+            refresher = Refresher(served.endpoint, fake.clock._replace(now=now), hasty, no_jitter)
             with capture_logs() as logs:
-                async with running_beside(refresher.keep()):
-                    await moved.pass_(2)
-                    await refresher.warm(20)
+                async with running_beside(refresher.run()):
+                    await fake.advance(2)
+                    await refresher.wait_until_fetched(20)
             return [(line["event"], line["log_level"]) for line in logs]
 
     assert run(case()) == [
@@ -274,39 +276,39 @@ def test_a_mistake_in_the_agent_does_not_end_the_keeping(run, upstream, say, tim
     ]
 
 
-def test_a_clock_that_jumps_is_followed(run, upstream, say, time, hasty):
-    """After a suspension, what has ended is replaced within a minute of waking."""
+def test_a_jump_of_the_clock_is_noticed(run, upstream, say, time, hasty):
+    """After a suspension, expired credentials are replaced within a minute."""
 
     async def case():
         first, second = say.good(say.start + 6 * HOUR), say.good(say.start + 12 * HOUR, 2)
         async with (
             upstream(first, second) as served,
-            keeping(served.endpoint, time, hasty) as (refresher, moved),
+            refreshing(served.endpoint, time, hasty) as (refresher, fake),
         ):
-            await refresher.warm(20)
-            await moved.pass_(10)
-            moved.now += 7 * HOUR
+            await refresher.wait_until_fetched(20)
+            await fake.advance(10)
+            fake.now += 7 * HOUR
             assert refresher.current() is None
-            await moved.pass_(0)
-            await moved.pass_(0)
-            await refresher.warm(20)
+            await fake.advance(0)
+            await fake.advance(0)
+            await refresher.wait_until_fetched(20)
             return refresher.current().key_end
 
     assert run(case()) == "0002"
 
 
-def test_no_event_tells_a_secret(run, upstream, say, time, hasty):
-    """Events name the upstream, the role and the key's last four; neither path nor keys."""
+def test_no_event_has_a_secret(run, upstream, say, time, hasty):
+    """Events have upstream, role and the last four characters of the key id; no path, no keys."""
 
     async def case():
-        trouble = say.answer(500, b'{"code":"SECRET KEY"}')
+        failure = say.answer(500, b'{"code":"SECRET KEY"}')
         with capture_logs() as logs:
             async with (
-                upstream(trouble, trouble, trouble, say.good()) as served,
-                keeping(served.endpoint, time, hasty) as (refresher, moved),
+                upstream(failure, failure, failure, say.good()) as served,
+                refreshing(served.endpoint, time, hasty) as (refresher, fake),
             ):
-                await moved.pass_(2)
-                await refresher.warm(20)
+                await fake.advance(2)
+                await refresher.wait_until_fetched(20)
         return logs
 
     logs = run(case())
@@ -320,22 +322,22 @@ def test_no_event_tells_a_secret(run, upstream, say, time, hasty):
 
 
 def test_a_proxy_never_sees_a_request(run, upstream, say, time, hasty, monkeypatch):
-    """Proxy variables, which a container may carry, are not for this."""
+    """The proxy variables of a container are ignored."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
     async def case():
         async with (
             upstream(say.good()) as served,
-            keeping(served.endpoint, time, hasty) as (refresher, _),
+            refreshing(served.endpoint, time, hasty) as (refresher, _),
         ):
-            await refresher.warm(20)
+            await refresher.wait_until_fetched(20)
 
     run(case())
 
 
-def test_nothing_was_asked_yet(time, hasty):
-    """Before the first flight the state says that nothing is held, and nothing else."""
+def test_the_state_before_the_first_fetch(time, hasty):
+    """It says that there are no credentials, and nothing else."""
 
     async def case():
         return Refresher(Endpoint("http://127.0.0.1:9/x"), time().clock, hasty).state

@@ -1,4 +1,4 @@
-"""The relay as a whole: served, asked by real SDKs, and gone without a trace."""
+"""The whole relay: real SDKs as clients, start, refusals and end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ asyncio.run(main())
 
 
 async def program(source: str, **env: str) -> str:
-    """Run a Python program beside the loop; gives what it printed."""
+    """Run a Python program in a child process; return its output."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", source),
         env={**os.environ, **env},
@@ -56,7 +56,7 @@ async def program(source: str, **env: str) -> str:
 
 
 def assumed(role: str) -> str:
-    """Return how STS names who has assumed `role`, up to the session's name."""
+    """Return the ARN of a session of `role`, without the session name."""
     return role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/"
 
 
@@ -64,15 +64,15 @@ def assumed(role: str) -> str:
 
 
 @pytest.mark.parametrize("source", [WHOAMI, WHOAMI_AIO], ids=["boto3", "aiobotocore"])
-def test_a_process_that_knows_the_uri_alone_is_the_task_role(run, aws, source):
-    """From the agent through the relay into a real SDK, whose call AWS takes for the role's."""
+def test_an_sdk_that_has_only_the_uri_gets_the_task_role(run, aws, source):
+    """The credentials go from the ECS agent through the relay into a real SDK; STS accepts them."""
 
     async def case():
         async with ecs_agent.serving(aws_endpoint=aws) as agent:
             uri = agent.environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
             endpoint = relay.Endpoint.given(full_uri=uri)
             async with relay.serving(endpoint, "127.0.0.1", 0) as served:
-                await served.warm(20)
+                await served.wait_until_fetched(20)
                 said = await asyncio.gather(
                     *(
                         program(
@@ -94,7 +94,7 @@ def test_a_process_that_knows_the_uri_alone_is_the_task_role(run, aws, source):
 
 
 def test_an_sdk_reads_the_relays_errors(run, upstream):
-    """An SDK that asks a cold relay says what the relay said."""
+    """The error of an SDK that asks before the first fetch has the code of the relay."""
     source = """
 import boto3, botocore.exceptions
 try:
@@ -134,14 +134,14 @@ async def main():
     async with ecs_agent.serving("169.254.170.2", 80) as agent:
         endpoint = relay.Endpoint.given(relative_uri=agent.relative_uri)
         async with relay.serving(endpoint, "127.0.0.1", 0) as served:
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             direct = await client(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=agent.relative_uri)
             through = await client(AWS_CONTAINER_CREDENTIALS_FULL_URI=served.uri)
             print(direct == through, direct.split()[1])
     async with ecs_agent.serving("127.0.0.1") as agent:
         endpoint = relay.Endpoint.given(full_uri=agent.url + agent.relative_uri)
         async with relay.serving(endpoint, "169.254.170.2", 80) as served:
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             relative = await client(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=served.relative_uri)
             full = await client(AWS_CONTAINER_CREDENTIALS_FULL_URI=agent.url + agent.relative_uri)
             print(relative == full, relative.split()[1])
@@ -152,7 +152,7 @@ asyncio.run(main())
 
 @pytest.mark.root
 def test_the_relative_uri_works_at_its_real_address():
-    """In a network namespace of its own: the agent is at 169.254.170.2, and so is the relay."""
+    """In a new network namespace, ECS agent and relay are served at 169.254.170.2."""
     missing = [tool for tool in ("unshare", "ip") if not shutil.which(tool)]
     if missing:
         pytest.skip(f"needs {', '.join(missing)} on PATH")
@@ -170,11 +170,11 @@ def test_the_relative_uri_works_at_its_real_address():
     assert said == ["True container-role"] * 2
 
 
-# --- served -------------------------------------------------------------------------------------
+# --- start and refusals -------------------------------------------------------------------------
 
 
-def test_entering_waits_for_nobody(run, upstream):
-    """The relay stands, and answers 503 at once, while upstream has yet to answer."""
+def test_the_start_does_not_wait_for_upstream(run, upstream):
+    """The relay answers 503 at once while the first fetch is in progress."""
 
     async def case():
         async with (
@@ -188,8 +188,8 @@ def test_entering_waits_for_nobody(run, upstream):
     assert run(case()) == (503, False)
 
 
-def test_a_cold_burst_is_one_call_upstream(run, upstream, say):
-    """500 cold askers at once are all answered, and make no call of their own."""
+def test_a_burst_at_the_start_is_one_call_upstream(run, upstream, say):
+    """500 clients that ask before the first fetch ends are all answered, without more calls."""
 
     async def case():
         async with (
@@ -204,34 +204,34 @@ def test_a_cold_burst_is_one_call_upstream(run, upstream, say):
                 async with session.get(served.uri) as answer:
                     return answer.status, await answer.read()
 
-            cold = await asyncio.gather(*(ask() for _ in range(500)))
+            before = await asyncio.gather(*(ask() for _ in range(500)))
             up.release(say.good())
-            await served.warm(20)
-            warm = await asyncio.gather(*(ask() for _ in range(500)))
-            return {status for status, _ in cold}, set(warm), len(up.heads)
+            await served.wait_until_fetched(20)
+            after = await asyncio.gather(*(ask() for _ in range(500)))
+            return {status for status, _ in before}, set(after), len(up.heads)
 
-    cold, warm, calls = run(case())
-    assert cold == {503}
-    ((status, body),) = warm
+    before, after, calls = run(case())
+    assert before == {503}
+    ((status, body),) = after
     assert status == 200
     assert json.loads(body)["AccessKeyId"] == "ASIATESTKEY00001"
     assert calls == 1
 
 
-def test_what_has_expired_is_not_served(run, upstream, say, time, hasty):
-    """To the second, whatever the refreshing does."""
+def test_expired_credentials_are_not_served(run, upstream, say, time, hasty):
+    """Exactly from their expiry on, also while the refresh fails."""
 
     async def case():
-        moved = time()
+        fake = time()
         async with (
             upstream(say.good(say.start + 60), say.answer(500)) as up,
-            relay.serving(up.endpoint, "127.0.0.1", 0, clock=moved.clock, pace=hasty) as served,
+            relay.serving(up.endpoint, "127.0.0.1", 0, clock=fake.clock, pace=hasty) as served,
             aiohttp.ClientSession() as session,
         ):
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             found = []
             for now in (0, 59.9, 60):
-                moved.now = say.start + now
+                fake.now = say.start + now
                 async with session.get(served.uri) as answer:
                     found.append((answer.status, served.state.held))
             return found
@@ -239,8 +239,8 @@ def test_what_has_expired_is_not_served(run, upstream, say, time, hasty):
     assert run(case()) == [(200, True), (200, True), (503, False)]
 
 
-def test_the_path_is_a_secret_of_its_own(run, upstream, say):
-    """Each relay has its own path of 256 random bits; no event and no repr shows it."""
+def test_each_relay_has_a_different_secret_path(run, upstream, say):
+    """It has 256 random bits; no event and no repr shows it."""
 
     async def case():
         found = []
@@ -272,8 +272,8 @@ def test_the_path_is_a_secret_of_its_own(run, upstream, say):
         ({"Content-Length": "2"}, 413),
     ],
 )
-def test_a_request_that_somebody_else_made_is_refused(run, upstream, say, headers, status):
-    """Rebinding, forwarding and bodies end at the listener, in a form that SDKs read."""
+def test_a_request_of_somebody_else_is_refused(run, upstream, say, headers, status):
+    """The listener refuses DNS rebinding, forwarding and bodies, in a form that SDKs read."""
 
     async def case():
         async with (
@@ -283,7 +283,7 @@ def test_a_request_that_somebody_else_made_is_refused(run, upstream, say, header
             ) as served,
             aiohttp.ClientSession() as session,
         ):
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             data = b"{}" if "Content-Length" in headers else None
             async with session.get(served.uri, headers=headers, data=data) as answer:
                 assert answer.headers["Content-Type"] == "application/json"
@@ -296,8 +296,8 @@ def test_a_request_that_somebody_else_made_is_refused(run, upstream, say, header
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
-def test_every_address_is_refused(run, host):
-    """A relay on every address would be the neighbours' too; the setting is named."""
+def test_a_wildcard_address_is_refused(run, host):
+    """A relay on every address could be used by neighbours. The error names the setting."""
 
     async def case():
         async with relay.serving(relay.Endpoint("http://127.0.0.1:9/x"), host, 0):
@@ -308,7 +308,7 @@ def test_every_address_is_refused(run, host):
 
 
 def test_a_taken_address_is_named(run):
-    """The error says which address, why, and which setting changes it."""
+    """The error has the address, the reason and the setting."""
 
     async def case():
         endpoint = relay.Endpoint("http://127.0.0.1:9/x")
@@ -325,11 +325,11 @@ def test_a_taken_address_is_named(run):
     )
 
 
-# --- leaving ------------------------------------------------------------------------------------
+# --- end ----------------------------------------------------------------------------------------
 
 
-def test_leaving_is_prompt_though_upstream_hangs(run, upstream):
-    """A fetch under way and clients that wait are ended, and no task is left."""
+def test_the_end_is_quick_though_upstream_hangs(run, upstream):
+    """A fetch in progress and waiting clients are ended, and no asyncio task remains."""
 
     async def case():
         loop = asyncio.get_running_loop()
@@ -355,8 +355,8 @@ def test_leaving_is_prompt_though_upstream_hangs(run, upstream):
     assert not left
 
 
-def test_what_the_block_raises_leaves_as_it_is(run):
-    """Neither an error nor a cancellation is wrapped into a group or swallowed."""
+def test_an_error_in_the_block_is_raised_unchanged(run):
+    """Neither an error nor a cancellation is wrapped into a group, or lost."""
 
     async def case():
         endpoint = relay.Endpoint("http://127.0.0.1:9/x")

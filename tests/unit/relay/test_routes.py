@@ -1,4 +1,4 @@
-"""Which interfaces are the task's, and who is reached by another: from a routing table."""
+"""The routing table: which interfaces belong to the task, and which peers are inside it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ in_a_namespace = [
 ]
 
 
-def laid(*commands: str) -> None:
-    """Run `ip COMMAND` for each, in this namespace."""
+def run_ip(*commands: str) -> None:
+    """Run `ip COMMAND` for each command, in this namespace."""
     for command in commands:
         subprocess.run(["ip", *command.split()], check=True, timeout=30)
 
@@ -43,15 +43,15 @@ TASK = (
 
 
 class TestATask:
-    """With the interfaces that ECS makes, and a daemon's bridge."""
+    """A task with the interfaces that ECS makes, and with a daemon's bridge."""
 
     pytestmark = in_a_namespace
 
-    def test_what_leads_out_is_the_task_s(self):
-        """By a gateway, or to the ECS agent; a daemon's bridge does neither."""
+    def test_the_interfaces_that_lead_out_belong_to_the_task(self):
+        """They have a gateway, or lead to the ECS agent; a daemon's bridge does neither."""
 
         async def play():
-            laid(*TASK)
+            run_ip(*TASK)
             assert task_interfaces() == ("ecs-eth0", "eth0")
             assert interface_to("172.17.3.4") == "docker0"
             assert interface_to("10.0.2.7") == "eth0"
@@ -64,28 +64,28 @@ class TestATask:
 
         in_namespace(play())
 
-    def test_peers_are_those_within(self):
-        """The namespace itself and its daemon's containers; no neighbour, and nobody unknown."""
+    def test_peers_inside_the_task_may_ask(self):
+        """The namespace itself and its daemon's containers; no neighbour, no unknown address."""
 
         async def play():
-            laid(*TASK)
+            run_ip(*TASK)
             may = Peers(task_interfaces())
             for peer in ("127.0.0.1", "10.0.2.61", "172.17.0.1", "172.17.0.9", "::1"):
                 assert may(peer), peer
             for peer in ("10.0.2.7", "169.254.172.1", "198.51.100.1", "fd00::7", "nonsense"):
                 assert not may(peer), peer
-            laid("route del default", "link add br-later type bridge")
+            run_ip("route del default", "link add br-later type bridge")
             assert not may("172.30.0.9")
-            laid("addr add 172.30.0.1/16 dev br-later", "link set br-later up")
+            run_ip("addr add 172.30.0.1/16 dev br-later", "link set br-later up")
             assert may("172.30.0.9")
 
         in_namespace(play())
 
-    def test_own_addresses_are_known_without_a_packet(self):
-        """Whatever interface they are on."""
+    def test_own_addresses_are_found_without_a_packet(self):
+        """On any interface."""
 
         async def play():
-            laid(*TASK)
+            run_ip(*TASK)
             assert is_own("10.0.2.61")
             assert is_own("127.0.0.1")
             assert not is_own("10.0.2.62")
@@ -94,8 +94,8 @@ class TestATask:
         in_namespace(play())
 
 
-def test_without_a_routing_table_nothing_is_known(monkeypatch, tmp_path):
-    """As on a system that has no /proc."""
+def test_without_a_routing_table_there_are_no_routes(monkeypatch, tmp_path):
+    """As on a system without /proc."""
     monkeypatch.setattr(routes, "_TABLE", tmp_path / "none")
     assert table() == []
     assert task_interfaces() == ()

@@ -1,4 +1,4 @@
-"""Upstream in trouble while containers ask: they get what is held until it ends, then 503."""
+"""Upstream fails while containers ask: they get credentials until these expire, then 503."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sidecar import relay
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 
-TROUBLES = {
+FAILURES = {
     "throttled": lambda say: say.answer(429, b"You have reached maximum request limit."),
     "not ready": lambda say: say.answer(503, b'{"code":"CredentialsUninitialized"}'),
     "broken": lambda say: say.answer(500, b'{"code":"InternalServerError"}'),
@@ -25,7 +25,7 @@ TROUBLES = {
 
 
 async def ask(served, path=None) -> tuple[int, dict]:
-    """Ask as a container does; gives status and document."""
+    """Ask as a container does; return status and document."""
     reader, writer = await asyncio.open_connection(served.host, served.port)
     try:
         target = path or served.relative_uri
@@ -37,45 +37,45 @@ async def ask(served, path=None) -> tuple[int, dict]:
     return int(head.split()[1]), json.loads(body)
 
 
-async def passing(moved, served, minutes: int) -> list[str]:
-    """Let time pass, asking each minute; gives what each got, a key's end or an error's code."""
+async def ask_each_minute(fake, served, minutes: int) -> list[str]:
+    """Ask once a minute; return the end of each key id, or of each error code."""
     found = []
     for _ in range(minutes):
-        await moved.pass_(MINUTE)
+        await fake.advance(MINUTE)
         status, document = await ask(served)
         assert status == (200 if "AccessKeyId" in document else 503)
         found.append(document.get("AccessKeyId", document.get("Code"))[-4:])
     return found
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_an_hour_of_trouble(run, upstream, say, time, hasty, trouble):
-    """Nobody notices until what is held has ended; and soon after upstream is back all is well.
+@pytest.mark.parametrize("failure", FAILURES)
+def test_an_hour_of_failures(run, upstream, say, time, hasty, failure):
+    """Clients notice nothing until the credentials expire, and get new ones soon after the end.
 
-    Meanwhile upstream is not asked without a pause, and the log does not fill.
+    Meanwhile upstream is asked with pauses, and the log does not fill.
     """
 
     async def case():
-        moved = time()
+        fake = time()
         async with (
-            upstream(say.good(say.start + HOUR), TROUBLES[trouble](say)) as up,
+            upstream(say.good(say.start + HOUR), FAILURES[failure](say)) as up,
             relay.serving(
                 up.endpoint,
                 "127.0.0.1",
                 0,
-                clock=moved.clock,
+                clock=fake.clock,
                 pace=hasty._replace(tries=1),
                 jitter=lambda low, _: low,
             ) as served,
         ):
-            await served.warm(20)
+            await served.wait_until_fetched(20)
             with capture_logs() as logs:
-                before = await passing(moved, served, 59)
-                during = await passing(moved, served, 46)
+                before = await ask_each_minute(fake, served, 59)
+                during = await ask_each_minute(fake, served, 46)
                 calls = len(up.heads)
                 up.answers = [say.good(say.start + 9 * HOUR, 2)]
-                await moved.pass_(5)
-                await moved.pass_(1)
+                await fake.advance(5)
+                await fake.advance(1)
                 after = await ask(served)
             return before, during, after[1]["AccessKeyId"][-4:], calls, logs
 
@@ -85,35 +85,35 @@ def test_an_hour_of_trouble(run, upstream, say, time, hasty, trouble):
     assert after == "0002"
     # 15 minutes with pauses of up to a minute, 45 with pauses of up to 5 s; both half by jitter.
     assert 300 < calls < 1200
-    told = [line for line in logs if line["event"] == "relay.refresh_failed"]
-    assert 0 < len(told) <= 61
+    warnings = [line for line in logs if line["event"] == "relay.refresh_failed"]
+    assert 0 < len(warnings) <= 61
     assert len(logs) <= 200
 
 
-def test_an_upstream_that_hangs_holds_nobody_up(run, upstream, say, time, hasty):
-    """While it is waited for, who asks is answered at once, or within the relay's patience."""
+def test_an_upstream_that_hangs_delays_no_client(run, upstream, say, time, hasty):
+    """A client is answered at once, or within the limit of `patience_seconds`."""
 
     async def case():
-        moved, loop = time(), asyncio.get_running_loop()
+        fake, loop = time(), asyncio.get_running_loop()
         async with (
             upstream(say.good(say.start + HOUR), None) as up,
             relay.serving(
                 up.endpoint,
                 "127.0.0.1",
                 0,
-                clock=moved.clock,
+                clock=fake.clock,
                 pace=hasty._replace(try_timeout=60.0),
                 jitter=lambda low, _: low,
             ) as served,
             asyncio.TaskGroup() as group,
         ):
-            await served.warm(20)
-            await moved.pass_(44 * MINUTE)
-            going_on = group.create_task(moved.pass_(HOUR))
+            await served.wait_until_fetched(20)
+            await fake.advance(44 * MINUTE)
+            going_on = group.create_task(fake.advance(HOUR))
             await up.hanging.wait()
             found, took = [], []
             for passed in (0, HOUR):
-                moved.now += passed
+                fake.now += passed
                 began = loop.time()
                 found.append((await ask(served))[0])
                 took.append(loop.time() - began)
@@ -125,8 +125,8 @@ def test_an_upstream_that_hangs_holds_nobody_up(run, upstream, say, time, hasty)
     assert max(took) < 1.0  # in fact 40 ms, but the machine is shared
 
 
-def test_the_whole_crowd_waits_for_one_flight(run, upstream, say):
-    """Who asks while nothing is there yet gets the answer that is on its way."""
+def test_clients_wait_for_the_first_fetch(run, upstream, say):
+    """Requests before the first fetch ends get its credentials."""
 
     async def case():
         async with (
@@ -141,17 +141,17 @@ def test_the_whole_crowd_waits_for_one_flight(run, upstream, say):
             asyncio.TaskGroup() as group,
         ):
             await up.hanging.wait()
-            crowd = [group.create_task(ask(served)) for _ in range(100)]
-            for _ in range(200):  # most of them wait by then; who comes later is served, too
+            clients = [group.create_task(ask(served)) for _ in range(100)]
+            for _ in range(200):  # most of them wait by then; later ones are answered, too
                 await asyncio.sleep(0)
             up.release(say.good())
-            return [(await one)[0] for one in crowd], len(up.heads)
+            return [(await one)[0] for one in clients], len(up.heads)
 
     assert run(case()) == ([200] * 100, 1)
 
 
-def test_patience_ends(run, upstream, say):
-    """An upstream that does not answer in that moment is not waited for: 503, once, told once."""
+def test_the_wait_for_a_fetch_has_an_end(run, upstream, say):
+    """If upstream does not answer in time, the client gets one 503, with one event."""
 
     async def case():
         async with (
@@ -167,7 +167,7 @@ def test_patience_ends(run, upstream, say):
 
     status, code, logs, answers = run(case())
     assert (status, code) == (503, "CredentialsUninitialized")
-    assert [(line["event"], line["why"]) for line in logs] == [
+    assert [(line["event"], line["reason"]) for line in logs] == [
         ("relay.refused", "no credentials yet")
     ]
     assert answers == {("ecs", 503): 1}

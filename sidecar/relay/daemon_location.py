@@ -1,0 +1,96 @@
+"""Find out whether the docker daemon runs in this network namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from sidecar.relay.routes import has_network, is_own
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_LOOKUP_TIMEOUT = 2.0
+"""Seconds to look up the address of a daemon that is named."""
+
+
+class DaemonLocation(StrEnum):
+    """Where the docker daemon is."""
+
+    ABSENT = "absent"
+    SILENT = "silent"
+    """It is configured, but does not answer (yet)."""
+    HERE = "here"
+    """In this network namespace."""
+    ELSEWHERE = "elsewhere"
+
+
+class Daemon(Protocol):
+    """A docker daemon, as far as its location needs it."""
+
+    @property
+    def machine(self) -> str | None:
+        """The host of a daemon on the network; None for a daemon behind a socket."""
+
+    async def networks(self) -> list[dict[str, Any]]:
+        """Return what `GET /networks` answers. Raises an Exception that says why it cannot."""
+
+
+class Bridge(NamedTuple):
+    """A bridge network, on the daemon's side."""
+
+    interface: str
+    subnet: str
+    """As in `172.17.0.0/16`."""
+    gateway: str | None
+    """The interface's own address, if the daemon reports it: 20.10 does not always."""
+
+
+async def locate_daemon(daemon: Daemon | None) -> tuple[DaemonLocation, str]:
+    """Return where the daemon is, and how that is known; takes a few seconds at most."""
+    if daemon is None:
+        reason = "nothing names a docker daemon (DOCKER_HOST, /var/run/docker.sock)"
+        return DaemonLocation.ABSENT, reason
+    if daemon.machine is not None:
+        return await _locate_by_address(daemon.machine)
+    try:
+        networks = await daemon.networks()
+    except Exception as error:  # noqa: BLE001  the docker client's own: relay imports no docker
+        return DaemonLocation.SILENT, str(error)
+    for bridge in bridges(networks):
+        if bridge.gateway is not None and is_own(bridge.gateway):
+            reason = f"the docker daemon's bridge {bridge.gateway} is an address of ours"
+            return DaemonLocation.HERE, reason
+        if has_network(bridge.interface, bridge.subnet):
+            return DaemonLocation.HERE, f"the docker daemon's bridge {bridge.interface} is ours"
+    return DaemonLocation.ELSEWHERE, "no bridge of the docker daemon is ours"
+
+
+async def _locate_by_address(machine: str) -> tuple[DaemonLocation, str]:
+    """Locate a daemon by its address alone: to ask it may need a certificate."""
+    try:
+        async with asyncio.timeout(_LOOKUP_TIMEOUT):
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(machine, None, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):
+        return DaemonLocation.SILENT, f"DOCKER_HOST names {machine}, which has no address"
+    if any(is_own(str(address[0])) for *_, address in found):
+        return DaemonLocation.HERE, f"DOCKER_HOST names {machine}, an address of ours"
+    return DaemonLocation.ELSEWHERE, f"DOCKER_HOST names {machine}, which is not ours"
+
+
+def bridges(networks: Iterable[Mapping[str, Any]]) -> list[Bridge]:
+    """Return the bridges among these networks, one for each of their subnets."""
+    return [
+        Bridge(_interface(network), str(config.get("Subnet")), config.get("Gateway") or None)
+        for network in networks
+        if network.get("Driver") == "bridge"
+        for config in (network.get("IPAM") or {}).get("Config") or ()
+    ]
+
+
+def _interface(network: Mapping[str, Any]) -> str:
+    name = (network.get("Options") or {}).get("com.docker.network.bridge.name")
+    return str(name or f"br-{str(network.get('Id'))[:12]}")
