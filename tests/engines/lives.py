@@ -96,20 +96,20 @@ async def _played(
     over: asyncio.Event,
 ) -> None:
     async with AsyncExitStack() as down:
-        stage = await down.enter_async_context(stages.staged(place.task.aws))
+        stage = await down.enter_async_context(stages.open_stage(place.task.aws))
         for port in (AWS_PORT, S3_PORT):
             # AWS at an address of the task itself, for containers that may not leave it.
             aws = faults.serving(f"http://{GATEWAY}:{port}", "0.0.0.0", port)
             await down.enter_async_context(aws)
         await stage.put()
-        env |= {"LIFE_ROOT": str(stage.root), "LIFE_FOLDER": str(stage.folder)}
+        env |= {"LIFE_ROOT": str(stage.runner_folder), "LIFE_FOLDER": str(stage.folder)}
         async with stage.life(argv, env=env) as life:
-            step, through = stage.gate()
+            step, through = stage.make_gate()
             job = stage.job(*steps, f"{_TELL}; {step}")
-            await stage.logged(job, "at the gate")
-            printed = stages.printed(job)
+            await stage.wait_for_output(job, "at the gate")
+            printed = stages.read_output(job)
             told = dict(re.findall(r"told (\w+)=(.*)", printed))
-            begun.set_result(Living(life, told, printed, stage.root))
+            begun.set_result(Living(life, told, printed, stage.runner_folder))
             await over.wait()
             through()
-            await stage.settled(life, 0)
+            await stage.check_end(life, 0)

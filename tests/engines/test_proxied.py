@@ -62,7 +62,7 @@ def proxied(place: Place) -> Iterator[tuple[Client, Living]]:
     with shared(place.engine) as folder:
         env = {"SIDECAR_DOCKER_PROXY": "on", "SIDECAR_SHARED_DIR": str(folder)}
         with lives.living(place, **env) as living:
-            (event,) = living.life.all("docker.proxy_started")
+            (event,) = living.life.find_events("docker.proxy_started")
             yield Client(event["socket"]), living
         assert list(folder.iterdir()) == []
 

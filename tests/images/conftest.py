@@ -8,7 +8,7 @@ import pytest
 
 from tests.engines import engine, places, roots, tasks
 from tests.images import bases, building, instances
-from tests.lives.stage import played, staged
+from tests.lives.stage import open_stage, run_side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -46,7 +46,7 @@ def lives(place: Place) -> Callable[..., None]:
     """Give what plays lives side by side in the task, each on a stage of its own."""
 
     async def one(life: Life) -> None:
-        async with staged(place.task.aws) as stage:
+        async with open_stage(place.task.aws) as stage:
             await life(stage, place.engine)
 
-    return lambda *plays: place.task.space.call(lambda: played(*map(one, plays)))
+    return lambda *plays: place.task.space.call(lambda: run_side_by_side(*map(one, plays)))

@@ -14,9 +14,9 @@ TRAPPED = "trap 'echo heard; exit 9' TERM; echo began; while :; do sleep 0.1; do
 async def supervised(stage, engine, command, code, *options):
     """Run a command to its end; give its output and the container's errors."""
     async with contained(stage, engine, *options, command=("sh", "-c", command)) as container:
-        assert await container.life.ended() == code
+        assert await container.life.wait_for_end() == code
     assert not stage.world.calls
-    assert stage.survivors() == {}
+    assert stage.find_processes() == {}
     return container.life
 
 
@@ -27,11 +27,11 @@ def test_output_and_exit_code_are_the_command_s(lives):
         life = await supervised(stage, engine, "id -un; echo said; echo beside >&2; exit 7", 7)
         assert life.text == "root\nsaid\n"
         assert "beside\n" in life.errors
-        assert life.all("command.ended", code=7)
+        assert life.find_events("command.ended", code=7)
 
     async def killed(stage, engine):
         life = await supervised(stage, engine, "kill -KILL $$", 128 + signal.SIGKILL)
-        assert life.all("command.ended", code=-signal.SIGKILL)
+        assert life.find_events("command.ended", code=-signal.SIGKILL)
 
     async def orphans(stage, engine):
         """Leave something running: it neither keeps the container up nor outlives it."""
@@ -39,9 +39,9 @@ def test_output_and_exit_code_are_the_command_s(lives):
 
     async def stopped(stage, engine):
         async with contained(stage, engine, command=("sh", "-c", TRAPPED)) as container:
-            await container.life.said("began")
+            await container.life.wait_for_text("began")
             await container.stop()
-            assert await container.life.ended() == 9
+            assert await container.life.wait_for_end() == 9
         assert container.life.text == "began\nheard\n"
 
     lives(plain, killed, orphans, stopped)

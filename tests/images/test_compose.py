@@ -10,7 +10,7 @@ from tests.engines.engine import Failed
 from tests.engines.roots import REPOSITORY
 from tests.images.building import there
 from tests.images.hubs import GITHUB, hub
-from tests.lives.stage import printed
+from tests.lives.stage import read_output
 from tests.local.test_demo import in_order
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -133,7 +133,7 @@ def test_a_repository_of_one_s_own(instance, tmp_path):
             finally:
                 await asyncio.to_thread(docker, "down", "--timeout=0")
             assert job.result == "succeeded", f"{said}\n{job.log()}"
-            assert "none here\n" in printed(job)
+            assert "none here\n" in read_output(job)
             assert [each.by for each in world.runners.removed] == ["job-completed"]
 
     instance.task.far.play(play())

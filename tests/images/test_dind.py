@@ -4,7 +4,7 @@ import pytest
 
 from tests.images.building import DIND
 from tests.images.containers import contained
-from tests.lives.stage import printed
+from tests.lives.stage import read_output
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -26,9 +26,9 @@ def test_a_container_runs_in_the_container(lives):
         command = ("sh", "-ec", NESTED)
         options = ("--privileged", *READ_ONLY)
         async with contained(stage, engine, *options, image=DIND, command=command) as container:
-            assert await container.life.ended() == 0
+            assert await container.life.wait_for_end() == 0
         assert container.life.text == "nested\n"
-        assert stage.survivors() == {}
+        assert stage.find_processes() == {}
 
     lives(life)
 
@@ -38,16 +38,16 @@ def test_a_life_with_a_daemon(lives):
 
     async def life(stage, engine):
         await stage.put()
-        step, open_gate = stage.gate()
+        step, open_gate = stage.make_gate()
         raw = "curl -sS --unix-socket /run/runner-sidecar/docker.sock http://docker/_ping || :"
         job = stage.job(raw, step)
         async with contained(stage, engine, "--privileged", image=DIND) as container:
-            await stage.logged(job, "at the gate")
+            await stage.wait_for_output(job, "at the gate")
             said = await container.docker("exec", container.name, "sh", "-ec", NESTED)
             assert said == "nested\n"
             open_gate()
-            await stage.settled(container.life, 0)
-        assert "OK" not in printed(job)
+            await stage.check_end(container.life, 0)
+        assert "OK" not in read_output(job)
         assert job.result == "succeeded"
 
     lives(life)
@@ -59,11 +59,11 @@ def test_without_privileges_it_says_so_at_once(lives):
     async def life(stage, engine):
         await stage.put()
         async with contained(stage, engine, image=DIND) as container:
-            assert await container.life.ended() == 24
+            assert await container.life.wait_for_end() == 24
         assert "cannot start the docker daemon" in container.life.errors
         assert "privileged" in container.life.errors
         assert "dockerd: " in container.life.errors
-        assert await stage.held() is not None
+        assert await stage.read_parameter() is not None
         assert not stage.world.calls
 
     lives(life)

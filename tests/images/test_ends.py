@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.images.containers import contained, restarted
-from tests.lives.stage import PATIENCE, content, printed
+from tests.lives.stage import PATIENCE, read_file, read_output
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -20,10 +20,10 @@ def test_a_life_runs_its_job_and_leaves_nothing(lives):
         await stage.put()
         job = stage.job("id -un; echo home $HOME; pwd; cat /proc/1/cmdline | tr '\\0' ' '")
         async with contained(stage, engine) as container:
-            await stage.settled(container.life, 0)
+            await stage.check_end(container.life, 0)
             assert await container.inspected("{{.State.ExitCode}}") == "0"
         assert job.result == "succeeded"
-        user, home, _, first = printed(job).splitlines()[-4:]
+        user, home, _, first = read_output(job).splitlines()[-4:]
         assert (user, home) == ("runner", "home /home/runner")
         assert first.split()[1:] == ["-I", "/usr/local/bin/runner-sidecar", "run"]
 
@@ -39,37 +39,37 @@ def test_docker_stop_at_each_phase(lives):
             await stage.ssm.reached(target="GetParameter")
             await container.docker("exec", container.name, "runner-sidecar", "health")
             await container.stop()
-            await stage.settled(container.life, 16)
+            await stage.check_end(container.life, 16)
         assert not stage.world.calls
 
     async def configuring(stage, engine):
         await stage.put()
         stage.world.faults.add({"call": "runner-add", "after": True, "delay": 1.0})
         async with contained(stage, engine) as container:
-            await stage.until(lambda: list(stage.world.runners), "the runner")
+            await stage.wait_for(lambda: list(stage.world.runners), "the runner")
             await container.stop()
-            await stage.settled(container.life, 16)
+            await stage.check_end(container.life, 16)
         assert [gone.by for gone in stage.world.runners.removed] == ["remove"]
 
     async def idle(stage, engine):
         await stage.put()
         async with contained(stage, engine) as container:
-            await container.life.phase("idle")
+            await container.life.wait_for_phase("idle")
             await container.stop()
-            await stage.settled(container.life, 0)
+            await stage.check_end(container.life, 0)
         assert [gone.by for gone in stage.world.runners.removed] == ["remove"]
 
     async def busy(stage, engine):
         await stage.put()
-        step, open_gate = stage.gate()
+        step, open_gate = stage.make_gate()
         job = stage.job(step)
         env = {"SIDECAR_STOP_TIMEOUT": "120"}
         async with contained(stage, engine, env=env) as container:
-            await stage.logged(job, "at the gate")
+            await stage.wait_for_output(job, "at the gate")
             async with container.stopping(120):
-                await container.life.event("stop.job_awaited")
+                await container.life.wait_for_event("stop.job_awaited")
                 open_gate()
-            await stage.settled(container.life, 0)
+            await stage.check_end(container.life, 0)
         assert job.result == "succeeded"
 
     async def too_busy(stage, engine):
@@ -77,9 +77,9 @@ def test_docker_stop_at_each_phase(lives):
         job = stage.job("echo begun; exec sleep 600")
         env = {"SIDECAR_STOP_TIMEOUT": "20"}
         async with contained(stage, engine, env=env) as container:
-            await stage.logged(job, "begun")
+            await stage.wait_for_output(job, "begun")
             await container.stop(20)
-            await stage.settled(container.life, 22)
+            await stage.check_end(container.life, 22)
         assert job.result == "canceled"
 
     lives(waiting, configuring, idle, busy, too_busy)
@@ -104,8 +104,8 @@ async def begun(stage):
     """
     end = asyncio.get_running_loop().time() + PATIENCE
     while asyncio.get_running_loop().time() < end:
-        for pid in stage.survivors():
-            status = content(f"/proc/{pid}/status").decode()
+        for pid in stage.find_processes():
+            status = read_file(f"/proc/{pid}/status").decode()
             masks = re.findall(r"^Sig(?:Blk|Cgt):\t(\w+)$", status, re.MULTILINE)
             if any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in masks):
                 return pid
@@ -119,27 +119,27 @@ def test_docker_kill_leaves_what_nobody_could_undo(lives):
     async def idle(stage, engine):
         await stage.put()
         async with contained(stage, engine) as container:
-            await container.life.event("token.deleted")
+            await container.life.wait_for_event("token.deleted")
             await container.docker("kill", container.name)
-            assert await container.life.ended() == 137
-            assert stage.survivors() == {}
-            assert await stage.held() is None
+            assert await container.life.wait_for_end() == 137
+            assert stage.find_processes() == {}
+            assert await stage.read_parameter() is None
             (left,) = stage.world.runners
             await stage.put()
             async with restarted(stage, container) as life:
-                assert (await life.event("killed_agent.found"))["name"] == left.name
-                await life.phase("idle")
+                assert (await life.wait_for_event("killed_agent.found"))["name"] == left.name
+                await life.wait_for_phase("idle")
                 await container.stop()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
 
     async def busy(stage, engine):
         await stage.put()
         job = stage.job("trap '' TERM INT; echo begun; while :; do sleep 1; done")
         async with contained(stage, engine) as container:
-            await stage.logged(job, "begun")
+            await stage.wait_for_output(job, "begun")
             await container.docker("kill", container.name)
-            assert await container.life.ended() == 137
-        assert stage.survivors() == {}
+            assert await container.life.wait_for_end() == 137
+        assert stage.find_processes() == {}
         assert len(list(stage.world.runners)) == 1, "GitHub alone can know better, in a day"
 
     lives(idle, busy)

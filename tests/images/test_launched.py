@@ -27,10 +27,10 @@ def test_the_image_is_all_that_changes(lives):
             env = there(stage) | launcher(*([] if launcher is passeidireto else [stage]), **named)
             job = stage.job("id -un")
             async with contained(stage, engine, env=env) as container:
-                await stage.settled(container.life, 0)
+                await stage.check_end(container.life, 0)
             assert job.result == "succeeded"
             assert "runner\n" in job.log()
-            (event,) = container.life.all("launcher.recognised")
+            (event,) = container.life.find_events("launcher.recognised")
             assert event["contract"] == launcher.__name__
 
         return life
@@ -51,7 +51,7 @@ def test_cdk_s_command_registers_by_itself(lives):
         env = OURS | cdk(stage) | {"WHERE": "/home/runner"}
         command = ("sh", "-c", COMMAND)
         async with contained(stage, engine, env=env, command=command) as container:
-            assert await container.life.ended() == 0
+            assert await container.life.wait_for_end() == 0
         assert "CDKGHA JOB DONE ecs,linux 1\n" in container.life.text
         assert job.result == "succeeded"
         assert "runner\n" in job.log()

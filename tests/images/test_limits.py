@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.images.containers import contained
-from tests.lives.stage import printed
+from tests.lives.stage import read_output
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -24,9 +24,9 @@ def test_a_job_without_memory(lives):
         await stage.put()
         job = stage.job(GREEDY, "exit 1")
         async with contained(stage, engine, "--memory=256m", "--memory-swap=256m") as container:
-            await stage.settled(container.life, 0)
-            assert container.life.all("memory.exhausted")
-        assert "ended with 137" in printed(job)
+            await stage.check_end(container.life, 0)
+            assert container.life.find_events("memory.exhausted")
+        assert "ended with 137" in read_output(job)
         assert job.result == "failed"
 
     lives(life)
@@ -40,9 +40,9 @@ def test_a_full_disk(lives):
         job = stage.job("cat /dev/zero >full", "echo not reached")
         mount = "--tmpfs=/home/runner/_work:size=1m,mode=1777"
         async with contained(stage, engine, mount) as container:
-            await stage.settled(container.life, 0)
+            await stage.check_end(container.life, 0)
         assert job.result == "failed"
-        assert "No space left on device" in printed(job)
+        assert "No space left on device" in read_output(job)
 
     async def runners(stage, engine):
         await stage.put()
@@ -50,9 +50,9 @@ def test_a_full_disk(lives):
         env = {"SIDECAR_RUNNER_DIR": "/disk"}
         command = ("-c", SMALL_DISK)
         async with contained(stage, engine, *options, env=env, command=command) as container:
-            await stage.settled(container.life, 15)
+            await stage.check_end(container.life, 15)
         assert not stage.world.calls
-        (failed,) = container.life.all("life.failed")
+        (failed,) = container.life.find_events("life.failed")
         assert "No space left on device" in failed["reason"]
 
     lives(jobs, runners)
@@ -66,14 +66,14 @@ def test_a_read_only_root(lives):
         job = stage.job("echo made >file && cat file")
         options = ("--read-only", "--volume=/home/runner", "--tmpfs=/run", "--tmpfs=/tmp")
         async with contained(stage, engine, *options) as container:
-            await stage.settled(container.life, 0)
+            await stage.check_end(container.life, 0)
         assert job.result == "succeeded"
 
     async def without(stage, engine):
         await stage.put()
         async with contained(stage, engine, "--read-only") as container:
-            await stage.settled(container.life, 15)
-        (failed,) = container.life.all("life.failed")
+            await stage.check_end(container.life, 15)
+        (failed,) = container.life.find_events("life.failed")
         assert "Read-only file system" in failed["reason"]
         assert "SIDECAR_RUNNER_DIR" in failed["reason"]
 
@@ -95,8 +95,8 @@ def test_a_low_limit_of_processes(lives):
             env = {"SIDECAR_TOKEN_TIMEOUT": "1", "SIDECAR_STOP_TIMEOUT": "4"}
             async with contained(stage, engine, *options, env=env) as container:
                 code, left = OUTCOMES[limit]
-                await stage.settled(container.life, code, left=left)
-            (failed,) = container.life.all("life.failed")
+                await stage.check_end(container.life, code, left=left)
+            (failed,) = container.life.find_events("life.failed")
             assert re.search("Resource temporarily unavailable|can't start new", failed["reason"])
 
         return runner
@@ -105,7 +105,7 @@ def test_a_low_limit_of_processes(lives):
         await stage.put()
         job = stage.job("exec sh -c 'while :; do sleep 6 & done'")
         async with contained(stage, engine, "--pids-limit=60") as container:
-            await stage.settled(container.life, 0)
+            await stage.check_end(container.life, 0)
         assert job.result == "failed"
 
     lives(*map(at, OUTCOMES), job)

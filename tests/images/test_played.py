@@ -14,7 +14,7 @@ from tests.engines.far import ECS_AGENT, GATEWAY
 from tests.images import player
 from tests.images.building import DIND, RUNNER
 from tests.images.hubs import GITHUB, hub
-from tests.lives.stage import printed
+from tests.lives.stage import read_output
 from tests.repository.test_task_definitions import FILLED, called, granted, run_fill
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -106,13 +106,13 @@ class Stage:
                 overrides | surroundings,
                 f"--volume={trusted.volume}",
             ) as playing:
-                code = await asyncio.to_thread(playing.ended, "runner", PATIENCE)
+                code = await asyncio.to_thread(playing.wait_for_end, "runner", PATIENCE)
                 log = playing.log("runner")
             assert (code, job.result) == (0, "succeeded"), f"{log}\n{job.log()}"
             assert list(world.runners) == []
         assert await asyncio.to_thread(aws.names, task.aws) == []
         agent = [(one["method"], one["path"]) for one in task.asked_of_agent()[before:]]
-        return Lived(printed(job), log, called(seen.requests, agent))
+        return Lived(read_output(job), log, called(seen.requests, agent))
 
 
 class Lived(NamedTuple):

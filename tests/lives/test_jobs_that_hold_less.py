@@ -12,19 +12,21 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 
-from local import aws, ecs_agent, faults, github
-from local.runner import install
-from tests.lives.stage import ON_UVLOOP, Stage, _folder
+from local import aws, ecs_agent
+from local.stage import Addresses
+from tests.lives import stage as stages
+from tests.lives.stage import ON_UVLOOP
 from tests.support.namespace import ECS_AGENT, in_namespace
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.lives.stage import Stage
 
 pytestmark = [
     pytest.mark.root,
@@ -81,22 +83,14 @@ print("FOUND" + json.dumps(found))
 
 
 @asynccontextmanager
-async def staged(network_mode: str = "awsvpc"):
-    """Put up a stage whose ECS agent listens where the real one does."""
-    async with AsyncExitStack() as down:
-        enter = down.enter_async_context
-        folder = _folder()
-        down.callback(shutil.rmtree, folder, ignore_errors=True)
-        root = install(folder / "runner")
-        http = await enter(aiohttp.ClientSession())
-        moto = down.enter_context(aws.serving())
-        ssm = await enter(faults.serving(moto))
-        hub = await enter(github.serving())
-        task = ecs_agent.Task(network_mode=network_mode)
-        agent = await enter(ecs_agent.serving(ECS_AGENT, 80, task=task, aws_endpoint=moto))
-        (folder / "probe.py").write_text(PROBE)
-        copy_sdk(folder / "sdk")
-        yield Stage(moto, ssm, hub, agent, folder, root, http)
+async def open_stage(network_mode: str = "awsvpc"):
+    """Open a stage whose ECS agent listens where the real one does."""
+    at = Addresses(ecs_agent=(ECS_AGENT, 80))
+    task = ecs_agent.Task(network_mode=network_mode)
+    async with stages.open_stage(at=at, task=task, use_sts=True) as stage:
+        (stage.folder / "probe.py").write_text(PROBE)
+        copy_sdk(stage.folder / "sdk")
+        yield stage
 
 
 def surroundings(stage: Stage, **more: str | None) -> dict[str, str | None]:
@@ -127,7 +121,7 @@ def copy_sdk(folder: Path) -> None:
 
 def probing(stage: Stage, life) -> str:
     """Return the step that looks what a job can get at, by a Python that its user may run."""
-    first = (stage.root / "bin" / "Runner.Listener").read_text().splitlines()[0]
+    first = (stage.runner_folder / "bin" / "Runner.Listener").read_text().splitlines()[0]
     python = first.removeprefix("#!").split()[0]
     metadata = stage.ecs.environment["ECS_CONTAINER_METADATA_URI_V4"]
     told = f"{ECS_AGENT} {life.pid} {stage.ecs.relative_uri} {metadata}"
@@ -157,15 +151,17 @@ def test_a_job_gets_its_role_and_nothing_of_the_agent_s():
     """
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
             async with stage.life(env=surroundings(stage)) as life:
-                await life.event("network.rules_added")
-                await life.event("runner.started")
+                await life.wait_for_event("network.rules_added")
+                await life.wait_for_event("runner.started")
                 job = stage.job(probing(stage, life))
-                await stage.settled(life, 0)
-            assert life.all("task.protected"), "the agent itself still reaches the ECS agent"
-            assert not life.all("task.metadata_failed")
+                await stage.check_end(life, 0)
+            assert life.find_events("task.protected"), (
+                "the agent itself still reaches the ECS agent"
+            )
+            assert not life.find_events("task.metadata_failed")
             seen = found(job)
             assert seen["uid"] != 0
             assert seen["arn"] == f"arn:aws:sts::{aws.ACCOUNT}:assumed-role/job/build-1"
@@ -190,19 +186,19 @@ def test_what_a_killed_agent_left_is_replaced():
     """Started again after a KILL, there is one rule, to the relay that lives."""
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
             async with stage.life(env=surroundings(stage)) as life:
-                await life.event("network.rules_added")
+                await life.wait_for_event("network.rules_added")
                 life.signal(signal.SIGKILL)
-                await life.ended()
+                await life.wait_for_end()
             assert rules().count("169.254.170.2") == 1
             await stage.put()
             async with stage.life(env=surroundings(stage, SIDECAR_NAME="build-2")) as life:
-                await life.event("runner.started")
+                await life.wait_for_event("runner.started")
                 assert rules().count("169.254.170.2") == 1
                 job = stage.job(probing(stage, life))
-                assert await life.ended() == 0
+                assert await life.wait_for_end() == 0
             assert found(job)["arn"].endswith("assumed-role/job/build-2")
             assert "169.254.170.2" not in rules()
 
@@ -223,16 +219,16 @@ def test_where_no_rule_may_stand_a_job_is_told_the_relay_s_address(network_mode,
     """
 
     async def play():
-        async with staged(network_mode) as stage:
+        async with open_stage(network_mode) as stage:
             await stage.put()
             env = surroundings(stage)
             async with stage.life((*wrapper, *ON_UVLOOP), env=env) as life:
-                told = await life.event("network.rules_skipped")
+                told = await life.wait_for_event("network.rules_skipped")
                 assert why in told["reason"]
                 assert "169.254.170.2" not in rules()
-                await life.event("runner.started")
+                await life.wait_for_event("runner.started")
                 job = stage.job(probing(stage, life))
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             seen = found(job)
             assert seen["arn"] == f"arn:aws:sts::{aws.ACCOUNT}:assumed-role/job/build-1"
             assert seen["environ"] == seen["mem"] == "PermissionError"
@@ -248,13 +244,13 @@ def test_a_policy_alone_cuts_the_task_role_down():
     """No role of its own is needed: the ECS agent says which one it is that the policy is for."""
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
             env = surroundings(stage, SIDECAR_JOB_ROLE_ARN=None)
             async with stage.life(env=env) as life:
-                await life.event("runner.started")
+                await life.wait_for_event("runner.started")
                 job = stage.job(probing(stage, life))
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             role = aws.TASK_ROLE.rpartition("/")[2]
             assert found(job)["arn"].endswith(f"assumed-role/{role}/build-1")
 
@@ -265,15 +261,15 @@ def test_without_its_role_a_job_has_none():
     """Where STS cannot be had a job gets 503, and nothing falls back to the task role."""
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
             env = surroundings(stage, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9")
             async with stage.life(env=env) as life:
-                cold = await life.event("relay.credentials_delayed")
+                cold = await life.wait_for_event("relay.credentials_delayed")
                 assert "cannot assume" in cold["reason"]
-                await life.event("runner.started")
+                await life.wait_for_event("runner.started")
                 job = stage.job(f"AWS_ENDPOINT_URL_STS={stage.moto} {probing(stage, life)}")
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert found(job)["arn"] == "CredentialRetrievalError"
 
     in_namespace(play())
@@ -283,14 +279,14 @@ def test_a_role_that_is_required_ends_the_life_when_it_cannot_be_had():
     """With SIDECAR_RELAY_REQUIRED no job is taken without: exit code 14, and nothing is left."""
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
             env = surroundings(
                 stage, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9", SIDECAR_RELAY_REQUIRED="true"
             )
             async with stage.life(env=env) as life:
-                await stage.settled(life, 14)
-            assert not life.all("runner.started")
+                await stage.check_end(life, 14)
+            assert not life.find_events("runner.started")
             assert "169.254.170.2" not in rules()
 
     in_namespace(play())
@@ -300,7 +296,7 @@ def test_without_the_setting_nothing_changes_and_the_log_says_what_that_means():
     """A job has the task role as before; one line at the start tells what it can read with it."""
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
             env = surroundings(
                 stage,
@@ -309,12 +305,12 @@ def test_without_the_setting_nothing_changes_and_the_log_says_what_that_means():
                 AWS_DEFAULT_REGION=aws.REGION,
             )
             async with stage.life(env=env) as life:
-                (told,) = [await life.event("job.role_shared")]
+                (told,) = [await life.wait_for_event("job.role_shared")]
                 assert "/lives/*" in json.dumps(told["can_read"])
-                await life.event("runner.started")
+                await life.wait_for_event("runner.started")
                 assert "169.254.170.2" not in rules()
                 job = stage.job(probing(stage, life))
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             seen = found(job)
             assert seen["real path"] == seen["metadata"] == 200
             assert seen["env"]["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] == stage.ecs.relative_uri

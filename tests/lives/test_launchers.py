@@ -13,7 +13,7 @@ import pytest
 
 from local.github import apps
 from local.github.scope import Scope
-from tests.lives.stage import ON_UVLOOP, played, staged
+from tests.lives.stage import ON_UVLOOP, open_stage, run_side_by_side
 
 OURS = {"SIDECAR_TOKEN_PARAMETER": None, "SIDECAR_GITHUB_URL": None}
 """What the stage would set natively, and no launcher does."""
@@ -32,7 +32,7 @@ def token_of(stage, path):
 
 async def registered(stage, life):
     """Wait for the one runner that GitHub knows; gives it and the names of its labels."""
-    await stage.until(lambda: list(stage.world.runners), "the runner")
+    await stage.wait_for(lambda: list(stage.world.runners), "the runner")
     (runner,) = stage.world.runners
     assert runner.ephemeral
     return runner, {label.name for label in runner.labels}
@@ -40,14 +40,14 @@ async def registered(stage, life):
 
 async def lived(stage, env, contract, *, labels=(), argv=ON_UVLOOP):
     """Live with a job, to the end; gives the runner, its labels and what the job saw of `env`."""
-    step, let_go = stage.gate()
+    step, let_go = stage.make_gate()
     async with stage.life(argv, env=env) as life:
         runner, its_labels = await registered(stage, life)
         job = stage.job("env > seen; sed 's/^/SEEN /' seen", step, labels=list(labels))
-        await stage.logged(job, "at the gate")
+        await stage.wait_for_output(job, "at the gate")
         let_go()
-        await stage.settled(life, 0)
-    (event,) = life.all("launcher.recognised")
+        await stage.check_end(life, 0)
+    (event,) = life.find_events("launcher.recognised")
     assert event["contract"] == contract
     assert set(event["by"]) <= set(env)
     assert job.result == "succeeded"
@@ -73,7 +73,7 @@ def test_fargate(aws, whole):
     """The token of one task in SSM, the parts of a URL; the parameter is gone afterwards."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.settings.runner_groups.append("builders")
             await stage.put(token_of(stage, "/orgs/octo" if whole else "/repos/octo/repo"))
             env = fargate(stage, whole=whole)
@@ -84,9 +84,9 @@ def test_fargate(aws, whole):
             assert {"ecs", "large"} <= labels
             assert runner.group_id == (2 if whole else 1)
             assert not seen & set(env)
-            assert life.all("token.deleted")
+            assert life.find_events("token.deleted")
 
-    played(play())
+    run_side_by_side(play())
 
 
 def passeidireto(repository):
@@ -106,7 +106,7 @@ def test_passeidireto(aws, repository):
     """A PAT, a bare name (or none, for the organization), the workflow's job as the name."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env = passeidireto(repository)
             runner, labels, _, job, life = await lived(stage, there(stage) | env, "passeidireto")
             path = "/repos/octo/repo" if repository else "/orgs/octo"
@@ -114,19 +114,21 @@ def test_passeidireto(aws, repository):
             assert re.fullmatch("build_and_test_[0-9a-f]{12}-[0-9a-f]{6}", runner.name)
             assert {"ecs", "build_and_test"} <= labels
             assert stage.world.calls["registration-token"] == 1
-            assert [event["rung"] for event in life.all("runner.deregistered")] == ["github"]
+            assert [event["rung"] for event in life.find_events("runner.deregistered")] == [
+                "github"
+            ]
             # GITHUB_REPOSITORY is the runner's own there, and means something else.
             assert "ghp_local" not in job.log() + life.text
             assert "SEEN GITHUB_OWNER=" not in job.log()
 
-    played(play())
+    run_side_by_side(play())
 
 
 def myoung34(stage):
     """Give what its users write into a task definition or compose file, as its README begins."""
     return {
         "ACCESS_TOKEN": "ghp_local",
-        "REPO_URL": stage.scope,
+        "REPO_URL": stage.github_url,
         "RUNNER_NAME_PREFIX": "builder",
         "EPHEMERAL": "1",
         "DISABLE_AUTO_UPDATE": "1",
@@ -138,7 +140,7 @@ def test_myoung34_with_a_personal_access_token(aws):
     """REPO_URL and a PAT, as its README begins; a prefix, and the label `default`."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env = myoung34(stage)
             runner, labels, seen, job, life = await lived(stage, OURS | env, "myoung34")
             assert runner.scope == Scope.of_path("/repos/octo/repo")
@@ -146,16 +148,16 @@ def test_myoung34_with_a_personal_access_token(aws):
             assert "default" in labels
             assert not seen & set(env)
             assert "ghp_local" not in job.log() + life.text
-            assert life.all("launcher.recognised")[0]["unheeded"] == []
+            assert life.find_events("launcher.recognised")[0]["unheeded"] == []
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_myoung34_with_a_registration_token_for_an_organization(aws):
     """ORG_RUNNER of old, GITHUB_HOST, a name, labels, a group; it says what it does otherwise."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.settings.runner_groups.append("builders")
             env = {
                 "RUNNER_TOKEN": token_of(stage, "/orgs/octo"),
@@ -165,7 +167,7 @@ def test_myoung34_with_a_registration_token_for_an_organization(aws):
                 "LABELS": "ecs,large",
                 "RUNNER_GROUP": "builders",
                 "NO_DEFAULT_LABELS": "1",
-                "RUNNER_WORKDIR": str(stage.root / "elsewhere"),
+                "RUNNER_WORKDIR": str(stage.runner_folder / "elsewhere"),
                 "DISABLE_AUTOMATIC_DEREGISTRATION": "true",
             }
             runner, labels, seen, job, life = await lived(stage, there(stage) | env, "myoung34")
@@ -174,20 +176,20 @@ def test_myoung34_with_a_registration_token_for_an_organization(aws):
             assert labels == {"ecs", "large"}
             assert "elsewhere" in job.log()
             assert not seen & (set(env) - {"RUNNER_NAME"})  # the runner sets that itself
-            (event,) = life.all("launcher.recognised")
+            (event,) = life.find_events("launcher.recognised")
             assert [text.split()[0].strip(":") for text in event["unheeded"]] == [
                 "EPHEMERAL",
                 "DISABLE_AUTOMATIC_DEREGISTRATION",
             ]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_myoung34_with_an_app(aws):
     """APP_ID, APP_PRIVATE_KEY in one line, APP_LOGIN: the App mints, and takes away."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             pem, modulus, exponent = apps.fresh_key()
             known = stage.world.apps.add("runners", modulus, exponent)
             stage.world.apps.install(known, "octo")
@@ -204,9 +206,11 @@ def test_myoung34_with_an_app(aws):
             assert not seen & set(env)
             for line in pem.splitlines()[1:-1]:
                 assert line not in job.log() + life.text
-            assert [event["rung"] for event in life.all("runner.deregistered")] == ["github"]
+            assert [event["rung"] for event in life.find_events("runner.deregistered")] == [
+                "github"
+            ]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def cdk(stage):
@@ -221,7 +225,7 @@ def cdk(stage):
         "GITHUB_DOMAIN": "github.com",
         "OWNER": "octo",
         "REPO": "repo",
-        "REGISTRATION_URL": stage.scope,
+        "REGISTRATION_URL": stage.github_url,
         "RUNNER_VERSION": "latest",
     }
 
@@ -230,7 +234,7 @@ def test_cdk_without_its_command(aws):
     """Where the command was taken out, its variables are all that the agent needs."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env = cdk(stage)
             runner, labels, seen, job, _ = await lived(stage, OURS | env, "cdk")
             assert runner.name == "repo-0f3a"
@@ -238,7 +242,7 @@ def test_cdk_without_its_command(aws):
             assert not seen & (set(env) - {"RUNNER_NAME"})
             assert stage.token not in job.log()
 
-    played(play())
+    run_side_by_side(play())
 
 
 COMMAND = """
@@ -251,7 +255,7 @@ cd "$WHERE" && ./config.sh --unattended --ephemeral --disableupdate --url "$REGI
 
 def supervised(stage, **more):
     """Give the settings for a command that registers by itself; it may, here, be root."""
-    env = OURS | cdk(stage) | {"WHERE": str(stage.root), "RUNNER_ALLOW_RUNASROOT": "1"}
+    env = OURS | cdk(stage) | {"WHERE": str(stage.runner_folder), "RUNNER_ALLOW_RUNASROOT": "1"}
     return env | {"SIDECAR_RUNNER_USER": None} | more
 
 
@@ -259,41 +263,41 @@ def test_cdk_with_its_command(aws):
     """The command registers, its last line and its exit code come out; jobs find the relay."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             job = stage.job('echo "URI $RUNNER_SIDECAR_RELAY_URI"', labels=["ecs"])
             argv = (*ON_UVLOOP, "--", "sh", "-c", COMMAND)
             async with stage.life(argv, env=supervised(stage)) as life:
-                assert await life.ended() == 0
+                assert await life.wait_for_end() == 0
             assert "CDKGHA JOB DONE ecs,linux 1\n" in life.text
             assert not re.search("^{", life.text, re.MULTILINE), "the log is beside the output"
             assert job.result == "succeeded"
             assert "URI http://127.0.0.1:" in job.log()
-            (event,) = life.all("launcher.recognised")
+            (event,) = life.find_events("launcher.recognised")
             assert (event["contract"], event["supervised"]) == ("cdk", True)
-            assert stage.survivors() == {}
-            assert life.all("life.ended")[0]["outcome"] == "command-ended"
+            assert stage.find_processes() == {}
+            assert life.find_events("life.ended")[0]["outcome"] == "command-ended"
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_cdk_s_command_when_the_task_is_stopped(aws):
     """The listener alone hears of it: its job is cancelled in order, the last line is written."""
 
     async def play():
-        async with staged(aws) as stage:
-            step, _ = stage.gate()
+        async with open_stage(aws) as stage:
+            step, _ = stage.make_gate()
             job = stage.job(step, labels=["ecs"])
             argv = (*ON_UVLOOP, "--", "sh", "-c", COMMAND)
             async with stage.life(argv, env=supervised(stage)) as life:
-                await stage.logged(job, "at the gate")
+                await stage.wait_for_output(job, "at the gate")
                 life.signal()
-                assert await life.ended() == 0
+                assert await life.wait_for_end() == 0
             assert "CDKGHA JOB DONE ecs,linux 1\n" in life.text
             assert job.result == "canceled"
-            assert life.all("command.signalled", listeners=1)
-            assert stage.survivors() == {}
+            assert life.find_events("command.signalled", listeners=1)
+            assert stage.find_processes() == {}
 
-    played(play())
+    run_side_by_side(play())
 
 
 # --- a given command ------------------------------------------------------------------------------
@@ -308,16 +312,16 @@ def test_a_command_s_exit_code_is_its_own(aws):
     """Whatever it ends with, by itself or by a signal; nothing needs to be set for it."""
 
     async def play(script, code):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env = OURS | {"SIDECAR_RUNNER_DIR": None, "SIDECAR_RUNNER_USER": None}
             async with stage.life(command("sh", "-c", script), env=env) as life:
-                assert await life.ended() == code
+                assert await life.wait_for_end() == code
             assert life.text == "said\n"
-            assert stage.survivors() == {}
+            assert stage.find_processes() == {}
             assert not stage.world.calls
             assert not stage.ssm.requests
 
-    played(
+    run_side_by_side(
         play("echo said", 0),
         play("echo said; exit 7", 7),
         play("echo said; kill -9 $$", 137),
@@ -329,14 +333,14 @@ def test_a_command_hears_signals_and_has_the_stop_budget(aws):
     """A shell's child hears too; who ignores everything is killed before the budget ends."""
 
     async def play(script, code):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env = OURS | {"SIDECAR_STOP_TIMEOUT": "5", "SIDECAR_RUNNER_USER": None}
             async with stage.life(command("sh", "-c", script), env=env) as life:
-                await life.said("ready")
+                await life.wait_for_text("ready")
                 life.signal()
-                assert await life.ended() == code
-            assert life.took < 5
-            assert stage.survivors() == {}
+                assert await life.wait_for_end() == code
+            assert life.stop_seconds < 5
+            assert stage.find_processes() == {}
             return life
 
     child = f"{sys.executable} -c 'import signal, sys; signal.signal(15, lambda *_: "
@@ -349,58 +353,58 @@ def test_a_command_hears_signals_and_has_the_stop_budget(aws):
         await play("trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done", 9)
         await play("trap '' TERM INT; echo ready; while :; do sleep 0.05; done", 137)
 
-    played(whole())
+    run_side_by_side(whole())
 
 
 def test_a_third_signal_kills_a_command(aws):
     """The first two are handed on; who presses Ctrl-C three times does not wait for the budget."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env = OURS | {"SIDECAR_STOP_TIMEOUT": "600", "SIDECAR_RUNNER_USER": None}
             script = "trap '' TERM INT; echo ready; while :; do sleep 0.05; done"
             async with stage.life(command("sh", "-c", script), env=env) as life:
-                await life.said("ready")
+                await life.wait_for_text("ready")
                 life.signal()
-                await life.event("command.signalled")
+                await life.wait_for_event("command.signalled")
                 life.signal()
-                await life.event("command.signalled", count=2)
+                await life.wait_for_event("command.signalled", count=2)
                 life.signal()
-                assert await life.ended() == 137
-            assert stage.survivors() == {}
+                assert await life.wait_for_end() == 137
+            assert stage.find_processes() == {}
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_stop_before_the_command(aws):
     """It is not begun; the exit code is what the signal would have made of it."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.ecs.credentials.name = "hang"
             env = OURS | {"SIDECAR_RUNNER_USER": None}
             async with stage.life(command("echo", "never"), env=env) as life:
-                await life.event("relay.started")
+                await life.wait_for_event("relay.started")
                 life.signal()
-                assert await life.ended() == 143
+                assert await life.wait_for_end() == 143
             assert life.text == ""
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_command_that_is_none(aws):
     """Exit 15, and the reason names it; a missing command is a mistake of the settings."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env = {"SIDECAR_RUNNER_USER": None}
             async with stage.life(command("/no/such/thing"), env=OURS | env) as life:
-                assert await life.ended() == 15
-            assert "/no/such/thing" in life.all("life.failed")[0]["reason"]
+                assert await life.wait_for_end() == 15
+            assert "/no/such/thing" in life.find_events("life.failed")[0]["reason"]
             async with stage.life(command(), env=OURS | env) as life:
-                assert await life.ended() == 11
+                assert await life.wait_for_end() == 11
 
-    played(play())
+    run_side_by_side(play())
 
 
 # --- what contradicts -----------------------------------------------------------------------------
@@ -426,9 +430,9 @@ def test_what_contradicts_is_refused_by_name(aws, env, named):
     """Exit 11, a line for each mistake, and nothing was contacted."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             async with stage.life(env=OURS | env) as life:
-                assert await life.ended() == 11
+                assert await life.wait_for_end() == 11
             (line,) = life.errors.splitlines()
             for name in named:
                 assert name in line
@@ -437,18 +441,18 @@ def test_what_contradicts_is_refused_by_name(aws, env, named):
             assert not stage.world.calls
             assert not stage.ssm.requests
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_native_setting_wins_over_what_a_launcher_says(aws):
     """Name, labels and place are the user's to change; the rest stays the launcher's."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env = {
                 "ACCESS_TOKEN": "ghp_local",
                 "REPO_URL": "https://github.com/other/place",
-                "SIDECAR_GITHUB_URL": stage.scope,
+                "SIDECAR_GITHUB_URL": stage.github_url,
                 "SIDECAR_NAME": "mine",
                 "SIDECAR_LABELS": "mine",
             }
@@ -459,38 +463,38 @@ def test_a_native_setting_wins_over_what_a_launcher_says(aws):
             assert "mine" in labels
             assert "default" not in labels
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_native_leaves_a_launcher_s_variables_alone(aws):
     """SIDECAR_LAUNCHER=native: they are the job's, as any other variable is."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job("echo $REPO_URL")
             async with stage.life(env=MYOUNG34 | {"SIDECAR_LAUNCHER": "native"}) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert "https://github.com/octo/repo" in job.log()
-            assert not life.all("launcher.recognised")
+            assert not life.find_events("launcher.recognised")
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_token_by_itself(aws):
     """SIDECAR_TOKEN: a registration token or JSON, out of no parameter; never in the log."""
 
     async def play(wrapped):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             token = token_of(stage, "/repos/octo/repo")
-            text = json.dumps({"token": token, "url": stage.scope}) if wrapped else token
+            text = json.dumps({"token": token, "url": stage.github_url}) if wrapped else token
             job = stage.job("env | grep -c SIDECAR_TOKEN || true")
             env = {"SIDECAR_TOKEN_PARAMETER": None, "SIDECAR_TOKEN": text}
             if wrapped:
                 env["SIDECAR_GITHUB_URL"] = None
             async with stage.life(env=env) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert not stage.ssm.requests
 
-    played(play(wrapped=False), play(wrapped=True))
+    run_side_by_side(play(wrapped=False), play(wrapped=True))

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.failures.front import HURRIED, PAT, fronted, template
-from tests.lives.stage import played
+from tests.failures.stage import HURRIED, PAT, open_stage
+from tests.lives.stage import run_side_by_side
 
 IDLE = {"SIDECAR_IDLE_LIMIT": "1"}
 BY_PAT = {"SIDECAR_TOKEN_PARAMETER": None, "SIDECAR_GITHUB_PAT": PAT}
@@ -16,10 +16,10 @@ BY_PAT = {"SIDECAR_TOKEN_PARAMETER": None, "SIDECAR_GITHUB_PAT": PAT}
 async def killed(stage, env, event="runner.started"):
     """Live until `event`, then end as a container does whose time is up."""
     async with stage.life(HURRIED, env={**IDLE, **env}) as life:
-        await life.event(event)
+        await life.wait_for_event(event)
         os.kill(life.pid, signal.SIGKILL)
-        stage.sweep()
-        await life.ended()
+        stage.kill_processes()
+        await life.wait_for_end()
     return next(iter(stage.world.runners), None)
 
 
@@ -30,86 +30,86 @@ def test_the_runner_of_a_killed_agent_is_taken_away_first(aws, env, rung):
     """With the token or a credential in hand it goes before the new one comes."""
 
     async def play():
-        async with fronted(aws, template()) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             left = await killed(stage, env)
             if not env:
                 await stage.put()  # that it was deleted by then, or not, is not looked at here
             else:
-                await stage.aws_call("DeleteParameter", Name=stage.parameter)
+                await stage.call_ssm("DeleteParameter", Name=stage.parameter)
             async with stage.life(HURRIED, env={**IDLE, **env}) as life:
-                await stage.settled(life, 18)
-            (found,) = life.all("killed_agent.found")
+                await stage.check_end(life, 18)
+            (found,) = life.find_events("killed_agent.found")
             assert (found["name"], found["runner_id"]) == (left.name, left.id)
-            assert life.all("runner.deregistered")[0]["rung"] == rung
-            assert not (stage.root / ".sidecar-memory").exists()
+            assert life.find_events("runner.deregistered")[0]["rung"] == rung
+            assert not (stage.runner_folder / ".sidecar-memory").exists()
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_token_that_was_read_and_not_deleted_serves_again(aws):
     """Killed between reading and deleting: the successor reads the same parameter."""
 
     async def play():
-        async with fronted(aws, template()) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             await killed(stage, {}, "token.read")
-            assert await stage.held() is not None
+            assert await stage.read_parameter() is not None
             async with stage.life(HURRIED, env=IDLE) as life:
-                await stage.settled(life, 18)
+                await stage.check_end(life, 18)
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_without_token_or_credential_the_log_says_who_stays(aws):
     """The token is gone with the killed agent: nobody here can remove its runner."""
 
     async def play():
-        async with fronted(aws, template()) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             left = await killed(stage, {}, "token.deleted")
             async with stage.life(HURRIED, env={"SIDECAR_TOKEN_TIMEOUT": "1"}) as life:
-                assert await life.ended() == 12
-            (failed,) = life.all("cleanup.failed")
+                assert await life.wait_for_end() == 12
+            (failed,) = life.find_events("cleanup.failed")
             assert failed["undo"] == "predecessor"
             assert left.name in failed["reason"]
             assert "one day" in failed["reason"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_job_cannot_say_which_runner_was_left(aws):
     """What the job wrote into `.runner` is not obeyed: the agent's own copy is."""
 
     async def play():
-        async with fronted(aws, template()) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             left = await killed(stage, BY_PAT)
-            settings = json.loads((stage.root / ".runner").read_text("utf-8-sig"))
-            (stage.root / ".runner").write_text(json.dumps({**settings, "agentId": 4711}))
-            await stage.aws_call("DeleteParameter", Name=stage.parameter)
+            settings = json.loads((stage.runner_folder / ".runner").read_text("utf-8-sig"))
+            (stage.runner_folder / ".runner").write_text(json.dumps({**settings, "agentId": 4711}))
+            await stage.call_ssm("DeleteParameter", Name=stage.parameter)
             async with stage.life(HURRIED, env={**IDLE, **BY_PAT}) as life:
-                await stage.settled(life, 18)
-            assert life.all("killed_agent.found")[0]["runner_id"] == left.id
+                await stage.check_end(life, 18)
+            assert life.find_events("killed_agent.found")[0]["runner_id"] == left.id
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_registration_that_was_cut_by_the_kill_is_taken_over(aws):
     """GitHub has the runner, nobody its keys: by its name, which only it can bear, it goes."""
 
     async def play():
-        async with fronted(aws, template()) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "runner-add", "after": True, "hang": True})
             async with stage.life(HURRIED, env=IDLE) as life:
-                await stage.until(lambda: list(stage.world.runners), "the runner")
+                await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 os.kill(life.pid, signal.SIGKILL)
-                stage.sweep()
-                await life.ended()
+                stage.kill_processes()
+                await life.wait_for_end()
             async with stage.life(HURRIED, env=IDLE) as life:
-                await stage.settled(life, 18)
-            assert life.all("killed_agent.found")[0]["runner_id"] is None
-            assert life.all("runner.name_taken") == []
+                await stage.check_end(life, 18)
+            assert life.find_events("killed_agent.found")[0]["runner_id"] is None
+            assert life.find_events("runner.name_taken") == []
 
-    played(play())
+    run_side_by_side(play())

@@ -18,7 +18,7 @@ from local import aws as local_aws
 from local import ecs_agent
 from local.github import apps
 from local.github.scope import Scope
-from tests.lives.stage import played, staged
+from tests.lives.stage import open_stage, run_side_by_side
 
 HURRY = (
     "import sys; from sidecar.lifecycle import protection, watches; "
@@ -36,7 +36,7 @@ REPOSITORY = Scope.of_path("/repos/octo/repo")
 
 def rungs(life):
     """List by whose hand the runner went."""
-    return [event["rung"] for event in life.all("runner.deregistered")]
+    return [event["rung"] for event in life.find_events("runner.deregistered")]
 
 
 def removers(stage):
@@ -70,14 +70,14 @@ def test_a_just_in_time_blob_in_ssm(aws, with_url):
     """Over 4 KB; it needs no URL, and after its job nothing is left of it."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             text = await blob(stage)
             assert len(text) > 4096
             await stage.put(text)
             job = stage.job("echo hello")
             env = {} if with_url else {"SIDECAR_GITHUB_URL": None}
             async with stage.life(env=env) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert rungs(life) == ["github"]
             files = json.loads(base64.b64decode(text))
@@ -85,26 +85,26 @@ def test_a_just_in_time_blob_in_ssm(aws, with_url):
                 assert content not in life.text
                 assert base64.b64decode(content).decode("utf-8-sig") not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_just_in_time_runner_that_is_stopped_goes_by_the_api_alone(aws):
     """With a credential it is deleted; without one the log says who will do it: exit 17."""
 
     async def play(env, code, left):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put(await blob(stage))
             async with stage.life(env=env | SHORT) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal()
-                await stage.settled(life, code, left=left)
+                await stage.check_end(life, code, left=left)
             assert rungs(life) == ([] if left else ["api"])
             if left:
-                (failed,) = life.all("cleanup.failed")
+                (failed,) = life.find_events("cleanup.failed")
                 assert "a just-in-time runner cannot remove itself" in failed["reason"]
                 assert "after one day" in failed["reason"]
 
-    played(play(PAT, 0, []), play({}, 17, ["runner"]))
+    run_side_by_side(play(PAT, 0, []), play({}, 17, ["runner"]))
 
 
 @pytest.mark.parametrize("quoted", [False, True])
@@ -112,26 +112,26 @@ def test_the_arguments_of_config_sh_in_ssm(aws, quoted):
     """As terraform-aws-github-runner writes them: a group of two words, labels, the URL."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.settings.runner_groups.append("two words")
-            stage.token = token = stage.minted()
+            stage.token = token = stage.mint_token()
             group = "'two words'" if quoted else "two words"
             labels = '"extra one,ecs"' if quoted else "extra,ecs"
             await stage.put(
-                f"--url {stage.scope} --token {token} --labels {labels} --runnergroup {group} "
+                f"--url {stage.github_url} --token {token} --labels {labels} --runnergroup {group} "
                 "--ephemeral --disableupdate"
             )
             stage.token = token
             job = stage.job("echo hello", labels=["ecs"])
             async with stage.life(env={"SIDECAR_GITHUB_URL": None}) as life:
-                await stage.until(lambda: list(stage.world.runners), "the runner")
+                await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 (runner,) = stage.world.runners
                 assert runner.group_id == 2
                 assert ("extra one" if quoted else "extra") in [it.name for it in runner.labels]
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("just_in_time", [False, True])
@@ -140,11 +140,11 @@ def test_a_credential_mints_what_it_needs(aws, credential, just_in_time):
     """No parameter at all; after the job GitHub is asked whether the runner is gone."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env, pem = app(stage) if credential == "app" else (PAT, "ghp_local")
             job = stage.job("env | grep -c SIDECAR_ || true")
             async with stage.life(env=env | NO_TOKEN | (JIT if just_in_time else {})) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert "0\n" in job.log()
             assert rungs(life) == ["github"]
@@ -156,7 +156,7 @@ def test_a_credential_mints_what_it_needs(aws, credential, just_in_time):
             for line in pem.splitlines():
                 assert line not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("just_in_time", [False, True])
@@ -164,16 +164,16 @@ def test_a_credential_that_does_not_reach_ends_the_life(aws, just_in_time):
     """Exit 12 without a token, 13 without a registration; the reason names what to change."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.add_pat("ghp_weak").permission = "read"
             env = {"SIDECAR_GITHUB_PAT": "ghp_weak"} | NO_TOKEN
             async with stage.life(env=env | (JIT if just_in_time else {})) as life:
-                await stage.settled(life, 13 if just_in_time else 12)
-            assert "403" in life.all("life.failed")[0]["reason"]
+                await stage.check_end(life, 13 if just_in_time else 12)
+            assert "403" in life.find_events("life.failed")[0]["reason"]
             assert rungs(life) in ([], ["never-registered"])
             assert "ghp_weak" not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("kind", ["file", "ssm", "secretsmanager"])
@@ -181,7 +181,7 @@ def test_a_secret_may_be_a_reference(aws, kind):
     """A file is the agent's alone; what the task role reads is warned of, once."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             name = f"/pat/{stage.mark}"
             keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
             if kind == "file":
@@ -200,43 +200,43 @@ def test_a_secret_may_be_a_reference(aws, kind):
             }
             stage.job("echo hello")
             async with stage.life(env=env | NO_TOKEN) as life:
-                await stage.settled(life, 0)
-            assert len(life.all("credential.shared")) == (0 if kind == "file" else 1)
+                await stage.check_end(life, 0)
+            assert len(life.find_events("credential.shared")) == (0 if kind == "file" else 1)
             assert "ghp_local" not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_stop_while_github_registers_just_in_time(aws):
     """TERM before its answer: that is awaited, and the runner taken away; exit 16."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             fault = {"call": "generate-jitconfig", "after": True, "delay": 1.0}
             stage.world.faults.add(fault)
             async with stage.life(env=PAT | NO_TOKEN | JIT) as life:
-                await stage.until(lambda: list(stage.world.runners), "the runner")
+                await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 life.signal()
-                await stage.settled(life, 16)
+                await stage.check_end(life, 16)
             assert removers(stage) == ["rest"]
             assert rungs(life) == ["api"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_lost_answer_leaves_no_runner_behind(aws):
     """Registered, and nobody heard: the same name is taken away and registered again."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.faults.add({"call": "generate-jitconfig", "after": True, "drop": True})
             job = stage.job("echo hello")
             async with stage.life(env=PAT | NO_TOKEN | JIT) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert removers(stage) == ["rest", "job-completed"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 # --- the way out ----------------------------------------------------------------------------------
@@ -247,17 +247,17 @@ def test_a_token_and_a_credential(aws, credential):
     """Registered with the token, deleted by the API: the rung is in the log."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env, _ = app(stage) if credential == "app" else (PAT, "")
             await stage.put()
             async with stage.life(env=env) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert rungs(life) == ["api"]
             assert removers(stage) == ["rest"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("how", ["ended", "revoked"])
@@ -265,66 +265,66 @@ def test_a_job_longer_than_the_app_s_token(aws, how):
     """Six hours later the installation token is no good any more: a fresh one is minted."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             env, _ = app(stage)
             if how == "ended":
                 stage.world.settings.token_lifetime = 299.0  # under what the agent relies on
-            step, let_go = stage.gate()
+            step, let_go = stage.make_gate()
             job = stage.job(step)
             async with stage.life(env=env | NO_TOKEN) as life:
-                await stage.logged(job, "at the gate")
+                await stage.wait_for_output(job, "at the gate")
                 before = stage.world.calls["access-token"]
                 for token in stage.world.tokens:
                     if token.kind == "installation":
                         token.expires_at = 0.0
                 let_go()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert rungs(life) == ["github"]
-            assert not life.all("runner.removal_unverified")
+            assert not life.find_events("runner.removal_unverified")
             assert stage.world.calls["access-token"] > before
             assert stage.world.calls["get-runner"] >= 1
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_registration_token_that_has_ended_at_the_exit(aws):
     """With a credential nothing is left; without one the log says why and what happens: 17."""
 
     async def play(env, code, left):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life(env=env | SHORT) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 for token in stage.world.tokens:
                     if token.kind == "registration":
                         token.expires_at = 0.0
                 life.signal()
-                await stage.settled(life, code, left=left)
+                await stage.check_end(life, code, left=left)
             assert rungs(life) == ([] if left else ["api"])
             if left:
-                (failed,) = life.all("cleanup.failed")
+                (failed,) = life.find_events("cleanup.failed")
                 assert "no credential for GitHub's API" in failed["reason"]
                 assert "404 (Not Found)" in failed["reason"]
                 assert "after one day" in failed["reason"]
 
-    played(play(PAT, 0, []), play({}, 17, ["runner"]))
+    run_side_by_side(play(PAT, 0, []), play({}, 17, ["runner"]))
 
 
 def test_an_api_that_fails_leaves_the_registration_token(aws):
     """One rung down: the program's own remove."""
 
     async def play(fault):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "delete-runner", "count": -1} | fault)
             async with stage.life(env=PAT) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert rungs(life) == ["registration-token"]
             assert removers(stage) == ["remove"]
 
-    played(play({"status": 403}), play({"hang": True}))
+    run_side_by_side(play({"status": 403}), play({"hang": True}))
 
 
 @pytest.mark.parametrize("env", [PAT, {}], ids=["credential", "token"])
@@ -332,36 +332,36 @@ def test_a_job_that_comes_just_before_the_stop_is_not_lost(aws, env):
     """GitHub refuses, since the runner is busy: the job goes on, and is done; exit 0."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "job-acquire", "delay": 2.0})
             async with stage.life(env=env | {"SIDECAR_STOP_TIMEOUT": "60"}) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 job = stage.job("echo hello")
-                await stage.until(lambda: job.state == "running", "the job given out")
+                await stage.wait_for(lambda: job.state == "running", "the job given out")
                 life.signal()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert life.all("stop.job_awaited")
+            assert life.find_events("stop.job_awaited")
             assert rungs(life) == ["github"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_late_removal_is_awaited(aws):
     """GitHub takes a second to remove an ephemeral runner: it is looked up again."""
 
     async def play(delay, rung, remover):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.settings.deregister_after = delay
             stage.job("echo hello")
             async with stage.life(env=PAT | NO_TOKEN) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert rungs(life) == [rung]
             assert removers(stage) == [remover]
             assert stage.world.calls["get-runner"] >= 2
 
-    played(play(1.0, "github", "job-completed"), play(6.0, "api", "job-completed"))
+    run_side_by_side(play(1.0, "github", "job-completed"), play(6.0, "api", "job-completed"))
 
 
 # --- the watches ----------------------------------------------------------------------------------
@@ -372,124 +372,124 @@ def test_an_idle_runner_ends_with_18(aws, env):
     """No job within the limit: deregistered first, then ended."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             if not env:
                 await stage.put()
             async with stage.life(env=env | {"SIDECAR_IDLE_LIMIT": "1"}) as life:
-                await stage.settled(life, 18)
-            assert life.all("watch.triggered", cause="idle-limit")
+                await stage.check_end(life, 18)
+            assert life.find_events("watch.triggered", cause="idle-limit")
             assert rungs(life) == ["api" if env else "registration-token"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_job_that_comes_with_the_idle_limit_is_done(aws):
     """GitHub has given it out already: the limit is forgotten, exit 0."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.faults.add({"call": "job-acquire", "delay": 3.0})
             env = PAT | NO_TOKEN | {"SIDECAR_IDLE_LIMIT": "2"}
             async with stage.life(env=env) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 job = stage.job("echo hello")
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert stage.world.calls["delete-runner"] == 1
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_the_lifetime_limit_ends_with_19(aws):
     """Idle: it goes. Busy: the job is given the drain, and cut at its end; exit 19 for both."""
 
     async def idle():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life(env={"SIDECAR_LIFETIME_LIMIT": "4"}) as life:
-                await stage.settled(life, 19)
-            assert life.all("watch.triggered", cause="lifetime-limit")
+                await stage.check_end(life, 19)
+            assert life.find_events("watch.triggered", cause="lifetime-limit")
             assert rungs(life) == ["registration-token"]
 
     async def busy():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.misbehave(time_scale=0.1)
             job = stage.job("echo busy; sleep 600")
             await stage.put()
             async with stage.life(env=PAT | SHORT | {"SIDECAR_LIFETIME_LIMIT": "8"}) as life:
-                await stage.logged(job, "busy")
-                await stage.settled(life, 19)
+                await stage.wait_for_output(job, "busy")
+                await stage.check_end(life, 19)
             assert job.result == "canceled"
 
-    played(idle(), busy())
+    run_side_by_side(idle(), busy())
 
 
 def test_a_job_that_ends_in_the_drain_of_the_lifetime_limit(aws):
     """It is not cut: exit 0, its result is its own."""
 
     async def play():
-        async with staged(aws) as stage:
-            step, let_go = stage.gate()
+        async with open_stage(aws) as stage:
+            step, let_go = stage.make_gate()
             job = stage.job(step)
             await stage.put()
             env = {"SIDECAR_LIFETIME_LIMIT": "8", "SIDECAR_STOP_TIMEOUT": "120"}
             async with stage.life(env=env) as life:
-                await life.event("stop.job_awaited")
+                await life.wait_for_event("stop.job_awaited")
                 let_go()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert life.all("watch.triggered", cause="lifetime-limit")
+            assert life.find_events("watch.triggered", cause="lifetime-limit")
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_ghost_ends_with_20(aws):
     """Alive, no job, gone from GitHub: twice in a row, and the life ends."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life(HASTY, env=PAT) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 (runner,) = stage.world.runners
                 looked = stage.world.calls["get-runner"]
                 stage.world.make_ghost(runner)
-                await stage.settled(life, 20)
-            assert life.all("watch.triggered", cause="ghost")
+                await stage.check_end(life, 20)
+            assert life.find_events("watch.triggered", cause="ghost")
             assert stage.world.calls["get-runner"] >= looked + 2
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_github_in_trouble_makes_no_ghost(aws):
     """An answer that does not come says nothing about the runner."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "get-runner", "count": 8, "status": 403})
             async with stage.life(HASTY, env=PAT) as life:
-                await life.event("runner.lookup_failed", count=3)
+                await life.wait_for_event("runner.lookup_failed", count=3)
                 job = stage.job("echo hello")
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_runner_that_github_thinks_too_old_ends_with_21(aws):
     """And is taken away; the outcome is named."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.settings.deprecated_versions = ["2.336.0"]
             await stage.put()
             async with stage.life() as life:
-                await stage.settled(life, 21)
-            assert life.all("runner.ended", outcome="version-deprecated")
+                await stage.check_end(life, 21)
+            assert life.find_events("runner.ended", outcome="version-deprecated")
             assert rungs(life) == ["registration-token"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 @asynccontextmanager
@@ -522,20 +522,20 @@ def test_a_spot_notice_is_a_stop(aws, busy):
     """A task that gets no TERM learns it there: the drain, exit 0 or 22."""
 
     async def play():
-        async with staged(aws) as stage, instance() as (url, notices):
+        async with open_stage(aws) as stage, instance() as (url, notices):
             stage.misbehave(time_scale=0.1)
             await stage.put()
             env = {"SIDECAR_SPOT_WATCH": "true", "AWS_EC2_METADATA_SERVICE_ENDPOINT": url}
             async with stage.life(HASTY, env=env | SHORT) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 if busy:
-                    await stage.logged(stage.job("echo busy; sleep 600"), "busy")
+                    await stage.wait_for_output(stage.job("echo busy; sleep 600"), "busy")
                 notices.append({"action": "terminate", "time": "2026-01-22T12:00:00Z"})
-                await stage.settled(life, 22 if busy else 0)
-            assert life.all("watch.triggered", cause="spot-notice")
-            assert life.all("stop.requested", signal="spot-notice")
+                await stage.check_end(life, 22 if busy else 0)
+            assert life.find_events("watch.triggered", cause="spot-notice")
+            assert life.find_events("stop.requested", signal="spot-notice")
 
-    played(play())
+    run_side_by_side(play())
 
 
 # --- scale-in protection --------------------------------------------------------------------------
@@ -550,54 +550,54 @@ def test_the_task_is_protected_while_its_job_runs(aws):
     """On when the job starts, off after: exactly one call for each."""
 
     async def play():
-        async with staged(aws) as stage:
-            step, let_go = stage.gate()
+        async with open_stage(aws) as stage:
+            step, let_go = stage.make_gate()
             await stage.put()
             async with stage.life() as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 assert not protections(stage)
                 job = stage.job(step)
-                await stage.logged(job, "at the gate")
-                await life.event("task.protected")
+                await stage.wait_for_output(job, "at the gate")
+                await life.wait_for_event("task.protected")
                 assert stage.ecs.protection_now()["ProtectionEnabled"]
                 let_go()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert len(protections(stage)) == 2
             assert not stage.ecs.protection_now()["ProtectionEnabled"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_long_job_s_protection_is_renewed(aws):
     """As long as it runs."""
 
     async def play():
-        async with staged(aws) as stage:
-            step, let_go = stage.gate()
+        async with open_stage(aws) as stage:
+            step, let_go = stage.make_gate()
             stage.job(step)
             await stage.put()
             async with stage.life(HASTY) as life:
-                await life.event("task.protected", count=3)
+                await life.wait_for_event("task.protected", count=3)
                 let_go()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert not stage.ecs.protection_now()["ProtectionEnabled"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_an_idle_life_asks_for_no_protection(aws):
     """No transition, no call."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life() as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert not protections(stage)
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("mode", [mode for mode in ecs_agent.PROTECTION if mode != "ready"])
@@ -605,14 +605,14 @@ def test_no_job_fails_for_want_of_protection(aws, mode):
     """Whatever the ECS agent answers, or does not: exit 0, and at most one call a transition."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.ecs.protection = ecs_agent.Mode(mode, None)
             job = stage.job("echo hello")
             await stage.put()
             async with stage.life() as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert len(protections(stage)) == (2 if mode == "hang" else 1)
-            assert not life.all("task.protected")
+            assert not life.find_events("task.protected")
 
-    played(play())
+    run_side_by_side(play())
