@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.cores import pinned
 from bench.daemon import NUMBER, sent, taken
 from bench.figure import Figure, typical
-from bench.stage import program, waiting
+from bench.stage import hold_job, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def proxied(stage: Stage) -> Iterator[Proxied]:
         with pinned(0):
             engine = ends.enter_context(program("bench.daemon", str(folder / "engine.sock")))
         docker = {"DOCKER_HOST": f"unix://{engine}", "SIDECAR_SHARED_DIR": str(folder)}
-        told = waiting(stage, 'echo "$DOCKER_HOST"', SIDECAR_DOCKER_PROXY="on", **docker)
+        told = hold_job(stage, 'echo "$DOCKER_HOST"', SIDECAR_DOCKER_PROXY="on", **docker)
         child, host = ends.enter_context(told)
         yield Proxied(child.pid, engine, host.removeprefix("unix://"))
 

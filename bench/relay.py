@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from bench.cores import pinned
 from bench.figure import Figure, typical
-from bench.stage import waiting
+from bench.stage import hold_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +106,7 @@ def figures(pairs: list[tuple[Reading, Reading]]) -> Iterator[Figure]:
 def relay(stage: Stage) -> Iterator[str]:
     """Live a life on a core of its own whose job waits; give the URI of its relay."""
     # Where rules lead to the relay it would be asked through them, and nginx would not.
-    with waiting(stage, 'echo "$RUNNER_SIDECAR_RELAY_URI"', SIDECAR_RELAY="local") as (_, uri):
+    with hold_job(stage, 'echo "$RUNNER_SIDECAR_RELAY_URI"', SIDECAR_RELAY="local") as (_, uri):
         yield uri
 
 

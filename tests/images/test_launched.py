@@ -8,10 +8,10 @@ from tests.lives.test_launchers import (
     OURS,
     cdk,
     fargate,
+    mint_token_for,
     myoung34,
+    override_api,
     passeidireto,
-    there,
-    token_of,
 )
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -23,8 +23,8 @@ def test_the_image_is_all_that_changes(lives):
     def told(launcher, **named):
         async def life(stage, engine):
             if launcher is fargate:
-                await stage.put(token_of(stage, "/repos/octo/repo"))
-            env = there(stage) | launcher(*([] if launcher is passeidireto else [stage]), **named)
+                await stage.put(mint_token_for(stage, "/repos/octo/repo"))
+            env = override_api(stage) | launcher(*([] if launcher is passeidireto else [stage]), **named)
             job = stage.job("id -un")
             async with contained(stage, engine, env=env) as container:
                 await stage.check_end(container.life, 0)

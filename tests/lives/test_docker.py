@@ -1,4 +1,4 @@
-"""Whole lives whose jobs reach a docker daemon through the agent; the daemon is on a script."""
+"""Run lives whose jobs reach a docker daemon through the agent; a script plays the daemon."""
 
 import asyncio
 import signal
@@ -19,8 +19,8 @@ ASK = (
 
 
 @asynccontextmanager
-async def daemon(stage):
-    """Put up a daemon; give what makes an agent stand before it."""
+async def serve_daemon(stage):
+    """Serve a daemon; gives the variables that make the agent its proxy."""
     path = stage.folder / "engine.sock"
     server = await asyncio.start_unix_server(obliging, path)
     path.chmod(0o600)
@@ -35,11 +35,11 @@ async def daemon(stage):
         server.close()
 
 
-def test_a_job_reaches_the_daemon_by_the_agent_alone(aws):
-    """It is told the proxy's socket, works beside it, and nothing of either is left."""
+def test_a_job_reaches_the_daemon_through_the_agent(aws):
+    """A job gets the proxy's socket, its work folder is beside it, and nothing of both is left."""
 
     async def play():
-        async with open_stage(aws) as stage, daemon(stage) as env:
+        async with open_stage(aws) as stage, serve_daemon(stage) as env:
             await stage.put()
             (stage.runner_folder / ".env").write_text(f"DOCKER_HOST={env['DOCKER_HOST']}\nLANG=C\n")
             job = stage.job(f'echo "told $DOCKER_HOST"; pwd; {ASK}')
@@ -58,10 +58,10 @@ def test_a_job_reaches_the_daemon_by_the_agent_alone(aws):
 
 
 def test_a_work_folder_that_is_set_stays(aws):
-    """The setting wins, wherever the daemon looks."""
+    """SIDECAR_WORK_DIR wins over the shared folder."""
 
     async def play():
-        async with open_stage(aws) as stage, daemon(stage) as env:
+        async with open_stage(aws) as stage, serve_daemon(stage) as env:
             await stage.put()
             job = stage.job("pwd")
             async with stage.life(env={**env, "SIDECAR_WORK_DIR": "_here"}) as life:
@@ -71,11 +71,11 @@ def test_a_work_folder_that_is_set_stays(aws):
     run_side_by_side(play())
 
 
-def test_a_killed_agent_s_folder_is_swept_by_the_next(aws):
-    """Whatever a job had left in it."""
+def test_the_next_agent_removes_a_killed_agent_s_folder(aws):
+    """The folder is removed with everything that a job left in it."""
 
     async def play():
-        async with open_stage(aws) as stage, daemon(stage) as env:
+        async with open_stage(aws) as stage, serve_daemon(stage) as env:
             await stage.put()
             async with stage.life(env=env) as life:
                 await life.wait_for_phase("idle")
@@ -84,8 +84,8 @@ def test_a_killed_agent_s_folder_is_swept_by_the_next(aws):
             (left,) = (stage.folder / "shared").iterdir()
             await stage.put()
             async with stage.life(env=env) as life:
-                swept = await life.wait_for_event("docker.folder_removed")
-                assert swept["folder"] == str(left)
+                event = await life.wait_for_event("docker.folder_removed")
+                assert event["folder"] == str(left)
                 await life.wait_for_phase("idle")
                 life.signal()
                 await life.wait_for_end()
@@ -95,10 +95,10 @@ def test_a_killed_agent_s_folder_is_swept_by_the_next(aws):
 
 
 def test_a_command_that_is_supervised_gets_the_proxy_too(aws):
-    """With its own exit code as ever."""
+    """The exit code is still the command's own."""
 
     async def play():
-        async with open_stage(aws) as stage, daemon(stage) as env:
+        async with open_stage(aws) as stage, serve_daemon(stage) as env:
             command = ("--", "sh", "-c", f'echo "told $DOCKER_HOST"; {ASK}; exit 5')
             async with stage.life(
                 (sys.executable, "-m", "sidecar", "run"), *command, env=env
@@ -118,11 +118,11 @@ def test_a_command_that_is_supervised_gets_the_proxy_too(aws):
         ({"SIDECAR_SHARED_DIR": "/proc/nowhere"}, "(SIDECAR_SHARED_DIR)"),
     ],
 )
-def test_a_proxy_that_is_wanted_and_cannot_be_ends_the_life(aws, env, why):
-    """Exit code 14, with what is missing and the setting; nothing was registered."""
+def test_a_required_proxy_that_cannot_start_ends_the_life(aws, env, why):
+    """Exit 14; the reason names what is missing and the setting; nothing is registered."""
 
     async def play():
-        async with open_stage(aws) as stage, daemon(stage) as given:
+        async with open_stage(aws) as stage, serve_daemon(stage) as given:
             await stage.put()
             async with stage.life(env={**given, **env}) as life:
                 await stage.check_end(life, 14)
@@ -134,11 +134,11 @@ def test_a_proxy_that_is_wanted_and_cannot_be_ends_the_life(aws, env, why):
     run_side_by_side(play())
 
 
-def test_without_the_word_on_the_life_goes_on(aws):
-    """And says why its jobs reach the daemon itself."""
+def test_an_optional_proxy_that_cannot_start_is_only_logged(aws):
+    """The log says why the jobs reach the daemon itself."""
 
     async def play():
-        async with open_stage(aws) as stage, daemon(stage) as given:
+        async with open_stage(aws) as stage, serve_daemon(stage) as given:
             await stage.put()
             job = stage.job('echo "told $DOCKER_HOST"')
             env = {**given, "DOCKER_HOST": "tcp://127.0.0.1:1", "SIDECAR_DOCKER_PROXY": "auto"}

@@ -1,4 +1,4 @@
-"""A life that fails says why: the runner's own words, and one last event that holds it all."""
+"""Check that a life that fails has its reason in the log: the runner's lines, and a last event."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from tests.lives.stage import ON_UVLOOP, open_stage, run_side_by_side
 
 
-def explained(life, **facts):
-    """Give what was diagnosed, by verb; hold what every failed life's log must tell."""
+def check_explanation(life, **facts):
+    """Check what the log of every failed life must hold; returns the runner's lines by verb."""
     (failed,) = life.find_events("life.failed")
     (end,) = life.find_events("life.ended")
     errors = [event for event in life.events if event["level"] == "error"]
@@ -27,7 +27,7 @@ def explained(life, **facts):
 
 
 def test_a_crash_in_a_job(aws):
-    """The listener's and the worker's last words, exit 15, and by which way the runner left."""
+    """The last lines of listener and worker, exit 15, and how the runner was deregistered."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -37,7 +37,7 @@ def test_a_crash_in_a_job(aws):
             stage.job("sleep 600")
             async with stage.life(ON_UVLOOP) as life:
                 await stage.check_end(life, 15)
-            found = explained(
+            found = check_explanation(
                 life,
                 outcome="runner",
                 left_behind={},
@@ -51,7 +51,7 @@ def test_a_crash_in_a_job(aws):
 
 
 def test_a_refused_registration(aws):
-    """What configure wrote, and never the token that it was given."""
+    """The lines that configure wrote are logged, and never the token."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -59,7 +59,7 @@ def test_a_refused_registration(aws):
             stage.world.faults.add({"call": "runner-registration", "status": 404, "count": -1})
             async with stage.life(ON_UVLOOP) as life:
                 await stage.check_end(life, 13)
-            found = explained(life, outcome="registration", undone={
+            found = check_explanation(life, outcome="registration", undone={
                 "token": "deleted", "runner": "never-registered",
             })  # fmt: skip
             assert any("NotFound" in line for line in found["configure", "Runner"])
@@ -68,7 +68,7 @@ def test_a_refused_registration(aws):
 
 
 def test_a_token_in_the_runner_s_own_log_is_masked(aws):
-    """Whatever the runner writes down: not a character of the token reaches the agent's log."""
+    """No part of a token that the runner wrote down reaches the agent's log."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -84,7 +84,7 @@ def test_a_token_in_the_runner_s_own_log_is_masked(aws):
                 stage.give_up(job)
                 os.kill(life.find_events("runner.started")[0]["pid"], signal.SIGKILL)
                 await stage.check_end(life, 15)
-            found = explained(life, outcome="runner")
+            found = check_explanation(life, outcome="runner")
             assert "read *** and *** there" in found["run", "Worker"]
             assert other not in life.text
 
@@ -92,7 +92,7 @@ def test_a_token_in_the_runner_s_own_log_is_masked(aws):
 
 
 def test_a_runner_that_cannot_be_removed(aws):
-    """What `remove` wrote, and in the last event both: the budget and why it was still trying."""
+    """The lines of `remove` are logged; the last event has the budget and the last failure."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -100,8 +100,8 @@ def test_a_runner_that_cannot_be_removed(aws):
             await stage.put()
             async with stage.life(ON_UVLOOP, env={"SIDECAR_STOP_TIMEOUT": "8"}) as life:
                 await stage.check_end(life, 15, left=["runner"])
-            found = explained(life, undone={"token": "deleted", "protection": "done"})
-            said = " ".join(found["remove", "Runner"])  # of the last try, cut at any moment
+            found = check_explanation(life, undone={"token": "deleted", "protection": "done"})
+            said = " ".join(found["remove", "Runner"])  # the last try may be cut
             assert "Removing runner from the server" in said or "for command remove" in said
             (reason,) = life.events[-1]["left_behind"].values()
             assert "SIDECAR_STOP_TIMEOUT" in reason
@@ -111,7 +111,7 @@ def test_a_runner_that_cannot_be_removed(aws):
 
 
 def test_a_version_that_github_refuses(aws):
-    """Warned about while it is only old, and told clearly when it is refused: exit 21."""
+    """An old version is warned about, a refused one is named clearly: exit 21."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -123,7 +123,7 @@ def test_a_version_that_github_refuses(aws):
                 await stage.check_end(life, 21)
             (aged,) = life.find_events("runner.outdated")
             assert aged["days"] == 33
-            found = explained(life, outcome="deprecated", left_behind={})
+            found = check_explanation(life, outcome="deprecated", left_behind={})
             assert "is deprecated and cannot receive messages" in found["run", "Runner"][-1]
             error = life.events[-1]["error"]
             assert "2.336.0 (built 33 days ago)" in error
@@ -133,7 +133,7 @@ def test_a_version_that_github_refuses(aws):
 
 
 def test_metrics_of_a_life_and_of_its_end(aws):
-    """Asked in the middle of a job; and the last event is a CloudWatch metric where that is set."""
+    """Metrics are served while a job runs; the last event is a CloudWatch metric if that is set."""
 
     async def play():
         async with open_stage(aws) as stage:

@@ -1,7 +1,7 @@
-"""Jobs that misbehave: the agent lives, cleans up after them, and tells the truth.
+"""Run jobs that misbehave: the agent survives, cleans up after them, and reports the truth.
 
-What a job says is found in its log by words that its script does not hold as they are ("be"gun):
-each step's log begins with the script itself.
+Each step's log begins with the script itself. So a job prints words that its script holds only in
+parts ("be"gun), and these are searched in the log.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ until tr '\\0' ' ' < /proc/$listener/cmdline | grep -q 'Runner.Listener run'; do
     listener=$(awk '/^PPid/ { print $2 }' /proc/$listener/status)
 done
 """
-"""What a step does to learn the listener's number; a job's user may well know it."""
+"""Shell commands by which a step finds the listener's process number, as any job can."""
 
 SAME_USER = {"SIDECAR_RUNNER_USER": "root" if IS_ROOT else None}
-"""Where a job shares the agent's user, it can write into the pipe between listener and agent."""
+"""A job with the agent's own user can write into the pipe between listener and agent."""
 
 BOMB = """\
 import os
@@ -47,7 +47,7 @@ while True:
 
 
 def bomb(processes_at_most, sign):
-    """Give a step that leaves a fork bomb behind, and makes the file `sign` once it is full."""
+    """Return a step that starts a fork bomb, and makes the file `sign` when it is full."""
     return (
         f"ulimit -u {processes_at_most}; SECONDS=0\n"
         f"python3 -c {shlex.quote(BOMB)} > /dev/null 2>&1 &\n"
@@ -55,8 +55,8 @@ def bomb(processes_at_most, sign):
     )
 
 
-def of_user(name):
-    """Count the processes of a user."""
+def count_processes(name):
+    """Return how many processes a user has."""
     import pwd
 
     uid = pwd.getpwnam(name).pw_uid
@@ -70,7 +70,7 @@ def of_user(name):
     return sum(map(own, list_processes()))
 
 
-def peak_kib(pid):
+def read_peak_kib(pid):
     """Return the most memory that a process has held so far."""
     for line in read_file(f"/proc/{pid}/status").decode().splitlines():
         if line.startswith("VmHWM:"):
@@ -80,15 +80,15 @@ def peak_kib(pid):
 
 @pytest.mark.root
 @pytest.mark.parametrize("stopped", [False, True], ids=["left-behind", "stopped-meanwhile"])
-def test_a_fork_bomb_is_put_out(aws, stopped):
-    """Forking as fast as it can, within its user's limit: nothing of it outlives the life."""
+def test_a_fork_bomb_is_killed(aws, stopped):
+    """A fork bomb, within its user's limit, has no process left after the life."""
 
     async def play():
         async with open_stage(aws) as stage:
             await stage.put()
-            stage.world.settings.lost_after = 1.0  # killed before it could tell GitHub
+            stage.world.settings.lost_after = 1.0  # it is killed before it can report to GitHub
             full = stage.folder / "full"
-            step = bomb(of_user("nobody") + 60, full)
+            step = bomb(count_processes("nobody") + 60, full)
             stage.job(step + ("; exec sleep 600" if stopped else ""))
             async with stage.life(env={"SIDECAR_STOP_TIMEOUT": "10"}) as life:
                 await wait_until(full.exists, "the bomb at its height")
@@ -100,8 +100,8 @@ def test_a_fork_bomb_is_put_out(aws, stopped):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
-def test_a_gigabyte_in_one_line_takes_no_memory(aws):
-    """A job that pours it into the listener's stdout: the agent says how much it cut off."""
+def test_a_line_of_a_gigabyte_takes_no_memory(aws):
+    """A job writes it into the listener's stdout: the agent logs how much it cut off."""
     size = 1 << 30
 
     async def play():
@@ -117,11 +117,11 @@ def test_a_gigabyte_in_one_line_takes_no_memory(aws):
             echo = {**SAME_USER, "ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1"}
             async with stage.life(env=echo) as life:
                 await stage.wait_for_output(job, "ready")
-                before = peak_kib(life.pid)
+                before = read_peak_kib(life.pid)
                 open_gate()
                 await stage.wait_for_output(job, "poured")
                 await wait_until(lambda: "bytes cut]" in life.text, "the line")
-                grown = peak_kib(life.pid) - before
+                grown = read_peak_kib(life.pid) - before
                 second[1]()
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
@@ -148,8 +148,8 @@ An error occurred: Runner version v2.0.0 is deprecated and cannot receive messag
 """
 
 
-def test_forged_lines_are_only_lines(aws):
-    """What a job writes into the listener's stdout becomes no event and decides no outcome."""
+def test_forged_lines_are_only_logged(aws):
+    """What a job writes into the listener's stdout becomes no event and changes no outcome."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -177,7 +177,7 @@ def test_forged_lines_are_only_lines(aws):
 
 
 def test_a_job_may_close_its_streams(aws):
-    """Nothing can be heard of it any more, and it ends all the same."""
+    """A job without output still ends its life in good order."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -191,8 +191,8 @@ def test_a_job_may_close_its_streams(aws):
     run_side_by_side(play())
 
 
-def test_the_log_may_break_off_while_a_job_runs(aws):
-    """Whoever reads the agent's stdout goes away: the job is done, and all is given back."""
+def test_the_reader_of_the_log_may_end_while_a_job_runs(aws):
+    """When nobody reads the agent's stdout any more, the job ends and all is cleaned up."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -231,13 +231,13 @@ mount --bind {disk} {root} && exec "$@"
 
 @pytest.mark.root
 @pytest.mark.parametrize("stopped", [False, True], ids=["ends", "stopped-meanwhile"])
-def test_a_full_disk_keeps_nothing_from_being_given_back(aws, stopped):
-    """A job fills the disk that the runner's folder is on: token and runner go all the same."""
+def test_a_full_disk_prevents_no_cleanup(aws, stopped):
+    """A job fills the disk of the runner's folder: token and runner are deleted all the same."""
 
     async def play():
         async with open_stage(aws) as stage:
             await stage.put()
-            stage.world.settings.lost_after = 1.0  # what it could not write it cannot tell
+            stage.world.settings.lost_after = 1.0  # it cannot report what it could not write
             disk = stage.folder / "disk"
             disk.mkdir()
             mounting = ON_SMALL_DISK.format(size="24m", disk=disk, root=stage.runner_folder)
@@ -261,8 +261,8 @@ def test_a_full_disk_keeps_nothing_from_being_given_back(aws, stopped):
     run_side_by_side(play())
 
 
-def test_daemons_are_found_wherever_they_hide(aws):
-    """Without a mark, a terminal, a parent or a mind to end, holding the log open: all killed."""
+def test_daemons_of_a_job_are_killed(aws):
+    """Processes without mark, terminal or parent, that ignore signals or hold the log open, die."""
     daemon = "trap '' HUP INT TERM QUIT PIPE; cd /; while :; do sleep 600; done"
     hide = f'env -i PATH="$PATH" setsid setsid sh -c {shlex.quote(daemon)} &'
 
@@ -285,8 +285,8 @@ def test_daemons_are_found_wherever_they_hide(aws):
     run_side_by_side(play())
 
 
-def test_a_listener_that_was_stopped_by_its_job_is_ended(aws):
-    """SIGSTOP on the listener: it hears no interrupt, so it is killed within the stop budget.
+def test_a_listener_that_its_job_stopped_is_killed(aws):
+    """After SIGSTOP the listener handles no interrupt, so it is killed within the stop budget.
 
     The runner's job has ended at GitHub, but nobody here was told: the exit code says that it
     did not end in time, as far as is known.

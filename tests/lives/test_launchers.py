@@ -16,33 +16,33 @@ from local.github.scope import Scope
 from tests.lives.stage import ON_UVLOOP, open_stage, run_side_by_side
 
 OURS = {"SIDECAR_TOKEN_PARAMETER": None, "SIDECAR_GITHUB_URL": None}
-"""What the stage would set natively, and no launcher does."""
+"""Removes what the stage sets and no launcher does."""
 
 
-def there(stage):
-    """Have GitHub's API belong to what the stage serves, for launchers that name no server."""
+def override_api(stage):
+    """Return the setting for the stage's GitHub, for launchers that name no server."""
     return OURS | {"SIDECAR_GITHUB_SERVER": stage.github.url}
 
 
-def token_of(stage, path):
-    """Have GitHub give out a registration token for a scope."""
+def mint_token_for(stage, path):
+    """Have GitHub issue a registration token for a scope."""
     stage.token = stage.world.mint("registration", Scope.of_path(path), 3600).value
     return stage.token
 
 
-async def registered(stage, life):
-    """Wait for the one runner that GitHub knows; gives it and the names of its labels."""
+async def wait_for_runner(stage, life):
+    """Wait for GitHub's only runner; returns it and the names of its labels."""
     await stage.wait_for(lambda: list(stage.world.runners), "the runner")
     (runner,) = stage.world.runners
     assert runner.ephemeral
     return runner, {label.name for label in runner.labels}
 
 
-async def lived(stage, env, contract, *, labels=(), argv=ON_UVLOOP):
-    """Live with a job, to the end; gives the runner, its labels and what the job saw of `env`."""
+async def run_life(stage, env, contract, *, labels=(), argv=ON_UVLOOP):
+    """Run a life with a job; returns the runner, its labels and what the job saw of `env`."""
     step, let_go = stage.make_gate()
     async with stage.life(argv, env=env) as life:
-        runner, its_labels = await registered(stage, life)
+        runner, its_labels = await wait_for_runner(stage, life)
         job = stage.job("env > seen; sed 's/^/SEEN /' seen", step, labels=list(labels))
         await stage.wait_for_output(job, "at the gate")
         let_go()
@@ -57,7 +57,7 @@ async def lived(stage, env, contract, *, labels=(), argv=ON_UVLOOP):
 
 
 def fargate(stage, *, whole):
-    """Give what its task definition and its webhook set: for the whole organization, or not."""
+    """Return what its task definition and webhook set: for the organization, or a repository."""
     return {
         "RUNNER_TOKEN_PATH": stage.parameter,
         "ORGANIZATION": "octo",
@@ -70,15 +70,15 @@ def fargate(stage, *, whole):
 
 @pytest.mark.parametrize("whole", [True, False], ids=["organization", "repository"])
 def test_fargate(aws, whole):
-    """The token of one task in SSM, the parts of a URL; the parameter is gone afterwards."""
+    """The task's token in SSM and the parts of a URL are used; then the parameter is gone."""
 
     async def play():
         async with open_stage(aws) as stage:
             stage.world.settings.runner_groups.append("builders")
-            await stage.put(token_of(stage, "/orgs/octo" if whole else "/repos/octo/repo"))
+            await stage.put(mint_token_for(stage, "/orgs/octo" if whole else "/repos/octo/repo"))
             env = fargate(stage, whole=whole)
-            runner, labels, seen, _, life = await lived(
-                stage, there(stage) | env, "fargate", labels=["large"]
+            runner, labels, seen, _, life = await run_life(
+                stage, override_api(stage) | env, "fargate", labels=["large"]
             )
             assert runner.scope == Scope.of_path("/orgs/octo" if whole else "/repos/octo/repo")
             assert {"ecs", "large"} <= labels
@@ -90,7 +90,7 @@ def test_fargate(aws, whole):
 
 
 def passeidireto(repository):
-    """Give what its action overrides."""
+    """Return what its action overrides."""
     return {
         "GITHUB_PERSONAL_TOKEN": "ghp_local",
         "GITHUB_OWNER": "octo",
@@ -103,12 +103,14 @@ def passeidireto(repository):
 
 @pytest.mark.parametrize("repository", ["repo", "octo/repo", ""])
 def test_passeidireto(aws, repository):
-    """A PAT, a bare name (or none, for the organization), the workflow's job as the name."""
+    """A PAT, a repository's name (or none, for the organization) and the job's name are used."""
 
     async def play():
         async with open_stage(aws) as stage:
             env = passeidireto(repository)
-            runner, labels, _, job, life = await lived(stage, there(stage) | env, "passeidireto")
+            runner, labels, _, job, life = await run_life(
+                stage, override_api(stage) | env, "passeidireto"
+            )
             path = "/repos/octo/repo" if repository else "/orgs/octo"
             assert runner.scope == Scope.of_path(path)
             assert re.fullmatch("build_and_test_[0-9a-f]{12}-[0-9a-f]{6}", runner.name)
@@ -117,7 +119,7 @@ def test_passeidireto(aws, repository):
             assert [event["rung"] for event in life.find_events("runner.deregistered")] == [
                 "github"
             ]
-            # GITHUB_REPOSITORY is the runner's own there, and means something else.
+            # GITHUB_REPOSITORY is the runner's own override_api, and means something else.
             assert "ghp_local" not in job.log() + life.text
             assert "SEEN GITHUB_OWNER=" not in job.log()
 
@@ -125,7 +127,7 @@ def test_passeidireto(aws, repository):
 
 
 def myoung34(stage):
-    """Give what its users write into a task definition or compose file, as its README begins."""
+    """Return what its users write into a task definition, by the start of its README."""
     return {
         "ACCESS_TOKEN": "ghp_local",
         "REPO_URL": stage.github_url,
@@ -137,12 +139,12 @@ def myoung34(stage):
 
 
 def test_myoung34_with_a_personal_access_token(aws):
-    """REPO_URL and a PAT, as its README begins; a prefix, and the label `default`."""
+    """REPO_URL, a PAT, a name prefix and the label `default` are used."""
 
     async def play():
         async with open_stage(aws) as stage:
             env = myoung34(stage)
-            runner, labels, seen, job, life = await lived(stage, OURS | env, "myoung34")
+            runner, labels, seen, job, life = await run_life(stage, OURS | env, "myoung34")
             assert runner.scope == Scope.of_path("/repos/octo/repo")
             assert re.fullmatch("builder-[0-9a-f]{12}-[0-9a-f]{6}", runner.name)
             assert "default" in labels
@@ -154,13 +156,13 @@ def test_myoung34_with_a_personal_access_token(aws):
 
 
 def test_myoung34_with_a_registration_token_for_an_organization(aws):
-    """ORG_RUNNER of old, GITHUB_HOST, a name, labels, a group; it says what it does otherwise."""
+    """ORG_RUNNER, GITHUB_HOST, name, labels and group are used; the log says what differs."""
 
     async def play():
         async with open_stage(aws) as stage:
             stage.world.settings.runner_groups.append("builders")
             env = {
-                "RUNNER_TOKEN": token_of(stage, "/orgs/octo"),
+                "RUNNER_TOKEN": mint_token_for(stage, "/orgs/octo"),
                 "ORG_RUNNER": "true",
                 "ORG_NAME": "octo",
                 "RUNNER_NAME": "builder-7",
@@ -170,7 +172,9 @@ def test_myoung34_with_a_registration_token_for_an_organization(aws):
                 "RUNNER_WORKDIR": str(stage.runner_folder / "elsewhere"),
                 "DISABLE_AUTOMATIC_DEREGISTRATION": "true",
             }
-            runner, labels, seen, job, life = await lived(stage, there(stage) | env, "myoung34")
+            runner, labels, seen, job, life = await run_life(
+                stage, override_api(stage) | env, "myoung34"
+            )
             assert (runner.name, runner.group_id) == ("builder-7", 2)
             assert runner.scope == Scope.of_path("/orgs/octo")
             assert labels == {"ecs", "large"}
@@ -186,7 +190,7 @@ def test_myoung34_with_a_registration_token_for_an_organization(aws):
 
 
 def test_myoung34_with_an_app(aws):
-    """APP_ID, APP_PRIVATE_KEY in one line, APP_LOGIN: the App mints, and takes away."""
+    """With APP_ID, APP_PRIVATE_KEY and APP_LOGIN the App registers and removes the runner."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -201,7 +205,9 @@ def test_myoung34_with_an_app(aws):
                 "ORG_NAME": "octo",
                 "EPHEMERAL": "true",
             }
-            runner, _, seen, job, life = await lived(stage, there(stage) | env, "myoung34")
+            runner, _, seen, job, life = await run_life(
+                stage, override_api(stage) | env, "myoung34"
+            )
             assert runner.scope == Scope.of_path("/orgs/octo")
             assert not seen & set(env)
             for line in pem.splitlines()[1:-1]:
@@ -214,9 +220,9 @@ def test_myoung34_with_an_app(aws):
 
 
 def cdk(stage):
-    """Give what its state machine overrides in the container, and the image's RUNNER_VERSION."""
+    """Return what its state machine overrides, and the image's RUNNER_VERSION."""
     return {
-        "RUNNER_TOKEN": token_of(stage, "/repos/octo/repo"),
+        "RUNNER_TOKEN": mint_token_for(stage, "/repos/octo/repo"),
         "RUNNER_NAME": "repo-0f3a",
         "RUNNER_LABEL": "ecs,linux",
         "RUNNER_GROUP1": "",
@@ -231,12 +237,12 @@ def cdk(stage):
 
 
 def test_cdk_without_its_command(aws):
-    """Where the command was taken out, its variables are all that the agent needs."""
+    """Without its command, its variables are all that the agent needs."""
 
     async def play():
         async with open_stage(aws) as stage:
             env = cdk(stage)
-            runner, labels, seen, job, _ = await lived(stage, OURS | env, "cdk")
+            runner, labels, seen, job, _ = await run_life(stage, OURS | env, "cdk")
             assert runner.name == "repo-0f3a"
             assert {"ecs", "linux"} <= labels
             assert not seen & (set(env) - {"RUNNER_NAME"})
@@ -250,30 +256,30 @@ cd "$WHERE" && ./config.sh --unattended --ephemeral --disableupdate --url "$REGI
   --token "$RUNNER_TOKEN" --name "$RUNNER_NAME" --labels "$RUNNER_LABEL" &&
 ./run.sh && echo "CDKGHA JOB DONE $RUNNER_LABEL $(ls _diag | grep -c Worker)"
 """
-"""A command of the kind that cdk's task definition brings: register, run, say how it went."""
+"""A command like that of cdk's task definition: register, run, print the result."""
 
 
-def supervised(stage, **more):
-    """Give the settings for a command that registers by itself; it may, here, be root."""
+def supervise(stage, **more):
+    """Return the settings for a command that registers by itself, here as root."""
     env = OURS | cdk(stage) | {"WHERE": str(stage.runner_folder), "RUNNER_ALLOW_RUNASROOT": "1"}
     return env | {"SIDECAR_RUNNER_USER": None} | more
 
 
 def test_cdk_with_its_command(aws):
-    """The command registers, its last line and its exit code come out; jobs find the relay."""
+    """The command registers; its last line and exit code are kept; jobs find the relay."""
 
     async def play():
         async with open_stage(aws) as stage:
             job = stage.job('echo "URI $RUNNER_SIDECAR_RELAY_URI"', labels=["ecs"])
             argv = (*ON_UVLOOP, "--", "sh", "-c", COMMAND)
-            async with stage.life(argv, env=supervised(stage)) as life:
+            async with stage.life(argv, env=supervise(stage)) as life:
                 assert await life.wait_for_end() == 0
             assert "CDKGHA JOB DONE ecs,linux 1\n" in life.text
             assert not re.search("^{", life.text, re.MULTILINE), "the log is beside the output"
             assert job.result == "succeeded"
             assert "URI http://127.0.0.1:" in job.log()
             (event,) = life.find_events("launcher.recognised")
-            assert (event["contract"], event["supervised"]) == ("cdk", True)
+            assert (event["contract"], event["supervise"]) == ("cdk", True)
             assert stage.find_processes() == {}
             assert life.find_events("life.ended")[0]["outcome"] == "command-ended"
 
@@ -281,14 +287,14 @@ def test_cdk_with_its_command(aws):
 
 
 def test_cdk_s_command_when_the_task_is_stopped(aws):
-    """The listener alone hears of it: its job is cancelled in order, the last line is written."""
+    """Only the listener gets the signal: its job is cancelled, the last line is written."""
 
     async def play():
         async with open_stage(aws) as stage:
             step, _ = stage.make_gate()
             job = stage.job(step, labels=["ecs"])
             argv = (*ON_UVLOOP, "--", "sh", "-c", COMMAND)
-            async with stage.life(argv, env=supervised(stage)) as life:
+            async with stage.life(argv, env=supervise(stage)) as life:
                 await stage.wait_for_output(job, "at the gate")
                 life.signal()
                 assert await life.wait_for_end() == 0
@@ -304,12 +310,12 @@ def test_cdk_s_command_when_the_task_is_stopped(aws):
 
 
 def command(*argv):
-    """Give the agent's argv that supervises a command."""
+    """Return the agent's argv that supervises a command."""
     return (*ON_UVLOOP, "--", *argv)
 
 
 def test_a_command_s_exit_code_is_its_own(aws):
-    """Whatever it ends with, by itself or by a signal; nothing needs to be set for it."""
+    """The agent ends as the command does, by itself or by a signal, without any setting."""
 
     async def play(script, code):
         async with open_stage(aws) as stage:
@@ -329,8 +335,8 @@ def test_a_command_s_exit_code_is_its_own(aws):
     )
 
 
-def test_a_command_hears_signals_and_has_the_stop_budget(aws):
-    """A shell's child hears too; who ignores everything is killed before the budget ends."""
+def test_a_command_gets_signals_and_the_stop_budget(aws):
+    """A shell's child gets them, too; what ignores them is killed before the budget ends."""
 
     async def play(script, code):
         async with open_stage(aws) as stage:
@@ -357,7 +363,7 @@ def test_a_command_hears_signals_and_has_the_stop_budget(aws):
 
 
 def test_a_third_signal_kills_a_command(aws):
-    """The first two are handed on; who presses Ctrl-C three times does not wait for the budget."""
+    """The first two are passed on; the third kills without waiting for the budget."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -377,7 +383,7 @@ def test_a_third_signal_kills_a_command(aws):
 
 
 def test_a_stop_before_the_command(aws):
-    """It is not begun; the exit code is what the signal would have made of it."""
+    """It is not started; the exit code is that of a command that the signal ended."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -392,7 +398,7 @@ def test_a_stop_before_the_command(aws):
     run_side_by_side(play())
 
 
-def test_a_command_that_is_none(aws):
+def test_a_command_that_cannot_be_started(aws):
     """Exit 15, and the reason names it; a missing command is a mistake of the settings."""
 
     async def play():
@@ -407,7 +413,7 @@ def test_a_command_that_is_none(aws):
     run_side_by_side(play())
 
 
-# --- what contradicts -----------------------------------------------------------------------------
+# --- settings that contradict -----------------------------------------------------------------------------
 
 FARGATE = {"RUNNER_TOKEN_PATH": "/t", "ORGANIZATION": "octo", "USE_ORG": "true"}
 MYOUNG34 = {"ACCESS_TOKEN": "ghp_local", "REPO_URL": "https://github.com/octo/repo"}
@@ -426,7 +432,7 @@ CDK = {"RUNNER_TOKEN": "AAAAAAAAAA", "REGISTRATION_URL": "https://github.com/oct
         ({"SIDECAR_LAUNCHER": "cdk"}, ["SIDECAR_LAUNCHER", "RUNNER_TOKEN", "REGISTRATION_URL"]),
     ],
 )
-def test_what_contradicts_is_refused_by_name(aws, env, named):
+def test_settings_that_contradict_are_refused_by_name(aws, env, named):
     """Exit 11, a line for each mistake, and nothing was contacted."""
 
     async def play():
@@ -444,8 +450,8 @@ def test_what_contradicts_is_refused_by_name(aws, env, named):
     run_side_by_side(play())
 
 
-def test_a_native_setting_wins_over_what_a_launcher_says(aws):
-    """Name, labels and place are the user's to change; the rest stays the launcher's."""
+def test_a_native_setting_wins_over_a_launcher_s(aws):
+    """The user may change name, labels and URL; the launcher sets the rest."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -456,7 +462,7 @@ def test_a_native_setting_wins_over_what_a_launcher_says(aws):
                 "SIDECAR_NAME": "mine",
                 "SIDECAR_LABELS": "mine",
             }
-            runner, labels, *_ = await lived(
+            runner, labels, *_ = await run_life(
                 stage, {"SIDECAR_TOKEN_PARAMETER": None} | env, "myoung34"
             )
             assert runner.name == "mine"
@@ -467,7 +473,7 @@ def test_a_native_setting_wins_over_what_a_launcher_says(aws):
 
 
 def test_native_leaves_a_launcher_s_variables_alone(aws):
-    """SIDECAR_LAUNCHER=native: they are the job's, as any other variable is."""
+    """With SIDECAR_LAUNCHER=native they reach the job, as any other variable does."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -482,11 +488,11 @@ def test_native_leaves_a_launcher_s_variables_alone(aws):
 
 
 def test_a_token_by_itself(aws):
-    """SIDECAR_TOKEN: a registration token or JSON, out of no parameter; never in the log."""
+    """SIDECAR_TOKEN holds a registration token or JSON; it is never in the log."""
 
     async def play(wrapped):
         async with open_stage(aws) as stage:
-            token = token_of(stage, "/repos/octo/repo")
+            token = mint_token_for(stage, "/repos/octo/repo")
             text = json.dumps({"token": token, "url": stage.github_url}) if wrapped else token
             job = stage.job("env | grep -c SIDECAR_TOKEN || true")
             env = {"SIDECAR_TOKEN_PARAMETER": None, "SIDECAR_TOKEN": text}

@@ -1,4 +1,4 @@
-"""Whole lives, each a real process: how they go, and with which exit code they end."""
+"""Run whole lives, each a real process: what they do, and their exit codes."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ END
 """
 
 
-async def whole_life(aws, user, name):
-    """Play one as `user`, whose processes are to run as `name`."""
+async def run_whole_life(aws, user, name):
+    """Run one with SIDECAR_RUNNER_USER=`user`; its job must run as `name`."""
     async with open_stage(aws) as stage:
         await stage.put()
         job = stage.job(WHOAMI, "echo the second step")
@@ -67,18 +67,18 @@ async def whole_life(aws, user, name):
 
 @pytest.mark.root
 def test_a_whole_life_with_another_user(aws):
-    """As root: the token is taken, a job runs as the runner's user, with the task's credentials."""
-    run_side_by_side(whole_life(aws, OTHER_USER, OTHER_USER))
+    """As root: a job runs as the runner's user, with the task's credentials."""
+    run_side_by_side(run_whole_life(aws, OTHER_USER, OTHER_USER))
 
 
 def test_a_whole_life_with_the_same_user(aws):
-    """Without another user the job runs as the agent does, and all else is the same."""
+    """Without another user the job runs as the agent's user; all else is the same."""
     own = pwd.getpwuid(os.geteuid()).pw_name
-    run_side_by_side(whole_life(aws, "root" if IS_ROOT else None, own))
+    run_side_by_side(run_whole_life(aws, "root" if IS_ROOT else None, own))
 
 
-def test_a_token_that_is_json_tells_more(aws):
-    """URL, name and labels that come with the token are what is registered."""
+def test_a_token_in_json_brings_url_name_and_labels(aws):
+    """The runner is registered with the URL, name and labels beside the token."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -97,7 +97,7 @@ def test_a_token_that_is_json_tells_more(aws):
 
 
 def test_settings_are_options_too(aws):
-    """What options say wins over variables."""
+    """Options win over variables."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -114,7 +114,7 @@ def test_settings_are_options_too(aws):
 
 
 def test_a_token_may_come_late(aws):
-    """The parameter is written after the task has started: the life waits for it."""
+    """A parameter that is written after the start of the task is waited for."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -127,8 +127,8 @@ def test_a_token_may_come_late(aws):
     run_side_by_side(play())
 
 
-def test_a_token_that_was_written_anew_is_kept(aws):
-    """A retried task's parameter, made again or overwritten while this one ran, is not ours."""
+def test_a_token_that_was_written_again_is_kept(aws):
+    """A parameter that was made again or overwritten meanwhile belongs to another task."""
 
     async def play(*, deleted):
         async with open_stage(aws) as stage:
@@ -151,7 +151,7 @@ def test_a_token_that_was_written_anew_is_kept(aws):
 
 
 def test_throttling_is_waited_out(aws):
-    """SSM throttles first: retried, more and more slowly, and the life goes well."""
+    """Calls that SSM throttles are retried, and the life goes well."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -166,14 +166,14 @@ def test_throttling_is_waited_out(aws):
     run_side_by_side(play())
 
 
-def test_lost_answers_are_asked_for_again(aws):
-    """SSM's answers are cut, reset, or of another world: each is retried."""
+def test_calls_without_a_good_answer_are_retried(aws):
+    """Answers of SSM that are cut, reset or not JSON are retried."""
 
     async def play(kind, target):
         async with open_stage(aws) as stage:
             await stage.put()
             stage.job("true")
-            forward = target == "DeleteParameter"  # done, but nobody hears of it
+            forward = target == "DeleteParameter"  # it is done, but the answer is lost
             stage.ssm.add(faults.Rule(kind, target=target, times=1, forward=forward))
             async with stage.life() as life:
                 await stage.check_end(life, 0)
@@ -183,13 +183,13 @@ def test_lost_answers_are_asked_for_again(aws):
             play(kind, target)
             for kind in ("reset", "not-json", "truncate")
             for target in ("GetParameter", "DeleteParameter")
-            if kind == "reset" or target == "GetParameter"  # a deletion's answer says nothing
+            if kind == "reset" or target == "GetParameter"  # nobody needs a deletion's answer
         )
     )
 
 
-def test_a_network_that_fails_is_tried_again(aws):
-    """GitHub cannot be reached at first: configure is run again."""
+def test_configure_is_retried_while_the_network_fails(aws):
+    """While GitHub cannot be reached, configure is run again."""
 
     async def play(knob, fault):
         async with open_stage(aws) as stage:
@@ -212,7 +212,7 @@ def test_a_network_that_fails_is_tried_again(aws):
 
 
 def test_a_name_that_is_taken_gets_a_suffix(aws):
-    """Another runner has the name: this one gets a suffix, and the other is left alone."""
+    """If another runner has the name, this one gets a suffix, and the other one stays."""
 
     async def play():
         async with open_stage(aws) as stage, open_stage(aws) as other:
@@ -241,24 +241,24 @@ def test_a_name_that_is_taken_gets_a_suffix(aws):
 # --- the runner's folder ------------------------------------------------------------------------
 
 
-def hook(stage, name, text):
-    """Write a hook of the image's own; give its path."""
+def write_hook(stage, name, text):
+    """Write a write_hook as an image has it; returns its path."""
     path = stage.folder / name
     path.write_text(f"#!/bin/bash\n{text}\n")
     path.chmod(0o755)
     return str(path)
 
 
-def test_hooks_chain_the_user_s_own(aws):
-    """The image's own hooks run as ever, named in the environment or in `.env`; order kept."""
+def test_hooks_of_the_image_still_run(aws):
+    """The image's own hooks run in their order, named in the environment or in `.env`."""
     started, completed = (f"ACTIONS_RUNNER_HOOK_JOB_{word}" for word in ("STARTED", "COMPLETED"))
 
     async def play(where):
         async with open_stage(aws) as stage:
             await stage.put()
             own = {
-                started: hook(stage, "started.sh", "echo own start; echo A=b >> $GITHUB_ENV"),
-                completed: hook(stage, "completed.sh", "echo own end"),
+                started: write_hook(stage, "started.sh", "echo own start; echo A=b >> $GITHUB_ENV"),
+                completed: write_hook(stage, "completed.sh", "echo own end"),
             }
             if where == ".env":
                 lines = "".join(f"{key}={value}\n" for key, value in own.items())
@@ -282,17 +282,17 @@ def test_hooks_chain_the_user_s_own(aws):
         async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job("echo never")
-            own = {started: hook(stage, "no.sh", "echo no; exit 3")}
+            own = {started: write_hook(stage, "no.sh", "echo no; exit 3")}
             async with stage.life(env=own) as life:
                 await stage.check_end(life, 0)
-            assert job.result == "failed", "the user's hook may still refuse a job"
+            assert job.result == "failed", "the user's write_hook may still refuse a job"
             assert life.find_events("job.started")
 
     run_side_by_side(play("env"), play(".env"), play_failing())
 
 
-def test_setup_info_tells_where_the_job_runs(aws):
-    """The job's log begins with task, zone and agent version; the image's own groups stay."""
+def test_the_job_s_log_names_the_task(aws):
+    """The job's log begins with task, zone and agent version, beside the image's own lines."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -311,8 +311,8 @@ def test_setup_info_tells_where_the_job_runs(aws):
     run_side_by_side(play())
 
 
-def test_a_predecessor_s_configuration_is_cleaned(aws):
-    """A stale `.runner`, for which configure would refuse, goes before it."""
+def test_an_old_configuration_is_removed(aws):
+    """An old `.runner`, with which configure would fail, is removed before it."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -332,7 +332,7 @@ def test_a_predecessor_s_configuration_is_cleaned(aws):
 
 
 def test_proxies_and_certificates_reach_the_steps(aws):
-    """What is not the agent's own passes through: proxies, CAs, the tool cache."""
+    """Variables that are not the agent's own reach the steps: proxies, CAs, the tool cache."""
     passed = {
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "no_proxy": "localhost,127.0.0.1",
@@ -355,8 +355,8 @@ def test_proxies_and_certificates_reach_the_steps(aws):
     run_side_by_side(play())
 
 
-def test_nobody_needs_to_read_the_log(aws):
-    """Stdout is closed early, the stderr too: the life goes on to its clean end."""
+def test_a_closed_log_does_not_end_the_life(aws):
+    """With stdout and stderr closed the life goes on to its normal end."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -377,7 +377,7 @@ def test_nobody_needs_to_read_the_log(aws):
     run_side_by_side(play())
 
 
-# --- exit codes ---------------------------------------------------------------------------------
+# --- exit codes --------------------------------------------------------------------------------
 
 MISTAKES = {
     "SIDECAR_TOKEN_PARAMETER": None,
@@ -400,7 +400,7 @@ MISTAKES = {
 
 
 def test_11_all_mistakes_at_once(aws):
-    """Each mistake is one line that names the setting and shows an example; nothing contacted."""
+    """Each mistake is a line with the setting and an example; nothing is contacted."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -428,7 +428,7 @@ def test_11_all_mistakes_at_once(aws):
     run_side_by_side(play(), play_in_use())
 
 
-def test_an_unknown_setting_is_told_with_the_nearest_name(aws):
+def test_an_unknown_setting_is_warned_about_with_the_nearest_name(aws):
     """A misspelt variable is a warning, not an end; its value is not shown."""
 
     async def play():
@@ -443,37 +443,37 @@ def test_an_unknown_setting_is_told_with_the_nearest_name(aws):
     run_side_by_side(play())
 
 
-def refused(error, target="GetParameter"):
-    """Have SSM refuse an operation."""
+def refuse(error, target="GetParameter"):
+    """Return the rule by which SSM refuses an operation."""
     return faults.Rule("status", target=target, error=error)
 
 
-UNLUCKY = {
+TOKEN_FAILURES = {
     # name: (value of the parameter, rules, environment, what the reason says, left)
-    # Never read, it is deleted without another look: who may not read it may still delete it.
-    "denied": (True, [refused("AccessDeniedException")], {}, "ssm:GetParameter", []),
+    # A token that was never read is deleted unseen: that needs no permission to read.
+    "denied": (True, [refuse("AccessDeniedException")], {}, "ssm:GetParameter", []),
     "denied all": (
         True,
-        [refused("AccessDeniedException"), refused("AccessDeniedException", "DeleteParameter")],
+        [refuse("AccessDeniedException"), refuse("AccessDeniedException", "DeleteParameter")],
         {},
         "ssm:GetParameter",
         ["token"],
     ),
-    "kms": (True, [refused("KmsAccessDenied")], {}, "kms:Decrypt", []),
-    "key": (True, [refused("InvalidKeyId")], {}, "kms:Decrypt", []),
+    "kms": (True, [refuse("KmsAccessDenied")], {}, "kms:Decrypt", []),
+    "key": (True, [refuse("InvalidKeyId")], {}, "kms:Decrypt", []),
     "expired": (
         True,
-        [refused("ExpiredTokenException"), refused("ExpiredTokenException", "DeleteParameter")],
+        [refuse("ExpiredTokenException"), refuse("ExpiredTokenException", "DeleteParameter")],
         {},
         "credentials",
         ["token"],
     ),
     "throttled": (
-        *(True, [refused("ThrottlingException")], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "throttled"),
+        *(True, [refuse("ThrottlingException")], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "throttled"),
         [],
     ),
     "broken": (
-        *(True, [refused("InternalServerError")], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "500"),
+        *(True, [refuse("InternalServerError")], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "500"),
         [],
     ),
     "empty": ("  ", [], {}, "empty", []),
@@ -498,9 +498,11 @@ UNLUCKY = {
 }
 
 
-@pytest.mark.parametrize("kinds", [list(UNLUCKY)[start::4] for start in range(4)], ids="abcd")
-def test_12_each_trouble_with_the_token_is_named(aws, kinds):
-    """Exit 12; the reason names the permission or the setting, and never quotes the value."""
+@pytest.mark.parametrize(
+    "kinds", [list(TOKEN_FAILURES)[start::4] for start in range(4)], ids="abcd"
+)
+def test_12_each_failure_of_the_token_is_named(aws, kinds):
+    """Exit 12; the reason names the permission or the setting, and never the value."""
 
     async def play(value, rules, env, reason, left):
         async with open_stage(aws) as stage:
@@ -516,11 +518,11 @@ def test_12_each_trouble_with_the_token_is_named(aws, kinds):
             assert value in (None, True) or value.strip() == "" or value not in life.text
             assert not stage.world.calls
 
-    run_side_by_side(*(play(*UNLUCKY[kind]) for kind in kinds))
+    run_side_by_side(*(play(*TOKEN_FAILURES[kind]) for kind in kinds))
 
 
-def test_13_a_token_that_github_does_not_take(aws):
-    """An expired token is a bare 404 at GitHub: exit 13, the reason says what it may mean."""
+def test_13_a_token_that_github_refuses(aws):
+    """GitHub answers 404 to an expired token: exit 13, the reason says what it may mean."""
 
     async def play(expires_in, scope):
         async with open_stage(aws) as stage:
@@ -537,7 +539,7 @@ def test_13_a_token_that_github_does_not_take(aws):
 
 
 def test_13_a_group_that_does_not_exist(aws):
-    """Configure's own words reach the log."""
+    """The log has configure's own message."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -550,7 +552,7 @@ def test_13_a_group_that_does_not_exist(aws):
 
 
 def test_14_a_relay_that_is_required(aws):
-    """The relay gets no credentials and is required: exit 14, everything is given back."""
+    """A required relay without credentials: exit 14, and everything is cleaned up."""
 
     async def play(mode, env):
         async with open_stage(aws) as stage:
@@ -571,8 +573,8 @@ def test_14_a_relay_that_is_required(aws):
     )
 
 
-def test_a_relay_that_is_not_required_stops_no_job(aws):
-    """The same, not required: a warning, and the job runs."""
+def test_a_relay_that_is_not_required_prevents_no_job(aws):
+    """A relay without credentials that is not required: a warning, and the job runs."""
 
     async def play(mode):
         async with open_stage(aws) as stage:
@@ -595,8 +597,8 @@ def test_a_relay_that_is_not_required_stops_no_job(aws):
     run_side_by_side(play("unknown"), play("broken"), play_off())
 
 
-def test_15_a_runner_that_cannot_live(aws):
-    """The program cannot be started, or the registration is deleted by somebody: exit 15."""
+def test_15_a_runner_that_cannot_run(aws):
+    """The program cannot be started, or somebody deregisters the runner: exit 15."""
 
     async def play_deleted():
         async with open_stage(aws) as stage:
@@ -629,12 +631,12 @@ def test_15_a_runner_that_cannot_live(aws):
 
 
 def test_17_a_token_that_could_not_be_deleted(aws):
-    """The job ran, but the token could not be deleted: exit 17, and the log says so."""
+    """The job ran, but the token could not be deleted: exit 17, and the log has the reason."""
 
     async def play():
         async with open_stage(aws) as stage:
             await stage.put()
-            stage.ssm.add(refused("AccessDeniedException", "DeleteParameter"))
+            stage.ssm.add(refuse("AccessDeniedException", "DeleteParameter"))
             job = stage.job("true")
             async with stage.life() as life:
                 await stage.check_end(life, 17, left=["token"])
@@ -643,8 +645,8 @@ def test_17_a_token_that_could_not_be_deleted(aws):
     run_side_by_side(play())
 
 
-def test_21_and_23_what_github_says_of_the_listener(aws):
-    """A version that GitHub refuses is 21, a session that another holds is 23."""
+def test_21_and_23_a_listener_that_github_refuses(aws):
+    """Exit 21 for a version that GitHub refuses, 23 for a session that another one holds."""
 
     async def play_old():
         async with open_stage(aws) as stage:
@@ -675,7 +677,7 @@ The runner no longer exists on the server. Cleaning up local configuration.
 
 
 def test_forged_lines_change_no_outcome(aws):
-    """A job's name that looks like the listener's lines, echoed by it, decides nothing."""
+    """A job's name that looks like the listener's lines changes nothing when it is printed."""
     echo = {"ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1"}
 
     async def play():
@@ -702,11 +704,11 @@ def test_forged_lines_change_no_outcome(aws):
     run_side_by_side(play(), play_stopped(deaf=False), play_stopped(deaf=True))
 
 
-# --- what a job leaves --------------------------------------------------------------------------
+# --- processes of a job --------------------------------------------------------------------------
 
 
 def test_daemons_of_a_job_do_not_outlive_it(aws):
-    """Processes that a job hides (own session, no mark, parent gone) are dead afterwards."""
+    """Processes that a job hides (own session, no mark, no parent) are killed."""
     hidden = 'env -i /bin/sh -c "cd /; setsid sleep 601 >/dev/null 2>&1 & echo daemon \\$!"'
 
     async def play():
@@ -725,8 +727,8 @@ def test_daemons_of_a_job_do_not_outlive_it(aws):
 
 
 @pytest.mark.root
-def test_orphans_are_reaped_by_pid_1(aws):
-    """As a container's first process the agent collects the dead that nobody else waits for."""
+def test_orphans_are_collected_by_pid_1(aws):
+    """As a container's first process the agent collects ended processes without a parent."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -736,7 +738,7 @@ def test_orphans_are_reaped_by_pid_1(aws):
             job = stage.job(orphans + step)
             async with stage.life((*AS_PID_1, *ON_UVLOOP)) as life:
                 await stage.wait_for_output(job, "at the gate")
-                await wait_until(lambda: not zombies(life.pid), "all orphans are reaped")
+                await wait_until(lambda: not list_zombies(life.pid), "all orphans are collected")
                 open_gate()
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
@@ -744,8 +746,8 @@ def test_orphans_are_reaped_by_pid_1(aws):
     run_side_by_side(play())
 
 
-def zombies(pid):
-    """List the dead children of a process."""
+def list_zombies(pid):
+    """Return the states of a process's children that have ended and are not collected."""
     children = read_file(f"/proc/{pid}/task/{pid}/children").split()
     states = [
         read_file(f"/proc/{int(child)}/stat").rpartition(b")")[2].split() for child in children
@@ -753,13 +755,13 @@ def zombies(pid):
     return [state for state in states if state and state[0] == b"Z"]
 
 
-# --- health -------------------------------------------------------------------------------------
+# --- health --------------------------------------------------------------------------------
 
 
 def test_health_through_the_phases(aws):
-    """/healthz is 200 from the first moment, /readyz once the listener listens, then until the end.
+    """/healthz answers 200 from the start, /readyz from when the listener listens.
 
-    `runner-sidecar health` says the same by its exit code.
+    The exit code of `runner-sidecar health` agrees with /healthz.
     """
 
     async def asked(stage, where, path):

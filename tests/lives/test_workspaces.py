@@ -1,4 +1,4 @@
-"""The job's folder where a daemon in another container looks for it too."""
+"""Check the job's folder where a daemon in another container uses it, too."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.lives.stage import IS_ROOT, open_stage, run_side_by_side
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_folder_of_this_life_alone(aws, stopped):
-    """SIDECAR_WORK_DIR with {name}: made for the runner's user, gone with the life."""
+    """SIDECAR_WORK_DIR with {name} is made for the runner's user, and removed after the life."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -29,8 +29,8 @@ def test_a_folder_of_this_life_alone(aws, stopped):
     run_side_by_side(play())
 
 
-def test_a_volume_that_is_root_s_becomes_the_runner_s(aws):
-    """Docker's volumes begin as root's; the folder itself stays, since it is not ours."""
+def test_a_volume_of_root_is_given_to_the_runner(aws):
+    """Docker's volumes belong to root at first; the folder stays after the life."""
 
     async def play():
         async with open_stage(aws) as stage:

@@ -1,4 +1,4 @@
-"""The walls between a job and the agent: what a step may not see, replace or mislead."""
+"""Check that a job can neither see the agent's secrets, nor replace its files, nor mislead it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.lives.stage import (
 CANARY = "canary-of-a-setting-7d1f"
 
 
-def runners_own(stage):
-    """List argv and environment of every process of the runner, by its folder or mark."""
+def read_runner_processes(stage):
+    """Return argv and environment of every process of the runner, found by its folder or mark."""
     found = []
     for pid in list_processes():
         argv, environ = read_file(f"/proc/{pid}/cmdline"), read_file(f"/proc/{pid}/environ")
@@ -38,7 +38,7 @@ def runners_own(stage):
     return found
 
 
-def argv_of_all():
+def read_command_lines():
     """Return every command line of this machine."""
     return b"\n".join(read_file(f"/proc/{pid}/cmdline") for pid in list_processes())
 
@@ -64,7 +64,7 @@ def test_no_job_can_find_the_token(aws):
     async def play(wrap):
         async with open_stage(aws) as stage:
             token = await stage.put()
-            needles = stage.folder.parent / f"needles-{stage.mark}"  # not in what is searched
+            needles = stage.folder.parent / f"needles-{stage.mark}"  # outside of what is searched
             needles.write_text(f"{token}\n{CANARY}\n")
             needles.chmod(0o644)
             try:
@@ -75,11 +75,11 @@ def test_no_job_can_find_the_token(aws):
                 env = {"SIDECAR_CANARY": CANARY}
                 async with stage.life((*wrap, *ON_UVLOOP), env=env) as life:
                     await stage.wait_for(lambda: stage.world.calls["runner-add"], "configure")
-                    assert token.encode() not in argv_of_all(), "while configuring"
+                    assert token.encode() not in read_command_lines(), "while configuring"
                     await stage.wait_for_output(job, "at the gate")
-                    seen = runners_own(stage)
+                    seen = read_runner_processes(stage)
                     assert len(seen) >= 3, "listener, worker, step"
-                    assert token.encode() not in argv_of_all()
+                    assert token.encode() not in read_command_lines()
                     for argv, environ in seen:
                         assert token.encode() not in argv + environ
                         assert CANARY.encode() not in argv + environ
@@ -97,18 +97,18 @@ def test_no_job_can_find_the_token(aws):
 
 
 MINTING = ("registration", "remove", "pat", "installation")
-"""Kinds of token that register or remove runners; all others are the runner's own."""
+"""The kinds of token that register or remove runners; the runner itself has the others."""
 
 
 @pytest.mark.root
 @pytest.mark.parametrize("just_in_time", [False, True])
 @pytest.mark.parametrize("source", ["pat", "pat-file", "app"])
-def test_no_job_can_find_a_secret_that_mints(aws, source, just_in_time):
-    """Neither the App's key or the PAT, nor any token that came of it, while the job runs."""
+def test_no_job_can_find_a_credential(aws, source, just_in_time):
+    """A running job finds neither the App's key, nor the PAT, nor a token made from them."""
 
     async def play():
         async with open_stage(aws) as stage:
-            env, secrets = minting(stage, source)
+            env, secrets = make_credential(stage, source)
             needles = stage.folder.parent / f"needles-{stage.mark}"
             step, open_gate = stage.make_gate()
             search = SEARCH.format(needles=needles, root=stage.folder, mark=stage.mark)
@@ -129,13 +129,13 @@ def test_no_job_can_find_a_secret_that_mints(aws, source, just_in_time):
             assert "FOUND" not in read_output(job), read_output(job)
             for secret in secrets:
                 assert secret not in life.text
-                assert secret.encode() not in argv_of_all()
+                assert secret.encode() not in read_command_lines()
 
     run_side_by_side(play())
 
 
-def minting(stage, source):
-    """Give the settings of a credential, and the secrets in it."""
+def make_credential(stage, source):
+    """Return the settings of a credential, and the secrets in it."""
     if source == "app":
         private, *numbers = apps.fresh_key()
         known = stage.world.apps.add("runners", *numbers)
@@ -160,8 +160,8 @@ echo looked
 
 
 @pytest.mark.root
-def test_no_job_can_look_into_the_agent(aws):
-    """The agent's environment and memory are closed to the job's user, and so are signals."""
+def test_no_job_can_read_or_signal_the_agent(aws):
+    """The job's user can neither read the agent's environment and memory, nor send it signals."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -177,8 +177,8 @@ def test_no_job_can_look_into_the_agent(aws):
     run_side_by_side(play())
 
 
-def as_nobody():
-    """Return what starts a program as somebody without any right, or None if nobody may run it."""
+def find_unprivileged_start():
+    """Return the command that starts a program without privileges; None if it cannot run so."""
     if not IS_ROOT:
         return ()
     entry = pwd.getpwnam(OTHER_USER)
@@ -188,29 +188,29 @@ def as_nobody():
     )
     if tried.returncode == 0:
         return start
-    # The checkout is closed to others: root without any capability is as good.
+    # Other users cannot read the checkout: root without any capability serves as well.
     return ("setpriv", "--securebits=+noroot", "--bounding-set=-all", "--inh-caps=-all")
 
 
-def given_to(root, start):
-    """Let the one that `start` becomes own the runner's folder."""
+def give_folder_to(root, start):
+    """Make the user that `start` changes to the owner of the runner's folder."""
     if len(start) and start[1].startswith("--reuid"):
         for folder, names, files in os.walk(root):
             for name in (".", *names, *files):
                 shutil.chown(os.path.join(folder, name), OTHER_USER)  # noqa: PTH118
 
 
-def test_not_even_the_same_user_can_read_the_agent(aws):
-    """Where the agent is not root a job is the same user, yet cannot read environment or memory."""
+def test_a_job_of_the_same_user_cannot_read_the_agent(aws):
+    """An agent that is not root shares its user with jobs: they cannot read its memory either."""
 
     async def play():
         async with open_stage(aws) as stage:
             await stage.put()
-            start = as_nobody()
-            given_to(stage.runner_folder, start)
+            start = find_unprivileged_start()
+            give_folder_to(stage.runner_folder, start)
             same = "root" if len(start) and not start[1].startswith("--reuid") else None
             env = {"SIDECAR_RUNNER_USER": same, "SIDECAR_CANARY": CANARY}
-            if start:  # the other user cannot write coverage's file
+            if start:  # the other user cannot write the coverage file
                 env |= {key: None for key in os.environ if key.startswith("COVERAGE")}
             async with stage.life((*start, *ON_UVLOOP), env=env) as life:
                 await life.wait_for_phase("idle")
@@ -244,7 +244,7 @@ touch of-my-own && rm of-my-own && echo tried
 
 @pytest.mark.root
 def test_no_job_can_replace_the_runner_s_program(aws):
-    """`bin/` and the hooks can be neither renamed, removed nor written; the rest is the job's."""
+    """A job can neither rename, remove nor write `bin/` and the hooks; the rest belongs to it."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -260,7 +260,7 @@ def test_no_job_can_replace_the_runner_s_program(aws):
 
 
 def run_as_the_job_s_user(script):
-    """Run a shell script as the job's user does."""
+    """Run a shell script as the job's user."""
     entry = pwd.getpwnam(OTHER_USER)
     return subprocess.run(
         ["sh", "-ec", script], user=entry.pw_uid, group=entry.pw_gid, extra_groups=[], check=True
@@ -269,7 +269,7 @@ def run_as_the_job_s_user(script):
 
 @pytest.mark.root
 def test_planted_files_do_not_mislead_the_removal(aws):
-    """What a job's user writes over `.runner`, `.env` or by links is not what `remove` obeys."""
+    """`remove` ignores what a job's user wrote to `.runner`, `.env` or through links."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -285,7 +285,8 @@ def test_planted_files_do_not_mislead_the_removal(aws):
                 planted.write_text(json.dumps(settings))
                 await asyncio.to_thread(
                     run_as_the_job_s_user,
-                    f"cd {stage.runner_folder}; rm -f .runner .credentials_rsaparams; cp {planted} .runner;"
+                    f"cd {stage.runner_folder}; rm -f .runner .credentials_rsaparams;"
+                    f"cp {planted} .runner;"
                     f"ln -s {outside} .credentials_rsaparams; ln -sf {outside} .path;"
                     "echo ACTIONS_RUNNER_INPUT_TOKEN=forged >.env;"
                     "ln -s /etc/passwd .credentials_migrated",

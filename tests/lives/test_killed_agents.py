@@ -1,4 +1,4 @@
-"""A container that is started again where its agent was killed: nothing of either stays."""
+"""Start a container again after its agent was killed: nothing of either agent is left."""
 
 import json
 import os
@@ -13,8 +13,8 @@ IDLE = {"SIDECAR_IDLE_LIMIT": "1"}
 BY_PAT = {"SIDECAR_TOKEN_PARAMETER": None, "SIDECAR_GITHUB_PAT": PAT}
 
 
-async def killed(stage, env, event="runner.started"):
-    """Live until `event`, then end as a container does whose time is up."""
+async def kill_agent(stage, env, event="runner.started"):
+    """Run an agent until `event`, then kill it with all of its processes, as a container is."""
     async with stage.life(HURRIED, env={**IDLE, **env}) as life:
         await life.wait_for_event(event)
         os.kill(life.pid, signal.SIGKILL)
@@ -26,15 +26,15 @@ async def killed(stage, env, event="runner.started"):
 @pytest.mark.parametrize(
     ("env", "rung"), [({}, "registration-token"), (BY_PAT, "api")], ids=["token", "pat"]
 )
-def test_the_runner_of_a_killed_agent_is_taken_away_first(aws, env, rung):
-    """With the token or a credential in hand it goes before the new one comes."""
+def test_the_runner_of_a_killed_agent_is_removed_first(aws, env, rung):
+    """With a token or a credential the old runner is removed before the new one is registered."""
 
     async def play():
         async with open_stage(aws) as stage:
             await stage.put()
-            left = await killed(stage, env)
+            left = await kill_agent(stage, env)
             if not env:
-                await stage.put()  # that it was deleted by then, or not, is not looked at here
+                await stage.put()  # the killed agent may have deleted it or not
             else:
                 await stage.call_ssm("DeleteParameter", Name=stage.parameter)
             async with stage.life(HURRIED, env={**IDLE, **env}) as life:
@@ -47,13 +47,13 @@ def test_the_runner_of_a_killed_agent_is_taken_away_first(aws, env, rung):
     run_side_by_side(play())
 
 
-def test_a_token_that_was_read_and_not_deleted_serves_again(aws):
-    """Killed between reading and deleting: the successor reads the same parameter."""
+def test_a_token_that_was_read_but_not_deleted_is_used_again(aws):
+    """After a kill between reading and deleting, the next agent reads the same parameter."""
 
     async def play():
         async with open_stage(aws) as stage:
             await stage.put()
-            await killed(stage, {}, "token.read")
+            await kill_agent(stage, {}, "token.read")
             assert await stage.read_parameter() is not None
             async with stage.life(HURRIED, env=IDLE) as life:
                 await stage.check_end(life, 18)
@@ -61,13 +61,13 @@ def test_a_token_that_was_read_and_not_deleted_serves_again(aws):
     run_side_by_side(play())
 
 
-def test_without_token_or_credential_the_log_says_who_stays(aws):
+def test_without_token_or_credential_the_log_names_the_runner_that_stays(aws):
     """The token is gone with the killed agent: nobody here can remove its runner."""
 
     async def play():
         async with open_stage(aws) as stage:
             await stage.put()
-            left = await killed(stage, {}, "token.deleted")
+            left = await kill_agent(stage, {}, "token.deleted")
             async with stage.life(HURRIED, env={"SIDECAR_TOKEN_TIMEOUT": "1"}) as life:
                 assert await life.wait_for_end() == 12
             (failed,) = life.find_events("cleanup.failed")
@@ -78,13 +78,13 @@ def test_without_token_or_credential_the_log_says_who_stays(aws):
     run_side_by_side(play())
 
 
-def test_a_job_cannot_say_which_runner_was_left(aws):
-    """What the job wrote into `.runner` is not obeyed: the agent's own copy is."""
+def test_a_job_cannot_choose_which_runner_is_removed(aws):
+    """The agent uses its own copy of the runner's number, not what a job wrote into `.runner`."""
 
     async def play():
         async with open_stage(aws) as stage:
             await stage.put()
-            left = await killed(stage, BY_PAT)
+            left = await kill_agent(stage, BY_PAT)
             settings = json.loads((stage.runner_folder / ".runner").read_text("utf-8-sig"))
             (stage.runner_folder / ".runner").write_text(json.dumps({**settings, "agentId": 4711}))
             await stage.call_ssm("DeleteParameter", Name=stage.parameter)
@@ -95,8 +95,8 @@ def test_a_job_cannot_say_which_runner_was_left(aws):
     run_side_by_side(play())
 
 
-def test_a_registration_that_was_cut_by_the_kill_is_taken_over(aws):
-    """GitHub has the runner, nobody its keys: by its name, which only it can bear, it goes."""
+def test_a_registration_that_the_kill_interrupted_is_removed(aws):
+    """GitHub has the runner, nobody has its keys: it is found by its unique name and removed."""
 
     async def play():
         async with open_stage(aws) as stage:

@@ -1,6 +1,6 @@
-"""Every way to the right to register, every way out, and every watch: as whole processes.
+"""Run whole lives: each source of a registration, each way to deregister, each watch.
 
-What each of them must leave behind is held in one place, `Stage.settled`.
+`Stage.check_end` checks what must be true after each of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HURRY = (
     "from sidecar.__main__ import main; sys.exit(main(['run', *sys.argv[1:]]))"
 )
 HASTY = (sys.executable, "-c", HURRY)
-"""The agent, looking and renewing every 0.2 s."""
+"""The agent, with watches that look and renew every 0.2 s."""
 PAT = {"SIDECAR_GITHUB_PAT": "ghp_local"}
 NO_TOKEN = {"SIDECAR_TOKEN_PARAMETER": None}
 JIT = {"SIDECAR_JUST_IN_TIME": "true"}
@@ -34,26 +34,26 @@ SHORT = {"SIDECAR_STOP_TIMEOUT": "8"}
 REPOSITORY = Scope.of_path("/repos/octo/repo")
 
 
-def rungs(life):
-    """List by whose hand the runner went."""
+def list_rungs(life):
+    """Return by which method each runner was deregistered."""
     return [event["rung"] for event in life.find_events("runner.deregistered")]
 
 
-def removers(stage):
-    """List who ended a registration, as GitHub saw it."""
+def list_removers(stage):
+    """Return what ended each registration, as GitHub saw it."""
     return [gone.by for gone in stage.world.runners.removed]
 
 
-def app(stage, **more):
-    """Make an App, install it; gives the settings for it and its key."""
+def install_app(stage, **more):
+    """Install an App; returns the settings for it, and its key."""
     pem, modulus, exponent = apps.fresh_key()
     known = stage.world.apps.add("runners", modulus, exponent)
     stage.world.apps.install(known, "octo", **more)
     return {"SIDECAR_GITHUB_APP_ID": known.client_id, "SIDECAR_GITHUB_APP_KEY": pem}, pem
 
 
-async def blob(stage, name="jit-1"):
-    """Have a launcher register a runner just in time; gives its configuration."""
+async def make_jit_configuration(stage, name="jit-1"):
+    """Register a just-in-time runner as a launcher does; returns its configuration."""
     url = f"{stage.github.api}/repos/octo/repo/actions/runners/generate-jitconfig"
     body = {"name": name, "runner_group_id": 1, "labels": ["self-hosted"]}
     headers = {"Authorization": "Bearer ghp_local"}
@@ -62,16 +62,16 @@ async def blob(stage, name="jit-1"):
         return (await answer.json())["encoded_jit_config"]
 
 
-# --- the right to register ------------------------------------------------------------------------
+# --- registration ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("with_url", [True, False])
-def test_a_just_in_time_blob_in_ssm(aws, with_url):
-    """Over 4 KB; it needs no URL, and after its job nothing is left of it."""
+def test_a_just_in_time_configuration_in_ssm(aws, with_url):
+    """It is larger than 4 KB, needs no URL, and after its job nothing of it is left."""
 
     async def play():
         async with open_stage(aws) as stage:
-            text = await blob(stage)
+            text = await make_jit_configuration(stage)
             assert len(text) > 4096
             await stage.put(text)
             job = stage.job("echo hello")
@@ -79,7 +79,7 @@ def test_a_just_in_time_blob_in_ssm(aws, with_url):
             async with stage.life(env=env) as life:
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert rungs(life) == ["github"]
+            assert list_rungs(life) == ["github"]
             files = json.loads(base64.b64decode(text))
             for content in files.values():
                 assert content not in life.text
@@ -88,17 +88,17 @@ def test_a_just_in_time_blob_in_ssm(aws, with_url):
     run_side_by_side(play())
 
 
-def test_a_just_in_time_runner_that_is_stopped_goes_by_the_api_alone(aws):
-    """With a credential it is deleted; without one the log says who will do it: exit 17."""
+def test_a_stopped_just_in_time_runner_is_removed_by_the_api(aws):
+    """With a credential it is deleted; without one the log says what will happen: exit 17."""
 
     async def play(env, code, left):
         async with open_stage(aws) as stage:
-            await stage.put(await blob(stage))
+            await stage.put(await make_jit_configuration(stage))
             async with stage.life(env=env | SHORT) as life:
                 await life.wait_for_phase("idle")
                 life.signal()
                 await stage.check_end(life, code, left=left)
-            assert rungs(life) == ([] if left else ["api"])
+            assert list_rungs(life) == ([] if left else ["api"])
             if left:
                 (failed,) = life.find_events("cleanup.failed")
                 assert "a just-in-time runner cannot remove itself" in failed["reason"]
@@ -109,7 +109,7 @@ def test_a_just_in_time_runner_that_is_stopped_goes_by_the_api_alone(aws):
 
 @pytest.mark.parametrize("quoted", [False, True])
 def test_the_arguments_of_config_sh_in_ssm(aws, quoted):
-    """As terraform-aws-github-runner writes them: a group of two words, labels, the URL."""
+    """Arguments as terraform-aws-github-runner writes them are used: group, labels, URL."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -137,17 +137,17 @@ def test_the_arguments_of_config_sh_in_ssm(aws, quoted):
 @pytest.mark.parametrize("just_in_time", [False, True])
 @pytest.mark.parametrize("credential", ["app", "pat"])
 def test_a_credential_mints_what_it_needs(aws, credential, just_in_time):
-    """No parameter at all; after the job GitHub is asked whether the runner is gone."""
+    """Without a parameter; after the job GitHub is asked whether the runner is gone."""
 
     async def play():
         async with open_stage(aws) as stage:
-            env, pem = app(stage) if credential == "app" else (PAT, "ghp_local")
+            env, pem = install_app(stage) if credential == "app" else (PAT, "ghp_local")
             job = stage.job("env | grep -c SIDECAR_ || true")
             async with stage.life(env=env | NO_TOKEN | (JIT if just_in_time else {})) as life:
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert "0\n" in job.log()
-            assert rungs(life) == ["github"]
+            assert list_rungs(life) == ["github"]
             calls = stage.world.calls
             assert calls["get-runner"] == 1
             assert calls["registration-token"] == (0 if just_in_time else 1)
@@ -160,8 +160,8 @@ def test_a_credential_mints_what_it_needs(aws, credential, just_in_time):
 
 
 @pytest.mark.parametrize("just_in_time", [False, True])
-def test_a_credential_that_does_not_reach_ends_the_life(aws, just_in_time):
-    """Exit 12 without a token, 13 without a registration; the reason names what to change."""
+def test_a_credential_without_permission_ends_the_life(aws, just_in_time):
+    """Exit 12 if no token can be minted, 13 if nothing is registered; the reason names the fix."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -170,15 +170,15 @@ def test_a_credential_that_does_not_reach_ends_the_life(aws, just_in_time):
             async with stage.life(env=env | (JIT if just_in_time else {})) as life:
                 await stage.check_end(life, 13 if just_in_time else 12)
             assert "403" in life.find_events("life.failed")[0]["reason"]
-            assert rungs(life) in ([], ["never-registered"])
+            assert list_rungs(life) in ([], ["never-registered"])
             assert "ghp_weak" not in life.text
 
     run_side_by_side(play())
 
 
 @pytest.mark.parametrize("kind", ["file", "ssm", "secretsmanager"])
-def test_a_secret_may_be_a_reference(aws, kind):
-    """A file is the agent's alone; what the task role reads is warned of, once."""
+def test_a_secret_may_be_in_a_file_or_in_aws(aws, kind):
+    """A file is read by the agent alone; a secret that the task role can read is warned of once."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -208,7 +208,7 @@ def test_a_secret_may_be_a_reference(aws, kind):
 
 
 def test_a_stop_while_github_registers_just_in_time(aws):
-    """TERM before its answer: that is awaited, and the runner taken away; exit 16."""
+    """A stop before GitHub's answer: the answer is awaited, the runner removed; exit 16."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -218,14 +218,14 @@ def test_a_stop_while_github_registers_just_in_time(aws):
                 await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 life.signal()
                 await stage.check_end(life, 16)
-            assert removers(stage) == ["rest"]
-            assert rungs(life) == ["api"]
+            assert list_removers(stage) == ["rest"]
+            assert list_rungs(life) == ["api"]
 
     run_side_by_side(play())
 
 
 def test_a_lost_answer_leaves_no_runner_behind(aws):
-    """Registered, and nobody heard: the same name is taken away and registered again."""
+    """A runner whose registration was not answered is removed and registered again."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -234,41 +234,41 @@ def test_a_lost_answer_leaves_no_runner_behind(aws):
             async with stage.life(env=PAT | NO_TOKEN | JIT) as life:
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert removers(stage) == ["rest", "job-completed"]
+            assert list_removers(stage) == ["rest", "job-completed"]
 
     run_side_by_side(play())
 
 
-# --- the way out ----------------------------------------------------------------------------------
+# --- deregistration --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("credential", ["app", "pat"])
 def test_a_token_and_a_credential(aws, credential):
-    """Registered with the token, deleted by the API: the rung is in the log."""
+    """The token registers, the API deletes: the log has the method."""
 
     async def play():
         async with open_stage(aws) as stage:
-            env, _ = app(stage) if credential == "app" else (PAT, "")
+            env, _ = install_app(stage) if credential == "app" else (PAT, "")
             await stage.put()
             async with stage.life(env=env) as life:
                 await life.wait_for_phase("idle")
                 life.signal()
                 await stage.check_end(life, 0)
-            assert rungs(life) == ["api"]
-            assert removers(stage) == ["rest"]
+            assert list_rungs(life) == ["api"]
+            assert list_removers(stage) == ["rest"]
 
     run_side_by_side(play())
 
 
 @pytest.mark.parametrize("how", ["ended", "revoked"])
 def test_a_job_longer_than_the_app_s_token(aws, how):
-    """Six hours later the installation token is no good any more: a fresh one is minted."""
+    """When the installation token has expired, a new one is minted."""
 
     async def play():
         async with open_stage(aws) as stage:
-            env, _ = app(stage)
+            env, _ = install_app(stage)
             if how == "ended":
-                stage.world.settings.token_lifetime = 299.0  # under what the agent relies on
+                stage.world.settings.token_lifetime = 299.0  # shorter than the agent relies on
             step, let_go = stage.make_gate()
             job = stage.job(step)
             async with stage.life(env=env | NO_TOKEN) as life:
@@ -279,7 +279,7 @@ def test_a_job_longer_than_the_app_s_token(aws, how):
                         token.expires_at = 0.0
                 let_go()
                 await stage.check_end(life, 0)
-            assert rungs(life) == ["github"]
+            assert list_rungs(life) == ["github"]
             assert not life.find_events("runner.removal_unverified")
             assert stage.world.calls["access-token"] > before
             assert stage.world.calls["get-runner"] >= 1
@@ -287,8 +287,8 @@ def test_a_job_longer_than_the_app_s_token(aws, how):
     run_side_by_side(play())
 
 
-def test_a_registration_token_that_has_ended_at_the_exit(aws):
-    """With a credential nothing is left; without one the log says why and what happens: 17."""
+def test_a_registration_token_that_has_expired_at_the_end(aws):
+    """With a credential nothing is left; without one the log has the reason: exit 17."""
 
     async def play(env, code, left):
         async with open_stage(aws) as stage:
@@ -300,7 +300,7 @@ def test_a_registration_token_that_has_ended_at_the_exit(aws):
                         token.expires_at = 0.0
                 life.signal()
                 await stage.check_end(life, code, left=left)
-            assert rungs(life) == ([] if left else ["api"])
+            assert list_rungs(life) == ([] if left else ["api"])
             if left:
                 (failed,) = life.find_events("cleanup.failed")
                 assert "no credential for GitHub's API" in failed["reason"]
@@ -310,8 +310,8 @@ def test_a_registration_token_that_has_ended_at_the_exit(aws):
     run_side_by_side(play(PAT, 0, []), play({}, 17, ["runner"]))
 
 
-def test_an_api_that_fails_leaves_the_registration_token(aws):
-    """One rung down: the program's own remove."""
+def test_when_the_api_fails_the_registration_token_is_used(aws):
+    """The next method is the program's own remove."""
 
     async def play(fault):
         async with open_stage(aws) as stage:
@@ -321,15 +321,15 @@ def test_an_api_that_fails_leaves_the_registration_token(aws):
                 await life.wait_for_phase("idle")
                 life.signal()
                 await stage.check_end(life, 0)
-            assert rungs(life) == ["registration-token"]
-            assert removers(stage) == ["remove"]
+            assert list_rungs(life) == ["registration-token"]
+            assert list_removers(stage) == ["remove"]
 
     run_side_by_side(play({"status": 403}), play({"hang": True}))
 
 
 @pytest.mark.parametrize("env", [PAT, {}], ids=["credential", "token"])
 def test_a_job_that_comes_just_before_the_stop_is_not_lost(aws, env):
-    """GitHub refuses, since the runner is busy: the job goes on, and is done; exit 0."""
+    """GitHub refuses to remove a busy runner: the job goes on to its end; exit 0."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -343,7 +343,7 @@ def test_a_job_that_comes_just_before_the_stop_is_not_lost(aws, env):
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert life.find_events("stop.job_awaited")
-            assert rungs(life) == ["github"]
+            assert list_rungs(life) == ["github"]
 
     run_side_by_side(play())
 
@@ -357,19 +357,19 @@ def test_a_late_removal_is_awaited(aws):
             stage.job("echo hello")
             async with stage.life(env=PAT | NO_TOKEN) as life:
                 await stage.check_end(life, 0)
-            assert rungs(life) == [rung]
-            assert removers(stage) == [remover]
+            assert list_rungs(life) == [rung]
+            assert list_removers(stage) == [remover]
             assert stage.world.calls["get-runner"] >= 2
 
     run_side_by_side(play(1.0, "github", "job-completed"), play(6.0, "api", "job-completed"))
 
 
-# --- the watches ----------------------------------------------------------------------------------
+# --- the watches --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("env", [PAT | NO_TOKEN, {}], ids=["credential", "token"])
 def test_an_idle_runner_ends_with_18(aws, env):
-    """No job within the limit: deregistered first, then ended."""
+    """Without a job within the limit the runner is deregistered first, then ended."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -378,13 +378,13 @@ def test_an_idle_runner_ends_with_18(aws, env):
             async with stage.life(env=env | {"SIDECAR_IDLE_LIMIT": "1"}) as life:
                 await stage.check_end(life, 18)
             assert life.find_events("watch.triggered", cause="idle-limit")
-            assert rungs(life) == ["api" if env else "registration-token"]
+            assert list_rungs(life) == ["api" if env else "registration-token"]
 
     run_side_by_side(play())
 
 
-def test_a_job_that_comes_with_the_idle_limit_is_done(aws):
-    """GitHub has given it out already: the limit is forgotten, exit 0."""
+def test_a_job_that_comes_at_the_idle_limit_is_done(aws):
+    """If GitHub has already assigned a job, the limit is ignored: exit 0."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -401,7 +401,7 @@ def test_a_job_that_comes_with_the_idle_limit_is_done(aws):
 
 
 def test_the_lifetime_limit_ends_with_19(aws):
-    """Idle: it goes. Busy: the job is given the drain, and cut at its end; exit 19 for both."""
+    """An idle runner ends at once, a busy one after the drain time; exit 19 for both."""
 
     async def idle():
         async with open_stage(aws) as stage:
@@ -409,7 +409,7 @@ def test_the_lifetime_limit_ends_with_19(aws):
             async with stage.life(env={"SIDECAR_LIFETIME_LIMIT": "4"}) as life:
                 await stage.check_end(life, 19)
             assert life.find_events("watch.triggered", cause="lifetime-limit")
-            assert rungs(life) == ["registration-token"]
+            assert list_rungs(life) == ["registration-token"]
 
     async def busy():
         async with open_stage(aws) as stage:
@@ -425,7 +425,7 @@ def test_the_lifetime_limit_ends_with_19(aws):
 
 
 def test_a_job_that_ends_in_the_drain_of_the_lifetime_limit(aws):
-    """It is not cut: exit 0, its result is its own."""
+    """It is not cancelled: exit 0, and the job has its own result."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -443,8 +443,8 @@ def test_a_job_that_ends_in_the_drain_of_the_lifetime_limit(aws):
     run_side_by_side(play())
 
 
-def test_a_ghost_ends_with_20(aws):
-    """Alive, no job, gone from GitHub: twice in a row, and the life ends."""
+def test_a_deregistered_runner_ends_with_20(aws):
+    """A listener without a job, whose runner is missing at GitHub twice in a row, is ended."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -461,8 +461,8 @@ def test_a_ghost_ends_with_20(aws):
     run_side_by_side(play())
 
 
-def test_github_in_trouble_makes_no_ghost(aws):
-    """An answer that does not come says nothing about the runner."""
+def test_a_failing_github_does_not_end_a_runner(aws):
+    """A missing answer says nothing about the runner."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -477,8 +477,8 @@ def test_github_in_trouble_makes_no_ghost(aws):
     run_side_by_side(play())
 
 
-def test_a_runner_that_github_thinks_too_old_ends_with_21(aws):
-    """And is taken away; the outcome is named."""
+def test_a_runner_version_that_github_refuses_ends_with_21(aws):
+    """The runner is removed, and the outcome is named."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -487,14 +487,14 @@ def test_a_runner_that_github_thinks_too_old_ends_with_21(aws):
             async with stage.life() as life:
                 await stage.check_end(life, 21)
             assert life.find_events("runner.ended", outcome="version-deprecated")
-            assert rungs(life) == ["registration-token"]
+            assert list_rungs(life) == ["registration-token"]
 
     run_side_by_side(play())
 
 
 @asynccontextmanager
-async def instance():
-    """Serve an instance's metadata; what is put into the list becomes the notice."""
+async def serve_instance_metadata():
+    """Serve an instance's metadata; what is put into the list becomes the spot notice."""
     notices = []
 
     async def token(_request):
@@ -519,10 +519,10 @@ async def instance():
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_spot_notice_is_a_stop(aws, busy):
-    """A task that gets no TERM learns it there: the drain, exit 0 or 22."""
+    """A task without a SIGTERM finds the notice and drains: exit 0 or 22."""
 
     async def play():
-        async with open_stage(aws) as stage, instance() as (url, notices):
+        async with open_stage(aws) as stage, serve_instance_metadata() as (url, notices):
             stage.misbehave(time_scale=0.1)
             await stage.put()
             env = {"SIDECAR_SPOT_WATCH": "true", "AWS_EC2_METADATA_SERVICE_ENDPOINT": url}
@@ -541,13 +541,13 @@ def test_a_spot_notice_is_a_stop(aws, busy):
 # --- scale-in protection --------------------------------------------------------------------------
 
 
-def protections(stage):
-    """List what the ECS agent was asked for protection."""
+def list_protection_calls(stage):
+    """Return the calls for task protection that the ECS agent got."""
     return [seen for seen in stage.ecs.requests if "task-protection" in seen.path]
 
 
 def test_the_task_is_protected_while_its_job_runs(aws):
-    """On when the job starts, off after: exactly one call for each."""
+    """Protection is set when the job starts and removed after it: one call for each."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -555,21 +555,21 @@ def test_the_task_is_protected_while_its_job_runs(aws):
             await stage.put()
             async with stage.life() as life:
                 await life.wait_for_phase("idle")
-                assert not protections(stage)
+                assert not list_protection_calls(stage)
                 job = stage.job(step)
                 await stage.wait_for_output(job, "at the gate")
                 await life.wait_for_event("task.protected")
                 assert stage.ecs.protection_now()["ProtectionEnabled"]
                 let_go()
                 await stage.check_end(life, 0)
-            assert len(protections(stage)) == 2
+            assert len(list_protection_calls(stage)) == 2
             assert not stage.ecs.protection_now()["ProtectionEnabled"]
 
     run_side_by_side(play())
 
 
 def test_a_long_job_s_protection_is_renewed(aws):
-    """As long as it runs."""
+    """Protection is renewed as long as the job runs."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -586,7 +586,7 @@ def test_a_long_job_s_protection_is_renewed(aws):
 
 
 def test_an_idle_life_asks_for_no_protection(aws):
-    """No transition, no call."""
+    """A life without a job makes no call."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -595,14 +595,14 @@ def test_an_idle_life_asks_for_no_protection(aws):
                 await life.wait_for_phase("idle")
                 life.signal()
                 await stage.check_end(life, 0)
-            assert not protections(stage)
+            assert not list_protection_calls(stage)
 
     run_side_by_side(play())
 
 
 @pytest.mark.parametrize("mode", [mode for mode in ecs_agent.PROTECTION if mode != "ready"])
-def test_no_job_fails_for_want_of_protection(aws, mode):
-    """Whatever the ECS agent answers, or does not: exit 0, and at most one call a transition."""
+def test_no_job_fails_when_protection_fails(aws, mode):
+    """Whatever the ECS agent answers: exit 0, and at most one call for each change."""
 
     async def play():
         async with open_stage(aws) as stage:
@@ -612,7 +612,7 @@ def test_no_job_fails_for_want_of_protection(aws, mode):
             async with stage.life() as life:
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert len(protections(stage)) == (2 if mode == "hang" else 1)
+            assert len(list_protection_calls(stage)) == (2 if mode == "hang" else 1)
             assert not life.find_events("task.protected")
 
     run_side_by_side(play())
