@@ -47,11 +47,11 @@ PLAYS: dict[str, dict[str, Any]] = {
 Match = dict[str, Any]
 
 
-def lose_answer(kind: Any) -> Any:
+def _lose_answer(kind: Any) -> Any:
     return lambda match, _aws: Rule(kind, **match, times=1, forward=True)
 
 
-def refuse_with(status: int, message: str, error: str, times: int | None) -> Any:
+def _refuse_with(status: int, message: str, error: str, times: int | None) -> Any:
     def made(match: Match, of_aws: bool) -> Rule:
         # What cannot be found for its deletion was deleted by somebody else.
         gone = status == 404 and (match.get("method"), match.get("target")) in DELETIONS
@@ -67,14 +67,14 @@ def refuse_with(status: int, message: str, error: str, times: int | None) -> Any
 
 DELETIONS = (("DELETE", None), (None, "DeleteParameter"))
 RULES = {
-    "time-out": lose_answer("hang"),
-    "reset": lose_answer("reset"),
-    "malformed": lose_answer("not-json"),
+    "time-out": _lose_answer("hang"),
+    "reset": _lose_answer("reset"),
+    "malformed": _lose_answer("not-json"),
     "never": lambda match, _aws: Rule("hang", **match),
-    "5xx": refuse_with(503, "Service unavailable", "InternalServerError", 2),
-    "throttle": refuse_with(429, "API rate limit exceeded", "ThrottlingException", 2),
-    "403": refuse_with(403, "Must have admin rights", "AccessDeniedException", None),
-    "404": refuse_with(404, "Not Found", "ParameterNotFound", None),
+    "5xx": _refuse_with(503, "Service unavailable", "InternalServerError", 2),
+    "throttle": _refuse_with(429, "API rate limit exceeded", "ThrottlingException", 2),
+    "403": _refuse_with(403, "Must have admin rights", "AccessDeniedException", None),
+    "404": _refuse_with(404, "Not Found", "ParameterNotFound", None),
 }
 MISBEHAVIOURS = {"crashes": "exit:134", "fails": "exit:3", "never": "hang"}
 ERRORS = {"full": "ENOSPC", "read-only": "EROFS", "broken": "EIO"}

@@ -119,7 +119,7 @@ def test_passeidireto(aws, repository):
             assert [event["rung"] for event in life.find_events("runner.deregistered")] == [
                 "github"
             ]
-            # GITHUB_REPOSITORY is the runner's own override_api, and means something else.
+            # GITHUB_REPOSITORY is the runner's own there, and means something else.
             assert "ghp_local" not in job.log() + life.text
             assert "SEEN GITHUB_OWNER=" not in job.log()
 
@@ -279,7 +279,7 @@ def test_cdk_with_its_command(aws):
             assert job.result == "succeeded"
             assert "URI http://127.0.0.1:" in job.log()
             (event,) = life.find_events("launcher.recognised")
-            assert (event["contract"], event["supervise"]) == ("cdk", True)
+            assert (event["contract"], event["supervised"]) == ("cdk", True)
             assert stage.find_processes() == {}
             assert life.find_events("life.ended")[0]["outcome"] == "command-ended"
 
@@ -306,7 +306,7 @@ def test_cdk_s_command_when_the_task_is_stopped(aws):
     run_side_by_side(play())
 
 
-# --- a given command ------------------------------------------------------------------------------
+# --- a given command ---------------------------------------------------------------------------
 
 
 def command(*argv):
@@ -413,7 +413,7 @@ def test_a_command_that_cannot_be_started(aws):
     run_side_by_side(play())
 
 
-# --- settings that contradict -----------------------------------------------------------------------------
+# --- settings that contradict ------------------------------------------------------------------
 
 FARGATE = {"RUNNER_TOKEN_PATH": "/t", "ORGANIZATION": "octo", "USE_ORG": "true"}
 MYOUNG34 = {"ACCESS_TOKEN": "ghp_local", "REPO_URL": "https://github.com/octo/repo"}

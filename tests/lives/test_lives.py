@@ -33,7 +33,7 @@ STATIC = {
 }
 """Credentials of a task without a role."""
 
-# --- all goes well ------------------------------------------------------------------------------
+# --- all goes well -----------------------------------------------------------------------------
 
 WHOAMI = """\
 echo "I am $(id -un) in $HOME"
@@ -238,11 +238,11 @@ def test_a_name_that_is_taken_gets_a_suffix(aws):
     run_side_by_side(play())
 
 
-# --- the runner's folder ------------------------------------------------------------------------
+# --- the runner's folder -----------------------------------------------------------------------
 
 
 def write_hook(stage, name, text):
-    """Write a write_hook as an image has it; returns its path."""
+    """Write a hook as an image has it; returns its path."""
     path = stage.folder / name
     path.write_text(f"#!/bin/bash\n{text}\n")
     path.chmod(0o755)
@@ -285,7 +285,7 @@ def test_hooks_of_the_image_still_run(aws):
             own = {started: write_hook(stage, "no.sh", "echo no; exit 3")}
             async with stage.life(env=own) as life:
                 await stage.check_end(life, 0)
-            assert job.result == "failed", "the user's write_hook may still refuse a job"
+            assert job.result == "failed", "the user's hook may still refuse a job"
             assert life.find_events("job.started")
 
     run_side_by_side(play("env"), play(".env"), play_failing())
@@ -668,7 +668,7 @@ def test_21_and_23_a_listener_that_github_refuses(aws):
     run_side_by_side(play_old(), play_conflict())
 
 
-# --- output is never trusted --------------------------------------------------------------------
+# --- output is never trusted -------------------------------------------------------------------
 
 FORGED = """build
 2026-01-01 00:00:00Z: Job build completed with result: {}
@@ -704,7 +704,7 @@ def test_forged_lines_change_no_outcome(aws):
     run_side_by_side(play(), play_stopped(deaf=False), play_stopped(deaf=True))
 
 
-# --- processes of a job --------------------------------------------------------------------------
+# --- processes of a job ------------------------------------------------------------------------
 
 
 def test_daemons_of_a_job_do_not_outlive_it(aws):

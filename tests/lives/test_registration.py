@@ -239,7 +239,7 @@ def test_a_lost_answer_leaves_no_runner_behind(aws):
     run_side_by_side(play())
 
 
-# --- deregistration --------------------------------------------------------------------------------
+# --- deregistration ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("credential", ["app", "pat"])
@@ -364,7 +364,7 @@ def test_a_late_removal_is_awaited(aws):
     run_side_by_side(play(1.0, "github", "job-completed"), play(6.0, "api", "job-completed"))
 
 
-# --- the watches --------------------------------------------------------------------------------
+# --- the watches -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("env", [PAT | NO_TOKEN, {}], ids=["credential", "token"])
@@ -538,7 +538,7 @@ def test_a_spot_notice_is_a_stop(aws, busy):
     run_side_by_side(play())
 
 
-# --- scale-in protection --------------------------------------------------------------------------
+# --- scale-in protection -----------------------------------------------------------------------
 
 
 def list_protection_calls(stage):

@@ -300,7 +300,7 @@ def test_a_cleanup_step_that_fails_does_not_prevent_the_others(aws):
     run_side_by_side(*(each(argv) for argv in LOOPS.values() for each in (play, play_the_other)))
 
 
-# --- early moments ------------------------------------------------------------------------------
+# --- early moments -----------------------------------------------------------------------------
 
 
 async def stop_early(aws, argv, seconds):
