@@ -89,7 +89,7 @@ def run(tmp_path, *argv, **more):
         return code, json.loads(out) if out else None, errors
 
 
-# --- the agent that it starts ----------------------------------------------------------------------
+# --- the agent that it starts ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
