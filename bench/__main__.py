@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench import burst, docker, fleet, health, idle, proxy, relay, report, startup, stops, whole
-from bench.stage import standing
+from bench.stage import open_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,11 +33,11 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "proxy": proxy.measure,
     "docker": docker.measure,
 }
-"""One module each; in this order."""
+"""What is measured, in this order: one module each."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure what is asked for; 0 unless something could not be measured, or --strict says so."""
+    """Measure what is asked for; returns 1 if something failed, or missed a limit with --strict."""
     asked = options(argv)
     console = Console()
     figures: list[Figure] = []
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         skipped |= dict.fromkeys(relay.KEYS, f"skipped: needs {missing}")
     if missing := docker.missing():
         skipped |= dict.fromkeys(docker.KEYS, f"skipped: needs {missing}")
-    with standing() as stage:
+    with open_stage() as stage:
         for name in asked.only or PARTS:
             with console.status(f"measuring {name}"):
                 try:

@@ -1,4 +1,4 @@
-"""A measured child: when it started, when it was gone, and what it used."""
+"""Start a program and measure it: when it started and ended, and what it used."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 KIB = 1024
 LONGEST = 120.0
-"""Seconds after which a child is killed: a bench ends, whatever it finds."""
+"""Seconds after which a child is killed, so that a bench always ends."""
 
 
 class Child:
     """A process started by `posix_spawn`; ended by `ended()` or, at the latest, by `kill()`.
 
-    Not `subprocess`, which keeps the resource usage of the one child to itself.
+    Not `subprocess`: that does not give the resource usage of a single child.
     """
 
     def __init__(self, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
@@ -43,17 +43,17 @@ class Child:
         self._gone: tuple[int, resource.struct_rusage, float] | None = None
 
     def lines(self) -> Iterator[str]:
-        """Give its lines as they come, both streams in one."""
+        """Give its lines as they come, of both streams."""
         for line in self._output:
             self.said.append(line)
             yield line
 
     def until(self, *parts: str) -> None:
-        """Read up to a line that holds all of `parts`; raises RuntimeError if it ends before."""
+        """Read up to a line that holds all of `parts`; raises RuntimeError if it ends first."""
         for line in self.lines():
             if all(part in line for part in parts):
                 return
-        raise RuntimeError(f"ended before it said {parts}: {''.join(self.said[-20:])}")
+        raise RuntimeError(f"ended before it printed {parts}: {''.join(self.said[-20:])}")
 
     def signal(self, number: int) -> float:
         """Send a signal; return when."""
@@ -61,18 +61,18 @@ class Child:
         return time.monotonic()
 
     def ended(self) -> tuple[int, resource.struct_rusage, float]:
-        """Wait for its end; return exit code, what it used, and when it was gone."""
+        """Wait for its end; returns exit code, what it used, and when it had ended."""
         if self._gone is None:
             _, status, usage = os.wait4(self.pid, 0)
             at = time.monotonic()
             self._watchdog.cancel()
             self._gone = os.waitstatus_to_exitcode(status), usage, at
-            self.said += self._output  # small: what it said last waits in the pipe
+            self.said += self._output  # small: its last lines wait in the pipe
             self._output.close()
         return self._gone
 
     def kill(self) -> None:
-        """End what still runs of it; for the way out."""
+        """Kill what still runs of it."""
         if self._gone is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)

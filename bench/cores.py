@@ -1,4 +1,4 @@
-"""Who runs on which core, so that who is measured and who loads it do not share one."""
+"""Choose the core for a program, so that what is measured and its load do not share one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def pinned(place: int) -> Iterator[None]:
     """Keep this thread, and every program that it starts in the block, on one core.
 
-    `place` counts the cores that the bench may use: 0 for who is measured, -1 for the load.
+    `place` counts the cores that the bench may use: 0 for what is measured, -1 for the load.
     """
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {sorted(allowed)[place]})

@@ -1,4 +1,4 @@
-"""A figure: what was measured, beside what it is judged by."""
+"""A figure: a measured number, and its limit."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ LIMITS = {
 """The most that each figure may be."""
 
 LEAST = {"relay_vs_nginx": 0.75, "docker_save_ratio": 0.9, "proxy_splice_ratio": 0.4}
-"""The least that each of these may be: of speed, more is better."""
+"""The least that each of these may be: for a speed, more is better."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number that has a limit, and how it came about."""
+    """One number that has a limit, and the readings that it was made of."""
 
     key: str
     value: float
     measured: str
     """The agent's own reading, with its unit."""
     beside: str = ""
-    """The floor's or the peer's reading, with its unit."""
+    """The reading that it is compared with, with its unit."""
     parts: dict[str, float] = field(default_factory=dict)
     """The readings themselves, written beside the figure so that two machines can be compared."""
 
@@ -55,5 +55,5 @@ class Figure:
 
 
 def typical(readings: Sequence[float]) -> float:
-    """Return the median: one busy moment of the machine must not decide."""
+    """Return the median, so that one busy moment of the machine does not decide."""
     return float(median(readings))

@@ -1,9 +1,10 @@
-"""The floor: the least that a program with the agent's libraries can take.
+"""The floor: the least time and memory that a program with the agent's libraries can take.
 
     python floor.py PARAMETER COMMAND...
 
-Imports what the agent imports of others, reads one parameter, starts one program, and ends with
-its exit code. No settings, no log, no clean-up: whatever the agent takes beyond this is its own.
+It imports the libraries that the agent imports, reads one parameter, starts one program, and ends
+with its exit code. It has no settings, no log and no cleanup: what the agent takes beyond this is
+its own.
 """
 
 import asyncio
@@ -19,18 +20,18 @@ import uvloop
 from aiobotocore.session import get_session
 
 LIBRARIES = (aiohttp, httptools, pydantic_settings, stamina, structlog, uvloop)
-"""Named, so that nobody takes the imports for left-overs."""
+"""Named, so that nobody takes the imports for unused ones."""
 
 
 async def read(parameter: str) -> str:
-    """Return the parameter's value; region, endpoint and credentials come the AWS way."""
+    """Return the parameter's value; boto finds region, endpoint and credentials itself."""
     async with get_session().create_client("ssm") as ssm:
         answer = await ssm.get_parameter(Name=parameter, WithDecryption=True)
     return str(answer["Parameter"]["Value"])
 
 
 async def main(parameter: str, *command: str) -> int:
-    """Read, then start; the value itself is of no use here."""
+    """Read the parameter, then start the command; the value is not used."""
     await read(parameter)
     return subprocess.run(command, check=False).returncode  # noqa: ASYNC221  nothing else runs
 

@@ -1,4 +1,4 @@
-"""`runner-sidecar health`, which a container runs every few seconds for hours."""
+"""Measure `runner-sidecar health`, which a container runs every few seconds for hours."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ LISTENING = '"event": "health.started"'
 
 
 def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
-    """Ask a life that waits for its token, in turns with a Python that does nothing."""
+    """Ask an agent that waits for its token, in turns with a Python that does nothing."""
     env = stage.environment("/bench/never", stage.runner())
     checks, floors = [], []
     with life(env) as child:
         child.until(LISTENING)
         port = child.said[-1].partition('"port": ')[2].split(",")[0]
-        asked = {**base_environment(), "SIDECAR_HEALTH_ADDRESS": f"127.0.0.1:{port}"}
+        env = {**base_environment(), "SIDECAR_HEALTH_ADDRESS": f"127.0.0.1:{port}"}
         for _ in range(runs):
-            checks.append(once(asked, (AGENT[0], "health")))
-            floors.append(once(asked, (sys.executable, "-c", "pass")))
+            checks.append(once(env, (AGENT[0], "health")))
+            floors.append(once(env, (sys.executable, "-c", "pass")))
     check, least = typical(checks), typical(floors)
     yield Figure(
         "health_cpu_ms",
@@ -40,7 +40,7 @@ def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
 
 
 def once(env: dict[str, str], argv: tuple[str, ...]) -> float:
-    """Return the CPU time in ms of one short program that ends well."""
+    """Return the CPU time in ms of one short program; raises RuntimeError if it fails."""
     with life(env, argv) as child:
         code, usage, _ = child.ended()
         if code != 0:

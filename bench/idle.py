@@ -21,14 +21,14 @@ IDLE = '"phase": "idle"'
 
 
 def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
-    """Stop idle lives; beside it, the time that the runner's stand-in takes to say its version.
+    """Stop idle lives; measure beside it how long the runner's stand-in takes for its version.
 
-    One such start (a Python's) is within every stop: the runner's own `remove`.
+    Each stop includes one such start of a Python program: the runner's own `remove`.
     """
     stops, starts = [], []
     for turn in range(runs + 1):
         root = stage.runner()
-        stop, start = once(stage, root), bare(root)
+        stop, start = once(stage, root), start_stand_in(root)
         if turn:  # the first one pays for cold caches
             stops.append(stop * 1000)
             starts.append(start * 1000)
@@ -43,17 +43,17 @@ def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
 
 
 def once(stage: Stage, root: Path) -> float:
-    """Live up to idle, then stop; return the seconds from the signal to the end."""
+    """Run a life up to idle, then stop it; returns the seconds from the signal to the end."""
     with life(stage.environment(stage.token(), root)) as child:
         child.until(IDLE)
-        told = child.signal(signal.SIGTERM)
+        sent = child.signal(signal.SIGTERM)
         code, _, gone = child.ended()
         if code != 0:
             raise RuntimeError(f"an idle stop ended with {code}: {''.join(child.said)}")
-        return gone - told
+        return gone - sent
 
 
-def bare(root: Path) -> float:
+def start_stand_in(root: Path) -> float:
     """Return the seconds that the stand-in itself takes to start and end."""
     began = monotonic()
     argv = [str(root / "bin" / "Runner.Listener"), "--version"]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.cores import pinned
 from bench.daemon import NUMBER, read, send_zeros
 from bench.figure import Figure, typical
-from bench.stage import program, waiting
+from bench.stage import hold_job, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from bench.cores import pinned
 from bench.figure import Figure, typical
-from bench.stage import waiting
+from bench.stage import hold_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

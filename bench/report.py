@@ -1,4 +1,4 @@
-"""What was found: a table for a person, a JSON object for a program."""
+"""Report the figures: a table for a person, a JSON object for a program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def table(figures: Iterable[Figure], unmeasured: Mapping[str, str]) -> Table:
-    """Lay the figures out beside their floors and limits; what was not measured says why."""
+    """Return a table of the figures and their limits; `unmeasured` has reasons by key."""
     rows = Table(title="bench")
     for heading in ("figure", "agent", "beside", "value", "limit", ""):
         rows.add_column(
@@ -34,20 +34,20 @@ def table(figures: Iterable[Figure], unmeasured: Mapping[str, str]) -> Table:
             f"{'≥' if figure.key in LEAST else '≤'} {shown(figure.limit)}",
             "[green]met[/]" if figure.met else "[bold red]MISSED[/]",
         )
-    for key, why in unmeasured.items():
-        rows.add_row(key, why, style="yellow")
+    for key, reason in unmeasured.items():
+        rows.add_row(key, reason, style="yellow")
     return rows
 
 
 def shown(value: float) -> str:
-    """Write a ratio with two places, a time with none too many."""
+    """Return a small value with two decimals, a large one with one."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}".removesuffix(".0")
 
 
 def write(path: Path, figures: Iterable[Figure], *, keep: bool) -> None:
-    """Write {key: number}: the figures, and the readings they were made of.
+    """Write the figures and their readings to `path`, as {key: number}.
 
-    `keep` leaves what the file says of figures that were not measured this time.
+    With `keep` the file keeps the figures that were not measured this time.
     """
     found: dict[str, float] = json.loads(path.read_text()) if keep and path.exists() else {}
     for figure in figures:

@@ -1,7 +1,7 @@
-"""A relay alone, as the agent serves it: `python -m bench.served UPSTREAM_URL`.
+"""Serve a relay alone, as the agent does: `python -m bench.served UPSTREAM_URL`.
 
-It says "ready URL" when it listens, which is when it first asks upstream; the end of its standard
-input is its own.
+It prints "ready URL" when it listens; at that moment it also asks upstream for the first time. It
+ends when its standard input ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ async def main(upstream: str) -> None:
 
 
 if __name__ == "__main__":
-    # What is told goes to the same pipe as in a life, and costs as much.
+    # The log goes to a pipe, as in a life, and so costs as much.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     logging.basicConfig(level=logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

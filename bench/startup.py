@@ -1,4 +1,4 @@
-"""From the start of the process to the start of `configure`: agent, floor and shell in turns."""
+"""Measure from the start of the process to the start of `configure`: agent, floor and shell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUNS = 15
 DEADLINE = 30.0
 AWS = "/usr/bin/aws"
 
-# Says that it runs, then refuses for good: the life is over as soon as it can be.
+# Writes that it runs, then fails for good, so that the life ends as soon as it can.
 LISTENER = """\
 #!/bin/sh
 echo started > {fifo}
@@ -36,16 +36,16 @@ exit 1
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One way to come to configure: its name, and its command for a parameter."""
+    """One program that starts configure: its name, and its command for a parameter."""
 
     name: str
     argv: Callable[[str], tuple[str, ...]]
 
 
 def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
-    """Measure all ways in turns, so that whatever else the machine does hits them alike."""
+    """Measure all programs in turns, so that a busy machine slows them alike."""
     fifo = stage.fifo()
-    root = announcing(stage.folder, fifo)
+    root = install_listener(stage.folder, fifo)
     listener = str(root / "bin" / "Runner.Listener")
     url = f"{stage.github}/octo/repo"
     floor = (sys.executable, str(HERE / "floor.py"))
@@ -57,20 +57,20 @@ def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
         shell = str(HERE / "shell.sh")
         ways.append(Start("shell", lambda name: (shell, name, url, listener)))
     readings: dict[str, list[float]] = {way.name: [] for way in ways}
-    hearing = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    reading = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
     try:
         for turn in range(runs + 1):
             for way in ways:
-                took = once(stage, way, root, hearing)
+                took = once(stage, way, root, reading)
                 if turn:  # the first one of each pays for cold caches
                     readings[way.name].append(took)
     finally:
-        os.close(hearing)
+        os.close(reading)
     yield from figures({name: typical(taken) * 1000 for name, taken in readings.items()})
 
 
 def figures(ms: dict[str, float]) -> Iterator[Figure]:
-    """Put the agent's time, in milliseconds, beside each of the others."""
+    """Compare the agent's time, in milliseconds, with each of the others."""
     for peer in ("floor", "shell"):
         if peer in ms:
             yield Figure(
@@ -82,23 +82,23 @@ def figures(ms: dict[str, float]) -> Iterator[Figure]:
             )
 
 
-def once(stage: Stage, way: Start, root: Path, hearing: int) -> float:
+def once(stage: Stage, way: Start, root: Path, reading: int) -> float:
     """Return the seconds from the start of one process to the start of its configure."""
     parameter = stage.token()
     env = stage.environment(parameter, root)
     with life(env, way.argv(parameter)) as child:
-        if not select.select([hearing], [], [], DEADLINE)[0]:
+        if not select.select([reading], [], [], DEADLINE)[0]:
             child.kill()
-            raise RuntimeError(f"{way.name} did not come to configure: {''.join(child.said)}")
+            raise RuntimeError(f"{way.name} did not start configure: {''.join(child.said)}")
         at = monotonic()
-        os.read(hearing, 4096)
+        os.read(reading, 4096)
         child.ended()
     return at - child.started
 
 
-def announcing(folder: Path, fifo: Path) -> Path:
-    """Lay out a runner whose listener only says, through `fifo`, that it started."""
-    root = folder / f"announcing-{fifo.name}"
+def install_listener(folder: Path, fifo: Path) -> Path:
+    """Make a runner's folder whose listener only writes to `fifo` that it started."""
+    root = folder / f"listener-{fifo.name}"
     (root / "bin").mkdir(parents=True)
     listener = root / "bin" / "Runner.Listener"
     listener.write_text(LISTENER.format(fifo=fifo))
@@ -107,7 +107,7 @@ def announcing(folder: Path, fifo: Path) -> Path:
 
 
 def shell_missing() -> str | None:
-    """Return what the shell peer lacks on this machine; None if it can be measured."""
+    """Return what the shell script needs and is missing here; None if it can be measured."""
     if not Path(AWS).exists():
         return f"{AWS} (AWS CLI v2, Debian's awscli)"
     version = subprocess.run([AWS, "--version"], capture_output=True, text=True, check=False).stdout

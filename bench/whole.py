@@ -1,10 +1,8 @@
-"""A whole life with a job that uses the relay and then waits: peak memory, and CPU meanwhile."""
+"""Measure a life whose job uses the relay and then waits: peak memory, and CPU while it waits."""
 
 from __future__ import annotations
 
 import json
-import os
-import select
 import sys
 import time
 import urllib.request
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.child import cpu_ms_now, peak_mib
 from bench.figure import Figure, typical
-from bench.stage import life
+from bench.stage import hold_job, life
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +26,10 @@ WINDOW = 30.0
 SETTLING = 2.0
 """Seconds from the job's first step until nothing happens any more."""
 RELAY_CALLS = 100
-DEADLINE = 30.0
 
 
 def measure(stage: Stage, runs: int = RUNS, window: float = WINDOW) -> Iterator[Figure]:
-    """Live `runs` lives, each beside its floor; the first one's job waits for `window` seconds."""
+    """Run `runs` lives, each beside its floor; the first one's job waits for `window` seconds."""
     peaks, floors, idle = [], [], 0.0
     for turn in range(runs):
         peak, cpu = once(stage, 0.0 if turn else window)
@@ -51,40 +48,25 @@ def measure(stage: Stage, runs: int = RUNS, window: float = WINDOW) -> Iterator[
 
 
 def once(stage: Stage, window: float) -> tuple[float, float]:
-    """Live one life; return its peak in MiB, and the CPU time in ms of a minute of waiting."""
-    root = stage.runner()
-    said, release = stage.fifo(), stage.fifo()
-    # The job hands out where the relay is, then blocks without using any CPU.
-    stage.queue(f'echo "$RUNNER_SIDECAR_RELAY_URI" > {said}; read -r _ < {release}')
-    hearing = os.open(said, os.O_RDWR | os.O_NONBLOCK)
-    telling = os.open(release, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        with life(stage.environment(stage.token(), root)) as child:
-            if not select.select([hearing], [], [], DEADLINE)[0]:
-                child.kill()
-                raise RuntimeError(f"no job ran: {''.join(child.said)}")
-            relay = os.read(hearing, 4096).decode().strip()
-            for _ in range(RELAY_CALLS):
-                served(relay)
-            cpu = waiting(child, window) if window else 0.0
-            os.write(telling, b"go on\n")
-            code, usage, _ = child.ended()
-            if code != 0:
-                raise RuntimeError(f"a life with a job ended with {code}: {''.join(child.said)}")
-            return peak_mib(usage), cpu
-    finally:
-        os.close(hearing)
-        os.close(telling)
+    """Run one life; return its peak in MiB, and the CPU time in ms of a minute of waiting."""
+    with hold_job(stage, 'echo "$RUNNER_SIDECAR_RELAY_URI"') as (child, relay):
+        for _ in range(RELAY_CALLS):
+            take_credentials(relay)
+        cpu = measure_waiting(child, window) if window else 0.0
+    code, usage, _ = child.ended()
+    if code != 0:
+        raise RuntimeError(f"a life with a job ended with {code}: {''.join(child.said)}")
+    return peak_mib(usage), cpu
 
 
-def served(uri: str) -> None:
+def take_credentials(uri: str) -> None:
     """Take credentials from the relay, as an SDK in a nested container would."""
     with urllib.request.urlopen(uri, timeout=5) as answer:
         if "AccessKeyId" not in json.load(answer):
             raise RuntimeError("the relay gave no credentials")
 
 
-def waiting(child: Child, window: float) -> float:
+def measure_waiting(child: Child, window: float) -> float:
     """Return the CPU time in ms that a minute takes in which nothing happens."""
     time.sleep(SETTLING)
     before, began = cpu_ms_now(child.pid), time.monotonic()

@@ -1,5 +1,6 @@
-"""Stand-ins for what an agent meets: GitHub, the actions runner, AWS.
+"""Stand-ins for the services that an agent uses: GitHub, the actions runner, AWS.
 
-Each runs on its own (`python -m local.…`) and in a process; README.md says how. Nothing here
-imports the agent, and the agent imports nothing of this.
+Each runs as a program (`python -m local.…`) and inside another one; README.md shows how. `stage`
+starts them all, `agent` starts an agent beside them. Nothing here imports the agent's package, and
+that imports nothing of this.
 """

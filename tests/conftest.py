@@ -1,25 +1,22 @@
-"""What every test stands on: no way out to AWS, and no skip that nobody sees.
+"""Common setup: no test reaches AWS, and no test is skipped unseen.
 
-Fixtures for all: `aws` (an empty SSM and STS) and `started` (a program that says "ready URL").
+Fixtures for all: `aws` (an empty SSM and STS) and `started` (a program that prints "ready URL").
 """
 
 from __future__ import annotations
 
 import os
 import re
-import select
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local import aws as local_aws
+from local import programs
 
 ROOT = Path(__file__).parent.parent
 JUDGES = ROOT / "tests" / "judges" / "node_modules"
@@ -41,27 +38,27 @@ REQUIRED = os.environ.get("REQUIRE_DOCKER") == "1"
 
 
 def pytest_configure() -> None:
-    """Clean the environment before anything is imported or started; let interrupts be heard."""
+    """Clean the environment before anything is imported or started; let interrupts through."""
     for name in [name for name in os.environ if PRIVATE.fullmatch(name)]:
         del os.environ[name]
     os.environ.update(HARMLESS)
-    # A shell starts its background jobs deaf to SIGINT, and what they start inherits that.
+    # A shell starts its background jobs with SIGINT ignored, and their children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# --- who runs beside whom ----------------------------------------------------------------------
+# --- which tests run at the same time -------------------------------------------------------------
 
 CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hostile_jobs.py")
-"""Tests that play many lives at once, or measure one: never two of these at the same time."""
+"""Tests that run many lives at once, or measure one: never two of these at the same time."""
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give to one worker each: all that fill the machine, a docker engine, the images.
+    """Give one worker each to: the tests that fill the machine, each docker engine, the images.
 
-    Not by xdist's own groups: what it appends to a test's id, pytest 9.2 does not look at.
+    xdist's own groups do not work: pytest 9.2 does not look at what they append to a test's id.
     """
-    from xdist.scheduler import LoadScopeScheduling  # not there, nor needed, with -p no:xdist
+    from xdist.scheduler import LoadScopeScheduling  # neither there nor needed with -p no:xdist
 
     class Grouped(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
@@ -114,7 +111,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _unskipped(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Under REQUIRE_DOCKER=1 nothing is skipped, whoever asked for it: it is a failure."""
+    """Turn every skip into a failure under REQUIRE_DOCKER=1."""
     if REQUIRED and report.skipped and not hasattr(report, "wasxfail"):
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
@@ -138,13 +135,13 @@ def pytest_make_collect_report():
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests told by `record_property`, wherever they ran."""
+    """Print what tests recorded by `record_property`, whichever worker ran them."""
     for reports in terminalreporter.stats.values():
         for report in reports:
             if getattr(report, "when", None) != "call":
                 continue
-            for name, told in report.user_properties:
-                terminalreporter.write_line(f"{name}: {told}")
+            for name, value in report.user_properties:
+                terminalreporter.write_line(f"{name}: {value}")
 
 
 # --- fixtures -----------------------------------------------------------------------------------
@@ -158,50 +155,23 @@ def _moto():
 
 @pytest.fixture
 def aws(_moto: str) -> str:
-    """Give the endpoint of an empty SSM and STS (see `local.aws` for helpers)."""
+    """Return the endpoint of an empty SSM and STS (see `local.aws` for helpers)."""
     local_aws.reset(_moto)
     return _moto
 
 
-@contextmanager
-def _program(argv: tuple[str, ...], env: dict[str, str]):
-    child = subprocess.Popen(
-        [sys.executable, *argv], cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE
-    )
-    with child:
-        try:
-            yield _ready(child, time.monotonic() + 30)
-        finally:
-            child.terminate()
-            try:
-                child.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-
-
-def _ready(child: subprocess.Popen[bytes], deadline: float) -> str:
-    """Wait for the line "ready URL"; gives the URL."""
-    assert child.stdout
-    said = b""
-    while not (found := re.search(rb"^ready (\S+)\n", said, re.MULTILINE)):
-        left = deadline - time.monotonic()
-        assert select.select([child.stdout], [], [], max(0, left))[0], f"never ready: {said!r}"
-        more = os.read(child.stdout.fileno(), 65536)
-        assert more, f"ended before it was ready: {said!r}"
-        said += more
-    return found[1].decode()
-
-
 @pytest.fixture
 def started():
-    """Start `python ARGV...`, wait for its line "ready URL", give the URL; ended with the test."""
-    with ExitStack() as ends:
-        yield lambda *argv, **env: ends.enter_context(_program(argv, env))
+    """Give what starts `python ARGV...`, waits for its line "ready URL" and returns the URL."""
+    with ExitStack() as stack:
+        yield lambda *argv, **env: stack.enter_context(
+            programs.run(*argv, env={**os.environ, **env})
+        )
 
 
 @pytest.fixture
 def open_path(tmp_path: Path) -> Path:
-    """Give a folder of the test's own that other users may enter; pytest's are for one user."""
+    """Return a folder of the test's own that other users may enter; pytest's are for one user."""
     tmp_path.chmod(0o755)
     for folder in tmp_path.parents:
         folder.chmod(0o755)

@@ -1,6 +1,6 @@
-"""`python -m local.compose`: see the package. Exit code 0 only if all of the story is as it should.
+"""`python -m local.compose`: exits with 0 only if the whole story went as it should.
 
-FAIL=1 in its environment makes the job's first step fail, and with it the story.
+With FAIL=1 in its environment the job's first step fails, and so does the story.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import signal
 import sys
 from pathlib import Path
 
-from local.compose import play
+from local.compose import scenario
 from local.demo import timeline, verdict
 
 READY = Path("/run/ready")
-"""A file that is there from when the task may start."""
+"""This file is made when the task may start."""
 DEADLINE = 300.0
 """Seconds for all of it."""
 
@@ -25,10 +25,11 @@ async def _main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     console = timeline.console()
-    drawn = timeline.Timeline(console)
+    lines = timeline.Timeline(console)
     try:
         async with asyncio.timeout(DEADLINE):
-            checks, log = await play.played(drawn, READY, ended, fail=bool(os.environ.get("FAIL")))
+            fail = bool(os.environ.get("FAIL"))
+            checks, log = await scenario.run(lines, READY, ended, fail=fail)
     except TimeoutError:
         print(f"compose: failed: it took longer than {DEADLINE:g} s", flush=True)
         return 1

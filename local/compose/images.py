@@ -1,4 +1,4 @@
-"""The base image that the job loads: this container's own Python and boto3, as an archive."""
+"""Serve the base image that the job loads: this container's own Python and boto3."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 PATH = "/base.tar"
-_LEFT_OUT = ("dev", "proc", "run", "sys", "tmp", "var", "root", "usr/share", "usr/include")
+_EXCLUDED = ("dev", "proc", "run", "sys", "tmp", "var", "root", "usr/share", "usr/include")
 _PACK = (
     "tar",
     "--create",
     "--directory=/",
     "--one-file-system",
-    *(f"--exclude=./{name}" for name in _LEFT_OUT),
+    *(f"--exclude=./{name}" for name in _EXCLUDED),
     "--exclude=*/site-packages/moto",
     ".",
 )
 
 
-async def _packed(request: web.Request) -> web.StreamResponse:
-    """Send the archive while it is made; what fails cuts it off."""
+async def _send(request: web.Request) -> web.StreamResponse:
+    """Send the archive while it is made; an error cuts it off."""
     answer = web.StreamResponse()
     await answer.prepare(request)
     process = await asyncio.create_subprocess_exec(*_PACK, stdout=asyncio.subprocess.PIPE)
@@ -44,10 +44,10 @@ async def _packed(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def serving(host: str, port: int) -> AsyncIterator[None]:
-    """Serve the archive at PATH."""
+async def serve(host: str, port: int) -> AsyncIterator[None]:
+    """Serve the archive at `PATH` for the block."""
     app = web.Application()
-    app.router.add_get(PATH, _packed)
+    app.router.add_get(PATH, _send)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
     try:

@@ -1,13 +1,13 @@
-"""The job that the story queues: containers of four kinds ask AWS who they are.
+"""The job of the story: containers that are started in four ways ask AWS who they are.
 
-No line of it says anything of AWS. Where AWS is stands in the base image that the job loads, since
-this AWS is not where all the world looks for it.
+The job itself knows nothing of AWS. The base image that it loads says where this AWS is, since it
+is not at the usual addresses.
 """
 
 from __future__ import annotations
 
 from local import aws
-from local.demo.stage import REPOSITORY
+from local.stage import REPOSITORY
 
 LOADED = """\
 curl --silent --show-error --fail "$BASE_IMAGE" |
@@ -28,16 +28,20 @@ CONTAINERS = {
     "docker run, asking the instance": "docker run --rm app --instance",
     "docker compose run": COMPOSED,
 }
-"""The steps that start a container which tells who it is, and by which names."""
+"""The steps that start a container which prints who it is, by their names."""
 
 
-def wanted(images: str, sts: str, program: str, *, fail: bool) -> dict[str, object]:
-    """Describe the job; its first step fails if it shall.
+def describe(images: str, sts: str, program: str, *, fail: bool) -> dict[str, object]:
+    """Return the job as GitHub queues it; with `fail` its first step fails.
 
-    `images` is the URL of a base image's archive, `sts` that of STS, `program` what asks it, as a
-    JSON list.
+    `images` is the URL of the base image's archive, `sts` that of STS. `program` is the command
+    that asks STS, as a JSON list.
     """
-    told = {"AWS_REGION": aws.REGION, "AWS_DEFAULT_REGION": aws.REGION, "AWS_ENDPOINT_URL_STS": sts}
+    aws_variables = {
+        "AWS_REGION": aws.REGION,
+        "AWS_DEFAULT_REGION": aws.REGION,
+        "AWS_ENDPOINT_URL_STS": sts,
+    }
     steps = [{"name": "Fail", "run": 'echo "as was asked for"; exit 1'}] if fail else []
     steps.append({"name": "docker import", "run": LOADED})
     steps += [{"name": name, "run": run} for name, run in CONTAINERS.items()]
@@ -47,7 +51,7 @@ def wanted(images: str, sts: str, program: str, *, fail: bool) -> dict[str, obje
         "env": {
             "BASE_IMAGE": images,
             "PROGRAM": program,
-            "WHERE_AWS_IS": " ".join(f"{name}={value}" for name, value in told.items()),
+            "WHERE_AWS_IS": " ".join(f"{name}={value}" for name, value in aws_variables.items()),
         },
         "steps": steps,
     }

@@ -1,7 +1,7 @@
 """Ask AWS who this container is, with boto3, which finds its credentials by itself.
 
-The program of the image that the job builds. With `--instance` it has nothing from ECS, and asks
-the instance's metadata, as a program on EC2 does.
+The image that the job builds runs it. With `--instance` it removes what ECS set, and asks the
+instance's metadata, as a program on EC2 does.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""`make demo`: one life of the agent among the stand-ins, watched and judged from outside.
+"""`make demo`: one life of the agent among the stand-ins, shown and verified from outside.
 
-`endings` says how it may end, `stage` starts the stand-ins, `agent` the agent, `nested` is the
-container beside it, `story` and `watching` tell what they see, `timeline` draws it, `verdict`
-judges it, `play` is all of that in its order.
+`endings` lists how a life may end. `scenario` runs one of them: it starts the stage and the agent
+(`agent`), and the container beside it (`nested`). `story` and `watching` put into words what
+happens, `timeline` prints it, and `verdict` compares what is left with what should be.
 """

@@ -1,4 +1,4 @@
-"""The ways a life can end that the demo shows, and what must be true after each."""
+"""The endings that the demo can show, and what must be true after each."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ STEPS = (
     {
         "name": "Start a nested container",
         "run": 'echo "$RUNNER_SIDECAR_RELAY_URI" > "$CONTAINER/start"\n'
-        'read -r answer < "$CONTAINER/says"\n'
+        'read -r answer < "$CONTAINER/answer"\n'
         'echo "The container says: $answer"',
     },
 )
-"""What the job runs; the second waits for the container, as `docker run` would."""
+"""The job's steps; the second waits for the container, as `docker run` would."""
 NO_JOB = "there was none"
 LONG = {"name": "Build for ten minutes", "run": "sleep 600"}
 
 
 @dataclass(frozen=True)
 class Ending:
-    """One ending. `exit_code` and its name, `outcome`, stand in docs/reference.md."""
+    """One ending. `exit_code` and its name, `outcome`, are those of docs/reference.md."""
 
     title: str
     exit_code: int
     outcome: str
     steps: tuple[dict[str, str], ...] = ()
-    """The job's; none: no job is queued."""
+    """The job's steps; without any, no job is queued."""
     job_result: str = NO_JOB
     removed_by: str = "remove"
-    """Who ends the registration: the `remove` of the agent, or GitHub, as `job-completed`."""
+    """What ends the registration: the agent's `remove`, or GitHub, as `job-completed`."""
     stop_when: str = ""
-    """The agent is told to stop once the job's last step is `busy`, or the runner is `idle`."""
+    """When the agent is asked to stop: `busy`, in the job's last step, or `idle`; "" is never."""
     stop_timeout: int = 30
     """Seconds, as `stopTimeout` in a task definition."""
     misbehaves: dict[str, Any] = field(default_factory=dict)
-    """What `.misbehave.json` tells the runner's program."""
+    """How the runner's program misbehaves (local/README.md)."""
 
 
 ENDINGS = {
@@ -49,15 +49,15 @@ ENDINGS = {
         removed_by="job-completed",
     ),
     "busy": Ending(
-        "A runner is told to stop while its job runs",
+        "A runner is asked to stop while its job runs",
         exit_code=22,
         outcome="cancelled",
         steps=(*STEPS, LONG),
         job_result="canceled",
         removed_by="job-completed",
         stop_when="busy",
-        stop_timeout=27,  # so that the job may go on for 2 s: the agent keeps 25 s for the end
-        # The runner gives a step up to 15 s to end; nobody wants to watch that.
+        stop_timeout=27,  # lets the job go on for 2 s: the agent keeps 25 s for its cleanup
+        # The real runner gives a step up to 15 s to end, which is long to watch.
         misbehaves={
             "step_interrupt_seconds": 0.5,
             "step_terminate_seconds": 0.5,
@@ -65,7 +65,7 @@ ENDINGS = {
         },
     ),
     "idle": Ending(
-        "A runner is told to stop before it has a job",
+        "A runner is asked to stop before it has a job",
         exit_code=0,
         outcome="done",
         stop_when="idle",

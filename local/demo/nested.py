@@ -1,24 +1,24 @@
-"""The nested container: a process that is told the relay's URI, and nothing else.
+"""The nested container: a process that knows the relay's URI and nothing else of AWS.
 
-A job's step starts it through a FIFO and reads its answer from another, as if by `docker run`.
+A job's step starts it through one FIFO and reads its answer from another, as `docker run` would.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from local import aws
+from local.agent import IS_ROOT, runner_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from local.demo.stage import Stage
+    from local.stage import Stage
 
 PROGRAM = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
 TIMEOUT = 20.0
@@ -26,15 +26,15 @@ TIMEOUT = 20.0
 
 
 class Container:
-    """What the step starts. `arn` is what AWS said it is."""
+    """What the step starts. `arn` is what AWS answered it is."""
 
-    def __init__(self, folder: Path, start: int, says: int) -> None:
+    def __init__(self, folder: Path, start: int, answer: int) -> None:
         self.folder = folder
         self.arn = "nothing was asked"
-        self._start, self._says = start, says
+        self._start, self._answer = start, answer
 
-    async def asked_for(self) -> str:
-        """Wait for the step; gives the relay's URI as the job knows it."""
+    async def wait_for_start(self) -> str:
+        """Wait until the step starts it; returns the relay's URI as the job knows it."""
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
         loop.add_reader(self._start, readable.set)
@@ -45,7 +45,7 @@ class Container:
         return os.read(self._start, 4096).decode().strip()
 
     async def run(self, uri: str, stage: Stage) -> str:
-        """Ask AWS who this is with boto3, which finds its credentials by itself."""
+        """Ask AWS who this is with boto3, which finds its credentials at `uri` by itself."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
@@ -54,7 +54,7 @@ class Container:
                 "PATH": os.environ.get("PATH", os.defpath),
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI": uri,
                 "AWS_DEFAULT_REGION": aws.REGION,
-                "AWS_ENDPOINT_URL_STS": stage.aws,
+                "AWS_ENDPOINT_URL_STS": stage.moto,
                 "AWS_EC2_METADATA_DISABLED": "true",
             },
             stdin=asyncio.subprocess.DEVNULL,
@@ -63,33 +63,35 @@ class Container:
         )
         try:
             async with asyncio.timeout(TIMEOUT):
-                said, _ = await process.communicate()
-            self.arn = (said.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
+                printed, _ = await process.communicate()
+            self.arn = (printed.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
         except TimeoutError:
             self.arn = f"no answer within {TIMEOUT:g} s"
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-            os.write(self._says, f"{self.arn}\n".encode())  # the step waits for it
+            os.write(self._answer, f"{self.arn}\n".encode())  # the step waits for it
         return self.arn
 
 
 @contextmanager
-def prepared(stage: Stage) -> Iterator[Container]:
-    """Make what a step can start it with."""
+def prepare(stage: Stage) -> Iterator[Container]:
+    """Make the FIFOs through which a step can start the container."""
     if sys.platform == "win32":
         raise NotImplementedError("__main__ refuses it before")
+    import pwd  # not there on Windows
+
     folder = stage.folder / "container"
     folder.mkdir()
     folder.chmod(0o755)
     opened: list[int] = []
     try:
-        for name in ("start", "says"):
+        for name in ("start", "answer"):
             path = folder / name
             os.mkfifo(path, 0o600)
-            if os.geteuid() == 0:
-                user = pwd.getpwnam(stage.user)
+            if IS_ROOT:
+                user = pwd.getpwnam(runner_user())
                 os.chown(path, user.pw_uid, user.pw_gid)
             # For reading and writing: so it neither blocks nor ends when the other side does.
             opened.append(os.open(path, os.O_RDWR | os.O_NONBLOCK))

@@ -1,4 +1,4 @@
-"""The agent's events in the words of somebody who sees a runner for the first time."""
+"""The agent's events, in words for a person who sees a runner for the first time."""
 
 from __future__ import annotations
 
@@ -10,70 +10,72 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What an event ends, in words, and what begins with it: key and words."""
+class Line:
+    """What an event means: what is done, what it ends (a key), what begins (keys and words)."""
 
-    says: str = ""
+    text: str = ""
     ends: str = ""
     begins: dict[str, str] = field(default_factory=dict)
     style: str = ""
 
 
 STORY = {
-    "life.started": Told("has started", "start", {"token": "looks for its token in SSM"}),
-    "relay.started": Told(begins={"relay": "fetches the task role's credentials"}),
-    "relay.credentials_fetched": Told("holds the task role's credentials for jobs", "relay"),
-    "token.read": Told(
+    "life.started": Line("has started", "start", {"token": "looks for its token in SSM"}),
+    "relay.started": Line(begins={"relay": "fetches the task role's credentials"}),
+    "relay.credentials_fetched": Line("holds the task role's credentials for jobs", "relay"),
+    "token.read": Line(
         "has read the registration token from SSM", "token", {"register": "registers a runner"}
     ),
-    "runner.registered": Told(
+    "runner.registered": Line(
         "has registered {name} with GitHub",
         "register",
         {"listen": "starts the runner's program", "delete": "deletes the token from SSM"},
     ),
-    "token.deleted": Told("has deleted the token from SSM", "delete"),
-    "phase.entered idle": Told("has a runner that waits for a job", "listen"),
-    "stop.requested idle": Told(
-        "heard the stop: no job runs, so first off GitHub",
-        begins={"remove": "takes the runner off GitHub"},
+    "token.deleted": Line("has deleted the token from SSM", "delete"),
+    "phase.entered idle": Line("has a runner that waits for a job", "listen"),
+    "stop.requested idle": Line(
+        "is asked to stop: no job runs, so it deregisters first",
+        begins={"remove": "removes the runner from GitHub"},
     ),
-    "stop.requested busy": Told("heard the stop, but a job runs"),
-    "stop.job_awaited": Told(begins={"grace": "lets the job go on for {seconds:g} s"}),
-    "runner.interrupted busy": Told(
+    "stop.requested busy": Line("is asked to stop, but a job runs"),
+    "stop.job_awaited": Line(begins={"grace": "lets the job go on for {seconds:g} s"}),
+    "runner.interrupted busy": Line(
         "has no more time for the job, and cancels it",
         "grace",
         {"end": "waits for the runner's program to end"},
     ),
-    "runner.interrupted idle": Told(begins={"end": "ends the runner's program"}),
-    "runner.killed": Told("kills the runner's program: it did not end in time", style="red"),
-    "runner.ended job-done": Told("sees the runner's program end", "end"),
-    "runner.ended deregistered": Told("sees the runner's program end, as GitHub told it", "end"),
-    "runner.ended": Told("sees the runner's program end: {meaning}", "end", style="yellow"),
-    "runner.deregistered registration-token": Told(
-        "has made sure that the runner is off GitHub", "remove"
+    "runner.interrupted idle": Line(begins={"end": "ends the runner's program"}),
+    "runner.killed": Line("kills the runner's program: it did not end in time", style="red"),
+    "runner.ended job-done": Line("sees the runner's program end", "end"),
+    "runner.ended deregistered": Line(
+        "sees the runner's program end, because GitHub removed the runner", "end"
     ),
-    "runner.deregistered github": Told("has nothing to take off GitHub"),
-    "retry.scheduled": Told("tries again in {seconds:g} s: {reason}", style="yellow"),
-    "life.failed": Told("{reason}", style="yellow"),
-    "life.crashed": Told("has a bug: {exception}", style="red"),
-    "cleanup.failed": Told("could not give back the {undo}: {reason}", style="red"),
-    "life.ended": Told("ends with exit code {exit_code} ({outcome})"),
+    "runner.ended": Line("sees the runner's program end: {meaning}", "end", style="yellow"),
+    "runner.deregistered registration-token": Line(
+        "has verified that the runner is gone from GitHub", "remove"
+    ),
+    "runner.deregistered github": Line("finds that GitHub has removed the runner"),
+    "retry.scheduled": Line("tries again in {seconds:g} s: {reason}", style="yellow"),
+    "life.failed": Line("{reason}", style="yellow"),
+    "life.crashed": Line("has a bug: {exception}", style="red"),
+    "cleanup.failed": Line("could not clean up the {undo}: {reason}", style="red"),
+    "life.ended": Line("ends with exit code {exit_code} ({outcome})"),
 }
 
 
-def tell(event: dict[str, Any], timeline: Timeline) -> None:
-    """Draw what `event` means to a person, if it means anything."""
-    told = STORY.get(_named(event)) or STORY.get(event["event"])
-    if told is None:
+def show(event: dict[str, Any], timeline: Timeline) -> None:
+    """Print what `event` means to a person, if it means anything."""
+    line = STORY.get(_name(event)) or STORY.get(event["event"])
+    if line is None:
         return
-    if told.says:
-        timeline.done("agent", told.says.format_map(event), told.ends, style=told.style)
-    for key, words in told.begins.items():
+    if line.text:
+        timeline.done("agent", line.text.format_map(event), line.ends, style=line.style)
+    for key, words in line.begins.items():
         timeline.begin(key, "agent", words.format_map(event))
 
 
-def _named(event: dict[str, Any]) -> str:
-    """Name an event more precisely, where one name stands for two things to a person."""
+def _name(event: dict[str, Any]) -> str:
+    """Return the event's name, with the detail that makes a difference to a person."""
     name = str(event["event"])
     if name in ("stop.requested", "runner.interrupted"):
         return f"{name} {'busy' if event['busy'] else 'idle'}"

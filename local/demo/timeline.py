@@ -1,7 +1,7 @@
-"""What a person watches: a line for each thing that was done, and live, what is being done.
+"""Print a line for each thing that was done, and show live what is being done.
 
-On a terminal the lines are coloured, and below them spins what is under way; elsewhere they are
-plain text, one line each, as soon as something is done.
+On a terminal the lines are coloured, and a spinner below them shows what goes on. Elsewhere they
+are plain text, printed as soon as something is done.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ def console() -> Console:
 
 
 class Timeline:
-    """Times are seconds since it was made."""
+    """The lines that a person watches; times are seconds since it was made."""
 
     def __init__(self, to: Console) -> None:
         self._console = to
-        self._born = time.monotonic()
-        self._under_way: dict[str, tuple[float, str, str]] = {}
+        self._began = time.monotonic()
+        self._open: dict[str, tuple[float, str, str]] = {}
 
     def __rich__(self) -> RenderableType:
-        """Draw what is under way."""
-        rows = [self._spinning(*each) for each in self._under_way.values()]
+        """Draw what goes on now."""
+        rows = [self._spinning(*each) for each in self._open.values()]
         return Group(*rows)
 
     @property
     def age(self) -> float:
         """Seconds since the beginning."""
-        return time.monotonic() - self._born
+        return time.monotonic() - self._began
 
     @property
     def doing(self) -> str:
-        """What is under way, in words."""
-        return "; ".join(f"{who} {doing}" for _, who, doing in self._under_way.values())
+        """What goes on now, in words."""
+        return "; ".join(f"{who} {doing}" for _, who, doing in self._open.values())
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Show what is under way, below what was done, within the block."""
+        """Show what goes on, below what was done, within the block."""
         self._console.print(Text("   after      took", style="bright_black"))
         if not self._console.is_terminal:
             yield
@@ -73,18 +73,14 @@ class Timeline:
             yield
 
     def begin(self, key: str, who: str, doing: str) -> None:
-        """Something begins; `key` ends it."""
-        self._under_way[key] = (self.age, who, doing)
-
-    def forget(self, key: str) -> None:
-        """Whatever was under way, it is not told."""
-        self._under_way.pop(key, None)
+        """Show that something begins; `done` with the same `key` ends it."""
+        self._open[key] = (self.age, who, doing)
 
     def done(
         self, who: str, what: str, key: str = "", took: float | None = None, style: str = ""
     ) -> None:
-        """Something is done; what began under `key` took until now."""
-        begun = self._under_way.pop(key, None)
+        """Show that something is done; what began as `key` took until now."""
+        begun = self._open.pop(key, None)
         if begun is not None and took is None:
             took = self.age - begun[0]
         line = Text(f"{self.age:6.2f} s  ")
@@ -97,7 +93,7 @@ class Timeline:
 
     @contextmanager
     def step(self, who: str, doing: str, what: str) -> Iterator[None]:
-        """Do one thing of the demo's own within the block."""
+        """Show what the demo itself does within the block."""
         self.begin("step", who, doing)
         yield
         self.done(who, what, "step")

@@ -1,4 +1,4 @@
-"""What happened and what is left, asked from outside, and compared with what should be."""
+"""Compare what happened, and what is left, with what should be; all of it seen from outside."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING
 import aiohttp
 from rich.table import Table
 
-from local import aws
-from local.demo import leftovers
+from local import aws, leftovers
+from local.agent import runner_user
 from local.demo.endings import NO_JOB
-from local.demo.stage import PAT, REPOSITORY
-from local.demo.watching import WHY, said_by
+from local.demo.watching import REASONS, find_answer
+from local.stage import PAT, REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
-    from local.demo.agent import Agent
+    from local.agent import AgentProcess
     from local.demo.endings import Ending
     from local.demo.nested import Container
-    from local.demo.stage import Stage
     from local.github.jobs import Job
+    from local.stage import Stage
 
 NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing to be verified; `left` ones are about what remains."""
+    """One thing that is verified; with `left` it is about what remains."""
 
     what: str
     wanted: str
@@ -48,47 +48,49 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Played:
+class Facts:
     """What is known when the agent has ended."""
 
     ending: Ending
     exit_code: int
     token: str
     still_listening: bool
-    """Whether the runner's program still listened when GitHub forgot the runner."""
+    """Whether the runner's program still listened when GitHub removed the runner."""
 
 
-async def verified(stage: Stage, agent: Agent, container: Container, played: Played) -> list[Check]:
-    """Look at everything, while the stand-ins still stand."""
+async def verify(
+    stage: Stage, agent: AgentProcess, container: Container, facts: Facts
+) -> list[Check]:
+    """Check everything, while the stand-ins still run."""
     left = [
-        ("parameters in SSM", await asyncio.to_thread(aws.names, stage.aws)),
-        ("runners at GitHub", await _runners(stage)),
-        ("processes", list(leftovers.processes(str(stage.folder)).values())),
-        ("the runner's credentials on disk", _files(stage)),
+        ("parameters in SSM", await asyncio.to_thread(aws.names, stage.moto)),
+        ("runners at GitHub", await _list_runners(stage)),
+        ("processes", list(leftovers.find(stage.folder).values())),
+        ("the runner's credentials on disk", _find_credentials(stage)),
     ]
     return [
-        *_happened(stage, agent, container, played),
-        *(Check(what, NOTHING, listed(found), left=True) for what, found in left),
+        *_check_events(stage, agent, container, facts),
+        *(Check(what, NOTHING, list_all(found), left=True) for what, found in left),
     ]
 
 
 def table(checks: Iterable[Check]) -> Table:
-    """Draw what was checked: first what happened, then what is left."""
-    drawn = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    drawn.add_column(no_wrap=True)
-    drawn.add_column(overflow="fold")
-    drawn.add_row("[bold]What happened[/]")
+    """Return a table of what was checked: first what happened, then what is left."""
+    rows = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    rows.add_column(no_wrap=True)
+    rows.add_column(overflow="fold")
+    rows.add_row("[bold]What happened[/]")
     before = False
     for check in checks:
         if check.left and not before:
-            drawn.add_row()
-            drawn.add_row("[bold]What is left[/]")
+            rows.add_row()
+            rows.add_row("[bold]What is left[/]")
         before = check.left
         seen = f"[green]{check.seen}[/]"
         if not check.holds:
             seen = f"[red]{check.seen}[/] [bold red](should be: {check.wanted})[/]"
-        drawn.add_row(f"  {check.what}", seen)
-    return drawn
+        rows.add_row(f"  {check.what}", seen)
+    return rows
 
 
 def show(checks: Iterable[Check], console: Console) -> None:
@@ -98,31 +100,33 @@ def show(checks: Iterable[Check], console: Console) -> None:
     console.print()
 
 
-def _happened(stage: Stage, agent: Agent, container: Container, played: Played) -> Iterator[Check]:
-    ending = played.ending
+def _check_events(
+    stage: Stage, agent: AgentProcess, container: Container, facts: Facts
+) -> Iterator[Check]:
+    ending = facts.ending
     jobs = list(stage.github.world.jobs)
-    removed = [WHY.get(each.by, each.by) for each in stage.github.world.runners.removed]
-    outcome = agent.said.get("life.ended", {}).get("outcome", "it did not say why")
+    removed = [REASONS.get(each.by, each.by) for each in stage.github.world.runners.removed]
+    outcome = agent.last_event("life.ended").get("outcome", "no reason was logged")
     wanted = f"{ending.exit_code} ({ending.outcome})"
-    yield Check("the agent's exit code", wanted, f"{played.exit_code} ({outcome})")
+    yield Check("the agent's exit code", wanted, f"{facts.exit_code} ({outcome})")
     results = ", ".join(each.result or each.state for each in jobs)
     yield Check("the job's result", ending.job_result, results or NO_JOB)
     if ending.steps:
-        yield Check("the job's steps ran as", stage.user, _user(jobs))
+        yield Check("the job's steps ran as", runner_user(), _find_users(jobs))
         yield Check("to AWS the nested container is", stage.ecs.task.identity, container.arn)
     if ending.misbehaves.get("run"):
-        ended = agent.said.get("runner.ended", {}).get("code", "never")
-        yield Check("the runner's program", "died of SIGABRT", _death(ended))
-    yield Check("the runner was taken off GitHub", WHY[ending.removed_by], listed(removed))
+        ended = agent.last_event("runner.ended").get("code", "never")
+        yield Check("the runner's program", "died of SIGABRT", _describe_end(ended))
+    yield Check("the runner was taken off GitHub", REASONS[ending.removed_by], list_all(removed))
     if ending.stop_when == "idle":
-        when = "no job could come any more" if played.still_listening else "its program had ended"
+        when = "no job could come any more" if facts.still_listening else "its program had ended"
         yield Check("it was still listening, so that", "no job could come any more", when)
-    shown = played.token in "\n".join([*agent.lines, *(job.log() for job in jobs)])
+    shown = facts.token in "\n".join([agent.transcript(), *(job.log() for job in jobs)])
     yield Check("the token in a log, or seen by the job", "never", "yes" if shown else "never")
 
 
-async def _runners(stage: Stage) -> list[str]:
-    """Ask as anybody with an access token would."""
+async def _list_runners(stage: Stage) -> list[str]:
+    """Ask GitHub's REST API for its runners, with an access token."""
     url = f"{stage.github.api}/repos/{REPOSITORY}/actions/runners"
     headers = {"Authorization": f"Bearer {PAT}", "Accept": "application/vnd.github+json"}
     timeout = aiohttp.ClientTimeout(total=10)
@@ -133,20 +137,20 @@ async def _runners(stage: Stage) -> list[str]:
         return [str(each["name"]) for each in (await answer.json())["runners"]]
 
 
-def _files(stage: Stage) -> list[str]:
+def _find_credentials(stage: Stage) -> list[str]:
     names = (".runner", ".credentials", ".credentials_rsaparams")
-    return [name for name in names if (stage.runner / name).exists()]
+    return [name for name in names if (stage.runner_folder / name).exists()]
 
 
-def _user(jobs: list[Job]) -> str:
-    said = [said_by(step) for job in jobs for step in job.steps]
-    return listed(each.removeprefix("I am ") for each in said if each)
+def _find_users(jobs: list[Job]) -> str:
+    answers = [find_answer(step) for job in jobs for step in job.steps]
+    return list_all(each.removeprefix("I am ") for each in answers if each)
 
 
-def _death(code: object) -> str:
+def _describe_end(code: object) -> str:
     return "died of SIGABRT" if code in (-6, 134) else f"ended with {code}"
 
 
-def listed(found: Iterable[str]) -> str:
-    """Write what was found as one text."""
+def list_all(found: Iterable[str]) -> str:
+    """Return what was found as one text; "nothing" if nothing was."""
     return ", ".join(found) or NOTHING

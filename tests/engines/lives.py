@@ -102,7 +102,7 @@ async def _run(
             aws = faults.serving(f"http://{GATEWAY}:{port}", "0.0.0.0", port)
             await stack.enter_async_context(aws)
         await stage.put()
-        env |= {"LIFE_ROOT": str(stage.root), "LIFE_FOLDER": str(stage.folder)}
+        env |= {"LIFE_ROOT": str(stage.runner_folder), "LIFE_FOLDER": str(stage.folder)}
         async with stage.life(argv, env=env) as life:
             step, through = stage.gate()
             job = stage.job(*steps, f"{_PRINT_VARIABLES}; {step}")
@@ -112,4 +112,4 @@ async def _run(
             started.set_result(RunningLife(life, variables, printed, stage.root))
             await end.wait()
             through()
-            await stage.settled(life, 0)
+            await stage.check_end(life, 0)

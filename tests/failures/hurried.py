@@ -1,9 +1,9 @@
-"""The agent in a hurry: the same program, with its own deadlines and pauses made short.
+"""Run the agent with shorter deadlines and pauses.
 
-`python -m tests.failures.hurried` is run instead of `python -m sidecar run`. Only how long is
-waited changes, never what is done. DISK_FAULT, as `ENOSPC:TEXT`, lets every write to a path that
-holds TEXT fail with that error, the way a full or read-only disk does; SPAWN_FAULT, as
-`EAGAIN:WORD`, every start of a program whose first argument is WORD.
+`python -m tests.failures.hurried` replaces `python -m sidecar run`. Only the waiting times change,
+never what is done. With DISK_FAULT=`ENOSPC:TEXT` every write to a path that holds TEXT fails with
+that error, as on a full or read-only disk. With SPAWN_FAULT=`EAGAIN:WORD` every start of a program
+fails whose first argument is WORD.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WRITES = {"os.mkdir", "os.remove", "os.chmod", "os.chown", "os.rename"}
 
 
 def shorten() -> None:
-    """Make deadlines and pauses short. Long enough for a busy machine, too short for a hang."""
+    """Make deadlines and pauses short, but long enough for a busy machine."""
     from sidecar.net import retry
 
     growing = retry.growing
@@ -50,8 +50,8 @@ def shorten() -> None:
     ssm.CALLS = ssm.CALLS.merge(type(ssm.CALLS)(read_timeout=1.5))
 
 
-def spoil(fault: str) -> None:
-    """Refuse every write to paths that hold the fault's text."""
+def fail_writes(fault: str) -> None:
+    """Make every write to a path fail that holds the fault's text."""
     name, _, text = fault.partition(":")
     number = getattr(errno, name)
 
@@ -70,8 +70,8 @@ def spoil(fault: str) -> None:
     sys.addaudithook(hook)
 
 
-def refuse(fault: str) -> None:
-    """Refuse to start a program."""
+def fail_starts(fault: str) -> None:
+    """Make the start of a program fail."""
     name, _, word = fault.partition(":")
     number = getattr(errno, name)
 
@@ -86,15 +86,15 @@ def main() -> int:
     """Run the agent."""
     from sidecar.shutdown import signals
 
-    with signals.captured() as heard:
+    with signals.captured() as stop_signals:
         from sidecar.cli.run import run
 
         shorten()
         if fault := os.environ.pop("DISK_FAULT", None):
-            spoil(fault)
+            fail_writes(fault)
         if fault := os.environ.pop("SPAWN_FAULT", None):
-            refuse(fault)
-        return run(sys.argv[1:], os.environ, heard)
+            fail_starts(fault)
+        return run(sys.argv[1:], os.environ, stop_signals)
 
 
 if __name__ == "__main__":

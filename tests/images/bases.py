@@ -1,9 +1,9 @@
-"""What the image is built of where nothing can be pulled: a base and wheels.
+"""Make what the images are built from where nothing can be pulled: a base and wheels.
 
-The base is Debian 13 by debootstrap, with the packages that the Dockerfile's steps ask for: the
-image's own are installed, so that these steps find nothing left to do; the docker daemon's lie
-ready to be installed. Wheels are those that the requirements name. Both are made once (about a
-minute) and kept beside the engines' root; `python -m tests.images.bases` makes them beforehand.
+The base is Debian 13 by debootstrap. The packages of the image are installed in it, so that the
+Dockerfile's steps find nothing left to do; those of the docker daemon are downloaded. The wheels
+are those that the requirements name. Both are made once (about a minute) and kept beside the
+engines' root; `python -m tests.images.bases` makes them beforehand.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ PACKAGES = REPOSITORY / "images" / "ubuntu" / "packages"
 NAMES = ("build.txt", "runtime.txt", "local.txt")
 REQUIREMENTS = [REPOSITORY / "requirements" / name for name in NAMES]
 DOCKER = ("docker-cli", "docker-buildx", "docker-compose", "docker.io")
-LEFT_OUT = ("usr/share/doc/*", "usr/share/locale/*", "usr/share/man/*", "var/cache/apt/*.bin")
-"""What slim images leave out, too."""
+EXCLUDED = ("usr/share/doc/*", "usr/share/locale/*", "usr/share/man/*", "var/cache/apt/*.bin")
+"""What slim images do not have either."""
 _RECIPE = 2
-"""To be raised when the steps below make something else of the same."""
+"""Raise this number when the steps below change."""
 
 
-class Given(NamedTuple):
-    """What a build is given; all of it is only ever read."""
+class BuildInputs(NamedTuple):
+    """What a build reads, and never changes."""
 
     base: Path
     """An archive for `docker import`."""
@@ -38,12 +38,12 @@ class Given(NamedTuple):
     """A folder of wheels."""
 
 
-def made() -> Given:
-    """Return the base and the wheels, which are made first if nobody has yet."""
+def make() -> BuildInputs:
+    """Return the base and the wheels; makes them if they are not there yet."""
     parts = [path.read_bytes() for path in (PACKAGES, *REQUIREMENTS)]
     parts.append(repr((_RECIPE, roots.CODENAME)).encode())
     folder = roots.kept("image", b"\0".join(parts), _make)
-    return Given(folder / "base.tar", folder / "wheels")
+    return BuildInputs(folder / "base.tar", folder / "wheels")
 
 
 def _make(folder: Path) -> None:
@@ -57,12 +57,12 @@ def _make(folder: Path) -> None:
     fetch = ("apt-get", "install", "-qq", "-y", "--no-install-recommends", "--download-only")
     roots.ran("chroot", str(root), *fetch, *DOCKER)
     pack = ("tar", "--create", "--file", str(folder / "base.tar"), "--directory", str(root))
-    roots.ran(*pack, *(f"--exclude=./{path}" for path in LEFT_OUT), ".")
+    roots.ran(*pack, *(f"--exclude=./{path}" for path in EXCLUDED), ".")
     shutil.rmtree(root)
-    _wheels(folder / "wheels")
+    _download_wheels(folder / "wheels")
 
 
-def _wheels(folder: Path) -> None:
+def _download_wheels(folder: Path) -> None:
     where = ["--dest", str(folder), "--python-version", roots.PYTHON, "--only-binary=:all:"]
     for tag in ("manylinux2014", "manylinux_2_28", "manylinux_2_34"):
         where += ["--platform", f"{tag}_{platform.machine()}"]
@@ -72,4 +72,4 @@ def _wheels(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(made())
+    print(make())

@@ -1,4 +1,4 @@
-"""The images, built by a real engine from the repository's own Dockerfile, without any network."""
+"""Build the images by a real engine from the repository's own Dockerfile, without any network."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TIMEOUT = 300.0
 
 
 def there(path: Path) -> str:
-    """Return where an engine finds a path of this machine."""
+    """Return the path by which an engine finds a path of this machine."""
     return f"/host{path}"
 
 
-def built(engine: Engine, given: bases.Given, folder: Path) -> None:
-    """Build both images; `folder` is an empty one, for the runner's archive."""
+def build(engine: Engine, given: bases.BuildInputs, folder: Path) -> None:
+    """Build both images; `folder` is an empty folder for the runner's archive."""
     engine.docker("import", there(given.base), BASE, timeout=TIMEOUT)
     pack(folder)
     for target, tag in (("runner", RUNNER), ("dind", DIND)):
@@ -36,12 +36,12 @@ def built(engine: Engine, given: bases.Given, folder: Path) -> None:
         )
 
 
-def stand_ins_built(engine: Engine, given: bases.Given) -> None:
-    """Build the image of the stand-ins; the base is there by now."""
+def build_stand_ins(engine: Engine, given: bases.BuildInputs) -> None:
+    """Build the image of the stand-ins; the base must be imported before."""
     _build(engine, given, "local/Dockerfile", STAND_INS)
 
 
-def _build(engine: Engine, given: bases.Given, file: str, tag: str, *options: str) -> None:
+def _build(engine: Engine, given: bases.BuildInputs, file: str, tag: str, *options: str) -> None:
     engine.docker(
         *("buildx", "build", "--progress=plain", "--network=none"),
         *("--file", there(REPOSITORY / file)),

@@ -1,4 +1,4 @@
-"""Fixtures: `place`, a task whose real engine has built the images; `lives`, to play in it."""
+"""Fixtures: `place`, a task whose real engine has built the images; `lives`, to run lives in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.engines import engine, places, roots, tasks
 from tests.images import bases, building, instances
-from tests.lives.stage import played, staged
+from tests.lives.stage import open_stage, run_side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -26,27 +26,27 @@ NO_NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false")
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Give a task whose engine has the images; they are built once."""
+    """Return a task whose engine has the images; they are built once."""
     root = roots.made()
     with tasks.made() as task, engine.started(task.space, root, root, *NO_NETWORK) as started:
-        building.built(started, bases.made(), tmp_path_factory.mktemp("archive"))
+        building.build(started, bases.make(), tmp_path_factory.mktemp("archive"))
         yield places.Place(places.DEBIAN_13, task, started)
 
 
 @pytest.fixture(scope="session")
 def instance(place: Place) -> Iterator[Place]:
-    """Give an instance, whose engine has the stand-ins' image as well."""
-    building.stand_ins_built(place.engine, bases.made())
-    with instances.made(place.engine) as made:
-        yield made
+    """Return an instance, whose engine has the stand-ins' image as well."""
+    building.build_stand_ins(place.engine, bases.make())
+    with instances.start(place.engine) as started:
+        yield started
 
 
 @pytest.fixture
 def lives(place: Place) -> Callable[..., None]:
-    """Give what plays lives side by side in the task, each on a stage of its own."""
+    """Return what runs lives side by side in the task, each on a stage of its own."""
 
     async def one(life: Life) -> None:
-        async with staged(place.task.aws) as stage:
+        async with open_stage(place.task.aws) as stage:
             await life(stage, place.engine)
 
-    return lambda *plays: place.task.space.call(lambda: played(*map(one, plays)))
+    return lambda *plays: place.task.space.call(lambda: run_side_by_side(*map(one, plays)))

@@ -1,4 +1,4 @@
-"""Lives in a container: the image's own first program, on a stage in the same network namespace."""
+"""Run a life in a container: the image's first program, in the network namespace of its stage."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from tests.engines.engine import Engine
     from tests.lives.stage import Life, Stage
 
-MACHINE_S = re.compile(
+OF_THIS_MACHINE = re.compile(
     "PATH|PYTHONPATH|LANG|COVERAGE.*|AWS_CONFIG_FILE|AWS_SHARED_CREDENTIALS_FILE"
     "|SIDECAR_RUNNER_DIR|SIDECAR_RUNNER_USER"
 ).fullmatch
-"""Variables of a stage that are about this machine, and that an image needs not be told."""
+"""The variables of a stage that are about this machine, and that no image needs."""
 
 
 class Container:
-    """A container that lives one life."""
+    """A container that runs one life."""
 
     def __init__(self, name: str, engine: Engine, life: Life | None) -> None:
         self.name = name
@@ -41,18 +41,18 @@ class Container:
 
     @asynccontextmanager
     async def stopping(self, seconds: int) -> AsyncIterator[None]:
-        """Ask it to stop, and go on within the block meanwhile."""
-        asked = asyncio.create_task(self.stop(seconds))
+        """Stop it while the block runs."""
+        stop = asyncio.create_task(self.stop(seconds))
         yield
-        await asked
+        await stop
 
-    async def inspected(self, template: str) -> str:
-        """Return what the engine knows of it."""
+    async def inspect(self, template: str) -> str:
+        """Return what the engine knows about it, as a template says."""
         return (await self.docker("inspect", f"--format={template}", self.name)).strip()
 
 
 @asynccontextmanager
-async def contained(
+async def run_container(
     stage: Stage,
     engine: Engine,
     *options: str,
@@ -66,9 +66,9 @@ async def contained(
     Detached, the block begins when the container has started, and its log is not read.
     """
     name = f"life-{stage.mark}"
-    told = {key: value for key, value in stage.environment().items() if not MACHINE_S(key)}
-    told.update(env or {})
-    variables = [f"--env={key}={value}" for key, value in told.items() if value is not None]
+    given = {key: value for key, value in stage.environment().items() if not OF_THIS_MACHINE(key)}
+    given.update(env or {})
+    variables = [f"--env={key}={value}" for key, value in given.items() if value is not None]
     shared = f"--volume={there(stage.folder)}:{stage.folder}"  # for a job's gate
     run = ("run", "--name", name, "--network=host", shared, *variables)
     argv = (*options, image, *command)
@@ -77,21 +77,21 @@ async def contained(
             await asyncio.to_thread(engine.docker, *run, "--detach", *argv)
             yield Container(name, engine, None)
             return
-        async with stage.life(client(engine, *run, *argv), env=CLIENT_S) as life:
+        async with stage.life(client(engine, *run, *argv), env=CLIENT_ENV) as life:
             yield Container(name, engine, life)
     finally:
         await asyncio.to_thread(engine.docker, "rm", "--force", "--volumes", name)
 
 
 @asynccontextmanager
-async def restarted(stage: Stage, container: Container) -> AsyncIterator[Life]:
-    """Start a container that has ended once more, on its own disk."""
+async def restart(stage: Stage, container: Container) -> AsyncIterator[Life]:
+    """Start a container that has ended again, with its own disk."""
     argv = client(container.engine, "start", "--attach", container.name)
-    async with stage.life(argv, env=CLIENT_S) as life:
+    async with stage.life(argv, env=CLIENT_ENV) as life:
         yield life
 
 
-CLIENT_S = {"PATH": PATH, "HOME": "/root"}
+CLIENT_ENV = {"PATH": PATH, "HOME": "/root"}
 """What the docker client needs of an environment."""
 
 

@@ -1,4 +1,4 @@
-"""GitHub on the far side of a task or an instance, by HTTPS, as the agent wants it."""
+"""Serve GitHub to a task or an instance, by HTTPS, as the agent needs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GITHUB = f"https://{GATEWAY}"
 
 
 class Trusted(NamedTuple):
-    """Who certifies it, as a container is told."""
+    """The certificate of its issuer, as a container gets it."""
 
     volume: str
     """As `docker run --volume` wants it."""
@@ -31,8 +31,8 @@ class Trusted(NamedTuple):
 
 
 @asynccontextmanager
-async def hub(folder: Path) -> AsyncIterator[tuple[World, Trusted]]:
-    """Serve it at GITHUB within the block; `folder` gets the certificate."""
+async def serve_github(folder: Path) -> AsyncIterator[tuple[World, Trusted]]:
+    """Serve it at `GITHUB` within the block; the certificate is written to `folder`."""
     issuer = trustme.CA()
     issuer.cert_pem.write_to_path(str(folder / "ca.pem"))
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,4 +1,4 @@
-"""An instance: a machine whose engine has docker's own networks, and has the images by now."""
+"""Start an instance: a machine whose engine has docker's own networks and the images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.engines import engine, places, roots, tasks
 from tests.images.building import DIND, RUNNER, STAND_INS, TIMEOUT
-from tests.images.containers import CLIENT_S, client
+from tests.images.containers import CLIENT_ENV, client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def made(source: Engine) -> Iterator[Place]:
-    """Start one for the block, in a network namespace like a task's; its images are `source`'s."""
+def start(source: Engine) -> Iterator[Place]:
+    """Start one for the block, in a network namespace of its own, with the images of `source`."""
     root = roots.made()
     with tasks.made("bridge") as task, engine.started(task.space, root, root) as started:
-        _copied(source, started)
+        _copy_images(source, started)
         yield places.Place(places.DEBIAN_13, task, started)
 
 
-def _copied(source: Engine, target: Engine) -> None:
+def _copy_images(source: Engine, target: Engine) -> None:
     save = client(source, "save", RUNNER, DIND, STAND_INS)
-    with subprocess.Popen(save, env=CLIENT_S, stdout=subprocess.PIPE) as saving:
+    with subprocess.Popen(save, env=CLIENT_ENV, stdout=subprocess.PIPE) as saving:
         load = client(target, "load", "--quiet")
-        subprocess.run(load, env=CLIENT_S, stdin=saving.stdout, check=True, timeout=TIMEOUT)
+        subprocess.run(load, env=CLIENT_ENV, stdin=saving.stdout, check=True, timeout=TIMEOUT)

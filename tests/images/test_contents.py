@@ -1,4 +1,4 @@
-"""What the images are made of: sizes, owners, tools, and what no job can reach into."""
+"""Check what the images contain: sizes, owners, tools, and what no job can change."""
 
 import json
 
@@ -10,35 +10,35 @@ pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 HOME = "/opt/runner-sidecar"
 MOST = 60_000_000
-"""Bytes that the agent may add to an image."""
+"""The most bytes that the agent may add to an image."""
 BOTH = pytest.mark.parametrize("image", [RUNNER, DIND], ids=["runner", "dind"])
 
 EVIL = "import sys; sys.exit('another program')"
 
 
-def ran(place, script, *options, image=RUNNER):
-    """Run a shell's script in an image, without its first program; return what it said."""
-    told = ("run", "--rm", "--network=none", "--entrypoint=sh", *options, image, "-ec", script)
-    return place.engine.docker(*told)
+def run_script(place, script, *options, image=RUNNER):
+    """Run a shell script in an image, without its first program; returns its output."""
+    found = ("run", "--rm", "--network=none", "--entrypoint=sh", *options, image, "-ec", script)
+    return place.engine.docker(*found)
 
 
 @pytest.fixture(scope="module")
 def configs(place):
-    """Give the configurations of both images."""
-    told = json.loads(place.engine.docker("image", "inspect", RUNNER, DIND))
-    return {name: one["Config"] for name, one in zip((RUNNER, DIND), told, strict=True)}
+    """Return the configurations of both images."""
+    found = json.loads(place.engine.docker("image", "inspect", RUNNER, DIND))
+    return {name: one["Config"] for name, one in zip((RUNNER, DIND), found, strict=True)}
 
 
 def test_the_agent_adds_less_than_60_mb(place, record_property):
-    """Its libraries, compiled, and all of its virtual environment, on the disk."""
-    size = int(ran(place, f"du -sk {HOME}").split()[0]) * 1024
+    """The size on the disk is that of its virtual environment, with compiled libraries."""
+    size = int(run_script(place, f"du -sk {HOME}").split()[0]) * 1024
     record_property("the agent on the image's disk", f"{size / 1e6:.1f} MB")
     assert size < MOST
 
 
 @BOTH
-def test_the_first_program_and_what_it_hears(configs, image):
-    """TERM stops it, and its health is asked by the agent's own command."""
+def test_the_first_program_its_stop_signal_and_health_check(configs, image):
+    """TERM stops it, and the health check is the agent's own command."""
     config = configs[image]
     assert config["Entrypoint"] == ["/usr/local/bin/runner-start"]
     assert not config.get("Cmd")
@@ -47,28 +47,28 @@ def test_the_first_program_and_what_it_hears(configs, image):
     assert not config["User"]
 
 
-def test_labels_say_what_it_is(configs):
-    """As OCI names them, with the runner's own version."""
+def test_labels_describe_the_image(configs):
+    """It has the labels that OCI names, and the runner's version."""
     labels = configs[RUNNER]["Labels"]
     for name in ("title", "description", "licenses", "version", "revision", "base.name"):
         assert labels[f"org.opencontainers.image.{name}"]
     assert labels["com.github.actions.runner.version"].count(".") == 2
 
 
-def test_the_daemon_is_in_one_of_them(place, configs):
-    """There, a job's socket is free for the agent's proxy, and images have a volume."""
+def test_only_one_image_has_the_daemon(place, configs):
+    """In it the usual socket path is free for the proxy, and docker's images have a volume."""
     look = "for name in dockerd containerd runc; do command -v $name || echo no $name; done"
-    assert ran(place, look).splitlines() == ["no dockerd", "no containerd", "no runc"]
-    assert "no " not in ran(place, f"{look}; test ! -e /var/run/docker.sock", image=DIND)
+    assert run_script(place, look).splitlines() == ["no dockerd", "no containerd", "no runc"]
+    assert "no " not in run_script(place, f"{look}; test ! -e /var/run/docker.sock", image=DIND)
     assert "/var/lib/docker" in configs[DIND]["Volumes"]
     assert "DOCKER_HOST=unix:///run/runner-sidecar/docker.sock" in configs[DIND]["Env"]
 
 
 @BOTH
 def test_tools_of_a_job(place, image):
-    """What workflows take for granted is there for the runner's user."""
+    """The runner's user can run the tools that workflows expect."""
     tools = "git --version; jq --version; curl --version; docker --version; docker compose version"
-    said = ran(
+    said = run_script(
         place,
         f"{tools}; docker buildx version; /usr/sbin/iptables --version",
         "--user=runner",
@@ -87,52 +87,54 @@ def test_tools_of_a_job(place, image):
 
 
 def test_the_runner_s_user_has_no_more_than_it_needs(place):
-    """A number that does not change, no group but its own, no sudo."""
-    assert ran(place, "id runner", image=DIND) == (
+    """The user has a fixed number, only its own group, and no sudo."""
+    assert run_script(place, "id runner", image=DIND) == (
         "uid=1001(runner) gid=1001(runner) groups=1001(runner)\n"
     )
-    assert ran(place, "command -v sudo || echo none") == "none\n"
+    assert run_script(place, "command -v sudo || echo none") == "none\n"
 
 
 @BOTH
 def test_no_job_can_write_to_the_agent_or_the_runner_s_program(place, image):
-    """Nor to what starts them; the runner's folder itself can be added to, and not replaced."""
+    """A job can add files to the runner's folder, but not replace what is in it."""
     paths = f"{HOME} /etc /usr /home/runner/bin /home/runner/externals"
     look = f"find {paths} -type d ! -readable -prune -o ! -type l -writable -print"
-    assert ran(place, look, "--user=runner", image=image) == ""
-    assert ran(place, "stat -c '%U:%G %a' /home/runner") == "root:runner 1775\n"
+    assert run_script(place, look, "--user=runner", image=image) == ""
+    assert run_script(place, "stat -c '%U:%G %a' /home/runner") == "root:runner 1775\n"
 
 
 @pytest.mark.parametrize(
     "variable", ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONPLATLIBDIR"]
 )
-def test_no_variable_or_folder_changes_what_the_agent_is(place, variable):
-    """Not Python's variables, not the working directory, not the user's own packages."""
+def test_no_variable_or_folder_changes_the_agent_s_code(place, variable):
+    """Neither Python's variables, the working directory nor the user's packages are used."""
     script = (
         "mkdir -p /tmp/evil/lib && cd /tmp/evil && for name in sidecar json asyncio sitecustomize; "
         f'do echo "{EVIL}" >$name.py; done; '
         "site=$HOME/.local/lib/python3.13/site-packages; mkdir -p $site; cp sidecar.py $site/; "
         f"export {variable}=/tmp/evil; runner-sidecar version"
     )
-    (version,) = ran(place, script, "--env=HOME=/tmp/home").splitlines()
+    (version,) = run_script(place, script, "--env=HOME=/tmp/home").splitlines()
     assert version.count(".") == 2
 
 
-def test_the_agent_is_compiled_and_has_nothing_that_it_does_not_need(place):
-    """It starts fast for a user who cannot write beside it, and there is no pip to add to it."""
+def test_the_agent_is_compiled_and_without_pip(place):
+    """It starts fast for users who cannot write its folder, and nothing can be added to it."""
     count = f"find {HOME}/lib -name '*.py' | wc -l; find {HOME}/lib -name '*.cpython-*.pyc' | wc -l"
-    sources, compiled = map(int, ran(place, count).split())
+    sources, compiled = map(int, run_script(place, count).split())
     assert compiled == sources > 500
-    names = ran(place, f"ls {HOME}/bin {HOME}/lib/python3*/site-packages")
+    names = run_script(place, f"ls {HOME}/bin {HOME}/lib/python3*/site-packages")
     assert "pip" not in names.split()
-    assert "__pycache__" in ran(place, "ls /home/runner/bin/lib/runner_program"), "not warmed up"
+    assert "__pycache__" in run_script(place, "ls /home/runner/bin/lib/runner_program"), (
+        "not warmed up"
+    )
 
 
-def test_botocore_knows_the_services_that_are_called(place):
-    """And no other: what is left out is most of its size."""
+def test_botocore_knows_only_the_services_that_are_called(place):
+    """The data of all other services, most of its size, is removed."""
     program = (
         "from botocore.session import Session; s = Session(); "
         "print(*sorted(s.get_available_services())); "
         "[s.create_client(n, region_name='eu-central-1') for n in s.get_available_services()]"
     )
-    assert ran(place, f'{HOME}/bin/python -I -c "{program}"') == "secretsmanager ssm sts\n"
+    assert run_script(place, f'{HOME}/bin/python -I -c "{program}"') == "secretsmanager ssm sts\n"

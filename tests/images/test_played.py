@@ -1,4 +1,4 @@
-"""The task definitions, played from their JSON on a real engine with the images they name."""
+"""Run the task definitions from their JSON on a real engine, with the images that they name."""
 
 import asyncio
 import json
@@ -11,16 +11,16 @@ from local import aws, faults
 from local.github import apps
 from local.github.scope import Scope
 from tests.engines.far import ECS_AGENT, GATEWAY
-from tests.images import player
+from tests.images import ecs_task
 from tests.images.building import DIND, RUNNER
-from tests.images.hubs import GITHUB, hub
-from tests.lives.stage import printed
+from tests.images.hubs import GITHUB, serve_github
+from tests.lives.stage import read_output
 from tests.repository.test_task_definitions import FILLED, called, granted, run_fill
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 PATIENCE = 90.0
-"""Seconds for a life."""
+"""Seconds that a life may take."""
 PARAMETER = FILLED["TOKEN_PATH"] + "0f3a"
 HERE = FILLED | {"IMAGE": RUNNER, "DIND_IMAGE": DIND, "GITHUB_URL": f"{GITHUB}/octo/repo"}
 
@@ -53,8 +53,8 @@ docker exec job-container sh -c '
 cat "$GITHUB_WORKSPACE/by-the-container" "$RUNNER_TEMP/_github_home/kept"
 docker rm --force job-container
 """.replace("ECS_AGENT", ECS_AGENT)
-SERVICE_S = {"ecs:UpdateTaskProtection"}
-"""What only a service's task can use: the others are denied it, and live as well."""
+FOR_SERVICES = {"ecs:UpdateTaskProtection"}
+"""What only a service's task can use: the others are refused it, and work all the same."""
 SEEN = (
     "said by the step",
     "said by the container",
@@ -66,7 +66,7 @@ SEEN = (
 
 
 def definition(name):
-    """Give a task definition, filled in with the images that were built."""
+    """Return a task definition, filled in with the images that were built."""
     return json.loads(run_fill(f"{name}/task-definition.json", HERE)[1])
 
 
@@ -77,61 +77,64 @@ class Stage:
         self.name, self.instance, self.folder = name, instance, folder
         self.definition = definition(name)
 
-    def lived(self, *steps, right=None):
-        """Let it live, with a job of these steps; `right` puts what it registers with."""
-        with player.networked(
+    def run(self, *steps, prepare=None):
+        """Run it with a job of these steps; `prepare` puts what it registers with."""
+        with ecs_task.make_network(
             self.definition, self.instance.engine, self.instance.task
         ) as self.network:
-            return self.network.task.far.play(self._lived(steps, right or self.put))
+            return self.network.task.far.play(self._run(steps, prepare or self.put))
 
     async def put(self, world):
-        """Put a token, as a launcher does; gives what the launcher overrides."""
+        """Put a token, as a launcher does; returns what the launcher overrides."""
         token = world.mint("registration", Scope.of_path("/repos/octo/repo")).value
         await asyncio.to_thread(aws.put, self.network.task.aws, PARAMETER, token)
         return {"SIDECAR_TOKEN_PARAMETER": PARAMETER}, {}
 
-    async def _lived(self, steps, right):
+    async def _run(self, steps, prepare):
         task = self.network.task
         before = len(task.asked_of_agent())
-        async with hub(self.folder) as (world, trusted), faults.serving(task.aws, GATEWAY) as seen:
-            overrides, secret = await right(world)
+        async with (
+            serve_github(self.folder) as (world, trusted),
+            faults.serving(task.aws, GATEWAY) as seen,
+        ):
+            overrides, secret = await prepare(world)
             job = world.jobs.add({"steps": [{"run": step} for step in steps]}, world.now())
-            surroundings = {
+            given = {
                 "SSL_CERT_FILE": trusted.where,
                 "AWS_REGION": aws.REGION,
                 "AWS_ENDPOINT_URL": seen.url,  # of every service, so that none goes unseen
             }
-            with player.playing(
+            with ecs_task.run_task(
                 *(self.definition, self.instance.engine, self.network, secret),
-                overrides | surroundings,
+                overrides | given,
                 f"--volume={trusted.volume}",
-            ) as playing:
-                code = await asyncio.to_thread(playing.ended, "runner", PATIENCE)
-                log = playing.log("runner")
+            ) as running:
+                code = await asyncio.to_thread(running.wait_for_end, "runner", PATIENCE)
+                log = running.log("runner")
             assert (code, job.result) == (0, "succeeded"), f"{log}\n{job.log()}"
             assert list(world.runners) == []
         assert await asyncio.to_thread(aws.names, task.aws) == []
         agent = [(one["method"], one["path"]) for one in task.asked_of_agent()[before:]]
-        return Lived(printed(job), log, called(seen.requests, agent))
+        return Outcome(read_output(job), log, called(seen.requests, agent))
 
 
-class Lived(NamedTuple):
-    """What came of a life."""
+class Outcome(NamedTuple):
+    """What a life left to look at."""
 
-    said: str
-    """By the job."""
+    output: str
+    """What the job printed."""
     log: str
     called: set[str]
     """The actions that the task role must allow."""
 
-    def events(self, name):
-        """Give the agent's events of that name."""
-        return player.events(self.log, name)
+    def find_events(self, name):
+        """Return the agent's events of that name."""
+        return ecs_task.find_events(self.log, name)
 
 
 @pytest.fixture
 def stage(instance, tmp_path):
-    """Give what lets a task definition live."""
+    """Return what makes the stage of a task definition."""
     return lambda name: Stage(name, instance, tmp_path)
 
 
@@ -139,15 +142,15 @@ def stage(instance, tmp_path):
     ("name", "mode"), [("ec2-docker-sock", "pass-through"), ("ec2-docker-in-docker", "netfilter")]
 )
 def test_job_containers_share_the_workspace(stage, instance, name, mode):
-    """What the step writes the container reads, and the reverse; it has node, docker and the role.
+    """A container reads what a step writes, and the reverse; it has node, docker and the role.
 
-    Afterwards nothing of the life is left on the instance, but for one copy of the runner's node.
+    Afterwards nothing of the life is left on the instance, but one copy of the runner's node.
     """
-    lived = stage(name).lived(IMPORTED, JOB_CONTAINER)
+    outcome = stage(name).run(IMPORTED, JOB_CONTAINER)
     for what in SEEN:
-        assert what in lived.said
-    assert lived.events("relay.mode_chosen")[0]["mode"] == mode
-    assert lived.called - SERVICE_S == granted("task-role.json")
+        assert what in outcome.output
+    assert outcome.find_events("relay.mode_chosen")[0]["mode"] == mode
+    assert outcome.called - FOR_SERVICES == granted("task-role.json")
     assert instance.engine.docker("ps", "--all", "--quiet").split() == []
     assert instance.engine.docker("volume", "ls", "--quiet").split() == []
     left = instance.engine.inside("find", "/var/lib", "-path", "*/runner-sidecar/runner-*")
@@ -155,33 +158,33 @@ def test_job_containers_share_the_workspace(stage, instance, name, mode):
 
 
 def test_a_launched_task_on_fargate(stage):
-    """Nothing but the definition and a token: the job runs, and its steps have the task role.
+    """With the definition and a token a job runs, and its steps have the task role.
 
-    What the definition asks for its health tells that it is well.
+    The definition's health check succeeds.
     """
     life = stage("fargate")
     kind, *health = life.definition["containerDefinitions"][0]["healthCheck"]["command"]
     asked = f"{shlex.join(health)} && echo {kind} is well"
-    lived = life.lived(asked, 'curl --silent "$RUNNER_SIDECAR_RELAY_URI"; id -un')
-    assert "CMD is well\n" in lived.said
-    assert f'"RoleArn":"{aws.TASK_ROLE}"' in lived.said
-    assert "runner\n" in lived.said
-    assert lived.events("relay.mode_chosen")[0]["mode"] == "local"
-    assert lived.called - SERVICE_S == granted("task-role.json")
+    outcome = life.run(asked, 'curl --silent "$RUNNER_SIDECAR_RELAY_URI"; id -un')
+    assert "CMD is well\n" in outcome.output
+    assert f'"RoleArn":"{aws.TASK_ROLE}"' in outcome.output
+    assert "runner\n" in outcome.output
+    assert outcome.find_events("relay.mode_chosen")[0]["mode"] == "local"
+    assert outcome.called - FOR_SERVICES == granted("task-role.json")
 
 
 def test_a_task_of_a_service(stage):
-    """Its App's key comes by the execution role: no token, no key for the job; it is protected."""
+    """The App's key comes by the execution role; the job never sees it; the task is protected."""
     life = stage("service")
 
-    async def right(world):
+    async def prepare(world):
         pem, modulus, exponent = apps.fresh_key()
         known = world.apps.add("runners", modulus, exponent)
         world.apps.install(known, "octo")
         (one,) = life.definition["containerDefinitions"][0]["secrets"]
         return {"SIDECAR_GITHUB_APP_ID": known.client_id}, {one["valueFrom"]: pem}
 
-    lived = life.lived("env", right=right)
-    assert "PRIVATE KEY" not in lived.said + lived.log
-    assert lived.events("task.protected")
-    assert lived.called == granted("service/task-role.json")
+    outcome = life.run("env", prepare=prepare)
+    assert "PRIVATE KEY" not in outcome.output + outcome.log
+    assert outcome.find_events("task.protected")
+    assert outcome.called == granted("service/task-role.json")

@@ -1,4 +1,4 @@
-"""Whole lives whose jobs reach a docker daemon through the agent; the daemon is on a script."""
+"""Run lives whose jobs reach a docker daemon through the agent; a script plays the daemon."""
 
 import asyncio
 import signal
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.lives.stage import played, staged
+from tests.lives.stage import open_stage, run_side_by_side
 from tests.unit.docker.fakes import obliging
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="docker has a pipe there")
@@ -19,8 +19,8 @@ ASK = (
 
 
 @asynccontextmanager
-async def daemon(stage):
-    """Put up a daemon; give what makes an agent stand before it."""
+async def serve_daemon(stage):
+    """Serve a daemon; gives the variables that make the agent its proxy."""
     path = stage.folder / "engine.sock"
     server = await asyncio.start_unix_server(obliging, path)
     path.chmod(0o600)
@@ -35,80 +35,80 @@ async def daemon(stage):
         server.close()
 
 
-def test_a_job_reaches_the_daemon_by_the_agent_alone(aws):
-    """It is told the proxy's socket, works beside it, and nothing of either is left."""
+def test_a_job_reaches_the_daemon_through_the_agent(aws):
+    """A job gets the proxy's socket, its work folder is beside it, and nothing of both is left."""
 
     async def play():
-        async with staged(aws) as stage, daemon(stage) as env:
+        async with open_stage(aws) as stage, serve_daemon(stage) as env:
             await stage.put()
-            (stage.root / ".env").write_text(f"DOCKER_HOST={env['DOCKER_HOST']}\nLANG=C\n")
+            (stage.runner_folder / ".env").write_text(f"DOCKER_HOST={env['DOCKER_HOST']}\nLANG=C\n")
             job = stage.job(f'echo "told $DOCKER_HOST"; pwd; {ASK}')
             async with stage.life(env=env) as life:
-                await stage.settled(life, 0)
-            (event,) = life.all("docker.proxy_started")
+                await stage.check_end(life, 0)
+            (event,) = life.find_events("docker.proxy_started")
             folder = event["socket"].removesuffix("/docker.sock")
             assert folder.startswith(f"{stage.folder}/shared/runner-")
             assert f"told unix://{event['socket']}" in job.log()
             assert f"{folder}/_work/" in job.log()
             assert "heard 200" in job.log()
-            assert life.all("life.ended")[0]["undone"]["docker proxy"] == "done"
+            assert life.find_events("life.ended")[0]["undone"]["docker proxy"] == "done"
             assert list((stage.folder / "shared").iterdir()) == []
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_work_folder_that_is_set_stays(aws):
-    """The setting wins, wherever the daemon looks."""
+    """SIDECAR_WORK_DIR wins over the shared folder."""
 
     async def play():
-        async with staged(aws) as stage, daemon(stage) as env:
+        async with open_stage(aws) as stage, serve_daemon(stage) as env:
             await stage.put()
             job = stage.job("pwd")
             async with stage.life(env={**env, "SIDECAR_WORK_DIR": "_here"}) as life:
-                await stage.settled(life, 0)
-            assert f"{stage.root}/_here/" in job.log()
+                await stage.check_end(life, 0)
+            assert f"{stage.runner_folder}/_here/" in job.log()
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_a_killed_agent_s_folder_is_swept_by_the_next(aws):
-    """Whatever a job had left in it."""
+def test_the_next_agent_removes_a_killed_agent_s_folder(aws):
+    """The folder is removed with everything that a job left in it."""
 
     async def play():
-        async with staged(aws) as stage, daemon(stage) as env:
+        async with open_stage(aws) as stage, serve_daemon(stage) as env:
             await stage.put()
             async with stage.life(env=env) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal(signal.SIGKILL)
-                await life.ended()
+                await life.wait_for_end()
             (left,) = (stage.folder / "shared").iterdir()
             await stage.put()
             async with stage.life(env=env) as life:
-                swept = await life.event("docker.folder_removed")
-                assert swept["folder"] == str(left)
-                await life.phase("idle")
+                event = await life.wait_for_event("docker.folder_removed")
+                assert event["folder"] == str(left)
+                await life.wait_for_phase("idle")
                 life.signal()
-                await life.ended()
+                await life.wait_for_end()
             assert list((stage.folder / "shared").iterdir()) == []
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_command_that_is_supervised_gets_the_proxy_too(aws):
-    """With its own exit code as ever."""
+    """The exit code is still the command's own."""
 
     async def play():
-        async with staged(aws) as stage, daemon(stage) as env:
+        async with open_stage(aws) as stage, serve_daemon(stage) as env:
             command = ("--", "sh", "-c", f'echo "told $DOCKER_HOST"; {ASK}; exit 5')
             async with stage.life(
                 (sys.executable, "-m", "sidecar", "run"), *command, env=env
             ) as life:
-                assert await life.ended() == 5
+                assert await life.wait_for_end() == 5
             assert "told unix://" in life.text
             assert "heard 200" in life.text
             assert list((stage.folder / "shared").iterdir()) == []
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize(
@@ -118,33 +118,33 @@ def test_a_command_that_is_supervised_gets_the_proxy_too(aws):
         ({"SIDECAR_SHARED_DIR": "/proc/nowhere"}, "(SIDECAR_SHARED_DIR)"),
     ],
 )
-def test_a_proxy_that_is_wanted_and_cannot_be_ends_the_life(aws, env, why):
-    """Exit code 14, with what is missing and the setting; nothing was registered."""
+def test_a_required_proxy_that_cannot_start_ends_the_life(aws, env, why):
+    """Exit 14; the reason names what is missing and the setting; nothing is registered."""
 
     async def play():
-        async with staged(aws) as stage, daemon(stage) as given:
+        async with open_stage(aws) as stage, serve_daemon(stage) as given:
             await stage.put()
             async with stage.life(env={**given, **env}) as life:
-                await stage.settled(life, 14)
-            reason = life.all("life.failed")[0]["reason"]
+                await stage.check_end(life, 14)
+            reason = life.find_events("life.failed")[0]["reason"]
             assert why in reason
             assert "SIDECAR_DOCKER_PROXY" in reason
             assert not stage.world.calls
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_without_the_word_on_the_life_goes_on(aws):
-    """And says why its jobs reach the daemon itself."""
+def test_an_optional_proxy_that_cannot_start_is_only_logged(aws):
+    """The log says why the jobs reach the daemon itself."""
 
     async def play():
-        async with staged(aws) as stage, daemon(stage) as given:
+        async with open_stage(aws) as stage, serve_daemon(stage) as given:
             await stage.put()
             job = stage.job('echo "told $DOCKER_HOST"')
             env = {**given, "DOCKER_HOST": "tcp://127.0.0.1:1", "SIDECAR_DOCKER_PROXY": "auto"}
             async with stage.life(env=env) as life:
-                await stage.settled(life, 0)
-            assert "is no socket" in life.all("docker.proxy_disabled")[0]["reason"]
+                await stage.check_end(life, 0)
+            assert "is no socket" in life.find_events("docker.proxy_disabled")[0]["reason"]
             assert "told tcp://127.0.0.1:1" in job.log()
 
-    played(play())
+    run_side_by_side(play())

@@ -1,4 +1,4 @@
-"""A life that fails says why: the runner's own words, and one last event that holds it all."""
+"""Check that a life that fails has its reason in the log: the runner's lines, and a last event."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from tests.lives.stage import ON_UVLOOP, played, staged
+from tests.lives.stage import ON_UVLOOP, open_stage, run_side_by_side
 
 
-def explained(life, **facts):
-    """Give what was diagnosed, by verb; hold what every failed life's log must tell."""
-    (failed,) = life.all("life.failed")
-    (end,) = life.all("life.ended")
+def check_explanation(life, **facts):
+    """Check what the log of every failed life must hold; returns the runner's lines by verb."""
+    (failed,) = life.find_events("life.failed")
+    (end,) = life.find_events("life.ended")
     errors = [event for event in life.events if event["level"] == "error"]
     assert [event for event in errors if event["event"] != "cleanup.failed"] == [failed]
     assert end["error"] == failed["reason"]
@@ -22,22 +22,22 @@ def explained(life, **facts):
     assert sum(end["phase_seconds"].values()) == pytest.approx(end["life_seconds"], abs=0.1)
     return {
         (event["verb"], event["file"].removeprefix("_diag/").split("_")[0]): event["lines"]
-        for event in life.all("runner.diagnostics_read")
+        for event in life.find_events("runner.diagnostics_read")
     }
 
 
 def test_a_crash_in_a_job(aws):
-    """The listener's and the worker's last words, exit 15, and by which way the runner left."""
+    """The last lines of listener and worker, exit 15, and how the runner was deregistered."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.misbehave(run="crash-in-job")
             stage.world.settings.lost_after = 1.0
             await stage.put()
             stage.job("sleep 600")
             async with stage.life(ON_UVLOOP) as life:
-                await stage.settled(life, 15)
-            found = explained(
+                await stage.check_end(life, 15)
+            found = check_explanation(
                 life,
                 outcome="runner",
                 left_behind={},
@@ -47,107 +47,109 @@ def test_a_crash_in_a_job(aws):
             assert found["run", "Worker"]
             assert "signal 6" in life.events[-1]["error"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_refused_registration(aws):
-    """What configure wrote, and never the token that it was given."""
+    """The lines that configure wrote are logged, and never the token."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "runner-registration", "status": 404, "count": -1})
             async with stage.life(ON_UVLOOP) as life:
-                await stage.settled(life, 13)
-            found = explained(life, outcome="registration", undone={
+                await stage.check_end(life, 13)
+            found = check_explanation(life, outcome="registration", undone={
                 "token": "deleted", "runner": "never-registered",
             })  # fmt: skip
             assert any("NotFound" in line for line in found["configure", "Runner"])
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_token_in_the_runner_s_own_log_is_masked(aws):
-    """Whatever the runner writes down: not a character of the token reaches the agent's log."""
+    """No part of a token that the runner wrote down reaches the agent's log."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             other = "ghp_" + "aB3" * 12
-            step, _ = stage.gate()
+            step, _ = stage.make_gate()
             said = f"echo 'read {stage.token} and {other} there'"
-            job = stage.job(f"{said} | tee -a {stage.root}/_diag/Worker_*.log >/dev/null", step)
+            job = stage.job(
+                f"{said} | tee -a {stage.runner_folder}/_diag/Worker_*.log >/dev/null", step
+            )
             async with stage.life(ON_UVLOOP) as life:
-                await stage.logged(job, "at the gate")
+                await stage.wait_for_output(job, "at the gate")
                 stage.give_up(job)
-                os.kill(life.all("runner.started")[0]["pid"], signal.SIGKILL)
-                await stage.settled(life, 15)
-            found = explained(life, outcome="runner")
+                os.kill(life.find_events("runner.started")[0]["pid"], signal.SIGKILL)
+                await stage.check_end(life, 15)
+            found = check_explanation(life, outcome="runner")
             assert "read *** and *** there" in found["run", "Worker"]
             assert other not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_runner_that_cannot_be_removed(aws):
-    """What `remove` wrote, and in the last event both: the budget and why it was still trying."""
+    """The lines of `remove` are logged; the last event has the budget and the last failure."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.misbehave(run="crash-after-listening", remove="fail")
             await stage.put()
             async with stage.life(ON_UVLOOP, env={"SIDECAR_STOP_TIMEOUT": "8"}) as life:
-                await stage.settled(life, 15, left=["runner"])
-            found = explained(life, undone={"token": "deleted", "protection": "done"})
-            said = " ".join(found["remove", "Runner"])  # of the last try, cut at any moment
+                await stage.check_end(life, 15, left=["runner"])
+            found = check_explanation(life, undone={"token": "deleted", "protection": "done"})
+            said = " ".join(found["remove", "Runner"])  # the last try may be cut
             assert "Removing runner from the server" in said or "for command remove" in said
             (reason,) = life.events[-1]["left_behind"].values()
             assert "SIDECAR_STOP_TIMEOUT" in reason
             assert "SSL connection could not be established" in reason
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_version_that_github_refuses(aws):
-    """Warned about while it is only old, and told clearly when it is refused: exit 21."""
+    """An old version is warned about, a refused one is named clearly: exit 21."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.settings.deprecated_versions = ["2.336.0"]
             built = time.time() - 33.5 * 86400
-            os.utime(stage.root / "bin" / "Runner.Listener", (built, built))
+            os.utime(stage.runner_folder / "bin" / "Runner.Listener", (built, built))
             await stage.put()
             async with stage.life(ON_UVLOOP) as life:
-                await stage.settled(life, 21)
-            (aged,) = life.all("runner.outdated")
+                await stage.check_end(life, 21)
+            (aged,) = life.find_events("runner.outdated")
             assert aged["days"] == 33
-            found = explained(life, outcome="deprecated", left_behind={})
+            found = check_explanation(life, outcome="deprecated", left_behind={})
             assert "is deprecated and cannot receive messages" in found["run", "Runner"][-1]
             error = life.events[-1]["error"]
             assert "2.336.0 (built 33 days ago)" in error
             assert "build the image anew" in error
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_metrics_of_a_life_and_of_its_end(aws):
-    """Asked in the middle of a job; and the last event is a CloudWatch metric where that is set."""
+    """Metrics are served while a job runs; the last event is a CloudWatch metric if that is set."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            step, go = stage.gate()
+            step, go = stage.make_gate()
             job = stage.job(step)
             async with stage.life(ON_UVLOOP, env={"SIDECAR_METRICS_NAMESPACE": "Runners"}) as life:
-                await stage.logged(job, "at the gate")
-                await life.event("token.deleted")
-                address = (await life.event("health.started"))["port"]
+                await stage.wait_for_output(job, "at the gate")
+                await life.wait_for_event("token.deleted")
+                address = (await life.wait_for_event("health.started"))["port"]
                 url = f"http://127.0.0.1:{address}/metrics"
                 async with stage.http.get(url) as answer:
                     assert answer.status == 200
                     text = await answer.text()
                 go()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             for line in (
                 'runner_sidecar_phase{phase="busy"} 1.0',
                 "runner_sidecar_job 1.0",
@@ -165,4 +167,4 @@ def test_metrics_of_a_life_and_of_its_end(aws):
             assert end["undone"]["runner"] == "github"
             assert "error" not in end
 
-    played(play())
+    run_side_by_side(play())

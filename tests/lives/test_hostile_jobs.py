@@ -1,7 +1,7 @@
-"""Jobs that misbehave: the agent lives, cleans up after them, and tells the truth.
+"""Run jobs that misbehave: the agent survives, cleans up after them, and reports the truth.
 
-What a job says is found in its log by words that its script does not hold as they are ("be"gun):
-each step's log begins with the script itself.
+Each step's log begins with the script itself. So a job prints words that its script holds only in
+parts ("be"gun), and these are searched in the log.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tests.lives.stage import (
     IS_ROOT,
     ON_UVLOOP,
     PATIENCE,
-    content,
-    eventually,
-    played,
-    processes,
-    staged,
+    list_processes,
+    open_stage,
+    read_file,
+    run_side_by_side,
+    wait_until,
 )
 
 FIND_LISTENER = """\
@@ -31,10 +31,10 @@ until tr '\\0' ' ' < /proc/$listener/cmdline | grep -q 'Runner.Listener run'; do
     listener=$(awk '/^PPid/ { print $2 }' /proc/$listener/status)
 done
 """
-"""What a step does to learn the listener's number; a job's user may well know it."""
+"""Shell commands by which a step finds the listener's process number, as any job can."""
 
 SAME_USER = {"SIDECAR_RUNNER_USER": "root" if IS_ROOT else None}
-"""Where a job shares the agent's user, it can write into the pipe between listener and agent."""
+"""A job with the agent's own user can write into the pipe between listener and agent."""
 
 BOMB = """\
 import os
@@ -47,7 +47,7 @@ while True:
 
 
 def bomb(processes_at_most, sign):
-    """Give a step that leaves a fork bomb behind, and makes the file `sign` once it is full."""
+    """Return a step that starts a fork bomb, and makes the file `sign` when it is full."""
     return (
         f"ulimit -u {processes_at_most}; SECONDS=0\n"
         f"python3 -c {shlex.quote(BOMB)} > /dev/null 2>&1 &\n"
@@ -55,8 +55,8 @@ def bomb(processes_at_most, sign):
     )
 
 
-def of_user(name):
-    """Count the processes of a user."""
+def count_processes(name):
+    """Return how many processes a user has."""
     import pwd
 
     uid = pwd.getpwnam(name).pw_uid
@@ -67,12 +67,12 @@ def of_user(name):
         except OSError:
             return False
 
-    return sum(map(own, processes()))
+    return sum(map(own, list_processes()))
 
 
-def peak_kib(pid):
+def read_peak_kib(pid):
     """Return the most memory that a process has held so far."""
-    for line in content(f"/proc/{pid}/status").decode().splitlines():
+    for line in read_file(f"/proc/{pid}/status").decode().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1])
     raise AssertionError("the agent is gone")
@@ -80,58 +80,60 @@ def peak_kib(pid):
 
 @pytest.mark.root
 @pytest.mark.parametrize("stopped", [False, True], ids=["left-behind", "stopped-meanwhile"])
-def test_a_fork_bomb_is_put_out(aws, stopped):
-    """Forking as fast as it can, within its user's limit: nothing of it outlives the life."""
+def test_a_fork_bomb_is_killed(aws, stopped):
+    """A fork bomb, within its user's limit, has no process left after the life."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            stage.world.settings.lost_after = 1.0  # killed before it could tell GitHub
+            stage.world.settings.lost_after = 1.0  # it is killed before it can report to GitHub
             full = stage.folder / "full"
-            step = bomb(of_user("nobody") + 60, full)
+            step = bomb(count_processes("nobody") + 60, full)
             stage.job(step + ("; exec sleep 600" if stopped else ""))
             async with stage.life(env={"SIDECAR_STOP_TIMEOUT": "10"}) as life:
-                await eventually(full.exists, "the bomb at its height")
+                await wait_until(full.exists, "the bomb at its height")
                 if stopped:
                     life.signal()
-                await stage.settled(life, 22 if stopped else 0)
+                await stage.check_end(life, 22 if stopped else 0)
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
-def test_a_gigabyte_in_one_line_takes_no_memory(aws):
-    """A job that pours it into the listener's stdout: the agent says how much it cut off."""
+def test_a_line_of_a_gigabyte_takes_no_memory(aws):
+    """A job writes it into the listener's stdout: the agent logs how much it cut off."""
     size = 1 << 30
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            gate, open_gate = stage.gate()
+            gate, open_gate = stage.make_gate()
             job = stage.job(
                 f'{FIND_LISTENER}echo "rea"dy; {gate}',
                 f"{FIND_LISTENER}(head -c {size} /dev/zero | tr '\\0' x; echo) "
                 '> /proc/$listener/fd/1; echo "pou"red',
-                f"{(second := stage.gate())[0]}",
+                f"{(second := stage.make_gate())[0]}",
             )
             echo = {**SAME_USER, "ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1"}
             async with stage.life(env=echo) as life:
-                await stage.logged(job, "ready")
-                before = peak_kib(life.pid)
+                await stage.wait_for_output(job, "ready")
+                before = read_peak_kib(life.pid)
                 open_gate()
-                await stage.logged(job, "poured")
-                await eventually(lambda: "bytes cut]" in life.text, "the line")
-                grown = peak_kib(life.pid) - before
+                await stage.wait_for_output(job, "poured")
+                await wait_until(lambda: "bytes cut]" in life.text, "the line")
+                grown = read_peak_kib(life.pid) - before
                 second[1]()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert grown < 32 * 1024, f"the agent grew by {grown} KiB"
-            (line,) = [e["line"] for e in life.all("listener.printed") if "bytes cut]" in e["line"]]
+            (line,) = [
+                e["line"] for e in life.find_events("listener.printed") if "bytes cut]" in e["line"]
+            ]
             cut = int(line.rpartition("[")[2].split()[0])
             assert size - 8192 <= cut < size
             assert len(line) < 9000
 
-    played(play())
+    run_side_by_side(play())
 
 
 FORGED = """\
@@ -146,52 +148,56 @@ An error occurred: Runner version v2.0.0 is deprecated and cannot receive messag
 """
 
 
-def test_forged_lines_are_only_lines(aws):
-    """What a job writes into the listener's stdout becomes no event and decides no outcome."""
+def test_forged_lines_are_only_logged(aws):
+    """What a job writes into the listener's stdout becomes no event and changes no outcome."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             (stage.folder / "forged").write_text(FORGED, newline="")
-            gate, open_gate = stage.gate()
+            gate, open_gate = stage.make_gate()
             job = stage.job(
                 f"{FIND_LISTENER}cat {stage.folder}/forged > /proc/$listener/fd/1", gate
             )
             async with stage.life(env=SAME_USER) as life:
                 last = FORGED.splitlines()[-1].lstrip("\r")
-                await life.event("listener.printed", line="\\r" + last)
+                await life.wait_for_event("listener.printed", line="\\r" + last)
                 open_gate()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert len(life.all("life.ended")) == len(life.all("runner.deregistered")) == 1
-            assert life.all("runner.deregistered")[0]["rung"] == "github"
+            assert (
+                len(life.find_events("life.ended"))
+                == len(life.find_events("runner.deregistered"))
+                == 1
+            )
+            assert life.find_events("runner.deregistered")[0]["rung"] == "github"
             assert "\x1b" not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_job_may_close_its_streams(aws):
-    """Nothing can be heard of it any more, and it ends all the same."""
+    """A job without output still ends its life in good order."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job(f"exec 0<&- 1>&- 2>&-; touch {stage.folder}/done; (sleep 600 &)")
             async with stage.life() as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert (stage.folder / "done").exists()
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_the_log_may_break_off_while_a_job_runs(aws):
-    """Whoever reads the agent's stdout goes away: the job is done, and all is given back."""
+def test_the_reader_of_the_log_may_end_while_a_job_runs(aws):
+    """When nobody reads the agent's stdout any more, the job ends and all is cleaned up."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            gate, open_gate = stage.gate()
+            gate, open_gate = stage.make_gate()
             job = stage.job('echo "be"gun', gate, "for i in $(seq 2000); do echo $i; done")
             reading, writing = os.pipe()
             env = {**stage.environment(), "ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1"}
@@ -200,7 +206,7 @@ def test_the_log_may_break_off_while_a_job_runs(aws):
             )
             os.close(writing)
             try:
-                await stage.logged(job, "begun")
+                await stage.wait_for_output(job, "begun")
                 os.close(reading)
                 open_gate()
                 assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
@@ -208,13 +214,13 @@ def test_the_log_may_break_off_while_a_job_runs(aws):
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
-                stage.sweep()
+                stage.kill_processes()
             assert job.result == "succeeded"
-            assert await stage.held() is None
+            assert await stage.read_parameter() is None
             assert list(stage.world.runners) == []
-            assert stage.survivors() == {}
+            assert stage.find_processes() == {}
 
-    played(play())
+    run_side_by_side(play())
 
 
 ON_SMALL_DISK = """\
@@ -225,16 +231,16 @@ mount --bind {disk} {root} && exec "$@"
 
 @pytest.mark.root
 @pytest.mark.parametrize("stopped", [False, True], ids=["ends", "stopped-meanwhile"])
-def test_a_full_disk_keeps_nothing_from_being_given_back(aws, stopped):
-    """A job fills the disk that the runner's folder is on: token and runner go all the same."""
+def test_a_full_disk_prevents_no_cleanup(aws, stopped):
+    """A job fills the disk of the runner's folder: token and runner are deleted all the same."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            stage.world.settings.lost_after = 1.0  # what it could not write it cannot tell
+            stage.world.settings.lost_after = 1.0  # it cannot report what it could not write
             disk = stage.folder / "disk"
             disk.mkdir()
-            mounting = ON_SMALL_DISK.format(size="24m", disk=disk, root=stage.root)
+            mounting = ON_SMALL_DISK.format(size="24m", disk=disk, root=stage.runner_folder)
             unshared = (
                 f'exec unshare --mount --propagation private sh -c {shlex.quote(mounting)} sh "$@"'
             )
@@ -245,23 +251,23 @@ def test_a_full_disk_keeps_nothing_from_being_given_back(aws, stopped):
                 + ("; sleep 600" if stopped else "")
             )
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "10"}) as life:
-                await stage.logged(job, "full\n")
+                await stage.wait_for_output(job, "full\n")
                 if stopped:
                     life.signal()
-                await stage.settled(life, 22 if stopped else 0)
+                await stage.check_end(life, 22 if stopped else 0)
             if not stopped:
                 assert job.result in ("succeeded", "failed")
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_daemons_are_found_wherever_they_hide(aws):
-    """Without a mark, a terminal, a parent or a mind to end, holding the log open: all killed."""
+def test_daemons_of_a_job_are_killed(aws):
+    """Processes without mark, terminal or parent, that ignore signals or hold the log open, die."""
     daemon = "trap '' HUP INT TERM QUIT PIPE; cd /; while :; do sleep 600; done"
     hide = f'env -i PATH="$PATH" setsid setsid sh -c {shlex.quote(daemon)} &'
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job(
                 "for i in 1 2 3 4 5 6 7 8; do\n"
@@ -270,33 +276,33 @@ def test_daemons_are_found_wherever_they_hide(aws):
                 "nohup sleep 601 & disown; exit 0",
             )
             async with stage.life() as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             planted = (stage.folder / "daemons").read_text().split()
             assert len(planted) == 8
-            assert set(planted) & set(processes()) == set()
+            assert set(planted) & set(list_processes()) == set()
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_a_listener_that_was_stopped_by_its_job_is_ended(aws):
-    """SIGSTOP on the listener: it hears no interrupt, so it is killed within the stop budget.
+def test_a_listener_that_its_job_stopped_is_killed(aws):
+    """After SIGSTOP the listener handles no interrupt, so it is killed within the stop budget.
 
     The runner's job has ended at GitHub, but nobody here was told: the exit code says that it
     did not end in time, as far as is known.
     """
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job(f'{FIND_LISTENER}kill -STOP $listener; echo "fro"zen', "sleep 600")
             async with stage.life(env={"SIDECAR_STOP_TIMEOUT": "15"}) as life:
-                await stage.logged(job, "frozen")
+                await stage.wait_for_output(job, "frozen")
                 stage.give_up(job)
                 life.signal()
-                await stage.settled(life, 22)
-            assert life.took < 15
-            assert "signal 9" in life.all("runner.ended")[0]["meaning"]
-            assert life.all("runner.killed")
+                await stage.check_end(life, 22)
+            assert life.stop_seconds < 15
+            assert "signal 9" in life.find_events("runner.ended")[0]["meaning"]
+            assert life.find_events("runner.killed")
 
-    played(play())
+    run_side_by_side(play())

@@ -1,4 +1,4 @@
-"""Whole lives, each a real process: how they go, and with which exit code they end."""
+"""Run whole lives, each a real process: what they do, and their exit codes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.lives.stage import (
     IS_ROOT,
     ON_UVLOOP,
     OTHER_USER,
-    content,
-    eventually,
-    played,
-    printed,
-    processes,
-    staged,
+    list_processes,
+    open_stage,
+    read_file,
+    read_output,
+    run_side_by_side,
+    wait_until,
 )
 
 STATIC = {
@@ -33,7 +33,7 @@ STATIC = {
 }
 """Credentials of a task without a role."""
 
-# --- all goes well ------------------------------------------------------------------------------
+# --- all goes well -----------------------------------------------------------------------------
 
 WHOAMI = """\
 echo "I am $(id -un) in $HOME"
@@ -45,21 +45,21 @@ END
 """
 
 
-async def whole_life(aws, user, name):
-    """Play one as `user`, whose processes are to run as `name`."""
-    async with staged(aws) as stage:
+async def run_whole_life(aws, user, name):
+    """Run one with SIDECAR_RUNNER_USER=`user`; its job must run as `name`."""
+    async with open_stage(aws) as stage:
         await stage.put()
         job = stage.job(WHOAMI, "echo the second step")
         async with stage.life(env={"SIDECAR_RUNNER_USER": user}) as life:
-            await stage.settled(life, 0)
-        assert job.result == "succeeded", printed(job)
-        assert f"I am {name} in " in printed(job)
-        assert "the second step" in printed(job)
-        assert f"relayed {stage.ecs._held['AccessKeyId']}" in printed(job)
+            await stage.check_end(life, 0)
+        assert job.result == "succeeded", read_output(job)
+        assert f"I am {name} in " in read_output(job)
+        assert "the second step" in read_output(job)
+        assert f"relayed {stage.ecs._held['AccessKeyId']}" in read_output(job)
         assert job.runner_name.startswith(f"ecs-{stage.ecs.task.id[:12]}-")
-        (registered,) = life.all("runner.registered")
-        assert registered["url"] == stage.scope
-        phases = [event["phase"] for event in life.all("phase.entered")]
+        (registered,) = life.find_events("runner.registered")
+        assert registered["url"] == stage.github_url
+        phases = [event["phase"] for event in life.find_events("phase.entered")]
         assert phases == [
             *("waiting-for-token", "configuring", "warming-relay", "idle", "busy", "stopping")
         ]
@@ -67,143 +67,143 @@ async def whole_life(aws, user, name):
 
 @pytest.mark.root
 def test_a_whole_life_with_another_user(aws):
-    """As root: the token is taken, a job runs as the runner's user, with the task's credentials."""
-    played(whole_life(aws, OTHER_USER, OTHER_USER))
+    """As root: a job runs as the runner's user, with the task's credentials."""
+    run_side_by_side(run_whole_life(aws, OTHER_USER, OTHER_USER))
 
 
 def test_a_whole_life_with_the_same_user(aws):
-    """Without another user the job runs as the agent does, and all else is the same."""
+    """Without another user the job runs as the agent's user; all else is the same."""
     own = pwd.getpwuid(os.geteuid()).pw_name
-    played(whole_life(aws, "root" if IS_ROOT else None, own))
+    run_side_by_side(run_whole_life(aws, "root" if IS_ROOT else None, own))
 
 
-def test_a_token_that_is_json_tells_more(aws):
-    """URL, name and labels that come with the token are what is registered."""
+def test_a_token_in_json_brings_url_name_and_labels(aws):
+    """The runner is registered with the URL, name and labels beside the token."""
 
     async def play():
-        async with staged(aws) as stage:
-            told = {"url": stage.scope, "name": "told", "labels": ["gpu", "large"]}
-            stage.token = stage.minted()
+        async with open_stage(aws) as stage:
+            told = {"url": stage.github_url, "name": "told", "labels": ["gpu", "large"]}
+            stage.token = stage.mint_token()
             token, value = stage.token, json.dumps({"token": stage.token, **told})
             await stage.put(value, kind="String")
             stage.token = token
             job = stage.job("true", labels=["gpu", "ecs"])
             env = {"SIDECAR_GITHUB_URL": None, "SIDECAR_LABELS": "ecs"}
             async with stage.life(env=env) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.runner_name == "told"
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_settings_are_options_too(aws):
-    """What options say wins over variables."""
+    """Options win over variables."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job("true", labels=["only"])
             options = ("--name=optional", "--labels", "only", "--no-default-labels")
             env = {"SIDECAR_NAME": "variable"}
             async with stage.life(ON_UVLOOP, *options, env=env) as life:
-                await life.phase("idle")
-                await stage.settled(life, 0)
+                await life.wait_for_phase("idle")
+                await stage.check_end(life, 0)
             assert job.runner_name == "optional"
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_token_may_come_late(aws):
-    """The parameter is written after the task has started: the life waits for it."""
+    """A parameter that is written after the start of the task is waited for."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.job("true")
             async with stage.life() as life:
                 await stage.ssm.reached(2, target="GetParameter")
                 await stage.put()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_a_token_that_was_written_anew_is_kept(aws):
-    """A retried task's parameter, made again or overwritten while this one ran, is not ours."""
+def test_a_token_that_was_written_again_is_kept(aws):
+    """A parameter that was made again or overwritten meanwhile belongs to another task."""
 
     async def play(*, deleted):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             first = await stage.put()
             stage.world.faults.add({"call": "runner-add", "after": True, "delay": 1.5})
             stage.job("true")
             async with stage.life() as life:
-                await stage.until(lambda: list(stage.world.runners), "the runner")
+                await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 if deleted:
-                    await stage.aws_call("DeleteParameter", Name=stage.parameter)
+                    await stage.call_ssm("DeleteParameter", Name=stage.parameter)
                 second = await stage.put()
-                await life.event("life.ended")
-                assert await stage.held() == second
-                await stage.aws_call("DeleteParameter", Name=stage.parameter)
-                await stage.settled(life, 0)
-            assert life.all("token.kept")
+                await life.wait_for_event("life.ended")
+                assert await stage.read_parameter() == second
+                await stage.call_ssm("DeleteParameter", Name=stage.parameter)
+                await stage.check_end(life, 0)
+            assert life.find_events("token.kept")
             assert first not in life.text
 
-    played(play(deleted=True), play(deleted=False))
+    run_side_by_side(play(deleted=True), play(deleted=False))
 
 
 def test_throttling_is_waited_out(aws):
-    """SSM throttles first: retried, more and more slowly, and the life goes well."""
+    """Calls that SSM throttles are retried, and the life goes well."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.job("true")
             rule = faults.Rule("status", error="ThrottlingException", times=2)
             stage.ssm.add(rule)
             async with stage.life() as life:
-                await stage.settled(life, 0)
-            assert "throttled" in life.all("retry.scheduled")[0]["reason"]
+                await stage.check_end(life, 0)
+            assert "throttled" in life.find_events("retry.scheduled")[0]["reason"]
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_lost_answers_are_asked_for_again(aws):
-    """SSM's answers are cut, reset, or of another world: each is retried."""
+def test_calls_without_a_good_answer_are_retried(aws):
+    """Answers of SSM that are cut, reset or not JSON are retried."""
 
     async def play(kind, target):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.job("true")
-            forward = target == "DeleteParameter"  # done, but nobody hears of it
+            forward = target == "DeleteParameter"  # it is done, but the answer is lost
             stage.ssm.add(faults.Rule(kind, target=target, times=1, forward=forward))
             async with stage.life() as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
 
-    played(
+    run_side_by_side(
         *(
             play(kind, target)
             for kind in ("reset", "not-json", "truncate")
             for target in ("GetParameter", "DeleteParameter")
-            if kind == "reset" or target == "GetParameter"  # a deletion's answer says nothing
+            if kind == "reset" or target == "GetParameter"  # nobody needs a deletion's answer
         )
     )
 
 
-def test_a_network_that_fails_is_tried_again(aws):
-    """GitHub cannot be reached at first: configure is run again."""
+def test_configure_is_retried_while_the_network_fails(aws):
+    """While GitHub cannot be reached, configure is run again."""
 
     async def play(knob, fault):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.misbehave(retry_seconds=0.01, **knob)
             if fault:
                 stage.world.faults.add(fault)
             stage.job("true")
             async with stage.life() as life:
-                await stage.settled(life, 0)
-            assert life.all("retry.scheduled")
+                await stage.check_end(life, 0)
+            assert life.find_events("retry.scheduled")
 
     lost = {"call": "runner-add", "after": True, "drop": True}
-    played(
+    run_side_by_side(
         play({"configure": {"kind": "fail-network", "count": 1}}, None),
         play({"configure": {"kind": "half", "count": 1}}, None),
         play({}, {"call": "runner-registration", "count": 3, "status": 503}),
@@ -212,123 +212,127 @@ def test_a_network_that_fails_is_tried_again(aws):
 
 
 def test_a_name_that_is_taken_gets_a_suffix(aws):
-    """Another runner has the name: this one gets a suffix, and the other is left alone."""
+    """If another runner has the name, this one gets a suffix, and the other one stays."""
 
     async def play():
-        async with staged(aws) as stage, staged(aws) as other:
+        async with open_stage(aws) as stage, open_stage(aws) as other:
             await stage.put()
             # Somebody else's runner, registered at the same GitHub.
-            await other.put(stage.minted())
-            named = {"SIDECAR_NAME": "build", "SIDECAR_GITHUB_URL": stage.scope}
+            await other.put(stage.mint_token())
+            named = {"SIDECAR_NAME": "build", "SIDECAR_GITHUB_URL": stage.github_url}
             async with other.life(env=named) as first:
-                await first.phase("idle")
+                await first.wait_for_phase("idle")
                 async with stage.life(env=named) as second:
-                    await second.phase("idle")
+                    await second.wait_for_phase("idle")
                     names = sorted(runner.name for runner in stage.world.runners)
                     assert names[0] == "build"
                     assert names[1].startswith("build-")
                     second.signal()
-                    assert await second.ended() == 0
+                    assert await second.wait_for_end() == 0
                 assert [runner.name for runner in stage.world.runners] == ["build"]
                 first.signal()
-                await other.settled(first, 0)
-            await stage.settled(second, 0)
-            assert second.all("runner.name_taken")
+                await other.check_end(first, 0)
+            await stage.check_end(second, 0)
+            assert second.find_events("runner.name_taken")
 
-    played(play())
-
-
-# --- the runner's folder ------------------------------------------------------------------------
+    run_side_by_side(play())
 
 
-def hook(stage, name, text):
-    """Write a hook of the image's own; give its path."""
+# --- the runner's folder -----------------------------------------------------------------------
+
+
+def write_hook(stage, name, text):
+    """Write a hook as an image has it; returns its path."""
     path = stage.folder / name
     path.write_text(f"#!/bin/bash\n{text}\n")
     path.chmod(0o755)
     return str(path)
 
 
-def test_hooks_chain_the_user_s_own(aws):
-    """The image's own hooks run as ever, named in the environment or in `.env`; order kept."""
+def test_hooks_of_the_image_still_run(aws):
+    """The image's own hooks run in their order, named in the environment or in `.env`."""
     started, completed = (f"ACTIONS_RUNNER_HOOK_JOB_{word}" for word in ("STARTED", "COMPLETED"))
 
     async def play(where):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             own = {
-                started: hook(stage, "started.sh", "echo own start; echo A=b >> $GITHUB_ENV"),
-                completed: hook(stage, "completed.sh", "echo own end"),
+                started: write_hook(stage, "started.sh", "echo own start; echo A=b >> $GITHUB_ENV"),
+                completed: write_hook(stage, "completed.sh", "echo own end"),
             }
             if where == ".env":
                 lines = "".join(f"{key}={value}\n" for key, value in own.items())
-                (stage.root / ".env").write_text("OTHER=kept\n" + lines)
+                (stage.runner_folder / ".env").write_text("OTHER=kept\n" + lines)
             job = stage.job("echo in between A=$A OTHER=$OTHER")
             async with stage.life(env=own if where == "env" else {}) as life:
-                await stage.settled(life, 0)
-            said = printed(job)
+                await stage.check_end(life, 0)
+            said = read_output(job)
             assert job.result == "succeeded", said
             assert "own start" in said
             assert f"in between A=b OTHER={'kept' if where == '.env' else ''}" in said
             assert "own end" in said
-            assert life.all("job.started")
-            assert life.all("job.completed")
+            assert life.find_events("job.started")
+            assert life.find_events("job.completed")
             if where == ".env":
-                assert started in (stage.root / ".env").read_text(), "put back for the next life"
+                assert started in (stage.runner_folder / ".env").read_text(), (
+                    "put back for the next life"
+                )
 
     async def play_failing():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job("echo never")
-            own = {started: hook(stage, "no.sh", "echo no; exit 3")}
+            own = {started: write_hook(stage, "no.sh", "echo no; exit 3")}
             async with stage.life(env=own) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "failed", "the user's hook may still refuse a job"
-            assert life.all("job.started")
+            assert life.find_events("job.started")
 
-    played(play("env"), play(".env"), play_failing())
+    run_side_by_side(play("env"), play(".env"), play_failing())
 
 
-def test_setup_info_tells_where_the_job_runs(aws):
-    """The job's log begins with task, zone and agent version; the image's own groups stay."""
+def test_the_job_s_log_names_the_task(aws):
+    """The job's log begins with task, zone and agent version, beside the image's own lines."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             image = [{"group": "Image", "detail": "built by hand"}]
-            (stage.root / ".setup_info").write_text("\ufeff" + json.dumps(image))
+            (stage.runner_folder / ".setup_info").write_text("\ufeff" + json.dumps(image))
             job = stage.job("true")
             async with stage.life() as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             said = job.runner_logs["Set up job"]
             assert "built by hand" in said
             assert stage.ecs.task.arn in said
             assert f"Zone: {local_aws.REGION}" in said
             assert f"runner-sidecar {__version__}" in said
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_a_predecessor_s_configuration_is_cleaned(aws):
-    """A stale `.runner`, for which configure would refuse, goes before it."""
+def test_an_old_configuration_is_removed(aws):
+    """An old `.runner`, with which configure would fail, is removed before it."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             for name in (".runner", ".credentials", ".runner_migrated"):
-                (stage.root / name).write_text("\ufeff{}")
-            (stage.root / ".credentials_rsaparams").symlink_to("/etc/hostname")
+                (stage.runner_folder / name).write_text("\ufeff{}")
+            (stage.runner_folder / ".credentials_rsaparams").symlink_to("/etc/hostname")
             job = stage.job("true")
             async with stage.life() as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert ".runner_migrated" in life.all("runner.configuration_removed")[0]["stale"]
+            assert (
+                ".runner_migrated" in life.find_events("runner.configuration_removed")[0]["stale"]
+            )
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_proxies_and_certificates_reach_the_steps(aws):
-    """What is not the agent's own passes through: proxies, CAs, the tool cache."""
+    """Variables that are not the agent's own reach the steps: proxies, CAs, the tool cache."""
     passed = {
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "no_proxy": "localhost,127.0.0.1",
@@ -338,24 +342,24 @@ def test_proxies_and_certificates_reach_the_steps(aws):
     }
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job("env")
             async with stage.life(env=passed) as life:
-                await stage.settled(life, 0)
-            said = printed(job).splitlines()
+                await stage.check_end(life, 0)
+            said = read_output(job).splitlines()
             assert [f"{key}={value}" for key, value in passed.items() if f"{key}={value}" in said]
             assert not [line for line in said if line.startswith("SIDECAR_")]
-            assert "ACTIONS_RUNNER_INPUT_TOKEN" not in printed(job)
+            assert "ACTIONS_RUNNER_INPUT_TOKEN" not in read_output(job)
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_nobody_needs_to_read_the_log(aws):
-    """Stdout is closed early, the stderr too: the life goes on to its clean end."""
+def test_a_closed_log_does_not_end_the_life(aws):
+    """With stdout and stderr closed the life goes on to its normal end."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job("true")
             reading, writing = os.pipe()
@@ -366,14 +370,14 @@ def test_nobody_needs_to_read_the_log(aws):
             os.close(writing)
             assert await asyncio.wait_for(process.wait(), 60) == 0
             assert job.result == "succeeded"
-            assert await stage.held() is None
+            assert await stage.read_parameter() is None
             assert list(stage.world.runners) == []
-            assert stage.survivors() == {}
+            assert stage.find_processes() == {}
 
-    played(play())
+    run_side_by_side(play())
 
 
-# --- exit codes ---------------------------------------------------------------------------------
+# --- exit codes --------------------------------------------------------------------------------
 
 MISTAKES = {
     "SIDECAR_TOKEN_PARAMETER": None,
@@ -396,12 +400,12 @@ MISTAKES = {
 
 
 def test_11_all_mistakes_at_once(aws):
-    """Each mistake is one line that names the setting and shows an example; nothing contacted."""
+    """Each mistake is a line with the setting and an example; nothing is contacted."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             async with stage.life(env=MISTAKES) as life:
-                assert await life.ended() == 11
+                assert await life.wait_for_end() == 11
             lines = life.errors.splitlines()
             told = {line.split()[0] for line in lines}
             contradicting = {"SIDECAR_NAME", "SIDECAR_RELAY"}
@@ -413,63 +417,63 @@ def test_11_all_mistakes_at_once(aws):
             assert not stage.world.calls
 
     async def play_in_use():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             with socket.create_server(("127.0.0.1", 0)) as taken:
                 where = f"127.0.0.1:{taken.getsockname()[1]}"
                 async with stage.life(env={"SIDECAR_HEALTH_ADDRESS": where}) as life:
-                    await stage.settled(life, 11)
-            assert where in life.all("life.failed")[0]["reason"]
+                    await stage.check_end(life, 11)
+            assert where in life.find_events("life.failed")[0]["reason"]
             assert not stage.ssm.requests
 
-    played(play(), play_in_use())
+    run_side_by_side(play(), play_in_use())
 
 
-def test_an_unknown_setting_is_told_with_the_nearest_name(aws):
+def test_an_unknown_setting_is_warned_about_with_the_nearest_name(aws):
     """A misspelt variable is a warning, not an end; its value is not shown."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.job("true")
             async with stage.life(env={"SIDECAR_LABLES": "a-value"}) as life:
-                await stage.settled(life, 0)
-            assert "SIDECAR_LABELS" in life.all("settings.ignored")[0]["warning"]
+                await stage.check_end(life, 0)
+            assert "SIDECAR_LABELS" in life.find_events("settings.ignored")[0]["warning"]
             assert "a-value" not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
-def refused(error, target="GetParameter"):
-    """Have SSM refuse an operation."""
+def refuse(error, target="GetParameter"):
+    """Return the rule by which SSM refuses an operation."""
     return faults.Rule("status", target=target, error=error)
 
 
-UNLUCKY = {
+TOKEN_FAILURES = {
     # name: (value of the parameter, rules, environment, what the reason says, left)
-    # Never read, it is deleted without another look: who may not read it may still delete it.
-    "denied": (True, [refused("AccessDeniedException")], {}, "ssm:GetParameter", []),
+    # A token that was never read is deleted unseen: that needs no permission to read.
+    "denied": (True, [refuse("AccessDeniedException")], {}, "ssm:GetParameter", []),
     "denied all": (
         True,
-        [refused("AccessDeniedException"), refused("AccessDeniedException", "DeleteParameter")],
+        [refuse("AccessDeniedException"), refuse("AccessDeniedException", "DeleteParameter")],
         {},
         "ssm:GetParameter",
         ["token"],
     ),
-    "kms": (True, [refused("KmsAccessDenied")], {}, "kms:Decrypt", []),
-    "key": (True, [refused("InvalidKeyId")], {}, "kms:Decrypt", []),
+    "kms": (True, [refuse("KmsAccessDenied")], {}, "kms:Decrypt", []),
+    "key": (True, [refuse("InvalidKeyId")], {}, "kms:Decrypt", []),
     "expired": (
         True,
-        [refused("ExpiredTokenException"), refused("ExpiredTokenException", "DeleteParameter")],
+        [refuse("ExpiredTokenException"), refuse("ExpiredTokenException", "DeleteParameter")],
         {},
         "credentials",
         ["token"],
     ),
     "throttled": (
-        *(True, [refused("ThrottlingException")], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "throttled"),
+        *(True, [refuse("ThrottlingException")], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "throttled"),
         [],
     ),
     "broken": (
-        *(True, [refused("InternalServerError")], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "500"),
+        *(True, [refuse("InternalServerError")], {"SIDECAR_TOKEN_TIMEOUT": "1"}, "500"),
         [],
     ),
     "empty": ("  ", [], {}, "empty", []),
@@ -494,175 +498,177 @@ UNLUCKY = {
 }
 
 
-@pytest.mark.parametrize("kinds", [list(UNLUCKY)[start::4] for start in range(4)], ids="abcd")
-def test_12_each_trouble_with_the_token_is_named(aws, kinds):
-    """Exit 12; the reason names the permission or the setting, and never quotes the value."""
+@pytest.mark.parametrize(
+    "kinds", [list(TOKEN_FAILURES)[start::4] for start in range(4)], ids="abcd"
+)
+def test_12_each_failure_of_the_token_is_named(aws, kinds):
+    """Exit 12; the reason names the permission or the setting, and never the value."""
 
     async def play(value, rules, env, reason, left):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             if value is not None:
                 await stage.put(None if value is True else value)
             if value is not True:
                 stage.token = ""
             stage.ssm.add(*rules)
             async with stage.life(env={"SIDECAR_STOP_TIMEOUT": "2", **env}) as life:
-                await stage.settled(life, 12, left=left)
-            (failed,) = life.all("life.failed")
+                await stage.check_end(life, 12, left=left)
+            (failed,) = life.find_events("life.failed")
             assert reason in failed["reason"]
             assert value in (None, True) or value.strip() == "" or value not in life.text
             assert not stage.world.calls
 
-    played(*(play(*UNLUCKY[kind]) for kind in kinds))
+    run_side_by_side(*(play(*TOKEN_FAILURES[kind]) for kind in kinds))
 
 
-def test_13_a_token_that_github_does_not_take(aws):
-    """An expired token is a bare 404 at GitHub: exit 13, the reason says what it may mean."""
+def test_13_a_token_that_github_refuses(aws):
+    """GitHub answers 404 to an expired token: exit 13, the reason says what it may mean."""
 
     async def play(expires_in, scope):
-        async with staged(aws) as stage:
-            await stage.put(stage.minted(expires_in=expires_in))
+        async with open_stage(aws) as stage:
+            await stage.put(stage.mint_token(expires_in=expires_in))
             async with stage.life(env={"SIDECAR_GITHUB_URL": scope(stage)}) as life:
-                await stage.settled(life, 13)
-            assert "younger than an hour" in life.all("life.failed")[0]["reason"]
-            assert life.all("retry.scheduled") == []
+                await stage.check_end(life, 13)
+            assert "younger than an hour" in life.find_events("life.failed")[0]["reason"]
+            assert life.find_events("retry.scheduled") == []
 
-    played(
-        play(-1, lambda stage: stage.scope),
+    run_side_by_side(
+        play(-1, lambda stage: stage.github_url),
         play(3600, lambda stage: f"{stage.github.url}/another/place"),
     )
 
 
 def test_13_a_group_that_does_not_exist(aws):
-    """Configure's own words reach the log."""
+    """The log has configure's own message."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life(env={"SIDECAR_RUNNER_GROUP": "absent"}) as life:
-                await stage.settled(life, 13)
-            assert 'runner group named "absent"' in life.all("life.failed")[0]["reason"]
+                await stage.check_end(life, 13)
+            assert 'runner group named "absent"' in life.find_events("life.failed")[0]["reason"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_14_a_relay_that_is_required(aws):
-    """The relay gets no credentials and is required: exit 14, everything is given back."""
+    """A required relay without credentials: exit 14, and everything is cleaned up."""
 
     async def play(mode, env):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.ecs.credentials.name = mode
             settings = {**STATIC, "SIDECAR_RELAY_REQUIRED": "true"}
             async with stage.life(env={**settings, **env(stage)}) as life:
-                await stage.settled(life, 14)
+                await stage.check_end(life, 14)
 
     def upstream(stage):
         uri = stage.ecs.environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
         return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": uri}
 
-    played(
+    run_side_by_side(
         play("ready", lambda _stage: {}),  # no task role at all
         play("unknown", upstream),
         play("hang", upstream),
     )
 
 
-def test_a_relay_that_is_not_required_stops_no_job(aws):
-    """The same, not required: a warning, and the job runs."""
+def test_a_relay_that_is_not_required_prevents_no_job(aws):
+    """A relay without credentials that is not required: a warning, and the job runs."""
 
     async def play(mode):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.ecs.credentials.name = mode
             job = stage.job("true")
             async with stage.life(env={**STATIC, **stage.ecs.environment}) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert life.all("relay.credentials_delayed")
+            assert life.find_events("relay.credentials_delayed")
 
     async def play_off():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job("echo uri=$RUNNER_SIDECAR_RELAY_URI.")
             async with stage.life(env={"SIDECAR_RELAY": "off"}) as life:
-                await stage.settled(life, 0)
-            assert "uri=." in printed(job)
+                await stage.check_end(life, 0)
+            assert "uri=." in read_output(job)
 
-    played(play("unknown"), play("broken"), play_off())
+    run_side_by_side(play("unknown"), play("broken"), play_off())
 
 
-def test_15_a_runner_that_cannot_live(aws):
-    """The program cannot be started, or the registration is deleted by somebody: exit 15."""
+def test_15_a_runner_that_cannot_run(aws):
+    """The program cannot be started, or somebody deregisters the runner: exit 15."""
 
     async def play_deleted():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life() as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 (runner,) = stage.world.runners
                 stage.world.runners.remove(runner, "test")
-                await stage.settled(life, 15)
-            assert life.all("runner.ended")[0]["outcome"] == "deregistered"
+                await stage.check_end(life, 15)
+            assert life.find_events("runner.ended")[0]["outcome"] == "deregistered"
 
     async def play_unstartable():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            (stage.root / "bin" / "Runner.Listener").write_text("#!/nowhere/at/all\n")
+            (stage.runner_folder / "bin" / "Runner.Listener").write_text("#!/nowhere/at/all\n")
             async with stage.life() as life:
-                await stage.settled(life, 15)
-            assert "cannot start" in life.all("life.failed")[0]["reason"]
+                await stage.check_end(life, 15)
+            assert "cannot start" in life.find_events("life.failed")[0]["reason"]
             assert not stage.world.calls
 
     async def play_odd(code):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.misbehave(run=f"exit:{code}")
             async with stage.life() as life:
-                await stage.settled(life, 15)
-            assert life.all("runner.ended")[0]["code"] == code
+                await stage.check_end(life, 15)
+            assert life.find_events("runner.ended")[0]["code"] == code
 
-    played(play_deleted(), play_unstartable(), play_odd(3), play_odd(99))
+    run_side_by_side(play_deleted(), play_unstartable(), play_odd(3), play_odd(99))
 
 
 def test_17_a_token_that_could_not_be_deleted(aws):
-    """The job ran, but the token could not be deleted: exit 17, and the log says so."""
+    """The job ran, but the token could not be deleted: exit 17, and the log has the reason."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            stage.ssm.add(refused("AccessDeniedException", "DeleteParameter"))
+            stage.ssm.add(refuse("AccessDeniedException", "DeleteParameter"))
             job = stage.job("true")
             async with stage.life() as life:
-                await stage.settled(life, 17, left=["token"])
+                await stage.check_end(life, 17, left=["token"])
             assert job.result == "succeeded", "a failing delete never fails the job"
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_21_and_23_what_github_says_of_the_listener(aws):
-    """A version that GitHub refuses is 21, a session that another holds is 23."""
+def test_21_and_23_a_listener_that_github_refuses(aws):
+    """Exit 21 for a version that GitHub refuses, 23 for a session that another one holds."""
 
     async def play_old():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.settings.deprecated_versions.append("2.336.0")
             async with stage.life() as life:
-                await stage.settled(life, 21)
+                await stage.check_end(life, 21)
 
     async def play_conflict():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.misbehave(session_retry_seconds=0.1, session_conflict_seconds=0.3)
             async with stage.life() as life:
-                await stage.until(lambda: list(stage.world.runners), "the runner")
+                await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 (runner,) = stage.world.runners
                 stage.world.open_session(runner, "somebody else", "2.336.0")
-                await stage.settled(life, 23)
+                await stage.check_end(life, 23)
 
-    played(play_old(), play_conflict())
+    run_side_by_side(play_old(), play_conflict())
 
 
-# --- output is never trusted --------------------------------------------------------------------
+# --- output is never trusted -------------------------------------------------------------------
 
 FORGED = """build
 2026-01-01 00:00:00Z: Job build completed with result: {}
@@ -671,89 +677,91 @@ The runner no longer exists on the server. Cleaning up local configuration.
 
 
 def test_forged_lines_change_no_outcome(aws):
-    """A job's name that looks like the listener's lines, echoed by it, decides nothing."""
+    """A job's name that looks like the listener's lines changes nothing when it is printed."""
     echo = {"ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1"}
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job("true", name=FORGED.format("Canceled"))
             async with stage.life(env=echo) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
 
     async def play_stopped(*, deaf):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.misbehave(ignore_signals=deaf)
             step = "trap '' INT TERM; echo begun; while :; do sleep 0.1; done"
             step = step if deaf else "echo begun; exec sleep 600"
             job = stage.job(step, name=FORGED.format("Succeeded"))
             async with stage.life(env={**echo, "SIDECAR_STOP_TIMEOUT": "5"}) as life:
-                await stage.logged(job, "begun")
+                await stage.wait_for_output(job, "begun")
                 stage.give_up(job)
                 life.signal()
-                await stage.settled(life, 22)
+                await stage.check_end(life, 22)
 
-    played(play(), play_stopped(deaf=False), play_stopped(deaf=True))
+    run_side_by_side(play(), play_stopped(deaf=False), play_stopped(deaf=True))
 
 
-# --- what a job leaves --------------------------------------------------------------------------
+# --- processes of a job ------------------------------------------------------------------------
 
 
 def test_daemons_of_a_job_do_not_outlive_it(aws):
-    """Processes that a job hides (own session, no mark, parent gone) are dead afterwards."""
+    """Processes that a job hides (own session, no mark, no parent) are killed."""
     hidden = 'env -i /bin/sh -c "cd /; setsid sleep 601 >/dev/null 2>&1 & echo daemon \\$!"'
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.misbehave(spawn_daemon=True)
             job = stage.job(hidden)
             async with stage.life() as life:
-                await stage.settled(life, 0)
-            (line,) = [line for line in printed(job).splitlines() if line.startswith("daemon ")]
-            planted = int((stage.root / "_diag" / "daemon.pid").read_text())
+                await stage.check_end(life, 0)
+            (line,) = [line for line in read_output(job).splitlines() if line.startswith("daemon ")]
+            planted = int((stage.runner_folder / "_diag" / "daemon.pid").read_text())
             for pid in (planted, int(line.split()[1])):
-                assert str(pid) not in processes(), "it outlived its job"
+                assert str(pid) not in list_processes(), "it outlived its job"
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.root
-def test_orphans_are_reaped_by_pid_1(aws):
-    """As a container's first process the agent collects the dead that nobody else waits for."""
+def test_orphans_are_collected_by_pid_1(aws):
+    """As a container's first process the agent collects ended processes without a parent."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            step, open_gate = stage.gate()
+            step, open_gate = stage.make_gate()
             orphans = "for i in 1 2 3 4 5; do (setsid sh -c 'exit 0' &); done\n"
             job = stage.job(orphans + step)
             async with stage.life((*AS_PID_1, *ON_UVLOOP)) as life:
-                await stage.logged(job, "at the gate")
-                await eventually(lambda: not zombies(life.pid), "all orphans are reaped")
+                await stage.wait_for_output(job, "at the gate")
+                await wait_until(lambda: not list_zombies(life.pid), "all orphans are collected")
                 open_gate()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
 
-    played(play())
+    run_side_by_side(play())
 
 
-def zombies(pid):
-    """List the dead children of a process."""
-    children = content(f"/proc/{pid}/task/{pid}/children").split()
-    states = [content(f"/proc/{int(child)}/stat").rpartition(b")")[2].split() for child in children]
+def list_zombies(pid):
+    """Return the states of a process's children that have ended and are not collected."""
+    children = read_file(f"/proc/{pid}/task/{pid}/children").split()
+    states = [
+        read_file(f"/proc/{int(child)}/stat").rpartition(b")")[2].split() for child in children
+    ]
     return [state for state in states if state and state[0] == b"Z"]
 
 
-# --- health -------------------------------------------------------------------------------------
+# --- health --------------------------------------------------------------------------------
 
 
 def test_health_through_the_phases(aws):
-    """/healthz is 200 from the first moment, /readyz once the listener listens, then until the end.
+    """/healthz answers 200 from the start, /readyz from when the listener listens.
 
-    `runner-sidecar health` says the same by its exit code.
+    The exit code of `runner-sidecar health` agrees with /healthz.
     """
 
     async def asked(stage, where, path):
@@ -768,31 +776,31 @@ def test_health_through_the_phases(aws):
         return probe.returncode
 
     async def play():
-        async with staged(aws) as stage:
-            step, open_gate = stage.gate()
+        async with open_stage(aws) as stage:
+            step, open_gate = stage.make_gate()
             async with stage.life() as life:
-                listening = await life.event("health.started")
+                listening = await life.wait_for_event("health.started")
                 where = f"{listening['host']}:{listening['port']}"
-                await life.phase("waiting-for-token")
+                await life.wait_for_phase("waiting-for-token")
                 status, body = await asked(stage, where, "/healthz")
                 assert (status, body["phase"]) == (200, "waiting-for-token")
                 assert body["life_seconds"] >= body["phase_seconds"] >= 0
                 assert (await asked(stage, where, "/readyz"))[0] == 503
                 assert await probed(stage, where) == 0
                 await stage.put()
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 status, body = await asked(stage, where, "/readyz")
                 assert (status, body["phase"], body["ready"]) == (200, "idle", True)
                 job = stage.job(step)
-                await stage.logged(job, "at the gate")
+                await stage.wait_for_output(job, "at the gate")
                 status, body = await asked(stage, where, "/readyz")
                 assert (status, body["phase"]) == (200, "busy")
                 life.signal()
-                await life.phase("draining")
+                await life.wait_for_phase("draining")
                 status, body = await asked(stage, where, "/healthz")
                 assert (status, body["phase"]) == (200, "draining")
                 open_gate()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert await probed(stage, where) == 1
 
-    played(play())
+    run_side_by_side(play())

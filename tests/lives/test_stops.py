@@ -1,6 +1,6 @@
-"""Twelve ways to stop a life, each as a whole process on both event loops: nothing is left.
+"""Stop whole lives at twelve moments, on both event loops: nothing is left.
 
-What every one of them must leave behind is held in one place, `Stage.settled`.
+`Stage.check_end` checks what must be true after each of them.
 """
 
 from __future__ import annotations
@@ -11,47 +11,47 @@ import time
 import pytest
 
 from local import faults
-from tests.lives.stage import AS_PID_1, LOOPS, played, printed, staged
+from tests.lives.stage import AS_PID_1, LOOPS, open_stage, read_output, run_side_by_side
 
 BUDGET = "8"
-"""Seconds of the stops that need their whole budget."""
+"""The stop timeout, in seconds, of lives that need all of it."""
 STUBBORN = "trap 'echo not me' INT TERM; echo stubborn; while :; do sleep 0.1; done"
 
 
 def on_both_loops(play):
-    """Play it twice, side by side: on uvloop, and on asyncio's own loop."""
-    played(*(play(argv) for argv in LOOPS.values()))
+    """Run it twice, side by side: on uvloop, and on asyncio's own loop."""
+    run_side_by_side(*(play(argv) for argv in LOOPS.values()))
 
 
 def test_a_job_that_ends_ends_the_life(aws):
-    """Clean end: exit 0, the token and the runner are gone, so is every process."""
+    """Exit 0; the token, the runner and every process are gone."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job("echo hello")
             async with stage.life(argv) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert "hello" in printed(job)
+            assert "hello" in read_output(job)
 
     on_both_loops(play)
 
 
 @pytest.mark.parametrize("moment", ["before-listening", "after-listening", "in-job"])
 def test_a_runner_that_crashes_is_cleaned_up_after(aws, moment):
-    """The runner's program dies: exit 15, and its registration is taken away all the same."""
+    """The runner's program dies: exit 15, and the runner is deregistered all the same."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.misbehave(run=f"crash-{moment}")
-            stage.world.settings.lost_after = 1.0  # then GitHub gives the lost job up
+            stage.world.settings.lost_after = 1.0  # then GitHub ends the lost job
             await stage.put()
             if moment == "in-job":
                 stage.job("sleep 600")
             async with stage.life(argv) as life:
-                await stage.settled(life, 15)
-            assert "signal 6" in life.all("runner.ended")[0]["meaning"]
+                await stage.check_end(life, 15)
+            assert "signal 6" in life.find_events("runner.ended")[0]["meaning"]
 
     on_both_loops(play)
 
@@ -60,273 +60,275 @@ def test_a_stop_while_waiting_for_the_token(aws):
     """TERM before there is a token: exit 16, GitHub was never asked anything."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             async with stage.life(argv) as life:
                 await stage.ssm.reached(target="GetParameter")
                 life.signal()
-                await stage.settled(life, 16)
+                await stage.check_end(life, 16)
             assert not stage.world.calls
-            assert life.took < 20
+            assert life.stop_seconds < 20
 
     on_both_loops(play)
 
 
-def test_a_token_that_was_never_read_goes_too(aws):
-    """TERM while SSM hangs: the token that the launcher wrote for this task is deleted unread."""
+def test_a_token_that_was_never_read_is_deleted(aws):
+    """TERM while SSM hangs: the token is deleted without having been read."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.ssm.add(faults.Rule("hang", target="GetParameter", times=1))
             async with stage.life(argv) as life:
                 await stage.ssm.reached(target="GetParameter")
                 life.signal()
-                await stage.settled(life, 16)
+                await stage.check_end(life, 16)
             assert not stage.world.calls
 
     on_both_loops(play)
 
 
-def test_a_stop_while_configuring_takes_the_runner_away_again(aws):
+def test_a_stop_while_configuring_removes_the_runner(aws):
     """TERM while GitHub registers: configure may finish, then the runner is removed; exit 16."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "runner-add", "after": True, "delay": 1.0})
             async with stage.life(argv) as life:
-                await stage.until(lambda: list(stage.world.runners), "the runner")
+                await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 life.signal()
-                await stage.settled(life, 16)
+                await stage.check_end(life, 16)
             assert [gone.by for gone in stage.world.runners.removed] == ["remove"]
-            assert life.took < 30
+            assert life.stop_seconds < 30
 
     on_both_loops(play)
 
 
 def test_a_stop_while_configure_does_not_end(aws):
-    """TERM while configure hangs: killed in time; what GitHub may have is taken away; exit 16."""
+    """TERM while configure hangs: it is killed in time, the runner is removed; exit 16."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.misbehave(configure="hang")
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
-                await life.event("configure.printed", line="# Authentication")
+                await life.wait_for_event("configure.printed", line="# Authentication")
                 life.signal()
-                await stage.settled(life, 16)
-            assert life.took < float(BUDGET)
+                await stage.check_end(life, 16)
+            assert life.stop_seconds < float(BUDGET)
 
     async def play_half(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "runner-add", "after": True, "hang": True})
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
-                await stage.until(lambda: list(stage.world.runners), "the runner")
+                await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 life.signal()
-                await stage.settled(life, 16)
+                await stage.check_end(life, 16)
             assert [gone.by for gone in stage.world.runners.removed] == ["replaced", "remove"]
-            assert life.took < float(BUDGET)
+            assert life.stop_seconds < float(BUDGET)
 
-    played(*(each(argv) for argv in LOOPS.values() for each in (play, play_half)))
+    run_side_by_side(*(each(argv) for argv in LOOPS.values() for each in (play, play_half)))
 
 
 def test_a_stop_while_idle_deregisters_first(aws):
-    """TERM while idle: deregistered, then ended; exit 0, and no job was taken in between."""
+    """TERM while idle: deregistered, then ended; exit 0, and no job is taken in between."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life(argv) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal()
-                await stage.until(lambda: not list(stage.world.runners), "the removal")
+                await stage.wait_for(lambda: not list(stage.world.runners), "the removal")
                 job = stage.job("true")
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.state == "queued"
             assert [gone.by for gone in stage.world.runners.removed] == ["remove"]
-            assert life.took < 20
+            assert life.stop_seconds < 20
 
     on_both_loops(play)
 
 
 def test_a_stop_while_busy_lets_the_job_go_on(aws):
-    """TERM while a job runs and the budget is long: the job comes to its own end; exit 0."""
+    """TERM while a job runs and the budget is long: the job ends by itself; exit 0."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            step, open_gate = stage.gate()
+            step, open_gate = stage.make_gate()
             job = stage.job(step, "echo the second step")
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
-                await stage.logged(job, "at the gate")
+                await stage.wait_for_output(job, "at the gate")
                 life.signal()
-                await life.event("stop.job_awaited")
+                await life.wait_for_event("stop.job_awaited")
                 open_gate()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert "the second step" in printed(job)
-            assert life.all("runner.interrupted") == []
+            assert "the second step" in read_output(job)
+            assert life.find_events("runner.interrupted") == []
 
     on_both_loops(play)
 
 
 def test_a_stop_while_busy_cancels_a_job_that_is_too_long(aws):
-    """TERM while a job runs and the budget is short: cancelled in good order; exit 22."""
+    """TERM while a job runs and the budget is short: the job is cancelled; exit 22."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             job = stage.job("echo begun; exec sleep 600")
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "20"}) as life:
-                await stage.logged(job, "begun")
+                await stage.wait_for_output(job, "begun")
                 life.signal()
-                await stage.settled(life, 22)
+                await stage.check_end(life, 22)
             assert job.result == "canceled"
-            assert life.took < 20
+            assert life.stop_seconds < 20
 
     on_both_loops(play)
 
 
-def test_a_stop_in_clean_up_loses_nothing(aws):
-    """TERM, twice, while the clean-up runs: it goes on as if nothing had been said; exit 0."""
+def test_a_stop_during_cleanup_changes_nothing(aws):
+    """Two stop signals while the cleanup runs: it goes on; exit 0."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            # The deletion begins beside the listener, and ends long after it.
+            # The deletion begins while the listener runs, and ends long after it.
             stage.ssm.add(faults.Rule("delay", target="DeleteParameter", seconds=3))
             job = stage.job("true")
             async with stage.life(argv) as life:
-                await life.event("runner.ended")
+                await life.wait_for_event("runner.ended")
                 life.signal()
                 life.signal(signal.SIGINT)
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert len(life.all("token.deleted")) == 1
+            assert len(life.find_events("token.deleted")) == 1
 
     on_both_loops(play)
 
 
 def test_three_signals_interrupt_then_kill(aws):
-    """A second signal interrupts the job at once, a third kills what does not listen; exit 22."""
+    """A second signal interrupts the job at once, a third kills what ignores it; exit 22."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.misbehave(ignore_signals=True)
             job = stage.job(STUBBORN)
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
-                await stage.logged(job, "stubborn")
+                await stage.wait_for_output(job, "stubborn")
                 stage.give_up(job)
                 life.signal(signal.SIGTERM)
-                await life.event("stop.job_awaited")
+                await life.wait_for_event("stop.job_awaited")
                 life.signal(signal.SIGINT)
-                await life.event("runner.interrupted")
-                assert life.all("runner.killed") == []
+                await life.wait_for_event("runner.interrupted")
+                assert life.find_events("runner.killed") == []
                 life.signal(signal.SIGTERM)
-                await stage.settled(life, 22)
-            assert len(life.all("runner.killed")) == 1
-            assert life.took < 95, "long before the budget's own moment to interrupt"
+                await stage.check_end(life, 22)
+            assert len(life.find_events("runner.killed")) == 1
+            assert life.stop_seconds < 95, "long before the budget's own moment to interrupt"
 
     on_both_loops(play)
 
 
 def test_a_child_that_ignores_everything_is_killed(aws):
-    """A runner deaf to signals with a deaf step: killed in time; the log says what is left."""
+    """A runner and a step that ignore signals are killed in time; the log says what is left."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.misbehave(ignore_signals=True)
             job = stage.job(STUBBORN)
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
-                await stage.logged(job, "stubborn")
+                await stage.wait_for_output(job, "stubborn")
                 life.signal()
-                await stage.settled(life, 22, left=["runner"])
-            assert "still running a job" in life.all("retry.scheduled")[-1]["reason"]
-            assert life.took < float(BUDGET)
+                await stage.check_end(life, 22, left=["runner"])
+            assert "still running a job" in life.find_events("retry.scheduled")[-1]["reason"]
+            assert life.stop_seconds < float(BUDGET)
 
     on_both_loops(play)
 
 
-def test_an_undo_that_hangs_is_cut_within_the_budget(aws):
-    """SSM and GitHub hang when the stop comes: it ends in time, and says what is left; exit 17."""
+def test_a_cleanup_step_that_hangs_is_cancelled_within_the_budget(aws):
+    """SSM and GitHub hang at the stop: it ends in time, the log says what is left; exit 17."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.ssm.add(faults.Rule("hang", target="DeleteParameter"))
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 stage.world.faults.add({"call": "runner-registration", "count": -1, "hang": True})
                 life.signal()
-                await stage.settled(life, 17, left=["runner", "token"])
-            assert life.took < float(BUDGET)
-            assert all("SIDECAR_STOP_TIMEOUT" in e["reason"] for e in life.all("cleanup.failed"))
+                await stage.check_end(life, 17, left=["runner", "token"])
+            assert life.stop_seconds < float(BUDGET)
+            assert all(
+                "SIDECAR_STOP_TIMEOUT" in e["reason"] for e in life.find_events("cleanup.failed")
+            )
 
     on_both_loops(play)
 
 
-def test_an_undo_that_fails_keeps_no_other_from_running(aws):
-    """One undo is refused: the other is done, the log names the permission; exit 17."""
+def test_a_cleanup_step_that_fails_does_not_prevent_the_others(aws):
+    """One step is refused: the other is done, the log names the permission; exit 17."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.ssm.add(
                 faults.Rule("status", target="DeleteParameter", error="AccessDeniedException")
             )
             async with stage.life(argv) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal()
-                await stage.settled(life, 17, left=["token"])
-            (failed,) = life.all("cleanup.failed")
+                await stage.check_end(life, 17, left=["token"])
+            (failed,) = life.find_events("cleanup.failed")
             assert "ssm:DeleteParameter" in failed["reason"]
 
     async def play_the_other(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.misbehave(retry_seconds=0.01)
             await stage.put()
             async with stage.life(argv) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 stage.world.faults.add({"call": "runner-registration", "count": -1, "status": 403})
                 life.signal()
-                await stage.settled(life, 17, left=["runner"])
-            assert life.all("token.deleted")
+                await stage.check_end(life, 17, left=["runner"])
+            assert life.find_events("token.deleted")
 
-    played(*(each(argv) for argv in LOOPS.values() for each in (play, play_the_other)))
-
-
-# --- early moments ------------------------------------------------------------------------------
+    run_side_by_side(*(each(argv) for argv in LOOPS.values() for each in (play, play_the_other)))
 
 
-async def stopped_early(aws, argv, seconds):
-    """Stop a life so many seconds after its start; whether it could hear that."""
-    async with staged(aws) as stage:
+# --- early moments -----------------------------------------------------------------------------
+
+
+async def stop_early(aws, argv, seconds):
+    """Stop a life `seconds` after its start; returns whether it had a handler by then."""
+    async with open_stage(aws) as stage:
         await stage.put()
-        # Coverage would begin long before the program does, and take longer than the moment.
+        # Coverage would start before the program, and take longer than this moment.
         unwatched = {key: None for key in stage.environment() if key.startswith("COVERAGE")}
         async with stage.life(argv, env=unwatched) as life:
-            await life.aged(seconds)
-            heard = life.hears
+            await life.wait_for_age(seconds)
+            handled = life.handles_sigterm()
             life.signal()
-            if heard:
-                await stage.settled(life, 16)
-            elif AS_PID_1[0] not in argv and await life.ended() in (-signal.SIGTERM, 16):
-                # Ended by the system before it was there to hear: nothing was contacted.
+            if handled:
+                await stage.check_end(life, 16)
+            elif AS_PID_1[0] not in argv and await life.wait_for_end() in (-signal.SIGTERM, 16):
+                # The system ended it before it had a handler: nothing was contacted.
                 assert life.process.returncode == 16 or not stage.ssm.requests
-        assert stage.survivors() == {}
+        assert stage.find_processes() == {}
         assert not stage.world.calls
-    return heard
+    return handled
 
 
 @pytest.mark.parametrize("milliseconds", [0, 20, 50, 100, 300])
 def test_a_stop_at_any_early_moment(aws, milliseconds):
-    """TERM while the interpreter starts: either not yet begun, or the orderly end; exit 16."""
+    """TERM while the interpreter starts: it ends at once, or in good order with exit 16."""
 
     async def play(argv):
-        await stopped_early(aws, argv, milliseconds / 1000)
+        await stop_early(aws, argv, milliseconds / 1000)
 
     on_both_loops(play)
 
@@ -334,11 +336,11 @@ def test_a_stop_at_any_early_moment(aws, milliseconds):
 @pytest.mark.root
 @pytest.mark.parametrize("milliseconds", [100, 300])
 def test_a_stop_at_an_early_moment_of_pid_1(aws, milliseconds):
-    """TERM 100 ms after the start as PID 1, where a signal without handler is lost, is heard."""
+    """TERM 100 ms after the start is handled by PID 1, which loses signals without a handler."""
 
     async def play(argv):
-        for _ in range(5):  # a machine that is too busy to start an interpreter gets another try
-            if await stopped_early(aws, (*AS_PID_1, *argv), milliseconds / 1000):
+        for _ in range(5):  # a machine too busy to start an interpreter in time gets another try
+            if await stop_early(aws, (*AS_PID_1, *argv), milliseconds / 1000):
                 return
         pytest.fail(f"no handler after {milliseconds} ms, five times")
 
@@ -346,19 +348,19 @@ def test_a_stop_at_an_early_moment_of_pid_1(aws, milliseconds):
 
 
 @pytest.mark.root
-def test_handlers_stand_before_the_heavy_imports(aws):
-    """From the moment a handler stands no TERM is lost, and that is before asyncio is there."""
+def test_handlers_are_set_before_the_heavy_imports(aws):
+    """Once the handler is set no TERM is lost, and it is set before asyncio is imported."""
 
     async def play(argv):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life((*AS_PID_1, *argv)) as life:
                 deadline = time.monotonic() + 30
-                while not life.hears:
+                while not life.handles_sigterm():
                     assert time.monotonic() < deadline
-                loaded = life.loaded()
+                loaded = life.list_libraries()
                 life.signal()
-                await stage.settled(life, 16)
+                await stage.check_end(life, 16)
             assert "_ssl." not in loaded
             assert "pydantic_core" not in loaded
             assert not stage.world.calls

@@ -1,4 +1,4 @@
-"""`make demo` as a person runs it: whole processes, judged by their last line and exit code."""
+"""Run `make demo` as a person does: whole processes, checked by last line and exit code."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from local.demo import leftovers
+from local import leftovers
 from local.demo.endings import ENDINGS
 from sidecar.errors import Exit
 
@@ -20,8 +20,8 @@ TIMEOUT = 90.0
 """Seconds; the demo itself gives up after a minute."""
 
 
-def demo(*options, code=None):
-    """Run it to its end; gives its exit code and its lines."""
+def run_demo(*options, code=None):
+    """Run it to its end; returns its exit code and its lines."""
     start = ["-c", code] if code else ["-m", "local.demo"]
     ended = subprocess.run(
         [sys.executable, *start, *options],
@@ -38,21 +38,21 @@ def demo(*options, code=None):
 
 
 def in_order(lines, *parts):
-    """Whether each of `parts` stands in a line below the line of the one before."""
+    """Return whether each of `parts` is in a line below that of the part before."""
     rest = iter(lines)
     return all(any(part in line for line in rest) for part in parts)
 
 
 def test_a_whole_life_is_shown_and_verified():
-    """One life from the token to nothing left: each step is told once, and the end is `ok`."""
-    code, lines = demo()
+    """One life from the token to nothing left: its steps are shown, and the end is `ok`."""
+    code, lines = run_demo()
     assert code == 0, "\n".join(lines)
     assert lines[-1].startswith("demo: ok")
     assert in_order(
         lines,
         "has read the registration token",
         "has registered ecs-",
-        "says: I am",
+        "prints: I am",
         "has asked AWS who it is: assumed-role/runner-task",
         "is over: succeeded",
         "ends with exit code 0 (done)",
@@ -62,42 +62,40 @@ def test_a_whole_life_is_shown_and_verified():
 
 
 @pytest.mark.parametrize(
-    ("stop", "told"),
+    ("stop", "parts"),
     [
-        ("busy", ("heard the stop, but a job runs", "is over: canceled", "exit code 22")),
-        ("idle", ("heard the stop", "has removed ecs-", "program end", "exit code 0 (done)")),
+        ("busy", ("is asked to stop, but a job runs", "is over: canceled", "exit code 22")),
+        ("idle", ("is asked to stop", "has removed ecs-", "program end", "exit code 0 (done)")),
         ("crash", ("signal 6 killed it", "has removed ecs-", "exit code 15")),
     ],
 )
-def test_each_other_ending_is_shown_and_verified(stop, told):
-    """STOP=busy, idle and crash show their own ending and verify it."""
-    code, lines = demo(f"--stop={stop}")
+def test_each_other_ending_is_shown_and_verified(stop, parts):
+    """STOP=busy, idle and crash each show and verify their own ending."""
+    code, lines = run_demo(f"--stop={stop}")
     assert code == 0, "\n".join(lines)
     assert lines[-1].startswith("demo: ok")
-    assert in_order(lines, *told, "What is left")
+    assert in_order(lines, *parts, "What is left")
 
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_exit_codes_are_the_documented_ones(name):
-    """What the demo wants of the agent is what the agent's reference promises."""
+    """The exit codes that the demo expects are those of the agent."""
     ending = ENDINGS[name]
     assert Exit(ending.exit_code).name.lower() == ending.outcome
 
 
 def test_an_unknown_ending_is_one_clear_line():
-    """A typing mistake costs no time, and names what there is."""
-    code, lines = demo("--stop=buzy")
+    """A wrong STOP fails at once, and the line names the right ones."""
+    code, lines = run_demo("--stop=buzy")
     assert code == 1
-    assert lines == [
-        "demo: failed: STOP=buzy is no ending that it can show (try one of busy, idle, crash)"
-    ]
+    assert lines == ["demo: failed: cannot show the ending STOP=buzy: try one of busy, idle, crash"]
 
 
 def test_it_gives_up_at_its_deadline():
-    """Whatever hangs, it ends, says what was under way, and fails."""
-    code, lines = demo("--deadline=0.01")
+    """It fails at its deadline, whatever hangs, and says what is not yet done."""
+    code, lines = run_demo("--deadline=0.01")
     assert code == 1
-    assert lines[-1].startswith("demo: failed: it took longer than 0.01 s; under way was: demo")
+    assert lines[-1].startswith("demo: failed: it took longer than 0.01 s; not yet done: demo")
 
 
 OTHER_CODE = """
@@ -108,21 +106,21 @@ sys.exit(__main__.main())
 """
 RUNNER_STAYS = """
 import functools, sys
-from local.demo import __main__, stage
-from local.github import Settings
-lazy = Settings(deregister_after=300.0)
-stage.github.serving = functools.partial(stage.github.serving, settings=lazy)
+from local import github
+from local.demo import __main__
+late = github.Settings(deregister_after=300.0)
+github.serving = functools.partial(github.serving, settings=late)
 sys.exit(__main__.main())
 """
 TOKEN_STAYS = """
 import sys
-from local import aws
-from local.demo import __main__, stage
-mint = stage.Stage.mint
-def twice(self):
-    aws.put(self.aws, "/demo/forgotten", "x")
-    return mint(self)
-stage.Stage.mint = twice
+from local import ssm, stage
+from local.demo import __main__
+put_token = stage.Stage.put_token
+async def put_two(self):
+    ssm.put(self.moto, "/demo/forgotten", "x")
+    return await put_token(self)
+stage.Stage.put_token = put_two
 sys.exit(__main__.main())
 """
 
@@ -136,14 +134,14 @@ sys.exit(__main__.main())
     ],
     ids=["another-code", "a-runner-left", "a-parameter-left"],
 )
-def test_it_is_never_ok_where_something_is_wrong(code, option, why):
-    """What it verifies it asks for itself: the agent's own word is not enough."""
-    ended, lines = demo(option, code=code)
+def test_it_is_not_ok_when_something_is_wrong(code, option, why):
+    """It verifies from outside, and does not only trust the agent's log."""
+    ended, lines = run_demo(option, code=code)
     assert ended == 1
     assert re.match(r"demo: failed: .*" + why, lines[-1]), "\n".join(lines)
 
 
-def running():
+def start_demo():
     """Start the demo of a job that takes long."""
     return subprocess.Popen(
         [sys.executable, "-m", "local.demo", "--stop=busy"],
@@ -155,7 +153,7 @@ def running():
 
 
 def read_until(descriptor, part):
-    """Read until `part` was printed or nothing comes any more; gives all of it."""
+    """Read until `part` was printed, or up to the end; returns all of it."""
     said = b""
     deadline = time.monotonic() + TIMEOUT
     while part is None or part not in said:
@@ -163,7 +161,7 @@ def read_until(descriptor, part):
         assert select.select([descriptor], [], [], left)[0], f"nothing more after {said!r}"
         try:
             more = os.read(descriptor, 65536)
-        except OSError:  # a terminal whose other side is gone
+        except OSError:  # the other side of the terminal is closed
             break
         if not more:
             break
@@ -171,8 +169,8 @@ def read_until(descriptor, part):
     return said
 
 
-def folder_of(pid):
-    """Give the demo's temporary folder, by the FIFOs it holds open in it."""
+def find_folder(pid):
+    """Return the demo's temporary folder, found by the FIFOs that it has open in there."""
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
             target = entry.readlink()
@@ -180,17 +178,17 @@ def folder_of(pid):
             continue
         if target.parent.name == "container":
             return target.parents[1]
-    raise AssertionError("it holds no FIFO open")
+    raise AssertionError("it has no FIFO open")
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
 def test_an_interrupted_demo_leaves_nothing(number):
-    """Ctrl-C in the middle of a job takes every process and every file along."""
-    with running() as child:
+    """Ctrl-C in the middle of a job ends every process and removes every file."""
+    with start_demo() as child:
         try:
             said = read_until(child.stdout.fileno(), b"has given the job")
-            folder = folder_of(child.pid)
+            folder = find_folder(child.pid)
             child.send_signal(number)
             said += read_until(child.stdout.fileno(), None)
             assert child.wait(timeout=TIMEOUT) == 1
@@ -199,11 +197,11 @@ def test_an_interrupted_demo_leaves_nothing(number):
     last = said.decode().rstrip().splitlines()[-1]
     assert last == "demo: failed: it was interrupted, and has cleaned up"
     assert not folder.exists()
-    assert leftovers.processes(str(folder)) == {}
+    assert leftovers.find(folder) == {}
 
 
 def test_a_terminal_gets_colours_and_the_same_last_line():
-    """A person sees colour and what is under way; the last line stays plain."""
+    """A person sees colours and what goes on; the last line stays plain."""
     own, its = os.openpty()
     try:
         with subprocess.Popen(
@@ -226,18 +224,17 @@ def test_a_terminal_gets_colours_and_the_same_last_line():
     assert said.rstrip().splitlines()[-1].startswith("demo: ok")
 
 
-def test_a_process_left_behind_is_found_and_ended(tmp_path):
-    """Whoever carries the mark of a life is found, whatever became of its parent."""
-    life = str(tmp_path)
-    program = f"import sys; print('ready', flush=True); sys.stdin.read()  # {life}"
+def test_a_process_that_is_left_is_found_and_killed(tmp_path):
+    """A process with the mark of a stage is found, whatever became of its parent."""
+    program = f"import sys; print('ready', flush=True); sys.stdin.read()  # {tmp_path}"
     with subprocess.Popen(
         [sys.executable, "-c", program],
-        env={**os.environ, leftovers.MARK: life},
+        env={**os.environ, leftovers.MARK: str(tmp_path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as child:
         read_until(child.stdout.fileno(), b"ready")
-        assert list(leftovers.processes(life)) == [child.pid]
-        leftovers.kill(life)
+        assert list(leftovers.find(tmp_path)) == [child.pid]
+        leftovers.kill(tmp_path)
         assert child.wait(timeout=TIMEOUT) == -signal.SIGKILL
-    assert leftovers.processes(life) == {}
+    assert leftovers.find(tmp_path) == {}

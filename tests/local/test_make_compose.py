@@ -1,4 +1,4 @@
-"""`make compose`, with a docker that only tells how it was called."""
+"""Run `make compose` with a docker that only prints how it was called."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ case $* in *" up "*) eval "$UP" ;; esac
 """
 
 
-def made(folder, up):
-    """Run it with a docker whose `compose up` is the shell's `up`; give its code and its calls."""
+def run_make(folder, up):
+    """Run it with a docker whose `compose up` runs the shell code `up`; returns code and calls."""
     (folder / "docker").write_text(DOCKER)
     (folder / "docker").chmod(0o755)
     done = subprocess.run(
@@ -40,15 +40,15 @@ UP, LOGS, DOWN = (
 
 
 def test_its_exit_code_is_the_story_s(tmp_path):
-    """All is taken down whatever it was; the runner's log is shown where it is of interest."""
-    assert made(tmp_path, "exit 0") == (0, [UP, DOWN])
-    code, calls = made(tmp_path, "exit 1")
+    """Everything is taken down in any case; the runner's log is shown after a failure."""
+    assert run_make(tmp_path, "exit 0") == (0, [UP, DOWN])
+    code, calls = run_make(tmp_path, "exit 1")
     assert code != 0
     assert calls == [UP, LOGS, DOWN]
 
 
 def test_an_interrupted_story_is_taken_down(tmp_path):
-    """Ctrl-C reaches everybody at the terminal; compose ends in its own time."""
-    code, calls = made(tmp_path, "trap 'exit 130' INT; kill -INT 0")
+    """Ctrl-C reaches compose, too; afterwards everything is taken down."""
+    code, calls = run_make(tmp_path, "trap 'exit 130' INT; kill -INT 0")
     assert code != 0
     assert calls == [UP, LOGS, DOWN]

@@ -17,7 +17,7 @@ from local.github import apps
 from sidecar import host
 from sidecar.settings import load as settings
 from sidecar.settings import model
-from tests.lives.stage import PATIENCE, played, staged
+from tests.lives.stage import PATIENCE, run_side_by_side, open_stage
 
 FOLDER = Path(__file__).parents[2] / "task-definitions"
 FILLED = {
@@ -370,7 +370,7 @@ def test_a_launched_task_s_policy_is_what_a_life_calls(aws, name):
     """Exactly that, but for scale-in protection, which a task of no service cannot have."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.ecs.protection.name = "not-a-service"
             stage.job("echo hello")
@@ -380,23 +380,23 @@ def test_a_launched_task_s_policy_is_what_a_life_calls(aws, name):
                 "AWS_ENDPOINT_URL": stage.ssm.url,  # of every service, so that none goes unseen
             }
             async with stage.life(env=env) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert called_on(stage) - {"ecs:UpdateTaskProtection"} == granted("task-role.json")
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_service_s_policy_is_what_a_life_calls(aws):
     """Exactly that: its App mints what it needs, so that there is no token to take."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             pem, modulus, exponent = apps.fresh_key()
             known = stage.world.apps.add("runners", modulus, exponent)
             stage.world.apps.install(known, "octo")
             runner = containers("service")["runner"]
             env = environment(runner) | {
-                "SIDECAR_GITHUB_URL": stage.scope,
+                "SIDECAR_GITHUB_URL": stage.github_url,
                 "SIDECAR_GITHUB_APP_ID": known.client_id,
                 **{one["name"]: pem for one in runner["secrets"]},
                 "SIDECAR_TOKEN_PARAMETER": None,
@@ -404,8 +404,8 @@ def test_a_service_s_policy_is_what_a_life_calls(aws):
             }
             stage.job("echo hello")
             async with stage.life(env=env) as life:
-                await stage.settled(life, 0)
-            assert life.all("task.protected")
+                await stage.check_end(life, 0)
+            assert life.find_events("task.protected")
             assert called_on(stage) == granted("service/task-role.json")
 
-    played(play())
+    run_side_by_side(play())

@@ -1,4 +1,7 @@
-"""`make soak`: a thousand bad lives. `--life SEED` plays one again and shows its log."""
+"""`make soak`: run a thousand lives in which something goes wrong.
+
+`--life SEED` runs one of them again and prints its log.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ import sys
 import time
 
 from local import aws
-from tests.soak.many import many, report
+from tests.soak.life import Verdict, command
+from tests.soak.lives import report, run_lives
 from tests.soak.plan import plan
-from tests.soak.story import Verdict, command
 
 
 def main() -> int:
-    """Play; give 0 if nothing went wrong."""
+    """Run the lives; returns 0 if nothing went wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--lives", type=int, default=1000)
     parser.add_argument("--seed", default=secrets.token_hex(4), help="of all lives together")
@@ -28,17 +31,17 @@ def main() -> int:
     print(f"seed {args.life or args.seed}", flush=True)
     begun = time.monotonic()
     with aws.serving() as moto:
-        verdicts = asyncio.run(many(moto, seeds, args.beside, _tell))
+        verdicts = asyncio.run(run_lives(moto, seeds, args.beside, _print_mistakes))
     if args.life:
         print(plan(args.life), verdicts[0].transcript, sep="\n")
     print(report(verdicts, begun))
     return int(any(verdict.wrong for verdict in verdicts))
 
 
-def _tell(verdict: Verdict) -> None:
+def _print_mistakes(verdict: Verdict) -> None:
     for wrong in verdict.wrong:
         print(f"{wrong}\n  {command(verdict.plan.seed)}", flush=True)
-    if verdict.wrong:  # a moment that does not come again
+    if verdict.wrong:  # the same moment may never come again
         print(verdict.transcript, flush=True)
 
 

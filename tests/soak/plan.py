@@ -1,4 +1,4 @@
-"""What is to happen to one life: decided by its seed alone, before it begins."""
+"""Decide what happens to one life. Its seed alone decides, before the life begins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOMENTS = (
     "runner.started", "job.announced", "job.started", "job.completed", "runner.ended",
     "stop.requested", "token.deleted", "retry.scheduled", "runner.deregistered",
 )  # fmt: skip
-"""Events that a signal may follow; one that never comes brings none."""
+"""Events after which a signal may be sent; without the event there is no signal."""
 KINDS = ("delay", "hang", "reset", "close", "status", "not-json", "not-http", "truncate")
 CALLS = {
     "ssm": ({"target": "GetParameter"}, {"target": "DeleteParameter"}, {}),
@@ -53,17 +53,17 @@ MISBEHAVIOURS: tuple[dict[str, Any], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Blow:
-    """One signal: which, and when: so many seconds after an event, or after the start."""
+class PlannedSignal:
+    """A signal, and when it is sent: `seconds` after the event `after`, or after the start."""
 
-    signal: int
+    number: int
     after: str | None
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One life."""
+    """What happens to one life. Times are seconds."""
 
     seed: str
     source: str
@@ -75,23 +75,23 @@ class Plan:
     faults: tuple[tuple[str, dict[str, Any]], ...] = ()
     """Service and rule (local.faults)."""
     misbehaviour: dict[str, Any] = field(default_factory=dict)
-    blows: tuple[Blow, ...] = ()
+    signals: tuple[PlannedSignal, ...] = ()
     resumed: bool = True
     """Whether a killed one is started again."""
 
     @property
     def gentle(self) -> bool:
-        """Whether nothing is in the way of a clean end: then nothing may be left."""
+        """Whether nothing prevents a clean end: then nothing may be left."""
         return not (self.faults or self.misbehaviour or self.kills)
 
     @property
     def kills(self) -> bool:
         """Whether it may be killed."""
-        return any(blow.signal == signal.SIGKILL for blow in self.blows)
+        return any(planned.number == signal.SIGKILL for planned in self.signals)
 
 
 def plan(seed: str) -> Plan:
-    """Decide."""
+    """Return the plan of the life with this seed."""
     chance = random.Random(seed)  # noqa: S311  to be repeated, not to be secret
     return Plan(
         seed=seed,
@@ -101,14 +101,14 @@ def plan(seed: str) -> Plan:
         budget=chance.choice((3.0, 5.0, 8.0)),
         idle_limit=chance.choice((1.0, 2.0)),
         lifetime_limit=chance.choice((3.0, 5.0)),
-        faults=tuple(_fault(chance) for _ in range(chance.choice((0, 0, 1, 1, 2, 3)))),
+        faults=tuple(_make_fault(chance) for _ in range(chance.choice((0, 0, 1, 1, 2, 3)))),
         misbehaviour=chance.choice(MISBEHAVIOURS) if chance.random() < 0.25 else {},
-        blows=_blows(chance),
+        signals=_make_signals(chance),
         resumed=chance.random() < 0.85,
     )
 
 
-def _fault(chance: random.Random) -> tuple[str, dict[str, Any]]:
+def _make_fault(chance: random.Random) -> tuple[str, dict[str, Any]]:
     where = chance.choice(("ssm", "github", "github", "ecs"))
     rule = {
         "kind": chance.choice(KINDS),
@@ -120,13 +120,13 @@ def _fault(chance: random.Random) -> tuple[str, dict[str, Any]]:
         case "delay":
             rule["seconds"] = chance.uniform(0.1, 2.0)
         case "status":
-            rule |= _status(chance, where)
+            rule |= _make_status(chance, where)
         case "reset" | "close" | "hang" | "not-json":
             rule["forward"] = chance.random() < 0.5
     return where, rule
 
 
-def _status(chance: random.Random, where: str) -> dict[str, Any]:
+def _make_status(chance: random.Random, where: str) -> dict[str, Any]:
     if where == "ssm":
         errors = ("ThrottlingException", "AccessDeniedException", "InternalServerError")
         return {"error": chance.choice(errors)}
@@ -135,16 +135,16 @@ def _status(chance: random.Random, where: str) -> dict[str, Any]:
     return {"status": status, "headers": headers, "body": '{"message": "Ordered fault"}'}
 
 
-def _blows(chance: random.Random) -> tuple[Blow, ...]:
+def _make_signals(chance: random.Random) -> tuple[PlannedSignal, ...]:
     kind = chance.choice(("none", "stop", "stop", "stops", "kill", "kill"))
     if kind == "none":
         return ()
     if kind == "kill":
-        return (_blow(chance, signal.SIGKILL),)
+        return (_make_signal(chance, signal.SIGKILL),)
     count = 1 if kind == "stop" else chance.choice((2, 3))
-    return tuple(_blow(chance, chance.choice(STOPS)) for _ in range(count))
+    return tuple(_make_signal(chance, chance.choice(STOPS)) for _ in range(count))
 
 
-def _blow(chance: random.Random, number: int) -> Blow:
+def _make_signal(chance: random.Random, number: int) -> PlannedSignal:
     after = None if chance.random() < 0.4 else chance.choice(MOMENTS)
-    return Blow(number, after, chance.uniform(0.0, 2.5 if after is None else 0.4))
+    return PlannedSignal(number, after, chance.uniform(0.0, 2.5 if after is None else 0.4))

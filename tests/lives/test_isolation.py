@@ -1,4 +1,4 @@
-"""The walls between a job and the agent: what a step may not see, replace or mislead."""
+"""Check that a job can neither see the agent's secrets, nor replace its files, nor mislead it."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from tests.lives.stage import (
     IS_ROOT,
     ON_UVLOOP,
     OTHER_USER,
-    content,
-    played,
-    printed,
-    processes,
-    staged,
+    list_processes,
+    open_stage,
+    read_file,
+    read_output,
+    run_side_by_side,
 )
 
 CANARY = "canary-of-a-setting-7d1f"
 
 
-def runners_own(stage):
-    """List argv and environment of every process of the runner, by its folder or mark."""
+def read_runner_processes(stage):
+    """Return argv and environment of every process of the runner, found by its folder or mark."""
     found = []
-    for pid in processes():
-        argv, environ = content(f"/proc/{pid}/cmdline"), content(f"/proc/{pid}/environ")
+    for pid in list_processes():
+        argv, environ = read_file(f"/proc/{pid}/cmdline"), read_file(f"/proc/{pid}/environ")
         runs = any(sign in argv + environ for sign in (b"bin/Runner.", b"RUNNER_TRACKING_ID"))
         if runs and stage.mark.encode() in environ:
             found.append((argv, environ))
     return found
 
 
-def argv_of_all():
+def read_command_lines():
     """Return every command line of this machine."""
-    return b"\n".join(content(f"/proc/{pid}/cmdline") for pid in processes())
+    return b"\n".join(read_file(f"/proc/{pid}/cmdline") for pid in list_processes())
 
 
 SEARCH = """\
@@ -62,80 +62,80 @@ def test_no_job_can_find_the_token(aws):
     """Token and settings are in no log, argv, environment or file that the job's user can read."""
 
     async def play(wrap):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             token = await stage.put()
-            needles = stage.folder.parent / f"needles-{stage.mark}"  # not in what is searched
+            needles = stage.folder.parent / f"needles-{stage.mark}"  # outside of what is searched
             needles.write_text(f"{token}\n{CANARY}\n")
             needles.chmod(0o644)
             try:
-                step, open_gate = stage.gate()
+                step, open_gate = stage.make_gate()
                 search = SEARCH.format(needles=needles, root=stage.folder, mark=stage.mark)
                 job = stage.job(search, step)
                 stage.world.faults.add({"call": "runner-add", "delay": 0.5})
                 env = {"SIDECAR_CANARY": CANARY}
                 async with stage.life((*wrap, *ON_UVLOOP), env=env) as life:
-                    await stage.until(lambda: stage.world.calls["runner-add"], "configure")
-                    assert token.encode() not in argv_of_all(), "while configuring"
-                    await stage.logged(job, "at the gate")
-                    seen = runners_own(stage)
+                    await stage.wait_for(lambda: stage.world.calls["runner-add"], "configure")
+                    assert token.encode() not in read_command_lines(), "while configuring"
+                    await stage.wait_for_output(job, "at the gate")
+                    seen = read_runner_processes(stage)
                     assert len(seen) >= 3, "listener, worker, step"
-                    assert token.encode() not in argv_of_all()
+                    assert token.encode() not in read_command_lines()
                     for argv, environ in seen:
                         assert token.encode() not in argv + environ
                         assert CANARY.encode() not in argv + environ
                         assert b"SIDECAR_" not in environ.replace(b"RUNNER_SIDECAR_", b"")
                     open_gate()
-                    await stage.settled(life, 0)
+                    await stage.check_end(life, 0)
             finally:
                 needles.unlink()
-            assert "would be found\nsearched" in printed(job)
-            assert "FOUND" not in printed(job), printed(job)
+            assert "would be found\nsearched" in read_output(job)
+            assert "FOUND" not in read_output(job), read_output(job)
             assert CANARY not in life.text
             assert CANARY not in life.errors
 
-    played(play(()), play(AS_PID_1))
+    run_side_by_side(play(()), play(AS_PID_1))
 
 
 MINTING = ("registration", "remove", "pat", "installation")
-"""Kinds of token that register or remove runners; all others are the runner's own."""
+"""The kinds of token that register or remove runners; the runner itself has the others."""
 
 
 @pytest.mark.root
 @pytest.mark.parametrize("just_in_time", [False, True])
 @pytest.mark.parametrize("source", ["pat", "pat-file", "app"])
-def test_no_job_can_find_a_secret_that_mints(aws, source, just_in_time):
-    """Neither the App's key or the PAT, nor any token that came of it, while the job runs."""
+def test_no_job_can_find_a_credential(aws, source, just_in_time):
+    """A running job finds neither the App's key, nor the PAT, nor a token made from them."""
 
     async def play():
-        async with staged(aws) as stage:
-            env, secrets = minting(stage, source)
+        async with open_stage(aws) as stage:
+            env, secrets = make_credential(stage, source)
             needles = stage.folder.parent / f"needles-{stage.mark}"
-            step, open_gate = stage.gate()
+            step, open_gate = stage.make_gate()
             search = SEARCH.format(needles=needles, root=stage.folder, mark=stage.mark)
             job = stage.job(step, search)
             env |= {"SIDECAR_TOKEN_PARAMETER": None, "SIDECAR_JUST_IN_TIME": str(just_in_time)}
             async with stage.life(env=env) as life:
-                await stage.logged(job, "at the gate")
+                await stage.wait_for_output(job, "at the gate")
                 secrets += [it.value for it in stage.world.tokens if it.kind in MINTING]
                 assert len(secrets) > 1
                 needles.write_text("\n".join(secrets))
                 needles.chmod(0o644)
                 try:
                     open_gate()
-                    await stage.settled(life, 0)
+                    await stage.check_end(life, 0)
                 finally:
                     needles.unlink()
-            assert "would be found\nsearched" in printed(job)
-            assert "FOUND" not in printed(job), printed(job)
+            assert "would be found\nsearched" in read_output(job)
+            assert "FOUND" not in read_output(job), read_output(job)
             for secret in secrets:
                 assert secret not in life.text
-                assert secret.encode() not in argv_of_all()
+                assert secret.encode() not in read_command_lines()
 
-    played(play())
+    run_side_by_side(play())
 
 
-def minting(stage, source):
-    """Give the settings of a credential, and the secrets in it."""
+def make_credential(stage, source):
+    """Return the settings of a credential, and the secrets in it."""
     if source == "app":
         private, *numbers = apps.fresh_key()
         known = stage.world.apps.add("runners", *numbers)
@@ -160,25 +160,25 @@ echo looked
 
 
 @pytest.mark.root
-def test_no_job_can_look_into_the_agent(aws):
-    """The agent's environment and memory are closed to the job's user, and so are signals."""
+def test_no_job_can_read_or_signal_the_agent(aws):
+    """The job's user can neither read the agent's environment and memory, nor send it signals."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life() as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 job = stage.job(LOOK.format(pid=life.pid))
-                await stage.settled(life, 0)
-            assert "looked" in printed(job)
-            assert "READ" not in printed(job)
-            assert "SIGNALLED" not in printed(job)
+                await stage.check_end(life, 0)
+            assert "looked" in read_output(job)
+            assert "READ" not in read_output(job)
+            assert "SIGNALLED" not in read_output(job)
 
-    played(play())
+    run_side_by_side(play())
 
 
-def as_nobody():
-    """Return what starts a program as somebody without any right, or None if nobody may run it."""
+def find_unprivileged_start():
+    """Return the command that starts a program without privileges; None if it cannot run so."""
     if not IS_ROOT:
         return ()
     entry = pwd.getpwnam(OTHER_USER)
@@ -188,41 +188,41 @@ def as_nobody():
     )
     if tried.returncode == 0:
         return start
-    # The checkout is closed to others: root without any capability is as good.
+    # Other users cannot read the checkout: root without any capability serves as well.
     return ("setpriv", "--securebits=+noroot", "--bounding-set=-all", "--inh-caps=-all")
 
 
-def given_to(root, start):
-    """Let the one that `start` becomes own the runner's folder."""
+def give_folder_to(root, start):
+    """Make the user that `start` changes to the owner of the runner's folder."""
     if len(start) and start[1].startswith("--reuid"):
         for folder, names, files in os.walk(root):
             for name in (".", *names, *files):
                 shutil.chown(os.path.join(folder, name), OTHER_USER)  # noqa: PTH118
 
 
-def test_not_even_the_same_user_can_read_the_agent(aws):
-    """Where the agent is not root a job is the same user, yet cannot read environment or memory."""
+def test_a_job_of_the_same_user_cannot_read_the_agent(aws):
+    """An agent that is not root shares its user with jobs: they cannot read its memory either."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            start = as_nobody()
-            given_to(stage.root, start)
+            start = find_unprivileged_start()
+            give_folder_to(stage.runner_folder, start)
             same = "root" if len(start) and not start[1].startswith("--reuid") else None
             env = {"SIDECAR_RUNNER_USER": same, "SIDECAR_CANARY": CANARY}
-            if start:  # the other user cannot write coverage's file
+            if start:  # the other user cannot write the coverage file
                 env |= {key: None for key in os.environ if key.startswith("COVERAGE")}
             async with stage.life((*start, *ON_UVLOOP), env=env) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 pid = life.pid
                 look = f"for f in environ mem; do head -c 1 /proc/{pid}/$f && echo READ; done 2>&1"
                 job = stage.job(f"{look}; echo looked")
-                await stage.settled(life, 0)
-            assert "looked" in printed(job)
-            assert "READ" not in printed(job)
-            assert printed(job).count("ermission denied") == 2, printed(job)
+                await stage.check_end(life, 0)
+            assert "looked" in read_output(job)
+            assert "READ" not in read_output(job)
+            assert read_output(job).count("ermission denied") == 2, read_output(job)
 
-    played(play())
+    run_side_by_side(play())
 
 
 REPLACE = """\
@@ -244,23 +244,23 @@ touch of-my-own && rm of-my-own && echo tried
 
 @pytest.mark.root
 def test_no_job_can_replace_the_runner_s_program(aws):
-    """`bin/` and the hooks can be neither renamed, removed nor written; the rest is the job's."""
+    """A job can neither rename, remove nor write `bin/` and the hooks; the rest belongs to it."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
-            job = stage.job(REPLACE.format(root=stage.root))
+            job = stage.job(REPLACE.format(root=stage.runner_folder))
             async with stage.life() as life:
-                await stage.settled(life, 0)
-            assert "tried" in printed(job)
-            assert "REPLACED" not in printed(job), printed(job)
-            assert (stage.root / "bin" / "Runner.Listener").stat().st_uid == 0
+                await stage.check_end(life, 0)
+            assert "tried" in read_output(job)
+            assert "REPLACED" not in read_output(job), read_output(job)
+            assert (stage.runner_folder / "bin" / "Runner.Listener").stat().st_uid == 0
 
-    played(play())
+    run_side_by_side(play())
 
 
 def run_as_the_job_s_user(script):
-    """Run a shell script as the job's user does."""
+    """Run a shell script as the job's user."""
     entry = pwd.getpwnam(OTHER_USER)
     return subprocess.run(
         ["sh", "-ec", script], user=entry.pw_uid, group=entry.pw_gid, extra_groups=[], check=True
@@ -269,44 +269,45 @@ def run_as_the_job_s_user(script):
 
 @pytest.mark.root
 def test_planted_files_do_not_mislead_the_removal(aws):
-    """What a job's user writes over `.runner`, `.env` or by links is not what `remove` obeys."""
+    """`remove` ignores what a job's user wrote to `.runner`, `.env` or through links."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             outside = stage.folder / "outside"
             outside.write_text("untouched")
             async with stage.life() as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 (own,) = stage.world.runners
-                settings = json.loads((stage.root / ".runner").read_text("utf-8-sig"))
+                settings = json.loads((stage.runner_folder / ".runner").read_text("utf-8-sig"))
                 settings |= {"agentId": 9999, "agentName": "victim", "gitHubUrl": "http://x/o/r"}
                 planted = stage.folder / "planted"
                 planted.write_text(json.dumps(settings))
                 await asyncio.to_thread(
                     run_as_the_job_s_user,
-                    f"cd {stage.root}; rm -f .runner .credentials_rsaparams; cp {planted} .runner;"
+                    f"cd {stage.runner_folder}; rm -f .runner .credentials_rsaparams;"
+                    f"cp {planted} .runner;"
                     f"ln -s {outside} .credentials_rsaparams; ln -sf {outside} .path;"
                     "echo ACTIONS_RUNNER_INPUT_TOKEN=forged >.env;"
                     "ln -s /etc/passwd .credentials_migrated",
                 )
                 life.signal()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             removed = [(gone.id, gone.by) for gone in stage.world.runners.removed]
             assert removed == [(own.id, "remove")]
             assert outside.read_text() == "untouched"
 
     async def play_links_before():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             outside = stage.folder / "outside"
             outside.write_text("untouched")
-            (stage.root / ".setup_info").symlink_to(outside)
-            (stage.root / ".sidecar").symlink_to(stage.folder)
+            (stage.runner_folder / ".setup_info").symlink_to(outside)
+            (stage.runner_folder / ".sidecar").symlink_to(stage.folder)
             stage.job("true")
             async with stage.life() as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert outside.read_text() == "untouched"
             assert not (stage.folder / "hook").exists()
 
-    played(play(), play_links_before())
+    run_side_by_side(play(), play_links_before())

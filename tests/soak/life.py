@@ -1,17 +1,19 @@
-"""One planned life, played to its end, and the judgement of what it left."""
+"""Run one planned life to its end, and check what is left of it."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from local.agent import EndedError
 from local.faults import Rule
-from tests.failures.front import HURRIED, PAT, Front, fronted, template
-from tests.soak.plan import Plan, plan
+from tests.failures.stage import HURRIED, PAT, FailingStage, open_stage
+from tests.soak.plan import Plan, PlannedSignal, plan
 
 if TYPE_CHECKING:
     from tests.lives.stage import Life
@@ -24,20 +26,20 @@ UNAVOIDABLE = (
     "a just-in-time runner cannot remove itself",
     "its configuration was never read",
 )
-"""Reasons to leave something even where nothing goes wrong."""
+"""Reasons for which something is left even where nothing goes wrong."""
 OUTCOMES = {0, *range(11, 25), 100}
 """Exit codes that a life may end with: 10 is a mistake in the agent."""
 
 
 @dataclass
 class Verdict:
-    """How it ended."""
+    """How a life ended."""
 
     plan: Plan
     code: int | None = None
     killed: bool = False
     abandoned: bool = False
-    """Killed, and never started again, or stopped before it began: a later sweep's business."""
+    """Killed and never started again, or stopped before it began: it cannot clean up itself."""
     left: dict[str, str] = field(default_factory=dict)
     """What is still there, and why the log says it is."""
     wrong: list[str] = field(default_factory=list)
@@ -47,35 +49,35 @@ class Verdict:
     transcript: str = ""
 
 
-async def told(moto: str, seed: str) -> Verdict:
-    """Play the life of a seed."""
+async def run_life(moto: str, seed: str) -> Verdict:
+    """Run the life of a seed."""
     verdict = Verdict(plan(seed))
-    async with fronted(moto, template()) as stage:
+    async with open_stage(moto) as stage:
         try:
             async with asyncio.timeout(LONGEST):
-                await _played(stage, verdict)
+                await _run(stage, verdict)
         except TimeoutError:
             verdict.wrong.append(f"no end after {LONGEST:g} s")
         except Exception as error:  # noqa: BLE001  one life must not hide the others
-            verdict.wrong.append(f"the story broke: {error!r}")
+            verdict.wrong.append(f"the test itself failed: {error!r}")
     return verdict
 
 
-async def _played(stage: Front, verdict: Verdict) -> None:
-    env = await _prepared(stage, verdict.plan)
-    lives = [await _lived(stage, verdict, env, verdict.plan.blows)]
+async def _run(stage: FailingStage, verdict: Verdict) -> None:
+    env = await _prepare(stage, verdict.plan)
+    lives = [await _run_agent(stage, verdict, env, verdict.plan.signals)]
     if verdict.killed:
         if verdict.plan.resumed:
-            lives.append(await _lived(stage, verdict, env, ()))
+            lives.append(await _run_agent(stage, verdict, env, ()))
         else:
             verdict.abandoned = True
-    await _judged(stage, verdict, lives)
+    await _judge(stage, verdict, lives)
 
 
 # -- before ------------------------------------------------------------------------------------
 
 
-async def _prepared(stage: Front, wanted: Plan) -> dict[str, str | None]:
+async def _prepare(stage: FailingStage, wanted: Plan) -> dict[str, str | None]:
     env: dict[str, str | None] = {
         "SIDECAR_STOP_TIMEOUT": f"{wanted.budget:g}",
         "SIDECAR_TOKEN_TIMEOUT": "4",
@@ -84,12 +86,12 @@ async def _prepared(stage: Front, wanted: Plan) -> dict[str, str | None]:
         "SIDECAR_NAME": wanted.name,
     }
     if "app" in wanted.source:
-        env |= stage.app()
+        env |= stage.install_app()
     if "pat" in wanted.source:
         env |= {"SIDECAR_GITHUB_PAT": PAT}
     if wanted.source.endswith("-jit"):
         env |= {"SIDECAR_JUST_IN_TIME": "true"}
-    if (value := await _value(stage, wanted)) is None:
+    if (value := await _make_value(stage, wanted)) is None:
         env |= {"SIDECAR_TOKEN_PARAMETER": None}
     else:
         await stage.put(value)
@@ -101,15 +103,16 @@ async def _prepared(stage: Front, wanted: Plan) -> dict[str, str | None]:
     return env
 
 
-async def _value(stage: Front, wanted: Plan) -> str | None:
-    """Write the parameter as one of the launchers does; None where there is none."""
+async def _make_value(stage: FailingStage, wanted: Plan) -> str | None:
+    """Return the parameter's value, as one of the launchers writes it; None for no parameter."""
     match wanted.source:
         case "token" | "token+pat":
-            return stage.minted()
+            return stage.mint_token()
         case "json":
-            return f'{{"token": "{stage.minted()}", "url": "{stage.scope}", "labels": ["a", "b"]}}'
+            token = stage.mint_token()
+            return json.dumps({"token": token, "url": stage.github_url, "labels": ["a", "b"]})
         case "arguments":
-            return f"--url {stage.scope} --token {stage.minted()} --labels a,b --ephemeral"
+            return f"--url {stage.github_url} --token {stage.mint_token()} --labels a,b --ephemeral"
         case "jit":
             body = {"name": "jit", "runner_group_id": 1, "labels": ["self-hosted"]}
             where = f"{stage.github.api}/repos/octo/repo/actions/runners/generate-jitconfig"
@@ -122,68 +125,75 @@ async def _value(stage: Front, wanted: Plan) -> str | None:
 # -- meanwhile ---------------------------------------------------------------------------------
 
 
-async def _lived(
-    stage: Front, verdict: Verdict, env: dict[str, str | None], blows: tuple[Any, ...]
+async def _run_agent(
+    stage: FailingStage,
+    verdict: Verdict,
+    env: dict[str, str | None],
+    signals: tuple[PlannedSignal, ...],
 ) -> Life:
     async with stage.life(HURRIED, env=env) as life:
-        striking = [asyncio.create_task(_strike(stage, life, verdict, blow)) for blow in blows]
+        sending = [
+            asyncio.create_task(_send_signal(stage, life, verdict, planned)) for planned in signals
+        ]
         try:
-            verdict.code = await life.ended()
+            verdict.code = await life.wait_for_end()
         finally:
-            for strike in striking:
-                strike.cancel()
-            await asyncio.gather(*striking, return_exceptions=True)
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
             verdict.transcript += life.transcript()
-    if life.took is not None and verdict.code != -signal.SIGKILL:
-        verdict.over = max(verdict.over, life.took - verdict.plan.budget)
+    if life.stop_seconds is not None and verdict.code != -signal.SIGKILL:
+        verdict.over = max(verdict.over, life.stop_seconds - verdict.plan.budget)
     return life
 
 
-async def _strike(stage: Front, life: Life, verdict: Verdict, blow: Any) -> None:
-    if blow.after is None:
-        await asyncio.sleep(blow.seconds)
+async def _send_signal(
+    stage: FailingStage, life: Life, verdict: Verdict, planned: PlannedSignal
+) -> None:
+    if planned.after is None:
+        await asyncio.sleep(planned.seconds)
     else:
         try:
-            await life.event(blow.after)
-        except AssertionError:
-            return  # it ended without
-        await asyncio.sleep(blow.seconds)
+            await life.wait_for_event(planned.after)
+        except EndedError:
+            return
+        await asyncio.sleep(planned.seconds)
     if life.process.returncode is not None:
         return
     with suppress(ProcessLookupError):
-        if blow.signal == signal.SIGKILL:
+        if planned.number == signal.SIGKILL:
             os.kill(life.pid, signal.SIGKILL)
             verdict.killed = True
-            stage.sweep()  # a container takes everything with it
+            stage.kill_processes()  # the end of a container kills all of its processes
         else:
-            life.signal(blow.signal)
+            life.signal(planned.number)
 
 
 # -- after -------------------------------------------------------------------------------------
 
 
-async def _judged(stage: Front, verdict: Verdict, lives: list[Life]) -> None:
+async def _judge(stage: FailingStage, verdict: Verdict, lives: list[Life]) -> None:
     if _never_began(verdict, lives[-1]):
         verdict.abandoned = True
-    reasons = _reasons(lives)
-    if await stage.held() is not None:
-        _is_left(verdict, "token", reasons.get("token", ""))
-    remaining = await _remaining(stage)
-    if verdict.plan.source == "jit" and not any(life.all("token.read") for life in lives):
+    reasons = _find_reasons(lives)
+    if await stage.read_parameter() is not None:
+        _note_left(verdict, "token", reasons.get("token", ""))
+    remaining = await _list_remaining_runners(stage)
+    if verdict.plan.source == "jit" and not any(life.find_events("token.read") for life in lives):
         gone = ("token.deleted", "token.already_deleted")
-        unseen = any(life.all(event, unread=True) for life in lives for event in gone)
+        unseen = any(life.find_events(event, unread=True) for life in lives for event in gone)
         reason = "its configuration was never read" if unseen else reasons.get("token", "")
-        told = [reason] * len(remaining)
+        reasons_of_runners = [reason] * len(remaining)
     else:
-        told = _explained(remaining, lives)
-    for reason in told:
-        _is_left(verdict, "runner", reason)
+        reasons_of_runners = _match_reasons(remaining, lives)
+    for reason in reasons_of_runners:
+        _note_left(verdict, "runner", reason)
     if not verdict.abandoned:
-        _told_the_truth(stage, verdict, lives)
+        _check_log(stage, verdict, lives)
 
 
 def _never_began(verdict: Verdict, life: Life) -> bool:
-    """Whether a stop came before the agent could hear it: nothing was contacted then.
+    """Return whether a stop came before the agent could handle it: then nothing was contacted.
 
     An interrupt while Python itself still starts is a KeyboardInterrupt, and exit code 1.
     """
@@ -192,8 +202,8 @@ def _never_began(verdict: Verdict, life: Life) -> bool:
     return ended and not life.events
 
 
-async def _remaining(stage: Front) -> list[Any]:
-    """List GitHub's runners, once it has given up the jobs that nobody runs any more."""
+async def _list_remaining_runners(stage: FailingStage) -> list[Any]:
+    """Return GitHub's runners, once it has ended the jobs that nobody runs any more."""
     for _ in range(40):
         if not any(runner.busy for runner in stage.world.runners):
             break
@@ -201,38 +211,38 @@ async def _remaining(stage: Front) -> list[Any]:
     return list(stage.world.runners)
 
 
-def _reasons(lives: list[Life]) -> dict[str, str]:
-    failed = [event for life in lives for event in life.all("cleanup.failed")]
+def _find_reasons(lives: list[Life]) -> dict[str, str]:
+    failed = [event for life in lives for event in life.find_events("cleanup.failed")]
     found = {event["undo"]: event["reason"] for event in failed}
-    kept = [event for life in lives for event in life.all("token.kept")]
+    kept = [event for life in lives for event in life.find_events("token.kept")]
     return found | ({"token": kept[-1]["reason"]} if kept else {})
 
 
-def _explained(runners: list[Any], lives: list[Life]) -> list[str]:
-    """Say what the log tells of each runner; no word of it counts for two."""
-    said = [
+def _match_reasons(runners: list[Any], lives: list[Life]) -> list[str]:
+    """Return the logged reason for each runner that is left; no reason counts for two."""
+    failed = [
         str(event["reason"])
         for life in lives
-        for event in life.all("cleanup.failed")
+        for event in life.find_events("cleanup.failed")
         if event["undo"] in ("runner", "predecessor")
     ]
     taken = [
         f"{event['name']} may be its own, whose registration was cut"
         for life in lives
-        for event in life.all("runner.name_taken", ours=True)
+        for event in life.find_events("runner.name_taken", ours=True)
     ]
     reasons = []
-    for runner in sorted(runners, key=lambda each: -sum(each.name in word for word in said)):
-        words = [word for word in said if runner.name in word] or [
-            word for word in taken if word.split()[0] == runner.name
+    for runner in sorted(runners, key=lambda each: -sum(each.name in reason for reason in failed)):
+        own = [reason for reason in failed if runner.name in reason] or [
+            reason for reason in taken if reason.split()[0] == runner.name
         ]
-        reasons.append(next(iter(words or said), ""))
-        if reasons[-1] in said:
-            said.remove(reasons[-1])
+        reasons.append(next(iter(own or failed), ""))
+        if reasons[-1] in failed:
+            failed.remove(reasons[-1])
     return reasons
 
 
-def _is_left(verdict: Verdict, what: str, reason: str) -> None:
+def _note_left(verdict: Verdict, what: str, reason: str) -> None:
     verdict.left[what] = reason or "(the log does not say why)"
     if verdict.abandoned:
         return
@@ -244,35 +254,35 @@ def _is_left(verdict: Verdict, what: str, reason: str) -> None:
         and "SIDECAR_STOP_TIMEOUT" not in reason
         and "busy" not in reason
     ):
-        verdict.wrong.append(f"the {what} is left, and nothing was in the way: {reason}")
+        verdict.wrong.append(f"the {what} is left, and nothing prevented its removal: {reason}")
 
 
-def _told_the_truth(stage: Front, verdict: Verdict, lives: list[Life]) -> None:
-    verdict.wrong += _wrong_end(verdict, lives[-1])
-    if any(life.all("life.crashed") for life in lives):
+def _check_log(stage: FailingStage, verdict: Verdict, lives: list[Life]) -> None:
+    verdict.wrong += _check_exit(verdict, lives[-1])
+    if any(life.find_events("life.crashed") for life in lives):
         verdict.wrong.append("life.crashed")
     if stage.token and any(stage.token in life.text for life in lives):
         verdict.wrong.append("the token was logged")
-    if survivors := stage.survivors():
-        verdict.wrong.append(f"processes are left: {survivors}")
+    if processes := stage.find_processes():
+        verdict.wrong.append(f"processes are left: {processes}")
     if verdict.over > SLACK:
         verdict.wrong.append(f"its stop took {verdict.over:.1f} s more than the budget")
 
 
-def _wrong_end(verdict: Verdict, life: Life) -> list[str]:
+def _check_exit(verdict: Verdict, life: Life) -> list[str]:
     wrong = [] if verdict.code in OUTCOMES else [f"exit code {verdict.code}"]
-    ends = life.all("life.ended")
+    ends = life.find_events("life.ended")
     if len(ends) != 1 or life.events[-1] is not ends[0]:
         wrong.append("life.ended is not the last event")
     elif ends[0]["exit_code"] != verdict.code:
-        wrong.append(f"it said {ends[0]['exit_code']} and ended with {verdict.code}")
+        wrong.append(f"it logged {ends[0]['exit_code']} and ended with {verdict.code}")
     return wrong
 
 
 SLACK = float(os.environ.get("SOAK_SLACK", "15"))
-"""Seconds that the interpreter's own end may take on a machine that plays many lives."""
+"""Seconds that the interpreter's own end may take while many lives run."""
 
 
 def command(seed: str) -> str:
-    """Say how to play one life again."""
+    """Return the command that runs one life again."""
     return f".venv/bin/python -m tests.soak --life {seed}"

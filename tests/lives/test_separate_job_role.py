@@ -1,7 +1,7 @@
-"""Whole lives whose jobs hold less than the agent, in a network namespace of their own.
+"""Run lives whose jobs have a role of their own, each in a network namespace of its own.
 
-What stands for the ECS agent listens where the real one does; jobs run as another user, and ask
-with a real AWS SDK.
+The stand-in for the ECS agent listens at the real address. Jobs run as another user, and ask with
+a real AWS SDK.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 
-from local import aws, ecs_agent, faults, github
-from local.runner import install
-from tests.lives.stage import ON_UVLOOP, Stage, _folder
+from local import aws, ecs_agent
+from local.stage import Addresses
+from tests.lives import stage as stages
+from tests.lives.stage import ON_UVLOOP
 from tests.support.namespace import ECS_AGENT, in_namespace
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.lives.stage import Stage
 
 pytestmark = [
     pytest.mark.root,
@@ -81,26 +83,18 @@ print("FOUND" + json.dumps(found))
 
 
 @asynccontextmanager
-async def staged(network_mode: str = "awsvpc"):
-    """Put up a stage whose ECS agent listens where the real one does."""
-    async with AsyncExitStack() as down:
-        enter = down.enter_async_context
-        folder = _folder()
-        down.callback(shutil.rmtree, folder, ignore_errors=True)
-        root = install(folder / "runner")
-        http = await enter(aiohttp.ClientSession())
-        moto = down.enter_context(aws.serving())
-        ssm = await enter(faults.serving(moto))
-        hub = await enter(github.serving())
-        task = ecs_agent.Task(network_mode=network_mode)
-        agent = await enter(ecs_agent.serving(ECS_AGENT, 80, task=task, aws_endpoint=moto))
-        (folder / "probe.py").write_text(PROBE)
-        copy_sdk(folder / "sdk")
-        yield Stage(moto, ssm, hub, agent, folder, root, http)
+async def open_stage(network_mode: str = "awsvpc"):
+    """Open a stage whose ECS agent listens where the real one does."""
+    at = Addresses(ecs_agent=(ECS_AGENT, 80))
+    task = ecs_agent.Task(network_mode=network_mode)
+    async with stages.open_stage(at=at, task=task, use_sts=True) as stage:
+        (stage.folder / "probe.py").write_text(PROBE)
+        copy_sdk(stage.folder / "sdk")
+        yield stage
 
 
-def surroundings(stage: Stage, **more: str | None) -> dict[str, str | None]:
-    """Return what ECS sets where the agent is at its own address, and the job's role."""
+def make_environment(stage: Stage, **more: str | None) -> dict[str, str | None]:
+    """Return the variables of ECS, whose agent is at its real address, and of the job's role."""
     return {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": None,
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": stage.ecs.relative_uri,
@@ -125,48 +119,50 @@ def copy_sdk(folder: Path) -> None:
     shutil.copy(importlib.util.find_spec("six").origin, folder)
 
 
-def probing(stage: Stage, life) -> str:
-    """Return the step that looks what a job can get at, by a Python that its user may run."""
-    first = (stage.root / "bin" / "Runner.Listener").read_text().splitlines()[0]
+def make_probe_step(stage: Stage, life) -> str:
+    """Return the step that tries what a job can reach, with a Python that its user may run."""
+    first = (stage.runner_folder / "bin" / "Runner.Listener").read_text().splitlines()[0]
     python = first.removeprefix("#!").split()[0]
     metadata = stage.ecs.environment["ECS_CONTAINER_METADATA_URI_V4"]
     told = f"{ECS_AGENT} {life.pid} {stage.ecs.relative_uri} {metadata}"
     return f"PYTHONPATH={stage.folder}/sdk {python} {stage.folder}/probe.py {told}"
 
 
-def found(job) -> dict:
-    """Return what the step saw."""
+def read_probe(job) -> dict:
+    """Return what the step found."""
     lines = [line for line in job.log().splitlines() if "FOUND" in line]
     assert len(lines) == 1, job.log()
     (line,) = lines
     return json.loads(line.partition("FOUND")[2])
 
 
-def rules() -> str:
-    """List all rules of this namespace."""
+def list_rules() -> str:
+    """Return all network rules of this namespace."""
     return subprocess.run(
         ["iptables-save"], check=True, capture_output=True, text=True, timeout=30
     ).stdout
 
 
-def test_a_job_gets_its_role_and_nothing_of_the_agent_s():
-    """By the address that everybody knows it gets the job's role; the agent's own is out of reach.
+def test_a_job_gets_its_role_and_cannot_use_the_agent_s():
+    """At the usual address a job gets the job's role, and it cannot get the agent's role.
 
-    Neither the real path, nor the mark, nor the agent's environment or memory helps it; and after
-    the life the rule is gone.
+    It cannot use the real path or the mark, nor read the agent's environment or memory. After the
+    life the network rule is gone.
     """
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
-            async with stage.life(env=surroundings(stage)) as life:
-                await life.event("network.rules_added")
-                await life.event("runner.started")
-                job = stage.job(probing(stage, life))
-                await stage.settled(life, 0)
-            assert life.all("task.protected"), "the agent itself still reaches the ECS agent"
-            assert not life.all("task.metadata_failed")
-            seen = found(job)
+            async with stage.life(env=make_environment(stage)) as life:
+                await life.wait_for_event("network.rules_added")
+                await life.wait_for_event("runner.started")
+                job = stage.job(make_probe_step(stage, life))
+                await stage.check_end(life, 0)
+            assert life.find_events("task.protected"), (
+                "the agent itself still reaches the ECS agent"
+            )
+            assert not life.find_events("task.metadata_failed")
+            seen = read_probe(job)
             assert seen["uid"] != 0
             assert seen["arn"] == f"arn:aws:sts::{aws.ACCOUNT}:assumed-role/job/build-1"
             assert seen["real path"] == 400
@@ -178,7 +174,7 @@ def test_a_job_gets_its_role_and_nothing_of_the_agent_s():
             assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" not in env
             assert not [name for name in env if name.startswith("ECS_")]
             assert stage.ecs.relative_uri not in json.dumps(seen)
-            assert "169.254.170.2" not in rules()
+            assert "169.254.170.2" not in list_rules()
             assert stage.ecs.relative_uri not in life.text
             async with stage.http.get(stage.ecs.url + stage.ecs.relative_uri) as answer:
                 assert answer.status == 200
@@ -186,25 +182,25 @@ def test_a_job_gets_its_role_and_nothing_of_the_agent_s():
     in_namespace(play())
 
 
-def test_what_a_killed_agent_left_is_replaced():
-    """Started again after a KILL, there is one rule, to the relay that lives."""
+def test_the_rule_of_a_killed_agent_is_replaced():
+    """After a kill and a new start there is one rule, and it leads to the new relay."""
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
-            async with stage.life(env=surroundings(stage)) as life:
-                await life.event("network.rules_added")
+            async with stage.life(env=make_environment(stage)) as life:
+                await life.wait_for_event("network.rules_added")
                 life.signal(signal.SIGKILL)
-                await life.ended()
-            assert rules().count("169.254.170.2") == 1
+                await life.wait_for_end()
+            assert list_rules().count("169.254.170.2") == 1
             await stage.put()
-            async with stage.life(env=surroundings(stage, SIDECAR_NAME="build-2")) as life:
-                await life.event("runner.started")
-                assert rules().count("169.254.170.2") == 1
-                job = stage.job(probing(stage, life))
-                assert await life.ended() == 0
-            assert found(job)["arn"].endswith("assumed-role/job/build-2")
-            assert "169.254.170.2" not in rules()
+            async with stage.life(env=make_environment(stage, SIDECAR_NAME="build-2")) as life:
+                await life.wait_for_event("runner.started")
+                assert list_rules().count("169.254.170.2") == 1
+                job = stage.job(make_probe_step(stage, life))
+                assert await life.wait_for_end() == 0
+            assert read_probe(job)["arn"].endswith("assumed-role/job/build-2")
+            assert "169.254.170.2" not in list_rules()
 
     in_namespace(play())
 
@@ -216,24 +212,24 @@ def test_what_a_killed_agent_left_is_replaced():
         ("awsvpc", WITHOUT_NET_ADMIN, "NET_ADMIN"),
     ],
 )
-def test_where_no_rule_may_stand_a_job_is_told_the_relay_s_address(network_mode, wrapper, why):
-    """The instance's own namespace is left alone; and without the right to it, so is the task's.
+def test_without_a_rule_a_job_gets_the_relay_s_address(network_mode, wrapper, why):
+    """No rule is made in the instance's own namespace, nor without the capability for it.
 
-    A job then knows the relay, and the agent's own path from nowhere.
+    A job then gets the relay's address, and never the agent's own path.
     """
 
     async def play():
-        async with staged(network_mode) as stage:
+        async with open_stage(network_mode) as stage:
             await stage.put()
-            env = surroundings(stage)
+            env = make_environment(stage)
             async with stage.life((*wrapper, *ON_UVLOOP), env=env) as life:
-                told = await life.event("network.rules_skipped")
+                told = await life.wait_for_event("network.rules_skipped")
                 assert why in told["reason"]
-                assert "169.254.170.2" not in rules()
-                await life.event("runner.started")
-                job = stage.job(probing(stage, life))
-                await stage.settled(life, 0)
-            seen = found(job)
+                assert "169.254.170.2" not in list_rules()
+                await life.wait_for_event("runner.started")
+                job = stage.job(make_probe_step(stage, life))
+                await stage.check_end(life, 0)
+            seen = read_probe(job)
             assert seen["arn"] == f"arn:aws:sts::{aws.ACCOUNT}:assumed-role/job/build-1"
             assert seen["environ"] == seen["mem"] == "PermissionError"
             env = seen["env"]
@@ -244,78 +240,78 @@ def test_where_no_rule_may_stand_a_job_is_told_the_relay_s_address(network_mode,
     in_namespace(play())
 
 
-def test_a_policy_alone_cuts_the_task_role_down():
-    """No role of its own is needed: the ECS agent says which one it is that the policy is for."""
+def test_a_policy_alone_restricts_the_task_role():
+    """Without a role of its own, the policy applies to the role that the ECS agent names."""
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
-            env = surroundings(stage, SIDECAR_JOB_ROLE_ARN=None)
+            env = make_environment(stage, SIDECAR_JOB_ROLE_ARN=None)
             async with stage.life(env=env) as life:
-                await life.event("runner.started")
-                job = stage.job(probing(stage, life))
-                await stage.settled(life, 0)
+                await life.wait_for_event("runner.started")
+                job = stage.job(make_probe_step(stage, life))
+                await stage.check_end(life, 0)
             role = aws.TASK_ROLE.rpartition("/")[2]
-            assert found(job)["arn"].endswith(f"assumed-role/{role}/build-1")
+            assert read_probe(job)["arn"].endswith(f"assumed-role/{role}/build-1")
 
     in_namespace(play())
 
 
-def test_without_its_role_a_job_has_none():
-    """Where STS cannot be had a job gets 503, and nothing falls back to the task role."""
+def test_a_job_whose_role_is_unavailable_has_none():
+    """While STS cannot be reached a job gets 503, and never the task role instead."""
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
-            env = surroundings(stage, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9")
+            env = make_environment(stage, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9")
             async with stage.life(env=env) as life:
-                cold = await life.event("relay.credentials_delayed")
+                cold = await life.wait_for_event("relay.credentials_delayed")
                 assert "cannot assume" in cold["reason"]
-                await life.event("runner.started")
-                job = stage.job(f"AWS_ENDPOINT_URL_STS={stage.moto} {probing(stage, life)}")
-                await stage.settled(life, 0)
-            assert found(job)["arn"] == "CredentialRetrievalError"
+                await life.wait_for_event("runner.started")
+                job = stage.job(f"AWS_ENDPOINT_URL_STS={stage.moto} {make_probe_step(stage, life)}")
+                await stage.check_end(life, 0)
+            assert read_probe(job)["arn"] == "CredentialRetrievalError"
 
     in_namespace(play())
 
 
-def test_a_role_that_is_required_ends_the_life_when_it_cannot_be_had():
-    """With SIDECAR_RELAY_REQUIRED no job is taken without: exit code 14, and nothing is left."""
+def test_a_required_role_that_is_unavailable_ends_the_life():
+    """With SIDECAR_RELAY_REQUIRED no job is taken without the role: exit 14, nothing is left."""
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
-            env = surroundings(
+            env = make_environment(
                 stage, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9", SIDECAR_RELAY_REQUIRED="true"
             )
             async with stage.life(env=env) as life:
-                await stage.settled(life, 14)
-            assert not life.all("runner.started")
-            assert "169.254.170.2" not in rules()
+                await stage.check_end(life, 14)
+            assert not life.find_events("runner.started")
+            assert "169.254.170.2" not in list_rules()
 
     in_namespace(play())
 
 
-def test_without_the_setting_nothing_changes_and_the_log_says_what_that_means():
-    """A job has the task role as before; one line at the start tells what it can read with it."""
+def test_without_the_setting_a_job_shares_the_task_role_and_the_log_says_so():
+    """A job has the task role; one line at the start says what it can read with it."""
 
     async def play():
-        async with staged() as stage:
+        async with open_stage() as stage:
             await stage.put()
-            env = surroundings(
+            env = make_environment(
                 stage,
                 SIDECAR_JOB_ROLE_ARN=None,
                 SIDECAR_JOB_POLICY=None,
                 AWS_DEFAULT_REGION=aws.REGION,
             )
             async with stage.life(env=env) as life:
-                (told,) = [await life.event("job.role_shared")]
+                (told,) = [await life.wait_for_event("job.role_shared")]
                 assert "/lives/*" in json.dumps(told["can_read"])
-                await life.event("runner.started")
-                assert "169.254.170.2" not in rules()
-                job = stage.job(probing(stage, life))
-                await stage.settled(life, 0)
-            seen = found(job)
+                await life.wait_for_event("runner.started")
+                assert "169.254.170.2" not in list_rules()
+                job = stage.job(make_probe_step(stage, life))
+                await stage.check_end(life, 0)
+            seen = read_probe(job)
             assert seen["real path"] == seen["metadata"] == 200
             assert seen["env"]["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] == stage.ecs.relative_uri
             assert aws.TASK_ROLE.rpartition("/")[2] in seen["arn"]

@@ -1,4 +1,4 @@
-"""Many lives side by side, and what is told of them."""
+"""Run many lives side by side, and report what became of them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.soak.story import Verdict, command, told
+from tests.soak.life import Verdict, command, run_life
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-async def many(
-    moto: str, seeds: Sequence[str], beside: int, tell: Callable[[Verdict], None]
+async def run_lives(
+    moto: str, seeds: Sequence[str], beside: int, print_mistakes: Callable[[Verdict], None]
 ) -> list[Verdict]:
-    """Play the lives of `seeds`, so many beside each other."""
+    """Run the lives of `seeds`, `beside` of them at the same time."""
     gate = asyncio.Semaphore(beside)
 
     async def one(seed: str) -> Verdict:
         async with gate:
-            verdict = await told(moto, seed)
-        tell(verdict)
+            verdict = await run_life(moto, seed)
+        print_mistakes(verdict)
         return verdict
 
     return await asyncio.gather(*(one(seed) for seed in seeds))
 
 
 def report(verdicts: Sequence[Verdict], begun: float) -> str:
-    """Say what became of them all."""
+    """Return a text that says what became of all lives."""
     codes = Counter(verdict.code for verdict in verdicts if not verdict.abandoned)
     left = Counter(
         f"{what}: {_kind(reason)}"
@@ -56,7 +56,7 @@ def report(verdicts: Sequence[Verdict], begun: float) -> str:
 
 
 def _kind(reason: str) -> str:
-    """Shorten a reason to what it has in common with others."""
+    """Return the kind of a reason: what it has in common with others."""
     for words, kind in (
         ("SIDECAR_STOP_TIMEOUT", "the stop budget is used up"),
         ("still running a job", "it is still running a job"),

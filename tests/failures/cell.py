@@ -1,4 +1,4 @@
-"""One cell of the table as a whole life: the fault is put up, the life played, the end held."""
+"""Run one cell of the table as a whole life: apply its fault, run the agent, return the end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from local import aws
+from local.agent import EndedError
 from local.faults import Rule
-from tests.failures.front import HURRIED, PAT, Front, fronted, template
+from tests.failures.stage import HURRIED, PAT, FailingStage, open_stage
 
 if TYPE_CHECKING:
     from docs.failures import Row
@@ -38,7 +39,7 @@ PLAYS: dict[str, dict[str, Any]] = {
     "app": {"source": "app"},
     # The first configure dies between GitHub's answer and its own `.runner`.
     "half": {"misbehave": {"configure": {"kind": "half", "count": 1}}},
-    # Every configure does, so that nobody knows the number of what is registered.
+    # Every configure does, so that nobody knows the number of the registered runner.
     "lost": {"source": "pat", "misbehave": {"configure": "half"}},
 }
 
@@ -46,41 +47,43 @@ PLAYS: dict[str, dict[str, Any]] = {
 Match = dict[str, Any]
 
 
-def _lost(kind: Any) -> Any:
+def _lose_answer(kind: Any) -> Any:
     return lambda match, _aws: Rule(kind, **match, times=1, forward=True)
 
 
-def _refused(status: int, message: str, error: str, times: int | None) -> Any:
+def _refuse_with(status: int, message: str, error: str, times: int | None) -> Any:
     def made(match: Match, of_aws: bool) -> Rule:
-        # What is to be deleted and not found has gone by another's hand.
+        # What cannot be found for its deletion was deleted by somebody else.
         gone = status == 404 and (match.get("method"), match.get("target")) in DELETIONS
-        said = (
+        answer = (
             {"error": error}
             if of_aws
             else {"status": status, "body": json.dumps({"message": message})}
         )
-        return Rule("status", **match, **said, times=times, forward=gone)
+        return Rule("status", **match, **answer, times=times, forward=gone)
 
     return made
 
 
 DELETIONS = (("DELETE", None), (None, "DeleteParameter"))
 RULES = {
-    "time-out": _lost("hang"),
-    "reset": _lost("reset"),
-    "malformed": _lost("not-json"),
+    "time-out": _lose_answer("hang"),
+    "reset": _lose_answer("reset"),
+    "malformed": _lose_answer("not-json"),
     "never": lambda match, _aws: Rule("hang", **match),
-    "5xx": _refused(503, "Service unavailable", "InternalServerError", 2),
-    "throttle": _refused(429, "API rate limit exceeded", "ThrottlingException", 2),
-    "403": _refused(403, "Must have admin rights", "AccessDeniedException", None),
-    "404": _refused(404, "Not Found", "ParameterNotFound", None),
+    "5xx": _refuse_with(503, "Service unavailable", "InternalServerError", 2),
+    "throttle": _refuse_with(429, "API rate limit exceeded", "ThrottlingException", 2),
+    "403": _refuse_with(403, "Must have admin rights", "AccessDeniedException", None),
+    "404": _refuse_with(404, "Not Found", "ParameterNotFound", None),
 }
 MISBEHAVIOURS = {"crashes": "exit:134", "fails": "exit:3", "never": "hang"}
 ERRORS = {"full": "ENOSPC", "read-only": "EROFS", "broken": "EIO"}
 
 
-def spoiled(stage: Front, row: Row, fault: str, play: dict[str, Any]) -> dict[str, str | None]:
-    """Put up one fault of the table; give what the agent must be told for it."""
+def apply_fault(
+    stage: FailingStage, row: Row, fault: str, play: dict[str, Any]
+) -> dict[str, str | None]:
+    """Apply one fault of the table; returns the variables that the agent needs for it."""
     stage.misbehave(time_scale=0.01, **play.get("misbehave", {}))
     if row.where == "disk":
         return {"DISK_FAULT": f"{ERRORS[fault]}:{row.match['path']}"}
@@ -95,8 +98,8 @@ def spoiled(stage: Front, row: Row, fault: str, play: dict[str, Any]) -> dict[st
     return {}
 
 
-async def begun(stage: Front, play: dict[str, Any]) -> dict[str, str | None]:
-    """Put up what the life needs; give its settings."""
+async def prepare(stage: FailingStage, play: dict[str, Any]) -> dict[str, str | None]:
+    """Prepare what the life needs; returns its settings."""
     env: dict[str, str | None] = dict(SETTINGS)
     if role := play.get("role"):
         env |= {"SIDECAR_JOB_ROLE_ARN": role, "AWS_ENDPOINT_URL_STS": stage.ssm.url}
@@ -108,58 +111,58 @@ async def begun(stage: Front, play: dict[str, Any]) -> dict[str, str | None]:
         case "jit":
             env |= NO_PARAMETER | {"SIDECAR_GITHUB_PAT": PAT, "SIDECAR_JUST_IN_TIME": "true"}
         case "app":
-            env |= NO_PARAMETER | stage.app()
+            env |= NO_PARAMETER | stage.install_app()
     if not play.get("stop"):
         stage.job("true")
     return env
 
 
-async def lived(stage: Front, play: dict[str, Any], env: dict[str, str | None]) -> Life:
-    """Live the life to its end."""
+async def run_life(stage: FailingStage, play: dict[str, Any], env: dict[str, str | None]) -> Life:
+    """Run the agent to its end."""
     async with stage.life(HURRIED, env=env) as life:
         if play.get("stop"):
-            await stopped_when_idle(life)
-        await life.ended()
+            await stop_when_idle(life)
+        await life.wait_for_end()
         return life
 
 
-async def stopped_when_idle(life: Life) -> None:
-    """Stop it as soon as it waits for a job, if it ever does."""
+async def stop_when_idle(life: Life) -> None:
+    """Stop the agent as soon as it waits for a job, if it ever does."""
     try:
-        await life.phase("idle")
-    except AssertionError:
+        await life.wait_for_phase("idle")
+    except EndedError:
         return
     life.signal(signal.SIGTERM)
 
 
 @dataclass
 class Ended:
-    """How a cell's life ended."""
+    """How a cell's life ended, and what was left of it."""
 
     code: int
     events: set[str]
     left: tuple[str, ...]
     """What the log says is left."""
     runners: list[str]
-    held: str | None
-    survivors: dict[int, str]
+    parameter: str | None
+    processes: dict[int, str]
     transcript: str
 
 
-async def outcome(moto: str, row: Row, fault: str) -> Ended:
-    """Play one cell."""
-    async with fronted(moto, template()) as stage:
+async def run_cell(moto: str, row: Row, fault: str) -> Ended:
+    """Run one cell against the SSM at `moto`."""
+    async with open_stage(moto) as stage:
         play = PLAYS[row.play]
-        env = await begun(stage, play) | spoiled(stage, row, fault, play)
+        env = await prepare(stage, play) | apply_fault(stage, row, fault, play)
         if (row.call, fault) == ("run", "never"):
-            env["SIDECAR_LIFETIME_LIMIT"] = "3"  # what would end it if nothing else does
-        life = await lived(stage, play, env)
+            env["SIDECAR_LIFETIME_LIMIT"] = "3"  # nothing else would end it
+        life = await run_life(stage, play, env)
         return Ended(
             life.process.returncode or 0,
             {event["event"] for event in life.events},
-            tuple(sorted(event["undo"] for event in life.all("cleanup.failed"))),
+            tuple(sorted(event["undo"] for event in life.find_events("cleanup.failed"))),
             [runner.name for runner in stage.world.runners],
-            await stage.held(),
-            stage.survivors(),
+            await stage.parameter(),
+            stage.find_processes(),
             life.transcript(),
         )

@@ -1,8 +1,8 @@
-"""Plays a task definition as ECS does: its containers, on a real engine, from the JSON itself.
+"""Run a task definition as ECS does: its containers, on a real engine, from the JSON itself.
 
-What an instance's agent makes of a definition: volumes, the network namespace that the containers
-of an awsvpc task share, the order that dependsOn asks for, and the end, in the reverse order. What
-a definition has that is not played here is refused.
+It does what an instance's agent does: volumes, the network namespace that the containers of an
+awsvpc task share, the order that dependsOn asks for, and the end, in the reverse order. A key that
+is not supported here fails an assertion.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tests.engines import tasks
 from tests.engines.spaces import Space
 from tests.images.building import RUNNER
-from tests.images.containers import CLIENT_S, client
+from tests.images.containers import CLIENT_ENV, client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
 HEALTHY = 60.0
 """Seconds within which a container is healthy."""
-UNPLAYED = {"essential", "logConfiguration", "restartPolicy", "dependsOn", "name"}
-"""Of a container, what is not docker's to do."""
+IGNORED = {"essential", "logConfiguration", "restartPolicy", "dependsOn", "name"}
+"""The keys of a container that docker needs not know."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """Where the containers of a task are."""
+    """The network of a task's containers."""
 
     name: str
     """As `docker run --network` wants it."""
     task: Task
-    """What is around it."""
+    """The task's surrounding network (tests.engines.tasks)."""
 
 
 @dataclass
-class Playing:
+class RunningTask:
     """A task that runs."""
 
     engine: Engine
@@ -55,23 +55,25 @@ class Playing:
         """Return the name that docker has for one of its containers."""
         return f"{self.mark}-{name}"
 
-    def ended(self, name: str, seconds: float) -> int:
-        """Wait for the end of a container; return its exit code."""
+    def wait_for_end(self, name: str, seconds: float) -> int:
+        """Wait for the end of a container; returns its exit code."""
         return int(self.engine.docker("wait", self.container(name), timeout=seconds))
 
     def log(self, name: str) -> str:
-        """Return what a container has said."""
+        """Return what a container has printed."""
         return self.engine.docker("logs", self.container(name))
 
 
-def events(log: str, name: str) -> list[dict[str, Any]]:
+def find_events(log: str, name: str) -> list[dict[str, Any]]:
     """Return the agent's events of that name."""
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     return [event for event in lines if event["event"] == name]
 
 
 @contextmanager
-def networked(definition: Mapping[str, Any], engine: Engine, instance: Task) -> Iterator[Network]:
+def make_network(
+    definition: Mapping[str, Any], engine: Engine, instance: Task
+) -> Iterator[Network]:
     """Make the task's network for the block, on an instance where the engine runs."""
     if definition["networkMode"] == "bridge":
         yield Network("bridge", instance)
@@ -90,46 +92,46 @@ def networked(definition: Mapping[str, Any], engine: Engine, instance: Task) -> 
 
 
 @contextmanager
-def playing(
+def run_task(
     definition: Mapping[str, Any],
     engine: Engine,
     network: Network,
     secret: Mapping[str, str],
     overrides: Mapping[str, str],
     *options: str,
-) -> Iterator[Playing]:
+) -> Iterator[RunningTask]:
     """Run the task for the block. Afterwards nothing of it is left.
 
-    `secret` is what the execution role would read, by `valueFrom`; `overrides` are the launcher's,
-    for the container `runner`; `options` are docker's own, for all of its containers.
+    `secret` holds what the execution role would read, by `valueFrom`. `overrides` are the
+    launcher's, for the container `runner`. `options` are docker's own, for all containers.
     """
-    found = Playing(engine, f"{definition['family']}-{secrets.token_hex(4)}")
+    task = RunningTask(engine, f"{definition['family']}-{secrets.token_hex(4)}")
     with ExitStack() as end:
         wanted = definition.get("volumes", [])
         volumes = {
-            one["name"]: end.enter_context(_volume(one, engine, found.mark)) for one in wanted
+            one["name"]: end.enter_context(_make_volume(one, engine, task.mark)) for one in wanted
         }
-        end.callback(_stopped, found)
-        for container in _in_order(definition["containerDefinitions"]):
+        end.callback(_remove_containers, task)
+        for container in _sort_by_dependency(definition["containerDefinitions"]):
             for other in container.get("dependsOn", []):
                 assert other["condition"] == "HEALTHY"
-                _healthy(engine, found.container(other["containerName"]))
-            told = {**network.task.environment, **_environment(container, secret)}
+                _wait_until_healthy(engine, task.container(other["containerName"]))
+            variables = {**network.task.environment, **_make_environment(container, secret)}
             if container["name"] == "runner":
-                told |= overrides
-            name = found.container(container["name"])
-            found.containers.append(name)
+                variables |= overrides
+            name = task.container(container["name"])
+            task.containers.append(name)
             engine.docker(
                 *("run", "--detach", f"--name={name}", f"--network={network.name}", *options),
-                *(f"--env={key}={value}" for key, value in told.items()),
-                *arguments(container, volumes),
+                *(f"--env={key}={value}" for key, value in variables.items()),
+                *make_arguments(container, volumes),
             )
-        yield found
+        yield task
 
 
 @contextmanager
-def _volume(volume: Mapping[str, Any], engine: Engine, mark: str) -> Iterator[str]:
-    """Give what docker mounts: a path of the instance, or a volume of the task's own."""
+def _make_volume(volume: Mapping[str, Any], engine: Engine, mark: str) -> Iterator[str]:
+    """Give what docker mounts: a path of the instance, or a volume that is made for the task."""
     if "host" in volume:
         yield volume["host"]["sourcePath"]
         return
@@ -142,32 +144,32 @@ def _volume(volume: Mapping[str, Any], engine: Engine, mark: str) -> Iterator[st
         engine.docker("volume", "rm", "--force", name)
 
 
-def _in_order(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _sort_by_dependency(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Sort so that each comes after what it depends on."""
     return sorted(containers, key=lambda one: len(one.get("dependsOn", [])))
 
 
-def _environment(container: Mapping[str, Any], secret: Mapping[str, str]) -> dict[str, str]:
+def _make_environment(container: Mapping[str, Any], secret: Mapping[str, str]) -> dict[str, str]:
     plain = {one["name"]: one["value"] for one in container.get("environment", [])}
     return plain | {one["name"]: secret[one["valueFrom"]] for one in container.get("secrets", [])}
 
 
-def arguments(container: Mapping[str, Any], volumes: Mapping[str, str]) -> list[str]:
-    """Return what `docker run` is told of one container, its image and command included."""
+def make_arguments(container: Mapping[str, Any], volumes: Mapping[str, str]) -> list[str]:
+    """Return the arguments of `docker run` for one container, with its image and command."""
     argv: list[str] = []
     for key, value in container.items():
         if key in _OPTIONS:
             argv += _OPTIONS[key](value)
         else:
-            assert key in UNPLAYED | _BELOW, f"{key} is not played"
+            assert key in IGNORED | _HANDLED, f"{key} is not supported"
     for mount in container.get("mountPoints", []):
         end = ":ro" if mount["readOnly"] else ""
         argv.append(f"--volume={volumes[mount['sourceVolume']]}:{mount['containerPath']}{end}")
     return [*argv, container["image"], *container.get("command", [])]
 
 
-_BELOW = {"mountPoints", "command", "image", "environment", "secrets"}
-"""What is played where all the options are known."""
+_HANDLED = {"mountPoints", "command", "image", "environment", "secrets"}
+"""The keys that are handled beside the options."""
 
 
 def _linux(parameters: Mapping[str, Any]) -> list[str]:
@@ -196,19 +198,19 @@ _OPTIONS = {
 }
 
 
-def _healthy(engine: Engine, name: str) -> None:
+def _wait_until_healthy(engine: Engine, name: str) -> None:
     """Wait until a container is healthy."""
     what = ("--filter=event=health_status", "--filter=event=die", f"--filter=container={name}")
     until = f"--until={int(time.time() + HEALTHY)}"
     argv = client(engine, "events", "--since=0", until, *what, "--format={{.Status}}")
-    with subprocess.Popen(argv, env=CLIENT_S, stdout=subprocess.PIPE, text=True) as events:
+    with subprocess.Popen(argv, env=CLIENT_ENV, stdout=subprocess.PIPE, text=True) as events:
         assert events.stdout
         found = events.stdout.readline().strip()
         events.kill()
     assert found == "health_status: healthy", f"{name}: {found}: {engine.docker('logs', name)}"
 
 
-def _stopped(playing: Playing) -> None:
-    """End all in the reverse order, as ECS does; and remove them."""
-    for name in reversed(playing.containers):
-        playing.engine.docker("rm", "--force", "--volumes", name)
+def _remove_containers(task: RunningTask) -> None:
+    """End and remove all containers in the reverse order, as ECS does."""
+    for name in reversed(task.containers):
+        task.engine.docker("rm", "--force", "--volumes", name)

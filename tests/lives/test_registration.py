@@ -1,6 +1,6 @@
-"""Every way to the right to register, every way out, and every watch: as whole processes.
+"""Run whole lives: each source of a registration, each way to deregister, each watch.
 
-What each of them must leave behind is held in one place, `Stage.settled`.
+`Stage.check_end` checks what must be true after each of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from local import aws as local_aws
 from local import ecs_agent
 from local.github import apps
 from local.github.scope import Scope
-from tests.lives.stage import played, staged
+from tests.lives.stage import open_stage, run_side_by_side
 
 HURRY = (
     "import sys; from sidecar.lifecycle import protection, watches; "
@@ -26,7 +26,7 @@ HURRY = (
     "from sidecar.__main__ import main; sys.exit(main(['run', *sys.argv[1:]]))"
 )
 HASTY = (sys.executable, "-c", HURRY)
-"""The agent, looking and renewing every 0.2 s."""
+"""The agent, with watches that look and renew every 0.2 s."""
 PAT = {"SIDECAR_GITHUB_PAT": "ghp_local"}
 NO_TOKEN = {"SIDECAR_TOKEN_PARAMETER": None}
 JIT = {"SIDECAR_JUST_IN_TIME": "true"}
@@ -34,26 +34,26 @@ SHORT = {"SIDECAR_STOP_TIMEOUT": "8"}
 REPOSITORY = Scope.of_path("/repos/octo/repo")
 
 
-def rungs(life):
-    """List by whose hand the runner went."""
-    return [event["rung"] for event in life.all("runner.deregistered")]
+def list_rungs(life):
+    """Return by which method each runner was deregistered."""
+    return [event["rung"] for event in life.find_events("runner.deregistered")]
 
 
-def removers(stage):
-    """List who ended a registration, as GitHub saw it."""
+def list_removers(stage):
+    """Return what ended each registration, as GitHub saw it."""
     return [gone.by for gone in stage.world.runners.removed]
 
 
-def app(stage, **more):
-    """Make an App, install it; gives the settings for it and its key."""
+def install_app(stage, **more):
+    """Install an App; returns the settings for it, and its key."""
     pem, modulus, exponent = apps.fresh_key()
     known = stage.world.apps.add("runners", modulus, exponent)
     stage.world.apps.install(known, "octo", **more)
     return {"SIDECAR_GITHUB_APP_ID": known.client_id, "SIDECAR_GITHUB_APP_KEY": pem}, pem
 
 
-async def blob(stage, name="jit-1"):
-    """Have a launcher register a runner just in time; gives its configuration."""
+async def make_jit_configuration(stage, name="jit-1"):
+    """Register a just-in-time runner as a launcher does; returns its configuration."""
     url = f"{stage.github.api}/repos/octo/repo/actions/runners/generate-jitconfig"
     body = {"name": name, "runner_group_id": 1, "labels": ["self-hosted"]}
     headers = {"Authorization": "Bearer ghp_local"}
@@ -62,92 +62,92 @@ async def blob(stage, name="jit-1"):
         return (await answer.json())["encoded_jit_config"]
 
 
-# --- the right to register ------------------------------------------------------------------------
+# --- registration ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("with_url", [True, False])
-def test_a_just_in_time_blob_in_ssm(aws, with_url):
-    """Over 4 KB; it needs no URL, and after its job nothing is left of it."""
+def test_a_just_in_time_configuration_in_ssm(aws, with_url):
+    """It is larger than 4 KB, needs no URL, and after its job nothing of it is left."""
 
     async def play():
-        async with staged(aws) as stage:
-            text = await blob(stage)
+        async with open_stage(aws) as stage:
+            text = await make_jit_configuration(stage)
             assert len(text) > 4096
             await stage.put(text)
             job = stage.job("echo hello")
             env = {} if with_url else {"SIDECAR_GITHUB_URL": None}
             async with stage.life(env=env) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert rungs(life) == ["github"]
+            assert list_rungs(life) == ["github"]
             files = json.loads(base64.b64decode(text))
             for content in files.values():
                 assert content not in life.text
                 assert base64.b64decode(content).decode("utf-8-sig") not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_a_just_in_time_runner_that_is_stopped_goes_by_the_api_alone(aws):
-    """With a credential it is deleted; without one the log says who will do it: exit 17."""
+def test_a_stopped_just_in_time_runner_is_removed_by_the_api(aws):
+    """With a credential it is deleted; without one the log says what will happen: exit 17."""
 
     async def play(env, code, left):
-        async with staged(aws) as stage:
-            await stage.put(await blob(stage))
+        async with open_stage(aws) as stage:
+            await stage.put(await make_jit_configuration(stage))
             async with stage.life(env=env | SHORT) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal()
-                await stage.settled(life, code, left=left)
-            assert rungs(life) == ([] if left else ["api"])
+                await stage.check_end(life, code, left=left)
+            assert list_rungs(life) == ([] if left else ["api"])
             if left:
-                (failed,) = life.all("cleanup.failed")
+                (failed,) = life.find_events("cleanup.failed")
                 assert "a just-in-time runner cannot remove itself" in failed["reason"]
                 assert "after one day" in failed["reason"]
 
-    played(play(PAT, 0, []), play({}, 17, ["runner"]))
+    run_side_by_side(play(PAT, 0, []), play({}, 17, ["runner"]))
 
 
 @pytest.mark.parametrize("quoted", [False, True])
 def test_the_arguments_of_config_sh_in_ssm(aws, quoted):
-    """As terraform-aws-github-runner writes them: a group of two words, labels, the URL."""
+    """Arguments as terraform-aws-github-runner writes them are used: group, labels, URL."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.settings.runner_groups.append("two words")
-            stage.token = token = stage.minted()
+            stage.token = token = stage.mint_token()
             group = "'two words'" if quoted else "two words"
             labels = '"extra one,ecs"' if quoted else "extra,ecs"
             await stage.put(
-                f"--url {stage.scope} --token {token} --labels {labels} --runnergroup {group} "
+                f"--url {stage.github_url} --token {token} --labels {labels} --runnergroup {group} "
                 "--ephemeral --disableupdate"
             )
             stage.token = token
             job = stage.job("echo hello", labels=["ecs"])
             async with stage.life(env={"SIDECAR_GITHUB_URL": None}) as life:
-                await stage.until(lambda: list(stage.world.runners), "the runner")
+                await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 (runner,) = stage.world.runners
                 assert runner.group_id == 2
                 assert ("extra one" if quoted else "extra") in [it.name for it in runner.labels]
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("just_in_time", [False, True])
 @pytest.mark.parametrize("credential", ["app", "pat"])
 def test_a_credential_mints_what_it_needs(aws, credential, just_in_time):
-    """No parameter at all; after the job GitHub is asked whether the runner is gone."""
+    """Without a parameter; after the job GitHub is asked whether the runner is gone."""
 
     async def play():
-        async with staged(aws) as stage:
-            env, pem = app(stage) if credential == "app" else (PAT, "ghp_local")
+        async with open_stage(aws) as stage:
+            env, pem = install_app(stage) if credential == "app" else (PAT, "ghp_local")
             job = stage.job("env | grep -c SIDECAR_ || true")
             async with stage.life(env=env | NO_TOKEN | (JIT if just_in_time else {})) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert "0\n" in job.log()
-            assert rungs(life) == ["github"]
+            assert list_rungs(life) == ["github"]
             calls = stage.world.calls
             assert calls["get-runner"] == 1
             assert calls["registration-token"] == (0 if just_in_time else 1)
@@ -156,32 +156,32 @@ def test_a_credential_mints_what_it_needs(aws, credential, just_in_time):
             for line in pem.splitlines():
                 assert line not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("just_in_time", [False, True])
-def test_a_credential_that_does_not_reach_ends_the_life(aws, just_in_time):
-    """Exit 12 without a token, 13 without a registration; the reason names what to change."""
+def test_a_credential_without_permission_ends_the_life(aws, just_in_time):
+    """Exit 12 if no token can be minted, 13 if nothing is registered; the reason names the fix."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.add_pat("ghp_weak").permission = "read"
             env = {"SIDECAR_GITHUB_PAT": "ghp_weak"} | NO_TOKEN
             async with stage.life(env=env | (JIT if just_in_time else {})) as life:
-                await stage.settled(life, 13 if just_in_time else 12)
-            assert "403" in life.all("life.failed")[0]["reason"]
-            assert rungs(life) in ([], ["never-registered"])
+                await stage.check_end(life, 13 if just_in_time else 12)
+            assert "403" in life.find_events("life.failed")[0]["reason"]
+            assert list_rungs(life) in ([], ["never-registered"])
             assert "ghp_weak" not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("kind", ["file", "ssm", "secretsmanager"])
-def test_a_secret_may_be_a_reference(aws, kind):
-    """A file is the agent's alone; what the task role reads is warned of, once."""
+def test_a_secret_may_be_in_a_file_or_in_aws(aws, kind):
+    """A file is read by the agent alone; a secret that the task role can read is warned of once."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             name = f"/pat/{stage.mark}"
             keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
             if kind == "file":
@@ -200,301 +200,301 @@ def test_a_secret_may_be_a_reference(aws, kind):
             }
             stage.job("echo hello")
             async with stage.life(env=env | NO_TOKEN) as life:
-                await stage.settled(life, 0)
-            assert len(life.all("credential.shared")) == (0 if kind == "file" else 1)
+                await stage.check_end(life, 0)
+            assert len(life.find_events("credential.shared")) == (0 if kind == "file" else 1)
             assert "ghp_local" not in life.text
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_stop_while_github_registers_just_in_time(aws):
-    """TERM before its answer: that is awaited, and the runner taken away; exit 16."""
+    """A stop before GitHub's answer: the answer is awaited, the runner removed; exit 16."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             fault = {"call": "generate-jitconfig", "after": True, "delay": 1.0}
             stage.world.faults.add(fault)
             async with stage.life(env=PAT | NO_TOKEN | JIT) as life:
-                await stage.until(lambda: list(stage.world.runners), "the runner")
+                await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 life.signal()
-                await stage.settled(life, 16)
-            assert removers(stage) == ["rest"]
-            assert rungs(life) == ["api"]
+                await stage.check_end(life, 16)
+            assert list_removers(stage) == ["rest"]
+            assert list_rungs(life) == ["api"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_lost_answer_leaves_no_runner_behind(aws):
-    """Registered, and nobody heard: the same name is taken away and registered again."""
+    """A runner whose registration was not answered is removed and registered again."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.faults.add({"call": "generate-jitconfig", "after": True, "drop": True})
             job = stage.job("echo hello")
             async with stage.life(env=PAT | NO_TOKEN | JIT) as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert removers(stage) == ["rest", "job-completed"]
+            assert list_removers(stage) == ["rest", "job-completed"]
 
-    played(play())
+    run_side_by_side(play())
 
 
-# --- the way out ----------------------------------------------------------------------------------
+# --- deregistration ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("credential", ["app", "pat"])
 def test_a_token_and_a_credential(aws, credential):
-    """Registered with the token, deleted by the API: the rung is in the log."""
+    """The token registers, the API deletes: the log has the method."""
 
     async def play():
-        async with staged(aws) as stage:
-            env, _ = app(stage) if credential == "app" else (PAT, "")
+        async with open_stage(aws) as stage:
+            env, _ = install_app(stage) if credential == "app" else (PAT, "")
             await stage.put()
             async with stage.life(env=env) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal()
-                await stage.settled(life, 0)
-            assert rungs(life) == ["api"]
-            assert removers(stage) == ["rest"]
+                await stage.check_end(life, 0)
+            assert list_rungs(life) == ["api"]
+            assert list_removers(stage) == ["rest"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("how", ["ended", "revoked"])
 def test_a_job_longer_than_the_app_s_token(aws, how):
-    """Six hours later the installation token is no good any more: a fresh one is minted."""
+    """When the installation token has expired, a new one is minted."""
 
     async def play():
-        async with staged(aws) as stage:
-            env, _ = app(stage)
+        async with open_stage(aws) as stage:
+            env, _ = install_app(stage)
             if how == "ended":
-                stage.world.settings.token_lifetime = 299.0  # under what the agent relies on
-            step, let_go = stage.gate()
+                stage.world.settings.token_lifetime = 299.0  # shorter than the agent relies on
+            step, let_go = stage.make_gate()
             job = stage.job(step)
             async with stage.life(env=env | NO_TOKEN) as life:
-                await stage.logged(job, "at the gate")
+                await stage.wait_for_output(job, "at the gate")
                 before = stage.world.calls["access-token"]
                 for token in stage.world.tokens:
                     if token.kind == "installation":
                         token.expires_at = 0.0
                 let_go()
-                await stage.settled(life, 0)
-            assert rungs(life) == ["github"]
-            assert not life.all("runner.removal_unverified")
+                await stage.check_end(life, 0)
+            assert list_rungs(life) == ["github"]
+            assert not life.find_events("runner.removal_unverified")
             assert stage.world.calls["access-token"] > before
             assert stage.world.calls["get-runner"] >= 1
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_a_registration_token_that_has_ended_at_the_exit(aws):
-    """With a credential nothing is left; without one the log says why and what happens: 17."""
+def test_a_registration_token_that_has_expired_at_the_end(aws):
+    """With a credential nothing is left; without one the log has the reason: exit 17."""
 
     async def play(env, code, left):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life(env=env | SHORT) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 for token in stage.world.tokens:
                     if token.kind == "registration":
                         token.expires_at = 0.0
                 life.signal()
-                await stage.settled(life, code, left=left)
-            assert rungs(life) == ([] if left else ["api"])
+                await stage.check_end(life, code, left=left)
+            assert list_rungs(life) == ([] if left else ["api"])
             if left:
-                (failed,) = life.all("cleanup.failed")
+                (failed,) = life.find_events("cleanup.failed")
                 assert "no credential for GitHub's API" in failed["reason"]
                 assert "404 (Not Found)" in failed["reason"]
                 assert "after one day" in failed["reason"]
 
-    played(play(PAT, 0, []), play({}, 17, ["runner"]))
+    run_side_by_side(play(PAT, 0, []), play({}, 17, ["runner"]))
 
 
-def test_an_api_that_fails_leaves_the_registration_token(aws):
-    """One rung down: the program's own remove."""
+def test_when_the_api_fails_the_registration_token_is_used(aws):
+    """The next method is the program's own remove."""
 
     async def play(fault):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "delete-runner", "count": -1} | fault)
             async with stage.life(env=PAT) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal()
-                await stage.settled(life, 0)
-            assert rungs(life) == ["registration-token"]
-            assert removers(stage) == ["remove"]
+                await stage.check_end(life, 0)
+            assert list_rungs(life) == ["registration-token"]
+            assert list_removers(stage) == ["remove"]
 
-    played(play({"status": 403}), play({"hang": True}))
+    run_side_by_side(play({"status": 403}), play({"hang": True}))
 
 
 @pytest.mark.parametrize("env", [PAT, {}], ids=["credential", "token"])
 def test_a_job_that_comes_just_before_the_stop_is_not_lost(aws, env):
-    """GitHub refuses, since the runner is busy: the job goes on, and is done; exit 0."""
+    """GitHub refuses to remove a busy runner: the job goes on to its end; exit 0."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "job-acquire", "delay": 2.0})
             async with stage.life(env=env | {"SIDECAR_STOP_TIMEOUT": "60"}) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 job = stage.job("echo hello")
-                await stage.until(lambda: job.state == "running", "the job given out")
+                await stage.wait_for(lambda: job.state == "running", "the job given out")
                 life.signal()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert life.all("stop.job_awaited")
-            assert rungs(life) == ["github"]
+            assert life.find_events("stop.job_awaited")
+            assert list_rungs(life) == ["github"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_late_removal_is_awaited(aws):
     """GitHub takes a second to remove an ephemeral runner: it is looked up again."""
 
     async def play(delay, rung, remover):
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.settings.deregister_after = delay
             stage.job("echo hello")
             async with stage.life(env=PAT | NO_TOKEN) as life:
-                await stage.settled(life, 0)
-            assert rungs(life) == [rung]
-            assert removers(stage) == [remover]
+                await stage.check_end(life, 0)
+            assert list_rungs(life) == [rung]
+            assert list_removers(stage) == [remover]
             assert stage.world.calls["get-runner"] >= 2
 
-    played(play(1.0, "github", "job-completed"), play(6.0, "api", "job-completed"))
+    run_side_by_side(play(1.0, "github", "job-completed"), play(6.0, "api", "job-completed"))
 
 
-# --- the watches ----------------------------------------------------------------------------------
+# --- the watches -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("env", [PAT | NO_TOKEN, {}], ids=["credential", "token"])
 def test_an_idle_runner_ends_with_18(aws, env):
-    """No job within the limit: deregistered first, then ended."""
+    """Without a job within the limit the runner is deregistered first, then ended."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             if not env:
                 await stage.put()
             async with stage.life(env=env | {"SIDECAR_IDLE_LIMIT": "1"}) as life:
-                await stage.settled(life, 18)
-            assert life.all("watch.triggered", cause="idle-limit")
-            assert rungs(life) == ["api" if env else "registration-token"]
+                await stage.check_end(life, 18)
+            assert life.find_events("watch.triggered", cause="idle-limit")
+            assert list_rungs(life) == ["api" if env else "registration-token"]
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_a_job_that_comes_with_the_idle_limit_is_done(aws):
-    """GitHub has given it out already: the limit is forgotten, exit 0."""
+def test_a_job_that_comes_at_the_idle_limit_is_done(aws):
+    """If GitHub has already assigned a job, the limit is ignored: exit 0."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.faults.add({"call": "job-acquire", "delay": 3.0})
             env = PAT | NO_TOKEN | {"SIDECAR_IDLE_LIMIT": "2"}
             async with stage.life(env=env) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 job = stage.job("echo hello")
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert stage.world.calls["delete-runner"] == 1
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_the_lifetime_limit_ends_with_19(aws):
-    """Idle: it goes. Busy: the job is given the drain, and cut at its end; exit 19 for both."""
+    """An idle runner ends at once, a busy one after the drain time; exit 19 for both."""
 
     async def idle():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life(env={"SIDECAR_LIFETIME_LIMIT": "4"}) as life:
-                await stage.settled(life, 19)
-            assert life.all("watch.triggered", cause="lifetime-limit")
-            assert rungs(life) == ["registration-token"]
+                await stage.check_end(life, 19)
+            assert life.find_events("watch.triggered", cause="lifetime-limit")
+            assert list_rungs(life) == ["registration-token"]
 
     async def busy():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.misbehave(time_scale=0.1)
             job = stage.job("echo busy; sleep 600")
             await stage.put()
             async with stage.life(env=PAT | SHORT | {"SIDECAR_LIFETIME_LIMIT": "8"}) as life:
-                await stage.logged(job, "busy")
-                await stage.settled(life, 19)
+                await stage.wait_for_output(job, "busy")
+                await stage.check_end(life, 19)
             assert job.result == "canceled"
 
-    played(idle(), busy())
+    run_side_by_side(idle(), busy())
 
 
 def test_a_job_that_ends_in_the_drain_of_the_lifetime_limit(aws):
-    """It is not cut: exit 0, its result is its own."""
+    """It is not cancelled: exit 0, and the job has its own result."""
 
     async def play():
-        async with staged(aws) as stage:
-            step, let_go = stage.gate()
+        async with open_stage(aws) as stage:
+            step, let_go = stage.make_gate()
             job = stage.job(step)
             await stage.put()
             env = {"SIDECAR_LIFETIME_LIMIT": "8", "SIDECAR_STOP_TIMEOUT": "120"}
             async with stage.life(env=env) as life:
-                await life.event("stop.job_awaited")
+                await life.wait_for_event("stop.job_awaited")
                 let_go()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert life.all("watch.triggered", cause="lifetime-limit")
+            assert life.find_events("watch.triggered", cause="lifetime-limit")
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_a_ghost_ends_with_20(aws):
-    """Alive, no job, gone from GitHub: twice in a row, and the life ends."""
+def test_a_deregistered_runner_ends_with_20(aws):
+    """A listener without a job, whose runner is missing at GitHub twice in a row, is ended."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life(HASTY, env=PAT) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 (runner,) = stage.world.runners
                 looked = stage.world.calls["get-runner"]
                 stage.world.make_ghost(runner)
-                await stage.settled(life, 20)
-            assert life.all("watch.triggered", cause="ghost")
+                await stage.check_end(life, 20)
+            assert life.find_events("watch.triggered", cause="ghost")
             assert stage.world.calls["get-runner"] >= looked + 2
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_github_in_trouble_makes_no_ghost(aws):
-    """An answer that does not come says nothing about the runner."""
+def test_a_failing_github_does_not_end_a_runner(aws):
+    """A missing answer says nothing about the runner."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "get-runner", "count": 8, "status": 403})
             async with stage.life(HASTY, env=PAT) as life:
-                await life.event("runner.lookup_failed", count=3)
+                await life.wait_for_event("runner.lookup_failed", count=3)
                 job = stage.job("echo hello")
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
 
-    played(play())
+    run_side_by_side(play())
 
 
-def test_a_runner_that_github_thinks_too_old_ends_with_21(aws):
-    """And is taken away; the outcome is named."""
+def test_a_runner_version_that_github_refuses_ends_with_21(aws):
+    """The runner is removed, and the outcome is named."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.world.settings.deprecated_versions = ["2.336.0"]
             await stage.put()
             async with stage.life() as life:
-                await stage.settled(life, 21)
-            assert life.all("runner.ended", outcome="version-deprecated")
-            assert rungs(life) == ["registration-token"]
+                await stage.check_end(life, 21)
+            assert life.find_events("runner.ended", outcome="version-deprecated")
+            assert list_rungs(life) == ["registration-token"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 @asynccontextmanager
-async def instance():
-    """Serve an instance's metadata; what is put into the list becomes the notice."""
+async def serve_instance_metadata():
+    """Serve an instance's metadata; what is put into the list becomes the spot notice."""
     notices = []
 
     async def token(_request):
@@ -519,100 +519,100 @@ async def instance():
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_spot_notice_is_a_stop(aws, busy):
-    """A task that gets no TERM learns it there: the drain, exit 0 or 22."""
+    """A task without a SIGTERM finds the notice and drains: exit 0 or 22."""
 
     async def play():
-        async with staged(aws) as stage, instance() as (url, notices):
+        async with open_stage(aws) as stage, serve_instance_metadata() as (url, notices):
             stage.misbehave(time_scale=0.1)
             await stage.put()
             env = {"SIDECAR_SPOT_WATCH": "true", "AWS_EC2_METADATA_SERVICE_ENDPOINT": url}
             async with stage.life(HASTY, env=env | SHORT) as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 if busy:
-                    await stage.logged(stage.job("echo busy; sleep 600"), "busy")
+                    await stage.wait_for_output(stage.job("echo busy; sleep 600"), "busy")
                 notices.append({"action": "terminate", "time": "2026-01-22T12:00:00Z"})
-                await stage.settled(life, 22 if busy else 0)
-            assert life.all("watch.triggered", cause="spot-notice")
-            assert life.all("stop.requested", signal="spot-notice")
+                await stage.check_end(life, 22 if busy else 0)
+            assert life.find_events("watch.triggered", cause="spot-notice")
+            assert life.find_events("stop.requested", signal="spot-notice")
 
-    played(play())
-
-
-# --- scale-in protection --------------------------------------------------------------------------
+    run_side_by_side(play())
 
 
-def protections(stage):
-    """List what the ECS agent was asked for protection."""
+# --- scale-in protection -----------------------------------------------------------------------
+
+
+def list_protection_calls(stage):
+    """Return the calls for task protection that the ECS agent got."""
     return [seen for seen in stage.ecs.requests if "task-protection" in seen.path]
 
 
 def test_the_task_is_protected_while_its_job_runs(aws):
-    """On when the job starts, off after: exactly one call for each."""
+    """Protection is set when the job starts and removed after it: one call for each."""
 
     async def play():
-        async with staged(aws) as stage:
-            step, let_go = stage.gate()
+        async with open_stage(aws) as stage:
+            step, let_go = stage.make_gate()
             await stage.put()
             async with stage.life() as life:
-                await life.phase("idle")
-                assert not protections(stage)
+                await life.wait_for_phase("idle")
+                assert not list_protection_calls(stage)
                 job = stage.job(step)
-                await stage.logged(job, "at the gate")
-                await life.event("task.protected")
+                await stage.wait_for_output(job, "at the gate")
+                await life.wait_for_event("task.protected")
                 assert stage.ecs.protection_now()["ProtectionEnabled"]
                 let_go()
-                await stage.settled(life, 0)
-            assert len(protections(stage)) == 2
+                await stage.check_end(life, 0)
+            assert len(list_protection_calls(stage)) == 2
             assert not stage.ecs.protection_now()["ProtectionEnabled"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_a_long_job_s_protection_is_renewed(aws):
-    """As long as it runs."""
+    """Protection is renewed as long as the job runs."""
 
     async def play():
-        async with staged(aws) as stage:
-            step, let_go = stage.gate()
+        async with open_stage(aws) as stage:
+            step, let_go = stage.make_gate()
             stage.job(step)
             await stage.put()
             async with stage.life(HASTY) as life:
-                await life.event("task.protected", count=3)
+                await life.wait_for_event("task.protected", count=3)
                 let_go()
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert not stage.ecs.protection_now()["ProtectionEnabled"]
 
-    played(play())
+    run_side_by_side(play())
 
 
 def test_an_idle_life_asks_for_no_protection(aws):
-    """No transition, no call."""
+    """A life without a job makes no call."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life() as life:
-                await life.phase("idle")
+                await life.wait_for_phase("idle")
                 life.signal()
-                await stage.settled(life, 0)
-            assert not protections(stage)
+                await stage.check_end(life, 0)
+            assert not list_protection_calls(stage)
 
-    played(play())
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("mode", [mode for mode in ecs_agent.PROTECTION if mode != "ready"])
-def test_no_job_fails_for_want_of_protection(aws, mode):
-    """Whatever the ECS agent answers, or does not: exit 0, and at most one call a transition."""
+def test_no_job_fails_when_protection_fails(aws, mode):
+    """Whatever the ECS agent answers: exit 0, and at most one call for each change."""
 
     async def play():
-        async with staged(aws) as stage:
+        async with open_stage(aws) as stage:
             stage.ecs.protection = ecs_agent.Mode(mode, None)
             job = stage.job("echo hello")
             await stage.put()
             async with stage.life() as life:
-                await stage.settled(life, 0)
+                await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert len(protections(stage)) == (2 if mode == "hang" else 1)
-            assert not life.all("task.protected")
+            assert len(list_protection_calls(stage)) == (2 if mode == "hang" else 1)
+            assert not life.find_events("task.protected")
 
-    played(play())
+    run_side_by_side(play())
