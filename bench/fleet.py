@@ -21,7 +21,8 @@ from bench.figure import Figure
 from bench.virtual import run_virtually
 from sidecar import github, tokens
 from sidecar.github.api import Api
-from sidecar.runner.configure import Registration, RegistrationRequest, Trouble
+from sidecar.runner.configure import Registration, TransientRegistrationError
+from sidecar.runner.registration_request import RegistrationRequest
 from sidecar.shutdown import cleanup
 from sidecar.shutdown.stop import Stop
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from bench.stage import Stage
     from sidecar.runner.folder import RunnerFolder
-    from sidecar.runner.program import Finished
+    from sidecar.runner.program import WaitAtStop
 
 KEY = "fleet_start_vs_limit"
 SIZE, SEED = 1000, 1
@@ -84,15 +85,15 @@ class Runner(Registration):
         super().__init__(cast("RunnerFolder", self), request, {})
         self._service = service
 
-    def keep_copies(self) -> None:
+    def save_copies(self) -> None:
         """Keep nothing: this runner has no folder."""
 
-    async def _configure_once(self, finished: Finished | None = None) -> None:
-        del finished
+    async def _configure_once(self, wait_at_stop: WaitAtStop | None = None) -> None:
+        del wait_at_stop
         try:
             await self._service.register()
         except limits.RateLimited as error:
-            raise Trouble("GitHub answers 429") from error
+            raise TransientRegistrationError("GitHub answers 429") from error
 
 
 async def start_from_ssm(size: int, late: float | None = None, others: float = 0.0) -> Fleet:

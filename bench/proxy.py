@@ -104,7 +104,7 @@ def run_proxied(stage: Stage) -> Iterator[ProxiedLife]:
         with pinned(0):
             engine = stack.enter_context(program("bench.daemon", str(folder / "engine.sock")))
         docker = {"DOCKER_HOST": f"unix://{engine}", "SIDECAR_SHARED_DIR": str(folder)}
-        reply = waiting(stage, 'echo "$DOCKER_HOST"', SIDECAR_DOCKER_PROXY="on", **docker)
+        reply = hold_job(stage, 'echo "$DOCKER_HOST"', SIDECAR_DOCKER_PROXY="on", **docker)
         child, host = stack.enter_context(reply)
         yield ProxiedLife(child.pid, engine, host.removeprefix("unix://"))
 

@@ -106,7 +106,7 @@ def figures(pairs: list[tuple[Reading, Reading]]) -> Iterator[Figure]:
 def relay(stage: Stage) -> Iterator[str]:
     """Run an agent with a job that waits, on its own core; yield the URI of its relay."""
     # With network rules, requests to the relay would pass them, and those to nginx would not.
-    with waiting(stage, 'echo "$RUNNER_SIDECAR_RELAY_URI"', SIDECAR_RELAY="local") as (_, uri):
+    with hold_job(stage, 'echo "$RUNNER_SIDECAR_RELAY_URI"', SIDECAR_RELAY="local") as (_, uri):
         yield uri
 
 

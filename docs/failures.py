@@ -355,9 +355,7 @@ def _write(what: str, play: str, path: str, outcome: Cell) -> Row:
 
 DISK = (
     _write("the agent's own folder", "job", "/.sidecar", NOT_RUN),
-    _write(
-        "the state file", "job", "/.sidecar-memory", Cell(0, "runner.state_write_failed")
-    ),
+    _write("the state file", "job", "/.sidecar-memory", Cell(0, "runner.state_write_failed")),
     _write("a just-in-time runner's files", "jit", "/.credentials", NOT_RUN),
     _write(".setup_info", "job", "/.setup_info", Cell(0, "runner.setup_info_failed")),
     _write("job hooks", "job", "/.sidecar/job-", NOT_RUN),

@@ -13,7 +13,7 @@ from aiobotocore.session import get_session
 from sidecar.aws.calls import SECRETS_MANAGER, SSM, AwsError, Call, backoff
 from sidecar.aws.session import ServiceClient
 from sidecar.errors import TokenError
-from sidecar.log import events
+from sidecar.log import masks
 from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def read_secret(reference: str, setting: str, secret_reader: SecretReader)
             secret = reference
     if not secret.strip():
         raise TokenError(f"cannot use {setting}: it is empty")
-    events.hide(secret.strip())
+    masks.hide(secret.strip())
     return secret.strip()
 
 

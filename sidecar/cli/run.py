@@ -15,6 +15,7 @@ import stamina.instrumentation
 import structlog
 
 from sidecar import __version__, host
+from sidecar.aws.calls import NotFound
 from sidecar.errors import Exit, SettingsError, SidecarError, Stopped
 from sidecar.lifecycle import runner_life
 from sidecar.log import events
@@ -22,7 +23,6 @@ from sidecar.settings.load import load
 from sidecar.shutdown.stop import Stop
 from sidecar.status import final_event
 from sidecar.status.report import Report
-from sidecar.tokens.ssm import Missing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -59,9 +59,9 @@ def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -
     stamina.instrumentation.set_on_retry_hooks([partial(_report_retry, report)])
     _log_configuration(config)
     host.harden()
-    killed_before = host.memory_kills()
+    killed_before = host.count_memory_kills()
     code = asyncio.Runner(loop_factory=host.loop_factory()).run(_live(config, signals, report))
-    if kills := host.memory_kills() - killed_before:
+    if kills := host.count_memory_kills() - killed_before:
         log.warning(
             "memory.exhausted", kills=kills, advice="give the task, or its jobs, more memory"
         )
@@ -121,7 +121,7 @@ def _report_retry(report: Report, details: RetryDetails) -> None:
     """Count a retry and log it; stamina calls this for every retry of the agent."""
     report.retries[type(details.caused_by).__name__] += 1
     report.cleanup_stack.note_retry(str(details.caused_by))
-    if isinstance(details.caused_by, Missing):
+    if isinstance(details.caused_by, NotFound):
         return  # tokens come late in many lives, for minutes: token.awaited says so once
     log.warning(
         "retry.scheduled",

@@ -6,7 +6,7 @@ import json
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -119,28 +119,3 @@ class Engine:
         if not isinstance(networks, list):
             raise EngineError(f"{self.host} listed no networks")
         return [network for network in networks if isinstance(network, dict)]
-
-
-class Bridge(NamedTuple):
-    """A bridge network of the engine."""
-
-    interface: str
-    subnet: str
-    """As in `172.17.0.0/16`."""
-    gateway: str | None
-    """The interface's own address. None: the engine does not name it (20.10 does not always)."""
-
-
-def read_bridges(networks: list[dict[str, Any]]) -> list[Bridge]:
-    """Return the bridges of these networks, one for each subnet."""
-    return [
-        Bridge(_interface(network), str(config.get("Subnet")), config.get("Gateway") or None)
-        for network in networks
-        if network.get("Driver") == "bridge"
-        for config in (network.get("IPAM") or {}).get("Config") or ()
-    ]
-
-
-def _interface(network: dict[str, Any]) -> str:
-    name = (network.get("Options") or {}).get("com.docker.network.bridge.name")
-    return str(name or f"br-{str(network.get('Id'))[:12]}")

@@ -43,7 +43,7 @@ class Proxy:
         self.connections: set[Connection] = set()
         self.held = 0
         self.max_connections = max(
-            16, min(MAX_CONNECTIONS, (host.most_files() - _OTHER_FILES) // _FILES_EACH)
+            16, min(MAX_CONNECTIONS, (host.max_open_files() - _OTHER_FILES) // _FILES_EACH)
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
@@ -52,7 +52,7 @@ class Proxy:
     def connect_engine(self) -> socket.socket:
         """Connect to the engine. Raises RequestRefused, whose text the docker client shows."""
         try:
-            return host.dialled(self.engine)
+            return host.connect_to(self.engine)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise RequestRefused(
@@ -132,7 +132,7 @@ class ProxyOptions(NamedTuple):
     engine: Path
     """The engine's socket."""
     policy: RequestPolicy
-    user: host.Identity | None
+    user: host.User | None
     """The user whose group may connect; None: only this process's user."""
 
 
@@ -140,7 +140,7 @@ class ProxyOptions(NamedTuple):
 async def serve(options: ProxyOptions) -> AsyncIterator[Proxy]:
     """Run the proxy within the block. Raises OSError if it cannot listen."""
     proxy = Proxy(options.engine, options.policy)
-    proxy.listen(host.listener(options.path, options.user, BACKLOG))
+    proxy.listen(host.listen_at(options.path, options.user, BACKLOG))
     try:
         yield proxy
     finally:

@@ -49,7 +49,7 @@ class SharedSocket:
         self._hidden_path = self.path.with_name(f".{self.path.name}")
         self.in_use = False
         """Whether the proxy listens in the folder."""
-        self._lock: host.Lock | None = None
+        self._lock: host.FileLock | None = None
 
     @property
     def socket(self) -> Path:
@@ -63,7 +63,7 @@ class SharedSocket:
         """
         self._hidden_path.mkdir(parents=True)
         self._hidden_path.chmod(0o755)
-        self._lock = host.locked(self._hidden_path / _LOCK)
+        self._lock = host.lock_file(self._hidden_path / _LOCK)
         self._hidden_path.rename(self.path)
 
     def remove(self) -> None:
@@ -91,7 +91,7 @@ class SharedSocket:
 def _remove_if_unlocked(folder: Path) -> None:
     if folder.is_symlink() or not folder.is_dir() or not host.is_own(folder):
         return
-    lock = host.locked(folder / _LOCK)
+    lock = host.lock_file(folder / _LOCK)
     if lock is None:
         return
     try:

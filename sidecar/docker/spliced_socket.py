@@ -21,7 +21,7 @@ PIECE = 256 * 1024
 _SEND_BUFFER = 1 << 20
 """Bytes that the system buffers for a slow reader, while the other end goes on writing."""
 _BUFFER = memoryview(bytearray(PIECE))
-_SPARE_CONDUITS: list[host.Conduit] = []
+_SPARE_CONDUITS: list[host.SplicePipe] = []
 """Empty conduits for reuse. One is in use only while a piece is moved."""
 _MAX_SPARE = 8
 
@@ -73,7 +73,7 @@ class SplicedSocket:
         self._loop = loop
         self._owner = owner
         self._pending = bytearray()
-        self._conduit: host.Conduit | None = None
+        self._conduit: host.SplicePipe | None = None
         """Data that waits to be written, after `_pending`."""
         self._target: SplicedSocket | None = None
         """Where all data goes without the owner seeing it."""
@@ -128,7 +128,7 @@ class SplicedSocket:
         """Shut down writing once all kept data is written."""
         self._ending = True
         if not (self.is_full or self.closed):
-            host.shut_writing(self.sock)
+            host.shut_down_writing(self.sock)
 
     def close(self) -> None:
         """Close the socket; kept data is dropped."""
@@ -158,10 +158,10 @@ class SplicedSocket:
     def _end_of_input(self) -> None:
         self.pause()
         self.ended = True
-        self._owner.on_end(self, peer_closed=host.hung_up(self.sock))
+        self._owner.on_end(self, peer_closed=host.is_closed_by_peer(self.sock))
 
     def _splice_piece(self, target: SplicedSocket) -> None:
-        conduit = _SPARE_CONDUITS.pop() if _SPARE_CONDUITS else host.conduit(PIECE)
+        conduit = _SPARE_CONDUITS.pop() if _SPARE_CONDUITS else host.make_splice_pipe(PIECE)
         if conduit is None:  # this system has no splice
             self._target = None
             return
@@ -178,7 +178,7 @@ class SplicedSocket:
             _release_conduit(conduit)
             self._end_of_input()
 
-    def write_conduit(self, conduit: host.Conduit) -> None:
+    def write_conduit(self, conduit: host.SplicePipe) -> None:
         """Write what is in `conduit`, as `write` does."""
         try:
             empty = self.closed or self._write_failed or conduit.drain(self.sock)
@@ -209,7 +209,7 @@ class SplicedSocket:
             return
         self._loop.remove_writer(self.sock.fileno())
         if self._ending:
-            host.shut_writing(self.sock)
+            host.shut_down_writing(self.sock)
         self._owner.on_drained(self)
 
     def _fail_writes(self) -> None:
@@ -227,7 +227,7 @@ class SplicedSocket:
             self._conduit = None
 
 
-def _release_conduit(conduit: host.Conduit) -> None:
+def _release_conduit(conduit: host.SplicePipe) -> None:
     """Keep an empty conduit for reuse."""
     if conduit.filled or len(_SPARE_CONDUITS) >= _MAX_SPARE:
         conduit.close()

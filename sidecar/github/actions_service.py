@@ -7,11 +7,11 @@ Which hosts are asked: the API of the GitHub URL in the settings, the URL that t
 and for a runner's key an authorization URL that `is_service_url` accepts. Nothing of `.runner`:
 a job can write it.
 
-Errors, for every call (`sidecar.github.api` has the classes):
-- Denied: 401, 403, 404: the token is refused, expired, or for another scope. Final.
-- Busy: the runner has a job. Final; GitHub holds on to it for about ten minutes after a kill.
-- Limited: rate limit; repeated after the seconds that GitHub names.
-- Passing: no answer in 10 s, a broken connection, 5xx, or an answer that cannot be read; repeated.
+Errors, for every call (`sidecar.github.errors` has the classes):
+- PermissionDenied: 401, 403, 404: the token is refused, expired, or for another scope. Final.
+- RunnerBusy: the runner has a job. Final. After a kill GitHub keeps the job for about ten minutes.
+- RateLimited: rate limit; repeated after the seconds that GitHub names.
+- TransientError: no answer in 10 s, a broken connection, 5xx, an unreadable answer; repeated.
 - GitHubError: any other answer, redirects among them. Final.
 """
 
@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from sidecar.github import api
-from sidecar.github.api import Denied, GitHubError, Passing
+from sidecar.github.errors import GitHubError, PermissionDenied, RunnerBusy, TransientError
 from sidecar.github.registration_exchange import Exchange, is_service_url
-from sidecar.github.runners import Busy
 from sidecar.github.scope import Scope
 from sidecar.github.service_call import ServiceCalls
 
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.github.runner_key import RunnerKey
-    from sidecar.github.service_call import Pause, ServiceAnswer
+    from sidecar.github.service_call import ServiceAnswer
+    from sidecar.net.retry import Backoff
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 FRESH_TRIES = 2
@@ -49,7 +49,7 @@ class ActionsService:
 
     def __init__(self, github_url: str, now: Callable[[], float] = time.time) -> None:
         self._url = github_url
-        self._scope = Scope.of(github_url)
+        self._scope = Scope.from_url(github_url)
         self._now = now
         self._calls = ServiceCalls()
 
@@ -71,7 +71,7 @@ class ActionsService:
         """Give a registration token, get the service's URL and a bearer token.
 
         `fresh` repeats a 401 or 403 twice: a new token is not known everywhere at once. An expired
-        token gives a 404, which is final. Raises Denied.
+        token gives a 404, which is final. Raises PermissionDenied.
         """
         return await self._calls.call(
             "POST",
@@ -80,7 +80,7 @@ class ActionsService:
             authorization=f"RemoteAuth {token}",
             document={"url": self._url, "runner_event": event},
             tries=tries,
-            pause=_patient_with_fresh_token() if fresh else None,
+            backoff=_backoff_with_fresh_token() if fresh else None,
         )
 
     async def deregister(
@@ -98,7 +98,8 @@ class ActionsService:
 
         `admin_flow` is how the runner was registered, from the agent's own copy of `.runner` or
         from an exchange made at that time; None asks the exchange. `runner_id` is the id that
-        `configure` wrote, from the same copy. Raises Busy, or Denied if the token is refused.
+        `configure` wrote, from the same copy. Raises RunnerBusy, and PermissionDenied if the token
+        is refused.
         """
         if admin_flow:
             if await self.delete_runner(token, runner_id, tries=tries):
@@ -114,7 +115,7 @@ class ActionsService:
     async def delete_agent(
         self, exchange: Exchange, agent_id: int, *, pool_id: int = 0, tries: int | None = None
     ) -> bool:
-        """Remove a runner from its pool (tenant flow). Raises Busy.
+        """Remove a runner from its pool (tenant flow). Raises RunnerBusy.
 
         Pool 0 stands for every pool, as in the program's own request. False means that the service
         said so: many answer 204 for an unknown id too.
@@ -128,7 +129,7 @@ class ActionsService:
         )
 
     async def delete_runner(self, token: str, runner_id: int, *, tries: int | None = None) -> bool:
-        """Remove a runner by REST (admin flow); one request. Raises Busy.
+        """Remove a runner by REST (admin flow); one request. Raises RunnerBusy.
 
         False (404) means gone only if the token is still good; `deregister` makes sure.
         """
@@ -151,8 +152,8 @@ class ActionsService:
     ) -> bool:
         """Ask whether GitHub still knows the runner of this id and name, with a registration token.
 
-        Both flows list the runners of that name, so a refused token (Denied) and a runner that is
-        gone (False) have different answers. A namesake with another id does not count.
+        Both flows list the runners of that name, so a refused token (PermissionDenied) and a runner
+        that is gone (False) have different answers. A namesake with another id does not count.
         """
         url, authorization = f"{self._runners}?name={quote(name, safe='')}", f"RemoteAuth {token}"
         if not admin_flow:
@@ -208,7 +209,7 @@ def _read_agent_deletion(answer: ServiceAnswer) -> bool:
     if 200 <= answer.status < 300:
         return True
     if "JobStillRunningException" in answer.exception:
-        raise Busy(answer.text(), answer.status)
+        raise RunnerBusy(answer.text(), answer.status)
     if answer.status == 404 or "AgentNotFoundException" in answer.exception:
         return False
     raise answer.error()
@@ -218,7 +219,7 @@ def _read_runner_deletion(answer: ServiceAnswer) -> bool:
     if 200 <= answer.status < 300:
         return True
     if answer.status == 422:
-        raise Busy(answer.text(), answer.status)
+        raise RunnerBusy(answer.text(), answer.status)
     if answer.status == 404:
         return False
     raise answer.error()
@@ -230,7 +231,7 @@ def _is_listed(answer: ServiceAnswer, runner_id: int, name: str) -> bool:
         raise answer.error()
     listed = answer.fields.get("value", answer.fields.get("runners"))
     if not isinstance(listed, list):
-        raise Passing(f"cannot {answer.call}: GitHub's answer holds no list of runners")
+        raise TransientError(f"cannot {answer.call}: GitHub's answer holds no list of runners")
     if any(_field(one, "id") == runner_id for one in listed):
         return True
     if any(str(_field(one, "name")).lower() != name.lower() for one in listed):
@@ -253,19 +254,19 @@ def _read_grant(answer: ServiceAnswer) -> bool:
     if answer.status != 200:
         raise answer.error()
     if not isinstance(answer.fields.get("access_token"), str):
-        raise Passing(f"cannot {answer.call}: GitHub's answer holds no access token")
+        raise TransientError(f"cannot {answer.call}: GitHub's answer holds no access token")
     return True
 
 
-def _patient_with_fresh_token() -> Pause:
+def _backoff_with_fresh_token() -> Backoff:
     """Make a stamina backoff hook that also repeats a refusal, FRESH_TRIES times."""
-    pause, left = api.patient(), FRESH_TRIES
+    pause, left = api.backoff(), FRESH_TRIES
 
     def pause_fresh(error: Exception) -> bool | float:
         nonlocal left
-        if isinstance(error, Denied) and error.status in (401, 403) and left > 0:
+        if isinstance(error, PermissionDenied) and error.status in (401, 403) and left > 0:
             left -= 1
-            return pause(Passing(str(error)))
+            return pause(TransientError(str(error)))
         return pause(error)
 
     return pause_fresh

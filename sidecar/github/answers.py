@@ -73,7 +73,7 @@ def read_number(body: Any, name: str) -> int:
 def read_moment(body: Any, name: str) -> datetime:
     """Return a date-time of an answer, in UTC where it has no zone. Raises TransientError."""
     try:
-        moment = values.moment(read_field(body, name, str))
+        moment = values.parse_time(read_field(body, name, str))
     except ValueError:
         raise TransientError(f"GitHub's answer holds no moment in {name}") from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

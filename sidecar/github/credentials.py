@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sidecar.github.answers import read_field, read_moment, read_number
 from sidecar.github.errors import PermissionDenied
-from sidecar.log import events
+from sidecar.log import masks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -81,7 +81,7 @@ class App:
             answer = await call("POST", path, self.jwt())
             if answer.status == 201:
                 token = str(read_field(answer.body, "token"))
-                events.hide(token)
+                masks.hide(token)
                 return token, read_moment(answer.body, "expires_at").timestamp()
             self._installation = None  # 404: the App was installed again; look it up again
         raise PermissionDenied(

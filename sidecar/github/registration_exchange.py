@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sidecar.github.api import Passing
-from sidecar.log import events
+from sidecar.github.errors import TransientError
+from sidecar.log import masks
 
 if TYPE_CHECKING:
     from sidecar.github.service_call import ServiceAnswer
@@ -36,7 +36,7 @@ class Exchange:
 
     @classmethod
     def of(cls, answer: ServiceAnswer, scheme: str) -> Exchange:
-        """Read `{url, token, use_v2_flow}`. Raises Passing where one of them is not usable.
+        """Read `{url, token, use_v2_flow}`. Raises TransientError where one of them is not usable.
 
         The URL must have the settings' `scheme`: the bearer token is not sent in the clear.
         """
@@ -47,10 +47,10 @@ class Exchange:
             or not re.fullmatch(rf"{scheme}:[^?]*", url)
             or not URL.fullmatch(url)
         ):
-            raise Passing(f"cannot {answer.call}: GitHub's answer holds no url")
+            raise TransientError(f"cannot {answer.call}: GitHub's answer holds no url")
         if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
-            raise Passing(f"cannot {answer.call}: GitHub's answer holds no token")
-        events.hide(token)
+            raise TransientError(f"cannot {answer.call}: GitHub's answer holds no token")
+        masks.hide(token)
         return cls(url.rstrip("/"), token, fields.get("use_v2_flow") is True)
 
     def agents(self, pool_id: int, path: str, query: str = "") -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from sidecar.github.api import GitHubError
+from sidecar.github.errors import GitHubError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

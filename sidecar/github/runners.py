@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from sidecar.github.answers import read_field, read_moment, read_number
 from sidecar.github.errors import NameTaken, RunnerBusy
-from sidecar.log import events
+from sidecar.log import masks
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -61,7 +61,7 @@ class Runners:
             "POST", f"{self._path}/registration-token", expects={201: None}, tries=tries
         )
         token = str(read_field(answer.body, "token"))
-        events.hide(token)
+        masks.hide(token)
         return IssuedToken(token, read_moment(answer.body, "expires_at"))
 
     async def create_jit_config(
@@ -84,7 +84,7 @@ class Runners:
         )
         runner = _runner(read_field(answer.body, "runner"))
         blob = str(read_field(answer.body, "encoded_jit_config"))
-        events.hide(blob)
+        masks.hide(blob)
         return JitConfig(blob, runner.id, runner.name)
 
     async def find(self, name: str) -> Runner | None:

@@ -11,16 +11,17 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-import stamina
 
 from sidecar import __version__
 from sidecar.github import api
-from sidecar.github.api import Denied, GitHubError, Limited, Passing
+from sidecar.github.answers import LONGEST_BODY
+from sidecar.github.errors import GitHubError, PermissionDenied, RateLimited, TransientError
+from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    Pause = Callable[[Exception], bool | float]
+    from sidecar.net.retry import Backoff
 
 T = TypeVar("T")
 LONGEST_TEXT = 300
@@ -66,11 +67,11 @@ class ServiceAnswer:
     def error(self) -> GitHubError:
         """Make the error that a status means where the call gives it no meaning of its own."""
         if self.status == 429 or (self.status == 403 and self._is_limit()):
-            return Limited(self.text(), self.status, self._limit_seconds())
+            return RateLimited(self.text(), self.status, self._limit_seconds())
         if self.status >= 500 or self.status == 408:
-            return Passing(self.text(), self.status)
+            return TransientError(self.text(), self.status)
         if self.status in (401, 403, 404):
-            return Denied(self.text(), self.status)
+            return PermissionDenied(self.text(), self.status)
         return GitHubError(self.text(), self.status)
 
     def _is_limit(self) -> bool:
@@ -118,23 +119,25 @@ class ServiceCalls:
         document: object = None,
         form: Mapping[str, str] | None = None,
         tries: int | None = None,
-        pause: Pause | None = None,
+        backoff: Backoff | None = None,
     ) -> T:
         """Call until `read` returns a value; `read` raises what an answer means.
 
-        Raises Passing after `tries` (default: as many as the REST client), Limited likewise, any
-        other GitHubError at once. `pause` is a stamina backoff hook.
+        Raises TransientError or RateLimited after `tries` (default: those of the REST client), any
+        other GitHubError at once. `backoff` replaces the retry policy of the REST client.
         """
-        async for attempt in stamina.retry_context(
-            on=pause or api.patient(), attempts=tries or api.TRIES, timeout=None
-        ):
-            with attempt:
-                try:
-                    return read(await self._send(method, url, authorization, document, form))
-                except GitHubError as error:
-                    error.tries = attempt.num
-                    raise
-        raise AssertionError  # retry_context returns or raises
+        count = 0
+
+        async def call() -> T:
+            nonlocal count
+            count += 1
+            try:
+                return read(await self._send(method, url, authorization, document, form))
+            except GitHubError as error:
+                error.tries = count
+                raise
+
+        return await call_with_retries(call, backoff or api.backoff(), tries=tries or api.TRIES)
 
     async def _send(
         self,
@@ -163,7 +166,7 @@ class ServiceCalls:
                 body = _decode(call, response.status, await _read(call, response))
                 return ServiceAnswer(call, response.status, body, response.headers)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Passing(f"cannot {call}: {str(error) or type(error).__name__}") from error
+            raise TransientError(f"cannot {call}: {str(error) or type(error).__name__}") from error
 
 
 def _proxy(url: str) -> str | None:
@@ -179,8 +182,8 @@ async def _read(call: str, response: aiohttp.ClientResponse) -> bytes:
     async for part in response.content.iter_any():
         parts.append(part)
         length += len(part)
-        if length > api.LONGEST_BODY:
-            raise Passing(f"cannot {call}: GitHub's answer is too long", response.status)
+        if length > LONGEST_BODY:
+            raise TransientError(f"cannot {call}: GitHub's answer is too long", response.status)
     return b"".join(parts)
 
 
@@ -192,5 +195,5 @@ def _decode(call: str, status: int, raw: bytes) -> Any:
         return json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         if status < 300:
-            raise Passing(f"cannot {call}: GitHub's answer is no JSON", status) from None
+            raise TransientError(f"cannot {call}: GitHub's answer is no JSON", status) from None
         return {"message": raw[:LONGEST_TEXT].decode(errors="replace")}

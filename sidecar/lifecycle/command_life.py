@@ -21,7 +21,7 @@ from sidecar.errors import Stopped
 from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.runner_life import WARM_TIMEOUT
-from sidecar.runner.environment import of_user
+from sidecar.runner.environment import variables_for_user
 from sidecar.shutdown.cleanup import run_cleanup
 from sidecar.shutdown.stop import DRAIN, INTERRUPT, KILL
 from sidecar.status.health_server import serve_health
@@ -52,7 +52,7 @@ async def live(config: Configuration, stop: Stop, report: Report) -> int:
 async def _live(config: Configuration, stop: Stop, report: Report) -> int:
     async with AsyncExitStack() as exit_stack:
         enter = exit_stack.enter_async_context
-        await enter(process.reaping())
+        await enter(process.collect_orphans())
         access = Access(config)
         await enter(run_cleanup(report.cleanup_stack, stop))
         async with stop.cuts():
@@ -70,17 +70,19 @@ async def _start(
 ) -> Process:
     """Serve credentials and docker, and start the command."""
     enter = exit_stack.enter_async_context
-    task = await task_metadata.task_facts(config.task.metadata_uri, so_mark=access.so_mark)
+    task = await task_metadata.read_task_facts(config.task.metadata_uri, so_mark=access.so_mark)
     credentials = await enter(job_credentials(config, access, task, report.cleanup_stack))
-    report.relay = credentials.served
+    report.relay = credentials.relay
     docker = await enter(job_docker(config, credentials, report.cleanup_stack))
     report.phase.enter(phase.WARMING)
-    env = of_user(config.user, docker.led(credentials.without_agents(config.passed_on)))
-    env |= await credentials.warmed(
+    env = variables_for_user(
+        config.user, docker.set_docker_host(credentials.remove_agent_variables(config.passed_on))
+    )
+    env |= await credentials.wait_for_credentials(
         task.id, WARM_TIMEOUT, config.passed_on, required=config.settings.relay_required
     )
     command = process.Command(config.command, env, Path.cwd(), config.user)
-    return await enter(process.running(command))
+    return await enter(process.run_child(command))
 
 
 async def _wait_for_end(child: Process, stop: Stop) -> None:
@@ -88,7 +90,7 @@ async def _wait_for_end(child: Process, stop: Stop) -> None:
     await stop.wait_for_first(child.ended, level=DRAIN)
     if not stop.requested:
         return
-    gone = asyncio.create_task(child.gone())
+    gone = asyncio.create_task(child.wait_for_tree())
     try:
         for level in (INTERRUPT, KILL):
             if stop.level < level and not gone.done() and stop.left_until(stop.budget.kill):
@@ -108,4 +110,4 @@ def _forward(child: Process, name: str, *, first: bool) -> None:
     listeners = child.interrupt_listeners() if first else 0
     log.info("command.signalled", signal=name, listeners=listeners)
     if not listeners:
-        child.forward(name)
+        child.forward_signal(name)

@@ -17,7 +17,7 @@ from sidecar.relay.network_rules import Redirect, RulesUnavailable
 from sidecar.relay.routes import Peers
 
 if TYPE_CHECKING:
-    from sidecar.aws.container_credentials import Source
+    from sidecar.aws.container_credentials import CredentialsSource
     from sidecar.settings.model import Configuration
     from sidecar.shutdown.cleanup import CleanupStack
 
@@ -36,7 +36,7 @@ class CredentialsRoute:
     cleanup_stack: CleanupStack
 
     async def serve(
-        self, source: Source, config: Configuration, serving: AsyncExitStack
+        self, source: CredentialsSource, config: Configuration, serving: AsyncExitStack
     ) -> tuple[relay.Relay, bool, mode.Mode]:
         """Serve the credentials of `source` until `serving` is closed.
 
@@ -45,7 +45,7 @@ class CredentialsRoute:
         """
         settings = config.settings
         engine = Engine.find(config.task.docker_host)
-        docker, reason = await mode.located(engine)
+        docker, reason = await mode.locate_daemon(engine)
         facts = mode.Facts(
             docker,
             reason,
@@ -53,14 +53,14 @@ class CredentialsRoute:
             relative_uri=config.task.credentials_relative_uri is not None,
             separate_job_role=self.separate_job_role,
         )
-        choice = mode.chosen(settings.relay, facts)
+        choice = mode.choose(settings.relay, facts)
         running: relay.Relay | None = None
         if choice.mode is mode.Mode.NETFILTER:
             try:
                 running = await self._serve_all(source, config, serving)
             except RulesUnavailable as error:
                 # Raises RelayError if the setting forces this mode.
-                choice = mode.chosen(settings.relay, replace(facts, obstacle=str(error)))
+                choice = mode.choose(settings.relay, replace(facts, obstacle=str(error)))
         log.info(
             "relay.mode_chosen", mode=choice.mode.value, wanted=settings.relay, reason=choice.reason
         )
@@ -70,7 +70,7 @@ class CredentialsRoute:
                     relay.running_beside(internal_networks.warn_about_internal_networks(engine))
                 )
             return running, True, choice.mode
-        await network_rules.cleared(self.network_modes)
+        await network_rules.remove_leftovers(self.network_modes)
         address = settings.relay_address
         running = await serving.enter_async_context(
             relay.serving(source, address.host, address.port)
@@ -79,7 +79,7 @@ class CredentialsRoute:
         return running, redirected, choice.mode
 
     async def _serve_all(
-        self, source: Source, config: Configuration, serving: AsyncExitStack
+        self, source: CredentialsSource, config: Configuration, serving: AsyncExitStack
     ) -> relay.Relay:
         """Serve the whole network namespace, containers included, by network rules.
 
@@ -89,7 +89,7 @@ class CredentialsRoute:
         uri = config.task.credentials_relative_uri
         imds = relay.Imds(config.task.region) if config.settings.relay_imds else None
         redirect = Redirect(self.network_modes, containers=True)
-        removal = self.cleanup_stack.register_step("network", redirect.take_down)
+        removal = self.cleanup_stack.register_step("network", redirect.remove_rules)
         try:
             redirect.prepare()
             async with AsyncExitStack() as starting:
@@ -100,7 +100,7 @@ class CredentialsRoute:
                 if uri is not None and not self.separate_job_role:
                     # The task's other containers are routed here too, and have only this path.
                     running.identities.share(uri)
-                await redirect.put_up(running)
+                await redirect.add_rules(running)
                 serving.push_async_exit(starting.pop_all())
         except (RulesUnavailable, RelayError) as error:
             await removal.begin()
@@ -117,10 +117,10 @@ class CredentialsRoute:
             log.info("network.rules_skipped", reason=f"the task has no {relay.RELATIVE_URI}")
             return False
         redirect = Redirect(self.network_modes)
-        removal = self.cleanup_stack.register_step("network", redirect.take_down)
+        removal = self.cleanup_stack.register_step("network", redirect.remove_rules)
         try:
             redirect.prepare()
-            await redirect.put_up(running)
+            await redirect.add_rules(running)
         except RulesUnavailable as error:
             await removal.begin()
             log.info("network.rules_skipped", reason=str(error))

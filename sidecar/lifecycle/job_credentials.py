@@ -43,6 +43,7 @@ class Access:
 
     def __init__(self, config: Configuration) -> None:
         settings = config.settings
+        self._token_timeout = settings.token_timeout
         self.separate_job_role = (
             settings.job_role_arn is not None or settings.job_policy is not None
         )
@@ -56,7 +57,7 @@ class Access:
         self.agent_credentials: AgentCredentials | None = None
         task = config.task
         try:
-            self.endpoint = relay.Endpoint.given(
+            self.endpoint = relay.Endpoint.from_variables(
                 relative_uri=task.credentials_relative_uri,
                 full_uri=task.credentials_full_uri,
                 authorization=task.credentials_token,
@@ -81,7 +82,12 @@ class Access:
 
     def secret_reader(self, region: str | None) -> SecretReader:
         """Return what reads the agent's secrets, with its own credentials in that region."""
-        return SecretReader(region, self.session, shared=not self.separate_job_role)
+        return SecretReader(
+            region,
+            self.session,
+            shared=not self.separate_job_role,
+            timeout=self._token_timeout,
+        )
 
     def job_role(self, config: Configuration) -> JobRole:
         """Return the source of the separate job role's credentials."""
@@ -107,7 +113,7 @@ class JobCredentials:
 
     def remove_agent_variables(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
         """Return the variables of the agent's environment that a job may have."""
-        return environment.without_agents(
+        return environment.remove_agent_variables(
             passed_on, separate_job_role=self.separate_job_role, redirected=self.redirected
         )
 
@@ -120,12 +126,12 @@ class JobCredentials:
         job role the variables always point to the relay, fetched or not.
         """
         if self.relay is None:
-            return environment.no_credentials(passed_on) if self.separate_job_role else {}
+            return environment.disable_instance_role(passed_on) if self.separate_job_role else {}
         if self.job_role is not None:
-            self.job_role.name(runner)
+            self.job_role.set_runner(runner)
             timeout *= JOB_ROLE_PATIENCE
         try:
-            await self.relay.warm(timeout)
+            await self.relay.wait_until_fetched(timeout)
         except RelayError as error:
             if required:
                 raise
@@ -133,7 +139,7 @@ class JobCredentials:
         if not self.separate_job_role and not self.redirected:
             return {environment.RELAY_URI: self.relay.uri}
         relative = self.relay.relative_uri if self.redirected else None
-        return environment.credentials(passed_on, self.relay.uri, relative)
+        return environment.credential_variables(passed_on, self.relay.uri, relative)
 
 
 @asynccontextmanager

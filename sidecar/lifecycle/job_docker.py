@@ -192,7 +192,7 @@ def _default_path(socket: Path) -> Path:
 def _warn_unprotected(socket: Path, config: Configuration) -> None:
     """Warn if the runner's user may use the engine's socket: jobs can then bypass the proxy."""
     try:
-        is_open = host.may_use(socket, config.user)
+        is_open = host.may_connect(socket, config.user)
     except OSError:
         return  # the engine has not started yet
     if is_open:
@@ -289,7 +289,7 @@ class _PathRegistry:
     def assign(self, path: str, container: str) -> None:
         """Note that a minted path belongs to this container."""
         if self.identities is not None:
-            self.identities.tied(path, container)
+            self.identities.assign(path, container)
 
     def revoke(self, path: str) -> None:
         """End a minted path."""
@@ -301,7 +301,7 @@ class _PathUpdates:
     """Passes the events of containers on to their paths in the relay."""
 
     def __init__(self, identities: Identities) -> None:
-        self.on_start = identities.runs
-        self.on_stop = identities.rests
-        self.on_removed = identities.died
+        self.on_start = identities.resume
+        self.on_stop = identities.suspend
+        self.on_removed = identities.end
         self.known = identities.containers

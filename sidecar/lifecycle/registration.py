@@ -6,21 +6,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sidecar import github, tokens
-from sidecar.aws.secrets import SecretReader, resolved
+from sidecar.aws.secrets import SecretReader, read_secret
 from sidecar.errors import SettingsError
 from sidecar.runner.configure import Registration
-from sidecar.runner.just_in_time import JustInTime
+from sidecar.runner.just_in_time import JustInTimeRegistration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.runner.configure import RegistrationRequest
     from sidecar.runner.folder import RunnerFolder
+    from sidecar.runner.registration_request import RegistrationRequest
     from sidecar.settings.model import Settings
     from sidecar.shutdown.cleanup import CleanupStack
 
 Source = tokens.TokenParameter | tokens.GivenToken | tokens.MintedToken
-Runner = Registration | JustInTime
+Runner = Registration | JustInTimeRegistration
 
 
 def make_connection(settings: Settings, secret_reader: SecretReader) -> github.Connection | None:
@@ -35,23 +35,23 @@ def make_connection(settings: Settings, secret_reader: SecretReader) -> github.C
 async def _read_credential(settings: Settings, secret_reader: SecretReader) -> github.Credential:
     if settings.github_pat is not None:
         reference = settings.github_pat.get_secret_value()
-        return github.Pat(await resolved(reference, "SIDECAR_GITHUB_PAT", secret_reader))
+        return github.Pat(await read_secret(reference, "SIDECAR_GITHUB_PAT", secret_reader))
     if settings.github_app_id is None or settings.github_app_key is None:
         raise SettingsError("SIDECAR_GITHUB_APP_KEY is missing")  # settings.load has refused that
     reference = settings.github_app_key.get_secret_value()
-    key = await resolved(reference, "SIDECAR_GITHUB_APP_KEY", secret_reader)
+    key = await read_secret(reference, "SIDECAR_GITHUB_APP_KEY", secret_reader)
     return github.App(settings.github_app_id, key.replace("\\n", "\n"))
 
 
 def choose_source(
     settings: Settings,
-    store: tokens.Store,
+    store: tokens.ParameterStore,
     api: github.Connection | None,
     cleanup_stack: CleanupStack,
 ) -> Source:
     """Choose the source of the token: the SSM parameter, the setting, or GitHub's API."""
     if settings.token_parameter is not None:
-        return tokens.read_later(store, settings.token_parameter, cleanup_stack)
+        return tokens.claim_parameter(store, settings.token_parameter, cleanup_stack)
     if settings.token is not None:
         return tokens.GivenToken(settings.token.get_secret_value(), "SIDECAR_TOKEN")
     assert api is not None  # noqa: S101  settings.load has checked it
@@ -74,4 +74,4 @@ def make_runner(
         api.url = request.url
     if token.token is not None:
         return Registration(folder, request, env)
-    return JustInTime(folder, request, token, api, timeout)
+    return JustInTimeRegistration(folder, request, token, api, timeout)

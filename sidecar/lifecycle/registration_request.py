@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from sidecar.errors import TokenError
-from sidecar.runner.configure import RegistrationRequest
+from sidecar.runner.registration_request import RegistrationRequest
 from sidecar.runner.workspace import NAME
 
 if TYPE_CHECKING:

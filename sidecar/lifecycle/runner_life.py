@@ -25,10 +25,10 @@ from sidecar.lifecycle.watches import Watches
 from sidecar.runner import age, hooks, killed_agent
 from sidecar.runner.deregistration import Deregistration
 from sidecar.runner.diagnostics import Diagnostics
-from sidecar.runner.environment import environment
+from sidecar.runner.environment import build_environment
 from sidecar.runner.folder import RunnerFolder
-from sidecar.runner.listener import Listener, listening
-from sidecar.runner.workspace import NAME, workspace
+from sidecar.runner.listener import Listener, run_listener
+from sidecar.runner.workspace import NAME, make_workspace
 from sidecar.shutdown.cleanup import run_cleanup
 from sidecar.status.health_server import serve_health
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sidecar import github
     from sidecar.lifecycle.job_credentials import JobCredentials
     from sidecar.lifecycle.job_docker import JobDocker
-    from sidecar.runner.configure import RegistrationRequest
+    from sidecar.runner.registration_request import RegistrationRequest
     from sidecar.settings.model import Configuration
     from sidecar.shutdown.cleanup import CleanupStep
     from sidecar.shutdown.stop import Stop
@@ -110,15 +110,15 @@ class _Life:
     async def open_clients(self) -> None:
         """Open the clients of SSM and GitHub, then the cleanup, which needs them to the end."""
         settings, region = self.settings, self.config.task.region
-        await self._enter(process.reaping())
+        await self._enter(process.collect_orphans())
         self.access = Access(self.config)
-        store = await self._enter(tokens.Store(region, self.access.session))
+        store = await self._enter(tokens.ParameterStore(region, self.access.session))
         self.api = registration.make_connection(settings, self.access.secret_reader(region))
         if self.api is not None:
             await self._enter(self.api)
-        self._exit_stack.callback(self.diagnostics.after_farewell, self.cleanup_stack)
+        self._exit_stack.callback(self.diagnostics.log_after_cleanup, self.cleanup_stack)
         await self._enter(run_cleanup(self.cleanup_stack, self.stop))
-        self.killed_agent = killed_agent.found(
+        self.killed_agent = killed_agent.find_killed_agent(
             self.folder, self.cleanup_stack, self.api, settings.github_url
         )
         self.source = registration.choose_source(settings, store, self.api, self.cleanup_stack)
@@ -126,47 +126,55 @@ class _Life:
     async def serve_credentials_and_docker(self) -> None:
         """Serve what jobs use: the relay with their credentials, and the docker proxy."""
         config, cleanup_stack = self.config, self.cleanup_stack
-        self.task = await task_metadata.task_facts(
+        self.task = await task_metadata.read_task_facts(
             config.task.metadata_uri, so_mark=self.access.so_mark
         )
         self.credentials = await self._enter(
             job_credentials(config, self.access, self.task, cleanup_stack)
         )
-        self.report.relay = self.credentials.served
+        self.report.relay = self.credentials.relay
         self.docker = await self._enter(job_docker(config, self.credentials, cleanup_stack))
 
     async def wait_for_token(self) -> None:
         """Wait for the registration token, or the JIT configuration."""
         self.phase.enter(phase.WAITING)
-        self.token = await self.source.arrived(self.settings.token_timeout)
+        self.token = await self.source.wait(self.settings.token_timeout)
 
     async def register_runner(self) -> None:
         """Prepare the runner's folder and register the runner; the token is then deleted."""
         self.phase.enter(phase.CONFIGURING)
         self.folder.prepare()
-        age.warn(self.folder)
-        passed_on = self.docker.led(self.credentials.without_agents(self.config.passed_on))
-        self.env = environment(passed_on, self.config.user)
+        age.warn_if_outdated(self.folder)
+        passed_on = self.docker.set_docker_host(
+            self.credentials.remove_agent_variables(self.config.passed_on)
+        )
+        self.env = build_environment(passed_on, self.config.user)
         request = make_request(self.settings, self.token, self.task, self.docker.work_dir)
         await self._make_work_folder(request.work_dir)
         if self.killed_agent is not None:
-            await self.killed_agent.departed(request, self.env, self.token, self.source.usable)
+            await self.killed_agent.deregister_first(
+                request, self.env, self.token, self.source.is_usable
+            )
         runner = self._make_runner(request)
-        with self.diagnostics.failing("configure"):
+        with self.diagnostics.log_on_failure("configure"):
             await runner.register(self.stop.let_finish)
-        self.source.served()  # the token is deleted beside what follows: no job waits for that
-        self.folder.describe(self.task)
+        self.source.delete_soon()  # the token is deleted beside what follows: no job waits for that
+        self.folder.write_setup_info(self.task)
 
     async def _make_work_folder(self, work_dir: str) -> None:
-        alone = self.token.work_dir is None and NAME in self.settings.work_dir
+        remove_after = self.token.work_dir is None and NAME in self.settings.work_dir
         path, user = self.folder.path, self.config.user
-        await self._enter(workspace(path, work_dir, user, self.cleanup_stack, alone=alone))
+        await self._enter(
+            make_workspace(path, work_dir, user, self.cleanup_stack, remove_after=remove_after)
+        )
 
     def _make_runner(self, request: RegistrationRequest) -> registration.Runner:
         """Make the runner and register its deregistration; nothing is registered at GitHub yet."""
-        folder, usable = self.folder, self.source.usable
-        self.deregistration = Deregistration(self.api, usable, folder.memory.erase_own)
-        self.deregister_step = self.cleanup_stack.register_step("runner", self.deregistration.leave)
+        folder, usable = self.folder, self.source.is_usable
+        self.deregistration = Deregistration(self.api, usable, folder.state_file.delete_own)
+        self.deregister_step = self.cleanup_stack.register_step(
+            "runner", self.deregistration.deregister
+        )
         runner = registration.make_runner(
             folder, request, self.env, self.token, self.api, self.settings.token_timeout
         )
@@ -177,7 +185,7 @@ class _Life:
         """Wait for the relay's first credentials, and tell the runner where they are."""
         assert self.runner is not None  # noqa: S101  register_runner has made it
         self.phase.enter(phase.WARMING)
-        self.env |= await self.credentials.warmed(
+        self.env |= await self.credentials.wait_for_credentials(
             self.runner.name,
             WARM_TIMEOUT,
             self.config.passed_on,
@@ -187,9 +195,13 @@ class _Life:
     async def start_listener(self) -> None:
         """Start the listener, with the job hooks and the task protection that a job needs."""
         passed_on, listener = self.config.passed_on, self.listener
-        self._exit_stack.enter_context(self.folder.environment_without(self.docker.withheld))
+        self._exit_stack.enter_context(
+            self.folder.without_variables(self.docker.withheld_variables)
+        )
         self.env |= await self._enter(
-            hooks.hooked(self.folder, passed_on, listener.hear_hook, self.docker.told)
+            hooks.install_hooks(
+                self.folder, passed_on, listener.on_hook_event, self.docker.hook_variables
+            )
         )
         await self._enter(
             protect_while_busy(
@@ -199,7 +211,7 @@ class _Life:
                 so_mark=self.access.so_mark,
             )
         )
-        await self._enter(listening(self.folder, self.env, listener))
+        await self._enter(run_listener(self.folder, self.env, listener))
         self.report.listener = listener
 
     async def supervise_listener(self) -> Exit:
@@ -214,8 +226,8 @@ class _Life:
             self.phase,
         )
         code = await supervise(drain, self._choose_watches().start(listener, self.born))
-        deregistration.listener_ended(listener, configured=self.folder.configured)
-        self.report.error = self.diagnostics.of_listener(listener, code)
+        deregistration.set_listener_ended(listener, configured=self.folder.is_configured)
+        self.report.error = self.diagnostics.explain_failure(listener, code)
         self.phase.enter(phase.STOPPING)
         return code
 
@@ -225,7 +237,7 @@ class _Life:
             idle=settings.idle_limit,
             lifetime=settings.lifetime_limit,
             spot=settings.spot_watch,
-            is_registered=deregistration.known if deregistration.can_look else None,
+            is_registered=deregistration.is_known if deregistration.can_ask_github else None,
             instance_uri=self.config.task.instance_uri,
             so_mark=self.access.so_mark,
         )

@@ -39,13 +39,13 @@ async def supervise(drain: Drain, watches: Iterable[asyncio.Task[Cause]]) -> Exi
                 stop.request_drain(cause.value)
     if listener.running:
         await drain_listener(drain)
-    await listener.process.heard_out()
+    await listener.process.read_last_output()
     return _choose_exit(listener, cause, stopped=stop.requested)
 
 
 def _choose_exit(listener: Listener, cause: Cause | None, *, stopped: bool) -> Exit:
     """Return the listener's exit code, or the cause's; mypy demands a case for every cause."""
-    code = listener.verdict(stopped=stopped)
+    code = listener.choose_exit_code(stopped=stopped)
     match cause:
         case Cause.IDLE | Cause.DEREGISTERED:
             return cause.exit

@@ -89,7 +89,7 @@ class Watches:
 
 async def _watch_idle(listener: Listener, limit: float) -> Cause:
     """End when the listener has waited so many seconds for a job."""
-    await listener.listened.wait()
+    await listener.ready_for_jobs.wait()
     try:
         async with asyncio.timeout(limit):
             await listener.job.wait()
@@ -111,7 +111,7 @@ async def _watch_registration(
 
     Its listener would go on waiting for jobs that can never come.
     """
-    await listener.listened.wait()
+    await listener.ready_for_jobs.wait()
     misses, pause = 0, LOOKUP_EVERY
     while misses < 2:
         await asyncio.sleep(pause)

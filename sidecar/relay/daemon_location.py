@@ -31,7 +31,7 @@ class Daemon(Protocol):
     """A docker daemon, as far as its location needs it."""
 
     @property
-    def machine(self) -> str | None:
+    def hostname(self) -> str | None:
         """The host of a daemon on the network; None for a daemon behind a socket."""
 
     async def networks(self) -> list[dict[str, Any]]:
@@ -53,8 +53,8 @@ async def locate_daemon(daemon: Daemon | None) -> tuple[DaemonLocation, str]:
     if daemon is None:
         reason = "nothing names a docker daemon (DOCKER_HOST, /var/run/docker.sock)"
         return DaemonLocation.ABSENT, reason
-    if daemon.machine is not None:
-        return await _locate_by_address(daemon.machine)
+    if daemon.hostname is not None:
+        return await _locate_by_address(daemon.hostname)
     try:
         networks = await daemon.networks()
     except Exception as error:  # noqa: BLE001  the docker client's own: relay imports no docker
@@ -68,17 +68,17 @@ async def locate_daemon(daemon: Daemon | None) -> tuple[DaemonLocation, str]:
     return DaemonLocation.ELSEWHERE, "no bridge of the docker daemon is ours"
 
 
-async def _locate_by_address(machine: str) -> tuple[DaemonLocation, str]:
+async def _locate_by_address(hostname: str) -> tuple[DaemonLocation, str]:
     """Locate a daemon by its address alone: to ask it may need a certificate."""
     try:
         async with asyncio.timeout(_LOOKUP_TIMEOUT):
             loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(machine, None, type=socket.SOCK_STREAM)
+            found = await loop.getaddrinfo(hostname, None, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError):
-        return DaemonLocation.SILENT, f"DOCKER_HOST names {machine}, which has no address"
+        return DaemonLocation.SILENT, f"DOCKER_HOST names {hostname}, which has no address"
     if any(is_own(str(address[0])) for *_, address in found):
-        return DaemonLocation.HERE, f"DOCKER_HOST names {machine}, an address of ours"
-    return DaemonLocation.ELSEWHERE, f"DOCKER_HOST names {machine}, which is not ours"
+        return DaemonLocation.HERE, f"DOCKER_HOST names {hostname}, an address of ours"
+    return DaemonLocation.ELSEWHERE, f"DOCKER_HOST names {hostname}, which is not ours"
 
 
 def bridges(networks: Iterable[Mapping[str, Any]]) -> list[Bridge]:

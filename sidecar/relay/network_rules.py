@@ -25,7 +25,7 @@ import structlog
 
 from sidecar import host
 from sidecar.errors import RunnerError
-from sidecar.process import Command, running
+from sidecar.process import Command, run_child
 from sidecar.relay.routes import ECS_AGENT, IMDS, is_own, task_interfaces
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ async def remove_leftovers(network_modes: frozenset[str]) -> None:
                 failures.append(f"{tool.name}: {failed}")
         if len(failures) < 2:  # an image may have only one of them
             with suppress(OSError):
-                host.let_address_go(RELAY_ADDRESS)
+                host.remove_loopback_address(RELAY_ADDRESS)
         log.warning("network.leftovers_removed", failures=failures)
 
 
@@ -123,7 +123,7 @@ class Redirect:
         if self.interfaces is not None:
             try:
                 self._has_address = True  # set first: the address may be added although this fails
-                host.hold_address(RELAY_ADDRESS)
+                host.add_loopback_address(RELAY_ADDRESS)
             except OSError as error:
                 reason = f"cannot add {RELAY_ADDRESS} to lo: {error.strerror or error}"
                 raise RulesUnavailable(reason) from error
@@ -184,7 +184,7 @@ class Redirect:
             log.info("network.rules_removed")
         if self._has_address:
             try:
-                host.let_address_go(RELAY_ADDRESS)
+                host.remove_loopback_address(RELAY_ADDRESS)
             except OSError as error:
                 reason = f"cannot remove {RELAY_ADDRESS} from lo: {error.strerror or error}"
                 raise RulesUnavailable(reason) from error
@@ -352,10 +352,10 @@ async def _run_tool(*argv: str) -> list[str]:
         (lines if stream == "stdout" else errors).append(line)
 
     try:
-        async with running(Command(argv, {"PATH": _PATH}, Path("/")), add_line) as process:
+        async with run_child(Command(argv, {"PATH": _PATH}, Path("/")), add_line) as process:
             await asyncio.wait([process.ended], timeout=_TIMEOUT)
             code = process.ended.result() if process.ended.done() else None
-            await process.heard_out()
+            await process.read_last_output()
     except RunnerError as error:
         raise _ToolError(str(error)) from error
     if code is None:

@@ -26,7 +26,7 @@ from sidecar.relay.counts import Counts
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sidecar.aws.container_credentials import Ask, Source
+    from sidecar.aws.container_credentials import CredentialsSource, Fetch
 
 log = structlog.get_logger()
 
@@ -75,7 +75,7 @@ class Refresher:
 
     def __init__(
         self,
-        endpoint: Source,
+        endpoint: CredentialsSource,
         clock: Clock,
         pace: Pace,
         jitter: Callable[[float, float], float] = random.uniform,
@@ -136,11 +136,11 @@ class Refresher:
 
     async def run(self) -> None:
         """Fetch now, and again before each expiry, until cancelled."""
-        async with self.endpoint.asking() as ask:
+        async with self.endpoint.connected() as ask:
             while True:
                 await self._sleep(await self._refresh(ask))
 
-    async def _refresh(self, ask: Ask) -> float:
+    async def _refresh(self, ask: Fetch) -> float:
         """Fetch once; return the seconds until the next fetch."""
         self.fetching = True
         try:
@@ -161,7 +161,7 @@ class Refresher:
             self._fetch_ended.notify_all()
         return wait
 
-    async def _fetch(self, ask: Ask) -> Credentials:
+    async def _fetch(self, ask: Fetch) -> Credentials:
         pace = self.pace
         async for attempt in stamina.retry_context(
             on=growing(UnavailableError, first=pace.try_wait, longest=pace.try_wait_most),

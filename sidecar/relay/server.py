@@ -10,7 +10,7 @@ import structlog
 
 from sidecar.aws.container_credentials import reason
 from sidecar.errors import RelayError
-from sidecar.host import most_files
+from sidecar.host import max_open_files
 from sidecar.net import http_server
 from sidecar.relay.audit import Audit
 from sidecar.relay.background import running_beside
@@ -23,7 +23,7 @@ from sidecar.relay.router import Router
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from sidecar.aws.container_credentials import Source
+    from sidecar.aws.container_credentials import CredentialsSource
     from sidecar.relay.counts import Counts
     from sidecar.relay.refresher import State
 
@@ -86,7 +86,7 @@ class Relay:
 
 @asynccontextmanager
 async def serving(
-    endpoint: Source,
+    endpoint: CredentialsSource,
     host: str,
     port: int,
     *,
@@ -155,5 +155,5 @@ def _make_router(
 
 def _limits() -> http_server.Limits:
     """Return LIMITS, with fewer connections where the process may not open so many files."""
-    most = max(most_files() - _OTHER_FILES, _OTHER_FILES // 2)
+    most = max(max_open_files() - _OTHER_FILES, _OTHER_FILES // 2)
     return LIMITS._replace(connections=min(LIMITS.connections, most))

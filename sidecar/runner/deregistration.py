@@ -127,7 +127,7 @@ class Deregistration:
         for name, method in (("api", self._by_api), ("registration-token", self._by_program)):
             try:
                 reason = await self._retry(method, runner)
-            except (Busy, github.Busy) as busy:
+            except (Busy, github.RunnerBusy) as busy:
                 self.busy = True
                 raise RegistrationError(
                     f"cannot deregister {runner.name}: it is still running a job"
@@ -148,7 +148,7 @@ class Deregistration:
 
         "Busy" is transient too once the listener has ended: GitHub learns of that a little later.
         """
-        kinds = (TransientRegistrationError, Busy, github.Busy)
+        kinds = (TransientRegistrationError, Busy, github.RunnerBusy)
         pause = growing(kinds, first=0.5, longest=5.0)
 
         def pause_if_transient(error: Exception) -> bool | float:

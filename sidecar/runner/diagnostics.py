@@ -17,9 +17,9 @@ import structlog
 
 from sidecar import host
 from sidecar.errors import Exit, RegistrationError
-from sidecar.log import events
+from sidecar.log import masks
 from sidecar.log.lines import Lines
-from sidecar.log.masks import masked
+from sidecar.log.masks import mask_likely_secrets
 from sidecar.runner import age
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def last_lines(content: bytes) -> list[str]:
     found: list[str] = []
     lines = Lines(found.append, LINE_BYTES)
     # Masked before it is cut: half a token is not recognized.
-    text = events.redacted(whole.decode("utf-8", "replace"))
+    text = masks.mask_known_secrets(whole.decode("utf-8", "replace"))
     kept = [line for line in text.splitlines() if not FRAME.search(line)]
     for line in kept[-LAST_LINES:]:
-        lines.feed(masked(line).encode() + b"\n")
+        lines.feed(mask_likely_secrets(line).encode() + b"\n")
     return found

@@ -125,7 +125,9 @@ class JustInTimeRegistration:
                 self._requested = True  # before the call: its answer may be lost
                 self._folder.state_file.save_runner(request.name, unique=self.unique, jit=True)
                 return self._use(
-                    await runners.jit(request.name, labels(request), group, request.work_dir)
+                    await runners.create_jit_config(
+                        request.name, labels(request), group, request.work_dir
+                    )
                 )
             except github.NameTaken as taken:
                 if not (request.unique and await self._remove_stale(runners)):
@@ -134,7 +136,7 @@ class JustInTimeRegistration:
                         request, name=add_suffix(request.name), unique=True
                     )
             except github.GitHubError as error:
-                self._requested = isinstance(error, github.Passing)
+                self._requested = isinstance(error, github.TransientError)
                 raise RegistrationError(
                     f"cannot register {self.name} just in time: {error}"
                 ) from error
@@ -143,9 +145,9 @@ class JustInTimeRegistration:
             f"cannot register just in time: {self.name} is taken (SIDECAR_NAME)"
         )
 
-    def _use(self, config: github.Jit) -> int:
+    def _use(self, config: github.JitConfig) -> int:
         self._token = replace(self._token, runner_id=config.runner_id, name=config.name)
-        token = value.jit(config.blob, "GitHub's answer")
+        token = value.parse_jit_config(config.blob, "GitHub's answer")
         if token is None:
             raise TokenError("cannot use GitHub's just-in-time configuration: unknown form")
         self._token = replace(token, runner_id=config.runner_id, name=config.name)

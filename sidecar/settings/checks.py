@@ -117,23 +117,23 @@ def default_user(launcher: contracts.Reading, command: Sequence[str]) -> str:
     """
     if not command:
         return "runner"
-    return "runner" if launcher.contract and host.identity("runner") else "root"
+    return "runner" if launcher.contract and host.find_user("runner") else "root"
 
 
-def choose_user(given: str | None, default: str) -> tuple[host.Identity | None, list[str]]:
+def choose_user(given: str | None, default: str) -> tuple[host.User | None, list[str]]:
     """Choose the user of the runner's processes, None for the agent's own; and list problems."""
     if not host.is_root():
-        if given is None or given == host.own_name():
+        if given is None or given == host.agent_user_name():
             return None, []
         problem = (
             f"SIDECAR_RUNNER_USER cannot be {given!r}: the agent is not root and stays "
-            f"{host.own_name()!r} (example: leave SIDECAR_RUNNER_USER out)"
+            f"{host.agent_user_name()!r} (example: leave SIDECAR_RUNNER_USER out)"
         )
         return None, [problem]
     name = given or default
     if name == "root":
         return None, []
-    user = host.identity(name)
+    user = host.find_user(name)
     if user is None:
         problem = (
             f"SIDECAR_RUNNER_USER names no user of this system: {name!r} "

@@ -255,7 +255,7 @@ class Configuration:
 
     settings: Settings
     task: Task
-    user: host.Identity | None
+    user: host.User | None
     passed_on: Mapping[str, str]
     """The environment of the runner and its jobs: without the agent's own variables."""
     warnings: tuple[str, ...]

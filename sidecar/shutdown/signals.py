@@ -73,7 +73,7 @@ class capture:  # noqa: N801  a context manager that reads as a verb, as context
             signal.signal(number, signals.handle)
         from sidecar import host
 
-        host.hear_shutdown()
+        host.unblock_stop_signals()
         return signals
 
     def __exit__(self, *_: object) -> None:

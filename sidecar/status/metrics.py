@@ -109,7 +109,7 @@ def _relay_metrics(relay: Relay) -> Iterator[Metric]:
     refreshes = CounterMetricFamily(
         PREFIX + "relay_refreshes", "Refreshes of the credentials.", labels=["result"]
     )
-    for result, count in counts.flights.items():
+    for result, count in counts.refreshes.items():
         refreshes.add_metric([result], count)
     answers = CounterMetricFamily(
         PREFIX + "relay_answers", "Answers to jobs and containers.", labels=["face", "status"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar import values
 from sidecar.errors import TokenError
-from sidecar.log import events
+from sidecar.log import masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,9 +45,9 @@ class RegistrationToken:
 
 def hide(text: str, token: RegistrationToken) -> None:
     """Keep a token out of the log, and the text that it was parsed from."""
-    events.hide(text.strip())
+    masks.hide(text.strip())
     if token.token:
-        events.hide(token.token)
+        masks.hide(token.token)
 
 
 def parse_token(text: str, where: str) -> RegistrationToken:
@@ -85,7 +85,11 @@ def _parse_json(value: str, where: str) -> RegistrationToken:
         raise TokenError(f'cannot use {where}: its JSON holds no "token"')
     checked = _check_values(
         content,
-        {"url": values.github_url, "name": values.runner_name, "labels": values.labels},
+        {
+            "url": values.check_github_url,
+            "name": values.check_runner_name,
+            "labels": values.parse_labels,
+        },
         where,
     )
     return RegistrationToken(token=_parse_bare(token.strip(), where).token, **checked)
@@ -131,11 +135,11 @@ def _parse_arguments(value: str, where: str) -> RegistrationToken:
     checked = _check_values(
         given,
         {
-            "url": values.github_url,
-            "name": values.runner_name,
-            "labels": values.labels,
-            "runnergroup": values.plain,
-            "work": values.plain,
+            "url": values.check_github_url,
+            "name": values.check_runner_name,
+            "labels": values.parse_labels,
+            "runnergroup": values.check_argument,
+            "work": values.check_argument,
         },
         where,
     )

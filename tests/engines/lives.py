@@ -96,7 +96,7 @@ async def _run(
     end: asyncio.Event,
 ) -> None:
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(stages.staged(place.task.aws))
+        stage = await stack.enter_async_context(stages.open_stage(place.task.aws))
         for port in (AWS_PORT, S3_PORT):
             # Serve AWS at an address of the task too, for containers that cannot leave it.
             aws = faults.serving(f"http://{GATEWAY}:{port}", "0.0.0.0", port)
@@ -104,12 +104,12 @@ async def _run(
         await stage.put()
         env |= {"LIFE_ROOT": str(stage.runner_folder), "LIFE_FOLDER": str(stage.folder)}
         async with stage.life(argv, env=env) as life:
-            step, through = stage.gate()
+            step, through = stage.make_gate()
             job = stage.job(*steps, f"{_PRINT_VARIABLES}; {step}")
-            await stage.logged(job, "at the gate")
-            printed = stages.printed(job)
+            await stage.wait_for_output(job, "at the gate")
+            printed = stages.read_output(job)
             variables = dict(re.findall(r"told (\w+)=(.*)", printed))
-            started.set_result(RunningLife(life, variables, printed, stage.root))
+            started.set_result(RunningLife(life, variables, printed, stage.runner_folder))
             await end.wait()
             through()
             await stage.check_end(life, 0)

@@ -17,7 +17,7 @@ from sidecar.aws import task_metadata
 from sidecar.errors import SidecarError
 from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.log import events
-from sidecar.process import reaping
+from sidecar.process import collect_orphans
 from sidecar.relay import network_rules
 from sidecar.settings import load as settings
 from sidecar.settings import model
@@ -30,8 +30,8 @@ async def _main(config: model.Configuration) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     access, cleanup_stack = Access(config), CleanupStack()
-    facts = await task_metadata.task_facts(config.task.metadata_uri, so_mark=access.so_mark)
-    async with reaping():
+    facts = await task_metadata.read_task_facts(config.task.metadata_uri, so_mark=access.so_mark)
+    async with collect_orphans():
         async with job_credentials(config, access, facts, cleanup_stack) as job:
             variables = await job.wait_for_credentials(
                 "build-1", WARM, config.passed_on, required=True

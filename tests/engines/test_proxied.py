@@ -62,7 +62,7 @@ def run_life(place: Place) -> Iterator[tuple[DockerClient, RunningLife]]:
     with share_folder(place.engine) as folder:
         env = {"SIDECAR_DOCKER_PROXY": "on", "SIDECAR_SHARED_DIR": str(folder)}
         with lives.run_life(place, **env) as life:
-            (event,) = life.life.all("docker.proxy_started")
+            (event,) = life.life.find_events("docker.proxy_started")
             yield DockerClient(event["socket"]), life
         assert list(folder.iterdir()) == []
 

@@ -26,7 +26,7 @@ from tests.lives import stage as stages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.engines.lives import Living
+    from tests.engines.lives import RunningLife
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -58,31 +58,31 @@ def fetched() -> str:
 
 
 @contextmanager
-def beside(place: Place, root: Path) -> Iterator[tuple[Place, Living, Path]]:
+def beside(place: Place, root: Path) -> Iterator[tuple[Place, RunningLife, Path]]:
     """Have an agent and an engine with the same files; its own socket is not where clients look."""
-    own = Path("/") if place.kind == places.OWN else root
+    own = Path("/") if place.kind == places.DEBIAN_12 else root
     with (
-        tasks.made() as task,
-        engines.started(task.space, own, root, name="engine.sock") as engine,
+        tasks.create() as task,
+        engines.start(task.space, own, root, name="engine.sock") as engine,
     ):
         engine.share(Path("/tmp"))  # noqa: S108  where a life has its files
-        engine.inside("sh", "-ec", MAKE_ACTION)
+        engine.run_command("sh", "-ec", MAKE_ACTION)
         here = Place(place.kind, task, engine)
         run = engine.folder / "run"
         # With the engine's /run, and in a namespace of its own: this machine's stays as it is.
         inside = f'mount --bind {run} /run && exec "$@"'
         argv = ("env", "unshare", "--mount", "sh", "-ec", inside, "sh", *stages.ON_UVLOOP)
         told = {"DOCKER_HOST": "unix:///run/engine.sock", "SIDECAR_DOCKER_PROXY": "on"}
-        with lives.living(here, fetched(), step(), argv=argv, **told) as living:
+        with lives.run_life(here, fetched(), step(), argv=argv, **told) as living:
             yield here, living, run / "docker.sock"
 
 
 @contextmanager
-def elsewhere(place: Place, _: Path) -> Iterator[tuple[Place, Living, Path]]:
+def elsewhere(place: Place, _: Path) -> Iterator[tuple[Place, RunningLife, Path]]:
     """Have an agent and an engine that share one folder, and no other path."""
-    place.engine.inside("sh", "-ec", MAKE_ACTION)
-    with proxied.proxied(place, fetched(), step()) as through:
-        yield place, through.living, through.socket
+    place.engine.run_command("sh", "-ec", MAKE_ACTION)
+    with proxied.run_proxied(place, fetched(), step()) as through:
+        yield place, through.running, through.socket
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)

@@ -28,26 +28,25 @@ def shorten() -> None:
     )
     import aiohttp
 
+    from sidecar.aws import session, task_protection
     from sidecar.github import api
-    from sidecar.lifecycle import protection
     from sidecar.runner import configure, deregistration, killed_agent
-    from sidecar.tokens import ssm
 
     api.CALL = aiohttp.ClientTimeout(total=2.0)
-    api.UNTOLD_LIMIT = 1.0
-    patient = api.patient
+    api.DEFAULT_LIMIT = 1.0
+    patient = api.backoff
 
     def hurried() -> Any:
         pause = patient()
         return lambda error: (wait := pause(error)) and wait * PAUSES
 
-    api.patient = hurried
+    api.backoff = hurried
     deregistration.API_PATIENCE = 4.0
     killed_agent.PATIENCE = 5.0
-    protection.CALL = aiohttp.ClientTimeout(total=4.0)
+    task_protection.CALL = aiohttp.ClientTimeout(total=4.0)
     configure.CONFIGURE_TIMEOUT = 3.0
     configure.REMOVE_TIMEOUT = 3.0
-    ssm.CALLS = ssm.CALLS.merge(type(ssm.CALLS)(read_timeout=1.5))
+    session.CONFIG = session.CONFIG.merge(type(session.CONFIG)(read_timeout=1.5))
 
 
 def fail_writes(fault: str) -> None:
@@ -87,14 +86,14 @@ def main() -> int:
     from sidecar.shutdown import signals
 
     with signals.captured() as stop_signals:
-        from sidecar.cli.run import run
+        from sidecar.cli import run
 
         shorten()
         if fault := os.environ.pop("DISK_FAULT", None):
             fail_writes(fault)
         if fault := os.environ.pop("SPAWN_FAULT", None):
             fail_starts(fault)
-        return run(sys.argv[1:], os.environ, stop_signals)
+        return run.main(sys.argv[1:], os.environ, stop_signals)
 
 
 if __name__ == "__main__":

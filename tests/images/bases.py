@@ -42,22 +42,22 @@ def make() -> BuildInputs:
     """Return the base and the wheels; makes them if they are not there yet."""
     parts = [path.read_bytes() for path in (PACKAGES, *REQUIREMENTS)]
     parts.append(repr((_RECIPE, roots.CODENAME)).encode())
-    folder = roots.kept("image", b"\0".join(parts), _make)
+    folder = roots.build_cached("image", b"\0".join(parts), _make)
     return BuildInputs(folder / "base.tar", folder / "wheels")
 
 
 def _make(folder: Path) -> None:
     folder.mkdir()
     root = folder / "root"
-    roots.debootstrapped(root)
+    roots.debootstrap(root)
     shutil.copy(PACKAGES, root / "run" / "packages")
     for part in ("system", "build"):
-        roots.ran("chroot", str(root), "/run/packages", part)
-    roots.ran("chroot", str(root), "apt-get", "clean")
+        roots.run("chroot", str(root), "/run/packages", part)
+    roots.run("chroot", str(root), "apt-get", "clean")
     fetch = ("apt-get", "install", "-qq", "-y", "--no-install-recommends", "--download-only")
-    roots.ran("chroot", str(root), *fetch, *DOCKER)
+    roots.run("chroot", str(root), *fetch, *DOCKER)
     pack = ("tar", "--create", "--file", str(folder / "base.tar"), "--directory", str(root))
-    roots.ran(*pack, *(f"--exclude=./{path}" for path in EXCLUDED), ".")
+    roots.run(*pack, *(f"--exclude=./{path}" for path in EXCLUDED), ".")
     shutil.rmtree(root)
     _download_wheels(folder / "wheels")
 
@@ -68,7 +68,7 @@ def _download_wheels(folder: Path) -> None:
         where += ["--platform", f"{tag}_{platform.machine()}"]
     pip = (sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check")
     for path in REQUIREMENTS:
-        roots.ran(*pip, *where, "--no-deps", "--require-hashes", "-r", str(path))
+        roots.run(*pip, *where, "--no-deps", "--require-hashes", "-r", str(path))
 
 
 if __name__ == "__main__":

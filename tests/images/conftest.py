@@ -27,8 +27,8 @@ NO_NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false")
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Return a task whose engine has the images; they are built once."""
-    root = roots.made()
-    with tasks.made() as task, engine.started(task.space, root, root, *NO_NETWORK) as started:
+    root = roots.create()
+    with tasks.create() as task, engine.start(task.space, root, root, *NO_NETWORK) as started:
         building.build(started, bases.make(), tmp_path_factory.mktemp("archive"))
         yield places.Place(places.DEBIAN_13, task, started)
 

@@ -85,7 +85,7 @@ def make_network(
     engine.docker(*hold, RUNNER, "3600")
     try:
         pid = int(engine.docker("inspect", "--format={{.State.Pid}}", pause))
-        with tasks.surrounded(Space(pid, f"/proc/{engine.pid}/root/proc")) as task:
+        with tasks.add_far_side(Space(pid, f"/proc/{engine.pid}/root/proc")) as task:
             yield Network(f"container:{pause}", task)
     finally:
         engine.docker("rm", "--force", pause)

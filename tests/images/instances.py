@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @contextmanager
 def start(source: Engine) -> Iterator[Place]:
     """Start one for the block, in a network namespace of its own, with the images of `source`."""
-    root = roots.made()
-    with tasks.made("bridge") as task, engine.started(task.space, root, root) as started:
+    root = roots.create()
+    with tasks.create("bridge") as task, engine.start(task.space, root, root) as started:
         _copy_images(source, started)
         yield places.Place(places.DEBIAN_13, task, started)
 

@@ -57,7 +57,7 @@ def test_the_whole_story(instance, run_story):
 
     The machine is an instance with a role of its own, which nobody asks for.
     """
-    before, asked = list_objects(instance.engine), instance.task.asked_of_agent()
+    before, asked = list_objects(instance.engine), instance.task.agent_requests()
     lines = run_story().splitlines()
     role = "prints: I am arn:aws:sts::123456789012:assumed-role/runner-task/"
     assert in_order(
@@ -73,8 +73,8 @@ def test_the_whole_story(instance, run_story):
     )
     assert any("SSM holds no token any more" in line for line in lines)
     assert inspect_runner(instance.engine)["State"]["ExitCode"] == 0
-    assert instance.task.asked_of_instance() == []
-    assert instance.task.asked_of_agent() == asked
+    assert instance.task.instance_requests() == []
+    assert instance.task.agent_requests() == asked
     instance.engine.docker(*COMPOSE, "down", "--volumes", "--timeout=0")
     assert list_objects(instance.engine) == before
 
@@ -139,7 +139,7 @@ def test_a_repository_of_one_s_own(instance, tmp_path):
             assert [each.by for each in world.runners.removed] == ["job-completed"]
 
     instance.task.far.play(play())
-    assert instance.task.asked_of_instance() == []
+    assert instance.task.instance_requests() == []
 
 
 REQUIRED = {"SIDECAR_GITHUB_URL": "https://github.com/octo/repo", "SIDECAR_GITHUB_PAT": "ghp_local"}

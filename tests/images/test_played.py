@@ -92,7 +92,7 @@ class Stage:
 
     async def _run(self, steps, prepare):
         task = self.network.task
-        before = len(task.asked_of_agent())
+        before = len(task.agent_requests())
         async with (
             serve_github(self.folder) as (world, trusted),
             faults.serving(task.aws, GATEWAY) as seen,
@@ -114,7 +114,7 @@ class Stage:
             assert (code, job.result) == (0, "succeeded"), f"{log}\n{job.log()}"
             assert list(world.runners) == []
         assert await asyncio.to_thread(aws.names, task.aws) == []
-        agent = [(one["method"], one["path"]) for one in task.asked_of_agent()[before:]]
+        agent = [(one["method"], one["path"]) for one in task.agent_requests()[before:]]
         return Outcome(read_output(job), log, called(seen.requests, agent))
 
 
@@ -153,7 +153,7 @@ def test_job_containers_share_the_workspace(stage, instance, name, mode):
     assert outcome.called - FOR_SERVICES == granted("task-role.json")
     assert instance.engine.docker("ps", "--all", "--quiet").split() == []
     assert instance.engine.docker("volume", "ls", "--quiet").split() == []
-    left = instance.engine.inside("find", "/var/lib", "-path", "*/runner-sidecar/runner-*")
+    left = instance.engine.run_command("find", "/var/lib", "-path", "*/runner-sidecar/runner-*")
     assert left.split() == []
 
 

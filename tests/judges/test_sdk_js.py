@@ -56,7 +56,9 @@ async def serving(served_by, sts):
         if served_by == "agent":
             yield agent, uri
             return
-        async with relay.serving(relay.Endpoint.given(full_uri=uri), "127.0.0.1", 0) as relayed:
+        async with relay.serving(
+            relay.Endpoint.from_variables(full_uri=uri), "127.0.0.1", 0
+        ) as relayed:
             await relayed.wait_until_fetched(5)
             yield agent, relayed.uri
 

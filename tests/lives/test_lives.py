@@ -464,7 +464,7 @@ TOKEN_FAILURES = {
     "expired": (
         True,
         [refuse("ExpiredTokenException"), refuse("ExpiredTokenException", "DeleteParameter")],
-        {},
+        {"SIDECAR_TOKEN_TIMEOUT": "1"},
         "credentials",
         ["token"],
     ),

@@ -17,7 +17,7 @@ from local.github import apps
 from sidecar import host
 from sidecar.settings import load as settings
 from sidecar.settings import model
-from tests.lives.stage import PATIENCE, run_side_by_side, open_stage
+from tests.lives.stage import PATIENCE, open_stage, run_side_by_side
 
 FOLDER = Path(__file__).parents[2] / "task-definitions"
 FILLED = {
@@ -278,7 +278,7 @@ def test_the_agent_accepts_what_it_is_told(name, tmp_path):
     (tmp_path / "bin" / "Runner.Listener").touch()
     runner = containers(name)["runner"]
     env = environment(runner) | {one["name"]: "-----BEGIN" for one in runner.get("secrets", [])}
-    env |= {"SIDECAR_RUNNER_DIR": str(tmp_path), "SIDECAR_RUNNER_USER": host.own_name()}
+    env |= {"SIDECAR_RUNNER_DIR": str(tmp_path), "SIDECAR_RUNNER_USER": host.agent_user_name()}
     if name in TOKENS:
         env["SIDECAR_TOKEN_PARAMETER"] = FILLED["TOKEN_PATH"] + "0f3a"
     assert settings.load([], env).warnings == ()

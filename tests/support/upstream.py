@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sidecar.aws.container_credentials import Credentials, parse
+from sidecar.aws.container_credentials import Credentials, parse_credentials
 from sidecar.net.http_server import Answer, Request, WaitingRequests
 from sidecar.relay import Clock, Endpoint, Pace
 from sidecar.relay.audit import Audit
@@ -214,7 +214,7 @@ class RelayCore:
         self.local_peers: set[str] | None = None
         """Who may ask; None: anybody."""
         self.refresher = FakeRefresher(self.clock)
-        self.hold(parse(held(5000.0), now=self.now, where=""))
+        self.hold(parse_credentials(held(5000.0), now=self.now, where=""))
         self.identities = Identities(
             self.refresher,
             self.clock,

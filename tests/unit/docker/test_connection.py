@@ -587,7 +587,7 @@ def test_data_of_a_client_that_has_closed_is_delivered(loop, tmp_path, upgrade):
 def test_without_splice_data_is_copied(loop, tmp_path, monkeypatch):
     """Some systems have no splice, or no pipe left."""
     monkeypatch.setattr(spliced_socket, "_SPARE_CONDUITS", [])
-    monkeypatch.setattr(host, "conduit", lambda _: None)
+    monkeypatch.setattr(host, "make_splice_pipe", lambda _: None)
     sent = os.urandom(1 << 20)
 
     async def scenario():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.docker import engine as engines
-from sidecar.docker.engine import Bridge, Engine, EngineError, read_bridges
+from sidecar.docker.engine import Engine, EngineError
 from tests.unit.docker.fakes import fake_engine, run_bounded
 
 
@@ -20,33 +20,6 @@ def test_the_engine_is_found_by_variable_or_socket(tmp_path):
     by_network = Engine.find("tcp://docker:2376")
     assert (by_network.socket, by_network.hostname) == (None, "docker")
     assert Engine("unix:///run/d.sock").hostname is None
-
-
-def test_bridges_are_read_from_networks(tmp_path):
-    """Networks of other drivers have no bridge; 20.10 may name no gateway."""
-    networks = [
-        {
-            "Driver": "bridge",
-            "Options": {"com.docker.network.bridge.name": "docker0"},
-            "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]},
-        },
-        {
-            "Driver": "bridge",
-            "Id": "0123456789abcdef",
-            "IPAM": {"Config": [{"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"}]},
-        },
-        {"Driver": "host", "IPAM": {"Config": None}},
-        "nonsense",
-    ]
-
-    async def scenario():
-        async with fake_engine(tmp_path, {"/networks": networks}) as (engine, _):
-            return read_bridges(await engine.networks())
-
-    assert run_bounded(scenario()) == [
-        Bridge("docker0", "172.17.0.0/16", None),
-        Bridge("br-0123456789ab", "172.18.0.0/16", "172.18.0.1"),
-    ]
 
 
 @pytest.mark.parametrize(

@@ -92,14 +92,14 @@ def test_only_a_killed_agent_s_socket_is_replaced(loop, tmp_path):
             mode = stage.path.stat().st_mode
             assert stat.S_IMODE(mode) == 0o660
             with pytest.raises(OSError, match="in use"):
-                host.listener(stage.path, None, 1)
+                host.listen_at(stage.path, None, 1)
         assert stage.path.is_socket()  # a killed agent leaves it like this
         (tmp_path / "engine.sock").unlink(missing_ok=True)
         async with start_stage(tmp_path, answer_all) as again:
             assert (await ping(again.path)).startswith(b"HTTP/1.1 200 ")
         (tmp_path / "file").touch()
         with pytest.raises(OSError, match="in use"):
-            host.listener(tmp_path / "file", None, 1)
+            host.listen_at(tmp_path / "file", None, 1)
 
     run(loop, scenario())
 

@@ -60,9 +60,9 @@ def test_other_folders_are_left_alone(tmp_path):
 
 def test_a_lock_is_one_process_s(tmp_path):
     """It is free again after it is closed."""
-    first = host.locked(tmp_path / "lock")
-    assert host.locked(tmp_path / "lock") is None
+    first = host.lock_file(tmp_path / "lock")
+    assert host.lock_file(tmp_path / "lock") is None
     first.close()
-    again = host.locked(tmp_path / "lock")
+    again = host.lock_file(tmp_path / "lock")
     assert again is not None
     again.close()

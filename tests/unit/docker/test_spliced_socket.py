@@ -149,7 +149,7 @@ def test_spliced_data_does_not_reach_the_owner(loop, monkeypatch, has_splice):
     """It goes to the target; without splice(2) the owner gets it after all."""
     if not has_splice:
         monkeypatch.setattr(spliced_socket, "_SPARE_CONDUITS", [])
-        monkeypatch.setattr(host, "conduit", lambda _: None)
+        monkeypatch.setattr(host, "make_splice_pipe", lambda _: None)
 
     async def scenario():
         with connected() as (owner, source, peer), connected() as (_, target, reader):

@@ -17,8 +17,16 @@ import stamina.instrumentation
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from sidecar.github import Busy, Denied, GitHubError, Limited, Passing, api
+from sidecar.github import (
+    GitHubError,
+    PermissionDenied,
+    RateLimited,
+    RunnerBusy,
+    TransientError,
+    api,
+)
 from sidecar.github.actions_service import ASSERTION, ActionsService, ClockDiffers
+from sidecar.github.answers import LONGEST_BODY
 from sidecar.github.registration_exchange import is_service_url
 from sidecar.github.runner_key import LIFETIME, RunnerKey
 from tests.support.loops import on_both, run
@@ -57,13 +65,13 @@ CLOCK = {
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
     """Retry after a moment, through no proxy, and without the library's own log."""
-    patient = api.patient
+    backoff = api.backoff
 
     def impatient():
-        pause = patient()
+        pause = backoff()
         return lambda error: 0.001 if pause(error) is not False else False
 
-    monkeypatch.setattr(api, "patient", impatient)
+    monkeypatch.setattr(api, "backoff", impatient)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -177,7 +185,7 @@ def test_a_refused_token_is_refused_at_once(loop, status):
         refusal = status, {"message": "Bad credentials"}, {"X-GitHub-Request-Id": "A1:B2"}
         async with asked(refusal) as (service, _):
             with pytest.raises(
-                Denied, match=rf"answers {status}: Bad credentials \(request A1:B2\)"
+                PermissionDenied, match=rf"answers {status}: Bad credentials \(request A1:B2\)"
             ) as caught:
                 await service.exchange(TOKEN)
             assert TOKEN not in str(caught.value)
@@ -195,11 +203,11 @@ def test_a_fresh_token_is_given_time_to_become_known(loop):
         async with asked(refusal, refusal, exchange()) as (service, _):
             assert await service.exchange(TOKEN, fresh=True)
         async with asked(refusal, refusal, refusal) as (service, _):
-            with pytest.raises(Denied) as caught:
+            with pytest.raises(PermissionDenied) as caught:
                 await service.exchange(TOKEN, fresh=True)
             assert caught.value.tries == 3
         async with asked((404, NOT_FOUND)) as (service, _):
-            with pytest.raises(Denied):
+            with pytest.raises(PermissionDenied):
                 await service.exchange(TOKEN, fresh=True)
 
     run(loop, play())
@@ -220,7 +228,7 @@ def test_a_fresh_token_is_given_time_to_become_known(loop):
         '{"url": "http://x/"}',
         '{"url": "http://x/", "token": "a\\r\\nb"}',
         '{"url": "http://x/", "token": ""}',
-        " " * (api.LONGEST_BODY + 1),
+        " " * (LONGEST_BODY + 1),
     ],
 )
 def test_an_exchange_that_cannot_be_read_is_repeated(loop, body):
@@ -230,7 +238,7 @@ def test_an_exchange_that_cannot_be_read_is_repeated(loop, body):
         async with asked((200, body), exchange()) as (service, _):
             assert await service.exchange(TOKEN)
         async with asked((200, body)) as (service, _):
-            with pytest.raises(Passing):
+            with pytest.raises(TransientError):
                 await service.exchange(TOKEN, tries=1)
 
     run(loop, play())
@@ -270,7 +278,7 @@ def test_a_rate_limit_says_how_long(loop, status, headers, seconds):
 
     async def play():
         async with asked((status, {}, headers)) as (service, _):
-            with pytest.raises(Limited) as caught:
+            with pytest.raises(RateLimited) as caught:
                 await service.exchange(TOKEN, tries=1)
             assert caught.value.seconds == seconds
 
@@ -284,7 +292,7 @@ def test_a_server_that_does_not_answer_is_given_up(loop, monkeypatch):
 
     async def play():
         async with asked(hang, hang) as (service, _):
-            with pytest.raises(Passing, match="TimeoutError"):
+            with pytest.raises(TransientError, match="TimeoutError"):
                 await service.exchange(TOKEN, tries=2)
 
     run(loop, play())
@@ -298,7 +306,7 @@ def test_a_server_that_is_not_there_is_named(loop):
         async with github() as served:
             pass
         async with ActionsService(f"{served.url}/octo") as service:
-            with pytest.raises(Passing, match="cannot POST http:"):
+            with pytest.raises(TransientError, match="cannot POST http:"):
                 await service.exchange(TOKEN, tries=2)
 
     run(loop, play())
@@ -347,7 +355,7 @@ def test_each_kind_of_github_is_asked_through_the_environments_proxy(loop, url, 
         monkeypatch.setenv("http_proxy", proxy)
         monkeypatch.setenv("https_proxy", proxy)
         async with server, ActionsService(url) as service:
-            with pytest.raises(Passing):
+            with pytest.raises(TransientError):
                 await service.exchange(TOKEN, tries=1)
 
     run(loop, play())
@@ -404,7 +412,7 @@ def test_a_busy_runner_stays_in_the_tenant_flow(loop, more):
 
     async def play():
         async with asked(exchange(), (400, {**BUSY, **more})) as (service, _):
-            with pytest.raises(Busy, match="still running a job"):
+            with pytest.raises(RunnerBusy, match="still running a job"):
                 await service.deregister(TOKEN, 7)
 
     run(loop, play())
@@ -431,7 +439,7 @@ def test_a_tenant_in_trouble_is_asked_again(loop):
             assert await service.deregister(TOKEN, 7)
             assert [line.split()[0] for line in lines(served)] == ["POST"] + 3 * ["DELETE"]
         async with asked(exchange(), (401, {"message": "no"})) as (service, _):
-            with pytest.raises(Denied):
+            with pytest.raises(PermissionDenied):
                 await service.deregister(TOKEN, 7)
         async with asked(exchange(), (400, {"message": "no"})) as (service, _):
             with pytest.raises(GitHubError, match="400: no"):
@@ -482,7 +490,7 @@ def test_a_busy_runner_stays_in_the_admin_flow(loop):
 
     async def play():
         async with asked((422, BUSY_BY_REST)) as (service, _):
-            with pytest.raises(Busy, match="still running a job"):
+            with pytest.raises(RunnerBusy, match="still running a job"):
                 await service.deregister(TOKEN, 7, admin_flow=True)
 
     run(loop, play())
@@ -496,10 +504,10 @@ def test_a_404_means_gone_only_while_the_token_is_good(loop):
         async with asked((404, NOT_FOUND), exchange(use_v2_flow=True)) as (service, _):
             assert not await service.deregister(TOKEN, 7, admin_flow=True)
         async with asked((404, NOT_FOUND), (404, NOT_FOUND)) as (service, _):
-            with pytest.raises(Denied, match="runner-registration"):
+            with pytest.raises(PermissionDenied, match="runner-registration"):
                 await service.deregister(TOKEN, 7, admin_flow=True)
         async with asked((503, ""), (401, {})) as (service, _):
-            with pytest.raises(Denied):
+            with pytest.raises(PermissionDenied):
                 await service.deregister(TOKEN, 7, admin_flow=True)
 
     run(loop, play())
@@ -537,7 +545,7 @@ def test_a_list_that_proves_nothing_is_no_answer(loop):
 
     async def play():
         async with asked((404, NOT_FOUND)) as (service, _):
-            with pytest.raises(Denied):
+            with pytest.raises(PermissionDenied):
                 await service.has_runner(TOKEN, 7, "box-1", admin_flow=True)
         other = {"runners": [{"id": 9, "name": "another"}]}
         async with asked((200, other)) as (service, _):
@@ -562,7 +570,7 @@ def test_a_body_that_never_ends_is_cut(loop):
 
     async def play():
         async with asked(endless) as (service, _):
-            with pytest.raises(Passing, match="too long"):
+            with pytest.raises(TransientError, match="too long"):
                 await service.exchange(TOKEN, tries=1)
 
     run(loop, play())
@@ -690,7 +698,7 @@ def test_other_oauth_answers_prove_nothing(loop):
             key = RunnerKey.read(*key_files(f"{served.url}/oauth/token"))
             with pytest.raises(GitHubError, match="invalid_request"):
                 await service.knows_key(key)
-            with pytest.raises(Denied):
+            with pytest.raises(PermissionDenied):
                 await service.knows_key(key)
 
     run(loop, play())

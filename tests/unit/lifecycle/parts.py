@@ -15,7 +15,7 @@ class Process:
     def __init__(self):
         self.ended = asyncio.get_running_loop().create_future()
 
-    async def heard_out(self):
+    async def read_last_output(self):
         """Return at once: it writes nothing."""
 
     async def kill(self):

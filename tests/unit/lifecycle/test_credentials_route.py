@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from local import ecs_agent
 from sidecar import host, process
-from sidecar.aws.task_metadata import task_facts
+from sidecar.aws.task_metadata import read_task_facts
 from sidecar.errors import RelayError
 from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.relay import network_rules
@@ -53,8 +53,8 @@ async def run_task(folder, mode: str = "awsvpc", **environ: str):
         @asynccontextmanager
         async def credentials():
             access, cleanup_stack = Access(config), CleanupStack()
-            facts = await task_facts(config.task.metadata_uri, so_mark=access.so_mark)
-            async with process.reaping():
+            facts = await read_task_facts(config.task.metadata_uri, so_mark=access.so_mark)
+            async with process.collect_orphans():
                 async with job_credentials(config, access, facts, cleanup_stack) as job:
                     variables = await job.wait_for_credentials(
                         "x", 10, config.passed_on, required=True
@@ -162,7 +162,7 @@ def test_a_forced_mode_that_is_impossible_is_an_error(tmp_path, monkeypatch, mod
     if "TAKEN" in environ:
         monkeypatch.setattr(host, "claim_network", lambda: None)
     if "HELD" in environ:
-        monkeypatch.setattr(host, "hold_address", refuse_address)
+        monkeypatch.setattr(host, "add_loopback_address", refuse_address)
 
     async def scenario():
         async with run_task(tmp_path, mode, **environ) as (_, credentials):
@@ -197,7 +197,9 @@ def test_a_forced_mode_without_a_task_role_is_an_error(tmp_path):
     )
 
     async def work():
-        async with job_credentials(config, Access(config), await task_facts(None), CleanupStack()):
+        async with job_credentials(
+            config, Access(config), await read_task_facts(None), CleanupStack()
+        ):
             raise AssertionError
 
     with pytest.raises(RelayError, match="no role"):
@@ -210,9 +212,9 @@ def test_rules_of_a_killed_agent_are_removed_in_any_mode(tmp_path):
     async def scenario():
         killed = network_rules.Redirect(frozenset({"awsvpc"}), containers=True)
         async with run_task(tmp_path, SIDECAR_RELAY="local") as (_, credentials):
-            async with process.reaping():
+            async with process.collect_orphans():
                 killed.prepare()
-                await network_rules.Iptables().put_up(
+                await network_rules.Iptables().add_rules(
                     network_rules.Target(network_rules.RELAY_ADDRESS, 9, ())
                 )
             with capture_logs() as logs:

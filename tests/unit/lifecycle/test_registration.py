@@ -7,8 +7,9 @@ from sidecar import github, tokens
 from sidecar.aws.secrets import SecretReader
 from sidecar.errors import SettingsError
 from sidecar.lifecycle import registration
-from sidecar.runner.configure import Registration, RegistrationRequest
-from sidecar.runner.just_in_time import JustInTime
+from sidecar.runner.configure import Registration
+from sidecar.runner.just_in_time import JustInTimeRegistration
+from sidecar.runner.registration_request import RegistrationRequest
 from sidecar.settings.model import Settings
 from sidecar.shutdown.cleanup import CleanupStack
 from sidecar.tokens.value import RegistrationToken
@@ -64,13 +65,13 @@ def test_the_parameter_is_preferred():
         registration.make_connection(settings(github_pat=SecretStr("x")), SECRET_READER),
     )
     both = settings(token_parameter="/t", github_pat=SecretStr("x"))
-    made = registration.choose_source(both, tokens.Store(None), api, cleanup_stack)
+    made = registration.choose_source(both, tokens.ParameterStore(None), api, cleanup_stack)
     assert isinstance(made, tokens.TokenParameter)
     assert [cleanup_step.name for cleanup_step in cleanup_stack.steps] == ["token"]
     cleanup_stack = CleanupStack()
     alone = settings(github_pat=SecretStr("x"))
     assert isinstance(
-        registration.choose_source(alone, tokens.Store(None), api, cleanup_stack),
+        registration.choose_source(alone, tokens.ParameterStore(None), api, cleanup_stack),
         tokens.MintedToken,
     )
     assert cleanup_stack.steps == []
@@ -80,8 +81,8 @@ def test_the_parameter_is_preferred():
     ("token", "kind"),
     [
         (RegistrationToken(token="T"), Registration),
-        (RegistrationToken(jit={".runner": b"{}"}, runner_id=1), JustInTime),
-        (RegistrationToken(), JustInTime),
+        (RegistrationToken(jit={".runner": b"{}"}, runner_id=1), JustInTimeRegistration),
+        (RegistrationToken(), JustInTimeRegistration),
     ],
 )
 def test_the_token_decides_how_the_runner_is_registered(folder, token, kind):

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from sidecar.aws.instance_metadata import MetadataError
 from sidecar.errors import Exit, TokenError
-from sidecar.github import Passing
+from sidecar.github import TransientError
 from sidecar.lifecycle import watches
 from sidecar.lifecycle.watches import Cause, WatchCause, Watches
 from tests.support.loops import on_both, run
@@ -21,11 +21,11 @@ def _short_pauses(monkeypatch):
     monkeypatch.setattr(watches, "SPOT_EVERY", 0.01)
 
 
-def listener(*, listened=True, busy=False):
+def listener(*, ready_for_jobs=True, busy=False):
     """Make a listener, as far as a watch needs one."""
-    made = SimpleNamespace(listened=asyncio.Event(), job=asyncio.Event(), busy=busy)
-    if listened:
-        made.listened.set()
+    made = SimpleNamespace(ready_for_jobs=asyncio.Event(), job=asyncio.Event(), busy=busy)
+    if ready_for_jobs:
+        made.ready_for_jobs.set()
     return made
 
 
@@ -56,7 +56,7 @@ def test_the_idle_limit_counts_from_the_first_wait_for_a_job(loop):
     async def play():
         limit = Watches(idle=0.05)
         assert await wait_for_cause(limit, listener()) is Cause.IDLE
-        assert await wait_for_cause(limit, listener(listened=False), within=0.3) is None
+        assert await wait_for_cause(limit, listener(ready_for_jobs=False), within=0.3) is None
         with_job = listener()
         with_job.job.set()
         assert await wait_for_cause(limit, with_job, within=0.3) is None
@@ -72,7 +72,8 @@ def test_the_lifetime_counts_from_the_start_of_the_life(loop):
         now = asyncio.get_running_loop().time()
         limit = Watches(lifetime=100.0)
         assert (
-            await wait_for_cause(limit, listener(listened=False), born=now - 99.9) is Cause.LIFETIME
+            await wait_for_cause(limit, listener(ready_for_jobs=False), born=now - 99.9)
+            is Cause.LIFETIME
         )
         assert await wait_for_cause(limit, listener(busy=True), born=now - 1000) is Cause.LIFETIME
         assert await wait_for_cause(limit, listener(), within=0.1) is None
@@ -86,7 +87,7 @@ def test_the_lifetime_counts_from_the_start_of_the_life(loop):
     [
         [False, False],
         [True, False, True, False, False],
-        [False, Passing("x"), False],
+        [False, TransientError("x"), False],
         [TokenError("x"), False, False],
     ],
 )
@@ -139,7 +140,7 @@ def test_a_busy_runner_is_not_looked_up():
         raise AssertionError
 
     async def play():
-        for one in (listener(busy=True), listener(listened=False)):
+        for one in (listener(busy=True), listener(ready_for_jobs=False)):
             assert (
                 await wait_for_cause(Watches(is_registered=is_registered), one, within=0.2) is None
             )

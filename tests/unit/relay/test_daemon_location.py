@@ -11,10 +11,10 @@ from sidecar.relay.daemon_location import Bridge, DaemonLocation, bridges, locat
 
 
 class FakeDaemon:
-    """A daemon on a machine, or behind a socket with these networks; None: it does not answer."""
+    """A daemon on a hostname, or behind a socket with these networks; None: it does not answer."""
 
-    def __init__(self, networks=None, machine=None) -> None:
-        self.machine = machine
+    def __init__(self, networks=None, hostname=None) -> None:
+        self.hostname = hostname
         self._networks = networks
 
     async def networks(self):
@@ -24,9 +24,9 @@ class FakeDaemon:
         return list(self._networks)
 
 
-def locate(*networks, silent=False, machine=None):
+def locate(*networks, silent=False, hostname=None):
     """Locate a daemon with these networks."""
-    return asyncio.run(locate_daemon(FakeDaemon(None if silent else networks, machine)))
+    return asyncio.run(locate_daemon(FakeDaemon(None if silent else networks, hostname)))
 
 
 def bridge(name="docker0", gateway=None, subnet="192.0.2.0/24", driver="bridge"):
@@ -65,19 +65,19 @@ def test_each_subnet_of_a_bridge_network_is_a_bridge():
 
 
 @pytest.mark.parametrize(
-    ("machine", "location"),
+    ("hostname", "location"),
     [
         ("127.0.0.1", DaemonLocation.HERE),
         ("localhost", DaemonLocation.HERE),
         ("nowhere.invalid", DaemonLocation.SILENT),
     ],
 )
-def test_a_daemon_on_the_network_is_located_by_its_address(machine, location):
+def test_a_daemon_on_the_network_is_located_by_its_address(hostname, location):
     """It is not asked, because that may need a certificate."""
-    assert locate(machine=machine)[0] is location
+    assert locate(hostname=hostname)[0] is location
 
 
 def test_a_look_up_that_takes_too_long_is_silence(monkeypatch):
     """A dead name server does not delay the start."""
     monkeypatch.setattr(daemon_location, "_LOOKUP_TIMEOUT", 0.0)
-    assert locate(machine="localhost")[0] is DaemonLocation.SILENT
+    assert locate(hostname="localhost")[0] is DaemonLocation.SILENT

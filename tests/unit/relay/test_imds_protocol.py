@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.aws.container_credentials import parse
+from sidecar.aws.container_credentials import parse_credentials
 from sidecar.relay.imds_protocol import LONGEST, TOKEN, TTL, ImdsDisabled, ImdsProtocol
 
 HOST = "169.254.169.254"
@@ -77,7 +77,7 @@ def test_a_newer_version_is_a_newer_document(core, metadata, say):
     """A document is rendered once for each version of the credentials."""
     first = metadata(f"{ROLES}task").body
     assert metadata(f"{ROLES}task").body is first
-    core.hold(parse(say.held(9000.0, 2), now=core.now, where=""))
+    core.hold(parse_credentials(say.held(9000.0, 2), now=core.now, where=""))
     assert json.loads(metadata(f"{ROLES}task").body)["AccessKeyId"] == "ASIATESTKEY00002"
 
 
@@ -186,7 +186,7 @@ def test_the_role_has_a_name(core, metadata, say, arn):
     body = json.loads(say.held(5000.0, **more))
     if arn is None:
         del body["RoleArn"]
-    core.hold(parse(json.dumps(body).encode(), now=core.now, where=""))
+    core.hold(parse_credentials(json.dumps(body).encode(), now=core.now, where=""))
     name = metadata(ROLES).body.decode()
     assert name == ("name" if arn else "task-role")
     assert metadata(ROLES + name).status == 200

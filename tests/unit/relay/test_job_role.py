@@ -82,10 +82,10 @@ def test_the_relay_has_credentials_only_after_the_runner_has_its_name(run, aws, 
             source = JobRole(terms(), agents)
             async with serving(source, "127.0.0.1", 0, pace=Pace(try_timeout=20.0)) as relay:
                 with pytest.raises(RelayError, match="jobs never get the task role"):
-                    await relay.warm(0.1)
+                    await relay.wait_until_fetched(0.1)
                 assert agent.requests == []
                 source.set_runner("ecs-0f3a")
-                await relay.warm(20.0)
+                await relay.wait_until_fetched(20.0)
                 return relay.state
 
     assert run(work()).held

@@ -198,7 +198,7 @@ class TestRedirect:
 
         async def check():
             # Processes that run already are not the agent's and are not killed.
-            async with process.reaping(), serve_word("relay", "127.0.0.1") as relay:
+            async with process.collect_orphans(), serve_word("relay", "127.0.0.1") as relay:
                 assert "404" in await ask(so_mark=False)
                 redirect = Redirect(OWN)
                 await redirect.add_rules(relay)
@@ -276,7 +276,7 @@ class TestRedirect:
         async def play():
             redirect = Redirect(OWN, containers=True)
             redirect.prepare()
-            monkeypatch.setattr(host, "let_address_go", keep_address)
+            monkeypatch.setattr(host, "remove_loopback_address", keep_address)
             with pytest.raises(RulesUnavailable, match=r"cannot remove 169\.254\.170\.23 from lo"):
                 await redirect.remove_rules()
             monkeypatch.undo()
@@ -328,7 +328,7 @@ class TestRedirect:
             async with serve_word("relay", "127.0.0.1") as relay:
                 with pytest.raises(RulesUnavailable, match=r"iptables did not end within 0\.2 s"):
                     await Redirect(OWN).add_rules(relay)
-            assert not process._alive
+            assert not process._waited_for
 
         in_namespace(play())
 

@@ -70,7 +70,7 @@ def test_an_sdk_that_has_only_the_uri_gets_the_task_role(run, aws, source):
     async def case():
         async with ecs_agent.serving(aws_endpoint=aws) as agent:
             uri = agent.environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
-            endpoint = relay.Endpoint.given(full_uri=uri)
+            endpoint = relay.Endpoint.from_variables(full_uri=uri)
             async with relay.serving(endpoint, "127.0.0.1", 0) as served:
                 await served.wait_until_fetched(20)
                 said = await asyncio.gather(
@@ -132,14 +132,14 @@ async def client(**env):
 
 async def main():
     async with ecs_agent.serving("169.254.170.2", 80) as agent:
-        endpoint = relay.Endpoint.given(relative_uri=agent.relative_uri)
+        endpoint = relay.Endpoint.from_variables(relative_uri=agent.relative_uri)
         async with relay.serving(endpoint, "127.0.0.1", 0) as served:
             await served.wait_until_fetched(20)
             direct = await client(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=agent.relative_uri)
             through = await client(AWS_CONTAINER_CREDENTIALS_FULL_URI=served.uri)
             print(direct == through, direct.split()[1])
     async with ecs_agent.serving("127.0.0.1") as agent:
-        endpoint = relay.Endpoint.given(full_uri=agent.url + agent.relative_uri)
+        endpoint = relay.Endpoint.from_variables(full_uri=agent.url + agent.relative_uri)
         async with relay.serving(endpoint, "169.254.170.2", 80) as served:
             await served.wait_until_fetched(20)
             relative = await client(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=served.relative_uri)

@@ -24,7 +24,7 @@ from tests.support.loops import on_both, run
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
     """Retry after a moment, and without the library's own log."""
-    growing, patient = deregistration.growing, api.patient
+    growing, patient = deregistration.growing, api.backoff
 
     def impatient():
         pause = patient()
@@ -32,7 +32,7 @@ def _short_pauses(monkeypatch):
 
     for module in (deregistration, configure):
         monkeypatch.setattr(module, "growing", lambda k, **_: growing(k, first=0.01, longest=0.02))
-    monkeypatch.setattr(api, "patient", impatient)
+    monkeypatch.setattr(api, "backoff", impatient)
     stamina.instrumentation.set_on_retry_hooks([])
     yield
     stamina.instrumentation.set_on_retry_hooks(None)

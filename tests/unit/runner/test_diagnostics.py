@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from sidecar import host
 from sidecar.errors import Exit, RegistrationError
-from sidecar.log import events as logs
+from sidecar.log import masks as logs
 from sidecar.runner.diagnostics import LAST_BYTES, LAST_LINES, LINE_BYTES, Diagnostics, last_lines
 from sidecar.runner.listener import Listener
 from sidecar.shutdown.cleanup import CleanupStack

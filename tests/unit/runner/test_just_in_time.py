@@ -30,13 +30,13 @@ FILES = {".runner": b'{"AgentId": "7"}', ".credentials": b"{}", ".credentials_rs
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
     """Retry after a moment, and without the library's own log."""
-    patient = api.patient
+    patient = api.backoff
 
     def impatient():
         pause = patient()
         return lambda error: 0.001 if pause(error) is not False else False
 
-    monkeypatch.setattr(api, "patient", impatient)
+    monkeypatch.setattr(api, "backoff", impatient)
     stamina.instrumentation.set_on_retry_hooks([])
     yield
     stamina.instrumentation.set_on_retry_hooks(None)

@@ -375,12 +375,12 @@ def test_as_root_the_runner_gets_a_user(environ, monkeypatch):
     """By default `runner`; `root` only by name; never one that does not exist."""
     monkeypatch.setattr(host, "is_root", lambda: True)
     assert load([], environ | {"SIDECAR_RUNNER_USER": "root"}).user is None
-    assert load([], environ | {"SIDECAR_RUNNER_USER": "nobody"}).user == host.identity("nobody")
+    assert load([], environ | {"SIDECAR_RUNNER_USER": "nobody"}).user == host.find_user("nobody")
     (line,) = problems([], environ | {"SIDECAR_RUNNER_USER": "no-such-user"})
     assert line.startswith("SIDECAR_RUNNER_USER names no user of this system: 'no-such-user'")
     del environ["SIDECAR_RUNNER_USER"]
     asked = []
-    monkeypatch.setattr(host, "identity", asked.append)
+    monkeypatch.setattr(host, "find_user", asked.append)
     (line,) = problems([], environ)
     assert (asked, "'runner'" in line) == (["runner"], True)
 
@@ -391,11 +391,11 @@ CDK = {"RUNNER_TOKEN": "AAAAAAAAAA", "REGISTRATION_URL": "https://github.com/oct
 def test_as_root_a_launcher_s_command_gets_a_user(monkeypatch):
     """`runner`, as in its own image, if there is one; any other command stays root."""
     command = ["--", "true"]
-    nobody = host.identity("nobody")
+    nobody = host.find_user("nobody")
     monkeypatch.setattr(host, "is_root", lambda: True)
-    monkeypatch.setattr(host, "identity", {"runner": nobody}.get)
+    monkeypatch.setattr(host, "find_user", {"runner": nobody}.get)
     assert load(command, CDK).user == nobody
     assert load(command, CDK | {"SIDECAR_RUNNER_USER": "root"}).user is None
     assert load(command, {}).user is None
-    monkeypatch.setattr(host, "identity", {}.get)
+    monkeypatch.setattr(host, "find_user", {}.get)
     assert load(command, CDK).user is None

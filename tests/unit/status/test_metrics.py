@@ -83,9 +83,9 @@ def report():
     report.listener = SimpleNamespace(ready=True, running=True, had_job=True)
     counts = Counts()
     counts.answers.update([("ecs", 200), ("ecs", 200), ("imds", 404)])
-    counts.flights["success"] += 2
+    counts.refreshes["success"] += 2
     for seconds in (0.005, 0.006, 3.0):
-        counts.asked(seconds)
+        counts.count_try(seconds)
     report.relay = SimpleNamespace(counts=counts, state=SimpleNamespace(seconds_left=900.5))
     report.retries.update(["Unavailable", "Unavailable", "Trouble"])
     return report
@@ -182,8 +182,8 @@ def test_latencies_are_counted_in_their_buckets():
     """A bound belongs to its bucket, and nothing is lost above the last."""
     counts = Counts()
     for bound in BOUNDS:
-        counts.asked(bound)
-        counts.asked(bound + 1e-9)
+        counts.count_try(bound)
+        counts.count_try(bound + 1e-9)
     assert counts.latencies == [1, *[2] * (len(BOUNDS) - 1), 1]
     assert sum(counts.latencies) == 2 * len(BOUNDS)
 

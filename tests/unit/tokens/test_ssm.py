@@ -20,7 +20,7 @@ from sidecar.aws import calls
 from sidecar.aws import session as aws_session
 from sidecar.aws.calls import AwsError, NotFound, RateLimited, TransientError
 from sidecar.errors import TokenError
-from sidecar.log import events as logs
+from sidecar.log import masks as logs
 from sidecar.shutdown.cleanup import CleanupStack
 from sidecar.tokens import ssm
 from sidecar.tokens.ssm import Parameter, ParameterStore, ParameterVersion
@@ -572,7 +572,7 @@ def test_the_cleanup_step_is_registered_before_the_first_read(loop, aws, monkeyp
             assert (found.token, found.name) == (TOKEN, "n")
             (event,) = [event for event in events if event["event"] == "token.read"]
             assert (event["parameter"], event["version"]) == (NAME, 1)
-            assert logs.redacted(f"x{TOKEN}x") == "x***x"
+            assert logs.mask_known_secrets(f"x{TOKEN}x") == "x***x"
             assert claimed.is_usable()
             assert not claimed.is_usable(datetime.now(UTC) + timedelta(minutes=56))
             await claimed.cleanup_step.begin()
