@@ -74,7 +74,7 @@ def test_the_picture_is_well_formed():
     """One curve for the agents and one for the limit, in each of its two halves."""
     from xml.etree import ElementTree as ET
 
-    picture = ET.fromstring(plot.drawn(played(fleet.from_ssm(50), 1)))  # noqa: S314  our own
+    picture = ET.fromstring(plot.draw(played(fleet.from_ssm(50), 1)))  # noqa: S314  our own
     curves = [
         shape
         for shape in picture.iter("{http://www.w3.org/2000/svg}polyline")
