@@ -236,7 +236,7 @@ def main(arguments: list[str]) -> None:
     if arguments:
         from bench import plot
 
-        Path(arguments[0]).write_text(plot.drawn(fleets["ssm"]), encoding="utf-8")
+        Path(arguments[0]).write_text(plot.draw(fleets["ssm"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

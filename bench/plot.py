@@ -1,4 +1,4 @@
-"""A fleet drawn as SVG, by hand: how many had started, and how many tokens were gone, when."""
+"""Draw a fleet as SVG: how many agents had started, and how many tokens were deleted, when."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Panel:
     left: float
 
     def x(self, seconds: float) -> float:
-        """Return the place of a moment."""
+        """Return the x coordinate of a moment."""
         return self.left + WIDTH * min(seconds, self.seconds) / self.seconds
 
     def y(self, count: float) -> float:
-        """Return the place of a count."""
+        """Return the y coordinate of a count."""
         return TOP + HEIGHT * (1 - count / self.size)
 
-    def drawn(self) -> Iterator[str]:
-        """Draw it, frame first."""
+    def draw(self) -> Iterator[str]:
+        """Give its SVG elements, the frame first."""
         bottom, right = self.y(0), self.x(self.seconds)
         yield text(self.left, TOP - 14, self.title, "start", 14)
         for part in range(5):
@@ -74,7 +74,7 @@ def text(x: float, y: float, words: str, anchor: str, size: int = 11) -> str:
     )
 
 
-def drawn(fleet: Fleet) -> str:
+def draw(fleet: Fleet) -> str:
     """Return the picture."""
     second = LEFT + WIDTH + GAP
     panels = (
@@ -93,7 +93,7 @@ def drawn(fleet: Fleet) -> str:
             "start",
         ),
     ]
-    parts = [part for panel in panels for part in panel.drawn()] + key
+    parts = [part for panel in panels for part in panel.draw()] + key
     box = f'viewBox="0 0 {width} {below + 16}" font-family="Helvetica, Arial, sans-serif"'
     return "\n".join(
         [

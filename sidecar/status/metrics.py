@@ -29,11 +29,11 @@ def write_metrics(report: Report, accept: str) -> tuple[bytes, str]:
     from prometheus_client import CollectorRegistry, ProcessCollector
     from prometheus_client.exposition import choose_encoder
 
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_LifeCollector(report))
-    ProcessCollector(registry=registry)
+    metrics = CollectorRegistry(auto_describe=False)
+    metrics.register(_LifeCollector(report))
+    ProcessCollector(registry=metrics)
     encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    return encode(metrics), content_type
 
 
 class _LifeCollector:

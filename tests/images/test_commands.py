@@ -8,7 +8,7 @@ from tests.images.containers import run_container
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
-TRAPPED = "trap 'echo heard; exit 9' TERM; echo began; while :; do sleep 0.1; done"
+TRAPPED = "trap 'echo trapped; exit 9' TERM; echo began; while :; do sleep 0.1; done"
 
 
 async def run_command(stage, engine, command, code, *options):
@@ -42,6 +42,6 @@ def test_output_and_exit_code_are_the_command_s(lives):
             await container.life.wait_for_text("began")
             await container.stop()
             assert await container.life.wait_for_end() == 9
-        assert container.life.text == "began\nheard\n"
+        assert container.life.text == "began\ntrapped\n"
 
     lives(plain, killed, orphans, stopped)

@@ -55,7 +55,7 @@ def _list_options(kind):
 def test_the_whole_story(instance, run_story):
     """Each nested container has the task role, nothing is left, and the exit code is 0.
 
-    The machine is an instance with a role of its own, which nobody asks for.
+    The machine is an instance with a role of its own, which is never asked for.
     """
     before, asked = list_objects(instance.engine), instance.task.agent_requests()
     lines = run_story().splitlines()

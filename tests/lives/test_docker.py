@@ -13,7 +13,7 @@ from tests.unit.docker.fakes import obliging
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="docker has a pipe there")
 
 ASK = (
-    "curl --silent --output /dev/null --write-out 'heard %{http_code}\\n' "
+    "curl --silent --output /dev/null --write-out 'answered %{http_code}\\n' "
     '--unix-socket "${DOCKER_HOST#unix://}" http://docker/_ping'
 )
 
@@ -42,15 +42,15 @@ def test_a_job_reaches_the_daemon_through_the_agent(aws):
         async with open_stage(aws) as stage, serve_daemon(stage) as env:
             await stage.put()
             (stage.runner_folder / ".env").write_text(f"DOCKER_HOST={env['DOCKER_HOST']}\nLANG=C\n")
-            job = stage.job(f'echo "told $DOCKER_HOST"; pwd; {ASK}')
+            job = stage.job(f'echo "seen $DOCKER_HOST"; pwd; {ASK}')
             async with stage.life(env=env) as life:
                 await stage.check_end(life, 0)
             (event,) = life.find_events("docker.proxy_started")
             folder = event["socket"].removesuffix("/docker.sock")
             assert folder.startswith(f"{stage.folder}/shared/runner-")
-            assert f"told unix://{event['socket']}" in job.log()
+            assert f"seen unix://{event['socket']}" in job.log()
             assert f"{folder}/_work/" in job.log()
-            assert "heard 200" in job.log()
+            assert "answered 200" in job.log()
             assert life.find_events("life.ended")[0]["undone"]["docker proxy"] == "done"
             assert list((stage.folder / "shared").iterdir()) == []
 
@@ -99,13 +99,13 @@ def test_a_command_that_is_supervised_gets_the_proxy_too(aws):
 
     async def play():
         async with open_stage(aws) as stage, serve_daemon(stage) as env:
-            command = ("--", "sh", "-c", f'echo "told $DOCKER_HOST"; {ASK}; exit 5')
+            command = ("--", "sh", "-c", f'echo "seen $DOCKER_HOST"; {ASK}; exit 5')
             async with stage.life(
                 (sys.executable, "-m", "sidecar", "run"), *command, env=env
             ) as life:
                 assert await life.wait_for_end() == 5
-            assert "told unix://" in life.text
-            assert "heard 200" in life.text
+            assert "seen unix://" in life.text
+            assert "answered 200" in life.text
             assert list((stage.folder / "shared").iterdir()) == []
 
     run_side_by_side(play())
@@ -140,11 +140,11 @@ def test_an_optional_proxy_that_cannot_start_is_only_logged(aws):
     async def play():
         async with open_stage(aws) as stage, serve_daemon(stage) as given:
             await stage.put()
-            job = stage.job('echo "told $DOCKER_HOST"')
+            job = stage.job('echo "seen $DOCKER_HOST"')
             env = {**given, "DOCKER_HOST": "tcp://127.0.0.1:1", "SIDECAR_DOCKER_PROXY": "auto"}
             async with stage.life(env=env) as life:
                 await stage.check_end(life, 0)
             assert "is no socket" in life.find_events("docker.proxy_disabled")[0]["reason"]
-            assert "told tcp://127.0.0.1:1" in job.log()
+            assert "seen tcp://127.0.0.1:1" in job.log()
 
     run_side_by_side(play())

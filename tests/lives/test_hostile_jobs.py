@@ -288,7 +288,7 @@ def test_daemons_of_a_job_are_killed(aws):
 def test_a_listener_that_its_job_stopped_is_killed(aws):
     """After SIGSTOP the listener handles no interrupt, so it is killed within the stop budget.
 
-    The runner's job has ended at GitHub, but nobody here was told: the exit code says that it
+    The runner's job has ended at GitHub, but the agent does not know it: the exit code says that it
     did not end in time, as far as is known.
     """
 

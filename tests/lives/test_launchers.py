@@ -1,4 +1,4 @@
-"""Launchers that people have: whole lives that are told exactly what each of them sets.
+"""Run whole lives with exactly the variables that each known launcher sets.
 
 Names and meanings are those of the projects' own code; what GitHub then sees is what is held.
 """

@@ -82,16 +82,16 @@ def test_a_token_in_json_brings_url_name_and_labels(aws):
 
     async def play():
         async with open_stage(aws) as stage:
-            told = {"url": stage.github_url, "name": "told", "labels": ["gpu", "large"]}
+            more = {"url": stage.github_url, "name": "given", "labels": ["gpu", "large"]}
             stage.token = stage.mint_token()
-            token, value = stage.token, json.dumps({"token": stage.token, **told})
+            token, value = stage.token, json.dumps({"token": stage.token, **more})
             await stage.put(value, kind="String")
             stage.token = token
             job = stage.job("true", labels=["gpu", "ecs"])
             env = {"SIDECAR_GITHUB_URL": None, "SIDECAR_LABELS": "ecs"}
             async with stage.life(env=env) as life:
                 await stage.check_end(life, 0)
-            assert job.runner_name == "told"
+            assert job.runner_name == "given"
 
     run_side_by_side(play())
 
@@ -407,9 +407,9 @@ def test_11_all_mistakes_at_once(aws):
             async with stage.life(env=MISTAKES) as life:
                 assert await life.wait_for_end() == 11
             lines = life.errors.splitlines()
-            told = {line.split()[0] for line in lines}
+            named = {line.split()[0] for line in lines}
             contradicting = {"SIDECAR_NAME", "SIDECAR_RELAY"}
-            assert told | contradicting >= set(MISTAKES), life.errors
+            assert named | contradicting >= set(MISTAKES), life.errors
             assert all("(example: " in line for line in lines), life.errors
             assert life.text == ""
             assert not stage.ssm.requests

@@ -124,8 +124,8 @@ def make_probe_step(stage: Stage, life) -> str:
     first = (stage.runner_folder / "bin" / "Runner.Listener").read_text().splitlines()[0]
     python = first.removeprefix("#!").split()[0]
     metadata = stage.ecs.environment["ECS_CONTAINER_METADATA_URI_V4"]
-    told = f"{ECS_AGENT} {life.pid} {stage.ecs.relative_uri} {metadata}"
-    return f"PYTHONPATH={stage.folder}/sdk {python} {stage.folder}/probe.py {told}"
+    arguments = f"{ECS_AGENT} {life.pid} {stage.ecs.relative_uri} {metadata}"
+    return f"PYTHONPATH={stage.folder}/sdk {python} {stage.folder}/probe.py {arguments}"
 
 
 def read_probe(job) -> dict:
@@ -223,8 +223,8 @@ def test_without_a_rule_a_job_gets_the_relay_s_address(network_mode, wrapper, wh
             await stage.put()
             env = make_environment(stage)
             async with stage.life((*wrapper, *ON_UVLOOP), env=env) as life:
-                told = await life.wait_for_event("network.rules_skipped")
-                assert why in told["reason"]
+                event = await life.wait_for_event("network.rules_skipped")
+                assert why in event["reason"]
                 assert "169.254.170.2" not in list_rules()
                 await life.wait_for_event("runner.started")
                 job = stage.job(make_probe_step(stage, life))
@@ -305,8 +305,8 @@ def test_without_the_setting_a_job_shares_the_task_role_and_the_log_says_so():
                 AWS_DEFAULT_REGION=aws.REGION,
             )
             async with stage.life(env=env) as life:
-                (told,) = [await life.wait_for_event("job.role_shared")]
-                assert "/lives/*" in json.dumps(told["can_read"])
+                (event,) = [await life.wait_for_event("job.role_shared")]
+                assert "/lives/*" in json.dumps(event["can_read"])
                 await life.wait_for_event("runner.started")
                 assert "169.254.170.2" not in list_rules()
                 job = stage.job(make_probe_step(stage, life))

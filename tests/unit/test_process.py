@@ -329,7 +329,7 @@ def test_orphans_are_collected_without_stealing_a_child(loop, tmp_path):
                     codes.append(await running.ended)
                     orphan = int(pidfile.read_text())
                     while exists(orphan):  # noqa: ASYNC110  no event reports it
-                        await asyncio.sleep(0.001)
+                        await asyncio.sleep(0)
             assert codes == [5, 5, 5]
 
     run(loop, life())

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
+from sidecar.aws.calls import NotFound
 from sidecar.cli import run
 from sidecar.errors import Exit, Stopped, TokenError
 from sidecar.lifecycle import command_life, runner_life
 from sidecar.shutdown.signals import Signals
 from sidecar.status.report import Report
-from sidecar.tokens.ssm import Missing
 
 
 def config(**given):
@@ -56,12 +56,12 @@ def test_a_retry_is_counted_and_logged():
     report = Report()
 
     async def retry():
-        for error in (OSError("no route"), Missing("not yet")):
+        for error in (OSError("no route"), NotFound("not yet")):
             run._report_retry(report, SimpleNamespace(caused_by=error, retry_num=1, wait_for=0.123))
 
     with capture_logs() as events:
         asyncio.run(retry())
-    assert report.retries == {"OSError": 1, "Missing": 1}
+    assert report.retries == {"OSError": 1, "NotFound": 1}
     (scheduled,) = events
     assert (scheduled["event"], scheduled["reason"], scheduled["seconds"]) == (
         "retry.scheduled",

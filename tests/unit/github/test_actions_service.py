@@ -137,7 +137,7 @@ def exchange(use_v2_flow=False):
 
 async def hang(request):
     """Never answer."""
-    await asyncio.sleep(3600)
+    await asyncio.Event().wait()
 
 
 async def drop(request):

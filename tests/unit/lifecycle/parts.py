@@ -50,7 +50,7 @@ class Listener:
         if not self._stubborn:
             self.ended.set_result(0)
 
-    def verdict(self, *, stopped):
+    def choose_exit_code(self, *, stopped):
         """Return what the real one would."""
         if stopped and self.had_job and self.interrupted and self.result is None:
             return Exit.CANCELLED

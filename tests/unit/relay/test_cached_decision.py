@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sidecar.aws.container_credentials import parse
+from sidecar.aws.container_credentials import parse_credentials
 from sidecar.net import http_server
 from sidecar.relay.cached_decision import Grounds
 from sidecar.relay.imds_protocol import HOSTS, TOKEN, TTL
@@ -61,7 +61,7 @@ async def connecting(core):
 
 def version(core, say, number: int, seconds: float = 4000.0):
     """Return another version of the credentials."""
-    return parse(say.held(core.now + seconds, number), now=core.now, where="")
+    return parse_credentials(say.held(core.now + seconds, number), now=core.now, where="")
 
 
 def open_session(core, ttl: int) -> str:

@@ -303,7 +303,7 @@ def test_idle_and_slow_connections_do_not_block_others(play, serve):
 
 def test_the_agent_keeps_file_descriptors_for_itself(play, serve, monkeypatch):
     """A client with endless connections gets only a part of the open files that are allowed."""
-    monkeypatch.setattr(server, "most_files", lambda: 400)
+    monkeypatch.setattr(server, "max_open_files", lambda: 400)
 
     async def case():
         async with serve() as (served, _):

@@ -77,6 +77,6 @@ def test_the_same_just_in_time_runner_is_not_deregistered(saved):
         killed_agent = find_killed_agent(saved, CleanupStack(), None, None)
         token = RegistrationToken(jit={}, runner_id=7)
         await killed_agent.deregister_first(REQUEST, {}, token, lambda: False)
-        return killed_agent.cleanup_step.how
+        return killed_agent.cleanup_step.result
 
     assert run("asyncio", play()) == "the same runner again"
