@@ -74,7 +74,7 @@ def test_the_picture_is_well_formed():
     """Each of its two halves has one curve for the agents."""
     from xml.etree import ElementTree as ET
 
-    picture = ET.fromstring(plot.drawn(run_virtually(fleet.start_from_ssm(50), 1)))  # noqa: S314  our own
+    picture = ET.fromstring(plot.draw(run_virtually(fleet.start_from_ssm(50), 1)))  # noqa: S314  our own
     curves = [
         shape
         for shape in picture.iter("{http://www.w3.org/2000/svg}polyline")
