@@ -49,18 +49,14 @@ print("daemon is up", flush=True)
 
 
 @pytest.fixture(autouse=True)
-def run_children():
+def run_children(spare_children):
     """Adopt orphans as the agent does; spare the test run's own children, which this gives."""
     libc = ctypes.CDLL(None)
     before = ctypes.c_int()
     libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    own = {*host.list_children(), *host.list_dead_children()}
-    # A patch of its own: a test that undoes its own patches must not undo this one.
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(process, "_waited_for", set(own))
-        yield own
-        assert process._waited_for == own
+    yield spare_children
+    assert process._waited_for == spare_children
     libc.prctl(PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
 
 

@@ -77,6 +77,7 @@ def list_rules() -> str:
 
 
 @tools
+@pytest.mark.usefixtures("spare_children")
 class TestRules:
     """The rules of each tool."""
 
@@ -163,6 +164,7 @@ class TestRules:
         in_namespace(play())
 
 
+@pytest.mark.usefixtures("spare_children")
 class TestRedirect:
     """The rules as the agent uses them."""
 
@@ -315,7 +317,7 @@ class TestRedirect:
 
         in_namespace(play())
 
-    def test_a_tool_that_hangs_is_not_waited_for(self, monkeypatch, tmp_path):
+    def test_a_tool_that_hangs_is_not_waited_for(self, monkeypatch, tmp_path, spare_children):
         """Any process may hold the lock of iptables; the start does not wait for ever."""
         hanging = tmp_path / "iptables"
         hanging.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -328,7 +330,7 @@ class TestRedirect:
             async with serve_word("relay", "127.0.0.1") as relay:
                 with pytest.raises(RulesUnavailable, match=r"iptables did not end within 0\.2 s"):
                     await Redirect(OWN).add_rules(relay)
-            assert not process._waited_for
+            assert process._waited_for == spare_children
 
         in_namespace(play())
 

@@ -2,15 +2,13 @@
 
 import pytest
 
-from sidecar import host, process
+from sidecar import host
 from sidecar.runner.folder import RunnerFolder
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
+def root(tmp_path, spare_children):
     """Give a prepared folder; the test run's own children are spared."""
-    own = {*host.list_children(), *host.list_dead_children()}
-    monkeypatch.setattr(process, "_waited_for", own)
     folder = tmp_path / "runner"
     (folder / "bin").mkdir(parents=True)
     made = RunnerFolder(folder, None)

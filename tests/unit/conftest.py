@@ -1,0 +1,20 @@
+"""What the unit tests share: the agent's code must not kill children of the test run."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar import host, process
+
+
+@pytest.fixture
+def spare_children():
+    """Let the agent's code treat the run's own children as waited for; yield their pids.
+
+    Another test's docker engine is such a child. The patch is of its own, so that a test which
+    undoes its own patches does not undo this one.
+    """
+    own = {*host.list_children(), *host.list_dead_children()}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(process, "_waited_for", set(own))
+        yield own
