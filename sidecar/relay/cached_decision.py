@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Grounds(NamedTuple):
-    """What a granted answer is based on. The answer is not valid any more when one of these changes."""
+    """What a granted answer is based on. It is not valid any more when one of these changes."""
 
     identities: Identities
     """Also the policy, which has no version: it is asked again each time."""
