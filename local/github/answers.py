@@ -18,11 +18,12 @@ Handler = Callable[[web.Request, World], Awaitable[web.StreamResponse]]
 
 
 class Refusal(Exception):
-    """An answer that is not the wanted one."""
+    """An answer that is not the wanted one; `body` is REST's unless it is given."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, body: Any = None) -> None:
         super().__init__(message)
         self.status = status
+        self.body = bodies.error(status, message) if body is None else body
 
 
 def answer(body: Any, status: int = 200) -> web.Response:
@@ -53,13 +54,14 @@ def counted(name: str, handler: Handler) -> Callable[[web.Request], Awaitable[we
     async def take(request: web.Request) -> web.StreamResponse:
         world = request.app[WORLD]
         world.calls[name] += 1
-        fault = None if name.startswith("_") else world.faults.next(name)
+        call = f"{request.method} {request.path}"
+        fault = None if name.startswith("_") else world.faults.next(name, call, world.now())
         if fault is not None and not fault.after and (spoiled := await _spoil(request, fault)):
             return spoiled
         try:
             response = await handler(request, world)
         except Refusal as refusal:
-            response = answer(bodies.error(refusal.status, str(refusal)), refusal.status)
+            response = answer(refusal.body, refusal.status)
         if fault is not None and fault.after and (spoiled := await _spoil(request, fault)):
             return spoiled
         response.headers.update(request.get(RATE, {}))
