@@ -81,6 +81,8 @@ def _next(
     if session.ghost:
         return None
     runner = world.runners.get(session.runner_id)
+    if runner is None and world.still_unnoticed(session.runner_id):
+        return None
     if runner is None:
         text = "The runner registration does not exist."
         return BrokerError(404, text, "RunnerNotFound")

@@ -1,6 +1,7 @@
 """The runners that are registered, and how the others ended."""
 
 import itertools
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Removal:
     id: int
     name: str
     by: str
+    at: float = field(default_factory=time.time)
 
 
 class Runners:

@@ -21,6 +21,10 @@ class Settings:
     """A new runner shows in list and get only after this; its name is taken at once."""
     deregister_after: float = 0.0
     """From the end of an ephemeral runner's job to the end of its registration."""
+    gone_after: float = 2.0
+    """From there until an open request for a message is told of it; 0 cancels good jobs' ends."""
+    removal_told_after: float = 0.0
+    """The same, where the registration was removed in any other way."""
     poll_seconds: float = 50.0
     """How long the runner's request for a message is held."""
     offline_after: float = 0.0

@@ -91,9 +91,14 @@ async def _connection(request: web.Request, world: World) -> web.Response:
         "serviceDefinitions": [],
     }
     identity = {"id": "00000000-0000-0000-0000-000000000001", "isActive": True}
-    body = {"instanceId": "00000000-0000-0000-0000-000000000002", "deploymentType": "hosted"}
-    body = {**body, "locationServiceData": located}
-    return answer({"authenticatedUser": identity, "authorizedUser": identity, **body})
+    body = {
+        "authenticatedUser": identity,
+        "authorizedUser": identity,
+        "instanceId": "00000000-0000-0000-0000-000000000002",
+        "deploymentType": "hosted",
+        "locationServiceData": located,
+    }
+    return answer(body)
 
 
 async def _options(_request: web.Request, _world: World) -> web.Response:

@@ -5,7 +5,7 @@ import itertools
 import secrets
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +37,16 @@ class Session:
     version: str = ""
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call that has ended: its status, or `client left`, or `closed` by this side."""
+
+    method: str
+    path: str
+    ended: str
+    body: str
+
+
 @dataclass
 class World:
     """Everything that is; single-threaded, changed only from the event loop."""
@@ -47,6 +57,7 @@ class World:
     tokens: Tokens = field(default_factory=Tokens)
     sessions: dict[str, Session] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
+    log: deque[Call] = field(default_factory=lambda: deque(maxlen=1000))
     faults: Faults = field(default_factory=Faults)
     apps: Apps = field(default_factory=Apps)
     rate_reset_at: float = 0.0
@@ -96,6 +107,18 @@ class World:
                 session.ghost = True
         runner.job_id = 0
         self.runners.remove(runner, "ghost")
+
+    def still_unnoticed(self, runner_id: int) -> bool:
+        """Whether a runner was removed so lately that its listener is not told yet."""
+        removal = next((each for each in self.runners.removed if each.id == runner_id), None)
+        if removal is None:
+            return False
+        completed = removal.by == "job-completed"
+        delay = self.settings.gone_after if completed else self.settings.removal_told_after
+        left = removal.at + delay - time.time()
+        if left > 0:
+            asyncio.get_running_loop().call_later(left + 0.001, self.changes.ring)
+        return left > 0
 
     def send(self, runner: Runner, kind: str, body: dict[str, Any]) -> None:
         """Send a message to the runner's listener."""

@@ -6,6 +6,7 @@ next bearer token (actions/runner, `LocationCacheManager`, `VssFileStorage`).
 
 import os
 import re
+from typing import Any
 
 from .client import Client
 from .codes import TerminatedError
@@ -44,12 +45,17 @@ def find(client: Client, url: str, authorization: str = "") -> str:
     return point.rstrip("/")
 
 
-def _ask(client: Client, url: str, query: str, authorization: str, times: int) -> dict[str, object]:
+def _ask(client: Client, url: str, query: str, authorization: str, times: int) -> dict[str, Any]:
     for _ in range(times):
         response = client.ask("GET", f"{url}/_apis/connectionData?{query}", None, authorization)
         if not response.good:
             raise TerminatedError(response.message)
     return dict(response.json()["locationServiceData"])
+
+
+def remember(url: str, point: str) -> None:
+    """Write down where the calls of the service at `url` go."""
+    _write(_cache(url.rstrip("/")), point)
 
 
 def _cache(url: str) -> str:
