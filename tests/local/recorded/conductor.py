@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.local.recorded.record import Life
 
-PATIENCE = 40.0
+PATIENCE = 25.0
 REPO = Scope.of_path("/repos/octo/repo")
 VERSION = "2.336.0"
 
@@ -144,6 +145,7 @@ class Conductor:
                 await self._before_remove(wanted[:place])
                 await self._verb("remove", "--unattended", ACTIONS_RUNNER_INPUT_TOKEN=self._token())
             elif line == "run stdout: Exiting...":
+                await self._stop_is_due(wanted[:place])
                 await self._interrupt()
             elif line == "run ends: -9":
                 await self._killed()
@@ -197,8 +199,9 @@ class Conductor:
 
     async def _verb(self, verb: str, *words: str, **env: str) -> None:
         child = await self._start(verb, *words, **env)
+        readers = self._readers[-2:]
         await asyncio.wait_for(child.wait(), PATIENCE)
-        await asyncio.gather(*self._readers)
+        await asyncio.gather(*readers)
 
     async def _start(self, verb: str, *words: str, **env: str) -> asyncio.subprocess.Process:
         hook = {f"ACTIONS_RUNNER_HOOK_JOB_{each}": str(self._hook) for each in ("STARTED",)}
@@ -277,14 +280,14 @@ class Conductor:
         """Remove the runner by REST, where the agent did."""
         if self._life.admin or any(line.startswith("remove") for line in self._life.lines):
             return
-        if any("/actions/runners/1 -> 204" in call for call in self._life.calls):
+        if any(re.search(r"/actions/runners/\d+ -> 204", call) for call in self._life.calls):
             for runner in self.github.world.runners:
                 self.github.world.runners.remove(runner, "rest")
 
     async def _killed(self) -> None:
         assert self._listener
         await asyncio.wait_for(self._plot.ready.wait(), PATIENCE)
-        await asyncio.sleep(15 * plot.SCALE)
+        await asyncio.sleep(6 * plot.SCALE)
         if self._listener.returncode is None:
             self._listener.kill()
 

@@ -97,6 +97,8 @@ def calls(
         into = messages if "GET /broker/message" in call else others
         if not into or into[-1] != call:
             into.append(call)
+    if others and others[-1] == _NO_TOKEN and any("POST /broker/session" in each for each in others):
+        others.pop()
     while messages and messages[-1].endswith((" -> 404", " -> client left", " -> closed")):
         messages.pop()
     return others, messages
