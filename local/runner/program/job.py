@@ -82,6 +82,7 @@ class _Run:
         self._results.drain()
         self._knobs.dawdle("end")
         self._complete()
+        self._knobs.dawdle("exit")
         return self._result
 
     # The end of it

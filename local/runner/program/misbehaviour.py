@@ -12,7 +12,8 @@ _SECONDS = {
     "run": (0.65, 1.35),
     "remove": (0.75, 1.5),
     "worker": (0.5, 0.5),
-    "end": (1.4, 1.4),
+    "end": (1.2, 1.2),
+    "exit": (0.2, 0.2),
 }
 """Measured: with a `.config` in the user's home that can be written, and without."""
 

@@ -71,7 +71,8 @@ class Conductor:
             os.environ["HOME"] = old
 
     def _knobs(self) -> None:
-        knobs = {"time_scale": plot.SCALE, "session_retry_seconds": 30 * plot.SCALE}
+        eager = "look" in str(self._settings.get("gh"))
+        knobs = {"time_scale": plot.SCALE, "slowness": 1.0 if eager else 0.0}
         (self._root / ".misbehave.json").write_text(json.dumps(knobs))
 
     def tune(self, wanted: dict[str, Any]) -> None:
@@ -79,7 +80,8 @@ class Conductor:
         settings = self.github.world.settings
         settings.locations_fresh = False
         settings.admin_flow = bool(wanted.get("admin", settings.admin_flow))
-        settings.removal_told_after = 1.0
+        seen = any("no longer exists" in line for line in self._life.lines)
+        settings.removal_told_after = 0.0 if seen else 1.0
         if "look" in wanted:
             settings.gone_after = settings.removal_told_after = 0.0
         for name, where in (

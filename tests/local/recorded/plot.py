@@ -128,6 +128,8 @@ class Plot:
 
     async def _listening(self, _life: object) -> None:
         await self._conductor.printed("Listening for Jobs")
+        sessions = self._conductor.github.world.sessions
+        await self._conductor.world(lambda: any(each.polls for each in sessions.values()))
 
     async def _started(self, life: object, steps: list[str], **more: Any) -> None:
         await self._listening(life)
