@@ -101,6 +101,8 @@ async def _spoil(request: web.Request, fault: Fault) -> web.Response | None:
         request.transport.abort()
         return nothing(500)
     if fault.status:
+        if isinstance(fault.body, str):
+            return web.Response(text=fault.body, status=fault.status, headers=fault.headers)
         body = bodies.error(fault.status, "Ordered fault") if fault.body is None else fault.body
         return web.json_response(body, status=fault.status, headers=fault.headers)
     return None

@@ -38,7 +38,7 @@ class Dispatch:
         terminal.stamped(f"Running job: {self._job.name}")
 
     def start(self) -> bool:
-        """Tell GitHub that the job runs, then start the worker; False if GitHub will not have it."""
+        """Renew the job, then start its worker; False if GitHub refuses the job."""
         for attempt in range(6):
             if attempt:
                 seconds = random.uniform(1, 10)

@@ -69,11 +69,12 @@ class Exchange:
                     return response
                 self._refused(response, f"{printed or method} {self._shown(path)}")
                 final = final or response.status == 404
-                raise TerminatedError(response.failure)
-            except (UnreachableError, TerminatedError) as error:
-                if final:
-                    raise
-                self._terminal.trace("ConfigurationManager", f"Attempt {attempt}: {error}")
+                failure: Exception = TerminatedError(response.failure)
+            except UnreachableError as error:
+                failure = error
+            if final:
+                raise failure
+            self._terminal.trace("ConfigurationManager", f"Attempt {attempt}: {failure}")
             self._client.pause(self._knobs.seconds("retry_seconds", random.uniform(1, 5)))
         raise AssertionError("not reached")
 

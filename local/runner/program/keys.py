@@ -53,7 +53,7 @@ def encoded(number: int, size: int) -> str:
 
 
 def sign(key: dict[str, int], text: bytes) -> bytes:
-    """Sign with RSASSA-PSS, SHA-256, a salt of 32 bytes (RFC 8017, 8.1.1), which JWT calls PS256."""
+    """Sign with RSASSA-PSS, SHA-256 and 32 bytes of salt (RFC 8017, 8.1.1): JWT's PS256."""
     from hashlib import sha256
 
     salt = os.urandom(32)

@@ -33,9 +33,7 @@ def remove(root: str, arguments: Arguments, terminal: Terminal, knobs: Misbehavi
         if kind == "hang":
             misbehaviour.hang()
         knobs.dawdle("remove")
-        if action == _SERVICE:
-            terminal.line(_SERVICE)
-            raise codes.TerminatedError("Uninstall service first")
+        _refuse_service(store, terminal)
         _deregister(store, arguments, terminal, knobs, kind)
         forget(store, terminal)
     except (codes.TerminatedError, UnreachableError) as error:
@@ -44,6 +42,12 @@ def remove(root: str, arguments: Arguments, terminal: Terminal, knobs: Misbehavi
         return codes.TERMINATED
     terminal.line()
     return codes.SUCCESS
+
+
+def _refuse_service(store: Store, terminal: Terminal) -> None:
+    if store.has(".service"):
+        terminal.line(_SERVICE)
+        raise codes.TerminatedError("Uninstall service first")
 
 
 def _deregister(

@@ -119,6 +119,8 @@ class Listener:
         self._finished = False
         self._errors = self._refusals = 0
         self._deadline = _NEVER
+        self._ending = False
+        """Whether the end has begun, which no signal interrupts."""
         self._result = 0
 
     def run(self) -> int:
@@ -168,7 +170,7 @@ class Listener:
         """Wait for a connection, unless a signal comes first."""
         end = time.monotonic() + 100
         while True:
-            if self._signals.asked_to_stop and self._deadline == _NEVER:
+            if self._signals.asked_to_stop and not self._ending:
                 raise _StoppedError
             reads = [self._signals.wake] if write else [self._signals.wake, descriptor]
             left = max(0.0, min(end, self._deadline) - time.monotonic())
@@ -184,7 +186,7 @@ class Listener:
     def _sleep(self, seconds: float) -> None:
         end = min(time.monotonic() + seconds, self._deadline)
         while (left := end - time.monotonic()) > 0:
-            if self._signals.asked_to_stop and self._deadline == _NEVER:
+            if self._signals.asked_to_stop and not self._ending:
                 raise _StoppedError
             if select.select([self._signals.wake], [], [], left)[0]:
                 self._signals.drain()
@@ -241,6 +243,19 @@ class Listener:
         if not self._poll.active:
             self._poll.start(self._status)
         self._poll.send_if_due()
+        answered = self._await_turn()
+        if self._signals.asked_to_stop:
+            return
+        if self._dispatch is not None:
+            self._dispatch.renew_if_due()
+            if self._dispatch.ended():
+                self._job_ended()
+                return
+        if answered:
+            self._took(self._poll.take())
+
+    def _await_turn(self) -> bool:
+        """Wait until there is something to do; tell whether a message request is answered."""
         reads: list[Any] = [self._signals.wake]
         if self._poll.sent:
             reads.append(self._poll)
@@ -251,15 +266,7 @@ class Listener:
         ready = select.select(reads, [], [], timeout)[0]
         if self._signals.wake in ready:
             self._signals.drain()
-        if self._signals.asked_to_stop:
-            return
-        if self._dispatch is not None:
-            self._dispatch.renew_if_due()
-            if self._dispatch.ended():
-                self._job_ended()
-                return
-        if self._poll in ready:
-            self._took(self._poll.take())
+        return self._poll in ready
 
     def _took(self, response: Optional[Response]) -> None:
         if response is None or response.status == 202 or not response.text:
@@ -344,8 +351,9 @@ class Listener:
 
     def _clean_up(self, ended: _EndedError) -> None:
         completed = self._finished and self._once
+        self._ending = True
         self._end_job()
-        # From here no signal interrupts, but nothing takes longer than this either.
+        # From here nothing takes longer than this.
         limit = self._knobs.seconds("session_end_seconds", 30)
         self._deadline = min(self._deadline, time.monotonic() + limit)
         if not ended.keep_session:

@@ -37,39 +37,41 @@ class Sessions:
         # What is printed is the real program's limit, however fast this one runs.
         self._shown = self._limit if knobs.knob("session_conflict_seconds") else _CONFLICT_SECONDS
         self._conflicts = 0
+        self._troubled = False
 
     def open(self) -> int:
         """Open one; gives SUCCESS, or the exit code of a listener that must not go on."""
-        troubled = False
+        self._troubled = False
         while True:
             try:
                 self._connect()
-            except codes.GoneError:
-                self._terminal.error(_DELETED)
-                return codes.TERMINATED
-            except (ForbiddenError, UnauthorizedError) as error:
-                self._terminal.error(f"Failed to create session. {error}")
-                return codes.TERMINATED
+            except (UnreachableError, codes.TerminatedError) as error:
+                self._failed(str(error))
             except ConflictError as error:
                 if self._conflict():
-                    self._terminal.error(f"Failed to create session. {error}")
-                    return codes.SESSION_CONFLICT
-                text = str(error)
-            except codes.TerminatedError as error:
-                text = str(error)
-                if "Current server time is" in text:
-                    self._terminal.error(_CLOCK)
-            except UnreachableError as error:
-                text = str(error)
+                    return self._refused(error, codes.SESSION_CONFLICT)
+                self._failed(str(error))
+            except (codes.GoneError, ForbiddenError, UnauthorizedError) as error:
+                return self._refused(error, codes.TERMINATED)
             else:
-                if troubled:
+                if self._troubled:
                     self._terminal.stamped("Runner reconnected.")
                 return codes.SUCCESS
-            if not troubled:
-                line = f"Runner connect error: {text}. Retrying until reconnected."
-                self._terminal.error(f"{now()}: {line}")
-            troubled = True
             self._sleep(self._interval)
+
+    def _failed(self, text: str) -> None:
+        """Print the first of several failures in a row."""
+        if "Current server time is" in text:
+            self._terminal.error(_CLOCK)
+        if not self._troubled:
+            line = f"Runner connect error: {text}. Retrying until reconnected."
+            self._terminal.error(f"{now()}: {line}")
+        self._troubled = True
+
+    def _refused(self, why: object, code: int) -> int:
+        gone = isinstance(why, codes.GoneError)
+        self._terminal.error(_DELETED if gone else f"Failed to create session. {why}")
+        return code
 
     def _connect(self) -> None:
         self._broker.connect()

@@ -15,7 +15,6 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local import github
 from local.github import bodies, files
 from local.github.runners import Runner
 from local.github.scope import Scope
@@ -26,6 +25,7 @@ from tests.local.recorded import plot, record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from local import github
     from tests.local.recorded.record import Life
 
 PATIENCE = 25.0
@@ -54,7 +54,7 @@ class Conductor:
         self.ended = asyncio.Event()
         self._plot = plot.Plot(life, self)
         wanted = self._settings.get("gh", {})
-        self.tune({**({"admin": True} if life.admin else {}), **(wanted if wanted else {})})
+        self.tune({**({"admin": True} if life.admin else {}), **(wanted or {})})
 
     def _cache(self) -> None:
         """Let the cache of locations be as it was: none, one to be made, one that is there."""
@@ -143,7 +143,7 @@ class Conductor:
                 await self._configure(place)
             elif line.startswith("run") and self._listener is None:
                 await self._run()
-            if line in ("remove stdout: # Runner removal",):
+            if line == "remove stdout: # Runner removal":
                 await self._before_remove(wanted[:place])
                 await self._verb("remove", "--unattended", ACTIONS_RUNNER_INPUT_TOKEN=self._token())
             elif line == "run stdout: Exiting...":
@@ -289,6 +289,8 @@ class Conductor:
     async def _killed(self) -> None:
         assert self._listener
         await asyncio.wait_for(self._plot.ready.wait(), PATIENCE)
+        if any("/completejob" in call for call in self._life.calls):
+            await self.world(lambda: self.github.world.calls["job-complete"] > 0)
         await asyncio.sleep(6 * plot.SCALE)
         if self._listener.returncode is None:
             self._listener.kill()

@@ -23,6 +23,7 @@ class Difference:
 
 
 NOT_PLAYED = {
+    "idle_at_once": "the stop races with the start: which of them wins is chance",
     "agent_refresh_message": UPDATES,
     "refresh_message": UPDATES,
     "refresh_config": UPDATES,
@@ -32,6 +33,9 @@ NOT_PLAYED = {
     "predecessor_busy": TWO_LIVES,
 }
 LIVES = {
+    "always_step_slow": Difference(("lines", "calls"), "the agent killed its last remove"),
+    "results_closed": Difference(("calls",), "the agent's last remove had another home"),
+    "trouble_add_lost_admin": Difference(("lines",), "other words of GitHub's for a taken name"),
     "acquire_slow_admin": Difference(("lines", "calls"), SCALED),
     "remove_admin_503": Difference(("lines", "calls"), SCALED),
     "message_401": Difference(("messages",), "here the first request was open before the trouble"),

@@ -153,8 +153,8 @@ class Plot:
         if what == "trouble":
             world.faults.add(_fault(body))
         elif what == "message":
-            (runner, *_) = world.runners
-            world.send(runner, body["type"], body["body"])
+            for runner in world.runners:
+                world.send(runner, body["type"], body["body"])
         elif what == "gone":
             for runner in world.runners:
                 world.runners.remove(runner, "test", force=True)

@@ -59,7 +59,7 @@ def by_stream(lines: tuple[str, ...] | list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in lines:
         start, _, text = line.partition(": ")
-        text = line.partition(":")[2].strip() if not text else text
+        text = text or line.partition(":")[2].strip()
         if text and not _BOX.fullmatch(text):
             found.setdefault(start, []).append(_plain(text))
     return found
