@@ -137,9 +137,7 @@ class Conductor:
         if self._life.just_in_time and not any(line.startswith("run") for line in wanted):
             return
         for place, line in enumerate(wanted):
-            if line == "configure stdout: # Authentication" or self._is_refused(
-                line, wanted, place
-            ):
+            if line == "configure stdout: # Authentication" or self._is_refused(line, place):
                 await self._configure(place)
             elif line.startswith("run") and self._listener is None:
                 await self._run()
@@ -153,7 +151,7 @@ class Conductor:
                 await self._killed()
         await self._finish()
 
-    def _is_refused(self, line: str, wanted: list[str], place: int) -> bool:
+    def _is_refused(self, line: str, place: int) -> bool:
         return line.startswith("configure stderr: Cannot configure") and place > 0
 
     def _token(self) -> str:

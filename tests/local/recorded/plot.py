@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.local.recorded.conductor import Conductor
     from tests.local.recorded.record import Life
 
@@ -104,7 +106,7 @@ class Plot:
 
     # What a scenario says of the agent's life
 
-    async def until(self, event: str, timeout: float = 0, **facts: Any) -> None:
+    async def until(self, event: str, _timeout: float = 0, **facts: Any) -> None:
         """Wait for what the agent would have logged."""
         if event == "life.ended":
             self.ready.set()
@@ -149,23 +151,28 @@ class Plot:
 
     def _call(self, path: str, body: dict[str, Any]) -> None:
         world = self._conductor.github.world
-        what = path.rpartition("/")[2]
-        if what == "trouble":
-            world.faults.add(_fault(body))
-        elif what == "message":
-            for runner in world.runners:
-                world.send(runner, body["type"], body["body"])
-        elif what == "gone":
-            for runner in world.runners:
-                world.runners.remove(runner, "test", force=True)
-        elif what == "cancel":
-            for job in world.jobs:
-                world.cancel(job)
-        elif what == "set":
-            self._conductor.tune(body)
-            world.changes.ring()
-        else:
-            raise AssertionError(path)
+        orders: dict[str, Callable[[], object]] = {
+            "trouble": lambda: world.faults.add(_fault(body)),
+            "message": lambda: self._message(body),
+            "gone": self._gone,
+            "cancel": lambda: [world.cancel(job) for job in world.jobs],
+            "set": lambda: self._set(body),
+        }
+        orders[path.rpartition("/")[2]]()
+
+    def _message(self, body: dict[str, Any]) -> None:
+        world = self._conductor.github.world
+        for runner in world.runners:
+            world.send(runner, body["type"], body["body"])
+
+    def _gone(self) -> None:
+        world = self._conductor.github.world
+        for runner in world.runners:
+            world.runners.remove(runner, "test", force=True)
+
+    def _set(self, body: dict[str, Any]) -> None:
+        self._conductor.tune(body)
+        self._conductor.github.world.changes.ring()
 
     async def _kill(self, _life: object, program: str) -> None:
         for pid in self._conductor.processes(program):
