@@ -32,7 +32,10 @@ def found(life: Life, folder: Path) -> tuple[Conductor, list[Call]]:
         async with github.serving() as served:
             conductor = Conductor(life, served, folder)
             await conductor.play()
-            await asyncio.sleep(0.1)  # the last requests' ends are noticed
+            sessions = served.world.sessions
+            await served.world.changes.until(
+                lambda: not any(each.polls for each in sessions.values()) or None, 5
+            )
             log = [call for call in served.world.log if not call.path.startswith("/results/")]
             return conductor, log
 
