@@ -23,7 +23,7 @@ CONFIG = AioConfig(
     retries={"total_max_attempts": 1},
     max_pool_connections=2,
 )
-"""Seconds for one call. The library tries once; `sidecar.aws.calls.backoff` decides about the next."""
+"""Seconds for one call. The library tries once; `aws.calls.backoff` decides about more tries."""
 
 
 class ServiceClient:
