@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-WORKER = "Runner.Worker"
-
 # Anchored at the beginning of the line and its time stamp: a job's name is untrusted text.
 STAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
 LISTENING = re.compile(STAMP + r"Listening for Jobs$")
@@ -96,7 +94,7 @@ class Listener:
         """Whether a job runs. Output never decides that: a job can forge a line, not a process."""
         if not self.running:
             return False
-        return self._hook_started or host.has_descendant(self.process.pid, WORKER)
+        return self._hook_started or host.has_descendant(self.process.pid, host.WORKER)
 
     @property
     def ready(self) -> bool:
@@ -119,9 +117,9 @@ class Listener:
         return self.process.ended
 
     def interrupt(self) -> None:
-        """Interrupt it: it cancels a running job, reports that to GitHub, and ends."""
+        """Interrupt it: it ends a running job, which GitHub then shows as failed, and itself."""
         self.interrupted = True
-        self.process.interrupt()
+        self.process.interrupt_listener()
 
     def choose_exit_code(self, *, stopped: bool) -> Exit:
         """Return the agent's exit code for a listener that has ended.
