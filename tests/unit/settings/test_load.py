@@ -60,6 +60,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "runner_dir": tmp_path,
         "runner_user": getpass.getuser(),
         "idle_limit": None,
+        "session_limit": 300.0,
         "lifetime_limit": None,
         "spot_watch": False,
         "job_role_arn": None,
@@ -283,6 +284,8 @@ def test_each_source_is_enough(environ, given):
         (TOKEN | PAT | JIT, {"SIDECAR_JUST_IN_TIME"}),
         (TOKEN | {"SIDECAR_IDLE_LIMIT": "0"}, {"SIDECAR_IDLE_LIMIT"}),
         (TOKEN | {"SIDECAR_LIFETIME_LIMIT": "never"}, {"SIDECAR_LIFETIME_LIMIT"}),
+        (TOKEN | {"SIDECAR_SESSION_LIMIT": "0"}, {"SIDECAR_SESSION_LIMIT"}),
+        (TOKEN | {"SIDECAR_SESSION_LIMIT": "never"}, {"SIDECAR_SESSION_LIMIT"}),
     ],
 )
 def test_an_incomplete_source_is_refused(environ, given, names):
