@@ -30,9 +30,7 @@ NAMED = {
     6: Outcome("refreshed", Exit.RUNNER, "its configuration was refreshed"),
     7: Outcome("version-deprecated", Exit.DEPRECATED, "GitHub refuses this version of the runner"),
 }
-DEREGISTERED = Outcome(
-    "deregistered", Exit.GHOST, "it was removed from GitHub before it had a job"
-)
+DEREGISTERED = Outcome("deregistered", Exit.GHOST, "it was removed from GitHub before it had a job")
 WITHDRAWN = Outcome("job-withdrawn", Exit.DONE, "GitHub withdrew the job before it began")
 NO_JOB = Outcome(
     "no-job", Exit.RUNNER, "it ended by itself without a job, as when GitHub tells it to shut down"

@@ -62,7 +62,7 @@ def test_only_the_named_children_are_terminated(tmp_path):
     for program, name in ((worker, "child"), (other, "other")):
         program.write_text(f"#!/bin/sh\ntrap 'echo {name} asked; exit' TERM\n" + WAIT)
         program.chmod(0o755)
-    nested = f"sh -c 'trap \"echo nested asked; exit\" TERM; \"{worker}\" x; :' &"
+    nested = f'sh -c \'trap "echo nested asked; exit" TERM; "{worker}" x; :\' &'
     script = f'"{worker}" & "{other}" & {nested} wait; wait; wait; wait'
     (tmp_path / "go").touch()
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, cwd=tmp_path) as child:

@@ -255,9 +255,7 @@ def test_it_is_busy_while_a_worker_runs_below_it(loop, root, program, listener):
 @on_both
 def test_an_interrupt_asks_the_worker_too(loop, root, program, listener):
     """A listener tells its worker only once, and a cancel by GitHub may have used that up."""
-    worker = (
-        "#!/bin/sh\ntrap 'echo asked; exit 0' TERM\necho up\nwhile :; do read -r x <&3; done\n"
-    )
+    worker = "#!/bin/sh\ntrap 'echo asked; exit 0' TERM\necho up\nwhile :; do read -r x <&3; done\n"
     host.write_new(root.path / "bin" / "Runner.Worker", worker.encode(), 0o755, None)
     program("trap : INT; exec 3<>pipe; bin/Runner.Worker &\nwait; wait\n")
     os.mkfifo(root.path / "pipe")
