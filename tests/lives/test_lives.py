@@ -676,6 +676,37 @@ def test_15_a_runner_that_cannot_run(aws):
     run_side_by_side(play_unstartable(), play_odd(3), play_odd(99))
 
 
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ("job-renew", {"source": "actions-run-service", "statusCode": 404}),
+        (
+            "job-acknowledge",
+            {"source": "actions-broker-listener", "errorKind": "AcknowledgeJobNotFound"},
+        ),
+    ],
+)
+def test_0_a_job_that_github_withdraws_before_it_begins(aws, call, answer):
+    """Before its first renewal or its acknowledgement: it is named so, and no job is counted."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            stage.world.faults.add({"call": call, "status": 404, "body": answer})
+            job = stage.job("true")
+            env = {"SIDECAR_METRICS_NAMESPACE": "Runners"}
+            async with stage.life(env=env) as life:
+                await life.wait_for_event("runner.ended")
+                stage.world.complete(job, "canceled")  # then GitHub lets the runner go
+                await stage.check_end(life, 0)
+            (ended,) = life.find_events("runner.ended")
+            assert ended["outcome"] == "job-withdrawn"
+            assert life.events[-1]["jobs"] == 0
+            assert life.find_events("job.started") == []
+
+    run_side_by_side(play())
+
+
 def test_17_a_token_that_could_not_be_deleted(aws):
     """The job ran, but the token could not be deleted: exit 17, and the log has the reason."""
 
