@@ -96,6 +96,7 @@ def test_every_setting_can_be_given_as_a_variable(environ):
             "SIDECAR_WORK_DIR": "/w",
             "SIDECAR_STOP_TIMEOUT": "120",
             "SIDECAR_HEALTH_ADDRESS": "off",
+            "SIDECAR_SESSION_LIMIT": "Off",
             "SIDECAR_LOG_FORMAT": "JSON",
             "SIDECAR_LOG_LEVEL": "Debug",
             "SIDECAR_RELAY": "AUTO",
@@ -116,6 +117,7 @@ def test_every_setting_can_be_given_as_a_variable(environ):
         "/w",
     )
     assert (settings.health_address, settings.relay_address) == (None, Address("::1", 81))
+    assert settings.session_limit is None
     assert (settings.log_format, settings.log_level) == ("json", "debug")
     assert (settings.relay, settings.relay_required) == ("auto", True)
 
