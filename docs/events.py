@@ -30,7 +30,10 @@ EVENTS = {
     "http.request_failed": "a local HTTP server could not answer a request; see the traceback",
     "job.announced": "the runner says that it got a job; the name comes from outside",
     "job.completed": "the job's completed hook ran",
-    "job.reported": "the runner says how the job ended",
+    "job.reported": "the runner prints how the job ended, which GitHub may see differently. "
+    "`conclusion`: what GitHub has, where that is known to differ: a job that a stop interrupts is "
+    "printed as Canceled, and is failed at GitHub. A job whose runner is removed from GitHub while "
+    "it runs is printed as Canceled, whatever GitHub has",
     "job.role_shared": "jobs have the task role; `can_read` names secrets of the agent that they "
     "can read with it",
     "job.started": "the job's started hook ran",
@@ -85,12 +88,16 @@ EVENTS = {
     "runner.configuration_removed": "the configuration of a killed agent's runner was removed",
     "runner.configure_awaited": "a stop came during configure; it may finish for half of the stop "
     "budget, then the registration is removed",
-    "runner.connection_changed": "the runner lost or found its connection to GitHub",
+    "runner.connection_changed": "the runner lost its connection to GitHub, `reason` says why, or "
+    "has it again. Only a session, or a job, shows that it has it again",
     "runner.deregistered": "the runner is gone from GitHub; `rung` says in which way",
     "runner.diagnostics_read": "the last lines that the program wrote to `_diag` when `verb` "
     "failed; secrets are masked",
-    "runner.ended": "the listener ended; `outcome` names its exit code",
-    "runner.interrupted": "the listener was asked to end",
+    "runner.ended": "the listener ended; `outcome` says how, and `meaning` in words. "
+    "`deregistered`: it was removed from GitHub before it had a job; `job-withdrawn`: GitHub took "
+    "its job back before that began, so no job ran; `no-session`: SIDECAR_SESSION_LIMIT",
+    "runner.interrupted": "the listener was asked to end, and with `busy` its worker too: always() "
+    "steps, post steps and the completed hook are skipped, and GitHub shows the job as failed",
     "runner.killed": "the listener did not end in time; it is killed with all that it started",
     "runner.lookup_failed": "GitHub could not be asked whether it still knows the runner",
     "runner.name_taken": "another runner has the name; the agent tries again with a suffix. With "
@@ -106,7 +113,8 @@ EVENTS = {
     "the next one cannot remove its runner",
     "settings.ignored": "a `SIDECAR_*` variable that is not a setting",
     "spot.lookup_failed": "the instance could not be asked for a Spot notice",
-    "stop.job_awaited": "a job runs, and may go on for so many seconds",
+    "stop.job_awaited": "a job runs, and may go on for so many seconds; then it is interrupted, "
+    "and GitHub shows it as failed",
     "stop.requested": "a stop was requested; the drain begins",
     "task.metadata_failed": "the ECS metadata endpoint did not answer; the runner's name says less",
     "task.protected": "scale-in protection was set or renewed",
@@ -121,6 +129,6 @@ EVENTS = {
     "token.minted": "GitHub gave a registration token for the App or the access token",
     "token.read": "the token was read from its parameter",
     "watch.failed": "a watch stopped with an error; the life goes on without it",
-    "watch.triggered": "a watch ends the life; `cause` says which: idle limit, lifetime limit, "
-    "deregistered runner or Spot notice",
+    "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "
+    "session limit, deregistered runner (`ghost`) or Spot notice",
 }

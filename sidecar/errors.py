@@ -30,7 +30,14 @@ class ExitCode(IntEnum):
 class Exit(ExitCode):
     """The agent's exit codes; the reference page lists them with their meanings."""
 
-    DONE = 0, OK, "a job ran, whatever its result, or the runner was stopped while idle"
+    DONE = (
+        0,
+        OK,
+        (
+            "a job ran, whatever its result; or GitHub withdrew the job before it began; or the "
+            "runner was stopped while idle"
+        ),
+    )
     BUG = 10, FAILURE, "a mistake in the agent itself; the log holds the traceback"
     SETTINGS = (
         11,
@@ -50,15 +57,22 @@ class Exit(ExitCode):
     RUNNER = (
         15,
         FAILURE,
-        "the runner's program could not be started, or ended without having run a job",
+        (
+            "the runner's program could not be started, could not open a session at GitHub, or "
+            "ended without having run a job"
+        ),
     )
     STOPPED = 16, OK, "stopped before the runner was registered"
     LEFT_BEHIND = 17, FAILURE, "all went well, but a cleanup step failed; the log names it"
     IDLE = 18, OK, "no job came within SIDECAR_IDLE_LIMIT"
     LIFETIME = 19, OK, "SIDECAR_LIFETIME_LIMIT was reached"
-    GHOST = 20, FAILURE, "GitHub no longer knew the runner while it waited for jobs"
+    GHOST = 20, FAILURE, "GitHub no longer knew the runner, before it had a job"
     DEPRECATED = 21, FAILURE, "GitHub refuses this version of the runner; build a newer image"
-    CANCELLED = 22, FAILURE, "the stop came while a job ran, and the job did not end in time"
+    CANCELLED = (
+        22,
+        FAILURE,
+        "the stop came while a job ran, and the job did not end in time: GitHub shows it as failed",
+    )
     CONFLICT = 23, FAILURE, "another process holds a session for this runner"
     DOCKER = 24, FAILURE, "the image's first program could not start the docker daemon"
 

@@ -12,11 +12,12 @@ STARTING = "starting"
 WAITING = "waiting-for-token"
 CONFIGURING = "configuring"
 WARMING = "warming-relay"
+LAUNCHING = "starting-listener"
 IDLE = "idle"
 BUSY = "busy"
 DRAINING = "draining"
 STOPPING = "stopping"
-ALL = (STARTING, WAITING, CONFIGURING, WARMING, IDLE, BUSY, DRAINING, STOPPING)
+ALL = (STARTING, WAITING, CONFIGURING, WARMING, LAUNCHING, IDLE, BUSY, DRAINING, STOPPING)
 
 
 class Phase:

@@ -89,16 +89,25 @@ class Process:
         if self.running:
             host.interrupt(self.pid)
 
+    def interrupt_listener(self) -> None:
+        """Interrupt the child, an actions runner's listener, and ask its worker to end.
+
+        A listener tells its worker to stop only once. While GitHub cancels the job, that is used
+        up: the worker would go on with its always() steps. It takes SIGTERM for a shutdown.
+        """
+        if self.running:
+            _interrupt_listener(self.pid)
+
     def forward_signal(self, name: str) -> None:
         """Send the stop signal `name` to the child's process group."""
         if self.running:
             host.forward_signal(self.pid, name)
 
     def interrupt_listeners(self) -> int:
-        """Interrupt every actions runner's listener below the child; return how many there are."""
+        """Do the same to every listener below the child; return how many there are."""
         found = host.find_descendants(self.pid, host.LISTENER.name) if self.running else []
         for pid in found:
-            host.interrupt(pid)
+            _interrupt_listener(pid)
         return len(found)
 
     async def wait_for_tree(self) -> None:
@@ -130,6 +139,11 @@ class Process:
     def _has_dying(self, spare: set[int]) -> bool:
         """Whether a killed process cannot be collected yet: its other threads are still ending."""
         return bool(set(host.list_dead_children()) - spare)
+
+
+def _interrupt_listener(pid: int) -> None:
+    host.interrupt(pid)
+    host.terminate_children(pid, host.WORKER)
 
 
 @asynccontextmanager

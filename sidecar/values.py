@@ -55,6 +55,11 @@ def parse_address_or_off(value: object) -> Address | None:
     return None if value is None or str(value) == "off" else parse_address(value)
 
 
+def none_if_off(value: object) -> object:
+    """Return None for `off`, and anything else as it is."""
+    return None if str(value).lower() == "off" else value
+
+
 def check_github_url(value: str) -> str:
     """Check the URL of a repository, organization or enterprise; return it without a last slash."""
     url = urlsplit(value)

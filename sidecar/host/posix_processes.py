@@ -20,6 +20,8 @@ assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
 LISTENER = Path("bin/Runner.Listener")
 """The runner's program, in its folder."""
+WORKER = "Runner.Worker"
+"""The name of the program that runs a job, a child of the listener."""
 DEFAULT_RUNNER_DIR = "/home/runner"
 
 
@@ -94,6 +96,40 @@ def interrupt(pid: int) -> None:
         os.kill(pid, signal.SIGINT)
 
 
+def terminate_children(parent: int, program: str) -> int:
+    """Send SIGTERM to each child of `parent` whose program has this name; return how many.
+
+    The name is the one in /proc/PID/stat, of at most 15 characters: root without SYS_PTRACE may
+    not read another user's /proc/PID/exe. A child is looked at again once there is a pidfd for it:
+    no other process can be hit, even if it got the number of a child that has just ended. Systems
+    without pidfds (before Linux 5.3) send nothing.
+    """
+    try:
+        children = [pid for pid, above, alive in _processes() if above == parent and alive]
+    except FileNotFoundError:
+        return 0
+    return sum(_terminate(pid, parent, program) for pid in children)
+
+
+def _terminate(pid: int, parent: int, program: str) -> bool:
+    try:
+        if _read_stat(pid)[0] != program:  # a pidfd only for those that are meant
+            return False
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        name, _state, above = _read_stat(pid)
+        if (name, above) != (program, parent):
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def forward_signal(pid: int, name: str) -> None:
     """Send the stop signal `name` to the process group that `pid` leads.
 
@@ -113,9 +149,17 @@ def _processes() -> Iterator[tuple[int, int, bool]]:
     """
     for entry in os.listdir("/proc"):  # noqa: PTH208
         if entry.isdigit():
-            with suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123
-                state, parent = file.read().rpartition(b")")[2].split()[:2]
-                yield int(entry), int(parent), state not in b"ZX"
+            with suppress(OSError):
+                _name, state, parent = _read_stat(entry)
+                yield int(entry), parent, state not in "ZX"
+
+
+def _read_stat(pid: int | str) -> tuple[str, str, int]:
+    """Return name, state and parent of a process. Raises OSError if it is gone."""
+    with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+        head, _, rest = file.read().rpartition(b")")  # the name may hold brackets and spaces
+    state, parent = rest.split()[:2]
+    return head.partition(b"(")[2].decode("utf-8", "replace"), state.decode(), int(parent)
 
 
 def _living_tree() -> dict[int, list[int]] | None:

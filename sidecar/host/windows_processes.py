@@ -25,6 +25,8 @@ assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 
 LISTENER = Path("bin/Runner.Listener.exe")
 """The runner's program, in its folder."""
+WORKER = "Runner.Worker.exe"
+"""The name of the program that runs a job, a child of the listener."""
 DEFAULT_RUNNER_DIR = r"C:\actions-runner"
 
 
@@ -77,6 +79,12 @@ def interrupt(pid: int) -> None:
     """Send Ctrl-Break to the process group of `pid`: Ctrl-C reaches no other group."""
     with suppress(OSError):
         os.kill(pid, signal.CTRL_BREAK_EVENT)
+
+
+def terminate_children(parent: int, program: str) -> int:
+    """Send nothing: Windows has no signal that a program could heed; Ctrl-Break is for groups."""
+    del parent, program
+    return 0
 
 
 def forward_signal(pid: int, name: str) -> None:

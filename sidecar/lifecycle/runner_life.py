@@ -194,6 +194,7 @@ class _Life:
 
     async def start_listener(self) -> None:
         """Start the listener, with the job hooks and the task protection that a job needs."""
+        self.phase.enter(phase.LAUNCHING)
         passed_on, listener = self.config.passed_on, self.listener
         self._exit_stack.enter_context(
             self.folder.without_variables(self.docker.withheld_variables)
@@ -236,6 +237,7 @@ class _Life:
         return Watches(
             idle=settings.idle_limit,
             lifetime=settings.lifetime_limit,
+            session=settings.session_limit,
             spot=settings.spot_watch,
             is_registered=deregistration.is_known if deregistration.can_ask_github else None,
             instance_uri=self.config.task.instance_uri,

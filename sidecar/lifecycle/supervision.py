@@ -32,7 +32,9 @@ async def supervise(drain: Drain, watches: Iterable[asyncio.Task[Cause]]) -> Exi
             cause = _take_cause(running)
             if cause is Cause.IDLE and not await end_if_idle(drain):
                 cause = None  # a job came just then: the life goes on
-            elif cause is Cause.DEREGISTERED:
+            elif cause in (Cause.DEREGISTERED, Cause.NO_SESSION):
+                # No job can come: there is nothing to be drained.
+                listener.session_limit_reached = cause is Cause.NO_SESSION
                 stop.start_clock()
                 await end_listener(drain)
             elif cause is not None:
@@ -47,7 +49,7 @@ def _choose_exit(listener: Listener, cause: Cause | None, *, stopped: bool) -> E
     """Return the listener's exit code, or the cause's; mypy demands a case for every cause."""
     code = listener.choose_exit_code(stopped=stopped)
     match cause:
-        case Cause.IDLE | Cause.DEREGISTERED:
+        case Cause.IDLE | Cause.NO_SESSION | Cause.DEREGISTERED:
             return cause.exit
         case Cause.LIFETIME:
             return code if listener.had_job and code is Exit.DONE else cause.exit

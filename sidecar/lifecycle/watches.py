@@ -1,4 +1,4 @@
-"""Watch for what else may end a life: two limits, a deregistered runner, a Spot notice."""
+"""Watch for what else may end a life: three limits, a deregistered runner, a Spot notice."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class Cause(WatchCause):
 
     IDLE = "idle-limit", Exit.IDLE
     LIFETIME = "lifetime-limit", Exit.LIFETIME
+    NO_SESSION = "session-limit", Exit.RUNNER
     DEREGISTERED = "ghost", Exit.GHOST  # named as its exit code
     SPOT = "spot-notice", Exit.DONE
 
@@ -63,6 +64,8 @@ class Watches:
     """Seconds that the runner may wait for a job."""
     lifetime: float | None = None
     """Seconds that the life may last, jobs included."""
+    session: float | None = None
+    """Seconds that the listener may be without a session at GitHub."""
     spot: bool = False
     """Whether to look for a Spot notice."""
     is_registered: Callable[[], Awaitable[bool]] | None = None
@@ -79,6 +82,8 @@ class Watches:
             watches.append(_watch_idle(listener, self.idle))
         if self.lifetime is not None:
             watches.append(_watch_lifetime(born + self.lifetime))
+        if self.session is not None:
+            watches.append(_watch_session(listener, self.session))
         if self.is_registered is not None:
             watches.append(_watch_registration(listener, self.is_registered))
         if self.spot:
@@ -102,6 +107,23 @@ async def _watch_lifetime(end: float) -> Cause:
     """End at this loop time."""
     await asyncio.sleep(max(0.0, end - asyncio.get_running_loop().time()))
     return Cause.LIFETIME
+
+
+async def _watch_session(listener: Listener, limit: float) -> Cause:
+    """End when the listener has been without a session for so many seconds (actions/runner 2.336).
+
+    It tries for ever, whatever GitHub answers, but for a conflict. Without a session no job comes;
+    a job that it has already goes on.
+    """
+    while True:
+        await listener.session_lost.wait()
+        try:
+            async with asyncio.timeout(limit):
+                await listener.session_open.wait()
+        except TimeoutError:
+            if not listener.busy:
+                return Cause.NO_SESSION
+            await listener.session_open.wait()
 
 
 async def _watch_registration(

@@ -95,9 +95,11 @@ class Diagnostics:
         version = f" {listener.version}" if listener.version else ""
         built = age.days_since_build(self._runner_folder)
         old = f" (built {built} days ago)" if built is not None and code is Exit.DEPRECATED else ""
+        last = listener.connect_error if listener.session_limit_reached else None
+        because = f": {last}" if last else ""
         return (
             f"the runner's listener{version}{old} ended {when} with exit code "
-            f"{listener.ended.result()}: {listener.outcome.meaning} ({ADVICE[code]})"
+            f"{listener.ended.result()}: {listener.outcome.meaning}{because} ({ADVICE[code]})"
         )
 
 

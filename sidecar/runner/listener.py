@@ -22,18 +22,24 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-WORKER = "Runner.Worker"
-
 # Anchored at the beginning of the line and its time stamp: a job's name is untrusted text.
 STAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
 LISTENING = re.compile(STAMP + r"Listening for Jobs$")
 RUNNING = re.compile(STAMP + r"Running job: (?P<job>.*)$")
 COMPLETED = re.compile(STAMP + r"Job (?P<job>.*) completed with result: (?P<result>[A-Za-z]+)$")
-CONNECT_ERROR = re.compile(STAMP + r"Runner connect error: .*$")
+CONNECT_ERROR = re.compile(
+    STAMP + r"Runner connect error: (?P<reason>.*?)(\. Retrying until reconnected\.)?$"
+)
 RECONNECTED = re.compile(STAMP + r"Runner reconnected\.$")
 VERSION = re.compile(r"^Current runner version: '(?P<version>[\w.-]{1,40})'$")
 DEPRECATED = re.compile(r"^An error occurred: Runner version \S+ is deprecated ")
-UNKNOWN_RUNNER = "The runner no longer exists on the server."
+UNKNOWN_RUNNER = (
+    "The runner no longer exists on the server.",
+    "Failed to create a session. The runner registration has been deleted from the server",
+)
+NO_SESSION = ("Failed to create broker session", "Error: Conflict")
+"""How the reason of a connect error begins when it is about a session that was already open."""
+REMOVED_CONFIGURATION = "√ Removed .runner"
 
 
 class Listener:
@@ -45,6 +51,15 @@ class Listener:
         """Set when the listener prints that it waits for jobs."""
         self.job = asyncio.Event()
         """Set when a job comes."""
+        self.session_open = asyncio.Event()
+        """Set while it has a session at GitHub, as far as its output says."""
+        self.session_lost = asyncio.Event()
+        """Set while it has none."""
+        self.session_lost.set()
+        self.session_limit_reached = False
+        """Whether it is ended because it could not open a session in time."""
+        self.connect_error: str | None = None
+        """Why it has no connection to GitHub; None while it has one."""
         self.result: str | None = None
         """The job's result as the listener printed it; a hint, for the log."""
         self.version: str | None = None
@@ -53,7 +68,7 @@ class Listener:
         self._phase = phase_
         self._hook_started = False
         self._hook_completed = False
-        self._unknown_to_github = self._deprecated = False
+        self._unknown_to_github = self._deprecated = self._removed_configuration = False
 
     # -- what it reports -----------------------------------------------------------------------
 
@@ -62,21 +77,55 @@ class Listener:
         log.info("listener.printed", stream=stream, line=line)
         if LISTENING.match(line):
             self.ready_for_jobs.set()
+            self._set_session_open()
             self._phase.enter(phase.IDLE)
         elif (match := RUNNING.match(line)) and not self.job.is_set():
             self.job.set()
+            self._set_connected()
             log.info("job.announced", job=match["job"])
             self._phase.enter(phase.BUSY)
         elif match := COMPLETED.match(line):
-            self.result = match["result"]
-            log.info("job.reported", job=match["job"], result=self.result)
-        elif CONNECT_ERROR.match(line) or RECONNECTED.match(line):
-            log.warning("runner.connection_changed", connected=bool(RECONNECTED.match(line)))
+            self._read_result(match["job"], match["result"])
+        elif match := CONNECT_ERROR.match(line):
+            self._read_connect_error(match["reason"])
+        elif RECONNECTED.match(line):
+            self._set_session_open()
         elif match := VERSION.match(line):
             self.version = match["version"]
         else:
             self._unknown_to_github |= line.startswith(UNKNOWN_RUNNER)
             self._deprecated |= DEPRECATED.match(line) is not None
+            self._removed_configuration |= line == REMOVED_CONFIGURATION
+
+    def _read_result(self, job: str, result: str) -> None:
+        """Take the job's result, and say what GitHub has if that is known to differ.
+
+        A job that ends because its runner is shut down is Canceled for the listener, and failed
+        at GitHub. The completed hook runs in no shutdown: GitHub itself then cancelled the job.
+        """
+        self.result = result
+        if result == "Canceled" and self.interrupted and not self._hook_completed:
+            log.info("job.reported", job=job, result=result, conclusion="failed")
+        else:
+            log.info("job.reported", job=job, result=result)
+
+    def _read_connect_error(self, reason: str) -> None:
+        self.connect_error = reason
+        log.warning("runner.connection_changed", connected=False, reason=reason)
+        # Other errors are about the request for a job, and no line says when that works again.
+        if reason.startswith(NO_SESSION):
+            self.session_open.clear()
+            self.session_lost.set()
+
+    def _set_session_open(self) -> None:
+        self.session_lost.clear()
+        self.session_open.set()
+        self._set_connected()
+
+    def _set_connected(self) -> None:
+        if self.connect_error is not None:
+            self.connect_error = None
+            log.warning("runner.connection_changed", connected=True)
 
     def on_hook_event(self, event: str) -> None:
         """Handle one event of a job hook: "started" or "completed"."""
@@ -96,7 +145,7 @@ class Listener:
         """Whether a job runs. Output never decides that: a job can forge a line, not a process."""
         if not self.running:
             return False
-        return self._hook_started or host.has_descendant(self.process.pid, WORKER)
+        return self._hook_started or host.has_descendant(self.process.pid, host.WORKER)
 
     @property
     def ready(self) -> bool:
@@ -114,14 +163,19 @@ class Listener:
         return self.job.is_set()
 
     @property
+    def job_began(self) -> bool:
+        """Whether a job came that GitHub did not withdraw before it began."""
+        return self._hook_started or self.result is not None
+
+    @property
     def ended(self) -> asyncio.Future[int]:
         """Its exit code, when it has ended."""
         return self.process.ended
 
     def interrupt(self) -> None:
-        """Interrupt it: it cancels a running job, reports that to GitHub, and ends."""
+        """Interrupt it: it ends a running job, which GitHub then shows as failed, and itself."""
         self.interrupted = True
-        self.process.interrupt()
+        self.process.interrupt_listener()
 
     def choose_exit_code(self, *, stopped: bool) -> Exit:
         """Return the agent's exit code for a listener that has ended.
@@ -139,12 +193,23 @@ class Listener:
     @property
     def outcome(self) -> outcomes.Outcome:
         """How it ended; only for a listener that has ended."""
-        found = outcomes.find_outcome(self.ended.result())
-        if self._deprecated and self.ended.result() == 1 and not self.had_job:
+        code = self.ended.result()
+        if self.had_job:
+            # A job that ran has a result when the listener ends with 0.
+            withdrawn = code == 0 and not self.job_began and not self.interrupted
+            return outcomes.WITHDRAWN if withdrawn else outcomes.find_outcome(code)
+        if self.session_limit_reached:
+            return outcomes.NO_SESSION
+        return self._find_outcome_without_job(code)
+
+    def _find_outcome_without_job(self, code: int) -> outcomes.Outcome:
+        if self._unknown_to_github and code in (0, 1):
+            return outcomes.DEREGISTERED
+        if self._deprecated and code == 1:
             return outcomes.NAMED[7]  # the variable for exit code 7 was removed
-        if self.had_job or self.ended.result() != 0:
-            return found
-        return outcomes.DEREGISTERED if self._unknown_to_github else outcomes.NO_JOB
+        if code == 0:
+            return outcomes.WITHDRAWN if self._removed_configuration else outcomes.NO_JOB
+        return outcomes.find_outcome(code)
 
 
 @asynccontextmanager

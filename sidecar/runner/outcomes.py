@@ -30,10 +30,14 @@ NAMED = {
     6: Outcome("refreshed", Exit.RUNNER, "its configuration was refreshed"),
     7: Outcome("version-deprecated", Exit.DEPRECATED, "GitHub refuses this version of the runner"),
 }
-DEREGISTERED = Outcome(
-    "deregistered", Exit.RUNNER, "it was removed from GitHub before it had a job"
+DEREGISTERED = Outcome("deregistered", Exit.GHOST, "it was removed from GitHub before it had a job")
+WITHDRAWN = Outcome("job-withdrawn", Exit.DONE, "GitHub withdrew the job before it began")
+NO_JOB = Outcome(
+    "no-job", Exit.RUNNER, "it ended by itself without a job, as when GitHub tells it to shut down"
 )
-NO_JOB = Outcome("no-job", Exit.RUNNER, "it ended well, but without having had a job")
+NO_SESSION = Outcome(
+    "no-session", Exit.RUNNER, "it could not open a session at GitHub within SIDECAR_SESSION_LIMIT"
+)
 
 
 def find_outcome(code: int) -> Outcome:

@@ -133,6 +133,14 @@ class Settings(BaseSettings):
     lifetime_limit: Annotated[float, Field(ge=1)] | None = setting(
         None, "seconds after which the agent stops as if signalled: exit code 19", "21600"
     )
+    session_limit: Annotated[
+        Annotated[float, Field(ge=1)] | None, BeforeValidator(values.none_if_off)
+    ] = setting(
+        300.0,
+        "seconds that the runner may fail to open a session at GitHub, or off; then it ends with "
+        "exit code 15. A session held by another process takes 240 s of its own (exit code 23)",
+        "300",
+    )
     spot_watch: bool = setting(
         False, "look for Spot notices of the instance: some tasks get no SIGTERM then", "true"
     )

@@ -51,7 +51,10 @@ METRICS = {
     "job_seconds": "Seconds",
 }
 """The metrics that CloudWatch makes of the final event, and their units."""
-START_PHASES = (phase.STARTING, phase.WAITING, phase.CONFIGURING, phase.WARMING)
+START_PHASES = (
+    *(phase.STARTING, phase.WAITING, phase.CONFIGURING, phase.WARMING),
+    phase.LAUNCHING,
+)
 
 
 def embed_metrics(
@@ -67,10 +70,10 @@ def embed_metrics(
     that costs money, and there are few outcomes.
     """
     spent = report.phase.seconds_by_phase()
-    had_job = report.listener is not None and report.listener.had_job
+    job_began = report.listener is not None and report.listener.job_began
     values = {
         "lives": 1,
-        "jobs": int(had_job),
+        "jobs": int(job_began),
         "failures": int(is_failure(facts["exit_code"])),
         "left_behind_count": len(facts["left_behind"]),
         "start_seconds": round(sum(spent.get(name, 0.0) for name in START_PHASES), 3),

@@ -61,7 +61,8 @@ async def run_whole_life(aws, user, name):
         assert registered["url"] == stage.github_url
         phases = [event["phase"] for event in life.find_events("phase.entered")]
         assert phases == [
-            *("waiting-for-token", "configuring", "warming-relay", "idle", "busy", "stopping")
+            *("waiting-for-token", "configuring", "warming-relay", "starting-listener"),
+            *("idle", "busy", "stopping"),
         ]
 
 
@@ -597,18 +598,63 @@ def test_a_relay_that_is_not_required_prevents_no_job(aws):
     run_side_by_side(play("unknown"), play("broken"), play_off())
 
 
-def test_15_a_runner_that_cannot_run(aws):
-    """The program cannot be started, or somebody deregisters the runner: exit 15."""
+def test_20_a_runner_that_somebody_deregistered(aws):
+    """The listener notices it while it waits, or before its session: exit 20, as with a watch."""
 
-    async def play_deleted():
+    async def play_idle():
         async with open_stage(aws) as stage:
             await stage.put()
             async with stage.life() as life:
                 await life.wait_for_phase("idle")
                 (runner,) = stage.world.runners
                 stage.world.runners.remove(runner, "test")
-                await stage.check_end(life, 15)
+                await stage.check_end(life, 20)
             assert life.find_events("runner.ended")[0]["outcome"] == "deregistered"
+
+    async def play_early():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            stage.world.faults.add({"call": "runner-oauth", "delay": 2.0})
+            async with stage.life() as life:
+                await life.wait_for_event("runner.registered")
+                (runner,) = stage.world.runners
+                stage.world.runners.remove(runner, "test")
+                await stage.check_end(life, 20)
+            (ended,) = life.find_events("runner.ended")
+            assert (ended["code"], ended["outcome"]) == (1, "deregistered")
+
+    run_side_by_side(play_idle(), play_early())
+
+
+def test_15_a_listener_that_cannot_open_its_session(aws):
+    """It is ended after SIDECAR_SESSION_LIMIT; the error says why it had no connection."""
+    env = {"SIDECAR_SESSION_LIMIT": "2", "SIDECAR_STOP_TIMEOUT": "8"}
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            stage.world.faults.add({"call": "runner-session", "count": -1, "drop": True})
+            async with stage.life(env=env) as life:
+                await stage.check_end(life, 15)
+            assert life.find_events("watch.triggered", reason="session-limit")
+            (ended,) = life.find_events("runner.ended")
+            assert ended["outcome"] == "no-session"
+            (lost,) = life.find_events("runner.connection_changed")
+            assert lost["reason"] in life.events[-1]["error"]
+
+    async def play_silent():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            stage.misbehave(run="hang")
+            async with stage.life(env=env) as life:
+                await stage.check_end(life, 15)
+            assert "SIDECAR_SESSION_LIMIT" in life.events[-1]["error"]
+
+    run_side_by_side(play(), play_silent())
+
+
+def test_15_a_runner_that_cannot_run(aws):
+    """The program cannot be started, or ends with a code that it should not: exit 15."""
 
     async def play_unstartable():
         async with open_stage(aws) as stage:
@@ -627,7 +673,38 @@ def test_15_a_runner_that_cannot_run(aws):
                 await stage.check_end(life, 15)
             assert life.find_events("runner.ended")[0]["code"] == code
 
-    run_side_by_side(play_deleted(), play_unstartable(), play_odd(3), play_odd(99))
+    run_side_by_side(play_unstartable(), play_odd(3), play_odd(99))
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ("job-renew", {"source": "actions-run-service", "statusCode": 404}),
+        (
+            "job-acknowledge",
+            {"source": "actions-broker-listener", "errorKind": "AcknowledgeJobNotFound"},
+        ),
+    ],
+)
+def test_0_a_job_that_github_withdraws_before_it_begins(aws, call, answer):
+    """Before its first renewal or its acknowledgement: it is named so, and no job is counted."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            stage.world.faults.add({"call": call, "status": 404, "body": answer})
+            job = stage.job("true")
+            env = {"SIDECAR_METRICS_NAMESPACE": "Runners"}
+            async with stage.life(env=env) as life:
+                await life.wait_for_event("runner.ended")
+                stage.world.complete(job, "canceled")  # then GitHub lets the runner go
+                await stage.check_end(life, 0)
+            (ended,) = life.find_events("runner.ended")
+            assert ended["outcome"] == "job-withdrawn"
+            assert life.events[-1]["jobs"] == 0
+            assert life.find_events("job.started") == []
+
+    run_side_by_side(play())
 
 
 def test_17_a_token_that_could_not_be_deleted(aws):

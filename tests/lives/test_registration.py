@@ -22,7 +22,7 @@ from tests.lives.stage import open_stage, run_side_by_side
 
 HURRY = (
     "import sys; from sidecar.lifecycle import protection, watches; "
-    "watches.GHOST_EVERY = watches.SPOT_EVERY = 0.2; protection.RENEW = 0.2; "
+    "watches.LOOKUP_EVERY = watches.SPOT_EVERY = 0.2; protection.RENEW = 0.2; "
     "from sidecar.__main__ import main; sys.exit(main(['run', *sys.argv[1:]]))"
 )
 HASTY = (sys.executable, "-c", HURRY)

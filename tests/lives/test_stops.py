@@ -183,7 +183,35 @@ def test_a_stop_while_busy_cancels_a_job_that_is_too_long(aws):
                 life.signal()
                 await stage.check_end(life, 22)
             assert job.result == "failed"
+            (reported,) = life.find_events("job.reported")
+            assert (reported["result"], reported["conclusion"]) == ("Canceled", "failed")
             assert life.stop_seconds < 20
+
+    on_both_loops(play)
+
+
+def test_a_stop_while_github_cancels_ends_an_always_step(aws):
+    """The listener tells its worker nothing then: the agent itself does; exit 22, no kill."""
+
+    async def play(argv):
+        async with open_stage(aws) as stage:
+            await stage.put()
+            steps = [
+                {"run": "echo begun; exec sleep 600"},
+                {"run": "echo always; exec sleep 600", "if": "always()"},
+            ]
+            job = stage.queue_job({"name": "build", "steps": steps})
+            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
+                await stage.wait_for_output(job, "begun")
+                assert stage.world.cancel(job)
+                await stage.wait_for_output(job, "always")
+                life.signal()
+                await life.wait_for_event("stop.job_awaited")
+                life.signal(signal.SIGINT)  # interrupts at once
+                await stage.check_end(life, 22)
+            assert job.state == "completed"
+            assert life.find_events("runner.killed") == []
+            assert life.stop_seconds < 60
 
     on_both_loops(play)
 

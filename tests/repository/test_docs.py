@@ -70,3 +70,16 @@ def test_troubleshooting_names_only_what_there_is() -> None:
     assert settings - {"SIDECAR_LOG_LEVEL=debug"} <= {
         variable(name) for name in Settings.model_fields
     }
+
+
+def test_an_interrupted_job_is_told_as_failed() -> None:
+    """That is what GitHub shows, recorded with the real runner; only its own line says Canceled."""
+    section = TROUBLES.partition("## 22 ")[2].partition("\n## ")[0]
+    for text in (section, Exit.CANCELLED.meaning):
+        assert "failed" in text
+    for event in ("job.reported", "runner.interrupted", "stop.job_awaited"):
+        assert "failed" in EVENTS[event]
+    for word in ("if: failure()", "if: cancelled()", "Re-run failed jobs", "mail"):
+        assert word in section
+    for path in PAGES:
+        assert not re.search(r"(?i)GitHub shows (it|the job) as cancell?ed", path.read_text()), path

@@ -16,6 +16,9 @@ if sys.platform == "win32":
 
 from sidecar.host import posix_processes
 
+WAIT = "echo up\nwhile :; do sleep 0.05; done\n"
+"""The end of a program that waits for a signal."""
+
 
 @pytest.mark.root
 def test_a_child_becomes_the_runner_s_user(tmp_path):
@@ -53,6 +56,44 @@ def test_a_descendant_is_found_by_its_program_s_name(tmp_path):
     assert not host.has_descendant(child.pid, "Runner.Worker")
 
 
+def test_only_the_named_children_are_terminated(tmp_path):
+    """Not a grandchild of that name, nor a child of another name: a job can name its own so."""
+    worker, other = tmp_path / "Runner.Worker", tmp_path / "other) S 1 ("
+    for program, name in ((worker, "child"), (other, "other")):
+        program.write_text(f"#!/bin/sh\ntrap 'echo {name} asked; exit' TERM\n" + WAIT)
+        program.chmod(0o755)
+    nested = f'sh -c \'trap "echo nested asked; exit" TERM; "{worker}" x; :\' &'
+    script = f'"{worker}" & "{other}" & {nested} wait; wait; wait; wait'
+    (tmp_path / "go").touch()
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, cwd=tmp_path) as child:
+        assert sorted(child.stdout.readline() for _ in range(3)) == [b"up\n"] * 3
+        assert host.terminate_children(child.pid, "Runner.Worker") == 1
+        assert child.stdout.readline() == b"child asked\n"
+        assert host.terminate_children(os.getpid(), "Runner.Worker") == 0
+        assert host.kill_leftovers(child.pid, spare=()) > 0
+
+
+def test_a_process_that_only_got_a_childs_number_is_not_hit(tmp_path, monkeypatch):
+    """Between the look and the pidfd the child may end, and its number go to another process."""
+    looked = iter([("Runner.Worker", "S", os.getpid()), ("other", "S", os.getpid())])
+    monkeypatch.setattr(posix_processes, "_read_stat", lambda _pid: next(looked))
+    with subprocess.Popen(["sh", "-c", "trap 'exit 3' TERM; read x"], stdin=-1) as child:
+        assert not posix_processes._terminate(child.pid, os.getpid(), "Runner.Worker")
+        child.stdin.close()
+        assert child.wait(30) != 3
+
+
+def test_without_pidfds_nothing_is_terminated(monkeypatch):
+    """An old kernel, or a container that forbids the call: the listener's interrupt must do."""
+
+    def refuse(_pid):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(posix_processes.os, "pidfd_open", refuse)
+    name = Path(f"/proc/{os.getpid()}/comm").read_text().strip()
+    assert host.terminate_children(os.getppid(), name) == 0
+
+
 def test_without_proc_the_session_is_killed(monkeypatch):
     """Other Unix systems have no /proc: there at least the child's session is killed."""
     monkeypatch.setattr(posix_processes, "_living_tree", lambda: None)
@@ -78,6 +119,7 @@ def test_a_system_without_proc_is_noticed(monkeypatch):
 
     monkeypatch.setattr(posix_processes.os, "listdir", missing)
     assert posix_processes._living_tree() is None
+    assert host.terminate_children(os.getpid(), "Runner.Worker") == 0
     assert host.list_dead_children() == []
 
 

@@ -31,7 +31,7 @@ class Listener:
         self.busy = busy
         self.had_job = busy
         self.result = result
-        self.interrupted = False
+        self.interrupted = self.session_limit_reached = False
         self._stubborn = stubborn
 
     @property

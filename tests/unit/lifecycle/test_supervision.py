@@ -47,6 +47,7 @@ def test_the_life_ends_with_the_listener(loop):
     ("cause", "code"),
     [
         (Cause.IDLE, Exit.IDLE),
+        (Cause.NO_SESSION, Exit.RUNNER),
         (Cause.DEREGISTERED, Exit.GHOST),
         (Cause.LIFETIME, Exit.LIFETIME),
         (Cause.SPOT, Exit.DONE),
@@ -61,6 +62,7 @@ def test_each_cause_has_its_exit_code(loop, cause, code):
         assert await supervise(working, [watch(cause)]) is code
         await working.cleanup_step.begin()
         assert (listener.interrupted, deregistration.left) == (True, 1)
+        assert listener.session_limit_reached is (cause is Cause.NO_SESSION)
 
     with capture_logs() as events:
         run(loop, play())

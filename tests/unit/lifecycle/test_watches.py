@@ -1,4 +1,4 @@
-"""The watches: two limits, a deregistered runner, a Spot notice."""
+"""The watches: three limits, a deregistered runner, a Spot notice."""
 
 import asyncio
 from types import SimpleNamespace
@@ -11,6 +11,8 @@ from sidecar.errors import Exit, TokenError
 from sidecar.github import TransientError
 from sidecar.lifecycle import watches
 from sidecar.lifecycle.watches import Cause, WatchCause, Watches
+from sidecar.phase import Phase
+from sidecar.runner.listener import Listener
 from tests.support.loops import on_both, run
 
 
@@ -23,7 +25,14 @@ def _short_pauses(monkeypatch):
 
 def listener(*, ready_for_jobs=True, busy=False):
     """Make a listener, as far as a watch needs one."""
-    made = SimpleNamespace(ready_for_jobs=asyncio.Event(), job=asyncio.Event(), busy=busy)
+    made = SimpleNamespace(
+        ready_for_jobs=asyncio.Event(),
+        job=asyncio.Event(),
+        busy=busy,
+        session_open=asyncio.Event(),
+        session_lost=asyncio.Event(),
+    )
+    (made.session_open if ready_for_jobs else made.session_lost).set()
     if ready_for_jobs:
         made.ready_for_jobs.set()
     return made
@@ -79,6 +88,59 @@ def test_the_lifetime_counts_from_the_start_of_the_life(loop):
         assert await wait_for_cause(limit, listener(), within=0.1) is None
 
     run(loop, play())
+
+
+@on_both
+def test_a_listener_without_a_session_ends_the_life(loop):
+    """From its start, and again when it loses its session; not while it has one."""
+
+    async def play():
+        limit = Watches(session=0.05)
+        assert await wait_for_cause(limit, listener(ready_for_jobs=False)) is Cause.NO_SESSION
+        one = listener()
+        assert await wait_for_cause(limit, one, within=0.3) is None
+        lose_session(one)
+        assert await wait_for_cause(limit, one) is Cause.NO_SESSION
+
+    run(loop, play())
+
+
+def test_the_real_listener_without_a_session_ends_the_life():
+    """One that has only just been started, and prints nothing."""
+
+    async def play():
+        one = Listener(Phase())
+        one.process = SimpleNamespace(running=False)
+        assert await wait_for_cause(Watches(session=0.05), one) is Cause.NO_SESSION
+
+    run("asyncio", play())
+
+
+def test_a_job_goes_on_without_a_session():
+    """The listener reports it by other calls; when there is a session again all is well."""
+
+    async def play():
+        one = listener(busy=True)
+        lose_session(one)
+        limit = Watches(session=0.05)
+        assert await wait_for_cause(limit, one, within=0.3) is None
+        (watch,) = limit.start(one, 0.0)
+        await asyncio.wait([watch], timeout=0.2)
+        one.session_lost.clear()
+        one.session_open.set()
+        await asyncio.wait([watch], timeout=0.2)
+        assert not watch.done()
+        one.busy = False
+        lose_session(one)
+        assert await asyncio.wait_for(watch, 20) is Cause.NO_SESSION
+
+    run("asyncio", play())
+
+
+def lose_session(one):
+    """Make a listener lose its session."""
+    one.session_open.clear()
+    one.session_lost.set()
 
 
 @on_both

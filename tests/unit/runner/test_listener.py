@@ -127,10 +127,67 @@ def test_a_connection_change_is_a_warning(listener):
             "stderr", STAMP + "Runner connect error: no route. Retrying until reconnected."
         )
         listener.read_line("stdout", STAMP + "Runner reconnected.")
-    connected = [
-        event["connected"] for event in events if event["event"] == "runner.connection_changed"
+    assert connection_changes(events) == [(False, "no route"), (True, None)]
+
+
+@pytest.mark.parametrize("good", ["Listening for Jobs", "Runner reconnected.", "Running job: x"])
+def test_a_connection_that_is_good_again_is_reported(listener, good):
+    """Once, by whatever shows it: after the first session no line says "reconnected"."""
+    trouble = STAMP + "Runner connect error: Error: Conflict. Retrying until reconnected."
+    with capture_logs() as events:
+        listener.read_line("stderr", trouble)
+        for _ in range(2):
+            listener.read_line("stdout", STAMP + good)
+    assert connection_changes(events) == [(False, "Error: Conflict"), (True, None)]
+
+
+def connection_changes(events):
+    """Return what the events say about the connection: whether there is one, and why not."""
+    return [
+        (event["connected"], event.get("reason"))
+        for event in events
+        if event["event"] == "runner.connection_changed"
     ]
-    assert connected == [False, True]
+
+
+def test_its_session_is_open_from_its_first_wait_for_jobs(listener):
+    """Lost when it says so, open again when it says so; other errors are not about the session."""
+    error = STAMP + "Runner connect error: {}. Retrying until reconnected."
+    lines = (
+        ("√ Connected to GitHub", False),
+        (error.format("Failed to create broker session: Error: Internal Server Error"), False),
+        (STAMP + "Listening for Jobs", True),
+        (error.format("Failed to get job message. Request failed"), True),
+        (error.format("Failed to create broker session: Error: Internal Server Error"), False),
+        (STAMP + "Runner reconnected.", True),
+    )
+    for line, is_open in lines:
+        listener.read_line("stdout", line)
+        assert (listener.session_open.is_set(), listener.session_lost.is_set()) == (
+            is_open,
+            not is_open,
+        )
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "hooks", "result", "conclusion"),
+    [
+        (True, ("started",), "Canceled", "failed"),
+        (True, ("started",), "Succeeded", None),
+        (True, ("started", "completed"), "Canceled", None),
+        (False, ("started",), "Canceled", None),
+    ],
+)
+def test_an_interrupted_job_is_failed_at_github(listener, interrupted, hooks, result, conclusion):
+    """The listener prints Canceled. The completed hook runs only if GitHub itself cancelled it."""
+    listener.interrupted = interrupted
+    with capture_logs() as events:
+        for event in hooks:
+            listener.on_hook_event(event)
+        listener.read_line("stdout", STAMP + f"Job x completed with result: {result}")
+    (reported,) = [event for event in events if event["event"] == "job.reported"]
+    assert reported["result"] == result
+    assert reported.get("conclusion") == conclusion
 
 
 def test_the_hooks_report_a_job(listener):
@@ -192,29 +249,54 @@ def test_it_is_busy_while_a_worker_runs_below_it(loop, root, program, listener):
     run(loop, life())
 
 
+# --- how it is interrupted ----------------------------------------------------------------------
+
+
+@on_both
+def test_an_interrupt_asks_the_worker_too(loop, root, program, listener):
+    """A listener tells its worker only once, and a cancel by GitHub may have used that up."""
+    worker = "#!/bin/sh\ntrap 'echo asked; exit 0' TERM\necho up\nwhile :; do read -r x <&3; done\n"
+    host.write_new(root.path / "bin" / "Runner.Worker", worker.encode(), 0o755, None)
+    program("trap : INT; exec 3<>pipe; bin/Runner.Worker &\nwait; wait\n")
+    os.mkfifo(root.path / "pipe")
+
+    async def life():
+        async with run_as_listener(root, listener) as line:
+            await line("up")
+            listener.interrupt()
+            await asyncio.wait_for(line("asked"), 10)
+
+    run(loop, life())
+
+
 # --- how it ended -------------------------------------------------------------------------------
+
+RUNNING = f"echo '{STAMP}Running job: x'\n"
+COMPLETED = f"echo '{STAMP}Job x completed with result: Succeeded'\n"
+UNKNOWN = "echo 'The runner no longer exists on the server. Cleaning up.' >&2\n"
+DELETED = (
+    "echo 'Failed to create a session. The runner registration has been deleted from the server, "
+    "please re-configure.' >&2\n"
+)
 
 
 @on_both
 @pytest.mark.parametrize(
     ("script", "outcome", "exit_code"),
     [
-        (f"echo '{STAMP}Running job: x'; exit 0\n", "job-done", Exit.DONE),
+        (RUNNING + COMPLETED, "job-done", Exit.DONE),
+        (RUNNING, "job-withdrawn", Exit.DONE),
+        ("echo '√ Removed .credentials'; echo '√ Removed .runner'\n", "job-withdrawn", Exit.DONE),
+        ("exit 0\n", "no-job", Exit.RUNNER),
+        (RUNNING + "exit 1\n", "terminated", Exit.RUNNER),
         ("exit 1\n", "terminated", Exit.RUNNER),
         ("exit 5\n", "session-conflict", Exit.CONFLICT),
         ("exit 7\n", "version-deprecated", Exit.DEPRECATED),
         ("exit 102\n", "job-failed", Exit.DONE),
         ("kill -9 $$\n", "killed", Exit.RUNNER),
-        (
-            "echo 'The runner no longer exists on the server. Cleaning up.'; exit 0\n",
-            "deregistered",
-            Exit.RUNNER,
-        ),
-        (
-            f"echo '{STAMP}Running job: x'; echo 'The runner no longer exists on the server.'\n",
-            "job-done",
-            Exit.DONE,
-        ),
+        (UNKNOWN + "echo '√ Removed .runner'\n", "deregistered", Exit.GHOST),
+        (DELETED + "exit 1\n", "deregistered", Exit.GHOST),
+        (RUNNING + UNKNOWN + COMPLETED, "job-done", Exit.DONE),
     ],
 )
 def test_its_end_is_named(loop, root, program, listener, script, outcome, exit_code):
@@ -232,6 +314,35 @@ def test_its_end_is_named(loop, root, program, listener, script, outcome, exit_c
     (ended,) = [event for event in events if event["event"] == "runner.ended"]
     assert ended["outcome"] == outcome
     assert ended["meaning"]
+
+
+def test_a_session_that_cannot_be_opened_is_named(root, program, listener):
+    """Whatever the exit code of the interrupted listener: exit 15."""
+    program("exit 0\n")
+
+    async def life():
+        async with run_as_listener(root, listener):
+            listener.session_limit_reached = True
+            await listener.ended
+            assert listener.outcome.name == "no-session"
+            assert listener.choose_exit_code(stopped=False) == Exit.RUNNER
+
+    run("asyncio", life())
+
+
+@pytest.mark.parametrize(
+    ("hooks", "result", "began"),
+    [((), None, False), (("started",), None, True), ((), "Canceled", True)],
+)
+def test_a_job_began_if_its_hook_ran_or_it_has_a_result(listener, hooks, result, began):
+    """An announcement alone may be followed by GitHub's withdrawal."""
+    listener.read_line("stdout", STAMP + "Running job: x")
+    for event in hooks:
+        listener.on_hook_event(event)
+    if result:
+        listener.read_line("stdout", STAMP + f"Job x completed with result: {result}")
+    assert listener.had_job
+    assert listener.job_began is began
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "runner_dir": tmp_path,
         "runner_user": getpass.getuser(),
         "idle_limit": None,
+        "session_limit": 300.0,
         "lifetime_limit": None,
         "spot_watch": False,
         "job_role_arn": None,
@@ -95,6 +96,7 @@ def test_every_setting_can_be_given_as_a_variable(environ):
             "SIDECAR_WORK_DIR": "/w",
             "SIDECAR_STOP_TIMEOUT": "120",
             "SIDECAR_HEALTH_ADDRESS": "off",
+            "SIDECAR_SESSION_LIMIT": "Off",
             "SIDECAR_LOG_FORMAT": "JSON",
             "SIDECAR_LOG_LEVEL": "Debug",
             "SIDECAR_RELAY": "AUTO",
@@ -115,6 +117,7 @@ def test_every_setting_can_be_given_as_a_variable(environ):
         "/w",
     )
     assert (settings.health_address, settings.relay_address) == (None, Address("::1", 81))
+    assert settings.session_limit is None
     assert (settings.log_format, settings.log_level) == ("json", "debug")
     assert (settings.relay, settings.relay_required) == ("auto", True)
 
@@ -283,6 +286,8 @@ def test_each_source_is_enough(environ, given):
         (TOKEN | PAT | JIT, {"SIDECAR_JUST_IN_TIME"}),
         (TOKEN | {"SIDECAR_IDLE_LIMIT": "0"}, {"SIDECAR_IDLE_LIMIT"}),
         (TOKEN | {"SIDECAR_LIFETIME_LIMIT": "never"}, {"SIDECAR_LIFETIME_LIMIT"}),
+        (TOKEN | {"SIDECAR_SESSION_LIMIT": "0"}, {"SIDECAR_SESSION_LIMIT"}),
+        (TOKEN | {"SIDECAR_SESSION_LIMIT": "never"}, {"SIDECAR_SESSION_LIMIT"}),
     ],
 )
 def test_an_incomplete_source_is_refused(environ, given, names):

@@ -75,7 +75,7 @@ def test_a_phase_that_came_twice_is_one(report):
     """Its seconds are added up; the current one counts until now."""
     report.phase.enter(phase.IDLE)
     spent = report.phase.seconds_by_phase()
-    assert set(spent) == set(phase.ALL) - {phase.WARMING, phase.DRAINING}
+    assert set(spent) == set(phase.ALL) - {phase.WARMING, phase.LAUNCHING, phase.DRAINING}
     assert sum(spent.values()) == pytest.approx(report.phase.life, abs=0.01)
 
 
@@ -111,7 +111,7 @@ def check_embedded(document):
 @pytest.mark.parametrize("code", list(Exit))
 def test_the_final_event_can_hold_metrics(report, code):
     """It keeps every rule of the format, for every outcome."""
-    report.listener = SimpleNamespace(had_job=True)
+    report.listener = SimpleNamespace(job_began=True)
     facts = final_event.collect_facts(code, report)
     document = json.loads(
         json.dumps(facts | final_event.embed_metrics(facts, report, "Team/Runners"))
