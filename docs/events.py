@@ -82,7 +82,9 @@ EVENTS = {
     "relay.verification_failed": "the docker daemon could not be asked for a container's "
     "addresses; the peer that used the path first keeps it",
     "retry.scheduled": "something failed that may work later; it is tried again",
-    "runner.configuration_removed": "the configuration of a killed agent's runner was removed",
+    "runner.configuration_removed": "files of an earlier life that the next one would obey were "
+    "removed: the configuration of a killed agent's runner, or `.env`, `.path` and `.service` of a "
+    "job; `stale` names them",
     "runner.configure_awaited": "a stop came during configure; it may finish for half of the stop "
     "budget, then the registration is removed",
     "runner.connection_changed": "the runner lost or found its connection to GitHub",
@@ -90,6 +92,8 @@ EVENTS = {
     "runner.diagnostics_read": "the last lines that the program wrote to `_diag` when `verb` "
     "failed; secrets are masked",
     "runner.ended": "the listener ended; `outcome` names its exit code",
+    "runner.home_left": "the home of one call of configure or remove could not be removed; it holds "
+    "no secret",
     "runner.interrupted": "the listener was asked to end",
     "runner.killed": "the listener did not end in time; it is killed with all that it started",
     "runner.lookup_failed": "GitHub could not be asked whether it still knows the runner",
