@@ -92,8 +92,8 @@ EVENTS = {
     "runner.diagnostics_read": "the last lines that the program wrote to `_diag` when `verb` "
     "failed; secrets are masked",
     "runner.ended": "the listener ended; `outcome` names its exit code",
-    "runner.home_left": "the home of one call of configure or remove could not be removed; it holds "
-    "no secret",
+    "runner.home_left": "the home of one call of configure or remove could not be deleted; there "
+    "is no secret in it",
     "runner.interrupted": "the listener was asked to end",
     "runner.killed": "the listener did not end in time; it is killed with all that it started",
     "runner.lookup_failed": "GitHub could not be asked whether it still knows the runner",

@@ -10,7 +10,7 @@ import stamina.instrumentation
 from structlog.testing import capture_logs
 
 from sidecar.errors import Exit, RegistrationError
-from sidecar.runner import configure, deregistration
+from sidecar.runner import configure, deregistration, homes
 from sidecar.runner.configure import Busy, Deprecated, Registration
 from sidecar.runner.deregistration import Deregistration
 from sidecar.runner.registration_request import RegistrationRequest
@@ -214,6 +214,38 @@ def test_configure_and_remove_have_a_home_that_no_job_had(loop, runner, root, pr
         assert "/home/job" not in home
         assert not os.path.lexists(home)
     assert list(root.state.iterdir()) == []
+
+
+BELIEVE = (
+    'for folder in "$HOME/.config" "$XDG_CONFIG_HOME"; do\n'
+    '    [ ! -e "$folder/GitHub/ActionsService/8.0/Cache/address" ] || echo "$1 leaked" >>leaks\n'
+    "done\n"
+)
+"""What the runner's client does: it believes the addresses that it finds in its cache."""
+
+
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_planted_address_gets_no_token(runner, root, program, tmp_path, monkeypatch, mended):
+    """A job may write into its home: no call that has the token reads there.
+
+    Without the home of its own, each call would believe the planted address.
+    """
+    if not mended:
+        monkeypatch.setattr(homes, "use_home", lambda env, _: dict(env))
+    cache = tmp_path / "home" / ".config/GitHub/ActionsService/8.0/Cache"
+    cache.mkdir(parents=True)
+    (cache / "address").write_text("http://planted")
+    program(script(BELIEVE + ADDED + SAVED, BELIEVE + REMOVED))
+    runner._env = {**runner._env, "HOME": str(tmp_path / "home")}
+
+    async def life():
+        await register(runner)
+        await runner.deregistration.deregister()
+
+    run("asyncio", life())
+    leaks = root.path / "leaks"
+    found = leaks.read_text().splitlines() if leaks.exists() else []
+    assert found == ([] if mended else ["configure leaked", "remove leaked"])
 
 
 @on_both
