@@ -316,7 +316,7 @@ def test_planted_files_do_not_mislead_the_removal(aws):
 
 
 BELIEVING = """\
-#!{python} -IS
+{first_line}
 # Believes what the runner's own program believes: `.env`, which wins over the environment, the
 # cache of addresses and the store of certificates. It sends its token to an address in them.
 import os, socket, sys
@@ -381,8 +381,9 @@ sys.exit(main(["run", *sys.argv[1:]]))
 def make_believing(folder):
     """Put the program that believes what it finds before the runner's own; return the verbs."""
     program = folder / "bin" / "Runner.Listener"
+    first_line = program.read_text().splitlines()[0]  # an interpreter that the user may run
     program.rename(program.with_name("Runner.Listener.real"))
-    program.write_text(BELIEVING.format(python=sys.executable))
+    program.write_text(BELIEVING.format(first_line=first_line))
     program.chmod(0o755)
     return lambda: (folder / "called").read_text().split()
 
@@ -420,7 +421,7 @@ def test_a_job_s_files_mislead_neither_the_removal_nor_the_next_life(aws, mended
             argv = (sys.executable, "-c", start)
             plant = PLANT.format(home=home, root=root, port=port)
             stage.job(
-                plant + f"echo >{home}/planted; kill -INT $(cat {root}/listener-pid); sleep 9"
+                plant + f"echo >{home}/planted; kill -INT $(cat {root}/listener-pid); exec sleep 9"
             )
             await stage.put()
             async with stage.life(argv) as life:
