@@ -55,7 +55,7 @@ class RunnerFolder:
         try:
             if self.user is not None:
                 host.protect_program(self.path, self.user)
-            stale = self._remove_configuration()
+            stale = [name for name in (*CONFIGURED, *MIGRATED, *ABSENT) if self._remove(name)]
             stale += self._remove_environment_of_jobs()
             host.make_private_folder(self.state)
             self._check_free_space()
@@ -70,8 +70,25 @@ class RunnerFolder:
         if stale:
             log.warning("runner.configuration_removed", stale=stale)
 
-    def _remove_configuration(self) -> list[str]:
-        return [name for name in (*CONFIGURED, *MIGRATED, *ABSENT) if self._remove(name)]
+    def set_aside(self) -> list[str]:
+        """Remove the configuration of a runner that cannot be removed; return the names of files.
+
+        Configure would refuse the folder. The copies stay: a deregistration needs the runner's
+        number and key. Raises OSError.
+        """
+        return [name for name in (*CONFIGURED, *MIGRATED) if self._remove(name)]
+
+    def _check_free_space(self) -> None:
+        """Write as many bytes as a registration needs, and delete them; raises OSError if full.
+
+        On a full disk configure would register the runner first and then fail to write its key:
+        the agent could not remove that runner.
+        """
+        path = self.state / "room"
+        try:
+            host.write_new(path, bytes(FREE_SPACE), 0o600, None)
+        finally:
+            path.unlink(missing_ok=True)
 
     def _remove_environment_of_jobs(self) -> list[str]:
         """Remove `.env` and `.path` if an earlier job may have written them; return their names.
@@ -100,14 +117,6 @@ class RunnerFolder:
         if own := self.read_environment_file():
             homes.clean_home({**env, **own}, self.user)
 
-    def set_aside(self) -> list[str]:
-        """Remove the configuration of a runner that cannot be removed; return the names of files.
-
-        Configure would refuse the folder. The copies stay: a deregistration needs the runner's
-        number and key. Raises OSError.
-        """
-        return self._remove_configuration()
-
     @contextmanager
     def own_environment(self, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
         """Give one call of the program an environment with a home that no job ever had.
@@ -121,18 +130,6 @@ class RunnerFolder:
             self.without_variables(homes.NAMES),
         ):
             yield homes.use_home(env, variables)
-
-    def _check_free_space(self) -> None:
-        """Write as many bytes as a registration needs, and delete them; raises OSError if full.
-
-        On a full disk configure would register the runner first and then fail to write its key:
-        the agent could not remove that runner.
-        """
-        path = self.state / "room"
-        try:
-            host.write_new(path, bytes(FREE_SPACE), 0o600, None)
-        finally:
-            path.unlink(missing_ok=True)
 
     def write_setup_info(self, task: TaskFacts) -> None:
         """Write where the job runs into `.setup_info`, which every job's first log group shows."""
