@@ -85,7 +85,9 @@ EVENTS = {
     "relay.verification_failed": "the docker daemon could not be asked for a container's "
     "addresses; the peer that used the path first keeps it",
     "retry.scheduled": "something failed that may work later; it is tried again",
-    "runner.configuration_removed": "the configuration of a killed agent's runner was removed",
+    "runner.configuration_removed": "files of an earlier life that the next one would obey were "
+    "removed: the configuration of a killed agent's runner, or `.env`, `.path` and `.service` of a "
+    "job; `stale` names them",
     "runner.configure_awaited": "a stop came during configure; it may finish for half of the stop "
     "budget, then the registration is removed",
     "runner.connection_changed": "the runner lost its connection to GitHub, `reason` says why, or "
@@ -96,6 +98,8 @@ EVENTS = {
     "runner.ended": "the listener ended; `outcome` says how, and `meaning` in words. "
     "`deregistered`: it was removed from GitHub before it had a job; `job-withdrawn`: GitHub took "
     "its job back before that began, so no job ran; `no-session`: SIDECAR_SESSION_LIMIT",
+    "runner.home_left": "the home of one call of configure or remove could not be deleted; there "
+    "is no secret in it",
     "runner.interrupted": "the listener was asked to end, and with `busy` its worker too: always() "
     "steps, post steps and the completed hook are skipped, and GitHub shows the job as failed",
     "runner.killed": "the listener did not end in time; it is killed with all that it started",

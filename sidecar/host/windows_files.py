@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     if sys.platform == "win32":  # the type checker reads this for both systems
         from sidecar.host.windows_users import User
@@ -40,6 +41,46 @@ def make_private_folder(path: Path) -> None:
     elif path.is_dir():
         shutil.rmtree(path)
     path.mkdir()
+
+
+def make_fresh_folder(parent: Path, names: tuple[str, ...], user: User | None) -> Path:
+    """Make a folder of a new name in `parent`, with the folders `names` in it."""
+    del user
+    path = Path(tempfile.mkdtemp(dir=parent))
+    for name in names:
+        (path / name).mkdir()
+    return path
+
+
+def make_folder_below(folder: Path, name: str, user: User | None) -> None:
+    """Make the folder `name` in `folder` if it is missing."""
+    del user
+    (folder / name).mkdir(exist_ok=True)
+
+
+def remove_entry(path: Path) -> bool:
+    """Remove the file, link or folder at `path`; return whether there was one."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        return False
+    return True
+
+
+def remove_below(folder: Path, names: tuple[str, ...]) -> None:
+    """Remove the entry that the path `names` leads to from `folder`; a missing one is no error.
+
+    A link on the way is removed itself.
+    """
+    path = folder
+    for name in names[:-1]:
+        path /= name
+        if path.is_symlink():
+            remove_entry(path)
+            return
+    remove_entry(path / names[-1])
 
 
 def write_new(path: Path, content: bytes, mode: int, user: User | None) -> None:
@@ -81,6 +122,16 @@ def read_newest(
 def is_own(path: Path) -> bool:
     """Whether `path` exists: here agent and runner are one user."""
     return path.exists()
+
+
+def is_own_folder(path: Path) -> bool:
+    """Whether `path` is a folder: here agent and runner are one user."""
+    return path.is_dir()
+
+
+def is_protected(path: Path) -> bool:
+    """Whether `path` is a file: here agent and runner are one user."""
+    return path.is_file()
 
 
 class FileLock:

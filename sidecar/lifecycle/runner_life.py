@@ -143,7 +143,7 @@ class _Life:
     async def register_runner(self) -> None:
         """Prepare the runner's folder and register the runner; the token is then deleted."""
         self.phase.enter(phase.CONFIGURING)
-        self.folder.prepare()
+        self.folder.prepare(self.config.passed_on)
         age.warn_if_outdated(self.folder)
         passed_on = self.docker.set_docker_host(
             self.credentials.remove_agent_variables(self.config.passed_on)

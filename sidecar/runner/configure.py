@@ -39,7 +39,23 @@ FINAL = (
     "response code: BadRequest", "response code: UnprocessableEntity",
     "success: 400", "success: 401", "success: 403", "success: 404", "success: 422",
     "Could not find any self-hosted runner group", "Invalid configuration", "not a valid",
+    "already configured",
 )  # fmt: skip
+GONE = "response code: NotFound from 'Delete "
+"""GitHub does not know the runner that should be deleted."""
+HINTS = (
+    # What the user can do, by what the program printed; the first that fits.
+    (("Could not find any self-hosted runner group",), "is SIDECAR_RUNNER_GROUP right?"),
+    (
+        ("response code: NotFound", "response code: Unauthorized", "success: 401", "success: 404"),
+        "is the token younger than an hour, and for this SIDECAR_GITHUB_URL?",
+    ),
+    (
+        ("response code: Forbidden", "success: 403"),
+        "may runners be registered at this SIDECAR_GITHUB_URL, with this token?",
+    ),
+    (("already configured",), "is another agent using this SIDECAR_RUNNER_DIR?"),
+)
 
 
 class TransientRegistrationError(RegistrationError):
@@ -113,6 +129,7 @@ class Registration:
 
     async def _configure_once(self, wait_at_stop: WaitAtStop | None = None) -> None:
         replaces, request = self._added, self.registration_request
+        stale = self._folder.is_configured  # whatever it says, this try did not write it
         subcommand = Subcommand("configure", request.arguments(replaces=replaces), request.token)
         self._folder.state_file.save_runner(self.name, unique=self.unique)
         result = ProgramResult()
@@ -132,11 +149,13 @@ class Registration:
                 result.code != 0
                 and result.contains(CONNECTED)
                 and not result.contains(TAKEN, *FINAL)
+                and not _is_outdated(result)
             )
             self._added |= result.contains(*ADDED) or (lost and request.unique)
             self._unknown = (self._unknown or lost) and not self._added
         # Configure writes `.runner` last: it may have hung, or crashed, after that.
-        if result.code != 0 and not self._folder.is_configured:
+        written = not stale and self._folder.is_configured_as(self.name)
+        if result.code != 0 and not written:
             raise self._explain(result, replaces=replaces)
 
     def _explain(self, result: ProgramResult, *, replaces: bool) -> RegistrationError:
@@ -149,12 +168,11 @@ class Registration:
             return NameTaken(
                 f"cannot register the runner: the name {self.name} is taken (SIDECAR_NAME)"
             )
-        if any(OUTDATED.search(line) for line in result.lines):
+        if _is_outdated(result):
             return Deprecated(f"{message} (build the image anew with the newest actions/runner)")
         if result.contains(*FINAL):
-            return RegistrationError(
-                f"{message} (is the token younger than an hour, and for this SIDECAR_GITHUB_URL?)"
-            )
+            hint = next((text for parts, text in HINTS if result.contains(*parts)), None)
+            return RegistrationError(f"{message} ({hint})" if hint else message)
         return TransientRegistrationError(message)
 
     def assume_registered(self, *, complete: bool) -> None:
@@ -171,7 +189,11 @@ class Registration:
     @property
     def exists(self) -> bool:
         """Whether GitHub may know the runner."""
-        return self.complete or self._added or self._unknown or self._folder.is_configured
+        return self.complete or self._added or self._unknown or self._is_configured
+
+    @property
+    def _is_configured(self) -> bool:
+        return self._folder.is_configured_as(self.name)
 
     @property
     def name(self) -> str:
@@ -193,22 +215,28 @@ class Registration:
 
         Raises Busy, TransientRegistrationError or RegistrationError.
         """
-        if self._unknown and not self._folder.is_configured:
+        if self._unknown and not self._is_configured:
             raise RegistrationError(
                 f"cannot tell whether {self.name} is registered: GitHub's answer was lost, and a "
                 "runner of that name may be another's (SIDECAR_NAME)"
             )
-        if not self._folder.is_configured and not self.complete:
+        if not self._is_configured and not self.complete:
             # It is at GitHub, but its keys were never saved: replace it, then remove it.
             await self._configure_once()
         if self.complete:
             self._folder.restore_copies()
         result = ProgramResult()
-        subcommand = Subcommand("remove", ("--unattended",), self.registration_request.token)
+        subcommand = Subcommand("remove", (), self.registration_request.token)
         await run_program(self._folder, subcommand, self._env, result, timeout=REMOVE_TIMEOUT)
+        if result.contains(GONE):
+            return
         if result.contains("still running a job"):
             raise Busy(f"cannot deregister {self.name}: it is still running a job")
         if result.code != 0 or result.contains(MISSING):
             final = result.contains(*FINAL, MISSING)
             kind = RegistrationError if final else TransientRegistrationError
             raise kind(f"cannot deregister {self.name}: {result.reason}")
+
+
+def _is_outdated(result: ProgramResult) -> bool:
+    return any(OUTDATED.search(line) for line in result.lines)

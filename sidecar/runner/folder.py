@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from sidecar import __version__, host
 from sidecar.errors import RunnerError
+from sidecar.runner import homes
+from sidecar.runner.environment import variables_for_user
 from sidecar.runner.state_file import SavedFile, StateFile
 
 if TYPE_CHECKING:
@@ -22,8 +24,10 @@ log = structlog.get_logger()
 
 CONFIGURED = (".runner", ".credentials", ".credentials_rsaparams")
 MIGRATED = (".runner_migrated", ".credentials_migrated")
+ABSENT = (".service",)
+"""Files of an installation as a service, which no agent has: `remove` refuses beside them."""
 ENVIRONMENT = (".env", ".path")
-"""Files that the listener reads at every start, before anything else."""
+"""Files that the program reads at every start, before anything else: their variables win."""
 GROUP = "ECS task"
 FREE_SPACE = 1 << 20
 """Bytes that the files of a registration, and the beginning of its logs, need."""
@@ -42,18 +46,21 @@ class RunnerFolder:
         """What the next agent on this disk reads, if this one is killed."""
         self._copies: dict[str, SavedFile | None] = {}
 
-    def prepare(self) -> None:
-        """Prepare the folder for a life: remove an old configuration, give `bin/` to root.
+    def prepare(self, passed_on: Mapping[str, str] | None = None) -> None:
+        """Prepare the folder for a life: remove what an earlier one left, give `bin/` to root.
 
-        Raises RunnerError when the folder cannot be written to.
+        `passed_on` is the agent's own environment, of which the runner gets its own. Raises
+        RunnerError when the folder cannot be written to.
         """
         try:
             if self.user is not None:
                 host.protect_program(self.path, self.user)
-            stale = [name for name in (*CONFIGURED, *MIGRATED) if self._remove(name)]
+            stale = [name for name in (*CONFIGURED, *MIGRATED, *ABSENT) if self._remove(name)]
+            stale += self._remove_environment_of_jobs()
             host.make_private_folder(self.state)
             self._check_free_space()
             self._copy(ENVIRONMENT)
+            self._clean_homes(variables_for_user(self.user, passed_on or {}))
         except OSError as error:
             message = (
                 f"cannot prepare the runner's folder {self.path}: {error.strerror or error} "
@@ -62,6 +69,14 @@ class RunnerFolder:
             raise RunnerError(message) from error
         if stale:
             log.warning("runner.configuration_removed", stale=stale)
+
+    def set_aside(self) -> list[str]:
+        """Remove the configuration of a runner that cannot be removed; return the names of files.
+
+        Configure would refuse the folder. The copies stay: a deregistration needs the runner's
+        number and key. Raises OSError.
+        """
+        return [name for name in (*CONFIGURED, *MIGRATED) if self._remove(name)]
 
     def _check_free_space(self) -> None:
         """Write as many bytes as a registration needs, and delete them; raises OSError if full.
@@ -74,6 +89,47 @@ class RunnerFolder:
             host.write_new(path, bytes(FREE_SPACE), 0o600, None)
         finally:
             path.unlink(missing_ok=True)
+
+    def _remove_environment_of_jobs(self) -> list[str]:
+        """Remove `.env` and `.path` if an earlier job may have written them; return their names.
+
+        Where the agent is root, such a file is believed if only root can write it. In the first
+        life no job was here yet: the file is the image's, whoever owns it, and becomes root's.
+        """
+        if self.user is None:  # jobs have the agent's own user: nothing tells their files
+            return []
+        first_life = not (self.state.exists() or self.state.is_symlink())
+        removed = []
+        for name in ENVIRONMENT:
+            path = self.path / name
+            if host.is_protected(path):
+                continue
+            found = host.read_regular(path) if first_life else None
+            if found is not None:
+                self._write(name, SavedFile(found[0], found[1] & ~0o022))
+            elif self._remove(name):
+                removed.append(name)
+        return removed
+
+    def _clean_homes(self, env: Mapping[str, str]) -> None:
+        """Remove from the runner's home what an earlier job left for its next listener."""
+        homes.clean_home(env, self.user)
+        if own := self.read_environment_file():
+            homes.clean_home({**env, **own}, self.user)
+
+    @contextmanager
+    def own_environment(self, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
+        """Give one call of the program an environment with a home that no job ever had.
+
+        Raises OSError.
+        """
+        if not host.is_own_folder(self.state):
+            host.make_private_folder(self.state)
+        with (
+            homes.make_home(self.state, self.user) as variables,
+            self.without_variables(homes.NAMES),
+        ):
+            yield homes.use_home(env, variables)
 
     def write_setup_info(self, task: TaskFacts) -> None:
         """Write where the job runs into `.setup_info`, which every job's first log group shows."""
@@ -101,6 +157,12 @@ class RunnerFolder:
         """Whether there is a configuration for the listener."""
         return (self.path / ".runner").is_file()
 
+    def is_configured_as(self, name: str) -> bool:
+        """Whether the configuration in the folder is that of the runner `name`."""
+        settings = _read_settings(host.read_regular(self.path / ".runner"))
+        found = settings.get("agentname")
+        return isinstance(found, str) and found.casefold() == name.casefold()
+
     @property
     def has_copies(self) -> bool:
         """Whether there is a copy of a configuration."""
@@ -108,15 +170,12 @@ class RunnerFolder:
 
     @property
     def runner_id(self) -> int | None:
-        """GitHub's number for the runner, from the copy of `.runner`.
-
-        Keys are camelCase from configure and PascalCase from a just-in-time configuration.
-        """
+        """GitHub's number for the runner, from the copy of `.runner`."""
         copy = self._copies.get(".runner")
+        settings = _read_settings((copy.content, copy.mode) if copy else None)
         try:
-            settings = json.loads(copy.content.decode("utf-8-sig")) if copy else {}
-            return int({key.lower(): value for key, value in settings.items()}["agentid"])
-        except (ValueError, TypeError, KeyError, AttributeError):
+            return int(settings["agentid"])
+        except (ValueError, TypeError, KeyError):
             return None
 
     def write_configuration(self, files: Mapping[str, bytes]) -> None:
@@ -156,11 +215,11 @@ class RunnerFolder:
 
     def restore_copies(self) -> None:
         """Restore the configuration files as configure wrote them: `remove` obeys them."""
-        for name in self._copies:
+        for name in (*self._copies, *ABSENT):
             self._restore(name)
 
     def _restore(self, name: str) -> None:
-        copy = self._copies[name]
+        copy = self._copies.get(name)
         if copy is None:
             self._remove(name)
         else:
@@ -190,11 +249,21 @@ class RunnerFolder:
                 self._write(".env", SavedFile(*found))
 
     def _write(self, name: str, copy: SavedFile) -> None:
-        host.write_new(self.path / name, copy.content, copy.mode, self.user)
+        # The environment's files stay the agent's own: a job may not write the next life's.
+        user = None if name in ENVIRONMENT else self.user
+        host.write_new(self.path / name, copy.content, copy.mode, user)
 
     def _remove(self, name: str) -> bool:
-        path = self.path / name
-        if path.is_symlink() or path.is_file():
-            path.unlink()
-            return True
-        return False
+        return host.remove_entry(self.path / name)
+
+
+def _read_settings(found: tuple[bytes, int] | None) -> dict[str, Any]:
+    """Return the content of a `.runner` file, with all keys in lower case; empty if it is invalid.
+
+    Keys are camelCase from configure and PascalCase from a just-in-time configuration.
+    """
+    try:
+        settings = json.loads(found[0].decode("utf-8-sig")) if found else {}
+        return {key.lower(): value for key, value in settings.items()}
+    except (ValueError, AttributeError):
+        return {}

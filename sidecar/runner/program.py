@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
+from sidecar.errors import RunnerError
 from sidecar.process import Command, run_child
 
 if TYPE_CHECKING:
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 KEPT_LINES = 40
+STATUS = re.compile(r"^Response status code does not indicate success: (?P<status>[^.]*)\.?$")
+"""The last line after a refusal. What GitHub said about it stands in an earlier line, as JSON."""
+LONGEST_MESSAGE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +52,31 @@ class ProgramResult:
 
     @property
     def reason(self) -> str:
-        """The line that best explains a failure: the last that is no banner and no success."""
+        """What best explains a failure: GitHub's own words, else the last line.
+
+        Banners and successes are no explanation.
+        """
         lines = [line for line in self.lines if not line.startswith(("-", "|", "#", "√"))]
-        return lines[-1] if lines else f"exit code {self.code}"
+        if not lines:
+            return f"exit code {self.code}"
+        refused = STATUS.match(lines[-1])
+        message = _find_message(lines) if refused else None
+        return f"{message} ({refused['status']})" if refused and message else lines[-1]
+
+
+def _find_message(lines: list[str]) -> str | None:
+    """Return the `message` of the last JSON object that was printed, which may take some lines."""
+    for start in range(len(lines) - 1, -1, -1):
+        if not lines[start].startswith("{"):
+            continue
+        try:
+            answer, _ = json.JSONDecoder().raw_decode("\n".join(lines[start:]))
+        except ValueError:
+            continue
+        message = answer.get("message")
+        if isinstance(message, str) and message.strip():
+            return " ".join(message.split())[:LONGEST_MESSAGE]
+    return None
 
 
 async def run_program(
@@ -61,12 +90,10 @@ async def run_program(
 ) -> ProgramResult:
     """Run one subcommand and fill `result` meanwhile; kill it after `timeout` seconds.
 
-    When a stop cancels the caller, the process may finish for as long as `wait_at_stop` waits: a
-    configure that is killed half-way leaves a runner at GitHub whose key nobody has.
+    It has a home of its own: in its user's home it would believe what jobs left there. When a stop
+    cancels the caller, the process may finish for as long as `wait_at_stop` waits: a configure that
+    is killed half-way leaves a runner at GitHub whose key nobody has. Raises RunnerError.
     """
-    env = dict(env)
-    if subcommand.token is not None:
-        env["ACTIONS_RUNNER_INPUT_TOKEN"] = subcommand.token
 
     def on_line(stream: str, line: str) -> None:
         result.lines.append(line)
@@ -74,7 +101,18 @@ async def run_program(
         log.debug("configure.printed", verb=subcommand.name, stream=stream, line=line)
 
     argv = (folder.listener, subcommand.name, *subcommand.arguments)
-    async with run_child(Command(argv, env, folder.path, folder.user), on_line) as process:
+    async with AsyncExitStack() as stack:
+        try:
+            own = stack.enter_context(folder.own_environment(env))
+        except OSError as error:
+            raise RunnerError(
+                f"cannot make a home for the runner's {subcommand.name} in {folder.state}: "
+                f"{error.strerror or error}"
+            ) from error
+        if subcommand.token is not None:
+            own["ACTIONS_RUNNER_INPUT_TOKEN"] = subcommand.token
+        command = Command(argv, own, folder.path, folder.user)
+        process = await stack.enter_async_context(run_child(command, on_line))
         try:
             await asyncio.wait([process.ended], timeout=timeout)
         except asyncio.CancelledError:

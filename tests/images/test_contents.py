@@ -103,6 +103,11 @@ def test_no_job_can_write_to_the_agent_or_the_runner_s_program(place, image):
     assert run_script(place, "stat -c '%U:%G %a' /home/runner") == "root:runner 1775\n"
 
 
+def test_the_runner_s_home_has_a_folder_for_configurations(place):
+    """It is the runner's: its program keeps a cache there, or takes a second more without it."""
+    assert run_script(place, "stat -c '%U:%G %a' /home/runner/.config") == "runner:runner 755\n"
+
+
 @pytest.mark.parametrize(
     "variable", ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONPLATLIBDIR"]
 )

@@ -53,3 +53,9 @@ def test_the_last_target_is_the_runner():
     """Without a target one gets the image without a daemon."""
     targets = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
     assert targets[-2:] == ["dind", "runner"]
+
+
+def test_the_runner_s_home_has_a_folder_for_configurations():
+    """Without it, every start of the runner's program takes about a second more."""
+    made = "install --directory --owner=runner --group=runner --mode=755 /home/runner/.config"
+    assert made in DOCKERFILE

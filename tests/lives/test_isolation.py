@@ -8,6 +8,8 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -311,3 +313,144 @@ def test_planted_files_do_not_mislead_the_removal(aws):
             assert not (stage.folder / "hook").exists()
 
     run_side_by_side(play(), play_links_before())
+
+
+BELIEVING = """\
+{first_line}
+# Believes what the runner's own program believes: `.env`, which wins over the environment, the
+# cache of addresses and the store of certificates. It sends its token to an address in them.
+import os, socket, sys
+root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+def lines(*path):
+    try:
+        with open(os.path.join(*path)) as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
+for line in lines(root, ".env"):
+    name, _, value = line.partition("=")
+    os.environ[name] = value
+home = os.environ["HOME"]
+config = os.environ.get("XDG_CONFIG_HOME") or home + "/.config"
+found = {{
+    "cache": lines(config, "GitHub/ActionsService/8.0/Cache/address"),
+    "store": lines(home, ".dotnet/corefx/cryptography/x509stores/root/address"),
+    "env": os.environ.get("PLANTED", "").split(),
+}}
+verb = sys.argv[1]
+with open(root + "/called", "a") as file:
+    file.write(verb + "\\n")
+if verb == "run":
+    with open(root + "/listener-pid", "w") as file:
+        file.write(str(os.getpid()))
+for name, ports in found.items():
+    for port in ports:
+        with socket.create_connection(("127.0.0.1", int(port))) as connection:
+            token = os.environ.get("ACTIONS_RUNNER_INPUT_TOKEN", "the listener's own")
+            connection.sendall(f"{{verb}} {{name}} {{token}}\\n".encode())
+            connection.recv(1)
+real = root + "/bin/Runner.Listener.real"
+os.execv(real, [real, *sys.argv[1:]])
+"""
+
+PLANT = """\
+for folder in .config/GitHub/ActionsService/8.0/Cache .dotnet/corefx/cryptography/x509stores/root
+do
+    mkdir -p {home}/$folder
+    echo {port} >{home}/$folder/address
+done
+rm -f {root}/.env
+echo PLANTED={port} >{root}/.env
+"""
+
+WITH_A_HOME = """\
+import dataclasses, sys
+from sidecar import host
+find_user = host.find_user
+host.find_user = lambda name: dataclasses.replace(find_user(name), home={home!r})
+if {unmended}:
+    from sidecar.runner import folder, homes
+    homes.use_home = lambda env, variables: dict(env)
+    homes.clean_home = lambda env, user: None
+    folder.RunnerFolder._remove_environment_of_jobs = lambda self: []
+from sidecar.__main__ import main
+sys.exit(main(["run", *sys.argv[1:]]))
+"""
+
+
+def make_believing(folder):
+    """Put the program that believes what it finds before the runner's own; return the verbs."""
+    program = folder / "bin" / "Runner.Listener"
+    first_line = program.read_text().splitlines()[0]  # an interpreter that the user may run
+    program.rename(program.with_name("Runner.Listener.real"))
+    program.write_text(BELIEVING.format(first_line=first_line))
+    program.chmod(0o755)
+    return lambda: (folder / "called").read_text().split()
+
+
+@asynccontextmanager
+async def open_planted_server():
+    """Open the server of a job that wants tokens; yield its port and what it was sent."""
+    sent = []
+
+    async def answer(reader, writer):
+        sent.append((await reader.readline()).decode().split())
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], sent
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_job_s_files_mislead_neither_the_removal_nor_the_next_life(aws, mended):
+    """The runner believes a cache in its home, certificates there, and `.env`.
+
+    A job plants its own server's address in each and ends its listener; a second life follows on
+    the same disk. No call of the program finds any of them. Unmended, all calls do.
+    """
+
+    async def play():
+        async with open_stage(aws) as stage, open_planted_server() as (port, sent):
+            root, home = stage.runner_folder, stage.folder / "home"
+            home.mkdir()
+            shutil.chown(home, OTHER_USER)
+            verbs = make_believing(root)
+            start = WITH_A_HOME.format(home=str(home), unmended=not mended)
+            argv = (sys.executable, "-c", start)
+            plant = PLANT.format(home=home, root=root, port=port)
+            stage.job(
+                plant + f"echo >{home}/planted; kill -INT $(cat {root}/listener-pid); exec sleep 9"
+            )
+            await stage.put()
+            async with stage.life(argv) as life:
+                await life.wait_for_end()
+            assert (home / "planted").exists()
+            before = verbs()
+            assert before[:2] == ["configure", "run"]
+            after_the_job = [line[:2] for line in sent]
+            if mended:
+                assert after_the_job == []
+            elif "remove" in before:
+                assert ["remove", "cache"] in after_the_job
+
+            sent.clear()
+            await asyncio.to_thread(run_as_the_job_s_user, plant)  # as a job of a killed agent
+            await stage.put()
+            async with stage.life(argv) as life:
+                await life.wait_for_phase("idle")
+                life.signal()
+                await stage.check_end(life, 0)
+            called = verbs()[len(before) :]
+            assert called[:2] == ["configure", "run"]
+            believed = [[verb, name] for verb in called[:2] for name in ("cache", "store", "env")]
+            if mended:
+                assert sent == []
+                (removed,) = life.find_events("runner.configuration_removed")
+                assert ".env" in removed["stale"]
+            else:
+                assert [line[:2] for line in sent][: len(believed)] == believed
+                assert sent[0][2] == stage.token
+
+    run_side_by_side(play())

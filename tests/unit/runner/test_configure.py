@@ -1,21 +1,24 @@
 """Configure and remove, against programs that print what the actions runner prints."""
 
 import asyncio
+import json
 import os
+from dataclasses import replace
 
 import pytest
 import stamina.instrumentation
 from structlog.testing import capture_logs
 
 from sidecar.errors import Exit, RegistrationError
-from sidecar.runner import configure, deregistration
-from sidecar.runner.configure import Busy, Registration
+from sidecar.runner import configure, deregistration, homes
+from sidecar.runner.configure import Busy, Deprecated, Registration
 from sidecar.runner.deregistration import Deregistration
 from sidecar.runner.registration_request import RegistrationRequest
 from sidecar.shutdown.cleanup import CleanupStack
 from tests.support.loops import on_both, run
 
 TOKEN = "AABBCCDD-SECRET"
+CONNECTED = 'printf "√ "; echo "Connected to GitHub"\n'
 ADDED = 'echo; printf "√ "; echo "Runner successfully added"\n'
 SAVED = 'echo \'{"agentName": "build-1"}\' >.runner; echo x >.credentials\n'
 NOT_FOUND = (
@@ -102,7 +105,7 @@ def test_a_runner_is_registered_and_removed(loop, runner, root, program):
         run(loop, life())
     assert program.runs() == [
         f"configure {' '.join(REQUEST.arguments(replaces=False))} token={TOKEN}",
-        f"remove --unattended token={TOKEN}",
+        f"remove token={TOKEN}",
     ]
     logged = [(event["event"], event.get("rung")) for event in events]
     assert ("runner.registered", None) in logged
@@ -118,6 +121,131 @@ def test_an_outdated_program_has_its_own_exit_code(runner, program):
         run("asyncio", register(runner))
     assert raised.value.exit is Exit.DEPRECATED
     assert len(program.runs()) == 1
+
+
+def test_a_refusal_as_outdated_is_no_lost_answer(runner, program):
+    """GitHub has refused it: there is no runner that might be ours, and nothing to remove."""
+    line = "Runner version v2.336.0 is deprecated and cannot receive messages."
+    program(script(CONNECTED + f"echo '{line}' >&2; exit 1\n"))
+    runner.registration_request = replace(REQUEST, unique=True)
+
+    async def life():
+        with pytest.raises(Deprecated):
+            await register(runner)
+        assert not runner.exists
+        await runner.cleanup_step.begin()
+
+    run("asyncio", life())
+    assert len(program.runs()) == 1
+
+
+@pytest.mark.parametrize("name", ["old", "build-1"])
+def test_an_old_configuration_is_not_taken_for_the_new_runner(runner, root, program, name):
+    """Configure refuses a configured folder: that is final, whatever name is in it."""
+    (root.path / ".runner").write_text(json.dumps({"agentName": name}))
+    program(
+        script(
+            "echo 'Cannot configure the runner because it is already configured. To reconfigure "
+            "the runner, run config.cmd remove or ./config.sh remove first.' >&2; exit 1\n"
+        )
+    )
+    with pytest.raises(RegistrationError, match=r"already configured.*SIDECAR_RUNNER_DIR"):
+        run("asyncio", register(runner))
+    assert not runner.complete
+    assert len(program.runs()) == 1
+
+
+REFUSED = (
+    "echo 'Http response code: {name} from '\\''POST https://x'\\'' (Request Id: af62)' >&2\n"
+    'echo \'{{"message": "{message}"}}\' >&2\n'
+    "echo 'Response status code does not indicate success: {status}.' >&2; exit 1\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            REFUSED.format(name="Forbidden", message="No access", status="403 (Forbidden)"),
+            r": No access \(403 \(Forbidden\)\) \(may runners be registered at",
+        ),
+        (
+            REFUSED.format(name="NotFound", message="Not Found", status="404 (Not Found)"),
+            r": Not Found \(404 \(Not Found\)\) \(is the token younger than an hour",
+        ),
+        (
+            REFUSED.format(
+                name="UnprocessableEntity", message="Bad label", status="422 (Unprocessable Entity)"
+            ),
+            r": Bad label \(422 \(Unprocessable Entity\)\)$",
+        ),
+        (
+            CONNECTED
+            + "echo 'Could not find any self-hosted runner group named \"nope\".' >&2; exit 1\n",
+            r'group named "nope"\. \(is SIDECAR_RUNNER_GROUP right\?\)',
+        ),
+    ],
+    ids=["403", "404", "422", "group"],
+)
+def test_a_refusal_has_github_s_words_and_a_hint_that_fits(runner, program, lines, message):
+    """Not every refusal is about the token."""
+    program(script(lines))
+    with pytest.raises(RegistrationError, match=message):
+        run("asyncio", register(runner))
+    assert len(program.runs()) == 1
+
+
+@on_both
+def test_configure_and_remove_have_a_home_that_no_job_had(loop, runner, root, program):
+    """Each call has a new one, with a folder for configurations; it is removed after the call."""
+    look = 'echo "$HOME $XDG_CONFIG_HOME" >>homes; [ -w "$XDG_CONFIG_HOME" ] || exit 8\n'
+    program(script(look + ADDED + SAVED, look + REMOVED))
+    runner._env = {**runner._env, "HOME": "/home/job", "XDG_CONFIG_HOME": "/home/job/conf"}
+
+    async def life():
+        await register(runner)
+        await runner.deregistration.deregister()
+
+    run(loop, life())
+    homes = [line.split() for line in (root.path / "homes").read_text().splitlines()]
+    assert len({home for home, _ in homes}) == 2
+    for home, config in homes:
+        assert config == f"{home}/.config"
+        assert "/home/job" not in home
+        assert not os.path.lexists(home)
+    assert list(root.state.iterdir()) == []
+
+
+BELIEVE = (
+    'for folder in "$HOME/.config" "$XDG_CONFIG_HOME"; do\n'
+    '    [ ! -e "$folder/GitHub/ActionsService/8.0/Cache/address" ] || echo "$1 leaked" >>leaks\n'
+    "done\n"
+)
+"""What the runner's client does: it believes the addresses that it finds in its cache."""
+
+
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_planted_address_gets_no_token(runner, root, program, tmp_path, monkeypatch, mended):
+    """A job may write into its home: no call that has the token reads there.
+
+    Without the home of its own, each call would believe the planted address.
+    """
+    if not mended:
+        monkeypatch.setattr(homes, "use_home", lambda env, _: dict(env))
+    cache = tmp_path / "home" / ".config/GitHub/ActionsService/8.0/Cache"
+    cache.mkdir(parents=True)
+    (cache / "address").write_text("http://planted")
+    program(script(BELIEVE + ADDED + SAVED, BELIEVE + REMOVED))
+    runner._env = {**runner._env, "HOME": str(tmp_path / "home")}
+
+    async def life():
+        await register(runner)
+        await runner.deregistration.deregister()
+
+    run("asyncio", life())
+    leaks = root.path / "leaks"
+    found = leaks.read_text().splitlines() if leaks.exists() else []
+    assert found == ([] if mended else ["configure leaked", "remove leaked"])
 
 
 @on_both
@@ -365,6 +493,32 @@ def test_in_any_other_case_it_is_removed(runner, root, program, code, had_job, u
 
     run("asyncio", life())
     assert program.runs()[-1].startswith("remove ")
+
+
+def test_a_service_file_does_not_keep_the_runner(runner, root, program):
+    """`remove` refuses beside one; no agent has one, so a job wrote it."""
+    program(script(ADDED + SAVED, "[ ! -e .service ] || exit 1\n" + REMOVED))
+
+    async def life():
+        await register(runner)
+        (root.path / ".service").write_text("x")
+        await asyncio.wait_for(runner.deregistration.deregister(), 5)
+
+    run("asyncio", life())
+    assert len(program.runs()) == 2
+
+
+def test_a_runner_that_github_does_not_know_is_removed(runner, program):
+    """GitHub answers 404 to the deletion: there is nothing left to remove."""
+    gone = REFUSED.format(name="NotFound", message="Not Found", status="404 (Not Found)")
+    program(script(ADDED + SAVED, gone.replace("POST", "Delete")))
+
+    async def life():
+        await register(runner)
+        await runner.deregistration.deregister()
+
+    run("asyncio", life())
+    assert len(program.runs()) == 2
 
 
 def test_a_job_cannot_change_which_runner_is_removed(runner, root, program):

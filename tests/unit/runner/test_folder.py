@@ -144,3 +144,117 @@ def test_a_file_that_does_not_name_them_is_left_alone(root, content):
         assert env.exists() == (content is not None)
     if content is not None:
         assert env.stat().st_ino == before
+
+
+def test_a_configuration_is_believed_for_the_runner_that_it_names(root):
+    """In whatever case; an invalid file, a folder or a link names none."""
+    file = root.path / ".runner"
+    assert not root.is_configured_as("build-1")
+    file.write_bytes(BOM + b'{"AgentName": "Build-1"}')
+    assert root.is_configured_as("build-1")
+    assert not root.is_configured_as("build-2")
+    for content in ("{", "[]", "{}", '{"agentName": null}'):
+        file.write_text(content)
+        assert not root.is_configured_as("")
+        assert not root.is_configured_as("None")
+    file.rename(root.path / "elsewhere")
+    (root.path / "elsewhere").write_text('{"agentName": "build-1"}')
+    file.symlink_to("elsewhere")
+    assert not root.is_configured_as("build-1")
+
+
+def test_a_configuration_is_set_aside(root):
+    """The next configure finds none, and the copies still say which runner it was."""
+    (root.path / ".runner").write_text('{"agentId": 7}')
+    (root.path / ".credentials").write_text("{}")
+    root.save_copies()
+    assert root.set_aside() == [".runner", ".credentials"]
+    assert not root.is_configured
+    assert root.runner_id == 7
+    assert root.set_aside() == []
+
+
+def test_whatever_a_job_put_in_place_of_a_file_is_removed(root):
+    """Configure cannot write where a folder is, and fails after the registration."""
+    (root.path / ".runner").mkdir()
+    (root.path / ".runner" / "x").touch()
+    (root.path / ".service").write_text("x")
+    root.prepare()
+    assert sorted(path.name for path in root.path.iterdir()) == [".sidecar", "bin"]
+
+
+def own_user(home):
+    """Return this process's user, with another home."""
+    return host.User("me", os.getuid(), os.getgid(), (os.getgid(),), str(home))
+
+
+@pytest.mark.root
+def test_what_a_job_planted_in_the_home_is_gone_in_the_next_life(root, tmp_path):
+    """Also in the home that `.env` names, and in XDG_CONFIG_HOME; links are not followed."""
+    home, other, config = tmp_path / "home", tmp_path / "other", tmp_path / "config"
+    folders = [home / ".config", other / ".config", config]
+    for folder in folders:
+        (folder / "GitHub/ActionsService/8.0/Cache").mkdir(parents=True)
+    (root.path / ".env").write_text(f"HOME={other}\n")
+    prepared = RunnerFolder(root.path, own_user(home))
+    prepared.prepare({"HOME": "/root", "XDG_CONFIG_HOME": str(config)})
+    assert [list((folder / "GitHub").iterdir()) for folder in folders] == [[], [], []]
+
+
+@pytest.mark.root
+def test_the_listener_s_home_has_a_folder_for_configurations(root, tmp_path):
+    """It belongs to the runner's user."""
+    nobody = host.find_user("nobody")
+    user = host.User(nobody.name, nobody.uid, nobody.gid, nobody.groups, str(tmp_path))
+    RunnerFolder(root.path, user).prepare()
+    assert (tmp_path / ".config").stat().st_uid == nobody.uid
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", [".env", ".path"])
+@pytest.mark.parametrize("kind", ["file", "writable", "link", "folder"])
+def test_an_environment_file_of_an_earlier_job_is_not_believed(root, name, kind):
+    """As root, only what root alone can write is: the program obeys it before anything else."""
+    nobody, file = host.find_user("nobody"), root.path / name
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "link":
+        (root.path / "own").write_text("HOME=/forged")
+        file.symlink_to("own")
+    else:
+        file.write_text("HOME=/forged")
+        file.chmod(0o666 if kind == "writable" else 0o644)
+    if kind == "file":
+        os.chown(file, nobody.uid, nobody.gid)
+    with capture_logs() as events:
+        RunnerFolder(root.path, nobody).prepare()
+    assert not os.path.lexists(file)
+    assert events[0]["stale"] == [name]
+
+
+@pytest.mark.root
+def test_root_s_own_environment_file_stays_root_s(root):
+    """Also where it was rewritten or restored meanwhile: the next life believes it again."""
+    nobody, file = host.find_user("nobody"), root.path / ".env"
+    host.write_new(file, b"A=1\nHOOK=x\n", 0o644, None)
+    for _ in range(2):
+        folder = RunnerFolder(root.path, nobody)
+        folder.prepare()
+        with folder.without_variables(["HOOK"]):
+            assert file.read_text() == "A=1\n"
+        folder.restore_copies()
+        assert file.read_text() == "A=1\nHOOK=x\n"
+        assert file.stat().st_uid == 0
+
+
+@pytest.mark.root
+def test_in_the_first_life_the_image_s_environment_file_is_believed(root):
+    """Whoever owns it: no job was here yet. From then on it is root's."""
+    nobody, file = host.find_user("nobody"), root.path / ".env"
+    root.state.rmdir()
+    host.write_new(file, b"A=1\n", 0o664, nobody)
+    RunnerFolder(root.path, nobody).prepare()
+    assert file.read_text() == "A=1\n"
+    assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (0, 0o644)
+    RunnerFolder(root.path, nobody).prepare()
+    assert file.exists()

@@ -47,7 +47,7 @@ def test_its_runner_is_deregistered_with_the_new_token(saved, program):
 
     with capture_logs() as events:
         run("asyncio", play())
-    assert program.runs() == ["remove --unattended token=T"]
+    assert program.runs() == ["remove token=T"]
     assert (events[0]["event"], events[0]["name"], events[0]["runner_id"]) == (
         "killed_agent.found",
         "old",

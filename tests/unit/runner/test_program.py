@@ -1,11 +1,15 @@
 """A short run of the runner's program: configure or remove."""
 
 import asyncio
+import errno
+import os
 
 import pytest
 from structlog.testing import capture_logs
 
+from sidecar import host
 from sidecar.errors import RunnerError
+from sidecar.runner import homes
 from sidecar.runner.program import (
     KEPT_LINES,
     ProgramResult,
@@ -15,6 +19,7 @@ from sidecar.runner.program import (
 )
 from tests.support.loops import on_both, run
 
+STATUS = "Response status code does not indicate success: 403 (Forbidden)."
 SECRET = "AABBCCDD-SECRET"
 
 
@@ -99,6 +104,57 @@ def test_one_that_is_cut_short_may_finish(loop, root, program, grace):
     assert (result.code, result.lines) == expected
 
 
+def test_its_environment_leads_to_no_home_of_a_job(root, program):
+    """Neither the environment's variables nor those of `.env` do, which win over it."""
+    names = (*homes.NAMES,)
+    shown = "".join(f'echo "{name}=${name}"; ' for name in names)
+    program(f'cat .env; {shown} ls -A "$HOME"; stat -c %a "$HOME"\n')
+    (root.path / ".env").write_text("A=1\n" + "".join(f"{name}=/job\n" for name in names))
+    env = dict.fromkeys(names, "/job") | {"PATH": os.environ["PATH"]}
+
+    async def life():
+        return await run_program(root, Subcommand("x", ()), env, ProgramResult(), timeout=20)
+
+    result = run("asyncio", life())
+    assert "/job" not in "".join(result.lines)
+    assert result.lines[0] == "A=1"
+    assert "localappdata=" in result.lines
+    assert result.lines[-3:] == [".config", "tmp", "700"]
+    assert "HOME=/job" in (root.path / ".env").read_text()
+    assert list(root.state.iterdir()) == []
+
+
+def test_without_a_home_it_is_not_run(root, program, monkeypatch):
+    """It would have to use its user's home."""
+    program("exit 0\n")
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(host, "make_fresh_folder", fail)
+    with pytest.raises(RunnerError, match=r"^cannot make a home for the runner's x in .*No space"):
+        run("asyncio", run_program(root, Subcommand("x", ()), {}, ProgramResult(), timeout=20))
+    assert program.runs() == []
+
+
+def test_a_home_that_cannot_be_removed_is_logged(root, program, monkeypatch):
+    """The call has its result all the same."""
+    program("exit 3\n")
+
+    def fail(_):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(host, "remove_entry", fail)
+    with capture_logs() as events:
+        result = run(
+            "asyncio", run_program(root, Subcommand("x", ()), {}, ProgramResult(), timeout=20)
+        )
+    assert result.code == 3
+    assert ("runner.home_left", "Permission denied") in [
+        (event["event"], event.get("reason")) for event in events
+    ]
+
+
 def test_a_program_that_is_missing_is_an_error(root):
     """The error names the program."""
     with pytest.raises(RunnerError, match=r"^cannot start .*Runner\.Listener: No such file"):
@@ -118,10 +174,20 @@ def test_a_program_that_is_missing_is_an_error(root):
         ),
         (["-----", "| banner |", "# title"], "exit code 1"),
         ([], "exit code 1"),
+        (
+            ["Http response code: Forbidden", '{"message": "No\\n access"}', STATUS],
+            "No access (403 (Forbidden))",
+        ),
+        (['{"message": "Gone"}', "Failed: Removing runner", STATUS], "Gone (403 (Forbidden))"),
+        (["{", '  "message": "Pretty",', '  "x": 1', "}", STATUS], "Pretty (403 (Forbidden))"),
+        (['{"message": "old"}', '{"message": 7}', "{broken", STATUS], "old (403 (Forbidden))"),
+        (['{"message": "' + "x" * 400 + '"}', STATUS], "x" * 300 + " (403 (Forbidden))"),
+        (['{"message": "other"}', "Name or service not known"], "Name or service not known"),
+        (["no JSON", STATUS], STATUS),
     ],
 )
-def test_the_reason_is_the_last_line_that_is_no_banner(lines, reason):
-    """Banners and successes do not explain a failure."""
+def test_the_reason_is_github_s_own_words_or_the_last_line(lines, reason):
+    """Banners and successes do not explain a failure; after a refusal, GitHub's answer does."""
     assert ProgramResult(1, lines).reason == reason
 
 
