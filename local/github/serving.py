@@ -7,7 +7,7 @@ from ssl import SSLContext
 
 from aiohttp import web
 
-from local.github import control, rest, tenant
+from local.github import admin, broker, control, oauth, rest, results, run_service, tenant
 from local.github.answers import WORLD, counted
 from local.github.settings import Settings
 from local.github.world import World
@@ -33,10 +33,12 @@ def _application(world: World) -> web.Application:
     app = web.Application(client_max_size=8 << 20)
     app[WORLD] = world
     for prefix in API:
-        for method, path, name, handler in (*rest.routes(), *tenant.registration_routes()):
+        calls = (*rest.routes(), *admin.routes(rest.SCOPES), *tenant.registration_routes())
+        for method, path, name, handler in calls:
             app.router.add_route(method, prefix + path, counted(name, handler))
-    for method, path, name, handler in (*tenant.routes(), *control.routes()):
-        app.router.add_route(method, path, counted(name, handler))
+    for service in (tenant, oauth, broker, run_service, results, control):
+        for method, path, name, handler in service.routes():
+            app.router.add_route(method, path, counted(name, handler))
     return app
 
 
