@@ -63,6 +63,14 @@ class RunnerFolder:
         if stale:
             log.warning("runner.configuration_removed", stale=stale)
 
+    def set_aside(self) -> list[str]:
+        """Remove the configuration of a runner that cannot be removed; return the names of files.
+
+        Configure would refuse the folder. The copies stay: a deregistration needs the runner's
+        number and key. Raises OSError.
+        """
+        return [name for name in (*CONFIGURED, *MIGRATED) if self._remove(name)]
+
     def _check_free_space(self) -> None:
         """Write as many bytes as a registration needs, and delete them; raises OSError if full.
 
@@ -105,6 +113,11 @@ class RunnerFolder:
     def has_copies(self) -> bool:
         """Whether there is a copy of a configuration."""
         return self._copies.get(".runner") is not None
+
+    @property
+    def copies(self) -> Mapping[str, SavedFile | None]:
+        """The copies, None for files that were missing."""
+        return self._copies
 
     @property
     def runner_id(self) -> int | None:

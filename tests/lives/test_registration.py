@@ -377,7 +377,7 @@ def test_an_idle_runner_ends_with_18(aws, env):
                 await stage.put()
             async with stage.life(env=env | {"SIDECAR_IDLE_LIMIT": "1"}) as life:
                 await stage.check_end(life, 18)
-            assert life.find_events("watch.triggered", cause="idle-limit")
+            assert life.find_events("watch.triggered", reason="idle-limit")
             assert list_rungs(life) == ["api" if env else "registration-token"]
 
     run_side_by_side(play())
@@ -408,7 +408,7 @@ def test_the_lifetime_limit_ends_with_19(aws):
             await stage.put()
             async with stage.life(env={"SIDECAR_LIFETIME_LIMIT": "4"}) as life:
                 await stage.check_end(life, 19)
-            assert life.find_events("watch.triggered", cause="lifetime-limit")
+            assert life.find_events("watch.triggered", reason="lifetime-limit")
             assert list_rungs(life) == ["registration-token"]
 
     async def busy():
@@ -438,7 +438,7 @@ def test_a_job_that_ends_in_the_drain_of_the_lifetime_limit(aws):
                 let_go()
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert life.find_events("watch.triggered", cause="lifetime-limit")
+            assert life.find_events("watch.triggered", reason="lifetime-limit")
 
     run_side_by_side(play())
 
@@ -455,7 +455,7 @@ def test_a_deregistered_runner_ends_with_20(aws):
                 looked = stage.world.calls["get-runner"]
                 stage.world.make_ghost(runner)
                 await stage.check_end(life, 20)
-            assert life.find_events("watch.triggered", cause="ghost")
+            assert life.find_events("watch.triggered", reason="ghost")
             assert stage.world.calls["get-runner"] >= looked + 2
 
     run_side_by_side(play())
@@ -532,7 +532,7 @@ def test_a_spot_notice_is_a_stop(aws, busy):
                     await stage.wait_for_output(stage.job("echo busy; sleep 600"), "busy")
                 notices.append({"action": "terminate", "time": "2026-01-22T12:00:00Z"})
                 await stage.check_end(life, 22 if busy else 0)
-            assert life.find_events("watch.triggered", cause="spot-notice")
+            assert life.find_events("watch.triggered", reason="spot-notice")
             assert life.find_events("stop.requested", signal="spot-notice")
 
     run_side_by_side(play())
