@@ -85,7 +85,7 @@ def main() -> int:
     """Run the agent."""
     from sidecar.shutdown import signals
 
-    with signals.captured() as stop_signals:
+    with signals.capture() as stop_signals:
         from sidecar.cli import run
 
         shorten()

@@ -304,7 +304,7 @@ def test_a_registration_token_that_has_expired_at_the_end(aws):
             if left:
                 (failed,) = life.find_events("cleanup.failed")
                 assert "no credential for GitHub's API" in failed["reason"]
-                assert "404 (Not Found)" in failed["reason"]
+                assert "GitHub answers 404" in failed["reason"]
                 assert "after one day" in failed["reason"]
 
     run_side_by_side(play(PAT, 0, []), play({}, 17, ["runner"]))
@@ -325,6 +325,50 @@ def test_when_the_api_fails_the_registration_token_is_used(aws):
             assert list_removers(stage) == ["remove"]
 
     run_side_by_side(play({"status": 403}), play({"hang": True}))
+
+
+@pytest.mark.parametrize("admin_flow", [False, True])
+def test_a_token_alone_removes_the_runner_without_its_program(aws, admin_flow):
+    """The agent's own requests, in both flows: no process of the runner's gets the token again."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            stage.world.settings.admin_flow = admin_flow
+            stage.misbehave(remove="fail")
+            await stage.put()
+            async with stage.life(env=SHORT) as life:
+                await life.wait_for_phase("idle")
+                life.signal()
+                await stage.check_end(life, 0)
+            assert list_rungs(life) == ["registration-token"]
+            assert list_removers(stage) == ["rest" if admin_flow else "remove"]
+            assert stage.world.calls["delete-runner" if admin_flow else "runner-delete"] == 1
+
+    run_side_by_side(play())
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_after_a_job_github_is_asked_without_a_credential(aws, expired):
+    """With the registration token, and when that has expired with the runner's own key."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            step, let_go = stage.make_gate()
+            job = stage.job(step)
+            async with stage.life() as life:
+                await stage.wait_for_output(job, "at the gate")
+                for token in stage.world.tokens:
+                    if token.kind == "registration" and expired:
+                        token.expires_at = 0.0
+                looked = stage.world.calls["runner-agents"]
+                let_go()
+                await stage.check_end(life, 0)
+            assert list_rungs(life) == ["github"]
+            assert not life.find_events("runner.removal_unverified")
+            assert (stage.world.calls["runner-agents"] > looked) == (not expired)
+
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("env", [PAT, {}], ids=["credential", "token"])
@@ -419,7 +463,7 @@ def test_the_lifetime_limit_ends_with_19(aws):
             async with stage.life(env=PAT | SHORT | {"SIDECAR_LIFETIME_LIMIT": "8"}) as life:
                 await stage.wait_for_output(job, "busy")
                 await stage.check_end(life, 19)
-            assert job.result == "canceled"
+            assert job.result == "failed"
 
     run_side_by_side(idle(), busy())
 
