@@ -341,7 +341,7 @@ def test_a_token_alone_removes_the_runner_without_its_program(aws, admin_flow):
                 life.signal()
                 await stage.check_end(life, 0)
             assert list_rungs(life) == ["registration-token"]
-            assert list_removers(stage) == ["rest" if admin_flow else "remove"]
+            assert list_removers(stage) == ["remove"]
             assert stage.world.calls["delete-runner" if admin_flow else "runner-delete"] == 1
 
     run_side_by_side(play())
