@@ -308,6 +308,7 @@ SERVICES = (
         {"method": "GET", "path": "/agents\\?", "skip": 1},
         outcomes(
             **{"5xx": UNVERIFIED, "throttle": UNVERIFIED},
+            reset=UNHARMED,  # sent again at once
             _403=UNHARMED,
             _404=UNHARMED,
             never=UNVERIFIED,
@@ -330,6 +331,8 @@ SERVICES = (
         "github",
         {"method": "DELETE", "path": "/agents/\\d+"},
         outcomes(
+            reset=UNHARMED,
+            _404=UNHARMED,
             _403=Cell(17, "cleanup.failed", ("runner",)),
             never=Cell(17, "cleanup.failed", ("runner",)),
         ),
