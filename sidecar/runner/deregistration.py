@@ -39,7 +39,7 @@ LOOKS, LOOKS_ALONE = 4, 8
 REFUSALS = 3
 """How often GitHub may call a runner busy that cannot have a job any more."""
 KILLED = 128 + 9
-"""The exit code of a shell whose program was killed."""
+"""The exit code that `run.sh` has for a killed listener."""
 
 
 class RegisteredRunner(Protocol):
@@ -213,8 +213,9 @@ class Deregistration:
     async def _by_api(self, runner: RegisteredRunner) -> str | None:
         if self._api is None:
             return "there is no credential for GitHub's API"
-        another_method = isinstance(runner, Registration) and self._token_usable()
-        timeout = API_PATIENCE if another_method else None
+        by_program = self._use_program and isinstance(runner, Registration)
+        by_token = self._usable_service() is not None or (by_program and self._token_usable())
+        timeout = API_PATIENCE if by_token else None
         try:
             async with asyncio.timeout(timeout):
                 return await self._delete(await self._api.runners(), runner)
