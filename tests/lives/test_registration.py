@@ -371,6 +371,24 @@ def test_after_a_job_github_is_asked_without_a_credential(aws, expired):
     run_side_by_side(play())
 
 
+def test_a_listener_s_end_is_no_proof(aws):
+    """A job deletes `.runner` and keeps GitHub from its end: the runner is removed all the same."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            stage.world.faults.add({"call": "job-complete", "count": -1, "status": 404})
+            job = stage.job(f"rm -f {stage.runner_folder}/.runner")
+            async with stage.life() as life:
+                await life.wait_for_event("runner.ended", code=0)
+                assert list(stage.world.runners)  # what the agent believed to be gone
+                stage.give_up(job, 1.0)
+                await stage.check_end(life, 0)
+            assert list_rungs(life) in (["github"], ["registration-token"])
+
+    run_side_by_side(play())
+
+
 @pytest.mark.parametrize("env", [PAT, {}], ids=["credential", "token"])
 def test_a_job_that_comes_just_before_the_stop_is_not_lost(aws, env):
     """GitHub refuses to remove a busy runner: the job goes on to its end; exit 0."""
