@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 LIMITS = {
     "startup_vs_floor": 1.25,
     "startup_vs_shell": 0.8,
-    "idle_stop_ms": 300,
+    "idle_stop_ms": 150,
     "stop_over_budget": 0.95,
     "rss_vs_floor": 1.2,
     "idle_cpu_ms_per_min": 20,

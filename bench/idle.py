@@ -23,7 +23,7 @@ IDLE = '"phase": "idle"'
 def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
     """Stop idle lives; measure beside it how long the runner's stand-in takes for its version.
 
-    Each stop includes one such start of a Python program: the runner's own `remove`.
+    No stop includes such a start any more: the agent deregisters the runner by itself.
     """
     stops, starts = [], []
     for turn in range(runs + 1):

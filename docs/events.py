@@ -39,6 +39,9 @@ EVENTS = {
     "job.started": "the job's started hook ran",
     "killed_agent.found": "an agent was killed on this disk; the runner that it registered is "
     "removed first",
+    "killed_agent.set_aside": "that runner could not be removed by its own program; its "
+    "configuration was taken out of the folder, and the saved copies are used to remove it later",
+    "killed_agent.set_aside_failed": "its configuration could not be taken out of the folder",
     "launcher.recognised": "the variables of an existing launcher are read, or its command is "
     "supervised; `unheeded` lists what the launcher asks for and the agent does differently",
     "life.crashed": "a mistake in the agent itself; the traceback is in `exception`",
@@ -110,7 +113,7 @@ EVENTS = {
     "runner.outdated": "the runner's program is older than 25 days; GitHub may refuse it soon",
     "runner.registered": "GitHub knows the runner",
     "runner.removal_unverified": "GitHub could not be asked whether the runner is gone; the agent "
-    "takes it that it is",
+    "removes it as if it were not",
     "runner.setup_info_failed": "`.setup_info` could not be written; jobs show less, and run",
     "runner.started": "the listener runs",
     "runner.state_write_failed": "the state file could not be written; if this agent is killed, "

@@ -71,6 +71,7 @@ class Section:
 
 RETRIED = Cell(0, "retry.scheduled")
 UNHARMED = Cell(0)
+UNVERIFIED = Cell(0, "runner.removal_unverified")
 
 
 def outcomes(usual: Cell = RETRIED, **cells: Cell) -> dict[str, Cell]:
@@ -289,28 +290,38 @@ SERVICES = (
         ),
     ),
     Row(
+        "gone: registration",  # after the job: does GitHub still know the runner?
+        "job",
+        "github",
+        {"method": "POST", "path": "/runner-registration$", "skip": 1},
+        outcomes(
+            **{"5xx": UNVERIFIED, "throttle": UNVERIFIED},
+            _403=UNHARMED,  # the runner's own key is asked instead
+            _404=UNHARMED,
+            never=Cell(17, "cleanup.failed", ("runner",)),
+        ),
+    ),
+    Row(
+        "gone: agents",
+        "job",
+        "github",
+        {"method": "GET", "path": "/agents\\?", "skip": 1},
+        outcomes(
+            **{"5xx": UNVERIFIED, "throttle": UNVERIFIED},
+            reset=UNHARMED,  # sent again at once
+            _403=UNHARMED,
+            _404=UNHARMED,
+            never=UNVERIFIED,
+        ),
+    ),
+    Row(
         "remove: registration",
         "idle",
         "github",
         {"method": "POST", "path": "/runner-registration$", "skip": 1},
         outcomes(
-            UNHARMED,
-            time_out=RETRIED,
             _403=Cell(17, "cleanup.failed", ("runner",)),
-            malformed=RETRIED,
             _404=Cell(17, "cleanup.failed", ("runner",)),
-            never=Cell(17, "cleanup.failed", ("runner",)),
-        ),
-    ),
-    Row(
-        "remove: agents",
-        "idle",
-        "github",
-        {"method": "GET", "path": "/agents\\?", "skip": 1},
-        outcomes(
-            reset=UNHARMED,
-            _404=Cell(17, "cleanup.failed", ("runner",)),
-            _403=Cell(17, "cleanup.failed", ("runner",)),
             never=Cell(17, "cleanup.failed", ("runner",)),
         ),
     ),
@@ -318,8 +329,10 @@ SERVICES = (
         "remove: delete",
         "idle",
         "github",
-        {"method": "DELETE", "path": "/agents/\\d+$"},
+        {"method": "DELETE", "path": "/agents/\\d+"},
         outcomes(
+            reset=UNHARMED,
+            _404=UNHARMED,
             _403=Cell(17, "cleanup.failed", ("runner",)),
             never=Cell(17, "cleanup.failed", ("runner",)),
         ),
@@ -345,7 +358,8 @@ SPAWNS = (
         | dict.fromkeys(("crashes", "fails"), Cell(15, "runner.ended"))
         | {"never": Cell(19, "runner.killed")},
     ),
-    Row("remove", "idle", "spawn", {}, dict.fromkeys(SPAWN_FAULTS, NOT_REMOVED)),
+    # The program is the last way, where the runner services fail.
+    Row("remove", "program", "spawn", {}, dict.fromkeys(SPAWN_FAULTS, NOT_REMOVED)),
 )
 
 

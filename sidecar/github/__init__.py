@@ -71,7 +71,6 @@ class Connection:
             if self.url is None:
                 raise GitHubError("cannot ask GitHub: SIDECAR_GITHUB_URL is not set")
             scope, credential = Scope.from_url(self.url), await self._credential()
-            # GitHub is outside of the VPC, so the environment's proxies count.
-            self._session = aiohttp.ClientSession(trust_env=True)
+            self._session = aiohttp.ClientSession()  # without trust_env: see sidecar.net.proxy
             self._runners = Runners(Api(self._session, scope, credential), scope)
         return self._runners

@@ -49,7 +49,6 @@ class ActionsService:
 
     def __init__(self, github_url: str, now: Callable[[], float] = time.time) -> None:
         self._url = github_url
-        self._scope = Scope.from_url(github_url)
         self._now = now
         self._calls = ServiceCalls()
 
@@ -201,8 +200,13 @@ class ActionsService:
         raise answer.error()
 
     @property
+    def _scope(self) -> Scope:
+        return Scope.from_url(self._url)
+
+    @property
     def _runners(self) -> str:
-        return f"{self._scope.api}{self._scope.path}/actions/runners"
+        scope = self._scope
+        return f"{scope.api}{scope.path}/actions/runners"
 
 
 def _read_agent_deletion(answer: ServiceAnswer) -> bool:

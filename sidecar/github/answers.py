@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 LONGEST_BODY = 1 << 20
+LONGEST_TEXT = 300
+"""Characters of an answer's own words that an error repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,15 @@ class Answer:
     @property
     def message(self) -> str:
         """GitHub's own words about an error, if there are any."""
-        return str(self.body.get("message", ""))[:300] if isinstance(self.body, dict) else ""
+        return (
+            str(self.body.get("message", ""))[:LONGEST_TEXT] if isinstance(self.body, dict) else ""
+        )
 
 
 async def read_answer(response: aiohttp.ClientResponse) -> Answer:
     """Read the body, up to LONGEST_BODY, and decode it. Raises ValueError for a 2xx of no JSON."""
     raw = await _read_body(response)
-    return Answer(response.status, _decode(raw, response.status))
+    return Answer(response.status, decode(raw, response.status))
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:
@@ -44,17 +48,21 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
         return whole.partial
 
 
-def _decode(raw: bytes, status: int) -> Any:
+def decode(raw: bytes, status: int) -> Any:
+    """Decode JSON, with a BOM or without; None for an empty body.
+
+    An error may come as text, which then is its `message`. Raises ValueError for a success.
+    """
     import json
 
     if not raw.strip():
         return None
     try:
-        return json.loads(raw)
-    except ValueError:
+        return json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
         if status < 300:
-            raise
-        return {"message": raw[:200].decode(errors="replace")}
+            raise ValueError("GitHub's answer is no JSON") from None
+        return {"message": raw[:LONGEST_TEXT].decode(errors="replace")}
 
 
 def read_field(body: Any, name: str, kind: type = object) -> Any:

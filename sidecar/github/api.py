@@ -10,7 +10,9 @@ import aiohttp
 
 from sidecar import __version__
 from sidecar.github.answers import Answer, read_answer
-from sidecar.github.errors import GitHubError, PermissionDenied, RateLimited, TransientError
+from sidecar.github.errors import GitHubError, RateLimited, TransientError
+from sidecar.github.refusals import make_error
+from sidecar.net.proxy import find_proxy
 from sidecar.net.retry import as_peer_says, at_least, call_with_retries, first_of, growing
 
 if TYPE_CHECKING:
@@ -105,12 +107,14 @@ class Api:
             "User-Agent": f"ecs-runner-sidecar/{__version__}",
             "X-GitHub-Api-Version": "2022-11-28",
         }
+        url = self._scope.api + path
         try:
             async with self._session.request(
                 method,
-                self._scope.api + path,
+                url,
                 headers=headers,
                 json=body,
+                proxy=find_proxy(url),
                 timeout=CALL,
                 allow_redirects=False,
             ) as response:
@@ -124,33 +128,7 @@ class Api:
         self, method: str, path: str, answer: Answer, headers: Mapping[str, str]
     ) -> GitHubError:
         text = _describe(method, path, answer)
-        if answer.status == 429 or (answer.status == 403 and _is_limited(answer, headers)):
-            return RateLimited(text, answer.status, self._seconds_to_wait(headers))
-        if answer.status >= 500 or answer.status == 408:
-            return TransientError(text, answer.status)
-        if answer.status in (401, 403, 404):
-            return PermissionDenied(text, answer.status)
-        return GitHubError(text, answer.status)
-
-    def _seconds_to_wait(self, headers: Mapping[str, str]) -> float | None:
-        """Read how long GitHub wants no requests: `retry-after`, else until the limit's reset."""
-        try:
-            if "retry-after" in headers:
-                seconds = float(headers["retry-after"])
-                return seconds if math.isfinite(seconds) and seconds >= 0 else None
-            if headers.get("x-ratelimit-remaining") == "0":
-                return max(0.0, float(headers["x-ratelimit-reset"]) - self._now())
-        except (KeyError, ValueError):
-            pass
-        return None
-
-
-def _is_limited(answer: Answer, headers: Mapping[str, str]) -> bool:
-    return (
-        "retry-after" in headers
-        or headers.get("x-ratelimit-remaining") == "0"
-        or "rate limit" in answer.message.lower()
-    )
+        return make_error(text, answer.status, answer.message, headers, self._now())
 
 
 def _describe(method: str, path: str, answer: Answer) -> str:

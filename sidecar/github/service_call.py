@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
 from sidecar import __version__
 from sidecar.github import api
-from sidecar.github.answers import LONGEST_BODY
-from sidecar.github.errors import GitHubError, PermissionDenied, RateLimited, TransientError
+from sidecar.github.answers import LONGEST_BODY, LONGEST_TEXT, decode
+from sidecar.github.errors import GitHubError, TransientError
+from sidecar.github.refusals import make_error
+from sidecar.net.proxy import find_proxy
 from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
     from sidecar.net.retry import Backoff
 
 T = TypeVar("T")
-LONGEST_TEXT = 300
-"""Characters of an answer's own words that an error repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +62,7 @@ class ServiceAnswer:
 
     def error(self) -> GitHubError:
         """Make the error that a status means where the call gives it no meaning of its own."""
-        if self.status == 429 or (self.status == 403 and self._is_limit()):
-            return RateLimited(self.text(), self.status, self._limit_seconds())
-        if self.status >= 500 or self.status == 408:
-            return TransientError(self.text(), self.status)
-        if self.status in (401, 403, 404):
-            return PermissionDenied(self.text(), self.status)
-        return GitHubError(self.text(), self.status)
-
-    def _is_limit(self) -> bool:
-        remaining = self.headers.get("x-ratelimit-remaining")
-        named = "rate limit" in self.message.lower()
-        return named or remaining == "0" or "retry-after" in self.headers
-
-    def _limit_seconds(self) -> float | None:
-        """Seconds until the next try: `retry-after`, else until the limit's reset, else None."""
-        try:
-            if "retry-after" in self.headers:
-                seconds = float(self.headers["retry-after"])
-            else:
-                seconds = max(0.0, float(self.headers["x-ratelimit-reset"]) - time.time())
-        except (KeyError, ValueError):
-            return None
-        return seconds if math.isfinite(seconds) and seconds >= 0 else None
+        return make_error(self.text(), self.status, self.message, self.headers, time.time())
 
 
 class ServiceCalls:
@@ -159,7 +133,7 @@ class ServiceCalls:
                 headers=headers,
                 json=document,
                 data=form,
-                proxy=_proxy(url),
+                proxy=find_proxy(url),
                 timeout=api.CALL,
                 allow_redirects=False,
             ) as response:
@@ -167,14 +141,6 @@ class ServiceCalls:
                 return ServiceAnswer(call, response.status, body, response.headers)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TransientError(f"cannot {call}: {str(error) or type(error).__name__}") from error
-
-
-def _proxy(url: str) -> str | None:
-    """Find the environment's proxy for `url`."""
-    parts = urlsplit(url)
-    if parts.hostname is None or proxy_bypass(parts.hostname):
-        return None
-    return getproxies().get(parts.scheme)
 
 
 async def _read(call: str, response: aiohttp.ClientResponse) -> bytes:
@@ -188,12 +154,7 @@ async def _read(call: str, response: aiohttp.ClientResponse) -> bytes:
 
 
 def _decode(call: str, status: int, raw: bytes) -> Any:
-    """Decode JSON, with a BOM or without; an error may come as text, a success may not."""
-    if not raw.strip():
-        return None
     try:
-        return json.loads(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        if status < 300:
-            raise TransientError(f"cannot {call}: GitHub's answer is no JSON", status) from None
-        return {"message": raw[:LONGEST_TEXT].decode(errors="replace")}
+        return decode(raw, status)
+    except ValueError as error:
+        raise TransientError(f"cannot {call}: {error}", status) from None

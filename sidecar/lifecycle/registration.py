@@ -10,9 +10,11 @@ from sidecar.aws.secrets import SecretReader, read_secret
 from sidecar.errors import SettingsError
 from sidecar.runner.configure import Registration
 from sidecar.runner.just_in_time import JustInTimeRegistration
+from sidecar.runner.runner_service import RunnerService
+from sidecar.runner.saved_identity import SavedIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sidecar.runner.folder import RunnerFolder
     from sidecar.runner.registration_request import RegistrationRequest
@@ -75,3 +77,12 @@ def make_runner(
     if token.token is not None:
         return Registration(folder, request, env)
     return JustInTimeRegistration(folder, request, token, api, timeout)
+
+
+def make_runner_service(
+    folder: RunnerFolder, request: RegistrationRequest, token_usable: Callable[[], bool]
+) -> RunnerService:
+    """Make what asks GitHub about the runner with its registration token or its own key."""
+    return RunnerService(
+        request.url, request.token, token_usable, lambda: SavedIdentity(folder.copies)
+    )

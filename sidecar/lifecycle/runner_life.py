@@ -118,8 +118,8 @@ class _Life:
             await self._enter(self.api)
         self._exit_stack.callback(self.diagnostics.log_after_cleanup, self.cleanup_stack)
         await self._enter(run_cleanup(self.cleanup_stack, self.stop))
-        self.killed_agent = killed_agent.find_killed_agent(
-            self.folder, self.cleanup_stack, self.api, settings.github_url
+        self.killed_agents = killed_agent.find_killed_agents(
+            self.folder, self.cleanup_stack, self.api
         )
         self.source = registration.choose_source(settings, store, self.api, self.cleanup_stack)
 
@@ -151,8 +151,8 @@ class _Life:
         self.env = build_environment(passed_on, self.config.user)
         request = make_request(self.settings, self.token, self.task, self.docker.work_dir)
         await self._make_work_folder(request.work_dir)
-        if self.killed_agent is not None:
-            await self.killed_agent.deregister_first(
+        if self.killed_agents is not None:
+            await self.killed_agents.deregister_first(
                 request, self.env, self.token, self.source.is_usable
             )
         runner = self._make_runner(request)
@@ -171,7 +171,12 @@ class _Life:
     def _make_runner(self, request: RegistrationRequest) -> registration.Runner:
         """Make the runner and register its deregistration; nothing is registered at GitHub yet."""
         folder, usable = self.folder, self.source.is_usable
-        self.deregistration = Deregistration(self.api, usable, folder.state_file.delete_own)
+        self.deregistration = Deregistration(
+            self.api,
+            usable,
+            folder.state_file.delete_own,
+            service=registration.make_runner_service(folder, request, usable),
+        )
         self.deregister_step = self.cleanup_stack.register_step(
             "runner", self.deregistration.deregister
         )

@@ -169,6 +169,11 @@ class RunnerFolder:
         return self._copies.get(".runner") is not None
 
     @property
+    def copies(self) -> Mapping[str, SavedFile | None]:
+        """The copies, None for files that were missing."""
+        return self._copies
+
+    @property
     def runner_id(self) -> int | None:
         """GitHub's number for the runner, from the copy of `.runner`."""
         copy = self._copies.get(".runner")

@@ -68,10 +68,6 @@ class JustInTimeRegistration:
         """Whether a runner of that name can only be ours; matters while its number is unknown."""
         return self.registration_request.unique
 
-    def assume_registered(self) -> None:
-        """Take over a registration that another agent began."""
-        self._requested = True
-
     async def register(self, wait_at_stop: WaitAtStop | None = None) -> None:
         """Write the runner's configuration into its folder; request it from GitHub if not given.
 

@@ -2,7 +2,8 @@
 
 A container may be started again after its agent was killed: the runner which that agent registered
 is still at GitHub. Its name is saved before GitHub is called, its configuration before any job can
-change it; the file is deleted once the runner is deregistered. The file is the agent's own: where
+change it; the record goes once the runner is deregistered. A new runner's record stands beside
+those of earlier ones, so that a second kill loses none of them. The file is the agent's own: where
 the agent is root, no job can forge it.
 """
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 log = structlog.get_logger()
+
+MOST_RUNNERS = 8
+"""Records of earlier runners that are kept, the newest ones; GitHub removes one after a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._runner: dict[str, Any] = {}
+        self._earlier: list[dict[str, Any]] | None = None
+        """The records of killed agents, the newest first; None if the file was not read yet."""
 
     def save_runner(self, name: str, *, unique: bool, jit: bool = False) -> None:
         """Save which runner is about to be registered."""
@@ -65,37 +71,54 @@ class StateFile:
         self._write()
 
     def _write(self) -> None:
+        runners = [self._runner] * bool(self._runner) + self._read_earlier()[:MOST_RUNNERS]
         new = self._path.with_name(self._path.name + ".new")
         try:
-            host.write_new(new, json.dumps(self._runner).encode(), 0o600, None)
+            if not runners:
+                self._path.unlink(missing_ok=True)
+                return
+            host.write_new(new, json.dumps({"runners": runners}).encode(), 0o600, None)
             new.replace(self._path)  # atomic: a kill meanwhile keeps the old file whole
         except OSError as error:
             log.warning("runner.state_write_failed", reason=error.strerror or str(error))
 
-    def delete(self) -> None:
-        """Delete the file: the runner is deregistered."""
-        try:
-            self._path.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("runner.state_write_failed", reason=error.strerror or str(error))
-
     def delete_own(self) -> None:
-        """Delete the file if this agent wrote it, not if a killed agent did."""
+        """Delete this agent's own record: its runner is deregistered."""
         if self._runner:
-            self.delete()
+            self._runner = {}
+            self._write()
 
-    def read(self) -> SavedRunner | None:
-        """Return the runner that a killed agent saved; None if there is no valid file of ours."""
-        try:
-            if not host.is_own(self._path) or (found := host.read_regular(self._path)) is None:
-                return None
-            saved = json.loads(found[0])
-            copies = {
-                str(name): copy and SavedFile(base64.b64decode(copy["content"]), int(copy["mode"]))
-                for name, copy in saved.get("copies", {}).items()
-            }
-            return SavedRunner(
-                str(saved["name"]), bool(saved["unique"]), bool(saved["jit"]), copies
-            )
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return None
+    def delete_earlier(self, runner: SavedRunner) -> None:
+        """Delete the record of a killed agent's runner: it is deregistered."""
+        earlier = self._read_earlier()
+        self._earlier = [record for record in earlier if _parse(record) != runner]
+        if len(self._earlier) < len(earlier):
+            self._write()
+
+    def read(self) -> list[SavedRunner]:
+        """Return the runners that killed agents saved, the newest first."""
+        return [runner for record in self._read_earlier() if (runner := _parse(record))]
+
+    def _read_earlier(self) -> list[dict[str, Any]]:
+        """Read the records once, before this agent writes its own; none if the file is not ours."""
+        if self._earlier is None:
+            self._earlier = []
+            try:
+                if host.is_own(self._path) and (found := host.read_regular(self._path)):
+                    records = json.loads(found[0])["runners"]
+                    self._earlier = [record for record in records if _parse(record)]
+            except (OSError, ValueError, TypeError, KeyError, RecursionError):
+                pass
+        return self._earlier
+
+
+def _parse(record: Any) -> SavedRunner | None:
+    """Return the runner of a record; None if it is invalid."""
+    try:
+        copies = {
+            str(name): copy and SavedFile(base64.b64decode(copy["content"]), int(copy["mode"]))
+            for name, copy in record.get("copies", {}).items()
+        }
+        return SavedRunner(str(record["name"]), bool(record["unique"]), bool(record["jit"]), copies)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

@@ -221,7 +221,7 @@ def test_a_child_that_ends_too_soon_is_shown_with_its_output():
 
 def test_table_marks_what_is_missed():
     """The table shows what is over its limit, and what was not measured."""
-    figures = [make_figure("idle_stop_ms", 299), make_figure("startup_vs_floor", 1.26)]
+    figures = [make_figure("idle_stop_ms", 149), make_figure("startup_vs_floor", 1.26)]
     console = Console(file=io.StringIO(), width=120)
     console.print(report.table(figures, {"startup_vs_shell": "skipped: needs jq"}))
     lines = console.file.getvalue().splitlines()

@@ -31,6 +31,8 @@ PLAYS: dict[str, dict[str, Any]] = {
     "job-role": {"role": f"arn:aws:iam::{aws.ACCOUNT}:role/job"},
     # The first without a job: stopped as soon as it waits for one.
     "idle": {"stop": True},
+    # The same, and GitHub's runner services always fail: the program removes the runner.
+    "program": {"stop": True, "no_services": True},
     # A personal access token that mints, one job; without a job; just in time.
     "pat": {"source": "pat"},
     "pat-idle": {"source": "pat", "stop": True},
@@ -85,6 +87,9 @@ def apply_fault(
 ) -> dict[str, str | None]:
     """Apply one fault of the table; returns the variables that the agent needs for it."""
     stage.misbehave(time_scale=0.01, **play.get("misbehave", {}))
+    if play.get("no_services"):
+        match = {"method": "DELETE", "path": "/agents/\\d+\\?api-version"}
+        stage.hub.add(_refuse_with(400, "no", "no", None)(match, False))
     if row.where == "disk":
         return {"DISK_FAULT": f"{ERRORS[fault]}:{row.match['path']}"}
     if row.where == "spawn" and fault == "cannot":
@@ -162,7 +167,7 @@ async def run_cell(moto: str, row: Row, fault: str) -> Ended:
             {event["event"] for event in life.events},
             tuple(sorted(event["undo"] for event in life.find_events("cleanup.failed"))),
             [runner.name for runner in stage.world.runners],
-            await stage.parameter(),
+            await stage.read_parameter(),
             stage.find_processes(),
             life.transcript(),
         )

@@ -95,6 +95,35 @@ def test_a_job_cannot_choose_which_runner_is_removed(aws):
     run_side_by_side(play())
 
 
+def test_a_second_kill_loses_no_runner(aws):
+    """While the first runner cannot be removed, a second agent is killed: both are removed."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            first = await kill_agent(stage, {})
+            stage.world.faults.add({"call": "runner-delete", "count": -1, "status": 403})
+            stage.misbehave(remove="fail")
+            await stage.put()
+            env = {**IDLE, "SIDECAR_LABELS": "other"}
+            async with stage.life(HURRIED, env=env) as life:
+                await life.wait_for_event("runner.started")
+                os.kill(life.pid, signal.SIGKILL)
+                stage.kill_processes()
+                await life.wait_for_end()
+            assert len(list(stage.world.runners)) == 2
+            stage.world.faults.clear()
+            await stage.put()
+            async with stage.life(HURRIED, env=env) as life:
+                await stage.check_end(life, 18)
+            found = [event["runner_id"] for event in life.find_events("killed_agent.found")]
+            assert len(found) == 2
+            assert found[1] == first.id
+            assert not (stage.runner_folder / ".sidecar-memory").exists()
+
+    run_side_by_side(play())
+
+
 def test_a_registration_that_the_kill_interrupted_is_removed(aws):
     """GitHub has the runner, nobody has its keys: it is found by its unique name and removed."""
 

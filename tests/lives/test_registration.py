@@ -304,7 +304,7 @@ def test_a_registration_token_that_has_expired_at_the_end(aws):
             if left:
                 (failed,) = life.find_events("cleanup.failed")
                 assert "no credential for GitHub's API" in failed["reason"]
-                assert "404 (Not Found)" in failed["reason"]
+                assert "GitHub answers 404" in failed["reason"]
                 assert "after one day" in failed["reason"]
 
     run_side_by_side(play(PAT, 0, []), play({}, 17, ["runner"]))
@@ -325,6 +325,68 @@ def test_when_the_api_fails_the_registration_token_is_used(aws):
             assert list_removers(stage) == ["remove"]
 
     run_side_by_side(play({"status": 403}), play({"hang": True}))
+
+
+@pytest.mark.parametrize("admin_flow", [False, True])
+def test_a_token_alone_removes_the_runner_without_its_program(aws, admin_flow):
+    """The agent's own requests, in both flows: no process of the runner's gets the token again."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            stage.world.settings.admin_flow = admin_flow
+            stage.misbehave(remove="fail")
+            await stage.put()
+            async with stage.life(env=SHORT) as life:
+                await life.wait_for_phase("idle")
+                life.signal()
+                await stage.check_end(life, 0)
+            assert list_rungs(life) == ["registration-token"]
+            assert list_removers(stage) == ["remove"]
+            assert stage.world.calls["delete-runner" if admin_flow else "runner-delete"] == 1
+
+    run_side_by_side(play())
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_after_a_job_github_is_asked_without_a_credential(aws, expired):
+    """With the registration token, and when that has expired with the runner's own key."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            step, let_go = stage.make_gate()
+            job = stage.job(step)
+            async with stage.life() as life:
+                await stage.wait_for_output(job, "at the gate")
+                for token in stage.world.tokens:
+                    if token.kind == "registration" and expired:
+                        token.expires_at = 0.0
+                looked = stage.world.calls["runner-agents"]
+                let_go()
+                await stage.check_end(life, 0)
+            assert list_rungs(life) == ["github"]
+            assert not life.find_events("runner.removal_unverified")
+            assert (stage.world.calls["runner-agents"] > looked) == (not expired)
+
+    run_side_by_side(play())
+
+
+def test_a_listener_s_end_is_no_proof(aws):
+    """A job deletes `.runner` and keeps GitHub from its end: the runner is removed all the same."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            stage.world.faults.add({"call": "job-complete", "count": -1, "status": 404})
+            job = stage.job(f"rm -f {stage.runner_folder}/.runner")
+            async with stage.life() as life:
+                await life.wait_for_event("runner.ended", code=0)
+                assert list(stage.world.runners)  # what the agent believed to be gone
+                stage.give_up(job, 1.0)
+                await stage.check_end(life, 0)
+            assert list_rungs(life) in (["github"], ["registration-token"])
+
+    run_side_by_side(play())
 
 
 @pytest.mark.parametrize("env", [PAT, {}], ids=["credential", "token"])
@@ -377,7 +439,7 @@ def test_an_idle_runner_ends_with_18(aws, env):
                 await stage.put()
             async with stage.life(env=env | {"SIDECAR_IDLE_LIMIT": "1"}) as life:
                 await stage.check_end(life, 18)
-            assert life.find_events("watch.triggered", cause="idle-limit")
+            assert life.find_events("watch.triggered", reason="idle-limit")
             assert list_rungs(life) == ["api" if env else "registration-token"]
 
     run_side_by_side(play())
@@ -408,7 +470,7 @@ def test_the_lifetime_limit_ends_with_19(aws):
             await stage.put()
             async with stage.life(env={"SIDECAR_LIFETIME_LIMIT": "4"}) as life:
                 await stage.check_end(life, 19)
-            assert life.find_events("watch.triggered", cause="lifetime-limit")
+            assert life.find_events("watch.triggered", reason="lifetime-limit")
             assert list_rungs(life) == ["registration-token"]
 
     async def busy():
@@ -438,7 +500,7 @@ def test_a_job_that_ends_in_the_drain_of_the_lifetime_limit(aws):
                 let_go()
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
-            assert life.find_events("watch.triggered", cause="lifetime-limit")
+            assert life.find_events("watch.triggered", reason="lifetime-limit")
 
     run_side_by_side(play())
 
@@ -455,7 +517,7 @@ def test_a_deregistered_runner_ends_with_20(aws):
                 looked = stage.world.calls["get-runner"]
                 stage.world.make_ghost(runner)
                 await stage.check_end(life, 20)
-            assert life.find_events("watch.triggered", cause="ghost")
+            assert life.find_events("watch.triggered", reason="ghost")
             assert stage.world.calls["get-runner"] >= looked + 2
 
     run_side_by_side(play())
@@ -532,7 +594,7 @@ def test_a_spot_notice_is_a_stop(aws, busy):
                     await stage.wait_for_output(stage.job("echo busy; sleep 600"), "busy")
                 notices.append({"action": "terminate", "time": "2026-01-22T12:00:00Z"})
                 await stage.check_end(life, 22 if busy else 0)
-            assert life.find_events("watch.triggered", cause="spot-notice")
+            assert life.find_events("watch.triggered", reason="spot-notice")
             assert life.find_events("stop.requested", signal="spot-notice")
 
     run_side_by_side(play())

@@ -5,6 +5,7 @@ import random
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import pytest
 import stamina.instrumentation
 
@@ -26,6 +27,7 @@ from sidecar.github import (
     TransientError,
     answers,
     api,
+    refusals,
 )
 from sidecar.github.scope import Scope
 from tests.support.loops import on_both, run
@@ -481,6 +483,63 @@ def test_a_redirection_is_not_followed():
     run("asyncio", play())
 
 
+def test_json_that_is_nested_too_deeply_is_no_json():
+    """Such an answer is asked for again; as an error its text is shown in part."""
+    nested = b"[" * 100_000
+    with pytest.raises(ValueError, match="no JSON"):
+        answers.decode(nested, 200)
+    assert answers.decode(nested, 500) == {"message": "[" * answers.LONGEST_TEXT}
+
+
+def test_a_netrc_changes_nothing(monkeypatch, tmp_path):
+    """A job of the agent's own user could write one: it would make every call fail."""
+    (tmp_path / ".netrc").write_text("default login job password secret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+
+    async def play():
+        async with asked() as (world, runners):
+            # The attack works on a client that trusts its environment.
+            async with aiohttp.ClientSession(trust_env=True) as trusting:
+                with pytest.raises(ValueError, match="Cannot combine AUTHORIZATION header"):
+                    await trusting.get(runners._api._scope.api, headers={"Authorization": "x"})
+            assert await runners.find("nobody") is None
+            assert world.calls["list-runners"] == 1
+
+    run("asyncio", play())
+
+
+def test_the_environments_proxy_is_used(monkeypatch):
+    """GitHub is outside of the VPC; hosts of NO_PROXY are asked directly."""
+
+    async def play():
+        lines = []
+
+        async def serve(reader, writer):
+            lines.append((await reader.readuntil(b"\r\n")).decode().strip())
+            writer.write(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        async def be():
+            return Pat("x")
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server, Connection(be) as connection:
+            host, port = server.sockets[0].getsockname()
+            monkeypatch.setenv("http_proxy", f"http://{host}:{port}")
+            monkeypatch.delenv("no_proxy", raising=False)
+            monkeypatch.delenv("NO_PROXY", raising=False)
+            connection.url = "http://git.example/o"
+            with pytest.raises(PermissionDenied):
+                await (await connection.runners()).create_registration_token()
+        return lines
+
+    (line,) = run("asyncio", play())
+    assert line.startswith("POST http://git.example/api/v3/orgs/o/actions/runners/")
+
+
 def test_an_answer_of_no_json_is_shown_in_part():
     """The page of a proxy says more than its status."""
 
@@ -568,8 +627,7 @@ def test_a_refusal_is_final(pause):
 )
 def test_how_long_is_read_from_the_headers(headers, seconds):
     """`retry-after` counts first, else the reset of a used-up limit; a broken value is ignored."""
-    calls = api.Api(None, Scope("", "/orgs/o"), Pat("x"), now=lambda: 1000.0)
-    assert calls._seconds_to_wait(headers) == seconds
+    assert refusals.read_pause(headers, 1000.0) == seconds
 
 
 # --- the connection -------------------------------------------------------------------------------

@@ -96,6 +96,17 @@ def test_the_token_decides_how_the_runner_is_registered(folder, token, kind):
     assert api.url == URL
 
 
+def test_the_runner_services_get_the_token_and_the_saved_copies(folder):
+    """A job that writes into the folder changes nothing: the copies are older."""
+    (folder.path / ".runner").write_text('{"agentId": 7}')
+    folder.save_copies()
+    (folder.path / ".runner").write_text('{"agentId": 8}')
+    service = registration.make_runner_service(folder, REQUEST, lambda: True)
+    assert service.usable_token == "T"
+    assert service._read_identity().runner_id == 7
+    assert registration.make_runner_service(folder, REQUEST, lambda: False).usable_token is None
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Give an empty runner folder."""

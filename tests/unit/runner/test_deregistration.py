@@ -13,7 +13,16 @@ from local import github as hub
 from local.github.runners import Runner as Registered
 from local.github.scope import Scope
 from sidecar.errors import RegistrationError, TokenError
-from sidecar.github import Connection, GitHubError, Pat, api
+from sidecar.github import (
+    Connection,
+    GitHubError,
+    Pat,
+    PermissionDenied,
+    RunnerBusy,
+    TransientError,
+    api,
+)
+from sidecar.github.actions_service import ClockDiffers
 from sidecar.runner import configure, deregistration
 from sidecar.runner.configure import Registration
 from sidecar.runner.deregistration import Deregistration
@@ -64,11 +73,39 @@ def registered(name="r", runner_id=None, *, exists=True, unique=True):
     return SimpleNamespace(exists=exists, name=name, unique=unique, runner_id=runner_id)
 
 
-def make_deregistration(connection, runner, *, usable=False):
+def make_deregistration(connection, runner, *, usable=False, service=None):
     """Make the deregistration of a runner; `usable` says whether the token is."""
-    made = Deregistration(connection, lambda: usable)
+    made = Deregistration(connection, lambda: usable, service=service)
     made.runner = runner
     return made
+
+
+class Services:
+    """The runner services, whose answers a test decides: errors to raise, the last one for ever."""
+
+    def __init__(self, *errors, usable_token="T", known=False):  # noqa: S107  no real one
+        self.usable_token = usable_token
+        self.can_ask = True
+        self.known = known
+        self.asked = 0
+        self.removed = 0
+        self._errors = list(errors)
+
+    async def deregister(self, runner_id):
+        """Remove the runner, or raise the next error."""
+        assert runner_id == 7
+        self.removed += 1
+        error = self._errors.pop(0) if len(self._errors) > 1 else next(iter(self._errors), None)
+        if error is not None:
+            raise error
+
+    async def is_registered(self, runner_id, name):
+        """Say whether it is known, or raise that."""
+        assert (runner_id, name) == (7, "r")
+        self.asked += 1
+        if isinstance(self.known, Exception):
+            raise self.known
+        return self.known
 
 
 def end_listener(removal, code=0, *, had_job=True, configured=False):
@@ -88,8 +125,9 @@ def methods(events):
 def removable(root, program):
     """Give a runner that its own program removes, with the shell lines `remove`."""
 
-    def make(remove="rm -f .runner\n"):
-        program(f'case "$1" in configure) echo "{{}}" >.runner;; remove) {remove};; esac\n')
+    def make(remove="rm -f .runner\n", settings='{"agentName": "r", "agentId": 7}'):
+        configure = f"echo '{settings}' >.runner"
+        program(f'case "$1" in configure) {configure};; remove) {remove};; esac\n')
         registration_request = RegistrationRequest(
             "https://github.com/o/r", "T", "r", (), False, None, "_work", unique=True
         )
@@ -180,23 +218,81 @@ def test_a_runner_that_github_does_not_remove_is_deleted(loop):
     assert methods(events) == ["api"]
 
 
-def test_without_a_credential_the_removal_is_assumed():
-    """The listener deleted its own configuration, as it does after a job."""
+def test_the_listener_s_word_is_no_proof():
+    """A job can delete `.runner` and end its listener with 0, and keep the runner's key."""
 
     async def play():
         removal = make_deregistration(None, registered())
         assert not removal.can_ask_github
         end_listener(removal)
-        await removal.deregister()
+        with pytest.raises(RegistrationError, match="no credential for GitHub's API"):
+            await removal.deregister()
+
+    with capture_logs() as events:
+        run("asyncio", play())
+    assert methods(events) == []
+    assert events[0]["reason"] == "there is nothing to ask GitHub with"
+
+
+def test_without_a_credential_the_runner_services_are_asked():
+    """With the registration token or the runner's key; nothing is removed."""
+
+    async def play():
+        services = Services(RunnerBusy("no"))
+        removal = make_deregistration(None, registered(runner_id=7), service=services)
+        assert removal.can_ask_github
+        assert not await removal.is_known()
+        end_listener(removal)
+        assert await removal.deregister() == "github"
+        assert (services.asked, services.removed) == (2, 0)
 
     with capture_logs() as events:
         run("asyncio", play())
     assert methods(events) == ["github"]
 
 
+@pytest.mark.parametrize("another", [True, False])
+def test_a_runner_whose_key_github_still_knows_is_not_gone(another):
+    """After some looks the next method is tried; without one there are more looks."""
+
+    async def play():
+        services = Services(usable_token="T" if another else None, known=True)
+        removal = make_deregistration(None, registered(runner_id=7), service=services)
+        end_listener(removal)
+        if another:
+            assert await removal.deregister() == "registration-token"
+            assert services.asked == deregistration.LOOKS
+        else:
+            with pytest.raises(RegistrationError):
+                await removal.deregister()
+            assert services.asked == deregistration.LOOKS_ALONE
+
+    run("asyncio", play())
+
+
+@pytest.mark.parametrize("error", [GitHubError("off"), ClockDiffers("minutes off")])
+def test_a_failed_look_proves_nothing(error):
+    """It is logged, and the runner is removed as if it were there."""
+
+    async def play():
+        services = Services(known=error)
+        removal = make_deregistration(None, registered(runner_id=7), service=services)
+        end_listener(removal)
+        assert await removal.deregister() == "registration-token"
+
+    with capture_logs() as events:
+        run("asyncio", play())
+    assert methods(events) == ["registration-token"]
+    unverified = events[0]
+    assert (unverified["event"], unverified["reason"]) == (
+        "runner.removal_unverified",
+        str(error),
+    )
+
+
 @pytest.mark.parametrize("failure", ["refused", "no credential"])
-def test_a_failed_look_is_no_failure(failure):
-    """It is logged, and the removal is assumed."""
+def test_a_failed_look_by_the_api_proves_nothing(failure):
+    """Nor does a credential that fails."""
 
     async def play():
         credential = TokenError("gone") if failure == "no credential" else None
@@ -204,11 +300,11 @@ def test_a_failed_look_is_no_failure(failure):
             world.faults.add({"call": "*", "count": -1, "status": 403})
             removal = make_deregistration(connection, registered())
             end_listener(removal)
-            await removal.deregister()
+            with pytest.raises(RegistrationError):
+                await removal.deregister()
 
     with capture_logs() as events:
         run("asyncio", play())
-    assert methods(events) == ["github"]
     assert next(event["event"] for event in events) == "runner.removal_unverified"
 
 
@@ -284,7 +380,119 @@ def test_a_busy_runner_is_an_error_at_once_while_its_listener_runs():
     run("asyncio", play())
 
 
-# --- third: by its own program --------------------------------------------------------------------
+# --- third: by the runner services ----------------------------------------------------------------
+
+
+@on_both
+def test_a_token_alone_removes_it_without_the_program(loop, removable):
+    """Two requests of the agent's own; the runner's program is not started."""
+
+    async def play():
+        runner = removable()
+        await runner.register()
+        services = Services()
+        removal = make_deregistration(None, runner, usable=True, service=services)
+        assert await removal.deregister() == "registration-token"
+        assert services.removed == 1
+
+    with capture_logs() as events:
+        run(loop, play())
+    assert methods(events) == ["registration-token"]
+    assert [line.split()[0] for line in removable.runs()] == ["configure"]
+
+
+@pytest.mark.parametrize(
+    ("error", "falls_back"),
+    [
+        (TransientError("no answer"), True),
+        (GitHubError("odd", 400), True),
+        (PermissionDenied("GitHub answers 404", 404), False),
+        ("hangs", True),
+    ],
+)
+def test_the_program_is_the_next_method(removable, monkeypatch, error, falls_back):
+    """But not with a token that was refused: it would be refused again."""
+    monkeypatch.setattr(deregistration, "API_PATIENCE", 0.05)
+
+    class Silent(Services):
+        async def deregister(self, _):
+            await asyncio.Event().wait()
+
+    async def play():
+        runner = removable()
+        await runner.register()
+        services = Silent() if error == "hangs" else Services(error)
+        removal = make_deregistration(None, runner, usable=True, service=services)
+        if falls_back:
+            assert await removal.deregister() == "program"
+        else:
+            for _ in range(2):
+                with pytest.raises(RegistrationError, match="GitHub answers 404"):
+                    await removal.deregister()
+            assert services.removed == 1  # what is final is not asked for again
+
+    run("asyncio", play())
+    assert len(removable.runs()) == 1 + falls_back
+
+
+def test_a_runner_without_a_number_is_left_to_the_program(removable):
+    """The services know runners by their number only."""
+
+    async def play():
+        runner = removable(settings='{"agentName": "r"}')
+        await runner.register()
+        removal = make_deregistration(None, runner, usable=True, service=Services())
+        return await removal.deregister()
+
+    assert run("asyncio", play()) == "program"
+
+
+def test_a_final_refusal_is_not_repeated(removable):
+    """The cleanup begins the step again at the end of the life."""
+
+    async def play():
+        runner = removable("echo 'response code: NotFound' >&2; exit 1")
+        await runner.register()
+        removal = make_deregistration(None, runner, usable=True)
+        for _ in range(3):
+            with pytest.raises(RegistrationError, match="NotFound"):
+                await removal.deregister()
+
+    run("asyncio", play())
+    assert [line.split()[0] for line in removable.runs()] == ["configure", "remove"]
+
+
+@pytest.mark.parametrize(
+    ("code", "had_job", "configured"), [(-9, True, True), (137, True, True), (0, False, False)]
+)
+def test_a_job_that_github_holds_is_not_waited_for(code, had_job, configured):
+    """After a kill, and after a listener without a job: three removals, then the reason."""
+
+    async def play():
+        services = Services(RunnerBusy("busy"))
+        removal = make_deregistration(None, registered(runner_id=7), service=services)
+        end_listener(removal, code, had_job=had_job, configured=configured)
+        with pytest.raises(RegistrationError, match="for about ten minutes"):
+            await asyncio.wait_for(removal.deregister(), 5)
+        assert services.removed == deregistration.REFUSALS
+
+    run("asyncio", play())
+
+
+def test_a_job_that_ended_well_is_waited_for():
+    """GitHub learns of it a little later: each refusal is repeated."""
+
+    async def play():
+        services = Services(*[RunnerBusy("busy")] * 9, None, known=True)
+        removal = make_deregistration(None, registered(runner_id=7), service=services)
+        end_listener(removal)
+        assert await removal.deregister() == "registration-token"
+        assert services.removed == 10
+
+    run("asyncio", play())
+
+
+# --- fourth: by its own program -------------------------------------------------------------------
 
 FAULTS = {
     "no credential": (TokenError("no secret"), {}),
@@ -309,13 +517,12 @@ def test_where_the_api_fails_the_program_removes_it(loop, kind, removable, monke
             runner = removable()
             await runner.register()
             assert (
-                await make_deregistration(connection, runner, usable=True).deregister()
-                == "registration-token"
+                await make_deregistration(connection, runner, usable=True).deregister() == "program"
             )
 
     with capture_logs() as events:
         run(loop, play())
-    assert methods(events) == ["registration-token"]
+    assert methods(events) == ["program"]
     assert [line.split()[0] for line in removable.runs()] == ["configure", "remove"]
 
 
