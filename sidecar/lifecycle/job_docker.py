@@ -23,6 +23,7 @@ from sidecar.docker.rewriting import RequestRewriter
 from sidecar.docker.socket_path import DefaultSocket, SharedSocket
 from sidecar.errors import ProxyError
 from sidecar.relay.mode import Mode
+from sidecar.shutdown.cleanup import When
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -123,7 +124,7 @@ async def _start_proxy(
         settings.docker_strict,
     )
     cleanup_step = cleanup_stack.register_step(
-        "docker proxy", partial(asyncio.to_thread, place.remove)
+        "docker proxy", partial(asyncio.to_thread, place.remove), when=When.LAST
     )
     running.callback(cleanup_step.begin)  # after the proxy is closed; the stack waits for its end
     await _listen(proxy.ProxyOptions(path, socket, rewriter, config.user), place, running)

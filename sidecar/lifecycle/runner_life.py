@@ -29,7 +29,7 @@ from sidecar.runner.environment import build_environment
 from sidecar.runner.folder import RunnerFolder
 from sidecar.runner.listener import Listener, run_listener
 from sidecar.runner.workspace import NAME, make_workspace
-from sidecar.shutdown.cleanup import run_cleanup
+from sidecar.shutdown.cleanup import When, run_cleanup
 from sidecar.status.health_server import serve_health
 
 if TYPE_CHECKING:
@@ -195,6 +195,8 @@ class _Life:
     async def start_listener(self) -> None:
         """Start the listener, with the job hooks and the task protection that a job needs."""
         passed_on, listener = self.config.passed_on, self.listener
+        # Left when the listener's last process is dead and its files are restored.
+        self._exit_stack.callback(self._begin_cleanup)
         self._exit_stack.enter_context(
             self.folder.without_variables(self.docker.withheld_variables)
         )
@@ -213,6 +215,11 @@ class _Life:
         )
         await self._enter(run_listener(self.folder, self.env, listener))
         self.report.listener = listener
+
+    def _begin_cleanup(self) -> None:
+        """Begin to deregister the runner, and the like, beside the removal of its containers."""
+        self.stop.start_clock()
+        self.cleanup_stack.begin_steps(When.JOB_ENDED)
 
     async def supervise_listener(self) -> Exit:
         """Wait for the listener's end, a stop or a limit; return the exit code."""
