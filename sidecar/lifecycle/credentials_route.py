@@ -90,9 +90,7 @@ class CredentialsRoute:
         uri = config.task.credentials_relative_uri
         imds = relay.Imds(config.task.region) if config.settings.relay_imds else None
         redirect = Redirect(self.network_modes, containers=True)
-        removal = self.cleanup_stack.register_step(
-            "network", redirect.remove_rules, when=When.LAST
-        )
+        removal = self.cleanup_stack.register_step("network", redirect.remove_rules, when=When.LAST)
         try:
             redirect.prepare()
             async with AsyncExitStack() as starting:
@@ -120,9 +118,7 @@ class CredentialsRoute:
             log.info("network.rules_skipped", reason=f"the task has no {relay.RELATIVE_URI}")
             return False
         redirect = Redirect(self.network_modes)
-        removal = self.cleanup_stack.register_step(
-            "network", redirect.remove_rules, when=When.LAST
-        )
+        removal = self.cleanup_stack.register_step("network", redirect.remove_rules, when=When.LAST)
         try:
             redirect.prepare()
             await redirect.add_rules(running)

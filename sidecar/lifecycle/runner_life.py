@@ -133,7 +133,9 @@ class _Life:
             job_credentials(config, self.access, self.task, cleanup_stack)
         )
         self.report.relay = self.credentials.relay
-        self.docker = await self._enter(job_docker(config, self.credentials, cleanup_stack))
+        self.docker = await self._enter(
+            job_docker(config, self.credentials, cleanup_stack, self.stop)
+        )
 
     async def wait_for_token(self) -> None:
         """Wait for the registration token, or the JIT configuration."""
@@ -158,6 +160,7 @@ class _Life:
         runner = self._make_runner(request)
         with self.diagnostics.log_on_failure("configure"):
             await runner.register(self.stop.let_finish)
+        self.docker.set_runner_label(self.folder.docker_label)
         self.source.delete_soon()  # the token is deleted beside what follows: no job waits for that
         self.folder.write_setup_info(self.task)
 

@@ -26,6 +26,7 @@ from sidecar.relay.identities import Identities
 from sidecar.relay.mode import Mode
 from sidecar.settings.load import load
 from sidecar.shutdown.cleanup import CleanupStack
+from sidecar.shutdown.stop import Stop
 from tests.unit.docker.fakes import answer_all, ping
 
 URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
@@ -67,7 +68,7 @@ async def run_proxy(config, credentials=None):
     cleanup_stack = CleanupStack()
     with capture_logs() as logs:
         async with job_docker.job_docker(
-            config, credentials or JobCredentials(mode=Mode.LOCAL), cleanup_stack
+            config, credentials or JobCredentials(mode=Mode.LOCAL), cleanup_stack, Stop(30)
         ) as docker:
             yield docker, logs
         await asyncio.gather(*(cleanup_step.begin() for cleanup_step in cleanup_stack.steps))
