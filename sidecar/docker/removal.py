@@ -112,7 +112,7 @@ async def remove_objects(engine: Engine, record: ObjectRecord) -> dict[str, int]
         failed = {}
         while not failed and (left := await find_left(engine, record.objects)):
             failed = await _remove(engine, left)
-            removed.update(one.kind for one in left if one not in failed)
+            removed.update(f"{one.kind}s" for one in left if one not in failed)
         if not failed:
             return dict(removed)
     reasons = "; ".join(f"{one}: {reason}" for one, reason in failed.items())
