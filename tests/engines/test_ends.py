@@ -7,7 +7,6 @@ import shlex
 import signal
 import sys
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
