@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shlex
 import signal
-import sys
 import uuid
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import pytest
 from local import aws
 from tests.engines import proxied, scenes
 from tests.engines.engine import EMPTY, USERLAND, Failed
+from tests.support.walls import PROBE, UNMENDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,34 +180,6 @@ def test_an_image_of_a_job_s_container_has_no_credentials(place: Place) -> None:
 
 # --- the walls ----------------------------------------------------------------------------------
 
-PROBE = """
-import sys, time, urllib.error, urllib.request
-found, *urls = sys.argv[1:]
-print("probing", flush=True)
-while True:
-    for url in urls:
-        try:
-            with urllib.request.urlopen(url, timeout=1) as answer:
-                said = answer.status
-        except urllib.error.HTTPError as error:
-            said = error.code
-        except OSError as error:
-            said = type(error).__name__
-        with open(found, "a") as file:
-            file.write(f"{said}\\n")
-    time.sleep(0.01)
-"""
-
-UNMENDED = """
-import sys
-from sidecar.shutdown.cleanup import CleanupStack
-register = CleanupStack.register_step
-CleanupStack.register_step = lambda self, name, action, when=None: register(self, name, action)
-from sidecar.__main__ import main
-sys.exit(main(["run", *sys.argv[1:]]))
-"""
-"""An agent that removes the network rules at the interrupt, as all did once."""
-
 
 @pytest.mark.parametrize("mended", [True, False], ids=["mended", "unmended"])
 def test_the_walls_stand_until_all_of_the_job_is_dead(place: Place, mended: bool) -> None:
@@ -236,8 +208,7 @@ def test_the_walls_stand_until_all_of_the_job_is_dead(place: Place, mended: bool
             f"while [ ! -s {found[0]} -o ! -s {found[1]} -o ! -s {found[2]} ]; do :; done"
         )
         asked = len(place.task.instance_requests())
-        argv = (sys.executable, "-c", "" if mended else UNMENDED)
-        options = {} if mended else {"argv": argv}
+        options = {} if mended else {"argv": UNMENDED}
         with proxied.run_proxied(
             place,
             shared=shared,
