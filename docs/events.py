@@ -17,8 +17,8 @@ EVENTS = {
     "docker.folder_removal_failed": "a folder that a killed agent left in SIDECAR_SHARED_DIR could "
     "not be removed",
     "docker.folder_removed": "a folder that a killed agent left in SIDECAR_SHARED_DIR was removed",
-    "docker.leftovers_failed": "what the job of a killed agent created could not be removed; a later "
-    "agent tries again",
+    "docker.leftovers_failed": "what the job of a killed agent created could not be removed; a "
+    "later agent tries again",
     "docker.objects_kept": "SIDECAR_DOCKER_CLEANUP is off: these containers, networks, volumes and "
     "images of the job stay at the docker daemon",
     "docker.objects_removed": "how many containers, networks, volumes and images of the job were "

@@ -77,4 +77,6 @@ def test_what_surprises_in_containers_is_said(page: str) -> None:
     """A user without a group has no docker; builds on an instance's daemon get its role."""
     text = (ROOT / "docs" / page).read_text()
     assert "--user N:GROUP" in text or "--user 1001:GROUP" in text
-    assert re.search(r"`RUN` steps .*instance's role.*hop limit is 1", text.replace("**", ""), re.S)
+    assert re.search(
+        r"`RUN` steps .*instance's role.*hop limit is 1", text.replace("**", ""), re.DOTALL
+    )
