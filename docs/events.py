@@ -17,9 +17,17 @@ EVENTS = {
     "docker.folder_removal_failed": "a folder that a killed agent left in SIDECAR_SHARED_DIR could "
     "not be removed",
     "docker.folder_removed": "a folder that a killed agent left in SIDECAR_SHARED_DIR was removed",
+    "docker.leftovers_failed": "what the job of a killed agent created could not be removed; a "
+    "later agent tries again",
+    "docker.objects_kept": "SIDECAR_DOCKER_CLEANUP is off: these containers, networks, volumes and "
+    "images of the job stay at the docker daemon",
+    "docker.objects_removed": "how many containers, networks, volumes and images of the job were "
+    "removed from the docker daemon; with `killed_agent` those that the job of a killed agent left",
     "docker.proxy_disabled": "jobs reach the docker daemon without the proxy; `reason` says why",
     "docker.proxy_started": "jobs reach the docker daemon (`engine`) through the proxy at `socket`;"
     " `credentials` is the relay mode that containers use",
+    "docker.record_failed": "what a job creates at the docker daemon cannot be written down: it is "
+    "removed after the job, but not if the agent is killed",
     "docker.request_failed": "the docker proxy failed on a request and closed its connection",
     "docker.request_refused": "strict mode refused a request; logged once for each kind",
     "docker.socket_exposed": "a container mounts a folder that holds a docker socket, and can "

@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 LINGER = 1.0
 """Seconds until a refused client that goes on sending is cut off."""
+ABANDONED = 10.0
+"""Seconds to wait for the response to a checked request whose client is gone."""
 _PIECE = 16 * 1024
 _MAX_KEPT = 1 << 20
 """Bytes of the response to a checked request that are kept."""
@@ -118,6 +120,8 @@ class Connection:
         self._input_closed = False
         """Whether the client's data is ignored from now on."""
         self._closed = False
+        self._abandoned = False
+        """Whether the client is gone, and only the response to its request is awaited."""
         self._client_closed = False
         """Whether the client is closed, and its last data is still to be written to the engine."""
         self._client = SplicedSocket(proxy.loop, sock, self)
@@ -334,6 +338,9 @@ class Connection:
         response = self._response
         taken = response.take(data)
         self._pass_response(data[:taken])
+        if self._abandoned and self._checked is None:
+            self.abort()
+            return
         if response.until_close:
             self._start_raw(data[taken:])
         elif response.done:
@@ -409,7 +416,22 @@ class Connection:
             self.close()
 
     def close(self) -> None:
-        """Close both sides."""
+        """Close both sides. The engine's side waits for the response to a checked request.
+
+        A killed client does not stop the engine from creating its container, which must be known.
+        """
+        if self._checked is None or self._engine is None or self._engine.closed or self._closed:
+            self.abort()
+        elif not self._abandoned:
+            self._abandoned = self._input_closed = True
+            self._release_held()
+            self._early.clear()
+            self._client.close()
+            self._engine.resume()
+            self._proxy.loop.call_later(ABANDONED, self.abort)
+
+    def abort(self) -> None:
+        """Close both sides at once."""
         if self._closed:
             return
         self._closed = self._input_closed = True

@@ -26,6 +26,8 @@ class ContainerCreate:
         self.libpod = libpod
         self._body = body
         self._changed = False
+        self.added: tuple[str, ...] = ()
+        """The names of the variables that were added."""
         self._env = _EnvMap(self) if libpod else _EnvList(self)
 
     @property
@@ -58,15 +60,18 @@ class ContainerCreate:
         """Add the variables that neither the container nor its image (`image_env`) sets.
 
         Returns the path that was minted for the container, if one was. The path is a secret.
+        `added` names the variables afterwards.
         """
         env = self._env.read()
         if env is None:
             return None  # the engine reports the error
-        env = {**credential_variables.parse_env(image_env), **env}
+        env = {**credential_variables.read_image_env(image_env), **env}
         if not variables.may_be_added(env):
             return None
         path = None if credential_variables.RELATIVE_URI in env else variables.mint()
-        self._env.add(variables.select(env, path))
+        selected = variables.select(env, path)
+        self._env.add(selected)
+        self.added = tuple(name for name in selected if name not in env)
         self._changed = True
         return path
 

@@ -23,6 +23,7 @@ CREDENTIAL_NAMES = frozenset(
     }
 )
 """A container that sets one of these has credentials of its own, or wants none."""
+METADATA_DISABLED = "AWS_EC2_METADATA_DISABLED"
 NO_PROXY_HOSTS = ("169.254.170.2", "169.254.169.254")
 _PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
 _NO_PROXY_NAMES = ("NO_PROXY", "no_proxy")
@@ -54,7 +55,7 @@ class CredentialVariables:
         region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or self.region
         if region:
             wanted |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
-        wanted["AWS_EC2_METADATA_DISABLED"] = "true"
+        wanted[METADATA_DISABLED] = "true"
         missing = {name: value for name, value in wanted.items() if name not in env}
         return missing | self._no_proxy(env)
 
@@ -67,6 +68,30 @@ class CredentialVariables:
             hosts = [word.strip() for word in (env.get(name) or default).split(",")]
             merged[name] = ",".join(dict.fromkeys((*filter(None, hosts), *NO_PROXY_HOSTS)))
         return merged
+
+
+def read_image_env(entries: Iterable[object]) -> dict[str, str | None]:
+    """Return the variables that an image brings, for a container of it.
+
+    An image's RELATIVE_URI is left out: it is a task's, and `docker commit` put it there. So is an
+    empty METADATA_DISABLED, which stands for none (see `clear`).
+    """
+    env = parse_env(entries)
+    env.pop(RELATIVE_URI, None)
+    if not env.get(METADATA_DISABLED):
+        env.pop(METADATA_DISABLED, None)
+    return env
+
+
+def clear(entries: list[object], added: Iterable[str]) -> list[object]:
+    """Return the variables of a new image without those of a container that were `added` to it.
+
+    The engine gives an image all variables of its container that the request does not set. So they
+    are set, to nothing. A region is left: it is no secret, and SDKs take an empty one for a region.
+    """
+    given = parse_env(entries)
+    cleared = {name: "" for name in added if not name.endswith("_REGION") and name not in given}
+    return merge_env(entries, cleared)
 
 
 def names_proxy(names: Iterable[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Ask the docker engine's HTTP API. Every call is a GET, and changes nothing."""
+"""Ask the docker engine's HTTP API, and remove what a job has created there."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 DEFAULT_SOCKET = "/var/run/docker.sock"
 DEADLINE = 2.0
 """Seconds for one call: the engine is on the same machine."""
+DELETE_DEADLINE = 15.0
+"""Seconds to remove one object: the engine kills a container first."""
 
 
 class EngineError(Exception):
     """The engine did not answer, or not in the expected form; the text says why."""
+
+
+class NotFound(EngineError):
+    """The engine knows no such object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,12 @@ class Engine:
         async with self._request(path, {}, aiohttp.ClientTimeout(total=DEADLINE)) as response:
             return await response.json(content_type=None)
 
+    async def delete(self, path: str) -> None:
+        """Remove an object. Raises EngineError, with the engine's own words if it does not."""
+        timeout = aiohttp.ClientTimeout(total=DELETE_DEADLINE)
+        async with self._request(path, {}, timeout, method="DELETE") as response:
+            await response.read()
+
     async def events(
         self, filters: Mapping[str, list[str]], *, since: int | None = None
     ) -> AsyncIterator[dict[str, Any]]:
@@ -95,20 +107,30 @@ class Engine:
 
     @asynccontextmanager
     async def _request(
-        self, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
+        self,
+        path: str,
+        query: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+        *,
+        method: str = "GET",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self.socket is None:
             raise EngineError(f"{self.host} is no socket")
         try:
             async with (
                 nullcontext(self._session) if self._session else self._new_session() as session,
-                session.get(f"http://docker{path}", params=query, timeout=timeout) as response,
+                session.request(
+                    method, f"http://docker{path}", params=query, timeout=timeout
+                ) as response,
             ):
-                if response.status != 200:
-                    raise EngineError(f"{self.host} answered {response.status} to {path}")
+                if not 200 <= response.status < 300:
+                    error_type = NotFound if response.status == 404 else EngineError
+                    words = "" if method == "GET" else await _read_message(response)
+                    raise error_type(f"{self.host} answered {response.status} to {path}{words}")
                 yield response
         except TimeoutError as error:
-            raise EngineError(f"{self.host} did not answer within {DEADLINE:g} s") from error
+            seconds = timeout.total or DEADLINE
+            raise EngineError(f"{self.host} did not answer within {seconds:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise EngineError(f"{self.host} cannot be asked: {reason.lower()}") from error
@@ -119,3 +141,12 @@ class Engine:
         if not isinstance(networks, list):
             raise EngineError(f"{self.host} listed no networks")
         return [network for network in networks if isinstance(network, dict)]
+
+
+async def _read_message(response: aiohttp.ClientResponse) -> str:
+    """Return what the engine says about an error, to be added to a text."""
+    try:
+        fields = await response.json(content_type=None)
+    except ValueError:
+        return ""
+    return f": {fields['message']}" if isinstance(fields, dict) and "message" in fields else ""

@@ -91,12 +91,17 @@ class RequestHead(NamedTuple):
         return FixedLengthBody(_length(length))
 
     def with_body(self, body: bytes) -> bytes:
-        """Return the same request with another body, of fixed length."""
+        """Return the same request with another body, of fixed length.
+
+        A client that sent none names no type, and the engine wants one for JSON.
+        """
         lines = self.raw.splitlines(keepends=True)
         # The client has got its 100 Continue already. Other expectations are for the engine to
         # answer.
         dropped = (*_FRAMING, b"expect") if self.expects_continue else _FRAMING
         kept = [line for line in lines[:-1] if _name(line) not in dropped]
+        if body and self.make_body().done and not self.values(b"content-type"):
+            kept.append(b"Content-Type: application/json\r\n")
         return b"".join((*kept, b"Content-Length: %d\r\n\r\n" % len(body), body))
 
 

@@ -88,7 +88,7 @@ class Proxy:
             self._listener.close()
             self._listener = None
         for connection in tuple(self.connections):
-            connection.close()
+            connection.abort()
         for task in (tasks := tuple(self._tasks)):
             task.cancel()
         if tasks:

@@ -56,7 +56,7 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> int:
         access = Access(config)
         await enter(run_cleanup(report.cleanup_stack, stop))
         async with stop.cuts():
-            child = await _start(config, access, report, exit_stack)
+            child = await _start(config, access, report, stop, exit_stack)
         report.phase.enter(phase.BUSY)
         log.info("command.started", pid=child.pid, program=config.command[0])
         await _wait_for_end(child, stop)
@@ -66,14 +66,18 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> int:
 
 
 async def _start(
-    config: Configuration, access: Access, report: Report, exit_stack: AsyncExitStack
+    config: Configuration,
+    access: Access,
+    report: Report,
+    stop: Stop,
+    exit_stack: AsyncExitStack,
 ) -> Process:
     """Serve credentials and docker, and start the command."""
     enter = exit_stack.enter_async_context
     task = await task_metadata.read_task_facts(config.task.metadata_uri, so_mark=access.so_mark)
     credentials = await enter(job_credentials(config, access, task, report.cleanup_stack))
     report.relay = credentials.relay
-    docker = await enter(job_docker(config, credentials, report.cleanup_stack))
+    docker = await enter(job_docker(config, credentials, report.cleanup_stack, stop))
     report.phase.enter(phase.WARMING)
     env = variables_for_user(
         config.user, docker.set_docker_host(credentials.remove_agent_variables(config.passed_on))

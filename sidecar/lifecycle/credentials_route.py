@@ -15,6 +15,7 @@ from sidecar.errors import RelayError
 from sidecar.relay import mode, network_rules
 from sidecar.relay.network_rules import Redirect, RulesUnavailable
 from sidecar.relay.routes import Peers
+from sidecar.shutdown.cleanup import When
 
 if TYPE_CHECKING:
     from sidecar.aws.container_credentials import CredentialsSource
@@ -89,7 +90,7 @@ class CredentialsRoute:
         uri = config.task.credentials_relative_uri
         imds = relay.Imds(config.task.region) if config.settings.relay_imds else None
         redirect = Redirect(self.network_modes, containers=True)
-        removal = self.cleanup_stack.register_step("network", redirect.remove_rules)
+        removal = self.cleanup_stack.register_step("network", redirect.remove_rules, when=When.LAST)
         try:
             redirect.prepare()
             async with AsyncExitStack() as starting:
@@ -117,7 +118,7 @@ class CredentialsRoute:
             log.info("network.rules_skipped", reason=f"the task has no {relay.RELATIVE_URI}")
             return False
         redirect = Redirect(self.network_modes)
-        removal = self.cleanup_stack.register_step("network", redirect.remove_rules)
+        removal = self.cleanup_stack.register_step("network", redirect.remove_rules, when=When.LAST)
         try:
             redirect.prepare()
             await redirect.add_rules(running)

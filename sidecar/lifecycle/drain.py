@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar.phase import DRAINING
+from sidecar.shutdown.cleanup import When
 from sidecar.shutdown.stop import INTERRUPT, KILL
 
 if TYPE_CHECKING:
@@ -63,18 +64,20 @@ async def end_listener(drain: Drain, skip: CleanupStep | None = None) -> None:
     """Interrupt the listener, begin the cleanup beside it, and kill what has not ended in time.
 
     The step `skip` is not begun yet: a busy runner cannot be deregistered before its job has ended.
+    Nor are the steps that remove what a job needs, or what keeps it within its bounds: the job goes
+    on for some seconds. An ended listener may leave processes of its job: they are killed too.
     """
     listener, stop = drain.listener, drain.stop
     if listener.running:
         log.info("runner.interrupted", busy=skip is not None)
         listener.interrupt()
-    for cleanup_step in drain.cleanup_stack.steps:
-        if cleanup_step is not skip:
-            cleanup_step.begin()
+    drain.cleanup_stack.begin_steps(When.ANY_TIME, skip)
     await stop.wait_for_first(listener.ended, moment=stop.budget.kill, level=KILL)
     if listener.running:
         log.warning("runner.killed", reason="it did not end in time")
-        await listener.process.kill()
+    if killed := await listener.process.kill():
+        log.info("process.killed", pid=listener.process.pid, processes=killed)
+    drain.cleanup_stack.begin_steps(When.JOB_ENDED, skip)
 
 
 async def _deregister_is_refused(drain: Drain) -> bool:

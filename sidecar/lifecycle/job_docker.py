@@ -16,26 +16,33 @@ from sidecar import host, relay
 from sidecar.docker import container_listener, proxy
 from sidecar.docker import engine as engines
 from sidecar.docker.binds import Sockets, normalize_path
+from sidecar.docker.created import ObjectRecord, read_objects
 from sidecar.docker.credential_variables import CredentialVariables, names_proxy
 from sidecar.docker.engine import Engine, EngineError
 from sidecar.docker.folder_copy import FolderCopy
+from sidecar.docker.removal import find_left, remove_objects
 from sidecar.docker.rewriting import RequestRewriter
 from sidecar.docker.socket_path import DefaultSocket, SharedSocket
 from sidecar.errors import ProxyError
 from sidecar.relay.mode import Mode
+from sidecar.shutdown.cleanup import When
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from sidecar.docker.created import CreatedObject
     from sidecar.docker.rewriting import ReadImageVariables
     from sidecar.lifecycle.job_credentials import JobCredentials
     from sidecar.relay.identities import Identities
     from sidecar.settings.model import Configuration
-    from sidecar.shutdown.cleanup import CleanupStack
+    from sidecar.shutdown.cleanup import CleanupStack, CleanupStep
+    from sidecar.shutdown.stop import Stop
 
 log = structlog.get_logger()
 
 DOCKER_HOST = "DOCKER_HOST"
+RECORD = ".sidecar-created"
+"""The file in the runner's folder that records what a job created, without a shared folder."""
 EXTERNALS = "externals"
 """The folder where the runner keeps node; it mounts it into every job container."""
 
@@ -60,6 +67,13 @@ class JobDocker:
     """The job's work folder; None: as the settings say."""
     hook_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The variables that the job's first hook sets for its containers, without a proxy."""
+    record: ObjectRecord | None = field(default=None, repr=False)
+    """What the job created, if there is a proxy."""
+
+    def set_runner_label(self, label: str | None) -> None:
+        """Set the label that the runner gives to what it makes at the engine."""
+        if self.record is not None:
+            self.record.set_label(label)
 
     @property
     def withheld_variables(self) -> tuple[str, ...]:
@@ -76,17 +90,19 @@ class JobDocker:
 
 @asynccontextmanager
 async def job_docker(
-    config: Configuration, credentials: JobCredentials, cleanup_stack: CleanupStack
+    config: Configuration, credentials: JobCredentials, cleanup_stack: CleanupStack, stop: Stop
 ) -> AsyncIterator[JobDocker]:
     """Run the docker proxy within the block, if there can be one.
 
+    On leaving, what the job created is removed first: its containers may use the proxy till then.
     Raises ProxyError if there cannot, and a setting requires it.
     """
     settings = config.settings
     container_credentials = ContainerCredentials.choose(config, credentials)
     async with AsyncExitStack() as running:
         try:
-            docker = await _start_proxy(config, container_credentials, cleanup_stack, running)
+            cleanup = _Cleanup(cleanup_stack, stop, running)
+            docker = await _start_proxy(config, container_credentials, cleanup, running)
         except ProxyUnavailable as error:
             required_by = "SIDECAR_DOCKER_PROXY=on; auto goes without"
             if settings.docker_strict:
@@ -102,7 +118,7 @@ async def job_docker(
 async def _start_proxy(
     config: Configuration,
     container_credentials: ContainerCredentials,
-    cleanup_stack: CleanupStack,
+    cleanup: _Cleanup,
     running: AsyncExitStack,
 ) -> JobDocker:
     """Run the proxy until `running` is closed. Raises ProxyUnavailable."""
@@ -112,8 +128,12 @@ async def _start_proxy(
     found, socket = _find_engine(config)
     engine = await running.enter_async_context(found.open_session())
     shared = settings.shared_dir
-    place = DefaultSocket(_default_path(socket)) if shared is None else SharedSocket(shared)
-    path = place.socket
+    place = (
+        DefaultSocket(_default_path(socket), settings.runner_dir / RECORD)
+        if shared is None
+        else SharedSocket(shared)
+    )
+    path, record = place.socket, ObjectRecord(place.record)
     rewriter = RequestRewriter(
         Sockets.from_paths(str(path), str(socket), str(socket.resolve())),
         container_credentials.variables,
@@ -121,15 +141,18 @@ async def _start_proxy(
         _make_image_reader(engine),
         _make_folder_copy(place, settings.runner_dir) if isinstance(place, SharedSocket) else None,
         settings.docker_strict,
+        record,
+        engine.get,
     )
-    cleanup_step = cleanup_stack.register_step(
-        "docker proxy", partial(asyncio.to_thread, place.remove)
+    cleanup_step = cleanup.stack.register_step(
+        "docker proxy", partial(asyncio.to_thread, place.remove), when=When.LAST
     )
     running.callback(cleanup_step.begin)  # after the proxy is closed; the stack waits for its end
     await _listen(proxy.ProxyOptions(path, socket, rewriter, config.user), place, running)
-    if isinstance(place, SharedSocket):
-        removal = asyncio.to_thread(place.remove_leftovers)
-        await running.enter_async_context(relay.running_beside(removal))
+    objects = JobObjects(found, record, keep=settings.docker_cleanup == "off")
+    earlier = record.load()
+    sweep = place.remove_leftovers(partial(objects.remove_earlier, earlier))
+    await running.enter_async_context(relay.running_beside(sweep))
     if (identities := container_credentials.identities) is not None:
         identities.inspect = _make_inspect(engine)
         listener = container_listener.follow_containers(engine, _PathUpdates(identities))
@@ -142,10 +165,11 @@ async def _start_proxy(
         strict=settings.docker_strict,
     )
     _warn_unprotected(socket, config)
+    cleanup.remove_first(objects)
     if shared is None:
-        return JobDocker(proxied=True)
-    is_set = "work_dir" in settings.model_fields_set
-    return JobDocker(proxied=True, socket=path, work_dir=None if is_set else f"{path.parent}/_work")
+        return JobDocker(proxied=True, record=record)
+    work_dir = None if "work_dir" in settings.model_fields_set else f"{path.parent}/_work"
+    return JobDocker(proxied=True, socket=path, work_dir=work_dir, record=record)
 
 
 async def _listen(
@@ -163,6 +187,68 @@ async def _listen(
         raise ProxyUnavailable(
             f"{options.path} cannot be made: {reason.lower()} ({setting})"
         ) from error
+
+
+# ---- what a job created ------------------------------------------------------------------------
+
+
+class JobObjects:
+    """What jobs created at the engine, this life's and those of killed agents."""
+
+    def __init__(self, engine: Engine, record: ObjectRecord, *, keep: bool) -> None:
+        self._engine = engine
+        self._record = record
+        self._keep = keep
+
+    async def remove(self) -> None:
+        """Remove what this life's job created, or name it in the log. Raises EngineError."""
+        self._record.closed = True
+        if self._record.objects:
+            await self._remove(self._record, earlier=False)
+        await asyncio.to_thread(self._record.delete)
+
+    async def remove_earlier(self, earlier: Sequence[CreatedObject], path: Path) -> None:
+        """Remove what the record at `path` names, if a killed agent wrote it. Raises EngineError.
+
+        `earlier` is what this life's own record held from the start; it stays in that record.
+        """
+        objects = earlier or await asyncio.to_thread(read_objects, path)
+        if objects:
+            record = ObjectRecord(path)
+            for one in objects:
+                record.take(one)
+            await self._remove(record, earlier=True)
+
+    async def _remove(self, record: ObjectRecord, *, earlier: bool) -> None:
+        async with self._engine.open_session() as engine:
+            if self._keep:
+                left = await find_left(engine, record.objects)
+                if left:
+                    log.info("docker.objects_kept", objects=[str(one) for one in left])
+                return
+            removed = await remove_objects(engine, record)
+        if removed:
+            log.info("docker.objects_removed", killed_agent=earlier, **removed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cleanup:
+    """Where the cleanup of the proxy is registered."""
+
+    stack: CleanupStack
+    stop: Stop
+    running: AsyncExitStack
+
+    def remove_first(self, objects: JobObjects) -> None:
+        """Have what the job created removed before the proxy is closed; call this last."""
+        step = self.stack.register_step("containers", objects.remove, when=When.JOB_ENDED)
+        self.running.push_async_callback(self._wait_for, step)
+
+    async def _wait_for(self, step: CleanupStep) -> None:
+        self.stop.start_clock()
+        await asyncio.wait(
+            [step.begin()], timeout=self.stop.left_until(self.stop.budget.containers)
+        )
 
 
 # ---- the engine --------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from sidecar.runner.environment import build_environment
 from sidecar.runner.folder import RunnerFolder
 from sidecar.runner.listener import Listener, run_listener
 from sidecar.runner.workspace import NAME, make_workspace
-from sidecar.shutdown.cleanup import run_cleanup
+from sidecar.shutdown.cleanup import When, run_cleanup
 from sidecar.status.health_server import serve_health
 
 if TYPE_CHECKING:
@@ -133,7 +133,9 @@ class _Life:
             job_credentials(config, self.access, self.task, cleanup_stack)
         )
         self.report.relay = self.credentials.relay
-        self.docker = await self._enter(job_docker(config, self.credentials, cleanup_stack))
+        self.docker = await self._enter(
+            job_docker(config, self.credentials, cleanup_stack, self.stop)
+        )
 
     async def wait_for_token(self) -> None:
         """Wait for the registration token, or the JIT configuration."""
@@ -158,6 +160,7 @@ class _Life:
         runner = self._make_runner(request)
         with self.diagnostics.log_on_failure("configure"):
             await runner.register(self.stop.let_finish)
+        self.docker.set_runner_label(self.folder.docker_label)
         self.source.delete_soon()  # the token is deleted beside what follows: no job waits for that
         self.folder.write_setup_info(self.task)
 
@@ -201,6 +204,8 @@ class _Life:
         """Start the listener, with the job hooks and the task protection that a job needs."""
         self.phase.enter(phase.LAUNCHING)
         passed_on, listener = self.config.passed_on, self.listener
+        # Left when the listener's last process is dead and its files are restored.
+        self._exit_stack.callback(self._begin_cleanup)
         self._exit_stack.enter_context(
             self.folder.without_variables(self.docker.withheld_variables)
         )
@@ -219,6 +224,11 @@ class _Life:
         )
         await self._enter(run_listener(self.folder, self.env, listener))
         self.report.listener = listener
+
+    def _begin_cleanup(self) -> None:
+        """Begin to deregister the runner, and the like, beside the removal of its containers."""
+        self.stop.start_clock()
+        self.cleanup_stack.begin_steps(When.JOB_ENDED)
 
     async def supervise_listener(self) -> Exit:
         """Wait for the listener's end, a stop or a limit; return the exit code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,13 @@ class RunnerFolder:
             return int(settings["agentid"])
         except (ValueError, TypeError, KeyError):
             return None
+
+    @property
+    def docker_label(self) -> str | None:
+        """The label that the runner gives to containers and images, from the copy of `.runner`."""
+        copy = self._copies.get(".runner")
+        text = copy and copy.content.removeprefix(b"\xef\xbb\xbf")
+        return hashlib.sha256(text).hexdigest()[:6] if text else None
 
     def write_configuration(self, files: Mapping[str, bytes]) -> None:
         """Write the configuration files of a just-in-time runner, as its listener would.

@@ -213,6 +213,12 @@ class Settings(BaseSettings):
         "namespaces, or with the folder of its socket",
         "true",
     )
+    docker_cleanup: Annotated[Literal["job", "off"], BeforeValidator(values.lower_case)] = setting(
+        "job",
+        "what happens after a job to the containers, networks and volumes that it created through "
+        "the proxy: job removes them, off leaves them and names them in the log",
+        "job",
+    )
     shared_dir: Annotated[Path, AfterValidator(values.check_shared_dir)] | None = setting(
         None,
         "folder that agent and docker daemon share at the same path, if the daemon runs in "

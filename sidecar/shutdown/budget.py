@@ -14,6 +14,8 @@ KILL_SECONDS, KILL_SHARE = 3.0, 0.8
 """The runner is killed so many seconds before the end, or after this share, whichever is later."""
 CLEANUP_SHARE = 0.4
 """The share of the time after the kill in which cleanup steps may go on."""
+CONTAINERS_SHARE = 0.7
+"""The share of that time in which a job's containers may be removed before the network rules."""
 IDLE_SHARE = 0.5
 """The share in which an idle runner may be deregistered before its listener is interrupted."""
 FINISH_SHARE = 0.5
@@ -47,6 +49,11 @@ class Budget:
     def kill(self) -> float:
         """Here the runner is killed, with everything that it started."""
         return max(KILL_SHARE * self.total, self.total - KILL_SECONDS)
+
+    @property
+    def containers(self) -> float:
+        """Until here what the job made at the docker daemon may be removed before all the rest."""
+        return self.kill + CONTAINERS_SHARE * (self.end - self.kill)
 
     @property
     def end(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
@@ -22,11 +23,24 @@ log = structlog.get_logger()
 STATES = ("pending", "done", "failed")
 
 
+class When(IntEnum):
+    """When a step may begin, seen from the job: a job goes on for a while after its interrupt."""
+
+    ANY_TIME = 1
+    """No job needs what it removes."""
+    JOB_ENDED = 2
+    """When the last process of the job is dead; its containers may still run."""
+    LAST = 3
+    """When the job's containers are removed too: these steps remove what keeps a job within its
+    bounds (network rules, docker proxy), and the folder that it works in."""
+
+
 class CleanupStep:
     """One cleanup step. It may be begun any number of times; it succeeds once."""
 
-    def __init__(self, name: str, action: Action) -> None:
+    def __init__(self, name: str, action: Action, when: When = When.ANY_TIME) -> None:
         self.name = name
+        self.when = when
         self.result = "done"
         """How it was done, where there is more than one way."""
         self.error: str | None = None
@@ -81,15 +95,23 @@ class CleanupStack:
     def __init__(self) -> None:
         self.steps: list[CleanupStep] = []
 
-    def register_step(self, name: str, action: Action) -> CleanupStep:
+    def register_step(
+        self, name: str, action: Action, *, when: When = When.ANY_TIME
+    ) -> CleanupStep:
         """Register `action` to run before the life ends; call this before what it cleans up.
 
         The action must be idempotent and retry by itself. The text that it returns, if any, says
-        how it was done.
+        how it was done. `when` says how much of the job must have ended before.
         """
-        cleanup_step = CleanupStep(name, action)
+        cleanup_step = CleanupStep(name, action, when)
         self.steps.append(cleanup_step)
         return cleanup_step
+
+    def begin_steps(self, when: When, skip: CleanupStep | None = None) -> None:
+        """Begin every step that may begin by now, but not `skip`."""
+        for cleanup_step in self.steps:
+            if cleanup_step.when <= when and cleanup_step is not skip:
+                cleanup_step.begin()
 
     def note_retry(self, reason: str) -> None:
         """Note why the step that runs in the current task tries again."""

@@ -7,7 +7,7 @@ import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from local import faults
 from tests.engines.far import AWS_PORT, GATEWAY, S3_PORT
@@ -51,12 +51,18 @@ def make_environment(place: Place) -> dict[str, str | None]:
 
 @contextmanager
 def run_life(
-    place: Place, *steps: str, argv: Sequence[str] = stages.ON_UVLOOP, **env: str | None
+    place: Place,
+    *steps: str,
+    argv: Sequence[str] = stages.ON_UVLOOP,
+    before_gate: str = ":",
+    code: int = 0,
+    **env: str | None,
 ) -> Iterator[RunningLife]:
     """Run the agent in the task within the block, with a job that waits until the block ends.
 
-    The job has run `steps` before. In them LIFE_ROOT is the runner's folder, and LIFE_FOLDER is a
-    folder of this life that everybody may use. `argv` is the agent's command.
+    The job has run `steps` before, and `before_gate` in the step that waits. In them LIFE_ROOT is
+    the runner's folder, and LIFE_FOLDER is a folder of this life that everybody may use. `argv` is
+    the agent's command. A block that signals the agent names the exit code that follows (`code`).
     """
     started: Future[RunningLife] = Future()
     loop_and_end: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -65,7 +71,8 @@ def run_life(
         end = asyncio.Event()
         loop_and_end.set_result((asyncio.get_running_loop(), end))
         variables = {**make_environment(place), **env}
-        await _run(place, steps, argv, variables, started, end)
+        play = _Play(steps, argv, before_gate, code)
+        await _run(place, play, variables, started, end)
 
     def run() -> None:
         try:
@@ -87,10 +94,18 @@ def run_life(
         running.result(PATIENCE)
 
 
+class _Play(NamedTuple):
+    """What the job and the agent do."""
+
+    steps: Sequence[str]
+    argv: Sequence[str]
+    before_gate: str
+    code: int
+
+
 async def _run(
     place: Place,
-    steps: Sequence[str],
-    argv: Sequence[str],
+    play: _Play,
     env: dict[str, str | None],
     started: Future[RunningLife],
     end: asyncio.Event,
@@ -103,13 +118,16 @@ async def _run(
             await stack.enter_async_context(aws)
         await stage.put()
         env |= {"LIFE_ROOT": str(stage.runner_folder), "LIFE_FOLDER": str(stage.folder)}
-        async with stage.life(argv, env=env) as life:
+        async with stage.life(play.argv, env=env) as life:
             step, through = stage.make_gate()
-            job = stage.job(*steps, f"{_PRINT_VARIABLES}; {step}")
+            job = stage.job(*play.steps, f"{play.before_gate}\n{_PRINT_VARIABLES}; {step}")
             await stage.wait_for_output(job, "at the gate")
             printed = stages.read_output(job)
             variables = dict(re.findall(r"told (\w+)=(.*)", printed))
             started.set_result(RunningLife(life, variables, printed, stage.runner_folder))
             await end.wait()
             through()
-            await stage.check_end(life, 0)
+            if play.code < 0:
+                assert await life.wait_for_end() == play.code
+            else:
+                await stage.check_end(life, play.code)

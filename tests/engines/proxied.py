@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tests.engines import lives
@@ -49,10 +49,15 @@ def share_folder(engine: Engine) -> Iterator[Path]:
 
 
 @contextmanager
-def run_proxied(place: Place, *steps: str, **env: str | None) -> Iterator[ProxiedLife]:
-    """Run the agent within the block; engine and agent share one folder only."""
-    with share_folder(place.engine) as folder:
+def run_proxied(
+    place: Place, *steps: str, shared: Path | None = None, **options: Any
+) -> Iterator[ProxiedLife]:
+    """Run the agent within the block; engine and agent share one folder only.
+
+    `shared` is that folder, if several lives have the same. `options` are those of `run_life`.
+    """
+    with nullcontext(shared) if shared else share_folder(place.engine) as folder:
         settings = {"SIDECAR_DOCKER_PROXY": "on", "SIDECAR_SHARED_DIR": str(folder)}
-        with lives.run_life(place, *steps, **settings, **env) as running:
+        with lives.run_life(place, *steps, **settings, **options) as running:
             host = running.environment["DOCKER_HOST"]
             yield ProxiedLife(running, place.engine.with_host(host), folder)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.lives.stage import open_stage, run_side_by_side
-from tests.unit.docker.fakes import obliging
+from tests.unit.docker.fakes import answer_all
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="docker has a pipe there")
 
@@ -22,7 +22,7 @@ ASK = (
 async def serve_daemon(stage):
     """Serve a daemon; gives the variables that make the agent its proxy."""
     path = stage.folder / "engine.sock"
-    server = await asyncio.start_unix_server(obliging, path)
+    server = await asyncio.start_unix_server(answer_all, path)
     path.chmod(0o600)
     try:
         yield {

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,8 @@ from local.stage import Addresses
 from tests.lives import stage as stages
 from tests.lives.stage import ON_UVLOOP
 from tests.support.namespace import ECS_AGENT, in_namespace
+from tests.support.walls import PROBE as ASK_WITHOUT_PAUSE
+from tests.support.walls import UNMENDED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,6 +181,43 @@ def test_a_job_gets_its_role_and_cannot_use_the_agent_s():
             assert stage.ecs.relative_uri not in life.text
             async with stage.http.get(stage.ecs.url + stage.ecs.relative_uri) as answer:
                 assert answer.status == 200
+
+    in_namespace(play())
+
+
+@pytest.mark.parametrize("mended", [True, False], ids=["mended", "unmended"])
+def test_the_rule_stands_until_the_job_s_last_process_is_dead(mended):
+    """A step that ignores the interrupt, and a daemon of it, never get the agent's role.
+
+    They ask for it without a pause. An agent that removes the rule at the interrupt gives it.
+    tests/engines tries the same with a container.
+    """
+
+    async def play():
+        async with open_stage() as stage:
+            await stage.put()
+            probe = stage.folder / "ask.py"
+            probe.write_text(ASK_WITHOUT_PAUSE)
+            answers = [stage.folder / name for name in ("step", "daemon")]
+            for path in answers:
+                path.touch()
+                path.chmod(0o666)
+            python = make_probe_step(stage, SimpleNamespace(pid=0)).split()[1]
+            url = f"http://{ECS_AGENT}{stage.ecs.relative_uri}"
+            step, daemon = (f"{python} {probe} {path} {url} >/dev/null 2>&1" for path in answers)
+            waits = " -o ".join(f"! -s {path}" for path in answers)
+            job = stage.job(
+                f"trap '' INT TERM\nsetsid {daemon} &\n{step} &\n"
+                f"while [ {waits} ]; do sleep 0.05; done; echo 'at the gate'; wait"
+            )
+            argv = ON_UVLOOP if mended else UNMENDED
+            async with stage.life(argv, env=make_environment(stage)) as life:
+                await stage.wait_for_output(job, "at the gate")
+                for _ in range(2):
+                    life.signal()
+                await stage.check_end(life, 22)
+            said = {path.name: set(path.read_text().split()) for path in answers}
+            assert all(("200" in one) is not mended for one in said.values()), said
 
     in_namespace(play())
 

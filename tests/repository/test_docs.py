@@ -83,3 +83,13 @@ def test_an_interrupted_job_is_told_as_failed() -> None:
         assert word in section
     for path in PAGES:
         assert not re.search(r"(?i)GitHub shows (it|the job) as cancell?ed", path.read_text()), path
+
+
+@pytest.mark.parametrize("page", ["containers.md", "job-docker.md"])
+def test_what_surprises_in_containers_is_said(page: str) -> None:
+    """A user without a group has no docker; builds on an instance's daemon get its role."""
+    text = (ROOT / "docs" / page).read_text()
+    assert "--user N:GROUP" in text or "--user 1001:GROUP" in text
+    assert re.search(
+        r"`RUN` steps .*instance's role.*hop limit is 1", text.replace("**", ""), re.DOTALL
+    )

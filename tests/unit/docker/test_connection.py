@@ -475,6 +475,59 @@ def test_a_closed_client_closes_the_engine_connection(loop, tmp_path):
     run(loop, scenario())
 
 
+def test_the_container_of_a_client_that_was_killed_is_known(loop, tmp_path):
+    """The engine creates it all the same: its answer is awaited, and then nothing is open."""
+
+    async def scenario():
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def answer_late(reader, writer):
+            await read_request(reader)
+            asked.set()
+            await go_on.wait()
+            await write_and_drain(writer, response(201, CREATED))
+            await reader.read()
+
+        async with start_stage(tmp_path, answer_late) as stage:
+            _, writer = await stage.connect()
+            writer.write(post(CREATE, BODY))
+            await asked.wait()
+            writer.close()
+            await writer.wait_closed()
+            await asyncio.sleep(0)
+            assert stage.paths.revoked == []
+            go_on.set()
+            await wait_until_empty(stage.proxy)
+            assert stage.paths.assigned == [("/v2/credentials/1", ID)]
+
+    run(loop, scenario())
+
+
+def test_an_answer_that_never_comes_is_not_awaited_for_ever(loop, tmp_path, monkeypatch):
+    """Nor when the proxy is closed."""
+    monkeypatch.setattr(connection, "ABANDONED", 0.05)
+
+    async def scenario():
+        asked, ended = asyncio.Event(), asyncio.Event()
+
+        async def never_answer(reader, writer):
+            await read_request(reader)
+            asked.set()
+            await reader.read()
+            ended.set()
+
+        async with start_stage(tmp_path, never_answer) as stage:
+            _, writer = await stage.connect()
+            writer.write(post(CREATE, BODY))
+            await asked.wait()
+            writer.close()
+            await asyncio.wait_for(ended.wait(), 10)
+            await wait_until_empty(stage.proxy)
+            assert stage.paths.revoked == ["/v2/credentials/1"]
+
+    run(loop, scenario())
+
+
 def test_a_refused_client_that_stays_is_cut_off(loop, tmp_path, monkeypatch):
     """A client cannot keep its place by sending data that nobody reads."""
     monkeypatch.setattr(connection, "LINGER", 0.01)

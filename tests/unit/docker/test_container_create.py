@@ -74,7 +74,18 @@ def test_a_container_with_its_own_credentials_is_unchanged(name, form):
     """Also if it wants no credentials: an empty value, or a bare name."""
     body = {"Image": "x", "Env": [form.format(name)]}
     assert add_variables_to(body) == (None, body)
-    assert add_variables_to({"Image": "x"}, [form.format(name)]) == (None, {"Image": "x"})
+    if name != URI:
+        assert add_variables_to({"Image": "x"}, [form.format(name)]) == (None, {"Image": "x"})
+
+
+@pytest.mark.parametrize("form", ["{}=/v2/credentials/dead", "{}=", "{}"])
+def test_an_image_s_path_never_counts(form):
+    """A path is a task's: `docker commit` put it into the image, and it is dead by now."""
+    path, result = add_variables_to(
+        {"Image": "x"}, [form.format(URI), "AWS_EC2_METADATA_DISABLED="]
+    )
+    assert path is not None
+    assert result["Env"] == ALL_VARIABLES
 
 
 def test_a_container_may_use_the_job_s_path():

@@ -48,6 +48,15 @@ def test_paths_are_normalized(target, path, query):
     assert (head.path, head.query, head.raw) == (path, query, raw)
 
 
+@pytest.mark.parametrize(("fields", "added"), [(b"", True), (b"Content-Type: text/x\r\n", False)])
+def test_a_body_where_there_was_none_gets_a_type(fields, added):
+    """`docker commit` sends none, and the engine refuses JSON without a type."""
+    head = parse_request(b"POST /commit HTTP/1.1\r\n" + fields + b"Content-Length: 0\r\n\r\n")
+    sent = head.with_body(b"{}")
+    assert (b"\r\nContent-Type: application/json\r\n" in sent) is added
+    assert sent.lower().count(b"content-type") == 1
+
+
 def test_another_body_changes_the_content_length_only():
     """Other fields stay in order, byte for byte."""
     raw = (

@@ -11,7 +11,9 @@ from structlog.testing import capture_logs
 from sidecar.docker import rewriting
 from sidecar.docker.binds import Sockets
 from sidecar.docker.connection import RequestRefused
+from sidecar.docker.created import ObjectRecord, read_objects
 from sidecar.docker.credential_variables import RELATIVE_URI, CredentialVariables
+from sidecar.docker.engine import NotFound
 from sidecar.docker.heads import parse_request
 from sidecar.docker.rewriting import RequestRewriter
 from tests.unit.docker.fakes import CREATED, ID, FakePaths
@@ -28,6 +30,106 @@ def make_policy(paths: FakePaths, *, strict: bool = False) -> RequestRewriter:
     sockets = Sockets.from_paths("/shared/docker.sock", "/run/docker.sock")
     variables = CredentialVariables("eu-central-1", paths.mint)
     return RequestRewriter(sockets, variables, paths, read_image_variables, strict=strict)
+
+
+def make_recording(tmp_path, answers=None, paths=None):
+    """Return a policy that records, in front of an engine with these answers, and the record."""
+    record = ObjectRecord(tmp_path / "created")
+
+    async def ask(path):
+        if path not in (answers or {}):
+            raise NotFound(path)
+        return answers[path]
+
+    policy = make_policy(paths or FakePaths())
+    policy.record, policy.ask_engine = record, ask
+    return policy, record
+
+
+def play(policy, path: str, body: bytes, answer: bytes, status: int = 201):
+    """Check a request, and give it this response; return what the engine got."""
+    request = parse_request(f"POST /v1.41{path} HTTP/1.1\r\n\r\n".encode())
+    assert policy.body_limit(request) is not None
+    checked = asyncio.run(policy.check(request, body))
+    checked.handle_response(status, answer)
+    return checked.body
+
+
+def test_what_is_created_is_recorded_before_its_client_knows(tmp_path):
+    """The container, the volumes that it made, a network and a volume of its own."""
+    known = {"/volumes/foreign": {"Name": "foreign"}}
+    policy, record = make_recording(tmp_path, known)
+    mounts = [
+        {"Type": "volume", "Source": "mounted"},
+        {"Type": "bind", "Source": "/x"},
+        {"Type": "volume"},
+    ]
+    config = {"Binds": ["made:/a", "foreign:/b:ro", "/host:/c", "/anonymous"], "Mounts": mounts}
+    play(policy, "/containers/create", json.dumps({"HostConfig": config}).encode(), CREATED)
+    play(policy, "/networks/create", b'{"Name":"n"}', b'{"Id":"%s"}' % (b"d" * 64))
+    play(policy, "/volumes/create", b'{"Name":"own"}', b'{"Name":"own"}')
+    play(policy, "/volumes/create", b"", b'{"Name":"%s"}' % (b"e" * 64))
+    play(policy, "/volumes/create", b'{"Name":"foreign"}', b'{"Name":"foreign"}')
+    play(policy, "/networks/create", b"{}", b'{"message":"exists"}', 409)
+    expected = {("container", ID), ("network", "d" * 64), ("volume", "e" * 64)}
+    expected |= {("volume", name) for name in ("made", "mounted", "own")}
+    assert {(one.kind, one.id) for one in record.objects} == expected
+    assert {(one.kind, one.id) for one in read_objects(tmp_path / "created")} == expected
+
+
+def test_after_the_job_nothing_more_is_created(tmp_path):
+    """A container of the job still has the proxy's socket while it is being removed."""
+    policy, record = make_recording(tmp_path)
+    record.closed = True
+    for request in (CREATE, parse_request(b"POST /networks/create HTTP/1.1\r\n\r\n")):
+        with pytest.raises(RequestRefused, match="the job is over"):
+            asyncio.run(policy.check(request, b"{}"))
+
+
+def test_a_create_request_in_progress_is_awaited(tmp_path):
+    """Also one whose response never comes."""
+
+    async def scenario():
+        policy, record = make_recording(tmp_path)
+        one, other = [await policy.check(CREATE, b"{}") for _ in range(2)]
+        waiting = asyncio.create_task(record.wait_for_responses())
+        one.handle_response(201, CREATED)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        other.handle_no_response()
+        await asyncio.wait_for(waiting, 10)
+
+    asyncio.run(scenario())
+
+
+def test_a_build_records_the_runner_s_label(tmp_path):
+    """Its images are named so. Before the runner is registered there is no label."""
+    policy, record = make_recording(tmp_path)
+    for path in ("/build?t=x", "/session", "/grpc"):
+        policy.body_limit(parse_request(f"POST {path} HTTP/1.1\r\n\r\n".encode()))
+    assert record.objects == []
+    record.set_label("0123ab")
+    policy.body_limit(parse_request(b"POST /v1.41/build?t=x HTTP/1.1\r\n\r\n"))
+    assert [(one.kind, one.id) for one in record.objects] == [("label", "0123ab")]
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b'{"Env":["A=1","NO_PROXY=x"]}'])
+def test_a_commit_leaves_out_what_was_added(tmp_path, body):
+    """The engine would take it over from the container: so it is set to nothing."""
+    policy, _ = make_recording(tmp_path, {"/containers/mine/json": {"Id": ID}})
+    play(policy, "/containers/create", b'{"Env":["AWS_REGION=us-east-1","HTTP_PROXY=p"]}', CREATED)
+    sent = json.loads(play(policy, "/commit?container=mine&repo=x", body, b'{"Id":"sha256:1"}'))
+    given = json.loads(body or b"null") or {"Env": []}
+    cleared = [RELATIVE_URI, "AWS_EC2_METADATA_DISABLED", "NO_PROXY", "no_proxy"]
+    cleared = [f"{name}=" for name in cleared if f"{name}=x" not in given["Env"]]
+    assert sent["Env"] == given["Env"] + cleared
+
+
+def test_a_commit_of_another_container_is_unchanged(tmp_path):
+    """Of one that the engine does not know too."""
+    policy, _ = make_recording(tmp_path, {"/containers/other/json": {"Id": "f" * 64}})
+    for query in ("?container=other", "?container=unknown", ""):
+        assert play(policy, f"/commit{query}", b"null", b"{}") == b"null"
 
 
 def check(policy: RequestRewriter, body: bytes):

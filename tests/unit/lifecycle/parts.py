@@ -14,13 +14,16 @@ class Process:
 
     def __init__(self):
         self.ended = asyncio.get_running_loop().create_future()
+        self.killed = False
 
     async def read_last_output(self):
         """Return at once: it writes nothing."""
 
     async def kill(self):
-        """End at once."""
-        self.ended.set_result(-9)
+        """End at once, unless it has ended."""
+        self.killed = True
+        if not self.ended.done():
+            self.ended.set_result(-9)
 
 
 class Listener:

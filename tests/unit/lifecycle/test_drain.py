@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar.lifecycle.drain import drain_listener, end_if_idle
+from sidecar.shutdown.cleanup import When
 from tests.support.loops import on_both, run
 from tests.unit.lifecycle.parts import Deregistration, Listener, drain
 
@@ -84,5 +85,61 @@ def test_only_an_idle_listener_is_ended_without_a_stop(busy, ended):
         assert await end_if_idle(drain(listener, deregistration)) is ended
         assert listener.interrupted is ended
         assert deregistration.left == ended
+
+    run("asyncio", play())
+
+
+@on_both
+def test_the_walls_stand_until_the_job_s_last_process_is_dead(loop):
+    """A job goes on after its interrupt: network rules, docker proxy and folder stay till then.
+
+    What no job needs is done beside it; its containers are removed when its processes are dead.
+    """
+
+    async def play():
+        order = []
+        listener = Listener(busy=True, stubborn=True)
+        working = drain(listener, budget=1.0)
+
+        def register(name, when):
+            async def act():
+                order.append(name)
+
+            working.cleanup_stack.register_step(name, act, when=when)
+
+        async def kill():
+            order.append("killed")
+
+        register("network", When.LAST)
+        register("containers", When.JOB_ENDED)
+        register("protection", When.ANY_TIME)
+        listener.process.kill = kill
+        end = asyncio.get_running_loop().call_later
+        interrupt = listener.interrupt
+
+        def interrupt_and_end():
+            order.append("interrupted")
+            interrupt()
+            end(0.1, lambda: (order.append("ended"), listener.ended.set_result(0)))
+
+        listener.interrupt = interrupt_and_end
+        working.stop.request("SIGTERM")
+        await drain_listener(working)
+        await asyncio.gather(*(s.begin() for s in working.cleanup_stack.steps if s.when < 3))
+        assert order == ["interrupted", "protection", "ended", "killed", "containers"]
+
+    run(loop, play())
+
+
+def test_what_an_ended_listener_left_is_killed():
+    """A daemon of a step may outlive the listener, which ended by itself during the drain."""
+
+    async def play():
+        listener = Listener(busy=True)
+        working = drain(listener, budget=40.0)
+        working.stop.request("SIGTERM")
+        listener.ended.set_result(0)
+        await drain_listener(working)
+        assert listener.process.killed
 
     run("asyncio", play())

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from sidecar import host
 from sidecar.docker import engine as engines
+from sidecar.docker.created import ObjectRecord
 from sidecar.errors import ProxyError, SettingsError
 from sidecar.lifecycle import job_docker
 from sidecar.lifecycle.job_credentials import JobCredentials
@@ -26,7 +27,16 @@ from sidecar.relay.identities import Identities
 from sidecar.relay.mode import Mode
 from sidecar.settings.load import load
 from sidecar.shutdown.cleanup import CleanupStack
-from tests.unit.docker.fakes import answer_all, ping
+from sidecar.shutdown.stop import Stop
+from tests.unit.docker.fakes import (
+    CREATED,
+    ID,
+    answer_all,
+    ping,
+    post,
+    read_request,
+    response,
+)
 
 URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 TASK_URI = "/v2/credentials/task"
@@ -67,7 +77,7 @@ async def run_proxy(config, credentials=None):
     cleanup_stack = CleanupStack()
     with capture_logs() as logs:
         async with job_docker.job_docker(
-            config, credentials or JobCredentials(mode=Mode.LOCAL), cleanup_stack
+            config, credentials or JobCredentials(mode=Mode.LOCAL), cleanup_stack, Stop(30)
         ) as docker:
             yield docker, logs
         await asyncio.gather(*(cleanup_step.begin() for cleanup_step in cleanup_stack.steps))
@@ -229,6 +239,149 @@ def test_an_unusable_shared_folder_is_an_error(make_config, path):
     """The path is used in binds, and a socket's path is limited."""
     with pytest.raises(SettingsError, match="SIDECAR_SHARED_DIR"):
         make_config(SIDECAR_SHARED_DIR=path)
+
+
+# --- what a job created -------------------------------------------------------------------------
+
+
+class ListingEngine:
+    """An engine with one container, whose removal a test watches."""
+
+    def __init__(self, path):
+        self.path = path
+        self.containers = []
+        self.on_delete = lambda: None
+
+    async def answer(self, reader, writer):
+        """Answer the requests of one connection."""
+        while True:
+            try:
+                head, _ = await read_request(reader)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                break
+            method, target = head.decode().split()[:2]
+            writer.write(self.respond(method, target))
+        writer.close()
+
+    def respond(self, method, target):
+        """Return the response to one request."""
+        if method == "POST":
+            self.containers.append(ID)
+            return response(201, CREATED)
+        if method == "DELETE":
+            self.on_delete()
+            self.containers.clear()
+            return response(200)
+        if target.startswith("/containers/json"):
+            return response(200, json.dumps([{"Id": one} for one in self.containers]).encode())
+        return response(404)
+
+
+@asynccontextmanager
+async def run_listing_engine(folder):
+    """Run such an engine; yield it and its DOCKER_HOST."""
+    engine = ListingEngine(folder / "engine.sock")
+    server = await asyncio.start_unix_server(engine.answer, engine.path)
+    try:
+        yield engine, f"unix://{engine.path}"
+    finally:
+        server.close()
+
+
+async def create_container(path) -> None:
+    """Create a container through the proxy at `path`."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(post("/containers/create", b"{}"))
+    assert b" 201 " in await reader.readline()
+    writer.close()
+
+
+def test_a_job_s_containers_are_removed_before_the_proxy_is_closed(make_config, tmp_path, shared):
+    """Until then they, and the job's own clean-up, may use it."""
+
+    async def scenario():
+        async with run_listing_engine(tmp_path) as (engine, docker_host):
+            env = {"DOCKER_HOST": docker_host, "SIDECAR_SHARED_DIR": str(shared)}
+            seen = []
+            async with run_proxy(make_config(**env)) as (docker, logs):
+                await create_container(docker.socket)
+                engine.on_delete = lambda: seen.append(docker.socket.exists())
+            assert seen == [True]
+            assert list(shared.iterdir()) == []
+            (event,) = [event for event in logs if event["event"] == "docker.objects_removed"]
+            assert (event["containers"], event["killed_agent"]) == (1, False)
+
+    run_bounded(scenario())
+
+
+def test_without_cleanup_they_stay_and_are_named(make_config, tmp_path, shared):
+    """The folder is removed all the same."""
+
+    async def scenario():
+        async with run_listing_engine(tmp_path) as (engine, docker_host):
+            env = {
+                "DOCKER_HOST": docker_host,
+                "SIDECAR_SHARED_DIR": str(shared),
+                "SIDECAR_DOCKER_CLEANUP": "off",
+            }
+            async with run_proxy(make_config(**env)) as (docker, logs):
+                await create_container(docker.socket)
+            assert engine.containers == [ID]
+            (event,) = [event for event in logs if event["event"] == "docker.objects_kept"]
+            assert event["objects"] == [f"container {ID[:12]}"]
+            assert list(shared.iterdir()) == []
+
+    run_bounded(scenario())
+
+
+def test_what_cannot_be_removed_in_time_does_not_keep_the_life(make_config, tmp_path, shared):
+    """The rest of the cleanup begins; the record stays for the next agent."""
+
+    async def scenario():
+        async with run_listing_engine(tmp_path) as (engine, docker_host):
+            env = {"DOCKER_HOST": docker_host, "SIDECAR_SHARED_DIR": str(shared)}
+            cleanup_stack, stop = CleanupStack(), Stop(1)
+            async with job_docker.job_docker(
+                make_config(**env), JobCredentials(mode=Mode.LOCAL), cleanup_stack, stop
+            ) as docker:
+                await create_container(docker.socket)
+                engine.respond = lambda *_: response(500)
+            with capture_logs():
+                steps = {step.name: step for step in cleanup_stack.steps}
+                await steps["containers"].begin()
+                await steps["docker proxy"].begin()
+            assert "answered 500" in cleanup_stack.not_done["containers"]
+            (record,) = [path for path in shared.glob("*/*") if path.name != "lock"]
+            assert ID in record.read_text()
+
+    run_bounded(scenario())
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_the_next_life_removes_what_a_killed_one_left(make_config, tmp_path, shared, is_shared):
+    """From the record in its folder, or in the runner's folder without a shared one."""
+
+    async def scenario():
+        async with run_listing_engine(tmp_path) as (engine, docker_host):
+            engine.containers.append(ID)
+            folder = shared / "runner-1" if is_shared else tmp_path
+            folder.mkdir(exist_ok=True)
+            ObjectRecord(folder / ("created" if is_shared else job_docker.RECORD)).add(
+                "container", ID
+            )
+            removed = asyncio.Event()
+            engine.on_delete = removed.set
+            env = {"DOCKER_HOST": docker_host}
+            if is_shared:
+                env["SIDECAR_SHARED_DIR"] = str(shared)
+            async with run_proxy(make_config(**env)):
+                await removed.wait()
+                while is_shared and folder.exists():  # noqa: ASYNC110  a thread removes it
+                    await asyncio.sleep(0)
+            assert list(shared.iterdir()) == []
+            assert not (tmp_path / job_docker.RECORD).exists()
+
+    run_bounded(scenario())
 
 
 # --- the variables of containers ----------------------------------------------------------------

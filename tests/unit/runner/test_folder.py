@@ -1,5 +1,6 @@
 """The runner's folder: what is removed, written, saved and restored in it."""
 
+import hashlib
 import json
 import os
 import stat
@@ -29,6 +30,15 @@ def test_an_old_configuration_is_removed(root):
     ]
     assert sorted(path.name for path in root.path.iterdir()) == [".sidecar", "bin", "kept"]
     assert not root.is_configured
+
+
+def test_the_runner_s_docker_label_is_made_of_its_configuration(root):
+    """As the runner makes it: of the text without its BOM, and never of what a job wrote later."""
+    assert root.docker_label is None
+    (root.path / ".runner").write_bytes(BOM + b"{}")
+    root.save_copies()
+    (root.path / ".runner").write_bytes(b"a job's")
+    assert root.docker_label == hashlib.sha256(b"{}").hexdigest()[:6]
 
 
 def test_a_folder_that_cannot_be_prepared_is_an_error(tmp_path):

@@ -76,6 +76,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "relay_imds": True,
         "docker_proxy": "auto",
         "docker_strict": False,
+        "docker_cleanup": "job",
         "shared_dir": None,
     }
     assert config.warnings == ()

@@ -25,7 +25,7 @@ def test_the_budget_is_cut_into_its_stages(total, interrupt, kill, end):
     assert budget.interrupt == interrupt
     assert budget.kill == pytest.approx(kill)
     assert budget.end == pytest.approx(end)
-    assert budget.interrupt <= budget.kill < budget.end < total
+    assert budget.interrupt <= budget.kill < budget.containers < budget.end < total
 
 
 @pytest.mark.parametrize("total", [1, 10, 30, 120, 3600])
