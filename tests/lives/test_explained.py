@@ -97,6 +97,7 @@ def test_a_runner_that_cannot_be_removed(aws):
     async def play():
         async with open_stage(aws) as stage:
             stage.misbehave(run="crash-after-listening", remove="fail")
+            stage.world.faults.add({"call": "runner-delete", "count": -1, "status": 400})
             await stage.put()
             async with stage.life(ON_UVLOOP, env={"SIDECAR_STOP_TIMEOUT": "8"}) as life:
                 await stage.check_end(life, 15, left=["runner"])
