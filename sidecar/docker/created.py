@@ -60,6 +60,7 @@ class ObjectRecord:
         self._objects: dict[tuple[str, str], CreatedObject] = {}
         self._added: dict[str, tuple[str, ...]] = {}
         self._label: str | None = None
+        self._syncing = self._unsynced = False
         self._in_progress = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -126,10 +127,31 @@ class ObjectRecord:
                     host.write_new(self._path, b"", 0o600, None)
                 flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
                 self._descriptor = os.open(self._path, flags)
+            # Written now, which outlives a kill of this process. To outlive the machine's own end
+            # it must reach the disk: that takes milliseconds, and no client waits for it.
             os.write(self._descriptor, json.dumps(known).encode() + b"\n")
-            os.fsync(self._descriptor)
+            self._sync_soon()
         except OSError as error:
             log.warning("docker.record_failed", reason=error.strerror or type(error).__name__)
+
+    def _sync_soon(self) -> None:
+        """Have the file written to the disk by a thread; one at a time."""
+        self._unsynced = True
+        if self._descriptor is None or self._syncing:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._syncing, self._unsynced = True, False
+        future = loop.run_in_executor(None, _sync, os.dup(self._descriptor))
+        future.add_done_callback(self._on_synced)
+
+    def _on_synced(self, future: asyncio.Future[None]) -> None:
+        self._syncing = False
+        failed = not future.cancelled() and future.exception() is not None
+        if self._unsynced and not failed:
+            self._sync_soon()
 
     def _is_ours(self) -> bool:
         try:
@@ -159,6 +181,13 @@ class ObjectRecord:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_objects(path: Path) -> list[CreatedObject]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 
 import pytest
 from structlog.testing import capture_logs
@@ -43,6 +45,35 @@ def test_only_an_engine_s_ids_are_recorded(tmp_path, id_):
     record = ObjectRecord(tmp_path / "created")
     record.add("container", id_)
     assert record.objects == []
+
+
+def test_the_file_reaches_the_disk_and_no_client_waits_for_it(tmp_path, monkeypatch):
+    """What comes while one is written to the disk is written after it."""
+
+    async def scenario():
+        begun, go_on, synced = asyncio.Event(), threading.Event(), []
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+
+        def sync(_):
+            loop.call_soon_threadsafe(begun.set)
+            go_on.wait(10)
+            synced.append(len(read_objects(tmp_path / "created")))
+            if len(synced) == 2:
+                loop.call_soon_threadsafe(done.set)
+
+        monkeypatch.setattr(os, "fsync", sync)
+        record = ObjectRecord(tmp_path / "created")
+        record.add("container", ID)
+        await begun.wait()
+        for number in range(1, 4):
+            record.add("container", f"{number}" * 64)
+        assert len(read_objects(tmp_path / "created")) == 4
+        go_on.set()
+        await done.wait()
+        assert synced == [4, 4]
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
 
 
 def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
