@@ -37,7 +37,7 @@ class Conductor:
     """One life: GitHub, a runner's folder, and the processes that ran there."""
 
     def __init__(self, life: Life, served: github.GitHub, folder: Path) -> None:
-        self._life, self.github = life, served
+        self.life, self.github = life, served
         self._settings = plot.settings(life)
         self._root = install(folder / "runner", version=VERSION)
         self._home = folder / "home"
@@ -58,7 +58,7 @@ class Conductor:
 
     def _cache(self) -> None:
         """Let the cache of locations be as it was: none, one to be made, one that is there."""
-        asked = [call for call in self._life.calls if "/connectionData" in call]
+        asked = [call for call in self.life.calls if "/connectionData" in call]
         if not any("lastChangeId=1&" in call or " x6" in call for call in asked):
             return
         config = self._home / ".config"
@@ -80,7 +80,7 @@ class Conductor:
         settings = self.github.world.settings
         settings.locations_fresh = False
         settings.admin_flow = bool(wanted.get("admin", settings.admin_flow))
-        seen = any("no longer exists" in line for line in self._life.lines)
+        seen = any("no longer exists" in line for line in self.life.lines)
         settings.removal_told_after = 0.0 if seen else 1.0
         if "look" in wanted:
             settings.gone_after = settings.removal_told_after = 0.0
@@ -135,8 +135,8 @@ class Conductor:
             await self._stop()
 
     async def _follow(self) -> None:
-        wanted = list(self._life.lines)
-        if self._life.just_in_time and not any(line.startswith("run") for line in wanted):
+        wanted = list(self.life.lines)
+        if self.life.just_in_time and not any(line.startswith("run") for line in wanted):
             return
         for place, line in enumerate(wanted):
             if line == "configure stdout: # Authentication" or self._is_refused(line, place):
@@ -170,7 +170,7 @@ class Conductor:
         path = "octo" if self._scope.kind == "orgs" else "octo/repo"
         words = ["--unattended", "--url", f"{self.github.url}/{path}", "--name", self._name(place)]
         words += ["--ephemeral", "--disableupdate", "--labels", "alpha,beta"]
-        later = self._life.lines[place:]
+        later = self.life.lines[place:]
         ends = [each for each in later[1:] if each == later[0]]
         block = later[: later.index(ends[0], 1)] if ends else later
         if any("replaced the runner" in each for each in block):
@@ -189,10 +189,10 @@ class Conductor:
 
     def _name(self, place: int) -> str:
         """Give the name: the second time another one, where the first was taken."""
-        before = self._life.lines[:place]
+        before = self.life.lines[:place]
         if any("A runner exists with the same name box" in line for line in before):
             return "box-0ccfbc"
-        taken = "prepare" in self._settings or "name_taken" in self._life.name
+        taken = "prepare" in self._settings or "name_taken" in self.life.name
         return "box" if taken else "RUNNER_NAME"
 
     def _other(self) -> None:
@@ -237,7 +237,7 @@ class Conductor:
                 self._news.notify_all()
 
     async def _run(self) -> None:
-        env = {"ACTIONS_RUNNER_INPUT_JITCONFIG": self._jit()} if self._life.just_in_time else {}
+        env = {"ACTIONS_RUNNER_INPUT_JITCONFIG": self._jit()} if self.life.just_in_time else {}
         self._listener = await self._start("run", **env)
 
     def _jit(self) -> str:
@@ -280,16 +280,16 @@ class Conductor:
 
     def _take_off(self) -> None:
         """Remove the runner by REST, where the agent did."""
-        if self._life.admin or any(line.startswith("remove") for line in self._life.lines):
+        if self.life.admin or any(line.startswith("remove") for line in self.life.lines):
             return
-        if any(re.search(r"/actions/runners/\d+ -> 204", call) for call in self._life.calls):
+        if any(re.search(r"/actions/runners/\d+ -> 204", call) for call in self.life.calls):
             for runner in self.github.world.runners:
                 self.github.world.runners.remove(runner, "rest")
 
     async def _killed(self) -> None:
         assert self._listener
         await asyncio.wait_for(self._plot.ready.wait(), PATIENCE)
-        if any("/completejob" in call for call in self._life.calls):
+        if any("/completejob" in call for call in self.life.calls):
             await self.world(lambda: self.github.world.calls["job-complete"] > 0)
         await asyncio.sleep(6 * plot.SCALE)
         if self._listener.returncode is None:
@@ -298,7 +298,7 @@ class Conductor:
     async def _finish(self) -> None:
         if self._listener is None:
             return
-        if any(line.startswith("run ends") for line in self._life.lines):
+        if any(line.startswith("run ends") for line in self.life.lines):
             await self._await_end()
 
     async def _stop(self) -> None:

@@ -152,7 +152,7 @@ class Plot:
     def _call(self, path: str, body: dict[str, Any]) -> None:
         world = self._conductor.github.world
         orders: dict[str, Callable[[], object]] = {
-            "trouble": lambda: world.faults.add(_fault(body)),
+            "trouble": lambda: world.faults.add(_fault(body, self._conductor.life.calls)),
             "message": lambda: self._message(body),
             "gone": self._gone,
             "cancel": lambda: [world.cancel(job) for job in world.jobs],
@@ -194,13 +194,15 @@ def _scaled(script: str) -> str:
     return re.sub(r"sleep (\d+)", shorter, script)
 
 
-def _fault(body: dict[str, Any]) -> dict[str, Any]:
+def _fault(body: dict[str, Any], calls: list[str]) -> dict[str, Any]:
     """Turn the order for trouble into a fault."""
     fault: dict[str, Any] = {"call": f"{body.get('method', '*')} *{body['path']}*"}
-    seconds = body.get("seconds", 0)
     fault["count"] = body.get("count", -1)
-    if seconds:
-        fault["seconds"] = seconds * SCALE
+    refused = _count_refused(body, calls)
+    if "seconds" in body and refused:
+        fault["count"] = refused  # as many as were recorded: a time would be a race
+    elif "seconds" in body:
+        fault["seconds"] = body["seconds"] * SCALE
     fault["delay"] = body.get("delay", 0)  # a process starts in no scaled time
     if body.get("status") == 0:
         fault["drop"] = True
@@ -209,3 +211,14 @@ def _fault(body: dict[str, Any]) -> dict[str, Any]:
         fault["body"] = body.get("body", "")
     fault["after"] = bool(body.get("after"))
     return fault
+
+
+def _count_refused(body: dict[str, Any], calls: list[str]) -> int:
+    """Count the recorded calls that got the trouble's status."""
+    count = 0
+    for call in calls:
+        made, _, answer = call.partition(" -> ")
+        status, _, times = answer.partition(" x")
+        if body["path"] in made and status == str(body.get("status")):
+            count += int(times or 1)
+    return count
