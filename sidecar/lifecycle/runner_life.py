@@ -177,7 +177,7 @@ class _Life:
         self.deregistration = Deregistration(
             self.api,
             usable,
-            folder.state_file.delete_own,
+            folder.forget_runner,
             service=registration.make_runner_service(folder, request, usable),
         )
         self.deregister_step = self.cleanup_stack.register_step(

@@ -79,6 +79,16 @@ class RunnerFolder:
         """
         return [name for name in (*CONFIGURED, *MIGRATED) if self._remove(name)]
 
+    def forget_runner(self) -> None:
+        """Delete what is left on the disk of a runner that GitHub has removed.
+
+        That is the state file, and the configuration with the runner's key. What cannot be deleted
+        is removed by the next life on this disk, before its configure.
+        """
+        self.state_file.delete_own()
+        with suppress(OSError):
+            self.set_aside()
+
     def _check_free_space(self) -> None:
         """Write as many bytes as a registration needs, and delete them; raises OSError if full.
 

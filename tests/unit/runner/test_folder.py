@@ -184,6 +184,15 @@ def test_a_configuration_is_set_aside(root):
     assert root.set_aside() == []
 
 
+def test_a_removed_runner_leaves_no_key_on_the_disk(root):
+    """Not every way to deregister runs the runner's program, which would delete its files."""
+    root.state_file.begin("build-1", unique=True, jit=False)
+    (root.path / ".credentials_rsaparams").write_text("{}")
+    root.forget_runner()
+    assert root.state_file.read() in (None, [])
+    assert not (root.path / ".credentials_rsaparams").exists()
+
+
 def test_whatever_a_job_put_in_place_of_a_file_is_removed(root):
     """Configure cannot write where a folder is, and fails after the registration."""
     (root.path / ".runner").mkdir()
