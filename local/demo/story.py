@@ -40,7 +40,7 @@ STORY = {
     "stop.requested busy": Line("is asked to stop, but a job runs"),
     "stop.job_awaited": Line(begins={"grace": "lets the job go on for {seconds:g} s"}),
     "runner.interrupted busy": Line(
-        "has no more time for the job, and cancels it",
+        "has no more time for the job, and interrupts it",
         "grace",
         {"end": "waits for the runner's program to end"},
     ),

@@ -186,10 +186,10 @@ def test_a_configuration_is_set_aside(root):
 
 def test_a_removed_runner_leaves_no_key_on_the_disk(root):
     """Not every way to deregister runs the runner's program, which would delete its files."""
-    root.state_file.begin("build-1", unique=True, jit=False)
+    root.state_file.save_runner("build-1", unique=True)
     (root.path / ".credentials_rsaparams").write_text("{}")
     root.forget_runner()
-    assert root.state_file.read() in (None, [])
+    assert list(root.path.glob(".sidecar-memory*")) == []
     assert not (root.path / ".credentials_rsaparams").exists()
 
 
