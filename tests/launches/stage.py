@@ -101,8 +101,9 @@ class Stage:
     async def check_nothing_left(self) -> None:
         """Check that no task, no runner and no token is left, and no secret was told to ECS."""
         await self.ecs.wait_for(lambda: self.ecs.living() == [])
-        assert [runner.name for runner in self.github.world.runners] == []
-        assert await self.find_parameters() == []
+        runners = [runner.name for runner in self.github.world.runners]
+        left = {"runners": runners, "tokens": await self.find_parameters()}
+        assert left == {"runners": [], "tokens": []}, left
         told = repr(self.ecs.requests)
         for secret in [PAT, *(token.value for token in self.github.world.tokens)]:
             assert secret not in told
@@ -120,4 +121,9 @@ async def open_stage(moto: str, **agent_settings: Any) -> AsyncIterator[Stage]:
         host = ecs.AgentHost(folder, ssm.url, image)
         plane = await stack.enter_async_context(ecs.serving(host.start))
         front = await stack.enter_async_context(faults.serving(plane.url))
-        yield Stage(moto, ssm, plane, front, hub, folder)
+        try:
+            yield Stage(moto, ssm, plane, front, hub, folder)
+        except BaseException:
+            for task in plane.tasks:
+                print(task.arn, task.process.transcript() if task.process else "", file=sys.stderr)
+            raise

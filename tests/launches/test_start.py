@@ -139,7 +139,6 @@ def test_no_capacity_until_the_time_out_fails_with_the_reason(aws):
 
     async def scene():
         async with open_stage(aws) as stage:
-            stage.ecs.tasks_with_room = 1
             async with stage.launcher(*ORDER, "--count", "2", "--timeout", "8") as launcher:
                 await stage.ecs.wait_for(lambda: stage.ecs.droughts or _let_one_pass(stage))
                 assert await launcher.wait_for_end() == 13, launcher.transcript()
@@ -252,47 +251,32 @@ def test_access_is_denied_until_the_token_is_there(aws):
 # --- interrupted --------------------------------------------------------------------------------
 
 
-async def interrupt(stage, number, reached, *more):
-    """Start two runners and send a signal as soon as `reached(stage, launcher)` has returned."""
-    async with stage.launcher(*ORDER, "--count", "2", *more) as launcher:
-        await reached(stage, launcher)
-        launcher.signal(number)
-        assert await launcher.wait_for_end() == 16, launcher.transcript()
-    await stage.check_nothing_left()
-
-
 async def begun(stage, launcher):
-    """Nothing was asked yet."""
+    """Wait until the work begins: nothing was asked yet."""
     await launcher.wait_for_event("start.begun")
 
 
 async def asked(stage, launcher):
-    """RunTask was received; its answer never comes."""
+    """Wait until RunTask was received; its answer never comes."""
     stage.front.rules.append(Rule("hang", target="RunTask", forward=True, times=2))
     await stage.ecs.wait_for(lambda: len(stage.ecs.tasks) == 2)
 
 
 async def placed(stage, launcher):
-    """There is a task, and it has no token."""
+    """Wait until there is a task that has no token."""
     await launcher.wait_for_event("task.placed")
 
 
 async def written(stage, launcher):
-    """The token is there, and its task does not run yet."""
+    """Wait until the token is there, while its task does not run yet."""
     stage.ecs.may_run.clear()
     await launcher.wait_for_event("token.handed_over")
 
 
 async def registering(stage, launcher):
-    """The agent registers its runner."""
+    """Wait until the agent registers its runner."""
     await stage.ecs.wait_for(lambda: [task for task in stage.ecs.tasks if task.process])
     await stage.ecs.tasks[0].process.wait_for_phase("configuring")
-
-
-async def online(stage, launcher):
-    """One of the runners waits for a job already."""
-    await launcher.wait_for_event("runner.online")
-    stage.ecs.may_run.clear()
 
 
 @pytest.mark.parametrize(
