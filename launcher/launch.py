@@ -146,7 +146,7 @@ class Stages:
             return
         task = self._task(launch)
         token = await self._make_token(launch)
-        await self.store.write(task, token, self._tags(launch))
+        await self.store.write(task, token, self._tags(launch), lambda: self._is_online(launch))
         launch.handed_over = True
         log.info("token.handed_over", **_facts(launch), runner=self.runner_name(launch))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
@@ -103,9 +103,32 @@ class TokenStore(ServiceClient):
         """Return the name of a task's parameter."""
         return identity.parameter_name(self._prefix, task)
 
-    async def write(self, task: str, token: RunnerToken, tags: dict[str, str]) -> None:
-        """Write the token of a task, tagged; a token that is there already is replaced."""
+    async def write(
+        self,
+        task: str,
+        token: RunnerToken,
+        tags: dict[str, str],
+        is_used: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Write the token of a task, tagged; one of an earlier generation is replaced.
+
+        `is_used` says whether the task's runner is online. If an answer was lost it is asked before
+        the token is written again: the agent may have read and deleted it, and nobody would delete
+        a second one.
+        """
         masks.hide(token.text)
+        tries = 0
+
+        async def write_once() -> None:
+            nonlocal tries
+            tries += 1
+            if tries > 1 and (await self.exists(task) or await is_used()):
+                return
+            await self._write_once(task, token, tags)
+
+        await call_with_retries(write_once, backoff(), tries=TRIES)
+
+    async def _write_once(self, task: str, token: RunnerToken, tags: dict[str, str]) -> None:
         name = self.name(task)
         wanted = {
             "Name": name,
@@ -126,8 +149,7 @@ class TokenStore(ServiceClient):
                 # SSM refuses tags and overwriting together; the tags are there already.
                 await client.put_parameter(**wanted, Overwrite=True)
 
-        # The library's own error would quote the value.
-        await self._call(f"cannot write the token parameter {name}", "ssm:PutParameter", write)
+        await _make_call(f"cannot write the token parameter {name}", "ssm:PutParameter").run(write)
 
     async def exists(self, task: str) -> bool:
         """Whether a token is there for the task, unread or not yet deleted."""
@@ -175,13 +197,17 @@ class TokenStore(ServiceClient):
         return await self._call("cannot look for token parameters", "ssm:DescribeParameters", find)
 
     async def _call(self, action: str, permission: str, work: Callable[[], Awaitable[T]]) -> T:
-        call = Call(
-            action, SSM, permission, "LAUNCHER_PARAMETER_PREFIX", REFUSALS, quotes_aws=False
-        )
+        call = _make_call(action, permission)
         return await call_with_retries(lambda: call.run(work), backoff(), tries=TRIES)
 
 
-REFUSALS: dict[str, Any] = {
+def _make_call(action: str, permission: str) -> Call:
+    """Make a call whose errors show nothing of AWS's text: it may quote the value."""
+    setting = "LAUNCHER_PARAMETER_PREFIX"
+    return Call(action, SSM, permission, setting, REFUSALS, quotes_aws=False)
+
+
+REFUSALS: dict[str, str] = {
     "ParameterLimitExceeded": (
         "SSM holds as many parameters as the account may have (quota: 10,000 Standard parameters)"
     ),
