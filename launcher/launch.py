@@ -169,6 +169,10 @@ class Stages:
             except github.NameTaken:
                 await self._delete_runner(name)  # an answer was lost, and with it its token
                 continue
+            except github.GitHubError as error:
+                if not isinstance(error, github.TransientError):
+                    launch.generation -= 1  # refused: there is no runner of that name
+                raise
             launch.runner_id = token.runner_id
             return token
         raise github.GitHubError(f"cannot register a runner for {launch.task}: its name is taken")

@@ -83,10 +83,15 @@ class Drought:
     where: str | None = None
     reason: str = NO_CAPACITY
     times: int | None = None
+    skip: int = 0
+    """How many tasks find room before."""
 
     def concerns(self, where: str) -> bool:
-        """Whether it is still there for this provider or launch type; counts what it refuses."""
+        """Whether it is there now for this provider or launch type; counts what it refuses."""
         if self.where not in (None, where) or self.times == 0:
+            return False
+        if self.skip > 0:
+            self.skip -= 1
             return False
         if self.times is not None:
             self.times -= 1

@@ -139,17 +139,12 @@ def test_no_capacity_until_the_time_out_fails_with_the_reason(aws):
 
     async def scene():
         async with open_stage(aws) as stage:
-            async with stage.launcher(*ORDER, "--count", "2", "--timeout", "8") as launcher:
-                await stage.ecs.wait_for(lambda: stage.ecs.droughts or _let_one_pass(stage))
-                assert await launcher.wait_for_end() == 13, launcher.transcript()
+            stage.ecs.droughts = [ecs.Drought(skip=1)]
+            code, launcher = await stage.run(*ORDER, "--count", "2", "--timeout", "8")
+            assert code == 13, launcher.transcript()
             assert ecs.NO_CAPACITY in launcher.last_event("start.failed")["reason"]
             assert len(stage.ecs.tasks) == 1
             await stage.check_nothing_left()
-
-    def _let_one_pass(stage):
-        if stage.ecs.tasks:
-            stage.ecs.droughts = [ecs.Drought()]
-        return stage.ecs.droughts
 
     play(scene())
 
@@ -221,7 +216,7 @@ def test_an_answer_that_was_lost_is_asked_for_again(aws):
 
     async def scene():
         async with open_stage(aws) as stage:
-            stage.front.rules.append(Rule("close", target="RunTask", forward=True, times=1))
+            stage.front.add(Rule("close", target="RunTask", forward=True, times=1))
             code, launcher = await stage.run(*ORDER, "--wait", "running")
             assert code == 0, launcher.transcript()
             assert len(stage.ecs.asked("RunTask")) == 2
@@ -238,7 +233,7 @@ def test_access_is_denied_until_the_token_is_there(aws):
     async def scene():
         async with open_stage(aws) as stage:
             rule = Rule("status", target="GetParameter", error="AccessDeniedException", times=2)
-            stage.ssm.rules.append(rule)
+            stage.ssm.add(rule)
             code, launcher = await stage.run(*ORDER)
             assert code == 0, launcher.transcript()
             assert stage.ecs.tasks[0].process.find_events("token.awaited")
@@ -257,8 +252,7 @@ async def begun(stage, launcher):
 
 
 async def asked(stage, launcher):
-    """Wait until RunTask was received; its answer never comes."""
-    stage.front.rules.append(Rule("hang", target="RunTask", forward=True, times=2))
+    """Wait until ECS has two tasks; its answers never come."""
     await stage.ecs.wait_for(lambda: len(stage.ecs.tasks) == 2)
 
 
@@ -269,14 +263,14 @@ async def placed(stage, launcher):
 
 async def written(stage, launcher):
     """Wait until the token is there, while its task does not run yet."""
-    stage.ecs.may_run.clear()
     await launcher.wait_for_event("token.handed_over")
 
 
 async def registering(stage, launcher):
-    """Wait until the agent registers its runner."""
+    """Wait until an agent registers its runner."""
     await stage.ecs.wait_for(lambda: [task for task in stage.ecs.tasks if task.process])
-    await stage.ecs.tasks[0].process.wait_for_phase("configuring")
+    process = next(task.process for task in stage.ecs.tasks if task.process)
+    await process.wait_for_phase("configuring")
 
 
 @pytest.mark.parametrize(
@@ -296,13 +290,16 @@ def test_an_interrupted_start_takes_back_what_it_started(aws, reached, number, j
 
     async def scene():
         async with open_stage(aws) as stage:
-            stage_settings = {"just_in_time": just_in_time}
-            async with stage.launcher(*ORDER, "--count", "2", **stage_settings) as launcher:
+            if reached is asked:
+                stage.front.add(Rule("hang", target="RunTask", forward=True, times=2))
+            if reached is written:
+                stage.ecs.may_run.clear()
+            async with stage.launcher(
+                *ORDER, "--count", "2", just_in_time=just_in_time
+            ) as launcher:
                 await reached(stage, launcher)
                 launcher.signal(number)
-                code = await launcher.wait_for_end()
-                assert code == 16, launcher.transcript()
-            stage.ecs.may_run.set()
+                assert await launcher.wait_for_end() == 16, launcher.transcript()
             await stage.check_nothing_left()
 
     play(scene())
