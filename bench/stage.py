@@ -135,7 +135,7 @@ def open_stage() -> Iterator[Stage]:
     with ExitStack() as stack:
         folder = stack.enter_context(agent.make_folder("bench-"))
         parameters = stack.enter_context(program("local.aws"))
-        github = stack.enter_context(program("local.github"))
+        github = stack.enter_context(program("local.github", "--control-path", "/_local"))
         ecs = stack.enter_context(program("local.ecs_agent"))
         variables = call(f"{ecs}/_local/environment")
         yield Stage(parameters, github, ecs, variables, folder, count(1))

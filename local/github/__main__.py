@@ -1,4 +1,4 @@
-"""`python -m local.github`: prints `ready http://…` when it listens, ends on SIGTERM or SIGINT."""
+"""`python -m local.github`: prints `ready URL` and `control URL`; ends on SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -9,7 +9,9 @@ from local.github.serving import serving
 from local.github.settings import Settings
 
 
-async def _serve(host: str, port: int, pats: list[str], settings: Settings) -> None:
+async def _serve(
+    host: str, port: int, pats: list[str], settings: Settings, control_path: str
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     if sys.platform == "win32":
@@ -18,8 +20,9 @@ async def _serve(host: str, port: int, pats: list[str], settings: Settings) -> N
     else:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-    async with serving(host, port, settings=settings, pats=pats) as github:
-        sys.stdout.write(f"ready {github.url}\n")
+    served = serving(host, port, settings=settings, pats=pats, control_path=control_path)
+    async with served as github:
+        sys.stdout.write(f"ready {github.url}\ncontrol {github.control}\n")
         sys.stdout.flush()
         await stop.wait()
 
@@ -34,6 +37,9 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=JSON", help="a setting (README.md)"
     )
+    parser.add_argument(
+        "--control-path", default="", metavar="PATH", help="the control plane's; else a secret one"
+    )
     asked = parser.parse_args()
     import json
 
@@ -41,7 +47,7 @@ def main() -> None:
     pairs = (each.partition("=") for each in asked.set)
     settings.update({name: json.loads(value) for name, _, value in pairs})
     host, _, port = asked.address.rpartition(":")
-    asyncio.run(_serve(host, int(port), asked.pat or ["ghp_local"], settings))
+    asyncio.run(_serve(host, int(port), asked.pat or ["ghp_local"], settings, asked.control_path))
 
 
 if __name__ == "__main__":

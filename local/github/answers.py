@@ -10,7 +10,7 @@ from aiohttp import web
 
 from local.github import bodies
 from local.github.faults import Fault
-from local.github.world import World
+from local.github.world import Call, World
 
 WORLD = web.AppKey("world", World)
 RATE = web.RequestKey("rate", dict[str, str])
@@ -18,11 +18,12 @@ Handler = Callable[[web.Request, World], Awaitable[web.StreamResponse]]
 
 
 class Refusal(Exception):
-    """An answer that is not the wanted one."""
+    """An answer that is not the wanted one; `body` is REST's unless it is given."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, body: Any = None) -> None:
         super().__init__(message)
         self.status = status
+        self.body = bodies.error(status, message) if body is None else body
 
 
 def answer(body: Any, status: int = 200) -> web.Response:
@@ -52,21 +53,44 @@ def counted(name: str, handler: Handler) -> Callable[[web.Request], Awaitable[we
 
     async def take(request: web.Request) -> web.StreamResponse:
         world = request.app[WORLD]
-        world.calls[name] += 1
-        fault = None if name.startswith("_") else world.faults.next(name)
-        if fault is not None and not fault.after and (spoiled := await _spoil(request, fault)):
-            return spoiled
-        try:
-            response = await handler(request, world)
-        except Refusal as refusal:
-            response = answer(bodies.error(refusal.status, str(refusal)), refusal.status)
-        if fault is not None and fault.after and (spoiled := await _spoil(request, fault)):
-            return spoiled
-        response.headers.update(request.get(RATE, {}))
-        response.headers.setdefault("X-GitHub-Request-Id", secrets.token_hex(8).upper())
-        return response
+        if not name.startswith("_"):
+            return await _logged(request, world, name, handler)
+        return await _take(request, world, name, handler)
 
     return take
+
+
+async def _logged(
+    request: web.Request, world: World, name: str, handler: Handler
+) -> web.StreamResponse:
+    """Answer, and write down what came and what became of it."""
+    ended, body = "client left", await request.text()
+    try:
+        response = await _take(request, world, name, handler)
+        aborted = request.transport is None or request.transport.is_closing()
+        ended = "closed" if aborted else str(response.status)
+        return response
+    finally:
+        world.log.append(Call(request.method, request.path_qs, ended, body))
+
+
+async def _take(
+    request: web.Request, world: World, name: str, handler: Handler
+) -> web.StreamResponse:
+    world.calls[name] += 1
+    call = f"{request.method} {request.path}"
+    fault = None if name.startswith("_") else world.faults.next(name, call, world.now())
+    if fault is not None and not fault.after and (spoiled := await _spoil(request, fault)):
+        return spoiled
+    try:
+        response = await handler(request, world)
+    except Refusal as refusal:
+        response = answer(refusal.body, refusal.status)
+    if fault is not None and fault.after and (spoiled := await _spoil(request, fault)):
+        return spoiled
+    response.headers.update(request.get(RATE, {}))
+    response.headers.setdefault("X-GitHub-Request-Id", secrets.token_hex(8).upper())
+    return response
 
 
 async def _spoil(request: web.Request, fault: Fault) -> web.Response | None:
@@ -77,6 +101,8 @@ async def _spoil(request: web.Request, fault: Fault) -> web.Response | None:
         request.transport.abort()
         return nothing(500)
     if fault.status:
+        if isinstance(fault.body, str):
+            return web.Response(text=fault.body, status=fault.status, headers=fault.headers)
         body = bodies.error(fault.status, "Ordered fault") if fault.body is None else fault.body
         return web.json_response(body, status=fault.status, headers=fault.headers)
     return None

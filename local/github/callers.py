@@ -51,6 +51,26 @@ def allowed(request: web.Request, world: World, scope: Scope, *, write: bool = T
     return token
 
 
+def remote(request: web.Request, world: World, scope: Scope, *, remove: bool = False) -> Token:
+    """Give the registration token that is the caller's (`RemoteAuth`); else refuse with 404.
+
+    The same token removes a runner; a remove token does nothing else.
+    """
+    kind, _, value = request.headers.get("Authorization", "").partition(" ")
+    kinds = ("registration", "remove") if remove else ("registration",)
+    token = world.tokens.valid(value.strip(), world.now(), *kinds)
+    if kind != "RemoteAuth" or token is None or token.scope is None:
+        raise Refusal(404, "Not Found")
+    if token.scope.key != scope.key:
+        raise Refusal(404, "Not Found")
+    return token
+
+
+def is_remote(request: web.Request) -> bool:
+    """Whether the caller shows a registration or remove token."""
+    return request.headers.get("Authorization", "").startswith("RemoteAuth ")
+
+
 def _installation_allows(world: World, token: Token, scope: Scope, *, write: bool) -> None:
     if scope.kind == "enterprises":
         raise Refusal(403, NOT_ACCESSIBLE)

@@ -1,4 +1,7 @@
-"""The control plane, `/_local/…`: what a test or a demo does that GitHub has no call for."""
+"""The control plane: what a test or a demo does that GitHub has no call for.
+
+It stands below a path that nobody can guess, unless another one is asked for.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -18,23 +21,22 @@ from local.github.world import World
 
 def routes() -> Iterator[tuple[str, str, str, Handler]]:
     """Give method, path, name and handler of each call."""
-    base = "/_local"
-    yield "GET", f"{base}/state", "_state", _state
-    yield "PATCH", f"{base}/settings", "_settings", _settings
-    yield "POST", f"{base}/faults", "_faults", _fault
-    yield "DELETE", f"{base}/faults", "_faults", _behave
-    yield "POST", f"{base}/registration-tokens", "_tokens", _registration_token
-    yield "POST", f"{base}/tokens", "_tokens", _token
-    yield "POST", f"{base}/apps", "_apps", _app
-    yield "POST", f"{base}/jobs", "_jobs", _queue
-    yield "GET", f"{base}/jobs/{{id:\\d+}}", "_jobs", _job
-    yield "GET", f"{base}/jobs/{{id:\\d+}}/wait", "_jobs", _job_wait
-    yield "POST", f"{base}/jobs/{{id:\\d+}}/wait", "_jobs", _job_wait
-    yield "POST", f"{base}/jobs/{{id:\\d+}}/cancel", "_jobs", _cancel
-    yield "GET", f"{base}/runners/wait", "_runners", _runner_wait
-    yield "DELETE", f"{base}/runners/{{id:\\d+}}", "_runners", _forget
-    yield "POST", f"{base}/runners/{{id:\\d+}}/ghost", "_runners", _ghost
-    yield "GET", f"{base}/calls/wait", "_calls", _calls_wait
+    yield "GET", "/state", "_state", _state
+    yield "PATCH", "/settings", "_settings", _settings
+    yield "POST", "/faults", "_faults", _fault
+    yield "DELETE", "/faults", "_faults", _behave
+    yield "POST", "/registration-tokens", "_tokens", _registration_token
+    yield "POST", "/tokens", "_tokens", _token
+    yield "POST", "/apps", "_apps", _app
+    yield "POST", "/jobs", "_jobs", _queue
+    yield "GET", "/jobs/{id:\\d+}", "_jobs", _job
+    yield "GET", "/jobs/{id:\\d+}/wait", "_jobs", _job_wait
+    yield "POST", "/jobs/{id:\\d+}/wait", "_jobs", _job_wait
+    yield "POST", "/jobs/{id:\\d+}/cancel", "_jobs", _cancel
+    yield "GET", "/runners/wait", "_runners", _runner_wait
+    yield "DELETE", "/runners/{id:\\d+}", "_runners", _forget
+    yield "POST", "/runners/{id:\\d+}/ghost", "_runners", _ghost
+    yield "GET", "/calls/wait", "_calls", _calls_wait
 
 
 async def _state(_request: web.Request, world: World) -> web.Response:

@@ -14,6 +14,9 @@ class WrongFaultError(ValueError):
 class Fault:
     """What happens to the next `count` calls whose name fits the pattern `call`.
 
+    A pattern with a blank is compared with method and path, as in `POST /broker/session`.
+    `seconds` makes it end so long after its first call, whatever `count` says.
+
     `delay` (seconds) comes first; then `hang` never answers, `drop` closes the connection,
     `status` answers with it (and `body`, `headers`). With none of the three the call goes on as
     ever. `after` is true where the call is to take effect before its answer is lost.
@@ -28,6 +31,8 @@ class Fault:
     hang: bool = False
     drop: bool = False
     after: bool = False
+    seconds: float = 0.0
+    until: float = 0.0
 
 
 class Faults:
@@ -44,6 +49,8 @@ class Faults:
         if not isinstance(wanted.get("call"), str):
             raise WrongFaultError('"call" must name a call, as delete-runner or *')
         fault = Fault(**wanted)
+        if fault.seconds:
+            fault.count = -1
         self._coming.append(fault)
         return fault
 
@@ -51,10 +58,14 @@ class Faults:
         """Behave again."""
         self._coming.clear()
 
-    def next(self, call: str) -> Fault | None:
-        """Take the first one that is meant for `call`."""
-        for fault in self._coming:
-            if fnmatch.fnmatch(call, fault.call):
+    def next(self, name: str, call: str, now: float) -> Fault | None:
+        """Take the first one that is meant for the call of this name, or this method and path."""
+        for fault in list(self._coming):
+            if fault.seconds and not fault.until:
+                fault.until = now + fault.seconds
+            if fault.until and fault.until <= now:
+                self._coming.remove(fault)
+            elif fnmatch.fnmatch(name, fault.call) or fnmatch.fnmatch(call, fault.call):
                 fault.count -= 1
                 if fault.count == 0:
                     self._coming.remove(fault)

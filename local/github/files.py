@@ -16,11 +16,16 @@ BOM = b"\xef\xbb\xbf"
 def tenant(runner_scope_key: str, site: str) -> str:
     """Give the address of the service behind GitHub that a scope's runners talk to."""
     name = base64.urlsafe_b64encode(runner_scope_key.encode()).decode().rstrip("=")
-    return f"{site}/_services/pipelines/{name}/"
+    return tenant_of_name(name, site)
 
 
-def of_jit(runner: Runner, site: str, work: str) -> dict[str, bytes]:
-    """Write the files of a JIT runner."""
+def tenant_of_name(name: str, site: str) -> str:
+    """Give that address by its own name."""
+    return f"{site}/_services/pipelines/{name}"
+
+
+def of_jit(runner: Runner, key: Mapping[str, str], site: str, work: str) -> dict[str, bytes]:
+    """Write the files of a JIT runner; `key` is the content of its key file."""
     address = tenant(runner.scope.key, site)
     settings = {
         "AgentId": str(runner.id),
@@ -30,15 +35,15 @@ def of_jit(runner: Runner, site: str, work: str) -> dict[str, bytes]:
         "PoolId": str(runner.group_id),
         "PoolName": "Default",
         "ServerUrl": address,
-        "ServerUrlV2": address,
+        "ServerUrlV2": f"{site}/broker/",
         "UseV2Flow": "True",
         "WorkFolder": work,
     }
     credentials = {
         "Scheme": "OAuth",
         "Data": {
-            "AuthorizationUrl": f"{site}/_services/oauth/token",
-            "AuthorizationUrlV2": f"{site}/_services/oauth/token",
+            "AuthorizationUrl": f"{site}/oauth/token",
+            "AuthorizationUrlV2": f"{site}/oauth/token",
             "EnableAuthMigrationByDefault": "False",
             "ClientId": runner.client_id,
             "RequireFipsCryptography": "True",
@@ -48,18 +53,6 @@ def of_jit(runner: Runner, site: str, work: str) -> dict[str, bytes]:
     written = {
         ".runner": settings,
         ".credentials": credentials,
-        ".credentials_rsaparams": key(runner.secret),
+        ".credentials_rsaparams": dict(key),
     }
     return {name: BOM + json.dumps(each, indent=2).encode() for name, each in written.items()}
-
-
-def key(secret: str) -> Mapping[str, str]:
-    """Shape a secret like the key file of a runner: same names, same sizes, no real RSA."""
-    import hashlib
-
-    sizes = {"d": 256, "dp": 128, "dq": 128, "inverseQ": 128, "modulus": 256, "p": 128, "q": 128}
-    parts = {
-        name: base64.b64encode(hashlib.shake_256(f"{name}{secret}".encode()).digest(size)).decode()
-        for name, size in sizes.items()
-    }
-    return {**parts, "d": secret, "exponent": "AQAB"}

@@ -1,6 +1,7 @@
 """The queue of jobs."""
 
 import itertools
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,10 @@ from typing import Any
 
 class WrongJobError(ValueError):
     """A job that could not have come from a workflow."""
+
+
+def _uuid() -> str:
+    return str(uuid.uuid4())
 
 
 @dataclass
@@ -20,6 +25,10 @@ class Step:
     state: str = "queued"  # queued, running, completed
     result: str = ""  # succeeded, failed, canceled, skipped
     log: str = ""
+    key: str = field(default_factory=_uuid)
+    uses: dict[str, Any] | None = None
+    """The reference of an action, as the runner is told of it; None for a script."""
+    inputs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -46,6 +55,20 @@ class Job:
     runner_logs: dict[str, str] = field(default_factory=dict)
     """What the runner itself did: "Set up job", "Set up runner" (hook) and so on."""
 
+    key: str = field(default_factory=_uuid)
+    plan: str = field(default_factory=_uuid)
+    request: str = field(default_factory=_uuid)
+    container: Any = None
+    """`container:` as a template token, and `services:`."""
+    services: Any = None
+    own_steps: dict[str, str] = field(default_factory=dict)
+    """The names of the runner's own steps by their id."""
+    summaries: dict[str, str] = field(default_factory=dict)
+
+    def step(self, key: str) -> Step | None:
+        """Give the step of that id, if it is the workflow's."""
+        return next((step for step in self.steps if step.key == key), None)
+
     def log(self) -> str:
         """All that was logged, in order of the steps."""
         return "".join([*self.runner_logs.values(), *(step.log for step in self.steps)])
@@ -70,7 +93,9 @@ class Jobs:
         """Queue what a workflow would have asked for. Raises WrongJobError."""
         steps = wanted.get("steps") or []
         if not isinstance(steps, Sequence) or not all(
-            isinstance(step, Mapping) and isinstance(step.get("run"), str) for step in steps
+            isinstance(step, Mapping)
+            and isinstance(step.get("run", step.get("uses")), str | Mapping)
+            for step in steps
         ):
             raise WrongJobError('steps must be a list of {"run": "…"}')
         job = Job(
@@ -81,6 +106,8 @@ class Jobs:
             env={str(name): str(value) for name, value in (wanted.get("env") or {}).items()},
             repository=str(wanted.get("repository") or ""),
             queued_at=now,
+            container=wanted.get("container"),
+            services=wanted.get("services"),
         )
         self._all[job.id] = job
         self._changed()
@@ -88,6 +115,8 @@ class Jobs:
 
 
 def _step(wanted: Mapping[str, Any]) -> Step:
-    run = wanted["run"]
+    run = str(wanted.get("run") or "")
     first = run.strip().splitlines()[0] if run.strip() else ""
-    return Step(run, str(wanted.get("name") or f"Run {first}"), str(wanted.get("if") or ""))
+    step = Step(run, str(wanted.get("name") or f"Run {first}"), str(wanted.get("if") or ""))
+    step.uses, step.inputs = wanted.get("uses"), dict(wanted.get("with") or {})
+    return step

@@ -1,6 +1,5 @@
 """The documented REST calls: runners of a scope, Apps, the cancelling of a run."""
 
-import secrets
 from collections.abc import Iterator
 
 from aiohttp import web
@@ -11,6 +10,7 @@ from local.github.apps import App, Installation
 from local.github.runners import NameTakenError, Runner, StillBusyError
 from local.github.scope import Scope
 from local.github.world import World
+from local.runner.program import keys
 
 SCOPES = ("/repos/{owner}/{repo}", "/orgs/{owner}", "/enterprises/{owner}")
 
@@ -67,6 +67,7 @@ async def _generate_jitconfig(request: web.Request, world: World) -> web.Respons
         raise Refusal(422, "Invalid request.\n\nlabels must hold 1 to 100 names.")
     if not 1 <= group <= len(world.settings.runner_groups):
         raise Refusal(404, "Not Found")
+    key = keys.written(keys.fresh())
     runner = Runner(
         id=0,
         name=name,
@@ -74,7 +75,7 @@ async def _generate_jitconfig(request: web.Request, world: World) -> web.Respons
         labels=world.runners.labels((str(label) for label in labels), "custom"),
         ephemeral=True,
         visible_at=world.now() + world.settings.visible_after,
-        secret=secrets.token_urlsafe(192)[:256],
+        modulus=key["modulus"],
         group_id=group,
         jit=True,
     )
@@ -85,14 +86,17 @@ async def _generate_jitconfig(request: web.Request, world: World) -> web.Respons
         raise Refusal(409, message) from None
     world.show_later(runner)
     work = str(body.get("work_folder") or "_work")
-    written = files.of_jit(runner, str(request.url.origin()), work)
+    written = files.of_jit(runner, key, str(request.url.origin()), work)
     described = bodies.runner(runner, online=False)
     return answer(bodies.jit_config(described, written), 201)
 
 
 async def _list_runners(request: web.Request, world: World) -> web.Response:
     scope = scope_of(request)
-    callers.allowed(request, world, scope, write=False)
+    if callers.is_remote(request):
+        callers.remote(request, world, scope)
+    else:
+        callers.allowed(request, world, scope, write=False)
     per_page = min(max(_number(request, "per_page", 30), 1), 100)
     page = max(_number(request, "page", 1), 1)
     name = "" if world.settings.ignore_name_filter else request.query.get("name", "")
@@ -127,10 +131,13 @@ async def _get_runner(request: web.Request, world: World) -> web.Response:
 
 
 async def _delete_runner(request: web.Request, world: World) -> web.Response:
-    callers.allowed(request, world, scope_of(request))
+    if remote := callers.is_remote(request):
+        callers.remote(request, world, scope_of(request), remove=True)
+    else:
+        callers.allowed(request, world, scope_of(request))
     runner = _visible_runner(request, world)
     try:
-        world.runners.remove(runner, "rest")
+        world.runners.remove(runner, "remove" if remote else "rest")
     except StillBusyError:
         message = f'Bad request - Runner "{runner.name}" is still running a job"'
         raise Refusal(422, message) from None

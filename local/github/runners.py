@@ -1,9 +1,11 @@
 """The runners that are registered, and how the others ended."""
 
 import itertools
-import secrets
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from local.github.scope import Scope
 
@@ -27,7 +29,10 @@ class Label:
 
 @dataclass
 class Runner:
-    """One registration. `secret` stands for the key whose public half GitHub keeps."""
+    """One registration. `modulus` and `exponent` are its public key, in base64.
+
+    `messages` are sent before any job: kind and body.
+    """
 
     id: int
     name: str
@@ -35,13 +40,16 @@ class Runner:
     labels: list[Label]
     ephemeral: bool
     visible_at: float
-    secret: str
+    modulus: str
     group_id: int = 1
     version: str = ""
     operating_system: str = "linux"
-    client_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    client_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     job_id: int = 0
     jit: bool = False
+    exponent: str = "AQAB"
+    disable_update: bool = False
+    messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @property
     def busy(self) -> bool:
@@ -61,6 +69,7 @@ class Removal:
     id: int
     name: str
     by: str
+    at: float = field(default_factory=time.time)
 
 
 class Runners:

@@ -1,13 +1,14 @@
 """This GitHub behind a port."""
 
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from ssl import SSLContext
 
 from aiohttp import web
 
-from local.github import control, rest, tenant
+from local.github import admin, broker, control, oauth, rest, results, run_service, tenant
 from local.github.answers import WORLD, counted
 from local.github.settings import Settings
 from local.github.world import World
@@ -22,6 +23,8 @@ class GitHub:
 
     url: str
     world: World
+    control: str
+    """The base of the control plane, with a path that no runner is told of."""
 
     @property
     def api(self) -> str:
@@ -29,14 +32,18 @@ class GitHub:
         return f"{self.url}/api/v3"
 
 
-def _application(world: World) -> web.Application:
+def _application(world: World, control_path: str) -> web.Application:
     app = web.Application(client_max_size=8 << 20)
     app[WORLD] = world
     for prefix in API:
-        for method, path, name, handler in (*rest.routes(), *tenant.registration_routes()):
+        calls = (*rest.routes(), *admin.routes(rest.SCOPES), *tenant.registration_routes())
+        for method, path, name, handler in calls:
             app.router.add_route(method, prefix + path, counted(name, handler))
-    for method, path, name, handler in (*tenant.routes(), *control.routes()):
-        app.router.add_route(method, path, counted(name, handler))
+    for service in (tenant, oauth, broker, run_service, results):
+        for method, path, name, handler in service.routes():
+            app.router.add_route(method, path, counted(name, handler))
+    for method, path, name, handler in control.routes():
+        app.router.add_route(method, control_path + path, counted(name, handler))
     return app
 
 
@@ -48,24 +55,31 @@ async def serving(
     settings: Settings | None = None,
     pats: Iterable[str] = ("ghp_local",),
     tls: SSLContext | None = None,
+    control_path: str = "",
 ) -> AsyncIterator[GitHub]:
     """Serve until the block is left. `pats` are personal tokens that may do everything.
 
     With `tls` it speaks HTTPS, as somebody who trusts that context's certificate wants it.
+    `control_path` is where the control plane stands; without it a path that nobody can guess.
     """
     world = World(settings=settings or Settings())
     for value in pats:
         world.add_pat(value)
+    control_path = control_path or f"/_local-{secrets.token_hex(8)}"
     # A listener that is killed must not be given a job: its request dies with its connection.
     runner = web.AppRunner(
-        _application(world), handler_cancellation=True, access_log=None, shutdown_timeout=0.5
+        _application(world, control_path),
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=0.5,
     )
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, ssl_context=tls)
         await site.start()
         address = runner.addresses[0]
-        yield GitHub(f"{site.name.partition(':')[0]}://{address[0]}:{address[1]}", world)
+        url = f"{site.name.partition(':')[0]}://{address[0]}:{address[1]}"
+        yield GitHub(url, world, url + control_path)
     finally:
         world.changes.close()
         await runner.cleanup()

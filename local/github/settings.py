@@ -21,14 +21,16 @@ class Settings:
     """A new runner shows in list and get only after this; its name is taken at once."""
     deregister_after: float = 0.0
     """From the end of an ephemeral runner's job to the end of its registration."""
+    gone_after: float = 2.0
+    """From there until an open request for a message is told of it; 0 cancels good jobs' ends."""
+    removal_told_after: float = 0.0
+    """The same, where the registration was removed in any other way."""
     poll_seconds: float = 50.0
     """How long the runner's request for a message is held."""
     offline_after: float = 0.0
     """How long a listener that no longer asks for messages still counts as online."""
     session_timeout: float = 100.0
     """How long the session of a listener that died refuses a new one."""
-    lock_seconds: float = 60.0
-    """How often a worker says that its job still runs."""
     lost_after: float = 600.0
     """After this silence of a worker the job is given up as abandoned."""
     acquire_timeout: float = 60.0
@@ -39,7 +41,13 @@ class Settings:
     """Behave as an old GitHub Enterprise Server: list all, whatever `name` says."""
     runner_groups: list[str] = field(default_factory=lambda: ["Default"])
     deprecated_versions: list[str] = field(default_factory=list)
-    """Listeners of these versions get 403 instead of a message."""
+    """Runners of these versions are refused at `deprecated_at`."""
+    deprecated_at: list[str] = field(default_factory=lambda: ["message"])
+    """Any of message, session, register."""
+    admin_flow: bool = False
+    """Runners register by REST alone (`use_v2_flow`), as on the newest GitHub."""
+    locations_fresh: bool = True
+    """Whether a runner that has cached where the services are is told to believe that."""
     rate_limit: int = 5000
     rate_remaining: int = 5000
     rate_reset_in: float = 3600.0

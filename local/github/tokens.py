@@ -1,5 +1,7 @@
 """The tokens this GitHub gave out, of every kind, and which of them still hold."""
 
+import base64
+import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,11 +14,12 @@ class Token:
     """One bearer of rights. `scope` None means everywhere; times are seconds since 1970."""
 
     value: str
-    kind: str  # registration, remove, pat, installation, tenant, runner
+    kind: str  # registration, remove, pat, installation, tenant, runner, job
     scope: Scope | None
     expires_at: float
     permission: str = "write"  # or read, none
     runner_id: int = 0
+    job_id: int = 0
     installation_id: int = 0
     permissions: dict[str, str] = field(default_factory=dict)
     used: int = 0
@@ -59,3 +62,11 @@ def registration_text() -> str:
     """Look like GitHub's registration and remove tokens: 29 capitals and digits."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
     return "A" + "".join(secrets.choice(letters) for _ in range(28))
+
+
+def web_token(kind: str, expires_at: float) -> str:
+    """Look like a JSON web token, with a true `exp`; nobody but this GitHub can check it."""
+    head = {"typ": "JWT", "alg": "RS256", "kid": secrets.token_hex(8)}
+    claims = {"jti": secrets.token_hex(16), "scp": kind, "exp": int(expires_at)}
+    parts = [json.dumps(each).encode() for each in (head, claims)] + [secrets.token_bytes(64)]
+    return ".".join(base64.urlsafe_b64encode(each).decode().rstrip("=") for each in parts)

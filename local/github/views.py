@@ -67,7 +67,9 @@ def world(all_of_it: World) -> dict[str, Any]:
     now = all_of_it.now()
     return {
         "runners": [runner(all_of_it, each) for each in all_of_it.runners],
-        "removed": [asdict(each) for each in all_of_it.runners.removed],
+        "removed": [
+            {"id": each.id, "name": each.name, "by": each.by} for each in all_of_it.runners.removed
+        ],
         "sessions": [asdict(each) for each in all_of_it.sessions.values()],
         "jobs": [job(each) for each in all_of_it.jobs],
         "tokens": [

@@ -1,10 +1,12 @@
 """The state of this GitHub and the rules that hold in it."""
 
 import asyncio
+import itertools
 import secrets
 import time
-from collections import Counter
-from collections.abc import Callable
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +17,7 @@ from local.github.jobs import Job, Jobs
 from local.github.runners import Runner, Runners
 from local.github.scope import Scope
 from local.github.settings import Settings
-from local.github.tokens import Token, Tokens, registration_text
+from local.github.tokens import Token, Tokens, registration_text, web_token
 
 
 class SessionConflictError(Exception):
@@ -35,6 +37,16 @@ class Session:
     version: str = ""
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call that has ended: its status, or `client left`, or `closed` by this side."""
+
+    method: str
+    path: str
+    ended: str
+    body: str
+
+
 @dataclass
 class World:
     """Everything that is; single-threaded, changed only from the event loop."""
@@ -45,9 +57,13 @@ class World:
     tokens: Tokens = field(default_factory=Tokens)
     sessions: dict[str, Session] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
+    log: deque[Call] = field(default_factory=lambda: deque(maxlen=1000))
     faults: Faults = field(default_factory=Faults)
     apps: Apps = field(default_factory=Apps)
     rate_reset_at: float = 0.0
+    message_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    """What the results service signs its URLs with."""
 
     def __post_init__(self) -> None:
         self.runners = Runners(self.changes.ring)
@@ -57,9 +73,9 @@ class World:
 
     def mint(self, kind: str, scope: Scope | None, lifetime: float | None = None) -> Token:
         """Give out a token of `kind` for `scope`; it lives `lifetime` seconds."""
-        text = registration_text() if kind in ("registration", "remove") else _text(kind)
         life = self.settings.token_lifetime if lifetime is None else lifetime
-        return self.tokens.add(Token(text, kind, scope, self.now() + life))
+        until = self.now() + life
+        return self.tokens.add(Token(_text(kind, until), kind, scope, until))
 
     def add_pat(self, value: str) -> Token:
         """Accept `value` as a personal token that may do everything, for a year."""
@@ -92,6 +108,23 @@ class World:
         runner.job_id = 0
         self.runners.remove(runner, "ghost")
 
+    def still_unnoticed(self, runner_id: int) -> bool:
+        """Whether a runner was removed so lately that its listener is not told yet."""
+        removal = next((each for each in self.runners.removed if each.id == runner_id), None)
+        if removal is None:
+            return False
+        completed = removal.by == "job-completed"
+        delay = self.settings.gone_after if completed else self.settings.removal_told_after
+        left = removal.at + delay - time.time()
+        if left > 0:
+            asyncio.get_running_loop().call_later(left + 0.001, self.changes.ring)
+        return left > 0
+
+    def send(self, runner: Runner, kind: str, body: dict[str, Any]) -> None:
+        """Send a message to the runner's listener."""
+        runner.messages.append((kind, body))
+        self.changes.ring()
+
     # Sessions
 
     def open_session(self, runner: Runner, owner: str, version: str) -> Session:
@@ -101,7 +134,7 @@ class World:
             if old.polls > 0 or now - old.seen_at < self.settings.session_timeout:
                 raise SessionConflictError(runner.name)
             del self.sessions[old.id]
-        session = Session(secrets.token_hex(16), runner.id, owner, seen_at=now, version=version)
+        session = Session(str(uuid.uuid4()), runner.id, owner, seen_at=now, version=version)
         self.sessions[session.id] = session
         runner.version = version or runner.version
         self.changes.ring()
@@ -200,6 +233,10 @@ class World:
         return views.world(self)
 
 
-def _text(kind: str) -> str:
-    prefix = {"pat": "ghp_", "installation": "ghs_"}.get(kind, f"{kind}_")
+def _text(kind: str, until: float) -> str:
+    if kind in ("registration", "remove"):
+        return registration_text()
+    if kind in ("tenant", "runner", "job"):
+        return web_token(kind, until)
+    prefix = {"pat": "ghp_", "installation": "ghs_"}[kind]
     return prefix + secrets.token_urlsafe(27).replace("-", "0").replace("_", "1")

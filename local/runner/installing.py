@@ -67,8 +67,12 @@ class NoInterpreterError(RuntimeError):
     """No Python that the runner's user could execute."""
 
 
-def install(directory: Path, interpreter: Path | None = None) -> Path:
+def install(
+    directory: Path, interpreter: Path | None = None, *, version: str | None = None
+) -> Path:
     """Make `directory` a runner root, not yet configured; give it back, absolute.
+
+    `version` is what the program says of itself (else that of the record, 2.336.0).
 
     Whoever may write there can run it: it needs nothing of this repository, and its interpreter
     is one that every user of the machine can execute, if there is one. `interpreter` is another
@@ -81,6 +85,8 @@ def install(directory: Path, interpreter: Path | None = None) -> Path:
     package.mkdir(parents=True, exist_ok=True)
     for source in _PROGRAM.glob("*.py"):
         shutil.copyfile(source, package / source.name)
+    if version is not None:
+        (package / "version.py").write_text(f"VERSION = {version!r}\n", encoding="utf-8")
     interpreter = interpreter or _interpreter(package)
     for name, module in (("Runner.Listener", "listener"), ("Runner.Worker", "worker")):
         text = _ENTRY.format(interpreter=interpreter, module=module)

@@ -41,7 +41,7 @@ class AgentCredentials:
 
     @property
     def session(self) -> AioSession:
-        """The session: `alone`, its only credentials are these, else in the library's order.
+        """The session. With `alone` it uses only these credentials, else the library's usual order.
 
         Raises what botocore raises of the AWS configuration.
         """

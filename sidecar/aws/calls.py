@@ -30,9 +30,9 @@ LONGEST_PAUSE, LONGEST_LIMITED, LONGEST_GIVING_WAY = 4.0, 6.0, 30.0
 """Seconds between two tries, at most: usually, where AWS limits the rate, and where another
 client has to write what is waited for.
 
-Tasks whose parameter exists only have to share SSM's 40 calls a second: at most 6 s apart, the
-last of a thousand is not late for want of asking. Tasks whose parameter is still to be written
-share the same calls with the client that writes it, and leave them to it: else none gets its own.
+Tasks whose parameter exists share SSM's 40 calls a second: with pauses of at most 6 s, the last of
+a thousand tasks still asks often enough. Tasks whose parameter is not written yet ask less often,
+because the client that writes the parameters needs the same calls.
 """
 RATE_LIMITED = {
     "Throttling",
@@ -204,7 +204,7 @@ class Call:
 
 
 def backoff(*, wait_for_missing: bool = False) -> Backoff:
-    """Make the retry policy for AWS: pause after what may pass, longer where AWS limits the rate.
+    """Make the retry policy for AWS: pause after transient errors, longer if AWS limits the rate.
 
     With `wait_for_missing`, what is not found is waited for too, and another client has to write
     it: the pauses after a throttle are then the longest. bench/fleet.py shows what these pauses do

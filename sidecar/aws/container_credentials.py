@@ -263,7 +263,7 @@ def parse_credentials(body: bytes, *, now: float, where: str) -> Credentials:
     expires = _moment(texts["Expiration"], where)
     if expires.timestamp() <= now:
         raise UnavailableError(f"{where} answered credentials that have expired")
-    # `+00:00` and fractions are lost on some SDKs; the order of keys is the ECS agent's.
+    # Some SDKs cannot read `+00:00` and fractions; the order of keys is the ECS agent's.
     texts["Expiration"] = expires.strftime("%Y-%m-%dT%H:%M:%SZ")
     rendered = json.dumps(texts, separators=(",", ":")).encode()
     if len(rendered) >= _LARGEST_RENDERED:

@@ -23,14 +23,13 @@ CONFIG = AioConfig(
     retries={"total_max_attempts": 1},
     max_pool_connections=2,
 )
-"""Seconds for one call, and one try: `sidecar.aws.calls.backoff` decides about the next, and it is
-logged."""
+"""Seconds for one call. The library tries once; `aws.calls.backoff` decides about more tries."""
 
 
 class ServiceClient:
     """A client of one AWS service, made on its first use and closed on leaving.
 
-    Entering does nothing, so that a stop at any moment finds a client to clean up with.
+    Entering does nothing. So the cleanup can use the client even if a stop came very early.
     """
 
     def __init__(

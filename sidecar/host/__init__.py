@@ -1,4 +1,4 @@
-"""The one seam between the agent and the operating system: `host.x` is this system's `x`.
+"""The only place that calls the operating system: `host.x` is this system's `x`.
 
 Each file exists twice, as `posix_*.py` and `windows_*.py`, with the same public names.
 """

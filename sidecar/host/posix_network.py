@@ -104,7 +104,7 @@ def _is_claimed_by_root(other: socket.socket) -> bool:
         other.connect(_CLAIM)
         _, uid, _ = struct.unpack("=iII", other.getsockopt(socket.SOL_SOCKET, option, 12))
     except BlockingIOError:
-        return True  # its queue is full: others asked before, and an agent never answers
+        return True  # its queue is full: an agent never accepts these connections
     except OSError:
         return False
     return bool(uid == 0)

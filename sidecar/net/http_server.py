@@ -225,7 +225,8 @@ class _Listener:
     def set_hosts(self, address: str, port: int, names: Iterable[str]) -> None:
         """Set the Host headers that this listener accepts.
 
-        A listener on every address accepts any address, but no name: DNS rebinding needs a name.
+        A listener on every address accepts any address. It accepts no name, because a DNS rebinding
+        attack uses one.
         """
         literal = f"[{address}]" if ":" in address else address
         own = {literal, "localhost", "127.0.0.1"}

@@ -64,7 +64,7 @@ def as_peer_says(seconds: Callable[[Exception], float | None]) -> Backoff:
 
 
 def first_of(*backoffs: Backoff) -> Backoff:
-    """Pause as the first of these says that does not call the error final."""
+    """Use the first of these backoffs that does not say that the error is final."""
 
     def pause(error: Exception) -> bool | float:
         for backoff in backoffs:

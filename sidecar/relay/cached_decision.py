@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Grounds(NamedTuple):
-    """What a granted answer is based on. The answer is void as soon as one of these changes."""
+    """What a granted answer is based on. It is not valid any more when one of these changes."""
 
     identities: Identities
     """Also the policy, which has no version: it is asked again each time."""
     version: int
-    """Of `identities`; it moves with each change of a path, a container or an address."""
+    """Of `identities`; it grows with each change of a path, a container or an address."""
     identity: Identity
     """Who asks, and with `identity.refresher` whose credentials are handed out."""
     credentials: Credentials
@@ -62,9 +62,9 @@ class CachedDecision:
         self._now = now
 
     def replay(self) -> bytes | None:
-        """Return the same bytes and count them; None if the request must be judged again."""
+        """Return the same bytes and count them; None if the request must be decided again."""
         now = self._now()
-        # When the next audit event is due, the request takes the whole way, which writes it.
+        # When the next audit event is due, the request is handled normally, which logs it.
         if now >= self._kind.quiet_until or not self._grounds.hold(now):
             return None
         self._kind.repeats += 1

@@ -40,7 +40,7 @@ and so has no address of its own. It may raise any Exception, and may take 5 s.
 
 
 class Identity:
-    """A client: one container, or everybody else. Its path is a secret: there is no repr."""
+    """One container, or all clients without a path of their own. The path is secret: no repr."""
 
     __slots__ = (
         "addresses",
@@ -82,8 +82,8 @@ class Identities:
         self.policy = policy
         """Returns whether a peer, by its address, may ask at all; None: every peer may."""
         self.version = 0
-        """Moves when it changes whose a path or an address is, or who may ask: earlier decisions
-        are void then."""
+        """Grows by one when a path or an address gets another owner, or when the right to ask
+        changes. Earlier decisions are not valid then."""
         self._key = secrets.token_bytes(_RANDOM_BYTES)
         self._minted: dict[bytes, Identity] = {}
         self._by_address: dict[str, Identity] = {}

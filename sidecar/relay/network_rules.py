@@ -63,8 +63,8 @@ class Target(NamedTuple):
     host: str
     port: int
     outside: tuple[str, ...] | None = None
-    """The task's own interfaces: what comes in by others is redirected. None: nothing that comes in
-    is redirected."""
+    """The task's own interfaces. Requests that come in by any other interface are redirected. None:
+    only local requests are redirected."""
 
 
 def obstacle(network_modes: frozenset[str]) -> str | None:
@@ -107,7 +107,7 @@ class Redirect:
 
     def __init__(self, network_modes: frozenset[str], *, containers: bool = False) -> None:
         self.interfaces = task_interfaces() if containers else None
-        """The task's own interfaces: what comes in by others is redirected. None: nothing is."""
+        """The task's own interfaces; see `Target.outside`."""
         self._network_modes = network_modes
         self._tool: Iptables | Nft | None = None
         self._claim: socket.socket | None = None

@@ -52,9 +52,9 @@ class TokenParameter:
     def delete_soon(self) -> None:
         """Begin to delete the parameter; the job does not wait for it.
 
-        A task that was throttled delays this. All tasks that were read before this one were read
-        while it waited, and their deletes take eight times as long. So each delete comes in its
-        turn, and until then takes no call from tasks that have yet to start.
+        A task that was throttled delays this. While it waited to read, SSM served other tasks, and
+        to delete their tokens takes eight times as long. So each delete waits for its turn, and
+        takes no call from tasks that have not started yet.
         """
         delay = 0.0
         if self._throttled_seconds:
@@ -81,7 +81,8 @@ def claim_parameter(
 ) -> TokenParameter:
     """Register the deletion of the parameter `name` as a cleanup step, before the first read.
 
-    So no stop comes too early for it. `for_task`: its name holds the task's id.
+    So the parameter is deleted even if the stop comes very early. `for_task`: its name holds the
+    task's id.
     """
     parameter = TokenParameter(ssm.Parameter(store, name, for_task=for_task))
     parameter.cleanup_step = cleanup_stack.register_step("token", parameter.delete)

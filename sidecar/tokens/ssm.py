@@ -141,7 +141,7 @@ async def delete_if_unchanged(parameter: Parameter, read: ParameterVersion | Non
 
 async def _delete_once(parameter: Parameter, read: ParameterVersion | None) -> str:
     try:
-        # What was never read is deleted without a look: reading may be what is denied.
+        # If nothing was read, do not read now: perhaps the task role may not read.
         if read is not None and (await parameter.read(decrypt=False))[1] != read:
             log.info("token.kept", parameter=parameter.name, reason="it was written anew")
             return "kept"

@@ -329,7 +329,7 @@ class TestBridge:
 class TestHost:
     """A task in the instance's own namespace, where all rules belong to others."""
 
-    @pytest.mark.parametrize("ending", ["end", "kill"])
+    @pytest.mark.parametrize("ending", ["stop", "kill"])
     def test_nothing_changes_for_neighbours(self, make_engine, tmp_path, ending):
         """Neither rules nor traffic change, while the agent runs and after, however it ends."""
         with (

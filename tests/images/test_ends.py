@@ -80,7 +80,7 @@ def test_docker_stop_at_each_phase(lives):
             await stage.wait_for_output(job, "begun")
             await container.stop(20)
             await stage.check_end(container.life, 22)
-        assert job.result == "canceled"
+        assert job.result == "failed"
 
     lives(waiting, configuring, idle, busy, too_busy)
 

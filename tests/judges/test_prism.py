@@ -114,7 +114,7 @@ def sign_jwt(app):
 async def apps(judge, stand_in):
     """Make every call of a GitHub App, and get every documented refusal."""
     async with judge.client.post(
-        f"{stand_in.url}/_local/apps", json={"installations": [{"account": "octo"}]}
+        f"{stand_in.control}/apps", json={"installations": [{"account": "octo"}]}
     ) as reply:
         app = await reply.json()
     jwt = sign_jwt(app)
@@ -131,7 +131,7 @@ async def apps(judge, stand_in):
     await judge.call("POST", tokens, 403, **its)
     stand_in.world.settings.rate_remaining = 5000
     stranger = {"installations": [{"account": "nobody"}]}
-    async with judge.client.post(f"{stand_in.url}/_local/apps", json=stranger) as reply:
+    async with judge.client.post(f"{stand_in.control}/apps", json=stranger) as reply:
         await judge.call(
             "GET", REPOSITORY + "/installation", 404, bearer=sign_jwt(await reply.json())
         )
@@ -139,7 +139,7 @@ async def apps(judge, stand_in):
 
 async def runs(judge, stand_in):
     """Cancel a run that can be cancelled, and one that has ended."""
-    async with judge.client.post(f"{stand_in.url}/_local/jobs", json={"steps": []}) as reply:
+    async with judge.client.post(f"{stand_in.control}/jobs", json={"steps": []}) as reply:
         run_id = (await reply.json())["run_id"]
     cancel = REPOSITORY + "/actions/runs/{run_id}/cancel"
     await judge.call("POST", cancel, 202, run_id=run_id)

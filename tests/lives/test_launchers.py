@@ -299,7 +299,7 @@ def test_cdk_s_command_when_the_task_is_stopped(aws):
                 life.signal()
                 assert await life.wait_for_end() == 0
             assert "CDKGHA JOB DONE ecs,linux 1\n" in life.text
-            assert job.result == "canceled"
+            assert job.result == "failed"
             assert life.find_events("command.signalled", listeners=1)
             assert stage.find_processes() == {}
 

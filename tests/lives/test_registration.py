@@ -419,7 +419,7 @@ def test_the_lifetime_limit_ends_with_19(aws):
             async with stage.life(env=PAT | SHORT | {"SIDECAR_LIFETIME_LIMIT": "8"}) as life:
                 await stage.wait_for_output(job, "busy")
                 await stage.check_end(life, 19)
-            assert job.result == "canceled"
+            assert job.result == "failed"
 
     run_side_by_side(idle(), busy())
 

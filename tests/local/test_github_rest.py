@@ -19,7 +19,7 @@ def life(story, **settings):
 
     async def run():
         async with (
-            github.serving(settings=github.Settings(**settings)) as served,
+            github.serving(settings=github.Settings(**settings), control_path="/_local") as served,
             aiohttp.ClientSession(base_url=served.url) as client,
         ):
             await story(client, served)

@@ -390,7 +390,7 @@ def test_a_signal_cancels_the_job_and_no_step_follows(tmp_path, number, code):
         assert "heard INT\n" in job.steps[0].log
         assert "The runner has received a shutdown signal." in job.steps[0].log
         assert [step.result for step in job.steps] == ["canceled", "skipped"]
-        assert job.result == "canceled"
+        assert job.result == "failed"
 
     life(tmp_path, story)
 

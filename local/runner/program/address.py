@@ -15,8 +15,12 @@ class Address:
         host, colon, port = place.rpartition(":")
         self.host = host.strip("[]") if colon else place
         self.port = int(port) if colon else 443 if self.secure else 80
-        self.path = "/" + path.rstrip("/")
+        self.place = place.lower()
+        self.target = "/" + path
+        self.path = "/" + path.partition("?")[0].rstrip("/")
         self.origin = f"{scheme.lower()}://{place}"
+        self.printed = f"{scheme.lower()}://{self.host}"
+        """The origin as the runner prints it: without its port."""
 
     @property
     def api(self) -> str:

@@ -29,6 +29,14 @@ class FileCommands:
                 self._paths[variable] = path
         return {**environment, **self._paths}
 
+    def summary(self) -> bytes:
+        """Give the summary that the step wrote."""
+        try:
+            with open(self._paths["GITHUB_STEP_SUMMARY"], "rb") as file:
+                return file.read()
+        except OSError:
+            return b""
+
     def taken(self, environment: dict[str, str]) -> list[str]:
         """Take over what the step wrote; gives what was wrong with it."""
         errors = []

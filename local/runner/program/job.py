@@ -2,51 +2,57 @@
 
 import json
 import os
+import random
 import shutil
 from typing import Any, Optional
 
-from . import system, tree
-from .broker import Broker
+from . import codes, system, tree
+from .client import Client
 from .commands import FileCommands
 from .conditions import WrongConditionError, holds
+from .message import Job
 from .misbehaviour import Misbehaviour
 from .process import Invoker
+from .results import Results
 from .signals import Signals
+from .steps import Step, Steps
 from .store import SETTINGS, Store
 from .terminal import Terminal
+from .wire import UnreachableError
 
 _CANCELED = "##[error]The operation was canceled."
 _SHUTDOWN = (
     "##[error]The runner has received a shutdown signal. This can happen when the runner service "
     "is stopped, or a manually started runner is canceled."
 )
+_TRIES = 5
 
 
 def run(root: str, channel: Any, signals: Signals, terminal: Terminal, knobs: Misbehaviour) -> str:
     """Run the job that comes first through the channel; gives its result."""
-    job = channel.message()["body"]
-    terminal.trace("Worker", f"Job {job['name']} received")
+    job = Job(channel.message()["body"])
+    terminal.trace("Worker", f"Job {job.name} received")
     invoker = Invoker(channel, signals, knobs)
-    return _Job(root, job, invoker, terminal, knobs).run()
+    return _Run(root, job, invoker, terminal, knobs).run()
 
 
-class _Job:
+class _Run:
     def __init__(
         self,
         root: str,
-        job: dict[str, Any],
+        job: Job,
         invoker: Invoker,
         terminal: Terminal,
         knobs: Misbehaviour,
     ) -> None:
-        store = Store(root)
         self._root, self._job, self._knobs = root, job, knobs
         self._invoker, self._terminal = invoker, terminal
-        self._settings = store.load(SETTINGS)
-        self._broker = Broker(store, self._settings)
+        self._settings = Store(root).load(SETTINGS)
+        self._results = Results(job, knobs, lambda text: terminal.trace("Results", text, "WARN"))
+        self._steps = Steps(self._results)
         self._result = "Succeeded"
         self._work = os.path.join(root, str(self._settings.get("workfolder") or "_work"))
-        self._owner, _, self._repository = str(job["repository"]).partition("/")
+        self._owner, _, self._repository = job.github_text("repository").partition("/")
         self._temp = os.path.join(self._work, "_temp")
         self._workspace = os.path.join(self._work, self._repository, self._repository)
         self._tracking = f"github_{os.urandom(16).hex()}"
@@ -55,38 +61,57 @@ class _Job:
 
     def run(self) -> str:
         """Go through it all."""
+        self._knobs.dawdle("worker")
         self._set_up()
-        self._hook("Set up runner", "ACTIONS_RUNNER_HOOK_JOB_STARTED", "job started hook")
+        self._hook("Set up runner", "ACTIONS_RUNNER_HOOK_JOB_STARTED", "job started hook", "Pre")
         if self._knobs.knob("spawn_daemon") is True:
             from .daemon import leave_behind
 
             leave_behind(self._root)
-        for number, step in enumerate(self._job["steps"]):
-            self._step(number, step)
+        for step in self._job.steps:
+            self._step(step)
         if not self._invoker.shutdown:
             name = "ACTIONS_RUNNER_HOOK_JOB_COMPLETED"
-            self._hook("Complete runner", name, "job completed hook")
+            self._hook("Complete runner", name, "job completed hook", "Post")
         self._clean_up()
-        if self._invoker.canceled:
+        if self._invoker.shutdown:
+            self._result = "Failed"  # a shutdown is no cancel: GitHub shows the job as failed
+        elif self._invoker.canceled:
             self._result = "Canceled"
         self._terminal.trace("JobRunner", f"Job result: {self._result}")
-        self._send("complete", {"result": self._result.lower()})
+        self._results.drain()
+        self._knobs.dawdle("end")
+        self._complete()
+        self._knobs.dawdle("exit")
         return self._result
 
-    # What GitHub is told
+    # The end of it
 
-    def _send(self, verb: str, body: dict[str, Any]) -> None:
-        try:
-            response = self._broker.job(self._job["id"], verb, body)
-            if not response.good:
-                self._terminal.trace("JobServer", f"{verb}: {response.message}", "WARN")
-        except Exception as error:  # noqa: BLE001 - a log that is lost must not end the job
-            self._terminal.trace("JobServer", f"{verb}: {error}", "WARN")
-
-    def _log(self, name: str, text: str, step: Optional[int] = None) -> None:
-        if not text.endswith("\n") and step is None:
-            text += "\n"
-        self._send("feed", {"step": step, "name": name, "text": text})
+    def _complete(self) -> None:
+        """Tell the run service: five tries, but 401 and 404 are final."""
+        body = {
+            "planId": self._job.plan,
+            "jobId": self._job.id,
+            "conclusion": self._result.lower(),
+            "outputs": {},
+            "stepResults": self._steps.told(),
+            "annotations": [],
+            "telemetry": [],
+            "billingOwnerId": self._job.billing_owner,
+        }
+        client = Client(self._knobs, pause=self._invoker.pause)
+        url = f"{self._job.run_service}completejob"
+        for attempt in range(_TRIES):
+            if attempt:
+                seconds = random.uniform(5, 15)
+                self._invoker.pause(self._knobs.seconds("request_retry_seconds", seconds))
+            try:
+                response = client.ask("POST", url, body, f"Bearer {self._job.token}")
+            except UnreachableError as error:
+                self._terminal.trace("JobServer", f"completejob: {error}", "WARN")
+                continue
+            if response.good or response.status in (401, 404):
+                return
 
     # Before
 
@@ -94,19 +119,23 @@ class _Job:
         shutil.rmtree(self._temp, ignore_errors=True)
         for name in ("_temp", "_actions", "_tool", "_PipelineMapping"):
             os.makedirs(os.path.join(self._work, name), exist_ok=True)
+        for name in ("pages", "blocks"):
+            os.makedirs(os.path.join(self._root, "_diag", name), exist_ok=True)
         os.makedirs(self._workspace, exist_ok=True)
         os.makedirs(os.path.join(self._temp, "_github_workflow"), exist_ok=True)
         with open(os.path.join(self._temp, "_github_workflow", "event.json"), "wb") as file:
             file.write(b"{}")
-        self._environment = self._first_environment()
+        self._environment = self._first_environment(self._job.env)
         os.environ["RUNNER_TRACKING_ID"] = self._tracking
-        lines = [f"Current runner version: '{_version()}'"]
+        lines = [f"Current runner version: '{codes.VERSION}'"]
         lines.append(f"Runner name: '{self._settings['agentname']}'")
         for group in self._set_up_info():
             lines += [f"##[group]{group.get('group', '')}", str(group.get("detail", ""))]
             lines.append("##[endgroup]")
-        lines.append(f"Complete job name: {self._job['name']}")
-        self._log("Set up job", "\n".join(lines))
+        lines.append(f"Complete job name: {self._job.name}")
+        step = self._steps.begin("Set up job", {"action": "setup_job", "type": "runner"})
+        step.log("\n".join(lines) + "\n")
+        step.end("succeeded")
 
     def _set_up_info(self) -> list[dict[str, Any]]:
         try:
@@ -115,9 +144,9 @@ class _Job:
         except (OSError, ValueError, TypeError):
             return []
 
-    def _first_environment(self) -> dict[str, str]:
+    def _first_environment(self, env: dict[str, str]) -> dict[str, str]:
         own = dict(os.environ)
-        own.update(self._job["env"])
+        own.update(env)
         own.update(self._github_environment())
         own.update(
             CI="true",
@@ -134,8 +163,8 @@ class _Job:
         return own
 
     def _github_environment(self) -> dict[str, str]:
-        server = str(self._job["server_url"])
-        run = str(self._job["run_id"])
+        server = self._job.github_text("server_url")
+        run = self._job.github_text("run_id")
         return {
             "GITHUB_ACTIONS": "true",
             "GITHUB_ACTION": "__run",
@@ -148,102 +177,114 @@ class _Job:
             "GITHUB_HEAD_REF": "",
             "GITHUB_EVENT_NAME": "push",
             "GITHUB_EVENT_PATH": os.path.join(self._temp, "_github_workflow", "event.json"),
-            "GITHUB_JOB": str(self._job["name"]),
+            "GITHUB_JOB": self._job.name,
             "GITHUB_REF": "refs/heads/main",
             "GITHUB_REF_NAME": "main",
             "GITHUB_REF_PROTECTED": "false",
             "GITHUB_REF_TYPE": "branch",
-            "GITHUB_REPOSITORY": str(self._job["repository"]),
+            "GITHUB_REPOSITORY": self._job.github_text("repository"),
             "GITHUB_REPOSITORY_OWNER": self._owner,
             "GITHUB_RETENTION_DAYS": "90",
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_RUN_ID": run,
             "GITHUB_RUN_NUMBER": run,
-            "GITHUB_SHA": str(self._job["sha"]),
+            "GITHUB_SHA": self._job.github_text("sha"),
             "GITHUB_WORKFLOW": "stand-in",
             "GITHUB_WORKSPACE": self._workspace,
         }
 
     # Hooks and steps
 
-    def _hook(self, name: str, variable: str, words: str) -> None:
+    def _hook(self, name: str, variable: str, words: str, moment: str) -> None:
         path = os.environ.get(variable, "")
         if not path:
             return
-        self._log(name, f"A {words} has been configured by the self-hosted runner administrator")
+        kind = {"action": f"{moment} Job Hook", "type": "runner"}
+        step = self._steps.begin(name, kind)
+        step.log(f"A {words} has been configured by the self-hosted runner administrator\n")
         command = _hook_command(path)
         if command is None:
             text = "File doesn't exist" if not os.path.isfile(path) else "is not a .sh, .ps1, .js"
-            self._log(name, f"##[error]{text}")
-            self._fail()
+            step.log(f"##[error]{text}\n")
+            self._fail(step)
             return
         started = self._invoker.may_start()
-        code = self._invoke(command, lambda text: self._log(name, text)) if started else 0
+        # The first step's environment has nothing of the workflow's `env`.
+        environment = self._first_environment({}) if moment == "Pre" else self._environment
+        code = self._invoke(step, command, environment) if started else 0
         if code:
-            self._log(name, f"##[error]Process completed with exit code {code}.")
-            self._fail()
+            step.log(f"##[error]Process completed with exit code {code}.\n")
+            self._fail(step)
+        else:
+            step.end("succeeded")
 
-    def _fail(self) -> None:
+    def _fail(self, step: Step) -> None:
+        step.end("failed")
         if self._result == "Succeeded":
             self._result = "Failed"
 
-    def _invoke(self, command: list[str], output: Any, condition: str = "always()") -> int:
-        environment = self._commands.prepared(self._environment)
-        code = self._invoker.run(command, environment, self._workspace, output, condition)
+    def _invoke(
+        self,
+        step: Step,
+        command: list[str],
+        environment: Optional[dict[str, str]] = None,
+        condition: str = "always()",
+    ) -> int:
+        prepared = self._commands.prepared(environment or self._environment)
+        code = self._invoker.run(command, prepared, self._workspace, step.log, condition)
+        if summary := self._commands.summary():
+            self._results.summary(step.id, summary)
         for error in self._commands.taken(self._environment):
-            output(f"##[error]{error}\n")
+            step.log(f"##[error]{error}\n")
             code = code or 1
         return code
 
-    def _step(self, number: int, step: dict[str, Any]) -> None:
-        condition = step["if"] or "success()"
+    def _step(self, wanted: dict[str, Any]) -> None:
+        condition = wanted["if"] or "success()"
         self._invoker.look()
+        kind = {"id": wanted["id"], "action": "run"}
+        step = self._steps.begin(wanted["name"], kind)
         try:
-            wanted = not self._invoker.shutdown and holds(
+            runs = not self._invoker.shutdown and holds(
                 condition, failed=self._result == "Failed", canceled=self._invoker.canceled
             )
         except WrongConditionError as error:
-            self._ended(number, f"##[error]{error}\n", "failed")
-            self._fail()
+            step.log(f"##[error]{error}\n")
+            self._fail(step)
             return
-        if not wanted:
-            self._ended(number, "", "skipped")
+        if not runs:
+            step.end("skipped")
             return
-        self._send("feed", {"step": number, "text": _heading(step["run"]), "state": "running"})
+        step.log(_heading(wanted["run"]))
+        self._finish(step, self._script(step, wanted["run"], condition))
+
+    def _script(self, step: Step, text: str, condition: str) -> int:
         script = os.path.join(self._temp, f"{os.urandom(8).hex()}.sh")
         with open(script, "w", encoding="utf-8") as file:
-            file.write(step["run"])
-        code = self._invoke(
-            [_bash(), "-e", script], lambda text: self._log("", text, number), condition
-        )
-        if self._invoker.step_canceled:
-            text = _SHUTDOWN if self._invoker.shutdown else _CANCELED
-            self._ended(number, text + "\n", "canceled")
-        elif code:
-            text = f"##[error]Process completed with exit code {code}.\n"
-            self._ended(number, text, "failed")
-            self._fail()
-        else:
-            self._ended(number, "", "succeeded")
+            file.write(text)
+        return self._invoke(step, [_bash(), "-e", script], condition=condition)
 
-    def _ended(self, number: int, text: str, result: str) -> None:
-        ended = {"step": number, "text": text, "state": "completed", "result": result}
-        self._send("feed", ended)
+    def _finish(self, step: Step, code: int) -> None:
+        if self._invoker.step_canceled:
+            step.log((_SHUTDOWN if self._invoker.shutdown else _CANCELED) + "\n")
+            step.end("canceled")
+        elif code:
+            step.log(f"##[error]Process completed with exit code {code}.\n")
+            self._fail(step)
+        else:
+            step.end("succeeded")
 
     # After
 
     def _clean_up(self) -> None:
+        kind = {"action": "complete_job", "type": "runner"}
+        step = self._steps.begin("Complete job", kind)
         lines = ["Cleaning up orphan processes"]
         for pid, name in tree.tracked(self._tracking).items():
             lines.append(f"Terminate orphan process: pid ({pid}) ({name})")
             tree.strike(pid)
-        self._log("Complete job", "\n".join(lines))
-
-
-def _version() -> str:
-    from .codes import VERSION
-
-    return VERSION
+        step.log("\n".join(lines) + "\n")
+        step.end("succeeded")
 
 
 def _bash() -> str:

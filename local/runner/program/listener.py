@@ -7,6 +7,7 @@ from . import codes
 from .arguments import Arguments
 from .misbehaviour import Misbehaviour
 from .signals import Signals
+from .store import NOT_CONFIGURED, SETTINGS, Store
 from .terminal import Terminal
 
 _USAGE = """
@@ -70,6 +71,8 @@ def _command(
         from .warming import warm
 
         return warm()
+    if not Store(root).has(SETTINGS):
+        raise codes.TerminatedError(NOT_CONFIGURED)
     terminal.line(_USAGE)
     return codes.SUCCESS
 

@@ -7,6 +7,15 @@ import time
 from typing import Any
 
 FILE = ".misbehave.json"
+_SECONDS = {
+    "configure": (1.0, 1.9),
+    "run": (0.65, 1.35),
+    "remove": (0.75, 1.5),
+    "worker": (0.5, 0.5),
+    "end": (1.2, 1.2),
+    "exit": (0.2, 0.2),
+}
+"""Measured: with a `.config` in the user's home that can be written, and without."""
 
 
 class Misbehaviour:
@@ -24,6 +33,14 @@ class Misbehaviour:
         """Give a duration; all of them shrink or grow with `time_scale`."""
         scale = float(self._knobs.get("time_scale", 1))
         return float(self._knobs[name]) if name in self._knobs else otherwise * scale
+
+    def dawdle(self, what: str) -> None:
+        """Be as slow as the real program was measured, times the knob `slowness` (0)."""
+        home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(
+            os.environ.get("HOME", ""), ".config"
+        )
+        cached = os.access(home, os.W_OK)
+        time.sleep(float(self._knobs.get("slowness", 0)) * _SECONDS[what][0 if cached else 1])
 
     def knob(self, name: str) -> Any:
         """Give a knob as it was written; None where it was not."""

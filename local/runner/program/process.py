@@ -41,6 +41,13 @@ class Invoker:
         if message["messageType"] in ("RunnerShutdown", "OperatingSystemShutdown"):
             self.shutdown = True
 
+    def pause(self, seconds: float) -> None:
+        """Sleep, but hear what is said meanwhile: without its listener a worker ends."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self._channel], [], [], left)[0]:
+                self._heard(self._channel.message())
+
     def may_start(self) -> bool:
         """Whether anything more may run; not so once the runner shuts down."""
         self.look()

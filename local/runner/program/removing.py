@@ -2,13 +2,17 @@
 
 from . import codes, misbehaviour
 from .arguments import Arguments
+from .client import Client
+from .dotcom import Dotcom
+from .exchange import Exchange
 from .misbehaviour import Misbehaviour
-from .service import Service, quoted
-from .store import CREDENTIALS, KEY, SETTINGS, Store
+from .store import CREDENTIALS, KEY, SETTINGS, Store, truth
+from .tenant import Tenant
 from .terminal import Terminal
 from .wire import UnreachableError
 
 _ACTION = "Removing runner from the server"
+_SERVICE = "Removing service"
 _MISSING = (
     "Cannot connect to server, because config files are missing. "
     "Skipping removing runner from the server."
@@ -24,17 +28,26 @@ def remove(root: str, arguments: Arguments, terminal: Terminal, knobs: Misbehavi
     kind = knobs.asked("remove")
     misbehaviour.leave(kind)
     terminal.section("Runner removal")
+    action = _SERVICE if store.has(".service") else _ACTION
     try:
         if kind == "hang":
             misbehaviour.hang()
+        knobs.dawdle("remove")
+        _refuse_service(store, terminal)
         _deregister(store, arguments, terminal, knobs, kind)
         forget(store, terminal)
     except (codes.TerminatedError, UnreachableError) as error:
-        terminal.error(f"Failed: {_ACTION}")
+        terminal.error(f"Failed: {action}")
         terminal.error(str(error))
         return codes.TERMINATED
     terminal.line()
     return codes.SUCCESS
+
+
+def _refuse_service(store: Store, terminal: Terminal) -> None:
+    if store.has(".service"):
+        terminal.line(_SERVICE)
+        raise codes.TerminatedError("Uninstall service first")
 
 
 def _deregister(
@@ -52,14 +65,20 @@ def _deregister(
         # own, and refused (actions/runner issues 2920, 3330).
         text = "VS30063: You are not authorized to access {}."
         raise codes.TerminatedError(text.format(settings.get("serverurl")))
-    service = Service(url, terminal, knobs)
-    service.prove(service.token(arguments, "remove"), "remove")
-    agents = f"pools/{settings['poolid']}/agents"
-    name = quoted(str(settings["agentname"]))
-    if not service.call("GET", f"{agents}?agentName={name}")["value"]:
-        terminal.line(f"Does not exist. Skipping {_ACTION}")
+    client = Client(knobs)
+    exchange = Exchange(str(url), client, terminal, knobs)
+    token = exchange.token(arguments, "remove")
+    if truth(settings.get("userunneradminflow")):
+        Dotcom(exchange, token).delete(settings["agentid"])
     else:
-        service.call("DELETE", f"{agents}/{settings['agentid']}")
+        granted = exchange.exchange(token, "remove")
+        # To the address that is written down, whatever the exchange said.
+        tenant = Tenant(client, str(settings["serverurl"]), str(granted["token"]))
+        tenant.connect()
+        if not tenant.agents(str(settings["agentname"])):
+            terminal.line(f"Does not exist. Skipping {_ACTION}")
+        else:
+            tenant.delete(settings["agentid"])
     terminal.line()
     terminal.success("Runner removed successfully")
 

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 _BOM = b"\xef\xbb\xbf"
+NOT_CONFIGURED = "Not configured. Run config.(sh/cmd) to configure the runner."
 SETTINGS, CREDENTIALS, KEY = ".runner", ".credentials", ".credentials_rsaparams"
 
 
@@ -35,6 +36,12 @@ class Store:
             os.write(descriptor, data)
         finally:
             os.close(descriptor)
+
+    def write_program(self, name: str, text: str) -> None:
+        """Write a file that everyone may run."""
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(self.path(name), 0o755)  # noqa: S103 - as the real one
 
     def load(self, name: str) -> dict[str, Any]:
         """Read a file; keys come back in lower case, at every level."""

@@ -22,3 +22,15 @@ def architecture() -> str:
         raise NotImplementedError
     machine = os.uname().machine
     return {"x86_64": "X64", "aarch64": "ARM64", "arm64": "ARM64"}.get(machine, machine)
+
+
+def description() -> str:
+    """Give the system's name and version, as `/etc/os-release` has it."""
+    try:
+        with open("/etc/os-release", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("PRETTY_NAME="):
+                    return line.partition("=")[2].strip().strip('"')
+    except OSError:
+        pass
+    return name()

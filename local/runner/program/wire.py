@@ -20,6 +20,10 @@ class UnreachableError(Exception):
     """No answer came; the text is worded as .NET words it."""
 
 
+class _EndedError(OSError):
+    """The other side closed the connection."""
+
+
 class Response:
     """An answer: its status, the reason's words, its text."""
 
@@ -81,29 +85,41 @@ class Connection:
         self._socket, self._tls, self._buffer = None, None, b""
 
     def request(
-        self, method: str, path: str, body: object = None, authorization: str = ""
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        authorization: str = "",
+        content: str = "application/json",
     ) -> Response:
         """Ask and wait for the answer. Raises UnreachableError."""
-        reused = self._socket is not None
-        try:
-            self.send(method, path, body, authorization)
-            return self.receive()
-        except UnreachableError:
-            if not reused:
-                raise
-        # The other side closes idle connections as it likes: once more, on a new one.
-        self.send(method, path, body, authorization)
+        if self._stale():
+            self.close()
+        self.send(method, path, body, authorization, content)
         return self.receive()
 
-    def send(self, method: str, path: str, body: object = None, authorization: str = "") -> None:
+    def _stale(self) -> bool:
+        """Whether the other side has closed the connection, as it may once that is idle."""
+        return self._socket is not None and bool(select.select([self._socket], [], [], 0)[0])
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        authorization: str = "",
+        content: str = "application/json",
+    ) -> None:
         """Ask; the answer is fetched with `receive`."""
         head = [f"{method} {path} HTTP/1.1", f"Host: {self._host}:{self._port}"]
         head.append("User-Agent: actions-runner-stand-in")
         if authorization:
             head.append(f"Authorization: {authorization}")
-        data = b"" if body is None else json.dumps(body).encode()
+        data = (
+            b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        )
         if body is not None:
-            head.append("Content-Type: application/json")
+            head.append(f"Content-Type: {content}")
         if body is not None or method != "GET":
             head.append(f"Content-Length: {len(data)}")
         try:
@@ -144,6 +160,8 @@ class Connection:
         self._tls = tls
 
     def _worded(self, error: OSError) -> str:
+        if isinstance(error, (_EndedError, ConnectionResetError, BrokenPipeError)):
+            return "An error occurred while sending the request."
         return f"{error.strerror or error} ({self._host}:{self._port})"
 
     def _write(self, data: bytes) -> None:
@@ -207,4 +225,4 @@ class Connection:
 
     def _ended(self) -> OSError:
         self.close()
-        return OSError(errno.ECONNRESET, "The response ended prematurely.")
+        return _EndedError()
