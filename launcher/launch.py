@@ -228,7 +228,8 @@ class Stages:
     async def clean_up(self, launch: Launch, reason: str) -> list[str]:
         """Undo a launch: runner, task, token; return what could not be undone.
 
-        A runner that has a job keeps its task: both end with the job.
+        A runner that has a job keeps its task: both end with the job. So does one of which GitHub
+        does not say whether it has one.
         """
         left: list[str] = []
         if launch.task is None:
@@ -237,6 +238,9 @@ class Stages:
             return left
         if await self._step(launch, "runner", self._delete_runners(launch), left) == "busy":
             log.info("launch.kept", **_facts(launch), reason="its runner has a job")
+            return left
+        if left and launch.handed_over and not (launch.state and launch.state.ended):
+            left.append(f"task {launch.task}, whose runner may have a job")
             return left
         await self._step(launch, "task", self._stop(launch, reason), left)
         await self._step(launch, "token", self.store.delete(launch.task), left)

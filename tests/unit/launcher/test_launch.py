@@ -308,6 +308,20 @@ def test_a_busy_runner_keeps_its_task():
     assert made.ecs.done == []
 
 
+def test_a_runner_that_github_does_not_tell_of_keeps_its_task():
+    """It may have a job; what is left is named, and can be stopped later."""
+    made, launch = stages(), new()
+    run("asyncio", handed_over(made, launch))
+
+    async def find(name):
+        raise github.TransientError("no answer")
+
+    made.connection.find = find
+    left = run("asyncio", made.clean_up(launch, "not needed"))
+    assert left == [f"runner of {arn(1)}", f"task {arn(1)}, whose runner may have a job"]
+    assert made.ecs.done == []
+
+
 def test_a_runner_that_comes_late_is_deleted_too():
     """Its agent registered while it was stopped."""
     made, launch = stages(), new()
