@@ -142,6 +142,8 @@ EVENTS = {
     "held a just-in-time configuration, its runner stays until GitHub's one-day clean-up",
     "token.kept": "the parameter is not the one that was read any more, and stays",
     "token.minted": "GitHub gave a registration token for the App or the access token",
+    "token.never_allowed": "the parameter of the task's own id could not be deleted, and was never "
+    "read: no policy allows it while it does not exist",
     "token.read": "the token was read from its parameter",
     "watch.failed": "a watch stopped with an error; the life goes on without it",
     "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "

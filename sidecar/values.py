@@ -127,9 +127,13 @@ def parse_labels(value: object) -> tuple[str, ...]:
     return found
 
 
+TASK = "{task}"
+"""What stands for the task's own id in the name of its token parameter."""
+
+
 def check_parameter_name(value: str) -> str:
-    """Check the name or ARN of an SSM parameter."""
-    if not re.fullmatch(r"[A-Za-z0-9_.:/-]{1,2048}", value):
+    """Check the name or ARN of an SSM parameter; `{task}` in it stands for the task's id."""
+    if not re.fullmatch(r"[A-Za-z0-9_.:/-]{1,2048}", value.replace(TASK, "task")):
         message = "must be the name or the ARN of an SSM parameter"
         raise ValueError(message)
     return value

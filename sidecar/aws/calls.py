@@ -66,6 +66,10 @@ class NotFound(AwsError):
     """The parameter or secret does not exist (yet)."""
 
 
+class AccessDenied(AwsError):
+    """No policy allows the call."""
+
+
 class TransientError(AwsError):
     """An AWS call failed, and may work in a moment."""
 
@@ -182,7 +186,9 @@ class Call:
             return TransientError(f"{self.action}: the credentials have expired: {code}")
         if status >= 500 or code in UNAVAILABLE:
             return TransientError(f"{self.action}: {title} answers {status} {code}")
-        return AwsError(f"{self.action}: {self._final_refusal(code, text)}")
+        denied = code in DENIED and code not in self.refusals and not _is_about_kms(text)
+        kind = AccessDenied if denied else AwsError
+        return kind(f"{self.action}: {self._final_refusal(code, text)}")
 
     def _final_refusal(self, code: str, text: str) -> str:
         if code in self.refusals:

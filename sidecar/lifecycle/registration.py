@@ -5,21 +5,24 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sidecar import github, tokens
+from sidecar import github, tokens, values
 from sidecar.aws.secrets import SecretReader, read_secret
-from sidecar.errors import SettingsError
+from sidecar.errors import SettingsError, TokenError
 from sidecar.runner.configure import Registration
 from sidecar.runner.just_in_time import JustInTimeRegistration
 from sidecar.runner.runner_service import RunnerService
 from sidecar.runner.saved_identity import SavedIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from sidecar.runner.folder import RunnerFolder
     from sidecar.runner.registration_request import RegistrationRequest
     from sidecar.settings.model import Settings
     from sidecar.shutdown.cleanup import CleanupStack
+
+TASK_ID_TRIES = 3
+"""Each takes 1.5 s at most (`sidecar.aws.task_metadata`)."""
 
 Source = tokens.TokenParameter | tokens.GivenToken | tokens.MintedToken
 Runner = Registration | JustInTimeRegistration
@@ -45,19 +48,38 @@ async def _read_credential(settings: Settings, secret_reader: SecretReader) -> g
     return github.App(settings.github_app_id, key.replace("\\n", "\n"))
 
 
-def choose_source(
+async def choose_source(
     settings: Settings,
     store: tokens.ParameterStore,
     api: github.Connection | None,
     cleanup_stack: CleanupStack,
+    read_task_id: Callable[[], Awaitable[str]],
 ) -> Source:
-    """Choose the source of the token: the SSM parameter, the setting, or GitHub's API."""
-    if settings.token_parameter is not None:
-        return tokens.claim_parameter(store, settings.token_parameter, cleanup_stack)
+    """Choose the source of the token: the SSM parameter, the setting, or GitHub's API.
+
+    `read_task_id` is called only where the parameter's name needs the task's id. Raises TokenError
+    if the id is not known.
+    """
+    if (name := settings.token_parameter) is not None:
+        for_task = values.TASK in name
+        if for_task:
+            name = name.replace(values.TASK, await _read_known_id(read_task_id))
+        return tokens.claim_parameter(store, name, cleanup_stack, for_task=for_task)
     if settings.token is not None:
         return tokens.GivenToken(settings.token.get_secret_value(), "SIDECAR_TOKEN")
     assert api is not None  # noqa: S101  settings.load has checked it
     return tokens.MintedToken(api.runners, jit=settings.just_in_time)
+
+
+async def _read_known_id(read_task_id: Callable[[], Awaitable[str]]) -> str:
+    """Read the task's id: the endpoint is near, and may be late or limit the rate for a moment."""
+    for _ in range(TASK_ID_TRIES):
+        if task_id := await read_task_id():
+            return task_id
+    raise TokenError(
+        "cannot name the token parameter: ECS's task metadata does not say the task's id "
+        f"(SIDECAR_TOKEN_PARAMETER has {values.TASK})"
+    )
 
 
 def make_runner(

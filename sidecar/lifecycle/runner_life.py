@@ -121,14 +121,22 @@ class _Life:
         self.killed_agents = killed_agent.find_killed_agents(
             self.folder, self.cleanup_stack, self.api
         )
-        self.source = registration.choose_source(settings, store, self.api, self.cleanup_stack)
+        self.source = await registration.choose_source(
+            settings, store, self.api, self.cleanup_stack, self._read_task_id
+        )
+
+    async def _read_task_id(self) -> str:
+        return (await self._read_task_facts()).id
+
+    async def _read_task_facts(self) -> task_metadata.TaskFacts:
+        return await task_metadata.read_task_facts(
+            self.config.task.metadata_uri, so_mark=self.access.so_mark
+        )
 
     async def serve_credentials_and_docker(self) -> None:
         """Serve what jobs use: the relay with their credentials, and the docker proxy."""
         config, cleanup_stack = self.config, self.cleanup_stack
-        self.task = await task_metadata.read_task_facts(
-            config.task.metadata_uri, so_mark=self.access.so_mark
-        )
+        self.task = await self._read_task_facts()
         self.credentials = await self._enter(
             job_credentials(config, self.access, self.task, cleanup_stack)
         )

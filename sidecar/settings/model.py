@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     token_parameter: Annotated[str, AfterValidator(values.check_parameter_name)] | None = setting(
         None,
         "SSM parameter that holds a registration token, JSON, arguments of config.sh or a "
-        "just-in-time configuration",
+        "just-in-time configuration; {task} in its name is replaced by the task's own id",
         "/actions/tokens/0f3a",
         repr=False,  # people put the token itself here: it must not be shown
     )

@@ -77,12 +77,13 @@ class TokenParameter:
 
 
 def claim_parameter(
-    store: ssm.ParameterStore, name: str, cleanup_stack: CleanupStack
+    store: ssm.ParameterStore, name: str, cleanup_stack: CleanupStack, *, for_task: bool = False
 ) -> TokenParameter:
     """Register the deletion of the parameter `name` as a cleanup step, before the first read.
 
-    So the parameter is deleted even if the stop comes very early.
+    So the parameter is deleted even if the stop comes very early. `for_task`: its name holds the
+    task's id.
     """
-    parameter = TokenParameter(ssm.Parameter(store, name))
+    parameter = TokenParameter(ssm.Parameter(store, name, for_task=for_task))
     parameter.cleanup_step = cleanup_stack.register_step("token", parameter.delete)
     return parameter

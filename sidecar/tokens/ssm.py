@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar.aws.calls import SSM, AwsError, Call, NotFound, RateLimited, TransientError, backoff
+from sidecar.aws.calls import (
+    SSM,
+    AccessDenied,
+    AwsError,
+    Call,
+    NotFound,
+    RateLimited,
+    TransientError,
+    backoff,
+)
 from sidecar.aws.session import ServiceClient
 from sidecar.errors import TokenError
 from sidecar.net.retry import call_with_retries
@@ -46,10 +55,15 @@ class ParameterStore(ServiceClient):
 
 
 class Parameter:
-    """One parameter by its name or ARN. Every call raises AwsError, in one of its kinds."""
+    """One parameter by its name or ARN. Every call raises AwsError, in one of its kinds.
 
-    def __init__(self, store: ParameterStore, name: str) -> None:
+    `for_task`: its name holds the task's id. A policy may then allow only what is tagged with the
+    task, and while there is no such parameter SSM answers that access is denied.
+    """
+
+    def __init__(self, store: ParameterStore, name: str, *, for_task: bool = False) -> None:
         self.name = name
+        self.for_task = for_task
         self.throttled_at: float | None = None
         """The loop's time when SSM first throttled a read."""
         self._store = store
@@ -68,6 +82,10 @@ class Parameter:
         except RateLimited:
             if self.throttled_at is None:
                 self.throttled_at = asyncio.get_running_loop().time()
+            raise
+        except AccessDenied as error:
+            if self.for_task:
+                raise NotFound(f"{error}, or it does not exist yet") from error
             raise
 
     async def delete(self) -> None:
@@ -131,5 +149,10 @@ async def _delete_once(parameter: Parameter, read: ParameterVersion | None) -> s
     except NotFound:
         log.info("token.already_deleted", parameter=parameter.name, unread=read is None)
         return "absent"
+    except AccessDenied as error:
+        if read is None and parameter.for_task:  # as while nothing had been written
+            log.info("token.never_allowed", parameter=parameter.name, reason=str(error))
+            return "absent"
+        raise
     log.info("token.deleted", parameter=parameter.name, unread=read is None)
     return "deleted"

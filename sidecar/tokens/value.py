@@ -89,10 +89,15 @@ def _parse_json(value: str, where: str) -> RegistrationToken:
             "url": values.check_github_url,
             "name": values.check_runner_name,
             "labels": values.parse_labels,
+            "group": values.check_argument,
         },
         where,
     )
-    return RegistrationToken(token=_parse_bare(token.strip(), where).token, **checked)
+    return RegistrationToken(
+        token=_parse_bare(token.strip(), where).token,
+        no_default_labels=content.get("no_default_labels") is True,
+        **checked,
+    )
 
 
 def _check_values(

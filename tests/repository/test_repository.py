@@ -171,9 +171,11 @@ def test_no_test_sleeps():
     assert asleep == []
 
 
-def test_unit_tests_mirror_the_agent():
-    """Each folder of tests/unit is a folder of the agent, so that a test is where one looks."""
+def test_unit_tests_mirror_agent_and_launcher():
+    """Each folder of tests/unit is a folder of theirs, so that a test is where one looks."""
     ours = {path.relative_to(ROOT / "sidecar") for path in (ROOT / "sidecar").rglob("*/")}
+    launcher = [ROOT / "launcher", *(ROOT / "launcher").rglob("*/")]
+    ours |= {path.relative_to(ROOT) for path in launcher}
     for folder in (ROOT / "tests" / "unit").rglob("*/"):
         if folder.name != "__pycache__":
             assert folder.relative_to(ROOT / "tests" / "unit") in ours, folder

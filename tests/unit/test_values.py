@@ -148,7 +148,12 @@ def test_labels_that_the_runner_would_drop_are_refused(given, reason):
 
 def test_a_parameter_is_a_name_or_an_arn():
     """SSM takes both; blanks and braces mean that it is something else."""
-    for good in ("token", "/a/b_c.d-e", "arn:aws:ssm:eu-central-1:123456789012:parameter/a"):
+    for good in (
+        "token",
+        "/a/b_c.d-e",
+        "arn:aws:ssm:eu-central-1:123456789012:parameter/a",
+        "/a/{task}",
+    ):
         assert values.check_parameter_name(good) == good
     for bad in ("", "a b", '{"token": "x"}', "x" * 2049):
         with pytest.raises(ValueError, match="the name or the ARN"):

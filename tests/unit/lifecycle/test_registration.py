@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from sidecar import github, tokens
 from sidecar.aws.secrets import SecretReader
-from sidecar.errors import SettingsError
+from sidecar.errors import SettingsError, TokenError
 from sidecar.lifecycle import registration
 from sidecar.runner.configure import Registration
 from sidecar.runner.just_in_time import JustInTimeRegistration
@@ -58,6 +58,39 @@ def test_half_an_app_is_no_credential():
         run("asyncio", registration._read_credential(settings(github_app_id="1"), SECRET_READER))
 
 
+def choose(given, api, cleanup_stack, *task_ids):
+    """Choose the source; `task_ids` are what the task metadata says, one call after another."""
+    said = iter(task_ids)
+
+    async def read_task_id():
+        return next(said)
+
+    store = tokens.ParameterStore(None)
+    chosen = registration.choose_source(given, store, api, cleanup_stack, read_task_id)
+    return run("asyncio", chosen)
+
+
+def test_the_task_s_own_id_names_its_parameter():
+    """Where the launcher cannot know the id when it starts the task, the agent puts it in."""
+    given = settings(token_parameter="/runners/{task}")
+    parameter = choose(given, None, CleanupStack(), "", "0f3a")._parameter
+    assert (parameter.name, parameter.for_task) == ("/runners/0f3a", True)
+
+
+def test_a_whole_name_is_left_alone():
+    """The task metadata is not asked, and a refusal of SSM stays final."""
+    parameter = choose(settings(token_parameter="/t"), None, CleanupStack())._parameter
+    assert (parameter.name, parameter.for_task) == ("/t", False)
+
+
+def test_without_the_task_s_id_there_is_no_parameter():
+    """The error says which setting needs it; nothing is to be deleted."""
+    cleanup_stack = CleanupStack()
+    with pytest.raises(TokenError, match=r"SIDECAR_TOKEN_PARAMETER has \{task\}"):
+        choose(settings(token_parameter="/{task}"), None, cleanup_stack, "", "", "")
+    assert cleanup_stack.steps == []
+
+
 def test_the_parameter_is_preferred():
     """A credential beside it deregisters the runner."""
     cleanup_stack, api = (
@@ -65,13 +98,13 @@ def test_the_parameter_is_preferred():
         registration.make_connection(settings(github_pat=SecretStr("x")), SECRET_READER),
     )
     both = settings(token_parameter="/t", github_pat=SecretStr("x"))
-    made = registration.choose_source(both, tokens.ParameterStore(None), api, cleanup_stack)
+    made = choose(both, api, cleanup_stack)
     assert isinstance(made, tokens.TokenParameter)
     assert [cleanup_step.name for cleanup_step in cleanup_stack.steps] == ["token"]
     cleanup_stack = CleanupStack()
     alone = settings(github_pat=SecretStr("x"))
     assert isinstance(
-        registration.choose_source(alone, tokens.ParameterStore(None), api, cleanup_stack),
+        choose(alone, api, cleanup_stack),
         tokens.MintedToken,
     )
     assert cleanup_stack.steps == []

@@ -18,7 +18,7 @@ from local.faults import Rule
 from sidecar import tokens
 from sidecar.aws import calls
 from sidecar.aws import session as aws_session
-from sidecar.aws.calls import AwsError, NotFound, RateLimited, TransientError
+from sidecar.aws.calls import AccessDenied, AwsError, NotFound, RateLimited, TransientError
 from sidecar.errors import TokenError
 from sidecar.log import masks as logs
 from sidecar.shutdown.cleanup import CleanupStack
@@ -121,7 +121,7 @@ def answer(body):
     [
         (
             Rule("status", error="AccessDeniedException"),
-            AwsError,
+            AccessDenied,
             "access denied (needs ssm:GetParameter)",
         ),
         (
@@ -551,6 +551,50 @@ def test_an_expired_token_is_retried(loop, aws, monkeypatch):
             assert len(proxy.requests) == 3
 
     run(loop, life())
+
+
+# --- a parameter of the task's own id ------------------------------------------------------------
+
+DENIED = Rule("status", error="AccessDeniedException")
+
+
+def test_access_to_its_own_name_is_denied_until_it_exists(aws, monkeypatch):
+    """A policy by tag allows nothing while there is nothing that has the tag."""
+
+    async def life():
+        rule = dataclasses.replace(DENIED, times=3)
+        async with parameter(monkeypatch, aws, rule) as (token, proxy):
+            own = Parameter(token._store, NAME, for_task=True)
+            waiting = asyncio.create_task(ssm.wait_for_value(own, 20))
+            await proxy.reached(2, target="GetParameter")
+            await put(aws)
+            assert (await waiting)[0] == TOKEN
+
+    run("asyncio", life())
+
+
+def test_access_that_stays_denied_ends_with_the_permission(aws, monkeypatch):
+    """The role may really lack it, so the last reason says what it needs."""
+
+    async def life():
+        async with parameter(monkeypatch, aws, DENIED) as (token, _):
+            await ssm.wait_for_value(Parameter(token._store, NAME, for_task=True), 0.3)
+
+    with pytest.raises(TokenError, match=r"needs ssm:GetParameter\), or it does not exist yet"):
+        run("asyncio", life())
+
+
+def test_what_was_never_there_is_not_left_behind(aws, monkeypatch):
+    """A stop before the token came: the delete is denied, and there is nothing to delete."""
+
+    async def life():
+        async with parameter(monkeypatch, aws, DENIED) as (token, _):
+            own = Parameter(token._store, NAME, for_task=True)
+            assert await ssm.delete_if_unchanged(own, None) == "absent"
+            with pytest.raises(TokenError, match="needs ssm:DeleteParameter"):
+                await ssm.delete_if_unchanged(token, None)
+
+    run("asyncio", life())
 
 
 # --- the cleanup step ----------------------------------------------------------------------------

@@ -34,13 +34,17 @@ TOKEN = "AABBCCDD1234567890EXAMPLE"
             RegistrationToken(TOKEN, url="https://github.com/o/r", name="n", labels=("a", "b")),
         ),
         (
+            json.dumps({"token": TOKEN, "group": "big ones", "no_default_labels": True}),
+            RegistrationToken(TOKEN, group="big ones", no_default_labels=True),
+        ),
+        (
             json.dumps({"token": TOKEN, "labels": "a, b"}),
             RegistrationToken(TOKEN, labels=("a", "b")),
         ),
     ],
 )
 def test_a_token_is_bare_or_json(text, found):
-    """JSON may hold URL, name and labels too; other keys are ignored."""
+    """JSON may hold URL, name, labels and group too; other keys are ignored."""
     assert parse_token(text, "the token parameter /t") == found
 
 

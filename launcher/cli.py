@@ -1,0 +1,245 @@
+"""The commands of `runner-launcher`: options and environment in, JSON lines and exit code out."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import stamina.instrumentation
+import structlog
+
+from launcher import start as starting
+from launcher.errors import Exit, SettingsError, describe
+from launcher.launch import Stages
+from launcher.places.ecs import Destination, Ecs
+from launcher.settings import SECRETS, Settings, load, option
+from launcher.tokens import TokenMaker, TokenStore
+from sidecar import __version__, github, values
+from sidecar.aws.secrets import SecretReader, read_secret
+from sidecar.log import events
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from stamina.instrumentation import RetryDetails
+
+    from launcher.interruption import Interruption
+
+log = structlog.get_logger()
+
+MOST = 100
+"""Runners of one order."""
+COMMANDS = {
+    "start": "start runners, and wait until they are there",
+    "stop": "stop what a start with the same key has started and nobody uses",
+}
+OWN = ("labels", "count", "wait", "timeout", "key")
+"""Options that are no settings."""
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str], interruption: Interruption) -> int:
+    """Run one command; return the exit code."""
+    try:
+        given = vars(_make_parser().parse_args(list(arguments)))
+        command = given.pop("command")
+        own = {name: given.pop(name) for name in OWN if name in given}
+        labels, order, settings, warnings = _read(command, own, given, environ)
+    except SettingsError as error:
+        sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
+        return error.exit
+    events.configure(settings.log_format, settings.log_level)
+    stamina.instrumentation.set_on_retry_hooks([_log_retry])
+    for warning in warnings:
+        log.warning("settings.ignored", warning=warning)
+    region = environ.get("AWS_REGION") or None
+    code = asyncio.run(_run(command, order, labels, settings, region, interruption))
+    events.flush()
+    return code
+
+
+async def _run(
+    command: str,
+    order: starting.Order,
+    labels: tuple[str, ...],
+    settings: Settings,
+    region: str | None,
+    interruption: Interruption,
+) -> Exit:
+    async with AsyncExitStack() as stack:
+        connection = github.Connection(partial(_read_credential, settings, region))
+        connection.url = settings.github_url
+        stages = Stages(
+            await stack.enter_async_context(Ecs(settings.cluster, settings.container, region)),
+            make_destination(settings),
+            await stack.enter_async_context(TokenStore(settings.parameter_prefix, region)),
+            TokenMaker(
+                await stack.enter_async_context(connection),
+                labels,
+                group=settings.runner_group,
+                just_in_time=settings.just_in_time,
+            ),
+            connection,
+            settings.name_prefix,
+            settings.deployment,
+        )
+        if command == "stop":
+            return await starting.stop(order, stages)
+        # Before anything is started: `stop --key` then finds what even a SIGKILL leaves.
+        log.info("start.begun", key=order.key, count=order.count, request=order.request)
+        return await starting.start(order, stages, interruption)
+
+
+def make_destination(settings: Settings) -> Destination:
+    """Choose where tasks are started; the agent finds its parameter by its own task's id."""
+    parameter = f"{settings.parameter_prefix}/{values.TASK}"
+    return Destination(
+        settings.cluster,
+        settings.task_definition,
+        settings.container,
+        settings.capacity_providers,
+        settings.launch_type,
+        settings.subnets,
+        settings.security_groups,
+        settings.public_ip,
+        (("SIDECAR_TOKEN_PARAMETER", parameter),),
+    )
+
+
+async def _read_credential(settings: Settings, region: str | None) -> github.Credential:
+    reader = SecretReader(region, shared=False)
+    if settings.github_pat is not None:
+        reference = settings.github_pat.get_secret_value()
+        return github.Pat(await read_secret(reference, "LAUNCHER_GITHUB_PAT", reader))
+    app_id, app_key = settings.github_app_id, settings.github_app_key
+    assert app_id is not None  # noqa: S101  settings.load has checked both
+    assert app_key is not None  # noqa: S101
+    reference = app_key.get_secret_value()
+    key = await read_secret(reference, "LAUNCHER_GITHUB_APP_KEY", reader)
+    return github.App(app_id, key.replace("\\n", "\n"))
+
+
+def _log_retry(details: RetryDetails) -> None:
+    log.warning(
+        "retry.scheduled",
+        attempt=details.retry_num,
+        seconds=round(details.wait_for, 2),
+        reason=describe(details.caused_by),
+    )
+
+
+# --- options ------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake as a SettingsError, not with argparse's own exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise SettingsError."""
+        raise SettingsError(f"{message}; see {self.prog} --help")
+
+
+def _make_parser() -> _Parser:
+    parser = _Parser(
+        prog="runner-launcher",
+        description="Start ECS tasks that each run one GitHub Actions runner for one job.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    epilog = (
+        "Every option from --github-url on is also a variable: --task-definition is "
+        "LAUNCHER_TASK_DEFINITION. Secrets are variables only: LAUNCHER_GITHUB_PAT, or "
+        "LAUNCHER_GITHUB_APP_KEY."
+    )
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=epilog,
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+        )
+        if name == "start":
+            _add_start_options(command)
+        command.add_argument(
+            "--key", help="name of this order: the same key never starts the same runners twice"
+        )
+        _add_settings(command)
+    return parser
+
+
+def _add_start_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels", help="labels of the runners, separated by commas: exactly these, no others"
+    )
+    parser.add_argument("--count", help="how many runners, 1 to 100; default: 1")
+    parser.add_argument("--wait", help="online (default), running or none")
+    parser.add_argument("--timeout", help="seconds for all of it; default: 600")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    for field, info in Settings.model_fields.items():
+        if field in SECRETS:
+            continue
+        flag: dict[str, Any] = {"nargs": "?", "const": "true"} if info.annotation is bool else {}
+        parser.add_argument(
+            option(field), metavar=(info.examples or [""])[0], help=info.description, **flag
+        )
+
+
+def _read(
+    command: str, own: dict[str, str], given: dict[str, Any], environ: Mapping[str, str]
+) -> tuple[tuple[str, ...], starting.Order, Settings, list[str]]:
+    """Read labels, order and settings. Raises SettingsError with all mistakes of all of them."""
+    problems: list[str] = []
+    labels = _read_labels(own.get("labels", ""), problems)
+    count = _read_number(own.get("count", "1"), "--count", MOST, problems)
+    timeout = _read_number(own.get("timeout", "600"), "--timeout", 86400, problems)
+    wait, key = own.get("wait", "online"), own.get("key", "")
+    if command == "start" and not own.get("labels", "").strip(" ,"):
+        problems.append("--labels is missing: no job asks for a runner without labels")
+    if command == "stop" and not key:
+        problems.append("--key is missing: it says whose runners to stop (start prints it)")
+    if wait not in starting.WAITS:
+        problems.append(f"--wait must be {', '.join(starting.WAITS)}, not {wait!r}")
+    try:
+        settings, warnings = load(given, environ)
+    except SettingsError as error:
+        raise SettingsError(*problems, *error.problems) from error
+    if problems:
+        raise SettingsError(*problems)
+    order = starting.Order(
+        settings.deployment,
+        settings.github_url,
+        key or secrets.token_hex(8),
+        int(count),
+        wait,
+        timeout,
+        repeated=bool(key),
+    )
+    return labels, order, settings, warnings
+
+
+def _read_labels(text: str, problems: list[str]) -> tuple[str, ...]:
+    try:
+        return values.parse_labels(text)
+    except ValueError as error:
+        problems.append(f"--labels {error}")
+        return ()
+
+
+def _read_number(text: str, name: str, most: int, problems: list[str]) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 1 <= number <= most or (name == "--count" and number != int(number)):
+        problems.append(f"{name} must be a number from 1 to {most}, not {text!r}")
+        return 1.0
+    return number

@@ -1,0 +1,68 @@
+"""Names that are known before the thing exists: of a launch, its requests, its runner.
+
+All are pure functions, so whoever meets a launch a second time finds what the first one made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from sidecar.values import NAME_LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TASK_ID_LENGTH = 32
+"""Characters of a task's id (ECS)."""
+LONGEST_PREFIX = NAME_LENGTH - TASK_ID_LENGTH - len("-999")
+"""Characters of a runner's name before the task's id."""
+DEPLOYMENT_TAG = "runner-launcher:deployment"
+REQUEST_TAG = "runner-launcher:request"
+LAUNCH_TAG = "runner-launcher:launch"
+TASK_TAG = "runner-launcher:task"
+
+
+def launch_id(deployment: str, scope: str, *key: str) -> str:
+    """Make the id of a launch: the same for the same deployment, scope (URL) and key.
+
+    The parts of a key are kept apart: ("a", "b") is not ("ab",).
+    """
+    return _digest([deployment, scope, *key])[:32]
+
+
+def client_token(launch: str, try_: int, round_: int, step: int) -> str:
+    """Make the token by which AWS recognises a request that it has had before.
+
+    It does not depend on what is requested. AWS remembers refusals too, so each try, each round
+    and each step (a capacity provider) has its own.
+    """
+    return _digest([launch, try_, round_, step])
+
+
+def started_by(request: str) -> str:
+    """Make the `startedBy` of a task: all tasks of one request have the same."""
+    return f"runner-launcher/{request}"
+
+
+def task_id(arn: str) -> str:
+    """Return the id at the end of a task's ARN."""
+    return arn.rpartition("/")[2]
+
+
+def runner_name(prefix: str, task: str, generation: int) -> str:
+    """Make a runner's name of its task (an ARN or an id) and the generation of its token.
+
+    Nobody can guess it, each try has another one, and everybody who knows the task knows it.
+    """
+    return f"{prefix}{task_id(task)}-{generation}"[:NAME_LENGTH]
+
+
+def parameter_name(prefix: str, task: str) -> str:
+    """Make the name of a task's token parameter (SSM)."""
+    return f"{prefix}/{task_id(task)}"
+
+
+def _digest(parts: Sequence[str | int]) -> str:
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()

@@ -1,0 +1,247 @@
+"""Start, look at and stop tasks of ECS; what AWS answers becomes started, later or refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from launcher import identity
+from launcher.places import Later, Placement, Refused, Started, TaskState, Why
+from sidecar.aws.calls import Call, RateLimited, Service, backoff
+from sidecar.aws.session import ServiceClient
+from sidecar.net.retry import call_with_retries
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+ECS = Service("ecs", "ECS", "task")
+TRIES = 5
+"""Of one call, with growing pauses; a request of RunTask is repeated with its client token."""
+DESCRIBED = 100
+"""Tasks that one call describes."""
+START = "cannot start a task"
+SETTINGS = {
+    "ClusterNotFoundException": "there is no such cluster (LAUNCHER_CLUSTER)",
+    "PlatformUnknownException": "ECS does not know the platform version",
+    "PlatformTaskDefinitionIncompatibilityException": (
+        "the platform cannot run this task definition (LAUNCHER_TASK_DEFINITION)"
+    ),
+    "UnsupportedFeatureException": "ECS does not offer a wanted feature in this region",
+    "BlockedException": "AWS has blocked the account: ask AWS's support",
+}
+"""Refusals that mean one thing only."""
+CAPACITY = ("RESOURCE", "AGENT", "capacity is unavailable", "insufficient capacity")
+"""How a reason in `failures` begins, or what it contains, where there is no capacity now."""
+QUOTA = re.compile(r"reached the limit|limit exceeded|quota|too many .*PROVISIONING", re.IGNORECASE)
+THROTTLE = re.compile(r"throttl|rate exceeded", re.IGNORECASE)
+DENIED = re.compile(r"not authorized to perform:? (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where tasks are started, and from what."""
+
+    cluster: str
+    task_definition: str
+    container: str = "runner"
+    capacity_providers: tuple[str, ...] = ()
+    launch_type: str | None = None
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    public_ip: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+    """What the agent's container is told beside the task definition; no secret."""
+
+    @property
+    def steps(self) -> int:
+        """How many capacity providers can be asked in turn."""
+        return max(1, len(self.capacity_providers))
+
+
+def make_request(
+    destination: Destination, token: str, started_by: str, tags: dict[str, str], step: int
+) -> dict[str, Any]:
+    """Make the whole request of RunTask for one task.
+
+    Nothing in it depends on time or chance, so it can be sent again word for word.
+    """
+    environment = [{"name": name, "value": value} for name, value in destination.environment]
+    container = {"name": destination.container, "environment": environment}
+    request: dict[str, Any] = {
+        "cluster": destination.cluster,
+        "taskDefinition": destination.task_definition,
+        "count": 1,
+        "clientToken": token,
+        "startedBy": started_by,
+        "tags": [{"key": key, "value": value} for key, value in sorted(tags.items())],
+        "enableECSManagedTags": True,
+        "overrides": {"containerOverrides": [container]},
+    }
+    if destination.capacity_providers:
+        provider = destination.capacity_providers[step]
+        request["capacityProviderStrategy"] = [{"capacityProvider": provider, "weight": 1}]
+    elif destination.launch_type is not None:
+        request["launchType"] = destination.launch_type
+    if destination.subnets:
+        network = {
+            "subnets": list(destination.subnets),
+            "securityGroups": list(destination.security_groups),
+            "assignPublicIp": "ENABLED" if destination.public_ip else "DISABLED",
+        }
+        request["networkConfiguration"] = {"awsvpcConfiguration": network}
+    return request
+
+
+class Ecs(ServiceClient):
+    """A client of ECS for one cluster. Every call raises AwsError, in one of its kinds."""
+
+    def __init__(self, cluster: str, container: str, region: str | None = None) -> None:
+        super().__init__(ECS, region)
+        self._cluster = cluster
+        self._container = container
+
+    async def start(self, request: dict[str, Any]) -> Placement:
+        """Send a request of RunTask; safe to send again.
+
+        Raises TransientError if its outcome is not known: then send the same request again.
+        """
+
+        async def start() -> Placement:
+            client = await self.connect()
+            try:
+                answer = await client.run_task(**request)
+            except ClientError as error:
+                if (refusal := _translate(error)) is not None:
+                    return refusal
+                raise
+            return _read_answer(answer)
+
+        try:
+            return await self._call(START, "ecs:RunTask", start)
+        except RateLimited as error:
+            return Later(Why.THROTTLE, str(error))
+
+    async def look(self, tasks: Sequence[str]) -> dict[str, TaskState]:
+        """Describe tasks, by id; those that ECS does not know (yet, or any more) are left out."""
+        found: dict[str, TaskState] = {}
+        for first in range(0, len(tasks), DESCRIBED):
+            asked = list(tasks[first : first + DESCRIBED])
+
+            async def look(asked: list[str] = asked) -> list[dict[str, Any]]:
+                client = await self.connect()
+                answer = await client.describe_tasks(cluster=self._cluster, tasks=asked)
+                return list(answer["tasks"])
+
+            action = "cannot look at the tasks"
+            for task in await self._call(action, "ecs:DescribeTasks", look):
+                found[identity.task_id(task["taskArn"])] = _read_state(task, self._container)
+        return found
+
+    async def stop(self, task: str, reason: str) -> None:
+        """Stop a task; one that has ended, or is not known any more, is no error."""
+
+        async def stop() -> None:
+            client = await self.connect()
+            try:
+                await client.stop_task(cluster=self._cluster, task=task, reason=reason[:255])
+            except ClientError as error:
+                if "not found" not in str(error) or _code(error) != "InvalidParameterException":
+                    raise
+
+        await self._call(f"cannot stop {task}", "ecs:StopTask", stop)
+
+    async def find(self, started_by: str) -> list[str]:
+        """List the running tasks with this `startedBy`."""
+
+        async def find() -> list[str]:
+            client = await self.connect()
+            pages = client.get_paginator("list_tasks").paginate(
+                cluster=self._cluster, startedBy=started_by
+            )
+            return [task async for page in pages for task in page["taskArns"]]
+
+        return await self._call("cannot list the tasks", "ecs:ListTasks", find)
+
+    async def _call(self, action: str, permission: str, work: Callable[[], Awaitable[T]]) -> T:
+        call = Call(action, ECS, permission, "LAUNCHER_CLUSTER", SETTINGS)
+        return await call_with_retries(lambda: call.run(work), backoff(), tries=TRIES)
+
+
+def _read_answer(answer: dict[str, Any]) -> Placement:
+    if answer["tasks"]:
+        return Started(answer["tasks"][0]["taskArn"])
+    reasons = [_reason(failure) for failure in answer["failures"]]
+    text = f"{START}: {'; '.join(reasons) or 'ECS gives no reason'}"
+    if not reasons or any(_is_capacity(reason) for reason in reasons):
+        return Later(Why.CAPACITY, text)
+    if any(QUOTA.search(reason) for reason in reasons):
+        return Later(Why.QUOTA, text)
+    return Refused(f"{text} (LAUNCHER_TASK_DEFINITION, LAUNCHER_CLUSTER)")
+
+
+def _reason(failure: dict[str, Any]) -> str:
+    parts = (failure.get("reason"), failure.get("detail"))
+    return ": ".join(part for part in parts if part)
+
+
+def _is_capacity(reason: str) -> bool:
+    return any(reason.startswith(word) or word in reason.lower() for word in CAPACITY)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _translate(error: ClientError) -> Placement | None:
+    """Translate what only RunTask answers; None leaves it to what all calls have in common."""
+    code, text = _code(error), str(error.response.get("Error", {}).get("Message", ""))
+    if code == "ConflictException":
+        return _adopt(error, text)
+    if code in SETTINGS:
+        return Refused(f"{START}: {SETTINGS[code]}")
+    if code == "AccessDeniedException" and (denied := DENIED.search(text)):
+        return Refused(f"{START}: access denied (needs {denied[1]})")
+    if code in ("InvalidParameterException", "ClientException", "LimitExceededException"):
+        if THROTTLE.search(text):  # a throttle in another error's coat
+            return Later(Why.THROTTLE, f"{START}: {text}")
+        if code == "LimitExceededException" or QUOTA.search(text):
+            return Later(Why.QUOTA, f"{START}: {text}")
+        named = "LAUNCHER_TASK_DEFINITION" if "TaskDefinition" in text else "the settings of tasks"
+        return Refused(f"{START}: {text} ({named})")
+    return None
+
+
+def _adopt(error: ClientError, text: str) -> Placement:
+    """Take over the task that an earlier, different request with this client token started."""
+    if tasks := error.response.get("resourceIds"):
+        return Started(tasks[0], adopted=True)
+    return Later(Why.CAPACITY, f"{START}: {text}")  # that request was refused
+
+
+def _read_state(task: dict[str, Any], container: str) -> TaskState:
+    own: dict[str, Any] = next(
+        (each for each in task.get("containers", []) if each["name"] == container), {}
+    )
+    reasons = (task.get("stopCode"), task.get("stoppedReason"), own.get("reason"))
+    return TaskState(
+        task["taskArn"],
+        task["lastStatus"],
+        task["lastStatus"] == "STOPPED" or task.get("desiredStatus") == "STOPPED",
+        own.get("exitCode"),
+        ": ".join(reason for reason in reasons if reason),
+    )
+
+
+def make_tags(deployment: str, request: str, launch: str) -> dict[str, str]:
+    """Make the tags by which a task and its parameter are known to be ours."""
+    return {
+        identity.DEPLOYMENT_TAG: deployment,
+        identity.REQUEST_TAG: request,
+        identity.LAUNCH_TAG: launch,
+    }

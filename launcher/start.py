@@ -1,0 +1,210 @@
+"""Start as many runners as were asked for, or none: what fails takes back all the others."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from launcher import identity
+from launcher.errors import Exit, LaunchError, describe
+from launcher.interruption import InterruptedWork
+from launcher.launch import Launch, Progress, explain_end
+from launcher.places import Refused, Started
+from sidecar import github
+from sidecar.aws import calls
+from sidecar.errors import SidecarError
+
+if TYPE_CHECKING:
+    from launcher.interruption import Interruption
+    from launcher.launch import Stages
+
+log = structlog.get_logger()
+
+TRIES = 3
+"""Tasks that are started for one launch when each ends before its runner is online."""
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
+"""Seconds before a launch that is to come later is tried again: they double up to the longest."""
+CLEANUP_TIMEOUT = 90.0
+"""Seconds for the whole cleanup; a CI system kills a cancelled step not much later."""
+GITHUB_NEEDS = (
+    "needs Administration: write for a repository, Self-hosted runners: write for an organization"
+)
+WAITS = ("online", "running", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for."""
+
+    deployment: str
+    scope: str
+    key: str
+    count: int
+    wait: str = "online"
+    """online: until the runner waits for jobs; running: until the task runs; none."""
+    timeout: float = 600.0
+    repeated: bool = False
+    """Whether an earlier process may have had the same order: the key was given."""
+
+    @property
+    def request(self) -> str:
+        """The id of the order."""
+        return identity.launch_id(self.deployment, self.scope, self.key)
+
+    def launches(self) -> list[Launch]:
+        """Make its launches; the ordinal is part of the key."""
+        return [
+            Launch(
+                identity.launch_id(self.deployment, self.scope, self.key, str(ordinal)),
+                self.request,
+                may_exist=self.repeated,
+            )
+            for ordinal in range(self.count)
+        ]
+
+
+async def start(order: Order, stages: Stages, interruption: Interruption) -> Exit:
+    """Start the runners; return the exit code. What was started stays only if all is well."""
+    launches = order.launches()
+    code = Exit.BUG
+    try:
+        async with interruption.cuts():
+            await _start_all(order, stages, launches)
+            code = Exit.DONE
+    except InterruptedWork as stopped:
+        code = Exit.INTERRUPTED
+        log.warning("start.interrupted", reason=str(stopped))
+    except LaunchError as error:
+        code = error.exit
+        log.error("start.failed", reason=str(error))  # noqa: TRY400
+    except Exception:
+        log.exception("start.crashed")
+    if code is Exit.DONE:
+        tasks = [launch.task for launch in launches]
+        log.info("start.done", tasks=tasks, runners=_runner_names(stages, launches))
+        return code
+    return Exit.LEFT_BEHIND if await clean_up_all(stages, launches, code.meaning) else code
+
+
+async def _start_all(order: Order, stages: Stages, launches: list[Launch]) -> None:
+    try:
+        async with asyncio.timeout(order.timeout), asyncio.TaskGroup() as group:
+            for launch in launches:
+                group.create_task(_start_one(order, stages, launch))
+    except TimeoutError:
+        raise _late(order, launches) from None
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from errors
+
+
+def _late(order: Order, launches: list[Launch]) -> LaunchError:
+    waiting = [launch for launch in launches if launch.task is None and launch.last_later]
+    if waiting and waiting[0].last_later is not None:
+        later = waiting[0].last_later
+        text = f"{later.reason} ({later.why}); tried for {order.timeout:g} s"
+        return LaunchError(Exit.LATER, text)
+    text = f"cannot wait longer for all runners to be {order.wait}: {order.timeout:g} s are over"
+    return LaunchError(Exit.TIMEOUT, f"{text} (--timeout)")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group, translated where it is one of AWS or GitHub."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, calls.TransientError | github.TransientError):
+        return LaunchError(Exit.UNAVAILABLE, describe(error))
+    if isinstance(error, github.PermissionDenied):
+        return LaunchError(Exit.REFUSED, f"{describe(error)} ({GITHUB_NEEDS})")
+    return LaunchError(Exit.REFUSED, describe(error)) if isinstance(error, SidecarError) else error
+
+
+async def _start_one(order: Order, stages: Stages, launch: Launch) -> None:
+    """Bring one launch as far as the order wants it."""
+    while True:
+        await _place(stages, launch)
+        await stages.hand_over(launch)
+        if await _has_come(order, stages, launch):
+            return
+        reason = explain_end(launch.state)
+        log.warning("task.failed", launch=launch.id, task=launch.task, reason=reason)
+        await stages.clean_up(launch, "its task ended")
+        if launch.number == TRIES:
+            text = f"cannot start a runner: {TRIES} tasks ended before theirs was online: {reason}"
+            raise LaunchError(Exit.ENDED, text)
+        launch.next_try()
+
+
+async def _place(stages: Stages, launch: Launch) -> None:
+    pause = FIRST_PAUSE
+    while not isinstance(placement := await stages.place(launch), Started):
+        if isinstance(placement, Refused):
+            raise LaunchError(Exit.REFUSED, placement.reason)
+        launch.last_later = placement
+        seconds = random.uniform(pause / 2, pause)  # noqa: S311  spread, not secrecy
+        log.warning(
+            "task.delayed",
+            launch=launch.id,
+            why=placement.why,
+            reason=placement.reason,
+            seconds=round(seconds, 1),
+        )
+        await asyncio.sleep(seconds)
+        pause = min(LONGEST_PAUSE, 2 * pause)
+
+
+async def _has_come(order: Order, stages: Stages, launch: Launch) -> bool:
+    """Wait until the launch is where the order wants it; False if its task failed before."""
+    if order.wait == "none":
+        return True
+    enough = {Progress.ONLINE, Progress.SERVED}
+    if order.wait == "running":
+        enough.add(Progress.RUNNING)
+    async for progress in stages.follow(launch):
+        if progress in enough:
+            event = "task.running" if progress is Progress.RUNNING else "runner.online"
+            log.info(event, launch=launch.id, task=launch.task)
+            return True
+    return False
+
+
+def _runner_names(stages: Stages, launches: list[Launch]) -> list[str]:
+    return [stages.runner_name(launch) for launch in launches if launch.task]
+
+
+async def clean_up_all(stages: Stages, launches: list[Launch], reason: str) -> list[str]:
+    """Clean up launches side by side, within the time-out; return what is left."""
+    left: list[str] = []
+    try:
+        async with asyncio.timeout(CLEANUP_TIMEOUT), asyncio.TaskGroup() as group:
+            done = [group.create_task(stages.clean_up(each, reason)) for each in launches]
+    except TimeoutError:
+        left.append(f"what could not be undone within {CLEANUP_TIMEOUT:g} s")
+    else:
+        left += [what for each in done for what in each.result()]
+    if left:
+        log.error("cleanup.incomplete", left=left, requests=sorted({e.request for e in launches}))
+    return left
+
+
+async def stop(order: Order, stages: Stages) -> Exit:
+    """Stop what an order has started and nobody uses; a runner that has a job is left alone."""
+    started_by = identity.started_by(order.request)
+    try:
+        tasks = {identity.task_id(task) for task in await stages.ecs.find(started_by)}
+        tasks |= set(await stages.store.find_tasks(order.request))
+    except SidecarError as error:
+        transient = isinstance(error, calls.TransientError)
+        log.error("stop.failed", reason=describe(error))  # noqa: TRY400
+        return Exit.UNAVAILABLE if transient else Exit.REFUSED
+    launches = []
+    for task in sorted(tasks):
+        launch = Launch(order.request, order.request, task=task, generation=1, handed_over=True)
+        launches.append(launch)
+    log.info("stop.begun", tasks=sorted(tasks))
+    left = await clean_up_all(stages, launches, "stopped by runner-launcher stop")
+    return Exit.LEFT_BEHIND if left else Exit.DONE

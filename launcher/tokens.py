@@ -1,0 +1,215 @@
+"""Make the token of one runner, write it to its task's own parameter, delete it again.
+
+The token is a just-in-time configuration, or JSON with a registration token and all that the agent
+needs beside it. It stands nowhere but in the parameter: in no override, tag, output or log.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from launcher import identity
+from sidecar.aws.calls import SSM, Call, NotFound, backoff
+from sidecar.aws.session import ServiceClient
+from sidecar.log import masks
+from sidecar.net.retry import call_with_retries
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeVar
+
+    from sidecar import github
+
+    T = TypeVar("T")
+
+TRIES = 6
+"""Of one call, with growing pauses."""
+REUSED = 30 * 60.0
+"""Seconds for which one registration token serves many runners; GitHub accepts it for an hour."""
+STANDARD = 4096
+"""Characters of a Standard parameter; a longer one is Advanced, which costs money."""
+DEFAULT_GROUP = 1
+WORK_DIR = "_work"
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerToken:
+    """What is written for one runner."""
+
+    text: str = field(repr=False)
+    runner_id: int | None = None
+    """GitHub's number of a runner that is registered by this already (just in time)."""
+
+
+class TokenMaker:
+    """Makes tokens for the runners of one scope and one set of labels."""
+
+    def __init__(
+        self,
+        connection: github.Connection,
+        labels: tuple[str, ...],
+        *,
+        group: str | None = None,
+        just_in_time: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._labels = labels
+        self._group = group
+        self._just_in_time = just_in_time
+        self._clock = clock
+        self._held: tuple[str, float] | None = None
+
+    async def make(self, name: str) -> RunnerToken:
+        """Make the token of the runner `name`.
+
+        Raises github.NameTaken where a runner of that name exists: an earlier answer was lost.
+        """
+        runners = await self._connection.runners()
+        if self._just_in_time:
+            group = DEFAULT_GROUP if self._group is None else int(self._group)
+            made = await runners.create_jit_config(name, self._labels, group, WORK_DIR)
+            return RunnerToken(made.blob, made.runner_id)
+        document = {
+            "url": self._connection.url,
+            "token": await self._registration_token(runners),
+            "name": name,
+            "labels": list(self._labels),
+            "no_default_labels": True,
+            **({"group": self._group} if self._group else {}),
+        }
+        return RunnerToken(json.dumps(document))
+
+    async def _registration_token(self, runners: github.Runners) -> str:
+        now = self._clock()
+        if self._held is None or now - self._held[1] > REUSED:
+            self._held = ((await runners.create_registration_token()).secret, now)
+        return self._held[0]
+
+
+class TokenStore(ServiceClient):
+    """The token parameters in SSM. Every call raises AwsError, in one of its kinds."""
+
+    def __init__(self, prefix: str, region: str | None = None) -> None:
+        super().__init__(SSM, region)
+        self._prefix = prefix
+
+    def name(self, task: str) -> str:
+        """Return the name of a task's parameter."""
+        return identity.parameter_name(self._prefix, task)
+
+    async def write(
+        self,
+        task: str,
+        token: RunnerToken,
+        tags: dict[str, str],
+        is_used: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Write the token of a task, tagged; one of an earlier generation is replaced.
+
+        `is_used` says whether the task's runner is online. If an answer was lost it is asked before
+        the token is written again: the agent may have read and deleted it, and nobody would delete
+        a second one.
+        """
+        masks.hide(token.text)
+        tries = 0
+
+        async def write_once() -> None:
+            nonlocal tries
+            tries += 1
+            if tries > 1 and (await self.exists(task) or await is_used()):
+                return
+            await self._write_once(task, token, tags)
+
+        await call_with_retries(write_once, backoff(), tries=TRIES)
+
+    async def _write_once(self, task: str, token: RunnerToken, tags: dict[str, str]) -> None:
+        name = self.name(task)
+        wanted = {
+            "Name": name,
+            "Value": token.text,
+            "Type": "SecureString",
+            "Tier": "Standard" if len(token.text.encode()) <= STANDARD else "Advanced",
+        }
+        all_tags = {**tags, identity.TASK_TAG: identity.task_id(task)}
+        tagged = [{"Key": key, "Value": value} for key, value in sorted(all_tags.items())]
+
+        async def write() -> None:
+            client = await self.connect()
+            try:
+                await client.put_parameter(**wanted, Tags=tagged)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "ParameterAlreadyExists":
+                    raise
+                # SSM refuses tags and overwriting together; the tags are there already.
+                await client.put_parameter(**wanted, Overwrite=True)
+
+        await _make_call(f"cannot write the token parameter {name}", "ssm:PutParameter").run(write)
+
+    async def exists(self, task: str) -> bool:
+        """Whether a token is there for the task, unread or not yet deleted."""
+        name = self.name(task)
+
+        async def read() -> bool:
+            client = await self.connect()
+            await client.get_parameter(Name=name, WithDecryption=False)
+            return True
+
+        try:
+            action = f"cannot look at the token parameter {name}"
+            return await self._call(action, "ssm:GetParameter", read)
+        except NotFound:
+            return False
+
+    async def delete(self, task: str) -> bool:
+        """Delete the token of a task; False if there was none."""
+        name = self.name(task)
+
+        async def delete() -> bool:
+            client = await self.connect()
+            await client.delete_parameter(Name=name)
+            return True
+
+        try:
+            action = f"cannot delete the token parameter {name}"
+            return await self._call(action, "ssm:DeleteParameter", delete)
+        except NotFound:
+            return False
+
+    async def find_tasks(self, request: str) -> list[str]:
+        """List the ids of the tasks of a request whose tokens are still there."""
+
+        async def find() -> list[str]:
+            client = await self.connect()
+            tagged = {"Key": f"tag:{identity.REQUEST_TAG}", "Values": [request]}
+            pages = client.get_paginator("describe_parameters").paginate(ParameterFilters=[tagged])
+            return [
+                found["Name"].rpartition("/")[2]
+                async for page in pages
+                for found in page["Parameters"]
+            ]
+
+        return await self._call("cannot look for token parameters", "ssm:DescribeParameters", find)
+
+    async def _call(self, action: str, permission: str, work: Callable[[], Awaitable[T]]) -> T:
+        call = _make_call(action, permission)
+        return await call_with_retries(lambda: call.run(work), backoff(), tries=TRIES)
+
+
+def _make_call(action: str, permission: str) -> Call:
+    """Make a call whose errors show nothing of AWS's text: it may quote the value."""
+    setting = "LAUNCHER_PARAMETER_PREFIX"
+    return Call(action, SSM, permission, setting, REFUSALS, quotes_aws=False)
+
+
+REFUSALS: dict[str, str] = {
+    "ParameterLimitExceeded": (
+        "SSM holds as many parameters as the account may have (quota: 10,000 Standard parameters)"
+    ),
+    "ParameterMaxVersionLimitExceeded": "it has too many versions",
+}
