@@ -1,0 +1,1 @@
+"""The launch side: start a task for each job that needs one, and leave nothing behind."""
