@@ -85,7 +85,7 @@ class Demand:
         found = json.loads(text)
         known = {field.name for field in fields(cls)}
         if not isinstance(found, dict) or not isinstance(found.get("labels"), list):
-            raise ValueError("the message is no demand")
+            raise ValueError("the message is no demand")  # noqa: TRY004  a value of the sender's
         values = {key: value for key, value in found.items() if key in known}
         try:
             return cls(**{**values, "labels": tuple(map(str, found["labels"]))})

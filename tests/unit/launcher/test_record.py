@@ -45,6 +45,7 @@ class Clock:
         self.time = 1000.0
 
     def __call__(self):
+        """Return the time."""
         return self.time
 
 
