@@ -33,7 +33,7 @@ SHORTEST_SECRET = 8
 MOST_LATE = 1000
 """Sends that did not end in time and are still being cancelled."""
 QUEUED, WAITING, IN_PROGRESS, COMPLETED = "queued", "waiting", "in_progress", "completed"
-ACTIONS = frozenset({QUEUED, WAITING, IN_PROGRESS, COMPLETED})
+ACTIONS = (QUEUED, WAITING, IN_PROGRESS, COMPLETED)
 MOST_LABELS = 100
 _SIGNATURE = re.compile(r"sha256=([0-9a-f]{64})")
 _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,64}")
