@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +59,12 @@ def test_what_is_no_delivery_is_answered(event, status):
     """A handler that raises would be called again by some senders."""
     answer, sent = take(event)
     assert (answer["statusCode"], sent) == (status, [])
+
+
+def test_a_function_loads_no_web_server():
+    """A cold start pays for each import: neither aiohttp nor pydantic nor botocore."""
+    program = "import sys, launcher.demand.events; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert {"aiohttp", "pydantic", "botocore"}.isdisjoint(loaded)
