@@ -1,0 +1,79 @@
+"""Read a webhook out of a Lambda event: a function URL, an HTTP API, a load balancer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Any
+
+from launcher.demand.webhook import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from launcher.demand.webhook import Webhook
+
+
+class Malformed(ValueError):
+    """The event is no HTTP request that can be read."""
+
+
+def read_event(event: Mapping[str, Any]) -> tuple[str, dict[str, str], bytes]:
+    """Return method, headers by lower-case name, and the bytes of the body. Raises Malformed.
+
+    Format 2.0 (function URLs and HTTP APIs) has the method in its context; load balancers and
+    format 1.0 have `httpMethod`, and may send headers as lists of values.
+    """
+    method = event.get("httpMethod")
+    if method is None:
+        context = event.get("requestContext")
+        http = context.get("http") if isinstance(context, dict) else None
+        method = http.get("method") if isinstance(http, dict) else None
+    if not isinstance(method, str):
+        raise Malformed("the event is no HTTP request")
+    return method.upper(), _read_headers(event), _read_body(event)
+
+
+def make_answer(event: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    """Return the answer in the shape that the sender of the event reads."""
+    shape: dict[str, Any] = {
+        "statusCode": answer.status,
+        "body": answer.text,
+        "isBase64Encoded": False,
+    }
+    headers = {"content-type": "text/plain; charset=utf-8"}
+    if "multiValueHeaders" in event and "headers" not in event:
+        return shape | {"multiValueHeaders": {key: [value] for key, value in headers.items()}}
+    return shape | {"headers": headers}
+
+
+async def take_event(webhook: Webhook, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer one Lambda event."""
+    try:
+        method, headers, body = read_event(event)
+    except Malformed as error:
+        return make_answer(event, Answer(400, str(error)))
+    if method != "POST":
+        return make_answer(event, Answer(405, "send a POST"))
+    return make_answer(event, await webhook.take(headers, body))
+
+
+def _read_headers(event: Mapping[str, Any]) -> dict[str, str]:
+    found = event.get("headers") or {}
+    many = event.get("multiValueHeaders") or {}
+    if not isinstance(found, dict) or not isinstance(many, dict):
+        raise Malformed("the event has no headers")
+    lists = {key: values[-1] for key, values in many.items() if isinstance(values, list) and values}
+    return {str(key).lower(): str(value) for key, value in (lists | found).items()}
+
+
+def _read_body(event: Mapping[str, Any]) -> bytes:
+    body = event.get("body") or ""
+    if not isinstance(body, str):
+        raise Malformed("the event's body is no text")
+    try:
+        if event.get("isBase64Encoded"):
+            return base64.b64decode(body, validate=True)
+        return body.encode()
+    except (binascii.Error, ValueError) as error:
+        raise Malformed("the event's body cannot be decoded") from error
