@@ -29,6 +29,7 @@ class Step:
     uses: dict[str, Any] | None = None
     """The reference of an action, as the runner is told of it; None for a script."""
     inputs: dict[str, Any] = field(default_factory=dict)
+    shell: str = ""
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Job:
     plan: str = field(default_factory=_uuid)
     request: str = field(default_factory=_uuid)
     container: Any = None
-    """`container:` as a template token, and `services:`."""
+    """`container:`, as in a workflow or as a template token; likewise `services`."""
     services: Any = None
     own_steps: dict[str, str] = field(default_factory=dict)
     """The names of the runner's own steps by their id."""
@@ -116,7 +117,26 @@ class Jobs:
 
 def _step(wanted: Mapping[str, Any]) -> Step:
     run = str(wanted.get("run") or "")
-    first = run.strip().splitlines()[0] if run.strip() else ""
+    first = run.strip().splitlines()[0] if run.strip() else wanted.get("uses") or ""
     step = Step(run, str(wanted.get("name") or f"Run {first}"), str(wanted.get("if") or ""))
-    step.uses, step.inputs = wanted.get("uses"), dict(wanted.get("with") or {})
+    step.uses, step.inputs = _read_uses(wanted.get("uses")), dict(wanted.get("with") or {})
+    step.shell = str(wanted.get("shell") or "")
     return step
+
+
+def _read_uses(uses: Any) -> dict[str, Any] | None:
+    """Return the reference to an action that a workflow writes as one text."""
+    if not isinstance(uses, str):
+        return dict(uses) if uses else None
+    if uses.startswith("docker://"):
+        return {"type": "containerRegistry", "image": uses.removeprefix("docker://")}
+    if uses.startswith("./"):
+        return {"type": "repository", "repositoryType": "self", "path": uses}
+    name, _, ref = uses.partition("@")
+    return {
+        "type": "repository",
+        "repositoryType": "GitHub",
+        "name": name,
+        "ref": ref,
+        "path": "",
+    }

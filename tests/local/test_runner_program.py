@@ -99,12 +99,12 @@ class Stage:
         return json.loads(raw.decode("utf-8-sig"))
 
 
-def life(tmp_path, story, **settings):
-    """Tell one story."""
+def life(tmp_path, story, *, kind=Stage, **settings):
+    """Run one story on a stage of that kind."""
 
     async def run():
         async with github.serving(settings=github.Settings(**settings)) as served:
-            await story(Stage(served, install(tmp_path / "runner")))
+            await story(kind(served, install(tmp_path / "runner")))
 
     asyncio.run(run())
 

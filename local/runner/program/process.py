@@ -41,12 +41,26 @@ class Invoker:
         if message["messageType"] in ("RunnerShutdown", "OperatingSystemShutdown"):
             self.shutdown = True
 
-    def pause(self, seconds: float) -> None:
-        """Sleep, but hear what is said meanwhile: without its listener a worker ends."""
+    def pause(self, seconds: float, *, until_canceled: bool = False) -> None:
+        """Sleep, and take messages meanwhile; the worker ends if its listener does.
+
+        With `until_canceled` a cancel or a signal ends the pause.
+        """
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if select.select([self._channel], [], [], left)[0]:
+            if until_canceled and not self.allows("success()"):
+                return
+            reads = [self._channel, self._signals.wake] if until_canceled else [self._channel]
+            ready = select.select(reads, [], [], left)[0]
+            if self._channel in ready:
                 self._heard(self._channel.message())
+            if self._signals.wake in ready:
+                self._signals.drain()
+
+    def allows(self, condition: str) -> bool:
+        """Return whether a step with this condition may go on; none may at a shutdown."""
+        self.look()
+        return not self.shutdown and holds(condition, failed=False, canceled=self.canceled)
 
     def may_start(self) -> bool:
         """Whether anything more may run; not so once the runner shuts down."""
@@ -60,8 +74,9 @@ class Invoker:
         folder: str,
         output: Callable[[str], None],
         condition: str,
+        text: str = "",
     ) -> int:
-        """Run it; gives its exit code, negative for a signal."""
+        """Run a command with `text` as its input; return its exit code, negative for a signal."""
         self.step_canceled = False
         started_canceled = self.canceled
         try:
@@ -69,13 +84,16 @@ class Invoker:
                 command,
                 cwd=folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if text else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
         except OSError as error:
             output(f"##[error]An error occurred trying to start process: {error}\n")
             return 1
+        if process.stdin is not None:
+            process.stdin.write(text.encode())
+            process.stdin.close()
         return self._watch(process, output, condition, started_canceled)
 
     def _watch(
