@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local import faults
 from tests.engines.far import AWS_PORT, GATEWAY, S3_PORT
 from tests.lives import stage as stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from local.github.jobs import Job
     from tests.engines.places import Place
-    from tests.lives.stage import Life
+    from tests.lives.stage import Life, Stage
 
 _PRINT_VARIABLES = r"env | sed -n 's/^\(AWS\|DOCKER\)_/told &/p'"
 PATIENCE = 90.0
@@ -36,6 +38,7 @@ class RunningLife:
     """The job's output before it waits."""
     root: Path
     """The runner's folder."""
+    job: Job
 
 
 def make_environment(place: Place) -> dict[str, str | None]:
@@ -51,12 +54,19 @@ def make_environment(place: Place) -> dict[str, str | None]:
 
 @contextmanager
 def run_life(
-    place: Place, *steps: str, argv: Sequence[str] = stages.ON_UVLOOP, **env: str | None
+    place: Place,
+    *steps: Any,
+    argv: Sequence[str] = stages.ON_UVLOOP,
+    more: Mapping[str, Any] | None = None,
+    end_job: Callable[[Stage, Life, Job], int] | None = None,
+    **env: str | None,
 ) -> Iterator[RunningLife]:
     """Run the agent in the task within the block, with a job that waits until the block ends.
 
     The job has run `steps` before. In them LIFE_ROOT is the runner's folder, and LIFE_FOLDER is a
-    folder of this life that everybody may use. `argv` is the agent's command.
+    folder of this life that everybody may use. `argv` is the agent's command, `more` has the job's
+    other keys; a job with a `container` waits for a file called `gate` in its workspace.
+    `end_job` ends the job in another way, and returns the exit code that the agent must have.
     """
     started: Future[RunningLife] = Future()
     loop_and_end: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -65,7 +75,7 @@ def run_life(
         end = asyncio.Event()
         loop_and_end.set_result((asyncio.get_running_loop(), end))
         variables = {**make_environment(place), **env}
-        await _run(place, steps, argv, variables, started, end)
+        await _run(place, steps, argv, variables, started, end, more or {}, end_job)
 
     def run() -> None:
         try:
@@ -94,6 +104,8 @@ async def _run(
     env: dict[str, str | None],
     started: Future[RunningLife],
     end: asyncio.Event,
+    more: Mapping[str, Any],
+    end_job: Callable[[Stage, Life, Job], int] | None,
 ) -> None:
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(stages.open_stage(place.task.aws))
@@ -104,12 +116,29 @@ async def _run(
         await stage.put()
         env |= {"LIFE_ROOT": str(stage.runner_folder), "LIFE_FOLDER": str(stage.folder)}
         async with stage.life(argv, env=env) as life:
-            step, through = stage.make_gate()
-            job = stage.job(*steps, f"{_PRINT_VARIABLES}; {step}")
+            step, through = stage.make_gate() if "container" not in more else _make_gate(stage)
+            wanted = [{"run": each} if isinstance(each, str) else each for each in steps]
+            wanted.append({"run": f"{_PRINT_VARIABLES}; {step}"})
+            job = stage.queue_job({"name": "build", "steps": wanted, **more})
             await stage.wait_for_output(job, "at the gate")
             printed = stages.read_output(job)
             variables = dict(re.findall(r"told (\w+)=(.*)", printed))
-            started.set_result(RunningLife(life, variables, printed, stage.runner_folder))
+            started.set_result(RunningLife(life, variables, printed, stage.runner_folder, job))
             await end.wait()
-            through()
-            await stage.check_end(life, 0)
+            code = 0
+            if end_job is None:
+                through()
+            else:
+                code = end_job(stage, life, job)
+            await stage.check_end(life, code)
+
+
+def _make_gate(stage: Stage) -> tuple[str, Callable[[], None]]:
+    """Return what `Stage.make_gate` does, for a step that sees only its workspace."""
+
+    def through() -> None:
+        settings = (stage.runner_folder / ".runner").read_text(encoding="utf-8-sig")
+        work = stage.runner_folder / json.loads(settings)["workFolder"]
+        (work / "repo" / "repo" / "gate").touch()
+
+    return 'echo "at the gate"; while [ ! -e gate ]; do sleep 0.05; done', through
