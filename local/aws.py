@@ -83,7 +83,7 @@ def names(endpoint: str, prefix: str = "/") -> list[str]:
         return sorted(found["Name"] for page in pages for found in page["Parameters"])
 
 
-def assumed(endpoint: str, role: str = TASK_ROLE, session: str = "task") -> Credentials:
+def assume_role(endpoint: str, role: str = TASK_ROLE, session: str = "task") -> Credentials:
     """Assume `role`: moto then answers GetCallerIdentity with it for these credentials."""
     with _client("sts", endpoint) as sts:
         held = sts.assume_role(RoleArn=role, RoleSessionName=session)["Credentials"]

@@ -108,7 +108,7 @@ class Mode:
     name: str = "ready"
     times: int | None = None
 
-    def taken(self) -> str:
+    def take(self) -> str:
         """Return the mode for one request, and count it."""
         if self.name != "ready" and self.times is not None:
             if self.times <= 0:
@@ -184,7 +184,7 @@ class Agent:
         async with self._minting:
             if self._endpoint:
                 minted = await asyncio.to_thread(
-                    aws.assumed, self._endpoint, self.task.role, self.task.id
+                    aws.assume_role, self._endpoint, self.task.role, self.task.id
                 )
                 key, secret, token = (
                     minted.access_key_id,
@@ -211,7 +211,7 @@ class Agent:
         seen = Seen(time.time(), request.method, request.raw_path, peer)
         self.requests.append(seen)
         if self._buckets.refuses(peer, request.path):
-            response = _throttled(peer)
+            response = _throttle(peer)
         else:
             response = await self._routed(request)
         seen.status = response.status
@@ -234,11 +234,11 @@ class Agent:
     async def _credentials(self, version: int, asked: str) -> web.Response:
         if not asked:
             return _refusal(version, 400, "NoIdInRequest", "No Credential ID in the request")
-        mode = self.credentials.taken() if asked == self.credentials_id else "unknown"
+        mode = self.credentials.take() if asked == self.credentials_id else "unknown"
         if mode == "hang":
             await _forever()
         if mode == "throttled":
-            return _throttled("")
+            return _throttle("")
         if mode in _CREDENTIAL_ERRORS:
             return _refusal(version, *_CREDENTIAL_ERRORS[mode])
         # The backend sends new ones long before the old ones end.
@@ -293,7 +293,7 @@ class Agent:
         return await self._protection(request.method, wanted)
 
     async def _protection(self, method: str, wanted: dict[str, Any]) -> web.Response:
-        mode = self.protection.taken()
+        mode = self.protection.take()
         operation = "UpdateTaskProtection" if method == "PUT" else "GetTaskProtection"
         if mode == "hang":
             await _forever()
@@ -366,7 +366,7 @@ def _refusal(version: int, status: int, code: str, text: str) -> web.Response:
     return _json(status, {"code": code, "message": message, "HTTPErrorCode": status})
 
 
-def _throttled(peer: str) -> web.Response:
+def _throttle(peer: str) -> web.Response:
     return web.Response(
         status=429,
         text="You have reached maximum request limit.",

@@ -238,7 +238,7 @@ class Proxy:
     ) -> web.StreamResponse:
         if any(bucket.refuses(seen) for bucket in self.buckets):
             seen.fault = "limit"
-            return _logged(seen, _refusal(request, "ThrottlingException"))
+            return _log(seen, _refusal(request, "ThrottlingException"))
         applied = next((applied for applied in self.applied if applied.takes(seen)), None)
         if applied is None:
             return await self._pass(request, body, seen)
@@ -248,11 +248,11 @@ class Proxy:
         if rule.kind in ("delay", "truncate"):
             return await self._pass(request, body, seen, cut=rule.kind == "truncate")
         if rule.forward:
-            async with self._asked(request, body) as reply:
+            async with self._answer_own(request, body) as reply:
                 await reply.read()
         return await _FAULTS[rule.kind](request, rule, seen)
 
-    def _asked(self, request: web.BaseRequest, body: bytes) -> Any:
+    def _answer_own(self, request: web.BaseRequest, body: bytes) -> Any:
         # The host stays what the client named, so that links in an answer lead here again.
         url = URL(self._upstream + request.raw_path, encoded=True)
         headers = [pair for pair in request.headers.items() if pair[0].lower() not in _HOP]
@@ -264,14 +264,14 @@ class Proxy:
         self, request: web.BaseRequest, body: bytes, seen: Seen, cut: bool = False
     ) -> web.StreamResponse:
         try:
-            async with self._asked(request, body) as reply:
+            async with self._answer_own(request, body) as reply:
                 response = web.StreamResponse(status=reply.status, reason=reply.reason)
                 for name, value in reply.headers.items():
                     if name.lower() not in _HOP:
                         response.headers.add(name, value)
                 if cut:
                     return await _truncate(request, response, await reply.read())
-                _logged(seen, response)
+                _log(seen, response)
                 await response.prepare(request)
                 async for chunk in reply.content.iter_any():
                     await response.write(chunk)
@@ -280,7 +280,7 @@ class Proxy:
         except aiohttp.ClientError as error:
             if seen.status is not None:  # half an answer is out: end it as it ended for us
                 return await _close(request)
-            return _logged(seen, web.Response(status=502, text=f"cannot reach upstream: {error}"))
+            return _log(seen, web.Response(status=502, text=f"cannot reach upstream: {error}"))
 
 
 # --- the faults ---------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ async def _not_http(request: web.BaseRequest, *_: Any) -> web.StreamResponse:
 
 async def _not_json(_request: web.BaseRequest, rule: Rule, seen: Seen) -> web.StreamResponse:
     page = rule.body or "<!doctype html><title>Please log in</title>"
-    return _logged(seen, web.Response(text=page, content_type="text/html", headers=rule.headers))
+    return _log(seen, web.Response(text=page, content_type="text/html", headers=rule.headers))
 
 
 async def _status(request: web.BaseRequest, rule: Rule, seen: Seen) -> web.StreamResponse:
@@ -329,7 +329,7 @@ async def _status(request: web.BaseRequest, rule: Rule, seen: Seen) -> web.Strea
         if rule.body.startswith(("{", "[")):
             response.content_type = "application/json"
     response.headers.update(rule.headers)
-    return _logged(seen, response)
+    return _log(seen, response)
 
 
 async def _truncate(
@@ -369,7 +369,7 @@ def _refusal(request: web.BaseRequest, error: str) -> web.Response:
     return web.Response(status=status, text=said, content_type="text/xml")
 
 
-def _logged(seen: Seen, response: web.StreamResponse) -> web.StreamResponse:
+def _log(seen: Seen, response: web.StreamResponse) -> web.StreamResponse:
     seen.status = response.status
     return response
 
@@ -385,14 +385,14 @@ def _target(request: web.BaseRequest, body: bytes) -> str | None:
 # --- the control plane --------------------------------------------------------------------------
 
 
-async def _listed(request: web.BaseRequest) -> list[dict[str, Any]]:
+async def _read_list(request: web.BaseRequest) -> list[dict[str, Any]]:
     told = json.loads(await request.read())
     return told if isinstance(told, list) else [told]
 
 
 async def _add(proxy: Proxy, request: web.BaseRequest) -> web.Response:
     try:
-        proxy.add(*[Rule(**told) for told in await _listed(request)])
+        proxy.add(*[Rule(**told) for told in await _read_list(request)])
     except (TypeError, ValueError, re.error) as error:
         return web.Response(status=400, text=f"{error}\n")
     return web.Response(status=204)
@@ -400,7 +400,7 @@ async def _add(proxy: Proxy, request: web.BaseRequest) -> web.Response:
 
 async def _limit(proxy: Proxy, request: web.BaseRequest) -> web.Response:
     try:
-        proxy.limit(*[Limit(**told) for told in await _listed(request)])
+        proxy.limit(*[Limit(**told) for told in await _read_list(request)])
     except (TypeError, ValueError) as error:
         return web.Response(status=400, text=f"{error}\n")
     return web.Response(status=204)

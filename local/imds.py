@@ -90,7 +90,7 @@ class Metadata:
 @asynccontextmanager
 async def serving(endpoint: str, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Metadata]:
     """Serve the instance's metadata; the role's credentials are those of the STS at `endpoint`."""
-    held = await asyncio.to_thread(aws.assumed, endpoint, INSTANCE_ROLE, INSTANCE)
+    held = await asyncio.to_thread(aws.assume_role, endpoint, INSTANCE_ROLE, INSTANCE)
     metadata = Metadata(held)
     server = web.Server(metadata.answer, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=0.01)
