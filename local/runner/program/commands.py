@@ -21,7 +21,7 @@ class FileCommands:
         self.added_paths: list[str] = []
         """What steps have put before PATH, the newest first."""
 
-    def prepared(self, environment: dict[str, str]) -> dict[str, str]:
+    def make_files(self, environment: dict[str, str]) -> dict[str, str]:
         """Give the environment of the next step."""
         os.makedirs(self._folder, exist_ok=True)
         mark = os.urandom(16).hex()
@@ -39,7 +39,7 @@ class FileCommands:
         except OSError:
             return b""
 
-    def taken(self, environment: dict[str, str]) -> list[str]:
+    def take_results(self, environment: dict[str, str]) -> list[str]:
         """Add what the step wrote to `environment`; return what was wrong with it."""
         errors = []
         added = [line for line in self._lines("GITHUB_PATH") if line]

@@ -107,7 +107,7 @@ class _Run:
             "jobId": self._job.id,
             "conclusion": self._result.lower(),
             "outputs": {},
-            "stepResults": self._steps.told(),
+            "stepResults": self._steps.list_facts(),
             "annotations": [],
             "telemetry": [],
             "billingOwnerId": self._job.billing_owner,
@@ -224,10 +224,10 @@ class _Run:
         variables: Optional[dict[str, str]] = None,
     ) -> int:
         """Run a step with its own files for GITHUB_ENV and so on; return its exit code."""
-        code = run(self._commands.prepared(variables or self._variables))
+        code = run(self._commands.make_files(variables or self._variables))
         if summary := self._commands.summary():
             self._results.summary(step.id, summary)
-        for error in self._commands.taken(self._variables):
+        for error in self._commands.take_results(self._variables):
             step.log(f"##[error]{error}\n")
             code = code or 1
         return code
@@ -245,7 +245,7 @@ class _Run:
 
     def _begin(self, name: str, kind: dict[str, str], condition: str) -> Optional[Step]:
         """Begin a step; return None if its condition does not let it run."""
-        self._invoker.look()
+        self._invoker.take_messages()
         self._invoker.step_canceled = False
         step = self._steps.begin(name, kind)
         try:
@@ -345,7 +345,7 @@ class _Run:
         kind = {"action": "complete_job", "type": "runner"}
         step = self._steps.begin("Complete job", kind)
         lines = ["Cleaning up orphan processes"]
-        for pid, name in tree.tracked(self._tracking).items():
+        for pid, name in tree.find_tracked(self._tracking).items():
             lines.append(f"Terminate orphan process: pid ({pid}) ({name})")
             tree.strike(pid)
         step.log("\n".join(lines) + "\n")

@@ -29,14 +29,14 @@ class Invoker:
         self.shutdown = False
         self.step_canceled = False
 
-    def look(self) -> None:
+    def take_messages(self) -> None:
         """Hear what was said meanwhile, without waiting."""
         if select.select([self._channel], [], [], 0)[0]:
-            self._heard(self._channel.message())
+            self._take_message(self._channel.message())
         if self._signals.asked_to_stop:
             self.canceled = self.shutdown = True
 
-    def _heard(self, message: dict[str, Any]) -> None:
+    def _take_message(self, message: dict[str, Any]) -> None:
         self.canceled = True
         if message["messageType"] in ("RunnerShutdown", "OperatingSystemShutdown"):
             self.shutdown = True
@@ -53,18 +53,18 @@ class Invoker:
             reads = [self._channel, self._signals.wake] if until_canceled else [self._channel]
             ready = select.select(reads, [], [], left)[0]
             if self._channel in ready:
-                self._heard(self._channel.message())
+                self._take_message(self._channel.message())
             if self._signals.wake in ready:
                 self._signals.drain()
 
     def allows(self, condition: str) -> bool:
         """Return whether a step with this condition may go on; none may at a shutdown."""
-        self.look()
+        self.take_messages()
         return not self.shutdown and holds(condition, failed=False, canceled=self.canceled)
 
     def may_start(self) -> bool:
         """Whether anything more may run; not so once the runner shuts down."""
-        self.look()
+        self.take_messages()
         return not self.shutdown
 
     def run(
@@ -129,12 +129,12 @@ class Invoker:
         if self._signals.wake in ready:
             self._signals.drain()
         if self._channel in ready:
-            self._heard(self._channel.message())
+            self._take_message(self._channel.message())
         if stream in ready:
             stream.read()
 
     def _must_end(self, condition: str, started_canceled: bool) -> bool:
-        self.look()
+        self.take_messages()
         if self.shutdown:
             return True
         if not self.canceled or started_canceled:

@@ -67,7 +67,7 @@ class Results:
         self._all.append(text)
         self._later(lambda: self._append(step_id, text))
 
-    def log_ended(self, step_id: str, lines: int) -> None:
+    def end_log(self, step_id: str, lines: int) -> None:
         """Say how long a step's log has become."""
         self._later(lambda: self._log_metadata(step_id, lines))
 

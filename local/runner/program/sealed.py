@@ -20,13 +20,13 @@ class Sealed:
             return False
         return True
 
-    def sealed(self, data: bytes = b"") -> bytes:
+    def seal(self, data: bytes = b"") -> bytes:
         """Give what is to be sent by now, `data` included."""
         if data:
             self._tls.write(data)
         return self._out.read()
 
-    def opened(self, received: bytes = b"") -> Optional[bytes]:
+    def open(self, received: bytes = b"") -> Optional[bytes]:
         """Give what the other end said; None until more has been received."""
         self._in.write(received)
         try:

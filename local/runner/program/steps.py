@@ -37,7 +37,7 @@ class Step:
         """Say how it ended: succeeded, failed, canceled or skipped."""
         self.facts.update(conclusion=conclusion, completed_at=moment())
         if self._lines:
-            self._results.log_ended(self.id, self._lines)
+            self._results.end_log(self.id, self._lines)
         self._results.step(dict(self.facts))
 
 
@@ -54,6 +54,6 @@ class Steps:
         self._all.append(step)
         return step
 
-    def told(self) -> list[dict[str, Any]]:
+    def list_facts(self) -> list[dict[str, Any]]:
         """Give what the run service is told at the end."""
         return [step.facts for step in self._all]
