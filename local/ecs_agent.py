@@ -1,4 +1,4 @@
-"""The ECS agent as a task meets it: credentials, task metadata v4, scale-in protection.
+"""Serve what the ECS agent offers a task: credentials, task metadata v4, scale-in protection.
 
 Run on its own with `python -m local.ecs_agent`; in process with `serving()`. Statuses, bodies,
 their order and the rate limit are those of amazon-ecs-agent's task server (ecs-agent/tmds). The
@@ -62,7 +62,7 @@ RATE, BURST = 40.0, 60.0
 
 @dataclass(frozen=True)
 class Task:
-    """The task that the agent tells of."""
+    """The task that the agent serves."""
 
     role: str = aws.TASK_ROLE
     region: str = aws.REGION
@@ -98,12 +98,12 @@ class Seen:
     path: str
     peer: str
     status: int | None = None
-    """What was answered; None while, or because, nothing was."""
+    """The status of the answer; None if there is none, or not yet."""
 
 
 @dataclass
 class Mode:
-    """How one part of the agent behaves, for how many more requests."""
+    """The behaviour of one part of the agent, and for how many more requests."""
 
     name: str = "ready"
     times: int | None = None
@@ -128,7 +128,7 @@ class Buckets:
         self._left: dict[tuple[str, str], tuple[float, float]] = {}
 
     def refuses(self, peer: str, path: str) -> bool:
-        """Take one token; tell whether there was none."""
+        """Take one token; return whether there was none."""
         now = self._clock()
         left, at = self._left.get((peer, path), (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
@@ -138,7 +138,7 @@ class Buckets:
 
 
 class Agent:
-    """The agent as its owner sees it."""
+    """The running agent, for the code that started it."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class Agent:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What ECS would set; but a full URI, since this agent is seldom at 169.254.170.2."""
+        """The variables that ECS would set, with a full URI: this agent is seldom at 169.254.170.2."""
         return {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": self.url + self.relative_uri,
             "AWS_EXECUTION_ENV": f"AWS_ECS_{self.task.launch_type}",
@@ -180,7 +180,7 @@ class Agent:
         }
 
     async def rotate(self) -> None:
-        """Hand out new credentials from now on."""
+        """Make new credentials, which clients get from now on."""
         async with self._minting:
             if self._endpoint:
                 minted = await asyncio.to_thread(
@@ -322,7 +322,7 @@ class Agent:
         return _json(200, {"protection": self.protection_now()})
 
     def protection_now(self) -> dict[str, Any]:
-        """Tell whether the task is protected, as ECS would."""
+        """Return whether the task is protected, as ECS would."""
         if self.protected_until is not None and self.protected_until <= self._now():
             self.protected_until = None
         until = None if self.protected_until is None else _moment(self.protected_until)
@@ -505,22 +505,22 @@ _ROUTES: list[tuple[re.Pattern[str], tuple[str, ...], Callable[..., Awaitable[we
 
 
 async def _set_credentials(agent: Agent, request: web.BaseRequest) -> web.Response:
-    told = await request.json()
-    agent.lifetime = float(told.get("lifetime", agent.lifetime))
-    if "lifetime" in told:
+    wanted = await request.json()
+    agent.lifetime = float(wanted.get("lifetime", agent.lifetime))
+    if "lifetime" in wanted:
         await agent.rotate()
-    return _mode(agent.credentials, CREDENTIALS, told)
+    return _mode(agent.credentials, CREDENTIALS, wanted)
 
 
 async def _set_protection(agent: Agent, request: web.BaseRequest) -> web.Response:
     return _mode(agent.protection, PROTECTION, await request.json())
 
 
-def _mode(mode: Mode, names: tuple[str, ...], told: dict[str, Any]) -> web.Response:
-    name = told.get("mode", "ready")
+def _mode(mode: Mode, names: tuple[str, ...], wanted: dict[str, Any]) -> web.Response:
+    name = wanted.get("mode", "ready")
     if name not in names:
         return web.Response(status=400, text=f"mode is one of {', '.join(names)}\n")
-    mode.name, mode.times = name, told.get("times")
+    mode.name, mode.times = name, wanted.get("times")
     return web.Response(status=204)
 
 
@@ -558,7 +558,7 @@ async def serving(
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Agent]:
-    """Serve one task's agent; `now` is the wall clock, `clock` what the rate limit goes by."""
+    """Serve one task's agent; `now` is the wall clock, `clock` is that of the rate limit."""
     agent = Agent(task or Task(), aws_endpoint, now, clock)
     await agent.rotate()
     server = web.Server(agent.answer, handler_cancellation=True, access_log=None)

@@ -17,7 +17,7 @@ def _uuid() -> str:
 
 @dataclass
 class Step:
-    """One `run:` step and what became of it."""
+    """One step of a job, and its outcome."""
 
     run: str
     name: str
@@ -27,7 +27,7 @@ class Step:
     log: str = ""
     key: str = field(default_factory=_uuid)
     uses: dict[str, Any] | None = None
-    """The reference of an action, as the runner is told of it; None for a script."""
+    """The reference to an action, as in the job's message; None for a script."""
     inputs: dict[str, Any] = field(default_factory=dict)
     shell: str = ""
 
@@ -48,7 +48,7 @@ class Job:
     runner_name: str = ""
     acquired: bool = False
     cancel_requested: bool = False
-    cancel_told: bool = False
+    cancel_sent: bool = False
     queued_at: float = 0.0
     started_at: float = 0.0
     completed_at: float = 0.0
@@ -67,11 +67,11 @@ class Job:
     summaries: dict[str, str] = field(default_factory=dict)
 
     def step(self, key: str) -> Step | None:
-        """Give the step of that id, if it is the workflow's."""
+        """Return the step of that id; None if it is none of the workflow's."""
         return next((step for step in self.steps if step.key == key), None)
 
     def log(self) -> str:
-        """All that was logged, in order of the steps."""
+        """Return the whole log, in the order of the steps."""
         return "".join([*self.runner_logs.values(), *(step.log for step in self.steps)])
 
 
@@ -87,11 +87,11 @@ class Jobs:
         return iter(list(self._all.values()))
 
     def get(self, job_id: int) -> Job | None:
-        """Give the job, or None."""
+        """Return the job, or None."""
         return self._all.get(job_id)
 
     def add(self, wanted: Mapping[str, Any], now: float) -> Job:
-        """Queue what a workflow would have asked for. Raises WrongJobError."""
+        """Queue a job as a workflow describes it. Raises WrongJobError."""
         steps = wanted.get("steps") or []
         if not isinstance(steps, Sequence) or not all(
             isinstance(step, Mapping)

@@ -1,4 +1,4 @@
-"""A job as the runner is told of it (actions/runner, `AgentJobRequestMessage`)."""
+"""Write the message that brings a job to its runner (actions/runner, `AgentJobRequestMessage`)."""
 
 import secrets
 from typing import Any

@@ -24,7 +24,7 @@ class GitHub:
     url: str
     world: World
     control: str
-    """The base of the control plane, with a path that no runner is told of."""
+    """The base of the control plane, with a path that no runner knows."""
 
     @property
     def api(self) -> str:

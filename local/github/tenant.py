@@ -70,7 +70,7 @@ async def _exchange(request: web.Request, world: World) -> web.Response:
 
 
 async def _connection(request: web.Request, world: World) -> web.Response:
-    """Say where calls go; a caller that knows it already is told whether that still holds."""
+    """Answer where the services are, or that what the caller has cached still holds."""
     fresh = request.query.get("lastChangeId") == "1" and world.settings.locations_fresh
     base = files.tenant_of_name(request.match_info["tenant"], origin(request))
     mapping = {

@@ -1,4 +1,4 @@
-"""The listener's side of a job: the worker's process and what is said to it."""
+"""Start the worker of a job, and send it messages."""
 
 import json
 import os
@@ -119,7 +119,7 @@ class Dispatch:
         return self._worker is not None and bool(descendants(self._worker.pid))
 
     def renew_in(self) -> float:
-        """Seconds until GitHub must hear again that the job runs."""
+        """Return the seconds until the job must be renewed at GitHub."""
         return _NEVER if self._abandoned else max(0.0, self._renew_at - time.monotonic())
 
     def due_in(self) -> float:

@@ -1,4 +1,4 @@
-"""What `.misbehave.json` in the runner's root asks for; without it the program is honest."""
+"""Read from `.misbehave.json` how to misbehave; without that file the program is honest."""
 
 import json
 import os

@@ -30,7 +30,7 @@ class Invoker:
         self.step_canceled = False
 
     def take_messages(self) -> None:
-        """Hear what was said meanwhile, without waiting."""
+        """Take the messages that have come meanwhile, without waiting."""
         if select.select([self._channel], [], [], 0)[0]:
             self._take_message(self._channel.message())
         if self._signals.asked_to_stop:

@@ -5,7 +5,7 @@ from typing import Optional
 
 
 class Sealed:
-    """One end; whom it trusts, OpenSSL is told by SSL_CERT_FILE."""
+    """One end of a connection; SSL_CERT_FILE names the authorities that it trusts."""
 
     def __init__(self, host: str) -> None:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -27,7 +27,7 @@ class Sealed:
         return self._out.read()
 
     def open(self, received: bytes = b"") -> Optional[bytes]:
-        """Give what the other end said; None until more has been received."""
+        """Return what the other end has sent; None until more has been received."""
         self._in.write(received)
         try:
             return self._tls.read(65536)
