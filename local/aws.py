@@ -1,7 +1,7 @@
-"""SSM and STS without an AWS account: moto's server on a loopback port.
+"""Serve SSM and STS without an AWS account: moto's server on a loopback port.
 
-Run on its own with `python -m local.aws`; in process with `serving()`. Beside it stand the few
-calls that a demo or a test makes from outside, each told which endpoint to use.
+Run on its own with `python -m local.aws`; in process with `serving()`. Here are also the few calls
+that a demo or a test makes from outside; each takes the endpoint as its first argument.
 
 The store is moto's and belongs to the process: two servers in one process share it. `reset()`
 empties it. moto differs from AWS in that it takes Standard values over 4 KB, never throttles
@@ -30,7 +30,7 @@ TASK_ROLE = f"arn:aws:iam::{ACCOUNT}:role/runner-task"
 
 @dataclass(frozen=True)
 class Credentials:
-    """What AssumeRole hands out."""
+    """The credentials of a session that AssumeRole has begun."""
 
     access_key_id: str
     secret_access_key: str
@@ -40,7 +40,7 @@ class Credentials:
 
 @contextmanager
 def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve SSM and STS (and whatever else moto finds installed); gives the endpoint's URL."""
+    """Serve SSM and STS (and what else moto has installed); yield the endpoint's URL."""
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
         MotoRequestHandler,
@@ -49,10 +49,10 @@ def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     from werkzeug.serving import make_server
 
     class Quiet(MotoRequestHandler):
-        """Answers without a line per request on standard error."""
+        """Answer without a line for each request on standard error."""
 
         def log_request(self, *_: Any) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     # moto's own ThreadedMotoServer leaves its listening socket to the garbage collector.
     application = DomainDispatcherApplication(create_backend_app)
@@ -69,7 +69,7 @@ def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
 
 
 def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int:
-    """Write the parameter `name`, replacing what is there; gives its new version."""
+    """Write the parameter `name`, replacing what is there; return its new version."""
     with _client("ssm", endpoint) as ssm:
         answer = ssm.put_parameter(Name=name, Value=value, Type=kind, Overwrite=True)
     return int(answer["Version"])
@@ -83,7 +83,7 @@ def names(endpoint: str, prefix: str = "/") -> list[str]:
         return sorted(found["Name"] for page in pages for found in page["Parameters"])
 
 
-def assumed(endpoint: str, role: str = TASK_ROLE, session: str = "task") -> Credentials:
+def assume_role(endpoint: str, role: str = TASK_ROLE, session: str = "task") -> Credentials:
     """Assume `role`: moto then answers GetCallerIdentity with it for these credentials."""
     with _client("sts", endpoint) as sts:
         held = sts.assume_role(RoleArn=role, RoleSessionName=session)["Credentials"]
@@ -93,13 +93,13 @@ def assumed(endpoint: str, role: str = TASK_ROLE, session: str = "task") -> Cred
 
 
 def whoami(endpoint: str, credentials: Credentials) -> str:
-    """Ask STS for the ARN that `credentials` belong to."""
+    """Return the ARN that `credentials` belong to, as STS has it."""
     with _client("sts", endpoint, credentials) as sts:
         return str(sts.get_caller_identity()["Arn"])
 
 
 def reset(endpoint: str) -> None:
-    """Forget every parameter and every assumed role."""
+    """Remove all parameters and assumed roles."""
     asked = urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")
     with urllib.request.urlopen(asked, timeout=10):
         pass

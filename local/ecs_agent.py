@@ -1,4 +1,4 @@
-"""The ECS agent as a task meets it: credentials, task metadata v4, scale-in protection.
+"""Serve what the ECS agent offers a task: credentials, task metadata v4, scale-in protection.
 
 Run on its own with `python -m local.ecs_agent`; in process with `serving()`. Statuses, bodies,
 their order and the rate limit are those of amazon-ecs-agent's task server (ecs-agent/tmds). The
@@ -62,7 +62,7 @@ RATE, BURST = 40.0, 60.0
 
 @dataclass(frozen=True)
 class Task:
-    """The task that the agent tells of."""
+    """The task that the agent serves."""
 
     role: str = aws.TASK_ROLE
     region: str = aws.REGION
@@ -98,17 +98,17 @@ class Seen:
     path: str
     peer: str
     status: int | None = None
-    """What was answered; None while, or because, nothing was."""
+    """The status of the answer; None if there is none, or not yet."""
 
 
 @dataclass
 class Mode:
-    """How one part of the agent behaves, for how many more requests."""
+    """The behaviour of one part of the agent, and for how many more requests."""
 
     name: str = "ready"
     times: int | None = None
 
-    def taken(self) -> str:
+    def take(self) -> str:
         """Return the mode for one request, and count it."""
         if self.name != "ready" and self.times is not None:
             if self.times <= 0:
@@ -128,7 +128,7 @@ class Buckets:
         self._left: dict[tuple[str, str], tuple[float, float]] = {}
 
     def refuses(self, peer: str, path: str) -> bool:
-        """Take one token; tell whether there was none."""
+        """Take one token; return whether there was none."""
         now = self._clock()
         left, at = self._left.get((peer, path), (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
@@ -138,7 +138,7 @@ class Buckets:
 
 
 class Agent:
-    """The agent as its owner sees it."""
+    """The running agent, for the code that started it."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class Agent:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What ECS would set; but a full URI, since this agent is seldom at 169.254.170.2."""
+        """The variables that ECS would set, with a full URI: this agent is seldom at 169.254.170.2."""
         return {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": self.url + self.relative_uri,
             "AWS_EXECUTION_ENV": f"AWS_ECS_{self.task.launch_type}",
@@ -180,11 +180,11 @@ class Agent:
         }
 
     async def rotate(self) -> None:
-        """Hand out new credentials from now on."""
+        """Make new credentials, which clients get from now on."""
         async with self._minting:
             if self._endpoint:
                 minted = await asyncio.to_thread(
-                    aws.assumed, self._endpoint, self.task.role, self.task.id
+                    aws.assume_role, self._endpoint, self.task.role, self.task.id
                 )
                 key, secret, token = (
                     minted.access_key_id,
@@ -211,7 +211,7 @@ class Agent:
         seen = Seen(time.time(), request.method, request.raw_path, peer)
         self.requests.append(seen)
         if self._buckets.refuses(peer, request.path):
-            response = _throttled(peer)
+            response = _throttle(peer)
         else:
             response = await self._routed(request)
         seen.status = response.status
@@ -234,11 +234,11 @@ class Agent:
     async def _credentials(self, version: int, asked: str) -> web.Response:
         if not asked:
             return _refusal(version, 400, "NoIdInRequest", "No Credential ID in the request")
-        mode = self.credentials.taken() if asked == self.credentials_id else "unknown"
+        mode = self.credentials.take() if asked == self.credentials_id else "unknown"
         if mode == "hang":
             await _forever()
         if mode == "throttled":
-            return _throttled("")
+            return _throttle("")
         if mode in _CREDENTIAL_ERRORS:
             return _refusal(version, *_CREDENTIAL_ERRORS[mode])
         # The backend sends new ones long before the old ones end.
@@ -293,7 +293,7 @@ class Agent:
         return await self._protection(request.method, wanted)
 
     async def _protection(self, method: str, wanted: dict[str, Any]) -> web.Response:
-        mode = self.protection.taken()
+        mode = self.protection.take()
         operation = "UpdateTaskProtection" if method == "PUT" else "GetTaskProtection"
         if mode == "hang":
             await _forever()
@@ -322,7 +322,7 @@ class Agent:
         return _json(200, {"protection": self.protection_now()})
 
     def protection_now(self) -> dict[str, Any]:
-        """Tell whether the task is protected, as ECS would."""
+        """Return whether the task is protected, as ECS would."""
         if self.protected_until is not None and self.protected_until <= self._now():
             self.protected_until = None
         until = None if self.protected_until is None else _moment(self.protected_until)
@@ -366,7 +366,7 @@ def _refusal(version: int, status: int, code: str, text: str) -> web.Response:
     return _json(status, {"code": code, "message": message, "HTTPErrorCode": status})
 
 
-def _throttled(peer: str) -> web.Response:
+def _throttle(peer: str) -> web.Response:
     return web.Response(
         status=429,
         text="You have reached maximum request limit.",
@@ -505,22 +505,22 @@ _ROUTES: list[tuple[re.Pattern[str], tuple[str, ...], Callable[..., Awaitable[we
 
 
 async def _set_credentials(agent: Agent, request: web.BaseRequest) -> web.Response:
-    told = await request.json()
-    agent.lifetime = float(told.get("lifetime", agent.lifetime))
-    if "lifetime" in told:
+    wanted = await request.json()
+    agent.lifetime = float(wanted.get("lifetime", agent.lifetime))
+    if "lifetime" in wanted:
         await agent.rotate()
-    return _mode(agent.credentials, CREDENTIALS, told)
+    return _mode(agent.credentials, CREDENTIALS, wanted)
 
 
 async def _set_protection(agent: Agent, request: web.BaseRequest) -> web.Response:
     return _mode(agent.protection, PROTECTION, await request.json())
 
 
-def _mode(mode: Mode, names: tuple[str, ...], told: dict[str, Any]) -> web.Response:
-    name = told.get("mode", "ready")
+def _mode(mode: Mode, names: tuple[str, ...], wanted: dict[str, Any]) -> web.Response:
+    name = wanted.get("mode", "ready")
     if name not in names:
         return web.Response(status=400, text=f"mode is one of {', '.join(names)}\n")
-    mode.name, mode.times = name, told.get("times")
+    mode.name, mode.times = name, wanted.get("times")
     return web.Response(status=204)
 
 
@@ -558,7 +558,7 @@ async def serving(
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Agent]:
-    """Serve one task's agent; `now` is the wall clock, `clock` what the rate limit goes by."""
+    """Serve one task's agent; `now` is the wall clock, `clock` is that of the rate limit."""
     agent = Agent(task or Task(), aws_endpoint, now, clock)
     await agent.rotate()
     server = web.Server(agent.answer, handler_cancellation=True, access_log=None)

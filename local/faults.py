@@ -1,4 +1,4 @@
-"""A reverse proxy that misbehaves on demand, to stand in front of any stand-in.
+"""Run a reverse proxy that misbehaves on demand, in front of any stand-in.
 
 Run on its own with `python -m local.faults --upstream URL`; in process with `serving()`. What no
 rule and no limit concerns is passed through unchanged, streamed, without time-outs.
@@ -79,11 +79,11 @@ class Rule:
     target: str | None = None
     """The operation of X-Amz-Target after its dot, or a form's Action (STS): `GetParameter`."""
     times: int | None = None
-    """How often the rule applies; None: always."""
+    """How many times the rule applies; None: always."""
     skip: int = 0
-    """How many matching requests pass unharmed before."""
+    """How many matching requests pass before the rule applies."""
     seconds: float = 0
-    """Waited before whatever `kind` does."""
+    """Seconds to wait before the fault."""
     forward: bool = False
     """Let the upstream act first: only its answer is lost or replaced."""
     error: str | None = None
@@ -98,7 +98,7 @@ class Rule:
         re.compile(self.path)
 
     def concerns(self, seen: Seen) -> bool:
-        """Tell whether the rule is for this request."""
+        """Return whether the rule is for this request."""
         return (
             self.method in (None, seen.method)
             and self.target in (None, seen.target)
@@ -126,7 +126,7 @@ SSM_LIMITS = (
 
 @dataclass
 class Seen:
-    """One request that came in; what became of it is filled in when it is known."""
+    """One request that came in; its outcome is added when it is known."""
 
     at: float
     """Seconds since the epoch."""
@@ -136,16 +136,16 @@ class Seen:
     fault: str | None = None
     """The kind of the rule that was applied, or "limit"."""
     status: int | None = None
-    """What was answered; None while, or because, nothing was."""
+    """The status of the answer; None if there is none, or not yet."""
 
 
 @dataclass
 class Applied:
-    """A rule at work."""
+    """A rule that is in force, and how often it was applied."""
 
     rule: Rule
     matched: int = 0
-    """How often it was applied."""
+    """How many times it was applied."""
     passed: int = 0
 
     def takes(self, seen: Seen) -> bool:
@@ -160,7 +160,7 @@ class Applied:
 
 
 class Bucket:
-    """What is left of a limit."""
+    """The tokens that are left of a limit."""
 
     def __init__(self, limit: Limit, clock: Callable[[], float]) -> None:
         self.limit = limit
@@ -169,7 +169,7 @@ class Bucket:
         self._left, self._at = self._size, clock()
 
     def refuses(self, seen: Seen) -> bool:
-        """Take one token for the request; tell whether there was none."""
+        """Take one token for the request; return whether there was none."""
         if seen.target not in self.limit.targets:
             return False
         now = self._clock()
@@ -182,7 +182,7 @@ class Bucket:
 
 
 class Proxy:
-    """The proxy as its owner sees it."""
+    """The running proxy, for the code that started it."""
 
     def __init__(
         self, upstream: str, session: aiohttp.ClientSession, clock: Callable[[], float]
@@ -207,7 +207,7 @@ class Proxy:
         self.buckets += [Bucket(limit, self._clock) for limit in limits]
 
     def clear(self) -> None:
-        """Forget rules and limits; the log stays."""
+        """Remove all rules and limits; the log stays."""
         self.applied.clear()
         self.buckets.clear()
 
@@ -217,13 +217,13 @@ class Proxy:
         return [seen for seen in self.requests if wanted.concerns(seen)]
 
     async def reached(self, count: int = 1, **of: Any) -> list[Seen]:
-        """Wait until `count` such requests have come in; for how long is the caller's to bound."""
+        """Wait until `count` such requests have come in; the caller bounds the time."""
         async with self._came:
             await self._came.wait_for(lambda: len(self.seen(**of)) >= count)
         return self.seen(**of)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request: the proxy's own, or the upstream's, for better or worse."""
+        """Answer one request: the proxy's own, or one for the upstream with its faults."""
         if control := _CONTROL.get((request.method, request.path)):
             return await control(self, request)
         body = await request.read()
@@ -238,7 +238,7 @@ class Proxy:
     ) -> web.StreamResponse:
         if any(bucket.refuses(seen) for bucket in self.buckets):
             seen.fault = "limit"
-            return _logged(seen, _refusal(request, "ThrottlingException"))
+            return _log(seen, _refusal(request, "ThrottlingException"))
         applied = next((applied for applied in self.applied if applied.takes(seen)), None)
         if applied is None:
             return await self._pass(request, body, seen)
@@ -248,11 +248,11 @@ class Proxy:
         if rule.kind in ("delay", "truncate"):
             return await self._pass(request, body, seen, cut=rule.kind == "truncate")
         if rule.forward:
-            async with self._asked(request, body) as reply:
+            async with self._answer_own(request, body) as reply:
                 await reply.read()
         return await _FAULTS[rule.kind](request, rule, seen)
 
-    def _asked(self, request: web.BaseRequest, body: bytes) -> Any:
+    def _answer_own(self, request: web.BaseRequest, body: bytes) -> Any:
         # The host stays what the client named, so that links in an answer lead here again.
         url = URL(self._upstream + request.raw_path, encoded=True)
         headers = [pair for pair in request.headers.items() if pair[0].lower() not in _HOP]
@@ -264,14 +264,14 @@ class Proxy:
         self, request: web.BaseRequest, body: bytes, seen: Seen, cut: bool = False
     ) -> web.StreamResponse:
         try:
-            async with self._asked(request, body) as reply:
+            async with self._answer_own(request, body) as reply:
                 response = web.StreamResponse(status=reply.status, reason=reply.reason)
                 for name, value in reply.headers.items():
                     if name.lower() not in _HOP:
                         response.headers.add(name, value)
                 if cut:
                     return await _truncate(request, response, await reply.read())
-                _logged(seen, response)
+                _log(seen, response)
                 await response.prepare(request)
                 async for chunk in reply.content.iter_any():
                     await response.write(chunk)
@@ -280,7 +280,7 @@ class Proxy:
         except aiohttp.ClientError as error:
             if seen.status is not None:  # half an answer is out: end it as it ended for us
                 return await _close(request)
-            return _logged(seen, web.Response(status=502, text=f"cannot reach upstream: {error}"))
+            return _log(seen, web.Response(status=502, text=f"cannot reach upstream: {error}"))
 
 
 # --- the faults ---------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ async def _not_http(request: web.BaseRequest, *_: Any) -> web.StreamResponse:
 
 async def _not_json(_request: web.BaseRequest, rule: Rule, seen: Seen) -> web.StreamResponse:
     page = rule.body or "<!doctype html><title>Please log in</title>"
-    return _logged(seen, web.Response(text=page, content_type="text/html", headers=rule.headers))
+    return _log(seen, web.Response(text=page, content_type="text/html", headers=rule.headers))
 
 
 async def _status(request: web.BaseRequest, rule: Rule, seen: Seen) -> web.StreamResponse:
@@ -329,7 +329,7 @@ async def _status(request: web.BaseRequest, rule: Rule, seen: Seen) -> web.Strea
         if rule.body.startswith(("{", "[")):
             response.content_type = "application/json"
     response.headers.update(rule.headers)
-    return _logged(seen, response)
+    return _log(seen, response)
 
 
 async def _truncate(
@@ -358,18 +358,18 @@ def _refusal(request: web.BaseRequest, error: str) -> web.Response:
     """Refuse as AWS does: in JSON for JSON protocols, in XML for the query protocol (STS)."""
     status, code, message = ERRORS.get(error, (400, error, error))
     if "X-Amz-Target" in request.headers:
-        said = json.dumps({"__type": code, "message": message})
+        body = json.dumps({"__type": code, "message": message})
         return web.Response(
-            status=status, body=said.encode(), content_type="application/x-amz-json-1.1"
+            status=status, body=body.encode(), content_type="application/x-amz-json-1.1"
         )
-    said = (
+    body = (
         f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>"
         f"<Message>{message}</Message></Error><RequestId>local</RequestId></ErrorResponse>"
     )
-    return web.Response(status=status, text=said, content_type="text/xml")
+    return web.Response(status=status, text=body, content_type="text/xml")
 
 
-def _logged(seen: Seen, response: web.StreamResponse) -> web.StreamResponse:
+def _log(seen: Seen, response: web.StreamResponse) -> web.StreamResponse:
     seen.status = response.status
     return response
 
@@ -385,14 +385,14 @@ def _target(request: web.BaseRequest, body: bytes) -> str | None:
 # --- the control plane --------------------------------------------------------------------------
 
 
-async def _listed(request: web.BaseRequest) -> list[dict[str, Any]]:
-    told = json.loads(await request.read())
-    return told if isinstance(told, list) else [told]
+async def _read_list(request: web.BaseRequest) -> list[dict[str, Any]]:
+    wanted = json.loads(await request.read())
+    return wanted if isinstance(wanted, list) else [wanted]
 
 
 async def _add(proxy: Proxy, request: web.BaseRequest) -> web.Response:
     try:
-        proxy.add(*[Rule(**told) for told in await _listed(request)])
+        proxy.add(*[Rule(**each) for each in await _read_list(request)])
     except (TypeError, ValueError, re.error) as error:
         return web.Response(status=400, text=f"{error}\n")
     return web.Response(status=204)
@@ -400,7 +400,7 @@ async def _add(proxy: Proxy, request: web.BaseRequest) -> web.Response:
 
 async def _limit(proxy: Proxy, request: web.BaseRequest) -> web.Response:
     try:
-        proxy.limit(*[Limit(**told) for told in await _listed(request)])
+        proxy.limit(*[Limit(**each) for each in await _read_list(request)])
     except (TypeError, ValueError) as error:
         return web.Response(status=400, text=f"{error}\n")
     return web.Response(status=204)
@@ -447,7 +447,7 @@ async def serving(
     limits: Iterable[Limit] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Proxy]:
-    """Stand in front of `upstream`, a URL; `clock` is what the limits go by."""
+    """Serve the proxy in front of `upstream`, a URL; `clock` is that of the limits."""
     skipped = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
     async with aiohttp.ClientSession(
         auto_decompress=False,

@@ -1,7 +1,7 @@
-"""The instance metadata service, as far as it hands out the role of the instance.
+"""Serve the instance metadata service, with the credentials of the instance's role.
 
-It stands for what no container of a task may reach: who gets its role has gone around the relay.
-IMDSv1 and v2, both, as an instance has them that nobody has hardened.
+No container of a task may reach it: a client that gets this role has gone around the relay.
+It answers IMDSv1 and IMDSv2, as an instance does that nobody has hardened.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Seen:
 
 @dataclass
 class Metadata:
-    """The service as its owner sees it."""
+    """The running service, for the code that started it."""
 
     held: aws.Credentials
     url: str = ""
@@ -90,7 +90,7 @@ class Metadata:
 @asynccontextmanager
 async def serving(endpoint: str, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Metadata]:
     """Serve the instance's metadata; the role's credentials are those of the STS at `endpoint`."""
-    held = await asyncio.to_thread(aws.assumed, endpoint, INSTANCE_ROLE, INSTANCE)
+    held = await asyncio.to_thread(aws.assume_role, endpoint, INSTANCE_ROLE, INSTANCE)
     metadata = Metadata(held)
     server = web.Server(metadata.answer, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=0.01)

@@ -48,7 +48,9 @@ async def posted(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def counted(name: str, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def count_calls(
+    name: str, handler: Handler
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Make aiohttp's handler of ours; `name` is how counts and faults call it."""
 
     async def take(request: web.Request) -> web.StreamResponse:

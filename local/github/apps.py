@@ -82,7 +82,7 @@ class Apps:
         app.installations.append(installation)
         return installation
 
-    def proved(self, jwt: str, now: float) -> App:
+    def verify_token(self, jwt: str, now: float) -> App:
         """Give the App that signed `jwt`. Raises NotAnAppError.
 
         Rules as GitHub documents them: RS256, `iat` not in the future, `exp` at most ten minutes
@@ -90,10 +90,10 @@ class Apps:
         """
         try:
             signed, _, signature = jwt.rpartition(".")
-            header, claims = (json.loads(_decoded(part)) for part in signed.split("."))
+            header, claims = (json.loads(_decode(part)) for part in signed.split("."))
             app = self._issuer(str(claims["iss"]))
             issued, expires = float(claims["iat"]), float(claims["exp"])
-            good = header["alg"] == "RS256" and _signed(app, signed, _decoded(signature))
+            good = header["alg"] == "RS256" and _verify(app, signed, _decode(signature))
         except (ValueError, KeyError, TypeError, binascii.Error) as error:
             raise NotAnAppError("A JSON web token could not be decoded") from error
         if not good:
@@ -113,11 +113,11 @@ class Apps:
         raise NotAnAppError("Integration not found")
 
 
-def _decoded(text: str) -> bytes:
+def _decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _signed(app: App, signed: str, signature: bytes) -> bool:
+def _verify(app: App, signed: str, signature: bytes) -> bool:
     # RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, 8.2.2): build what it must decrypt to, compare.
     import hashlib
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from local.github.answers import Handler, Refusal, answer, nothing, posted
 from local.github.jobs import Job
 from local.github.runners import Runner
-from local.github.services import BrokerError, granted, origin, own_runner
+from local.github.services import BrokerError, find_token, origin, own_runner
 from local.github.world import Session, SessionConflictError, World
 
 
@@ -46,7 +46,7 @@ async def _open(request: web.Request, world: World) -> web.Response:
 
 
 async def _close(request: web.Request, world: World) -> web.Response:
-    """End the session of whoever calls: no id is given."""
+    """End the caller's session; the request has no id."""
     _, runner = own_runner(request, world)
     for session in [each for each in world.sessions.values() if each.runner_id == runner.id]:
         world.close_session(session.id)
@@ -54,7 +54,7 @@ async def _close(request: web.Request, world: World) -> web.Response:
 
 
 async def _message(request: web.Request, world: World) -> web.Response:
-    granted(request, world, "runner")
+    find_token(request, world, "runner")
     session = world.sessions.get(request.query.get("sessionId", ""))
     if session is None:
         raise BrokerError(404, "The session does not exist.", "RunnerSessionInvalid")
@@ -92,8 +92,8 @@ def _next(
         kind, body = runner.messages.pop(0)
         return _written(world, kind, body)
     job = world.jobs.get(runner.job_id)
-    if job is not None and job.acquired and job.cancel_requested and not job.cancel_told:
-        job.cancel_told = True
+    if job is not None and job.acquired and job.cancel_requested and not job.cancel_sent:
+        job.cancel_sent = True
         return _written(world, "JobCancellation", {"jobId": job.key, "timeout": "00:05:00"})
     assigned = world.assign(runner)
     return None if assigned is None else _written(world, "RunnerJobRequest", _job(assigned, site))
@@ -117,13 +117,13 @@ def _job(job: Job, site: str) -> dict[str, Any]:
 async def _acknowledge(request: web.Request, world: World) -> web.Response:
     _, runner = own_runner(request, world)
     body = await posted(request)
-    job = assigned(world, runner, str(body.get("runnerRequestId", "")))
+    job = find_assigned_job(world, runner, str(body.get("runnerRequestId", "")))
     if job is None:
         raise BrokerError(404, "The job does not exist.", "AcknowledgeJobNotFound")
     return nothing(200)
 
 
-def assigned(world: World, runner: Runner, request_id: str) -> Job | None:
-    """Give the job that the runner was told of under that id."""
+def find_assigned_job(world: World, runner: Runner, request_id: str) -> Job | None:
+    """Return the job that was assigned to the runner under that id."""
     job = world.jobs.get(runner.job_id)
     return job if job is not None and job.request == request_id else None

@@ -29,13 +29,13 @@ def _basic(value: str) -> str:
         return ""
 
 
-def allowed(request: web.Request, world: World, scope: Scope, *, write: bool = True) -> Token:
+def find_caller(request: web.Request, world: World, scope: Scope, *, write: bool = True) -> Token:
     """Give the caller's token if it may do this at `scope`; else refuse as GitHub does.
 
     401 for no or bad credentials; 404 where the caller may not even know of the scope; 403 where
     an installation lacks the permission.
     """
-    limited(request, world)
+    count_request(request, world)
     value = bearer(request)
     if not value:
         raise Refusal(401, "Requires authentication")
@@ -88,17 +88,17 @@ def _installation_allows(world: World, token: Token, scope: Scope, *, write: boo
 
 def app(request: web.Request, world: World) -> App:
     """Give the App that calls with its JWT; else 401."""
-    limited(request, world)
+    count_request(request, world)
     value = bearer(request)
     if not value:
         raise Refusal(401, "A JSON web token could not be decoded")
     try:
-        return world.apps.proved(value, world.now())
+        return world.apps.verify_token(value, world.now())
     except NotAnAppError as error:
         raise Refusal(401, str(error)) from error
 
 
-def limited(request: web.Request, world: World) -> None:
+def count_request(request: web.Request, world: World) -> None:
     """Count the call against the rate limit; 403 once that is used up."""
     settings, now = world.settings, world.now()
     if world.rate_reset_at <= now:

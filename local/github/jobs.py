@@ -17,7 +17,7 @@ def _uuid() -> str:
 
 @dataclass
 class Step:
-    """One `run:` step and what became of it."""
+    """One step of a job, and its outcome."""
 
     run: str
     name: str
@@ -27,8 +27,9 @@ class Step:
     log: str = ""
     key: str = field(default_factory=_uuid)
     uses: dict[str, Any] | None = None
-    """The reference of an action, as the runner is told of it; None for a script."""
+    """The reference to an action, as in the job's message; None for a script."""
     inputs: dict[str, Any] = field(default_factory=dict)
+    shell: str = ""
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Job:
     runner_name: str = ""
     acquired: bool = False
     cancel_requested: bool = False
-    cancel_told: bool = False
+    cancel_sent: bool = False
     queued_at: float = 0.0
     started_at: float = 0.0
     completed_at: float = 0.0
@@ -59,18 +60,18 @@ class Job:
     plan: str = field(default_factory=_uuid)
     request: str = field(default_factory=_uuid)
     container: Any = None
-    """`container:` as a template token, and `services:`."""
+    """`container:`, as in a workflow or as a template token; likewise `services`."""
     services: Any = None
     own_steps: dict[str, str] = field(default_factory=dict)
     """The names of the runner's own steps by their id."""
     summaries: dict[str, str] = field(default_factory=dict)
 
     def step(self, key: str) -> Step | None:
-        """Give the step of that id, if it is the workflow's."""
+        """Return the step of that id; None if it is none of the workflow's."""
         return next((step for step in self.steps if step.key == key), None)
 
     def log(self) -> str:
-        """All that was logged, in order of the steps."""
+        """Return the whole log, in the order of the steps."""
         return "".join([*self.runner_logs.values(), *(step.log for step in self.steps)])
 
 
@@ -86,11 +87,11 @@ class Jobs:
         return iter(list(self._all.values()))
 
     def get(self, job_id: int) -> Job | None:
-        """Give the job, or None."""
+        """Return the job, or None."""
         return self._all.get(job_id)
 
     def add(self, wanted: Mapping[str, Any], now: float) -> Job:
-        """Queue what a workflow would have asked for. Raises WrongJobError."""
+        """Queue a job as a workflow describes it. Raises WrongJobError."""
         steps = wanted.get("steps") or []
         if not isinstance(steps, Sequence) or not all(
             isinstance(step, Mapping)
@@ -116,7 +117,26 @@ class Jobs:
 
 def _step(wanted: Mapping[str, Any]) -> Step:
     run = str(wanted.get("run") or "")
-    first = run.strip().splitlines()[0] if run.strip() else ""
+    first = run.strip().splitlines()[0] if run.strip() else wanted.get("uses") or ""
     step = Step(run, str(wanted.get("name") or f"Run {first}"), str(wanted.get("if") or ""))
-    step.uses, step.inputs = wanted.get("uses"), dict(wanted.get("with") or {})
+    step.uses, step.inputs = _read_uses(wanted.get("uses")), dict(wanted.get("with") or {})
+    step.shell = str(wanted.get("shell") or "")
     return step
+
+
+def _read_uses(uses: Any) -> dict[str, Any] | None:
+    """Return the reference to an action that a workflow writes as one text."""
+    if not isinstance(uses, str):
+        return dict(uses) if uses else None
+    if uses.startswith("docker://"):
+        return {"type": "containerRegistry", "image": uses.removeprefix("docker://")}
+    if uses.startswith("./"):
+        return {"type": "repository", "repositoryType": "self", "path": uses}
+    name, _, ref = uses.partition("@")
+    return {
+        "type": "repository",
+        "repositoryType": "GitHub",
+        "name": name,
+        "ref": ref,
+        "path": "",
+    }

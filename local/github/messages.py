@@ -1,4 +1,4 @@
-"""A job as the runner is told of it (actions/runner, `AgentJobRequestMessage`)."""
+"""Write the message that brings a job to its runner (actions/runner, `AgentJobRequestMessage`)."""
 
 import secrets
 from typing import Any
@@ -32,8 +32,8 @@ def job(each: Job, runner: Runner, site: str, token: str) -> dict[str, Any]:
         "jobName": "__default",
         "requestId": 0,
         "lockedUntil": "0001-01-01T00:00:00",
-        "jobContainer": each.container,
-        "jobServiceContainers": each.services,
+        "jobContainer": _token(each.container),
+        "jobServiceContainers": _token(each.services),
         "jobOutputs": None,
         "resources": {"endpoints": [connection]},
         "contextData": {"github": {"t": 2, "d": _pairs(_context(each, runner, site))}},
@@ -70,10 +70,23 @@ def _pairs(values: dict[str, str]) -> list[dict[str, str]]:
     return [{"k": key, "v": value} for key, value in values.items()]
 
 
-def _map(values: dict[str, str]) -> dict[str, Any]:
+def _map(values: dict[str, Any]) -> dict[str, Any]:
     """Write a template token that is a mapping."""
-    pairs = [{"Key": key, "Value": value} for key, value in values.items()]
+    pairs = [{"Key": key, "Value": _token(value)} for key, value in values.items()]
     return {"type": 2, "map": pairs}
+
+
+def _token(value: Any) -> Any:
+    """Write a value of a workflow as a template token; a token stays as it is."""
+    if isinstance(value, dict):
+        return value if isinstance(value.get("type"), int) else _map(value)
+    if isinstance(value, list):
+        return {"type": 1, "seq": [_token(each) for each in value]}
+    return value
+
+
+def _script(step: Step) -> dict[str, str]:
+    return {"script": step.run, **({"shell": step.shell} if step.shell else {})}
 
 
 def _step(step: Step) -> dict[str, Any]:
@@ -82,7 +95,7 @@ def _step(step: Step) -> dict[str, Any]:
         "reference": step.uses or {"type": "script"},
         "displayNameToken": step.name,
         "contextName": f"__run_{step.key[:8]}",
-        "inputs": _map({"script": step.run} if not step.uses else step.inputs),
+        "inputs": _map(step.inputs if step.uses else _script(step)),
         "condition": step.condition or "success()",
         "id": step.key,
         "name": "__run",

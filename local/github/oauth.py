@@ -20,7 +20,7 @@ def routes() -> Iterator[tuple[str, str, str, Handler]]:
     yield "POST", "/oauth/token", "runner-oauth", _token
 
 
-def _refused(error: str, text: str) -> web.Response:
+def _refuse(error: str, text: str) -> web.Response:
     return answer({"error": error, "error_description": text}, 400)
 
 
@@ -28,25 +28,25 @@ async def _token(request: web.Request, world: World) -> web.Response:
     form = await request.post()
     wanted = ("client_credentials", _KIND)
     if (form.get("grant_type"), form.get("client_assertion_type")) != wanted:
-        return _refused("unsupported_grant_type", "The grant type is not supported.")
+        return _refuse("unsupported_grant_type", "The grant type is not supported.")
     assertion = str(form.get("client_assertion", ""))
     try:
         claims = signatures.claims(assertion)
         begins, ends = float(claims["nbf"]), float(claims["exp"])
     except (signatures.WrongAssertionError, KeyError, TypeError, ValueError) as error:
-        return _refused("invalid_request", f"The client assertion is wrong: {error}")
+        return _refuse("invalid_request", f"The client assertion is wrong: {error}")
     runner = _client(world, str(claims.get("sub")))
     if runner is None or claims.get("iss") != runner.client_id:
-        return _refused("invalid_client", "No such client.")
+        return _refuse("invalid_client", "No such client.")
     if claims.get("aud") != f"{origin(request)}/oauth/token":
-        return _refused("invalid_request", "The client assertion is for somebody else.")
-    if not signatures.proved(assertion, runner.modulus, runner.exponent):
-        return _refused("invalid_client", "The client assertion's signature is wrong.")
+        return _refuse("invalid_request", "The client assertion is for somebody else.")
+    if not signatures.verify(assertion, runner.modulus, runner.exponent):
+        return _refuse("invalid_client", "The client assertion's signature is wrong.")
     now = world.now()
     if begins > now + _SKEW or ends < now - _SKEW or ends < begins:
         server = datetime.fromtimestamp(now, UTC).strftime("%m/%d/%Y %H:%M:%S")
         text = f"The client assertion's lifetime is wrong. Current server time is {server}."
-        return _refused("invalid_request", text)
+        return _refuse("invalid_request", text)
     token = world.mint("runner", runner.scope, 3600)
     token.runner_id = runner.id
     return answer({"access_token": token.value, "token_type": "bearer", "expires_in": 3600})

@@ -51,14 +51,14 @@ async def _remove_token(request: web.Request, world: World) -> web.Response:
 
 def _token(request: web.Request, world: World, kind: str) -> web.Response:
     scope = scope_of(request)
-    callers.allowed(request, world, scope)
+    callers.find_caller(request, world, scope)
     token = world.mint(kind, scope)
     return answer(bodies.runner_token(token, world.settings.utc_offset_minutes), 201)
 
 
 async def _generate_jitconfig(request: web.Request, world: World) -> web.Response:
     scope = scope_of(request)
-    callers.allowed(request, world, scope)
+    callers.find_caller(request, world, scope)
     body = await posted(request)
     name, labels, group = body.get("name"), body.get("labels"), body.get("runner_group_id")
     if not isinstance(name, str) or not name or not isinstance(group, int):
@@ -96,7 +96,7 @@ async def _list_runners(request: web.Request, world: World) -> web.Response:
     if callers.is_remote(request):
         callers.remote(request, world, scope)
     else:
-        callers.allowed(request, world, scope, write=False)
+        callers.find_caller(request, world, scope, write=False)
     per_page = min(max(_number(request, "per_page", 30), 1), 100)
     page = max(_number(request, "page", 1), 1)
     name = "" if world.settings.ignore_name_filter else request.query.get("name", "")
@@ -125,7 +125,7 @@ def _visible_runner(request: web.Request, world: World) -> Runner:
 
 
 async def _get_runner(request: web.Request, world: World) -> web.Response:
-    callers.allowed(request, world, scope_of(request), write=False)
+    callers.find_caller(request, world, scope_of(request), write=False)
     runner = _visible_runner(request, world)
     return answer(bodies.runner(runner, online=world.online(runner)))
 
@@ -134,7 +134,7 @@ async def _delete_runner(request: web.Request, world: World) -> web.Response:
     if remote := callers.is_remote(request):
         callers.remote(request, world, scope_of(request), remove=True)
     else:
-        callers.allowed(request, world, scope_of(request))
+        callers.find_caller(request, world, scope_of(request))
     runner = _visible_runner(request, world)
     try:
         world.runners.remove(runner, "remove" if remote else "rest")
@@ -183,7 +183,7 @@ def _rank(level: object) -> int:
 
 
 async def _cancel_run(request: web.Request, world: World) -> web.Response:
-    callers.allowed(request, world, scope_of(request))
+    callers.find_caller(request, world, scope_of(request))
     job = world.jobs.get(int(request.match_info["id"]))
     if job is None:
         raise Refusal(404, "Not Found")

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from local.github.answers import Handler, Refusal, answer, nothing, posted
 from local.github.jobs import Job, Step
-from local.github.services import granted, origin
+from local.github.services import find_token, origin
 from local.github.world import World
 
 _RECEIVER = "/results/twirp/results.services.receiver.Receiver"
@@ -29,7 +29,7 @@ def routes() -> Iterator[tuple[str, str, str, Handler]]:
 
 
 async def _mine(request: web.Request, world: World) -> tuple[Job, dict[str, Any]]:
-    token = granted(request, world, "job")
+    token = find_token(request, world, "job")
     job, body = world.jobs.get(token.job_id), await posted(request)
     known = (body.get("workflow_run_backend_id"), body.get("workflow_job_run_backend_id"))
     if job is None or known != (job.plan, job.key):

@@ -8,9 +8,9 @@ from aiohttp import web
 
 from local.github import messages
 from local.github.answers import Handler, answer, nothing, posted
-from local.github.broker import assigned
+from local.github.broker import find_assigned_job
 from local.github.jobs import Job
-from local.github.services import BrokerError, granted, origin, own_runner
+from local.github.services import BrokerError, find_token, origin, own_runner
 from local.github.world import World
 
 CONCLUSIONS = ("succeeded", "failed", "canceled", "skipped", "abandoned")
@@ -27,7 +27,7 @@ async def _acquire(request: web.Request, world: World) -> web.Response:
     """Hand a job out, once."""
     _, runner = own_runner(request, world)
     body = await posted(request)
-    job = assigned(world, runner, str(body.get("jobMessageId", "")))
+    job = find_assigned_job(world, runner, str(body.get("jobMessageId", "")))
     if job is None:
         raise BrokerError(404, "The job does not exist.")
     if job.acquired:
@@ -39,7 +39,7 @@ async def _acquire(request: web.Request, world: World) -> web.Response:
 
 
 async def _own_job(request: web.Request, world: World) -> tuple[Job, dict[str, Any]]:
-    token = granted(request, world, "job")
+    token = find_token(request, world, "job")
     body = await posted(request)
     job = world.jobs.get(token.job_id)
     mine = job is not None and (body.get("planId"), body.get("jobId")) == (job.plan, job.key)

@@ -89,7 +89,7 @@ class Runners:
         """Give the runner, or None when there is none (any more)."""
         return self._all.get(runner_id)
 
-    def named(self, scope: Scope, name: str) -> Runner | None:
+    def find(self, scope: Scope, name: str) -> Runner | None:
         """Give the scope's runner of this name, in whatever case."""
         for runner in self:
             if runner.scope.key == scope.key and runner.name.lower() == name.lower():
@@ -102,7 +102,7 @@ class Runners:
 
     def add(self, runner: Runner) -> Runner:
         """Register; `runner.id` 0 means a new one. Raises NameTakenError."""
-        if self.named(runner.scope, runner.name) is not None:
+        if self.find(runner.scope, runner.name) is not None:
             raise NameTakenError(runner.name)
         runner.id = runner.id or next(self._ids)
         self._all[runner.id] = runner

@@ -41,7 +41,7 @@ def origin(request: web.Request) -> str:
     return str(request.url.origin())
 
 
-def granted(request: web.Request, world: World, *kinds: str) -> Token:
+def find_token(request: web.Request, world: World, *kinds: str) -> Token:
     """Give the caller's token, if it is of one of `kinds`; else refuse with 401."""
     token = world.tokens.valid(bearer(request), world.now(), *kinds)
     if token is None or token.scope is None:
@@ -51,7 +51,7 @@ def granted(request: web.Request, world: World, *kinds: str) -> Token:
 
 def own_runner(request: web.Request, world: World) -> tuple[Token, Runner]:
     """Give the runner that calls; 401 once its registration is gone."""
-    token = granted(request, world, "runner")
+    token = find_token(request, world, "runner")
     runner = world.runners.get(token.runner_id)
     if runner is None:
         raise Refusal(401, "TF400813: The user is not authorized to access this resource.")

@@ -9,7 +9,7 @@ from ssl import SSLContext
 from aiohttp import web
 
 from local.github import admin, broker, control, oauth, rest, results, run_service, tenant
-from local.github.answers import WORLD, counted
+from local.github.answers import WORLD, count_calls
 from local.github.settings import Settings
 from local.github.world import World
 
@@ -24,7 +24,7 @@ class GitHub:
     url: str
     world: World
     control: str
-    """The base of the control plane, with a path that no runner is told of."""
+    """The base of the control plane, with a path that no runner knows."""
 
     @property
     def api(self) -> str:
@@ -38,12 +38,12 @@ def _application(world: World, control_path: str) -> web.Application:
     for prefix in API:
         calls = (*rest.routes(), *admin.routes(rest.SCOPES), *tenant.registration_routes())
         for method, path, name, handler in calls:
-            app.router.add_route(method, prefix + path, counted(name, handler))
+            app.router.add_route(method, prefix + path, count_calls(name, handler))
     for service in (tenant, oauth, broker, run_service, results):
         for method, path, name, handler in service.routes():
-            app.router.add_route(method, path, counted(name, handler))
+            app.router.add_route(method, path, count_calls(name, handler))
     for method, path, name, handler in control.routes():
-        app.router.add_route(method, control_path + path, counted(name, handler))
+        app.router.add_route(method, control_path + path, count_calls(name, handler))
     return app
 
 

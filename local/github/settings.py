@@ -1,4 +1,4 @@
-"""What can be told to this GitHub: its delays, its life times, its moods. Times in seconds."""
+"""The settings of this GitHub: delays, lifetimes, faults. Times are in seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -22,7 +22,7 @@ class Settings:
     deregister_after: float = 0.0
     """From the end of an ephemeral runner's job to the end of its registration."""
     gone_after: float = 2.0
-    """From there until an open request for a message is told of it; 0 cancels good jobs' ends."""
+    """From there until an open request for a message is refused; 0 cancels good jobs' ends."""
     removal_told_after: float = 0.0
     """The same, where the registration was removed in any other way."""
     poll_seconds: float = 50.0
@@ -36,7 +36,7 @@ class Settings:
     acquire_timeout: float = 60.0
     """A job that is handed out and not fetched goes back into the queue."""
     ghosts: int = 0
-    """The next so many assignments get lost: deregistered, and the listener is never told."""
+    """The next so many assignments get lost: deregistered, and its listener gets no answer."""
     ignore_name_filter: bool = False
     """Behave as an old GitHub Enterprise Server: list all, whatever `name` says."""
     runner_groups: list[str] = field(default_factory=lambda: ["Default"])
@@ -47,7 +47,7 @@ class Settings:
     admin_flow: bool = False
     """Runners register by REST alone (`use_v2_flow`), as on the newest GitHub."""
     locations_fresh: bool = True
-    """Whether a runner that has cached where the services are is told to believe that."""
+    """Whether the addresses of services that a runner has cached are said to hold still."""
     rate_limit: int = 5000
     rate_remaining: int = 5000
     rate_reset_in: float = 3600.0

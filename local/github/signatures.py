@@ -30,18 +30,18 @@ def claims(assertion: str) -> dict[str, Any]:
     """Read what a JWT says, unproved. Raises WrongAssertionError."""
     try:
         head, body, _ = assertion.split(".")
-        if json.loads(_decoded(head))["alg"] != "PS256":
+        if json.loads(_decode(head))["alg"] != "PS256":
             raise WrongAssertionError("not signed with PS256")
-        return dict(json.loads(_decoded(body)))
+        return dict(json.loads(_decode(body)))
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise WrongAssertionError("not a JSON web token") from error
 
 
-def proved(assertion: str, modulus: str, exponent: str) -> bool:
+def verify(assertion: str, modulus: str, exponent: str) -> bool:
     """Whether the owner of that key has signed the JWT."""
     signed, _, signature = assertion.rpartition(".")
     try:
-        return _valid(signed.encode(), _decoded(signature), *numbers(modulus, exponent))
+        return _valid(signed.encode(), _decode(signature), *numbers(modulus, exponent))
     except (ValueError, binascii.Error):
         return False
 
@@ -64,5 +64,5 @@ def _valid(text: bytes, signature: bytes, modulus: int, exponent: int) -> bool:
     return digest == sha256(b"\0" * 8 + sha256(text).digest() + salt).digest()
 
 
-def _decoded(text: str) -> bytes:
+def _decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

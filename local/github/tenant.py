@@ -12,7 +12,7 @@ from local.github import files
 from local.github.answers import Handler, Refusal, answer, nothing, posted
 from local.github.runners import NameTakenError, Runner, StillBusyError
 from local.github.scope import NoScopeError, Scope
-from local.github.services import ServiceError, granted, origin
+from local.github.services import ServiceError, find_token, origin
 from local.github.tokens import Token
 from local.github.world import World
 
@@ -70,7 +70,7 @@ async def _exchange(request: web.Request, world: World) -> web.Response:
 
 
 async def _connection(request: web.Request, world: World) -> web.Response:
-    """Say where calls go; a caller that knows it already is told whether that still holds."""
+    """Answer where the services are, or that what the caller has cached still holds."""
     fresh = request.query.get("lastChangeId") == "1" and world.settings.locations_fresh
     base = files.tenant_of_name(request.match_info["tenant"], origin(request))
     mapping = {
@@ -124,7 +124,7 @@ def _scope(token: Token) -> Scope:
 
 
 async def _pools(request: web.Request, world: World) -> web.Response:
-    granted(request, world, "tenant")
+    find_token(request, world, "tenant")
     pools = [
         {"id": number, "name": name, "isInternal": number == 1, "isHosted": False, "size": 0}
         for number, name in enumerate(world.settings.runner_groups, 1)
@@ -133,18 +133,18 @@ async def _pools(request: web.Request, world: World) -> web.Response:
 
 
 async def _agents(request: web.Request, world: World) -> web.Response:
-    token = granted(request, world, "tenant")
-    runner = world.runners.named(_scope(token), request.query.get("agentName", ""))
-    found = [] if runner is None else [described(runner, origin(request))]
+    token = find_token(request, world, "tenant")
+    runner = world.runners.find(_scope(token), request.query.get("agentName", ""))
+    found = [] if runner is None else [describe(runner, origin(request))]
     return answer({"count": len(found), "value": found})
 
 
 async def _agent_by_id(request: web.Request, world: World) -> web.Response:
-    token = granted(request, world, "tenant")
-    return answer(described(_named_in_path(request, world, token), origin(request)))
+    token = find_token(request, world, "tenant")
+    return answer(describe(_named_in_path(request, world, token), origin(request)))
 
 
-def described(runner: Runner, site: str) -> dict[str, Any]:
+def describe(runner: Runner, site: str) -> dict[str, Any]:
     """Describe a runner as the service does."""
     kinds = {"read-only": "system", "custom": "user"}
     return {
@@ -209,7 +209,7 @@ def labels(world: World, wanted: list[dict[str, Any]]) -> list[Any]:
 
 
 async def _add(request: web.Request, world: World) -> web.Response:
-    token = granted(request, world, "tenant")
+    token = find_token(request, world, "tenant")
     runner = await _new_runner(request, world, _scope(token))
     if len(runner.name) > 64:
         message = f"The runner name {runner.name} exceeds 64 characters."
@@ -220,7 +220,7 @@ async def _add(request: web.Request, world: World) -> web.Response:
         message = f"The pool 1 already contains an agent with name {runner.name}."
         raise ServiceError(409, message, "TaskAgentExistsException") from None
     world.show_later(runner)
-    return answer(described(runner, origin(request)))
+    return answer(describe(runner, origin(request)))
 
 
 def _named_in_path(request: web.Request, world: World, token: Token) -> Runner:
@@ -238,7 +238,7 @@ def _still_busy(runner: Runner) -> Refusal:
 
 async def _replace(request: web.Request, world: World) -> web.Response:
     """Register anew in the place of another: its id stays, its key does not."""
-    token = granted(request, world, "tenant")
+    token = find_token(request, world, "tenant")
     old = _named_in_path(request, world, token)
     runner = await _new_runner(request, world, old.scope)
     runner.id = old.id
@@ -246,11 +246,11 @@ async def _replace(request: web.Request, world: World) -> web.Response:
         world.runners.remove(old, "replaced")
     except StillBusyError:
         raise _still_busy(old) from None
-    return answer(described(world.runners.add(runner), origin(request)))
+    return answer(describe(world.runners.add(runner), origin(request)))
 
 
 async def _delete(request: web.Request, world: World) -> web.Response:
-    token = granted(request, world, "tenant")
+    token = find_token(request, world, "tenant")
     runner = _named_in_path(request, world, token)
     try:
         world.runners.remove(runner, "remove")

@@ -26,7 +26,7 @@ class SessionConflictError(Exception):
 
 @dataclass
 class Session:
-    """A listener that says it is there. `ghost`: its runner is gone, and nobody tells it."""
+    """The session of a listener. `ghost`: its runner is deregistered, and it gets no answer."""
 
     id: str
     runner_id: int
@@ -49,7 +49,7 @@ class Call:
 
 @dataclass
 class World:
-    """Everything that is; single-threaded, changed only from the event loop."""
+    """The whole state; single-threaded, changed only from the event loop."""
 
     settings: Settings = field(default_factory=Settings)
     now: Callable[[], float] = time.time
@@ -72,7 +72,7 @@ class World:
     # Tokens
 
     def mint(self, kind: str, scope: Scope | None, lifetime: float | None = None) -> Token:
-        """Give out a token of `kind` for `scope`; it lives `lifetime` seconds."""
+        """Make a token of `kind` for `scope`; it lives `lifetime` seconds."""
         life = self.settings.token_lifetime if lifetime is None else lifetime
         until = self.now() + life
         return self.tokens.add(Token(_text(kind, until), kind, scope, until))
@@ -101,7 +101,7 @@ class World:
         )
 
     def make_ghost(self, runner: Runner) -> None:
-        """Forget the runner, but let its listener wait for ever."""
+        """Deregister the runner, and let its listener wait for ever."""
         for session in self.sessions.values():
             if session.runner_id == runner.id:
                 session.ghost = True
@@ -109,7 +109,7 @@ class World:
         self.runners.remove(runner, "ghost")
 
     def still_unnoticed(self, runner_id: int) -> bool:
-        """Whether a runner was removed so lately that its listener is not told yet."""
+        """Return whether a runner was removed so lately that its listener gets no refusal yet."""
         removal = next((each for each in self.runners.removed if each.id == runner_id), None)
         if removal is None:
             return False
@@ -128,7 +128,7 @@ class World:
     # Sessions
 
     def open_session(self, runner: Runner, owner: str, version: str) -> Session:
-        """Let a listener in. Raises SessionConflictError while another one is there."""
+        """Open a session for a listener. Raises SessionConflictError while another one is there."""
         now = self.now()
         for old in [each for each in self.sessions.values() if each.runner_id == runner.id]:
             if old.polls > 0 or now - old.seen_at < self.settings.session_timeout:
@@ -141,14 +141,14 @@ class World:
         return session
 
     def close_session(self, session_id: str) -> None:
-        """Let a listener go; closing twice is no error."""
+        """Close a session; closing twice is no error."""
         if self.sessions.pop(session_id, None) is not None:
             self.changes.ring()
 
     # Jobs
 
     def assign(self, runner: Runner) -> Job | None:
-        """Give the next job that fits, as its own, or None."""
+        """Assign the next job that fits to the runner; return it, or None."""
         if runner.busy:
             return None
         for job in self.jobs:
@@ -181,7 +181,7 @@ class World:
         self.changes.ring()
 
     def acquire(self, job: Job) -> None:
-        """Note that the runner fetched the job it was told of."""
+        """Note that the runner has fetched the job that was assigned to it."""
         job.acquired = True
         self.renew(job)
 

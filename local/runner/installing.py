@@ -74,8 +74,8 @@ def install(
 
     `version` is what the program says of itself (else that of the record, 2.336.0).
 
-    Whoever may write there can run it: it needs nothing of this repository, and its interpreter
-    is one that every user of the machine can execute, if there is one. `interpreter` is another
+    It needs nothing of this repository, and its interpreter is one that every user of the machine
+    can execute, if there is one. `interpreter` is another
     machine's, for a root that will be used there: `warmup` there compiles what is compiled here.
     """
     if sys.platform == "win32":

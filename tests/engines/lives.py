@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from local import faults
 from tests.engines.far import AWS_PORT, GATEWAY, S3_PORT
 from tests.lives import stage as stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from local.github.jobs import Job
     from tests.engines.places import Place
-    from tests.lives.stage import Life
+    from tests.lives.stage import Life, Stage
 
 _PRINT_VARIABLES = r"env | sed -n 's/^\(AWS\|DOCKER\)_/told &/p'"
 PATIENCE = 90.0
@@ -36,6 +38,7 @@ class RunningLife:
     """The job's output before it waits."""
     root: Path
     """The runner's folder."""
+    job: Job
 
 
 def make_environment(place: Place) -> dict[str, str | None]:
@@ -52,10 +55,12 @@ def make_environment(place: Place) -> dict[str, str | None]:
 @contextmanager
 def run_life(
     place: Place,
-    *steps: str,
+    *steps: Any,
     argv: Sequence[str] = stages.ON_UVLOOP,
     before_gate: str = ":",
     code: int = 0,
+    more: Mapping[str, Any] | None = None,
+    end_job: Callable[[Stage, Life, Job], int] | None = None,
     **env: str | None,
 ) -> Iterator[RunningLife]:
     """Run the agent in the task within the block, with a job that waits until the block ends.
@@ -63,6 +68,8 @@ def run_life(
     The job has run `steps` before, and `before_gate` in the step that waits. In them LIFE_ROOT is
     the runner's folder, and LIFE_FOLDER is a folder of this life that everybody may use. `argv` is
     the agent's command. A block that signals the agent names the exit code that follows (`code`).
+    `more` has the job's other keys; a job with a `container` waits for a file called `gate` in its
+    workspace. `end_job` ends the job in another way, and returns the agent's exit code.
     """
     started: Future[RunningLife] = Future()
     loop_and_end: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -71,7 +78,7 @@ def run_life(
         end = asyncio.Event()
         loop_and_end.set_result((asyncio.get_running_loop(), end))
         variables = {**make_environment(place), **env}
-        play = _Play(steps, argv, before_gate, code)
+        play = _Play(steps, argv, before_gate, code, more or {}, end_job)
         await _run(place, play, variables, started, end)
 
     def run() -> None:
@@ -97,10 +104,12 @@ def run_life(
 class _Play(NamedTuple):
     """What the job and the agent do."""
 
-    steps: Sequence[str]
+    steps: Sequence[Any]
     argv: Sequence[str]
     before_gate: str
     code: int
+    more: Mapping[str, Any]
+    end_job: Callable[[Stage, Life, Job], int] | None
 
 
 async def _run(
@@ -119,15 +128,32 @@ async def _run(
         await stage.put()
         env |= {"LIFE_ROOT": str(stage.runner_folder), "LIFE_FOLDER": str(stage.folder)}
         async with stage.life(play.argv, env=env) as life:
-            step, through = stage.make_gate()
-            job = stage.job(*play.steps, f"{play.before_gate}\n{_PRINT_VARIABLES}; {step}")
+            step, through = stage.make_gate() if "container" not in play.more else _make_gate(stage)
+            wanted = [{"run": each} if isinstance(each, str) else each for each in play.steps]
+            wanted.append({"run": f"{play.before_gate}\n{_PRINT_VARIABLES}; {step}"})
+            job = stage.queue_job({"name": "build", "steps": wanted, **play.more})
             await stage.wait_for_output(job, "at the gate")
             printed = stages.read_output(job)
             variables = dict(re.findall(r"told (\w+)=(.*)", printed))
-            started.set_result(RunningLife(life, variables, printed, stage.runner_folder))
+            started.set_result(RunningLife(life, variables, printed, stage.runner_folder, job))
             await end.wait()
-            through()
-            if play.code < 0:
-                assert await life.wait_for_end() == play.code
+            code = play.code
+            if play.end_job is None:
+                through()
             else:
-                await stage.check_end(life, play.code)
+                code = play.end_job(stage, life, job)
+            if code < 0:
+                assert await life.wait_for_end() == code
+            else:
+                await stage.check_end(life, code)
+
+
+def _make_gate(stage: Stage) -> tuple[str, Callable[[], None]]:
+    """Return what `Stage.make_gate` does, for a step that sees only its workspace."""
+
+    def through() -> None:
+        settings = (stage.runner_folder / ".runner").read_text(encoding="utf-8-sig")
+        work = stage.runner_folder / json.loads(settings)["workFolder"]
+        (work / "repo" / "repo" / "gate").touch()
+
+    return 'echo "at the gate"; while [ ! -e gate ]; do sleep 0.05; done', through

@@ -6,139 +6,234 @@ for. The daemon elsewhere shares one folder with the agent and nothing else.
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
+import shutil
+import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from local import aws
 from tests.engines import engine as engines
-from tests.engines import lives, matrix, places, proxied, tasks
-from tests.engines.engine import EMPTY, USERLAND
-from tests.engines.far import ECS_AGENT
+from tests.engines import lives, matrix, places, proxied, tasks, workflow
 from tests.engines.places import Place
 from tests.lives import stage as stages
+from tests.support.docker_commands import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from tests.engines.lives import RunningLife
+    from local.github.jobs import Job
+    from tests.lives.stage import Life, Stage
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
+STOPPED = 22
+"""The agent's exit code after a stop that ended a job."""
 LAYOUTS = ("beside", "elsewhere")
-PROGRAM = Path(__file__).with_name("workflow.py")
-ACTION = "action"
-"""An image with as much as a docker action needs here."""
-MAKE_ACTION = f"""
-cd /clients
-programs="usr/bin/dash usr/bin/curl usr/bin/cat usr/bin/env"
-needed=$(for each in $programs; do chroot . ldd /$each; done | grep -o '/[^ ]*' | sort -u)
-tar --create --dereference --transform 's,usr/bin/dash,bin/sh,;s,usr/bin/,bin/,' \
-    $programs $(printf '.%s ' $needed) | docker import - {ACTION}
-"""
-ASK = f'env; curl --silent --max-time 10 "http://{ECS_AGENT}${matrix.RELATIVE_URI}"; echo'
-"""What every container does: tell what it was told, and who it is; a line, or no log has it."""
+CLIENT = "/usr/bin/docker"
+"""This machine's client, which is also that of the job's runner."""
 
 
-def step() -> str:
-    """Return the job's step that does what the runner does."""
-    argv = (EMPTY, json.dumps(USERLAND), ACTION, "sh", "-c", ASK)
-    return f'PATH={engines.PATH} python3 "$LIFE_FOLDER/workflow.py" {shlex.join(argv)} || true'
+@dataclass(frozen=True)
+class Layout:
+    """Where an agent and its engine are, and how the agent is started there."""
+
+    place: Place
+    socket: Callable[[], Path]
+    """Finds the proxy's socket while an agent runs."""
+    env: dict[str, str]
+    argv: Sequence[str]
+
+    def list_left(self) -> str:
+        """Return the engine's containers, and the networks of jobs."""
+        networks = ("network", "ls", "--quiet", "--filter", "name=github_network")
+        return self.place.engine.docker("ps", "--all") + self.place.engine.docker(*networks)
+
+    def remove_left(self) -> None:
+        """Remove the containers and networks that a job has left."""
+        docker = self.place.engine.docker
+        for container in docker("ps", "--all", "--quiet").split():
+            docker("rm", "--force", container)
+        for network in docker("network", "ls", "-q", "--filter", "name=github_network").split():
+            docker("network", "rm", network)
 
 
-def fetched() -> str:
-    """Return the step that puts the program where the job's user can read it."""
-    text = PROGRAM.read_text()
-    return f"cat >\"$LIFE_FOLDER/workflow.py\" <<'PROGRAM'\n{text}\nPROGRAM\n"
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a job that has ended."""
+
+    job: Job
+    logs: dict[str, str]
+    """The output of its steps, by their names in `workflow.STEPS`, and of the runner's own."""
+    socket: int
+    """The number of the proxy's socket."""
+    written: str
+    """The text of a file that the job container has written, as the runner sees it."""
+    commands: list[str]
+    """The runner's docker commands, as in `workflow.COMMANDS`."""
+    left: list[str]
+    """What is left on the engine that was not there before."""
 
 
 @contextmanager
-def beside(place: Place, root: Path) -> Iterator[tuple[Place, RunningLife, Path]]:
-    """Have an agent and an engine with the same files; its own socket is not where clients look."""
+def lay_beside(place: Place, root: Path) -> Iterator[Layout]:
+    """Start an engine with the agent's files; its socket is not where clients look."""
     own = Path("/") if place.kind == places.DEBIAN_12 else root
     with (
         tasks.create() as task,
         engines.start(task.space, own, root, name="engine.sock") as engine,
+        workflow.serve_images(task, root),
     ):
         engine.share(Path("/tmp"))  # noqa: S108  where a life has its files
-        engine.run_command("sh", "-ec", MAKE_ACTION)
-        here = Place(place.kind, task, engine)
         run = engine.folder / "run"
         # With the engine's /run, and in a namespace of its own: this machine's stays as it is.
         inside = f'mount --bind {run} /run && exec "$@"'
         argv = ("env", "unshare", "--mount", "sh", "-ec", inside, "sh", *stages.ON_UVLOOP)
-        told = {"DOCKER_HOST": "unix:///run/engine.sock", "SIDECAR_DOCKER_PROXY": "on"}
-        with lives.run_life(here, fetched(), step(), argv=argv, **told) as living:
-            yield here, living, run / "docker.sock"
+        env = {"DOCKER_HOST": "unix:///run/engine.sock", "SIDECAR_DOCKER_PROXY": "on"}
+        yield Layout(Place(place.kind, task, engine), lambda: run / "docker.sock", env, argv)
 
 
 @contextmanager
-def elsewhere(place: Place, _: Path) -> Iterator[tuple[Place, RunningLife, Path]]:
-    """Have an agent and an engine that share one folder, and no other path."""
-    place.engine.run_command("sh", "-ec", MAKE_ACTION)
-    with proxied.run_proxied(place, fetched(), step()) as through:
-        yield place, through.running, through.socket
+def lay_elsewhere(place: Place, root: Path) -> Iterator[Layout]:
+    """Let the agent and the engine share one folder, and no other path."""
+    with (
+        workflow.serve_images(place.task, root),
+        proxied.share_folder(place.engine) as folder,
+    ):
+        env = {"SIDECAR_DOCKER_PROXY": "on", "SIDECAR_SHARED_DIR": str(folder)}
+
+        def find_socket() -> Path:
+            (socket,) = [path for path in folder.rglob("*") if path.is_socket()]
+            return socket
+
+        yield Layout(place, find_socket, env, stages.ON_UVLOOP)
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)
-def saw(request: pytest.FixtureRequest, place: Place, root: Path) -> Iterator[dict[str, Any]]:
-    """Give what the job saw, by what it did; and the proxy's socket."""
-    layout = beside if request.param == "beside" else elsewhere
-    with layout(place, root) as (where, living, socket):
-        lines = re.findall(r"SAW (\{.*\})", living.printed)
-        found = {each["what"]: each["said"] for each in map(json.loads, lines)}
-        assert "failed" not in found, found["failed"]
-        yield {**found, "socket": socket.stat().st_ino, "place": where, "living": living}
+def layout(request: pytest.FixtureRequest, place: Place, root: Path) -> Iterator[Layout]:
+    """Give each layout in turn."""
+    lay = lay_beside if request.param == "beside" else lay_elsewhere
+    with lay(place, root) as layout:
+        yield layout
 
 
-def role(said: str) -> str | None:
+def run_job(layout: Layout, end_job: Callable[[Stage, Life, Job], int] | None = None) -> Seen:
+    """Run the job to the end that `end_job` makes, and return what was seen of it."""
+    recorder = Recorder(Path(tempfile.mkdtemp(prefix="recorder-")))
+    recorder.install(CLIENT)
+    env = {**layout.env, "PATH": f"{recorder.folder}:{engines.PATH}"}
+    steps = workflow.STEPS.values()
+    options = {"argv": layout.argv, "more": workflow.MORE, "end_job": end_job}
+    before = layout.list_left()
+    try:
+        with lives.run_life(layout.place, *steps, **options, **env) as living:
+            work = find_work(recorder)
+            written = (work / "repo" / "repo" / "from the container").read_text()
+            socket = layout.socket().stat().st_ino
+        names = {str(work): "ROOT/_work", str(living.root): "ROOT", "repo/repo": "REPO/REPO"}
+        commands = recorder.read(names)
+    finally:
+        shutil.rmtree(recorder.folder)
+    left = [line for line in layout.list_left().splitlines() if line not in before]
+    job = living.job
+    logs = {name: step.log for name, step in zip(workflow.STEPS, job.steps, strict=False)}
+    return Seen(job, {**logs, **job.runner_logs}, socket, written, commands, left)
+
+
+@pytest.fixture(scope="module")
+def seen(layout: Layout) -> Seen:
+    """Run the job to its own end, once in each layout."""
+    return run_job(layout)
+
+
+def find_work(recorder: Recorder) -> Path:
+    """Return the runner's work folder, which the job container has as /__w."""
+    words = (word for words in recorder.commands() for word in words)
+    return Path(next(word for word in words if word.endswith(":/__w")).removesuffix(":/__w"))
+
+
+def find_role(said: str) -> str | None:
     """Return whose credentials were given."""
     answer = re.search(r'"RoleArn": ?"([^"]+)"', said)
     return answer[1] if answer else said
 
 
-def path(said: str) -> str:
-    """Return the path that a container was told."""
-    return re.search(rf"{matrix.RELATIVE_URI}=(\S+)", said)[1]
+def find_path(said: str) -> str:
+    """Return the path that a container was given."""
+    found = re.search(rf"\b{matrix.RELATIVE_URI}=(/\S+)", said)
+    assert found, said
+    return found[1]
 
 
-def test_a_whole_job_runs(saw: dict[str, Any]) -> None:
-    """From the first clean-up to the last, with nothing left."""
-    assert saw["stale"] == []
-    assert saw["stale, after"] == []
-    assert re.fullmatch(r"8080/tcp -> .*:\d+\n?(8080/tcp -> .*:\d+\n?)?", saw["service, port"])
-    assert saw["service, health"] == "\n"
+def test_the_job_succeeds(seen: Seen) -> None:
+    """All its steps do, and the service has its port."""
+    assert [step.result for step in seen.job.steps] == ["succeeded"] * 8, seen.job.log()
+    assert seen.job.result == "succeeded"
+    assert re.search(r"^8080/tcp -> .*:\d+$", seen.logs["Initialize containers"], re.MULTILINE)
 
 
-def test_the_daemon_mounts_what_the_runner_has(saw: dict[str, Any]) -> None:
-    """Workspace, temporary files, the event, and the runner's own programs; both ways."""
-    assert saw["step"].startswith("hi\n/__w/repo/repo\n/github/home\nhello{}")
-    assert saw["step, written"] == "from within\n"
-    assert "no node in this stand-in" in saw["node"]
-    assert saw["action, entry"] == "made"
+def test_the_commands_are_those_of_the_real_runner(seen: Seen) -> None:
+    """In its order and with its arguments, as recorded, from the first pull to the last rm."""
+    assert seen.commands == workflow.COMMANDS
 
 
-def test_the_raw_socket_is_out_of_reach(saw: dict[str, Any]) -> None:
+def test_the_daemon_mounts_what_the_runner_has(seen: Seen) -> None:
+    """Workspace, temporary files and the event; both ways."""
+    assert "hi\n/__w/repo/repo\n/github/home\n{}\n" in seen.logs["step"]
+    assert seen.written == "from within\n"
+    assert "made\n" in seen.logs["action, entry"]
+
+
+def test_the_raw_socket_is_out_of_reach(seen: Seen) -> None:
     """What the runner mounts as docker's socket is the proxy's, and works."""
-    assert f"socket {saw['socket']}\n" in saw["step"]
-    assert re.search(r"^engine [\d.]+", saw["step"], re.MULTILINE)
+    assert f"socket {seen.socket}\n" in seen.logs["step"]
+    assert re.search(r"^engine [\d.]+", seen.logs["step"], re.MULTILINE)
 
 
-def test_everything_gets_the_role(saw: dict[str, Any]) -> None:
+def test_everything_gets_the_role(seen: Seen) -> None:
     """The job container's steps, the service, and docker actions of either kind."""
-    for name in ("step, argv", "service", "action", "action, built"):
-        assert role(saw[name]) == aws.TASK_ROLE, name
+    for name in ("step, identity", "Stop containers", "action", "action, built"):
+        assert find_role(seen.logs[name]) == aws.TASK_ROLE, name
 
 
-def test_containers_have_paths_of_their_own(saw: dict[str, Any]) -> None:
-    """But for docker actions, which the job's hook has given the job's own."""
-    job = saw["living"].environment[matrix.RELATIVE_URI]
-    inside = "\n".join(saw["job container, variables"])
-    own = [path(inside), path(saw["service"]), path(saw["step, container"])]
-    assert len({job, *own}) == 4
-    assert path(saw["action"]) == path(saw["action, built"]) == job
+def test_containers_have_paths_of_their_own(seen: Seen) -> None:
+    """Job container, service, docker actions, and what a step starts with `docker run`."""
+    logs = ("Initialize containers", "Stop containers", "step, container", "action")
+    paths = [find_path(seen.logs[name]) for name in (*logs, "action, built")]
+    assert len(set(paths)) == len(paths)
+    assert find_path(seen.logs["step, identity"]) == paths[0]
+
+
+def test_nothing_is_left(seen: Seen) -> None:
+    """Neither a container nor a network."""
+    assert seen.left == []
+
+
+def test_a_cancel(layout: Layout) -> None:
+    """GitHub's cancel ends the step in the job container; the runner removes what it started."""
+
+    def cancel(stage: Stage, _: Life, job: Job) -> int:
+        stage.world.cancel(job)
+        return 0
+
+    seen = run_job(layout, cancel)
+    assert seen.job.result == "canceled"
+    assert seen.commands == workflow.COMMANDS
+    assert seen.left == []
+
+
+def test_a_shutdown(layout: Layout) -> None:
+    """The runner removes nothing."""
+
+    def stop(_: Stage, life: Life, __: Job) -> int:
+        life.signal()
+        return STOPPED
+
+    seen = run_job(layout, stop)
+    assert seen.job.result == "failed"
+    assert seen.commands == workflow.COMMANDS[: -workflow.REMOVALS]
+    layout.remove_left()

@@ -1,219 +1,130 @@
-"""What the actions runner asks of docker for one job, in its order and with its arguments.
+"""A job with containers of every kind, for the runner's stand-in: container, service, actions.
 
-    python3 workflow.py IMAGE OPTIONS ACTION_IMAGE ARGV...
-
-A job's step runs it in the runner's place, as the runner's user: with a job container, a service
-container and two docker actions, one of them made from a Dockerfile. The arguments are those of
-actions/runner 2.336 (ContainerOperationProvider, DockerCommandManager, ContainerStepHost,
-ContainerActionHandler), but for the pull. OPTIONS are `options:` of the containers, as JSON; ARGV
-is run in each of them. Prints `SAW {"what": …, "said": …}` for what comes of each command.
+Its images come from a registry in the task, at an address that engines trust without TLS.
 """
 
-import hashlib
+from __future__ import annotations
+
 import json
-import os
 import shlex
 import subprocess
-import sys
-import uuid
-from pathlib import Path
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-PATIENCE = 120.0
-"""Seconds for any one command."""
-ROOT = Path(os.environ["LIFE_ROOT"])
-WORKSPACE = Path(os.environ["GITHUB_WORKSPACE"])
-TEMP = Path(os.environ["RUNNER_TEMP"])
-WORK = TEMP.parent
-TOOLS = Path(os.environ["RUNNER_TOOL_CACHE"])
-LABEL = hashlib.sha256((ROOT / ".runner").read_bytes()).hexdigest()[:6]
-SOCKET = "/var/run/docker.sock"
-PLACES = ((str(WORK), "/__w"), (str(TOOLS), "/__t"), (str(ROOT / "externals"), "/__e"))
-"""Where the runner's folders are in a job container; the first that fits counts."""
-WATERMARK = ("-e", "GITHUB_ACTIONS=true", "-e", "CI=true")
+from tests.engines import matrix
+from tests.engines.engine import PATH, USERLAND
+from tests.engines.far import ECS_AGENT
+from tests.support import docker_commands as table
+from tests.support import registry
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
-def saw(what, said):
-    """Tell what came of something."""
-    print("SAW", json.dumps({"what": what, "said": said}), flush=True)
+    from tests.engines.tasks import Task
 
+PORT = 5999
+REGISTRY = f"127.0.0.1:{PORT}"
+BASE, SPEAKER, ACTION = (f"{REGISTRY}/{name}" for name in ("base", "speaker", "action"))
+"""The empty image, the same with a command of its own, and one that needs no mounts."""
 
-def docker(*argv, env=None):
-    """Run docker where the runner does; return what it printed. Ends the program if it fails."""
-    done = subprocess.run(
-        ["docker", *argv],
-        check=False,
-        cwd=WORKSPACE,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    if done.returncode != 0:
-        saw("failed", [argv, done.returncode, done.stdout, done.stderr])
-        sys.exit(1)
-    return done.stdout
+ASK = f'env; curl --silent --max-time 10 "http://{ECS_AGENT}${matrix.RELATIVE_URI}"; echo'
+"""Print the environment, and whose credentials this is given."""
+_PROGRAMS = "usr/bin/dash usr/bin/curl usr/bin/cat usr/bin/env"
+_PACK = rf"""
+needed=$(for each in {_PROGRAMS}; do chroot . ldd /$each; done | grep -o '/[^ ]*' | sort -u)
+tar --create --dereference --transform 's,usr/bin/dash,bin/sh,;s,usr/bin/,bin/,' \
+    {_PROGRAMS} $(printf '.%s ' $needed)
+"""
+_NOTHING = bytes(10240)
+"""An archive of no files."""
 
-
-def translated(path, places=PLACES):
-    """Return where a folder of the runner's is in a container."""
-    for here, there in places:
-        if path == here or path.startswith(here + "/"):
-            return there + path[len(here) :]
-    return path
-
-
-def name_of(image):
-    """Return a display name as the runner makes one."""
-    plain = "".join(char for char in image if char.isalnum())
-    return f"{uuid.uuid4().hex}_{plain}_{uuid.uuid4().hex[:6]}"
-
-
-def volume(source, target, *, read_only=False):
-    """Return a mount's arguments."""
-    return ("-v", f"{source}:{target}" + (":ro" if read_only else ""))
-
-
-def begun(*create):
-    """Create and start a container; return its id."""
-    container = docker("create", *create).strip()
-    docker("start", container)
-    running = ("--filter", f"id={container}", "--filter", "status=running")
-    state = docker("ps", "--all", *running, "--no-trunc", "--format", "{{.ID}} {{.Status}}")
-    if not state.startswith(container):
-        saw("failed", [create, docker("logs", container)])
-        sys.exit(1)
-    return container
-
-
-def cleaned():
-    """Remove what earlier jobs have left."""
-    stale = docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}").split()
-    for container in stale:
-        docker("rm", "--force", container)
-    docker("network", "prune", "--force", "--filter", f"label={LABEL}")
-    return stale
-
-
-def service(network, image, options, argv):
-    """Start a service container, as `services:` asks for; return its id."""
-    about = ("--name", name_of(image), "--label", LABEL, "--network", network)
-    known = ("--network-alias", "speaker", "-p", "8080/tcp")
-    speaks = ("sh", "-c", '"$@"; touch /spoken; exec tail -f /dev/null', "sh", *argv)
-    container = begun(*about, *known, *options, "-e", "OWN=1", *WATERMARK, image, *speaks)
-    health = "{{if .Config.Healthcheck}}{{print .State.Health.Status}}{{end}}"
-    saw("service, health", docker("inspect", f"--format={health}", container))
-    saw("service, port", docker("port", container))
-    return container
-
-
-def job_container(network, image, options):
-    """Start the container that `container:` asks for, with all that the runner mounts."""
-    home, workflow = TEMP / "_github_home", TEMP / "_github_workflow"
-    home.mkdir(exist_ok=True)
-    workflow.mkdir(exist_ok=True)
-    about = ("--name", name_of(image), "--label", LABEL, "--workdir", translated(str(WORKSPACE)))
-    mounts = (
-        *volume(SOCKET, SOCKET),
-        *volume(WORK, "/__w"),
-        *volume(ROOT / "externals", "/__e", read_only=True),
-        *volume(TEMP, translated(str(TEMP))),
-        *volume(WORK / "_actions", translated(str(WORK / "_actions"))),
-        *volume(TOOLS, translated(str(TOOLS))),
-        *volume(home, "/github/home"),
-        *volume(workflow, "/github/workflow"),
-    )
-    env = ("-e", "HOME=/github/home", *WATERMARK)
-    entry = ("--entrypoint", "tail", image, "-f", "/dev/null")
-    container = begun(*about, "--network", network, *options, *env, *mounts, *entry)
-    env = docker("inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", container)
-    saw("job container, variables", env.splitlines())
-    return container
-
-
-def step(container, text, **env):
-    """Run a step's script in the job container; return what it printed."""
-    script = TEMP / f"{uuid.uuid4()}.sh"
-    script.write_text(text)
-    names = [word for name in (*env, "GITHUB_WORKSPACE") for word in ("-e", name)]
-    within = ("--workdir", translated(str(WORKSPACE)))
-    env["GITHUB_WORKSPACE"] = translated(str(WORKSPACE))
-    run = ("sh", "-e", translated(str(script)))
-    return docker("exec", "-i", *within, *names, container, *run, env=env)
-
-
-def action(network, image, argv, **env):
-    """Run a docker action to its end; return what it printed."""
-    home, workflow = TEMP / "_github_home", TEMP / "_github_workflow"
-    commands = TEMP / "_runner_file_commands"
-    places = (
-        (str(WORKSPACE), "/github/workspace"),
-        (str(commands), "/github/file_commands"),
-        (str(workflow), "/github/workflow"),
-        (str(home), "/github/home"),
-        (str(TEMP), "/github/runner_temp"),
-    )
-    env = {**env, "HOME": str(home), "GITHUB_WORKSPACE": str(WORKSPACE)}
-    env = {name: translated(value, places) for name, value in env.items()}
-    names = [word for name in env for word in ("-e", name)]
-    about = ("--name", name_of(image), "--label", LABEL, "--workdir", "/github/workspace", "--rm")
-    mounts = [*volume(SOCKET, SOCKET)]
-    for here, there in reversed(places):
-        mounts += volume(here, there)
-    told = (*about, *names, *WATERMARK, "--network", network, *mounts)
-    return docker("run", *told, image, *argv, env=env)
-
-
-def built(folder):
-    """Make the image of an action that has a Dockerfile."""
-    image = f"{LABEL}:{uuid.uuid4().hex}"
-    docker("build", "-t", image, "-f", str(folder / "Dockerfile"), str(folder))
-    return image
-
-
-def main(image, options, action_image, *argv):
-    """Have a job with containers of every kind."""
-    options = json.loads(options)
-    saw("versions", docker("version", "--format", "{{.Server.APIVersion}}"))
-    saw("stale", cleaned())
-    network = f"github_network_{uuid.uuid4().hex}"
-    docker("network", "create", "--label", LABEL, network)
-    (WORKSPACE / "from the runner").write_text("hello")
-    speaker = service(network, image, options, argv)
-    container = job_container(network, image, options)
-    saw("system", docker("exec", container, "sh", "-c", "cat /etc/*release | grep ^ID || true"))
-    saw("node", docker("exec", container, "cat", "/__e/node20/bin/node"))
-    hooked = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    hooked = {name: hooked[name] for name in hooked if not name.startswith("AWS_ENDPOINT")}
-    nested = shlex.join(["docker", "run", "--rm", *options, image, "env"])
-    saw("step", step(container, STEP, GREETING="hi", **hooked))
-    saw("step, container", step(container, nested, **hooked))
-    saw("step, written", (WORKSPACE / "from the container").read_text())
-    saw("step, argv", docker("exec", container, *argv))
-    folder = WORK / "_actions" / "octo" / "action" / "v1"
-    folder.mkdir(parents=True)
-    (folder / "Dockerfile").write_text(f"FROM {action_image}\nCOPY entry /entry\n")
-    (folder / "entry").write_text("made")
-    own = built(folder)
-    for name, which in (("action", action_image), ("action, built", own)):
-        saw(name, action(network, which, argv, INPUT_WHO="octocat", **hooked))
-    saw("action, entry", docker("run", "--rm", own, "cat", "/entry"))
-    docker("exec", speaker, "sh", "-c", "until [ -e /spoken ]; do sleep 0.05; done")
-    saw("service", docker("logs", "--details", speaker))
-    for one in (container, speaker):
-        docker("rm", "--force", one)
-    docker("network", "rm", network)
-    docker("rmi", own)
-    saw("stale, after", cleaned())
-
-
-STEP = """
-echo "$GREETING"; pwd; echo "$HOME"; cat "from the runner"
+_STEP = r"""
+echo "$GREETING"; pwd; echo "$HOME"
 echo "from within" >"from the container"
-cat /github/workflow/event.json; ls -d /__w/_temp /__w/_actions "$GITHUB_WORKSPACE" >/dev/null
+cat "$GITHUB_EVENT_PATH"; echo
+ls -d /__w/_temp /__w/_actions "$GITHUB_WORKSPACE" >/dev/null
 stat --format 'socket %i' /var/run/docker.sock
 docker version --format 'engine {{.Server.Version}}'
+mkdir act
+"""
+_BUILT = {"runs": {"using": "docker", "image": "Dockerfile", "args": ["sh", "-c", ASK]}}
+_MAKE_ACTION = f"""
+echo {shlex.quote(json.dumps(_BUILT))} >act/action.yml
+echo made >act/entry
+printf 'FROM {ACTION}\\nCOPY entry /entry\\n' >act/Dockerfile
+"""
+_USERLAND = shlex.join(USERLAND)
+_LISTEN = f"""
+speaker=$(docker ps --quiet --filter ancestor={SPEAKER})
+until docker logs $speaker | grep -q 'has spoken'; do sleep 0.05; done
 """
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+
+def quote(script: str) -> str:
+    """Return `sh -c SCRIPT` as `args:` of a workflow, in which only double quotes count."""
+    escaped = script.replace('"', r"\"")
+    return f'sh -c "{escaped}"'
+
+
+STEPS: dict[str, Any] = {
+    "step": _STEP + _MAKE_ACTION,
+    "step, identity": ASK,
+    "step, container": f"docker run --rm {_USERLAND} {BASE} env",
+    "action": {"uses": f"docker://{ACTION}", "with": {"args": quote(ASK), "who": "octocat"}},
+    "action, built": {"uses": "./act", "with": {"who": "octocat"}},
+    "action, entry": {"uses": "./act", "with": {"args": "cat /entry"}},
+    "service": _LISTEN,
+}
+MORE = {
+    "container": {"image": BASE, "options": _USERLAND},
+    "services": {
+        "speaker": {
+            "image": SPEAKER,
+            "options": _USERLAND,
+            "ports": ["8080/tcp"],
+            "env": {"OWN": "1"},
+        }
+    },
+    "env": {"GREETING": "hi"},
+}
+
+_BUILD = "build -t LABEL:GUID -f ROOT/_work/REPO/REPO/act/Dockerfile ROOT/_work/REPO/REPO/act\n"
+_OPTIONS = " ".join(USERLAND)
+COMMANDS = "".join(
+    (
+        f"pull {ACTION}\n",
+        table.VERSIONS,
+        table.CLEAN_UP,
+        table.job_container(BASE, "1270015999base", f" {_OPTIONS}"),
+        table.service(SPEAKER, "1270015999speaker", "speaker", f" -p 8080/tcp {_OPTIONS} -e OWN=1"),
+        table.HEALTH,
+        table.STEP * 3,
+        table.action(ACTION, "1270015999action", f" sh -c {ASK}"),
+        _BUILD,
+        table.action("LABEL:GUID", "LABELGUID", f" sh -c {ASK}"),
+        _BUILD,
+        table.action("LABEL:GUID", "LABELGUID", " cat /entry"),
+        table.STEP * 2,  # the last one is that in which the life waits
+        table.REMOVE_JOB_CONTAINER,
+        table.REMOVE_SERVICE,
+        table.REMOVE_NETWORK,
+    )
+).splitlines()
+REMOVALS = 4
+"""How many of them remove the containers and the network, at the end."""
+
+
+@contextmanager
+def serve_images(task: Task, root: Path) -> Iterator[None]:
+    """Serve the job's images in the task within the block; `root` is a Debian's folder."""
+    images = registry.Images()
+    images.add("base", _NOTHING)
+    speak = f"{ASK}; echo 'has spoken'; exec tail -f /dev/null"
+    images.add("speaker", _NOTHING, Cmd=["sh", "-c", speak])
+    packed = subprocess.run(
+        ["sh", "-ec", _PACK], cwd=root, env={"PATH": PATH}, check=True, capture_output=True
+    )
+    images.add("action", packed.stdout)
+    with registry.serve(images, PORT, task.space.enter):
+        yield

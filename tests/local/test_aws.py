@@ -47,7 +47,7 @@ def test_each_test_starts_from_an_empty_store(aws):
 
 def test_assumed_credentials_are_known_to_sts(aws):
     """GetCallerIdentity answers with the assumed role, not with moto's default user."""
-    held = stand_in.assumed(aws, "arn:aws:iam::123456789012:role/job", session="run-7")
+    held = stand_in.assume_role(aws, "arn:aws:iam::123456789012:role/job", session="run-7")
     assert stand_in.whoami(aws, held) == "arn:aws:sts::123456789012:assumed-role/job/run-7"
     assert held.expiration.tzinfo is not None
 

@@ -108,8 +108,8 @@ def test_credentials_can_be_in_trouble(mode, status, code):
 
     async def case():
         async with asked() as (agent, ask):
-            told = {"mode": mode, "times": 2}
-            assert (await ask("/_local/credentials", "PUT", json=told))[0] == 204
+            answer = {"mode": mode, "times": 2}
+            assert (await ask("/_local/credentials", "PUT", json=answer))[0] == 204
             answers = [await ask(agent.relative_uri) for _ in range(3)]
             assert [answer[0] for answer in answers] == [status, status, 200]
             assert json.loads(answers[0][2])["code"] == code
@@ -250,10 +250,10 @@ def test_a_task_is_protected_and_released():
             async def state(method="GET", **more):
                 status, kind, body = await ask(path, method, **more)
                 assert (status, kind) == (200, "application/json")
-                told = json.loads(body)["protection"]
-                assert list(told) == ["ExpirationDate", "ProtectionEnabled", "TaskArn"]
-                assert told["TaskArn"] == agent.task.arn
-                return told["ProtectionEnabled"], told["ExpirationDate"]
+                answer = json.loads(body)["protection"]
+                assert list(answer) == ["ExpirationDate", "ProtectionEnabled", "TaskArn"]
+                assert answer["TaskArn"] == agent.task.arn
+                return answer["ProtectionEnabled"], answer["ExpirationDate"]
 
             free = (False, None)
             assert await state() == free
@@ -322,10 +322,10 @@ def test_protection_can_be_in_trouble(mode, status, form, code):
             return first, (await ask(path))[0], agent.task.arn
 
     (answered, _, body), after, arn = run(case())
-    told = json.loads(body)[form]
+    answer = json.loads(body)[form]
     assert (answered, after) == (status, 200)
-    assert code in (told.get("Code"), told.get("Reason"))
-    assert told["Arn"] == arn
+    assert code in (answer.get("Code"), answer.get("Reason"))
+    assert answer["Arn"] == arn
 
 
 def test_a_task_of_no_service_cannot_be_protected():
@@ -340,8 +340,8 @@ def test_a_task_of_no_service_cannot_be_protected():
                 (await ask(path, "POST"))[0],
             )
 
-    told, unknown, method = run(case())
-    assert told["failure"]["Reason"] == "TASK_NOT_VALID"
+    answer, unknown, method = run(case())
+    assert answer["failure"]["Reason"] == "TASK_NOT_VALID"
     assert (unknown, method) == (404, 405)
 
 
@@ -370,7 +370,7 @@ def test_real_sdks_become_the_task_role(aws, started, program, monkeypatch):
     assert [(one["method"], one["status"]) for one in seen] == [("GET", 200)]
 
 
-def test_the_program_tells_what_it_is_told(started):
+def test_the_program_follows_its_options(started):
     """Role, launch type, network mode and service come from the command line."""
     role = "arn:aws:iam::123456789012:role/other"
     options = ("--role-arn", role, "--launch-type", "FARGATE", "--run-task")

@@ -35,13 +35,13 @@ async def upstream(answer):
 
 async def echo(request):
     """Answer with what was asked, so that a change on the way shows."""
-    told = {
+    sent = {
         "method": request.method,
         "path": request.raw_path,
         "headers": dict(request.headers),
         "body": (await request.read()).decode(),
     }
-    return web.json_response(told, status=201, headers={"X-Kept": "yes"})
+    return web.json_response(sent, status=201, headers={"X-Kept": "yes"})
 
 
 @asynccontextmanager
@@ -90,12 +90,12 @@ def test_what_no_rule_concerns_passes_unchanged():
             async with client.put(
                 aiohttp.client.URL(url, encoded=True), data=b"hello", headers={"X-Mine": "1"}
             ) as reply:
-                told = await reply.json()
+                sent = await reply.json()
                 assert (reply.status, reply.headers["X-Kept"]) == (201, "yes")
-            assert (told["method"], told["path"]) == ("PUT", "/a%2Fb?q=%20x")
-            assert told["body"] == "hello"
-            assert told["headers"]["X-Mine"] == "1"
-            assert f"http://{told['headers']['Host']}" == proxy.url
+            assert (sent["method"], sent["path"]) == ("PUT", "/a%2Fb?q=%20x")
+            assert sent["body"] == "hello"
+            assert sent["headers"]["X-Mine"] == "1"
+            assert f"http://{sent['headers']['Host']}" == proxy.url
             (seen,) = proxy.requests
             assert (seen.method, seen.path, seen.status) == ("PUT", "/a%2Fb?q=%20x", 201)
 
@@ -177,7 +177,7 @@ def test_reset_is_a_reset():
 
 
 def test_close_is_an_end_without_an_answer():
-    """The connection ends in good order, with nothing said."""
+    """The connection ends in good order, with no answer."""
 
     async def life():
         async with echoing(Rule("close")) as (proxy, _):
@@ -229,8 +229,8 @@ def test_truncate_promises_more_than_it_sends():
     async def life():
         async with echoing(Rule("truncate")) as (proxy, _):
             head, _, body = (await raw(proxy)).partition(b"\r\n\r\n")
-            told = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length"))
-            assert 0 < len(body) < int(told.split(b":")[1])
+            sent = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length"))
+            assert 0 < len(body) < int(sent.split(b":")[1])
 
     run(life())
 
@@ -346,7 +346,7 @@ def test_sts_is_refused_in_xml(aws):
         rule = Rule("status", target="AssumeRole", error="AccessDenied")
         async with faults.serving(aws, rules=[rule]) as proxy:
             with pytest.raises(ClientError) as caught:
-                await asyncio.to_thread(local_aws.assumed, proxy.url)
+                await asyncio.to_thread(local_aws.assume_role, proxy.url)
             assert caught.value.response["Error"]["Code"] == "AccessDenied"
 
     run(life())
@@ -401,8 +401,8 @@ def test_it_is_steered_over_http(started, aws):
     async def life():
         async with aiohttp.ClientSession(url) as client, ssm(url) as aws_client:
 
-            async def control(method, path, told=None):
-                async with client.request(method, f"/_local/{path}", json=told) as reply:
+            async def control(method, path, sent=None):
+                async with client.request(method, f"/_local/{path}", json=sent) as reply:
                     return reply.status, await reply.read()
 
             rule = {"kind": "status", "error": "ThrottlingException", "times": 1}
@@ -429,12 +429,12 @@ def test_it_is_steered_over_http(started, aws):
     run(life())
 
 
-@pytest.mark.parametrize("told", [{"kind": "boredom"}, {"kind": "hang", "path": "("}, {"x": 1}])
-def test_a_rule_that_makes_no_sense_is_refused(told):
-    """A slip in a rule is told at once, instead of a fault that never comes."""
+@pytest.mark.parametrize("sent", [{"kind": "boredom"}, {"kind": "hang", "path": "("}, {"x": 1}])
+def test_a_rule_that_makes_no_sense_is_refused(sent):
+    """A mistake in a rule is refused at once."""
 
     async def life():
-        async with echoing() as (_, client), client.post("/_local/faults", json=told) as reply:
+        async with echoing() as (_, client), client.post("/_local/faults", json=sent) as reply:
             assert reply.status == 400
             assert await reply.text()
 

@@ -34,8 +34,8 @@ def story(tmp_path, tell):
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                 )
-                said, _ = await asyncio.wait_for(child.communicate(), PATIENCE)
-                return child.returncode, said.decode()
+                printed, _ = await asyncio.wait_for(child.communicate(), PATIENCE)
+                return child.returncode, printed.decode()
 
             await tell(served, call)
 
@@ -50,11 +50,11 @@ def test_a_whole_job_goes_by_https(tmp_path):
         token = world.mint("registration", Scope.of_path("/repos/octo/demo")).value
         trusted = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
         flags = ("--unattended", "--ephemeral", "--url", f"{served.url}/octo/demo", "--name", "one")
-        code, said = await call("configure", *flags, "--token", token, **trusted)
-        assert code == 0, said
+        code, printed = await call("configure", *flags, "--token", token, **trusted)
+        assert code == 0, printed
         job = world.jobs.add({"steps": [{"run": "echo $GITHUB_SERVER_URL; seq 20000"}]}, 0)
-        code, said = await call("run", **trusted)
-        assert (code, job.result) == (0, "succeeded"), said
+        code, printed = await call("run", **trusted)
+        assert (code, job.result) == (0, "succeeded"), printed
         assert f"{served.url}\n" in job.log()
         assert "\n20000\n" in job.log()
 
@@ -62,13 +62,13 @@ def test_a_whole_job_goes_by_https(tmp_path):
 
 
 def test_who_is_not_trusted_is_told_nothing(tmp_path):
-    """Without the issuer the runner's program ends, and GitHub has heard no word of it."""
+    """Without the issuer the runner's program ends, and no request reaches GitHub."""
 
     async def tell(served, call):
         flags = ("--unattended", "--url", f"{served.url}/octo/demo", "--name", "one")
-        code, said = await call("configure", *flags, "--token", "secret")
+        code, printed = await call("configure", *flags, "--token", "secret")
         assert code == 1
-        assert "certificate verify failed" in said
+        assert "certificate verify failed" in printed
         assert not served.world.calls
 
     story(tmp_path, tell)

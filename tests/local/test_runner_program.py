@@ -99,12 +99,12 @@ class Stage:
         return json.loads(raw.decode("utf-8-sig"))
 
 
-def life(tmp_path, story, **settings):
-    """Tell one story."""
+def life(tmp_path, story, *, kind=Stage, **settings):
+    """Run one story on a stage of that kind."""
 
     async def run():
         async with github.serving(settings=github.Settings(**settings)) as served:
-            await story(Stage(served, install(tmp_path / "runner")))
+            await story(kind(served, install(tmp_path / "runner")))
 
     asyncio.run(run())
 
@@ -378,7 +378,7 @@ def test_a_signal_cancels_the_job_and_no_step_follows(tmp_path, number, code):
         stage.misbehave(**FAST)
         await stage.configured()
         job = stage.queue(
-            f"trap 'echo heard INT' INT; echo began; {FOREVER}",
+            f"trap 'echo caught INT' INT; echo began; {FOREVER}",
             {"run": "true", "if": "always()"},
         )
         async with stage.listening() as child:
@@ -387,7 +387,7 @@ def test_a_signal_cancels_the_job_and_no_step_follows(tmp_path, number, code):
             ended_with, out, _ = await ended(child)
         assert ended_with == code
         assert out.endswith("Z: Job build completed with result: Canceled\n")
-        assert "heard INT\n" in job.steps[0].log
+        assert "caught INT\n" in job.steps[0].log
         assert "The runner has received a shutdown signal." in job.steps[0].log
         assert [step.result for step in job.steps] == ["canceled", "skipped"]
         assert job.result == "failed"

@@ -118,7 +118,7 @@ class Broker:
         return f"message?{self._about(status)}&disableUpdate={updates}"
 
     def acknowledge(self, request_id: str) -> None:
-        """Say that the job was heard of. Raises BrokerError; whatever else is no matter."""
+        """Acknowledge a job. Raises BrokerError; other failures do not count."""
         path = f"acknowledge?{self._about('Online')}"
         try:
             response = self.call("POST", path, {"runnerRequestId": request_id})

@@ -18,8 +18,10 @@ class FileCommands:
     def __init__(self, temp: str) -> None:
         self._folder = os.path.join(temp, "_runner_file_commands")
         self._paths: dict[str, str] = {}
+        self.added_paths: list[str] = []
+        """What steps have put before PATH, the newest first."""
 
-    def prepared(self, environment: dict[str, str]) -> dict[str, str]:
+    def make_files(self, environment: dict[str, str]) -> dict[str, str]:
         """Give the environment of the next step."""
         os.makedirs(self._folder, exist_ok=True)
         mark = os.urandom(16).hex()
@@ -37,12 +39,11 @@ class FileCommands:
         except OSError:
             return b""
 
-    def taken(self, environment: dict[str, str]) -> list[str]:
-        """Take over what the step wrote; gives what was wrong with it."""
+    def take_results(self, environment: dict[str, str]) -> list[str]:
+        """Add what the step wrote to `environment`; return what was wrong with it."""
         errors = []
         added = [line for line in self._lines("GITHUB_PATH") if line]
-        if added:
-            environment["PATH"] = os.pathsep.join([*reversed(added), environment.get("PATH", "")])
+        self.added_paths[:0] = reversed(added)
         try:
             for name, value in _pairs(self._lines("GITHUB_ENV")):
                 if name.upper().startswith(("GITHUB_", "RUNNER_")) or name == "NODE_OPTIONS":

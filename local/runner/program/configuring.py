@@ -36,7 +36,7 @@ class _Configuration:
         self, store: Store, arguments: Arguments, terminal: Terminal, knobs: Misbehaviour
     ) -> None:
         self._store, self._arguments, self._terminal = store, arguments, terminal
-        self._knobs, self._kind = knobs, knobs.asked("configure")
+        self._knobs, self._kind = knobs, knobs.read_kind("configure")
         self._client = Client(knobs)
         self._token = ""
         self._admin = False
@@ -54,12 +54,12 @@ class _Configuration:
         if self._kind == "fail-network":
             raise codes.TerminatedError("Resource temporarily unavailable (api.github.com:443)")
         self._knobs.dawdle("configure")
-        service = self._connected()
+        service = self._connect()
         self._terminal.section("Runner Registration")
         group = self._group(service)
         self._terminal.line()
         key = keys.fresh()
-        name, agent = self._registered(service, group, keys.written(key))
+        name, agent = self._register(service, group, keys.written(key))
         self._save(group, name, agent, keys.written(key))
 
     def _greet(self) -> None:
@@ -69,8 +69,8 @@ class _Configuration:
         terminal.line("|" + "Self-hosted runner registration".center(78) + "|")
         terminal.line(_RULE)
 
-    def _connected(self) -> Any:
-        url = self._required("url")
+    def _connect(self) -> Any:
+        url = self._require("url")
         exchange = Exchange(url, self._client, self._terminal, self._knobs)
         self._token = exchange.token(self._arguments, "register")
         granted = exchange.exchange(self._token, "register")
@@ -85,7 +85,7 @@ class _Configuration:
         self._terminal.success("Connected to GitHub")
         return service
 
-    def _required(self, name: str) -> str:
+    def _require(self, name: str) -> str:
         value = self._arguments.option(name)
         if not value:
             reason = "Terminating unattended configuration."
@@ -100,7 +100,7 @@ class _Configuration:
         text = f'Could not find any self-hosted runner group named "{wanted}".'
         raise codes.TerminatedError(text)
 
-    def _registered(
+    def _register(
         self, service: Any, group: dict[str, Any], key: dict[str, str]
     ) -> tuple[str, dict[str, Any]]:
         name = self._arguments.option("name") or agents.host()

@@ -1,4 +1,4 @@
-"""The listener's side of a job: the worker's process and what is said to it."""
+"""Start the worker of a job, and send it messages."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Dispatch:
         self._renew_at = 0.0
         self._worker: Optional[subprocess.Popen[bytes]] = None
         self._channel = -1
-        terminal.stamped(f"Running job: {self._job.name}")
+        terminal.stamp(f"Running job: {self._job.name}")
 
     def start(self) -> bool:
         """Renew the job, then start its worker; False if GitHub refuses the job."""
@@ -119,7 +119,7 @@ class Dispatch:
         return self._worker is not None and bool(descendants(self._worker.pid))
 
     def renew_in(self) -> float:
-        """Seconds until GitHub must hear again that the job runs."""
+        """Return the seconds until the job must be renewed at GitHub."""
         return _NEVER if self._abandoned else max(0.0, self._renew_at - time.monotonic())
 
     def due_in(self) -> float:
@@ -148,9 +148,7 @@ class Dispatch:
                 self._report_crash()
         if self._told:
             number = codes.RESULTS.index("Abandoned" if self._abandoned else "Canceled")
-        self._terminal.stamped(
-            f"Job {self._job.name} completed with result: {codes.RESULTS[number]}"
-        )
+        self._terminal.stamp(f"Job {self._job.name} completed with result: {codes.RESULTS[number]}")
         return number
 
     def _report_crash(self) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .exchange import Exchange
-from .tenant import quoted
+from .tenant import quote
 
 _KINDS = {"GET": "Get", "POST": "Post", "DELETE": "Delete"}
 
@@ -26,7 +26,7 @@ class Dotcom:
 
     def agents(self, name: str) -> list[dict[str, Any]]:
         """List the runners of this name."""
-        return list(self._call("GET", f"{self._scope}/runners?name={quoted(name)}")["runners"])
+        return list(self._call("GET", f"{self._scope}/runners?name={quote(name)}")["runners"])
 
     def add(
         self, pool: int, agent: dict[str, Any], key: dict[str, str], replaced: int = 0

@@ -4,12 +4,17 @@ import json
 import os
 import random
 import shutil
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
-from . import codes, system, tree
+from . import codes, tree
 from .client import Client
 from .commands import FileCommands
 from .conditions import WrongConditionError, holds
+from .contained import Contained, Preparation
+from .containers import Folders, Log
+from .docker import DockerError
+from .environment import SHELLS, find_tools, make_variables
+from .identities import uuid
 from .message import Job
 from .misbehaviour import Misbehaviour
 from .process import Invoker
@@ -57,7 +62,13 @@ class _Run:
         self._workspace = os.path.join(self._work, self._repository, self._repository)
         self._tracking = f"github_{os.urandom(16).hex()}"
         self._commands = FileCommands(self._temp)
-        self._environment: dict[str, str] = {}
+        self._variables: dict[str, str] = {}
+        """What a step gets beside the worker's own environment; steps add to it."""
+        folders = (root, self._work, self._workspace, find_tools(self._work))
+        added_paths = self._commands.added_paths
+        self._contained = Contained(invoker, knobs, Folders(*folders), added_paths)
+        self._posts: list[dict[str, Any]] = []
+        """The steps whose actions have something to do after the job."""
 
     def run(self) -> str:
         """Go through it all."""
@@ -68,8 +79,10 @@ class _Run:
             from .daemon import leave_behind
 
             leave_behind(self._root)
+        self._prepare()
         for step in self._job.steps:
             self._step(step)
+        self._end_containers()
         if not self._invoker.shutdown:
             name = "ACTIONS_RUNNER_HOOK_JOB_COMPLETED"
             self._hook("Complete runner", name, "job completed hook", "Post")
@@ -94,7 +107,7 @@ class _Run:
             "jobId": self._job.id,
             "conclusion": self._result.lower(),
             "outputs": {},
-            "stepResults": self._steps.told(),
+            "stepResults": self._steps.list_facts(),
             "annotations": [],
             "telemetry": [],
             "billingOwnerId": self._job.billing_owner,
@@ -125,7 +138,7 @@ class _Run:
         os.makedirs(os.path.join(self._temp, "_github_workflow"), exist_ok=True)
         with open(os.path.join(self._temp, "_github_workflow", "event.json"), "wb") as file:
             file.write(b"{}")
-        self._environment = self._first_environment(self._job.env)
+        self._variables = self._first_variables(self._job.env)
         os.environ["RUNNER_TRACKING_ID"] = self._tracking
         lines = [f"Current runner version: '{codes.VERSION}'"]
         lines.append(f"Runner name: '{self._settings['agentname']}'")
@@ -144,54 +157,16 @@ class _Run:
         except (OSError, ValueError, TypeError):
             return []
 
-    def _first_environment(self, env: dict[str, str]) -> dict[str, str]:
-        own = dict(os.environ)
-        own.update(env)
-        own.update(self._github_environment())
-        own.update(
-            CI="true",
-            RUNNER_NAME=str(self._settings["agentname"]),
-            RUNNER_OS=system.name(),
-            RUNNER_ARCH=system.architecture(),
-            RUNNER_ENVIRONMENT="self-hosted",
-            RUNNER_TEMP=self._temp,
-            RUNNER_TOOL_CACHE=os.environ.get("AGENT_TOOLSDIRECTORY")
-            or os.path.join(self._work, "_tool"),
-            RUNNER_WORKSPACE=os.path.dirname(self._workspace),
-            RUNNER_TRACKING_ID=self._tracking,
-        )
+    def _environment(self, variables: dict[str, str]) -> dict[str, str]:
+        """Return a step's environment on this machine."""
+        own = {**os.environ, **variables}
+        own["PATH"] = os.pathsep.join([*self._commands.added_paths, own.get("PATH", "")])
         return own
 
-    def _github_environment(self) -> dict[str, str]:
-        server = self._job.github_text("server_url")
-        run = self._job.github_text("run_id")
-        return {
-            "GITHUB_ACTIONS": "true",
-            "GITHUB_ACTION": "__run",
-            "GITHUB_ACTOR": "octocat",
-            "GITHUB_TRIGGERING_ACTOR": "octocat",
-            "GITHUB_API_URL": f"{server}/api/v3",
-            "GITHUB_GRAPHQL_URL": f"{server}/api/graphql",
-            "GITHUB_SERVER_URL": server,
-            "GITHUB_BASE_REF": "",
-            "GITHUB_HEAD_REF": "",
-            "GITHUB_EVENT_NAME": "push",
-            "GITHUB_EVENT_PATH": os.path.join(self._temp, "_github_workflow", "event.json"),
-            "GITHUB_JOB": self._job.name,
-            "GITHUB_REF": "refs/heads/main",
-            "GITHUB_REF_NAME": "main",
-            "GITHUB_REF_PROTECTED": "false",
-            "GITHUB_REF_TYPE": "branch",
-            "GITHUB_REPOSITORY": self._job.github_text("repository"),
-            "GITHUB_REPOSITORY_OWNER": self._owner,
-            "GITHUB_RETENTION_DAYS": "90",
-            "GITHUB_RUN_ATTEMPT": "1",
-            "GITHUB_RUN_ID": run,
-            "GITHUB_RUN_NUMBER": run,
-            "GITHUB_SHA": self._job.github_text("sha"),
-            "GITHUB_WORKFLOW": "stand-in",
-            "GITHUB_WORKSPACE": self._workspace,
-        }
+    def _first_variables(self, env: dict[str, str]) -> dict[str, str]:
+        name = str(self._settings["agentname"])
+        own = make_variables(self._job, name, self._work, self._workspace)
+        return {**env, **own, "RUNNER_TRACKING_ID": self._tracking}
 
     # Hooks and steps
 
@@ -210,8 +185,8 @@ class _Run:
             return
         started = self._invoker.may_start()
         # The first step's environment has nothing of the workflow's `env`.
-        environment = self._first_environment({}) if moment == "Pre" else self._environment
-        code = self._invoke(step, command, environment) if started else 0
+        variables = self._first_variables({}) if moment == "Pre" else self._variables
+        code = self._invoke(step, command, variables) if started else 0
         if code:
             step.log(f"##[error]Process completed with exit code {code}.\n")
             self._fail(step)
@@ -227,23 +202,52 @@ class _Run:
         self,
         step: Step,
         command: list[str],
-        environment: Optional[dict[str, str]] = None,
+        variables: Optional[dict[str, str]] = None,
         condition: str = "always()",
+        *,
+        contained: bool = False,
     ) -> int:
-        prepared = self._commands.prepared(environment or self._environment)
-        code = self._invoker.run(command, prepared, self._workspace, step.log, condition)
+        """Run a command for a step, `contained` in the job container; return its exit code."""
+
+        def run(prepared: dict[str, str]) -> int:
+            if contained:
+                return self._contained.run_command(step.log, command, prepared, condition)
+            environment = self._environment(prepared)
+            return self._invoker.run(command, environment, self._workspace, step.log, condition)
+
+        return self._with_file_commands(step, run, variables)
+
+    def _with_file_commands(
+        self,
+        step: Step,
+        run: Callable[[dict[str, str]], int],
+        variables: Optional[dict[str, str]] = None,
+    ) -> int:
+        """Run a step with its own files for GITHUB_ENV and so on; return its exit code."""
+        code = run(self._commands.make_files(variables or self._variables))
         if summary := self._commands.summary():
             self._results.summary(step.id, summary)
-        for error in self._commands.taken(self._environment):
+        for error in self._commands.take_results(self._variables):
             step.log(f"##[error]{error}\n")
             code = code or 1
         return code
 
     def _step(self, wanted: dict[str, Any]) -> None:
         condition = wanted["if"] or "success()"
-        self._invoker.look()
-        kind = {"id": wanted["id"], "action": "run"}
-        step = self._steps.begin(wanted["name"], kind)
+        step = self._begin(wanted["name"], {"id": wanted["id"], "action": "run"}, condition)
+        if step is None:
+            return
+        if wanted["reference"]["type"] == "script":
+            step.log(_heading(wanted["run"]))
+            self._finish(step, self._script(step, wanted, condition))
+        else:
+            self._finish(step, self._action(step, wanted, condition))
+
+    def _begin(self, name: str, kind: dict[str, str], condition: str) -> Optional[Step]:
+        """Begin a step; return None if its condition does not let it run."""
+        self._invoker.take_messages()
+        self._invoker.step_canceled = False
+        step = self._steps.begin(name, kind)
         try:
             runs = not self._invoker.shutdown and holds(
                 condition, failed=self._result == "Failed", canceled=self._invoker.canceled
@@ -251,18 +255,24 @@ class _Run:
         except WrongConditionError as error:
             step.log(f"##[error]{error}\n")
             self._fail(step)
-            return
+            return None
         if not runs:
             step.end("skipped")
-            return
-        step.log(_heading(wanted["run"]))
-        self._finish(step, self._script(step, wanted["run"], condition))
+            return None
+        return step
 
-    def _script(self, step: Step, text: str, condition: str) -> int:
-        script = os.path.join(self._temp, f"{os.urandom(8).hex()}.sh")
+    def _script(self, step: Step, wanted: dict[str, Any], condition: str) -> int:
+        contained = bool(self._contained.containers.job_container)
+        shell = SHELLS.get(wanted["shell"]) or (["sh", "-e"] if contained else [_bash(), "-e"])
+        command = [*shell, self._write(wanted["run"])]
+        return self._invoke(step, command, None, condition, contained=contained)
+
+    def _write(self, text: str) -> str:
+        """Write a step's script; return its path."""
+        script = os.path.join(self._temp, f"{uuid()}.sh")
         with open(script, "w", encoding="utf-8") as file:
             file.write(text)
-        return self._invoke(step, [_bash(), "-e", script], condition=condition)
+        return script
 
     def _finish(self, step: Step, code: int) -> None:
         if self._invoker.step_canceled:
@@ -274,17 +284,79 @@ class _Run:
         else:
             step.end("succeeded")
 
+    # Containers and actions
+
+    def _prepare(self) -> None:
+        """Pull, build and start what the job's containers and actions need."""
+        try:
+            preparations = self._contained.prepare(self._job)
+        except DockerError as error:
+            preparations = [Preparation("Prepare actions", _raising(error))]
+        for name, call in preparations:
+            self._own_step(name, "success()", call)
+
+    def _own_step(self, name: str, condition: str, call: Callable[[Log], None]) -> None:
+        """Do something as a step of the runner's own."""
+        step = self._begin(name, {"action": "containers", "type": "runner"}, condition)
+        if step is None:
+            return
+        try:
+            call(step.log)
+        except DockerError as error:
+            if not self._invoker.step_canceled:
+                step.log(f"##[error]{error}\n")
+                self._fail(step)
+                return
+        self._finish(step, 0)
+
+    def _action(self, step: Step, wanted: dict[str, Any], condition: str, moment: str = "") -> int:
+        """Run an action, or with "post-" what it does after the job; return its exit code."""
+        try:
+            action = self._contained.find(wanted)
+            if not action.in_docker:
+                command = self._contained.node_command(step.log, action)
+                contained = bool(self._contained.containers.job_container)
+                variables = {**self._variables, **action.inputs}
+                return self._invoke(step, command, variables, condition, contained=contained)
+            if not moment and action.entrypoint("post-"):
+                self._posts.append(wanted)
+
+            def run(prepared: dict[str, str]) -> int:
+                return self._contained.run_action(step.log, action, prepared, condition, moment)
+
+            return self._with_file_commands(step, run)
+        except DockerError as error:
+            step.log(f"##[error]{error}\n")
+            return 1
+
+    def _end_containers(self) -> None:
+        """Run what actions do after the job, the last one first; then remove the containers."""
+        for wanted in reversed(self._posts):
+            name, kind = f"Post {wanted['name']}", {"action": "run"}
+            step = self._begin(name, kind, "always()")
+            if step is not None:
+                self._finish(step, self._action(step, wanted, "always()", "post-"))
+        if self._contained.containers.network:
+            self._own_step("Stop containers", "always()", self._contained.containers.stop)
+
     # After
 
     def _clean_up(self) -> None:
         kind = {"action": "complete_job", "type": "runner"}
         step = self._steps.begin("Complete job", kind)
         lines = ["Cleaning up orphan processes"]
-        for pid, name in tree.tracked(self._tracking).items():
+        for pid, name in tree.find_tracked(self._tracking).items():
             lines.append(f"Terminate orphan process: pid ({pid}) ({name})")
             tree.strike(pid)
         step.log("\n".join(lines) + "\n")
         step.end("succeeded")
+
+
+def _raising(error: DockerError) -> Callable[[Log], None]:
+    def call(_log: Log) -> None:
+        raise error
+
+    return call
 
 
 def _bash() -> str:

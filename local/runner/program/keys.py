@@ -34,7 +34,7 @@ def _prime(index: int) -> int:
 def written(key: dict[str, int]) -> dict[str, str]:
     """Give the content of the key file: each number as base64 of its bytes."""
     sizes = {"d": 256, "modulus": 256}
-    numbers = {name: encoded(key[name], sizes.get(name, 128)) for name in key}
+    numbers = {name: encode(key[name], sizes.get(name, 128)) for name in key}
     return {**numbers, "exponent": "AQAB"}
 
 
@@ -47,7 +47,7 @@ def read(stored: dict[str, str]) -> dict[str, int]:
     }
 
 
-def encoded(number: int, size: int) -> str:
+def encode(number: int, size: int) -> str:
     """Give a number as base64 of `size` bytes."""
     return binascii.b2a_base64(number.to_bytes(size, "big"), newline=False).decode()
 

@@ -25,12 +25,12 @@ Options:
 def main(root: str) -> None:
     """Run and leave at once: nothing is worth waiting for."""
     _load_env(root)
-    code = _guarded(root, sys.argv[1:])
+    code = _run_guarded(root, sys.argv[1:])
     sys.stdout.flush()
     os._exit(code)
 
 
-def _guarded(root: str, words: list[str]) -> int:
+def _run_guarded(root: str, words: list[str]) -> int:
     terminal = Terminal(root, "Runner")
     knobs = Misbehaviour(root)
     signals = Signals(terminal, ignored=bool(knobs.knob("ignore_signals")))

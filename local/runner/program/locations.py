@@ -1,6 +1,6 @@
 """Where the service's calls go, and the cache of it under the user's `.config`.
 
-The cache is believed when the service says that it is fresh: whoever can write it directs the
+The cache is believed when the service says that it is fresh: a user who can write it directs the
 next bearer token (actions/runner, `LocationCacheManager`, `VssFileStorage`).
 """
 

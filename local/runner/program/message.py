@@ -21,6 +21,8 @@ class Job:
         for token in body["environmentVariables"]:
             self.env.update({str(key): str(value) for key, value in plain(token).items()})
         self.steps = [_step(each) for each in body["steps"]]
+        self.container = plain(body.get("jobContainer"))
+        self.services: dict[str, Any] = plain(body.get("jobServiceContainers")) or {}
         self.billing_owner = str(body.get("billingOwnerId") or "")
 
     def github_text(self, name: str) -> str:
@@ -35,6 +37,7 @@ def _step(each: dict[str, Any]) -> dict[str, Any]:
         "name": str(plain(each["displayNameToken"])),
         "if": str(each.get("condition") or ""),
         "run": str(inputs.get("script", "")),
+        "shell": str(inputs.get("shell", "")),
         "reference": each["reference"],
         "inputs": inputs,
     }

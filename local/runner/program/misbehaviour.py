@@ -1,4 +1,4 @@
-"""What `.misbehave.json` in the runner's root asks for; without it the program is honest."""
+"""Read from `.misbehave.json` how to misbehave; without that file the program is honest."""
 
 import json
 import os
@@ -46,7 +46,7 @@ class Misbehaviour:
         """Give a knob as it was written; None where it was not."""
         return self._knobs.get(name)
 
-    def asked(self, command: str) -> str:
+    def read_kind(self, command: str) -> str:
         """Give how `command` is to misbehave this time, or "".
 
         A knob is a word, or {"kind": word, "count": n}: honest again after n times.

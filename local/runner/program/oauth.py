@@ -45,10 +45,10 @@ class Credential:
         claims: dict[str, Any] = {"sub": self._id, "jti": uuid(), "iss": self._id}
         claims.update(aud=self._url, nbf=now, exp=now + 300)
         head = {"typ": "JWT", "alg": "PS256"}
-        signed = ".".join(_encoded(json.dumps(each).encode()) for each in (head, claims))
-        return f"{signed}.{_encoded(keys.sign(self._key, signed.encode()))}"
+        signed = ".".join(_encode(json.dumps(each).encode()) for each in (head, claims))
+        return f"{signed}.{_encode(keys.sign(self._key, signed.encode()))}"
 
 
-def _encoded(data: bytes) -> str:
+def _encode(data: bytes) -> str:
     text = binascii.b2a_base64(data, newline=False).decode()
     return text.rstrip("=").replace("+", "-").replace("/", "_")

@@ -94,7 +94,7 @@ class Poll:
             self._repeats += 1
             self.due = time.monotonic() + self._broker.client.delay()
             return None
-        self._again(UnreachableError(self._worded(response)))
+        self._again(UnreachableError(self._describe(response)))
         return None
 
     def _unauthorized(self) -> None:
@@ -111,7 +111,7 @@ class Poll:
         delay = self._knobs.seconds("request_retry_seconds", random.uniform(5, 15))
         self.due = time.monotonic() + delay
 
-    def _worded(self, response: Response) -> str:
+    def _describe(self, response: Response) -> str:
         name = response.reason.replace(" ", "")
         return (
             f"Failed to get job message. Request to {self._broker.url}message failed with status: "

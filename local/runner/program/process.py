@@ -29,28 +29,42 @@ class Invoker:
         self.shutdown = False
         self.step_canceled = False
 
-    def look(self) -> None:
-        """Hear what was said meanwhile, without waiting."""
+    def take_messages(self) -> None:
+        """Take the messages that have come meanwhile, without waiting."""
         if select.select([self._channel], [], [], 0)[0]:
-            self._heard(self._channel.message())
+            self._take_message(self._channel.message())
         if self._signals.asked_to_stop:
             self.canceled = self.shutdown = True
 
-    def _heard(self, message: dict[str, Any]) -> None:
+    def _take_message(self, message: dict[str, Any]) -> None:
         self.canceled = True
         if message["messageType"] in ("RunnerShutdown", "OperatingSystemShutdown"):
             self.shutdown = True
 
-    def pause(self, seconds: float) -> None:
-        """Sleep, but hear what is said meanwhile: without its listener a worker ends."""
+    def pause(self, seconds: float, *, until_canceled: bool = False) -> None:
+        """Sleep, and take messages meanwhile; the worker ends if its listener does.
+
+        With `until_canceled` a cancel or a signal ends the pause.
+        """
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if select.select([self._channel], [], [], left)[0]:
-                self._heard(self._channel.message())
+            if until_canceled and not self.allows("success()"):
+                return
+            reads = [self._channel, self._signals.wake] if until_canceled else [self._channel]
+            ready = select.select(reads, [], [], left)[0]
+            if self._channel in ready:
+                self._take_message(self._channel.message())
+            if self._signals.wake in ready:
+                self._signals.drain()
+
+    def allows(self, condition: str) -> bool:
+        """Return whether a step with this condition may go on; none may at a shutdown."""
+        self.take_messages()
+        return not self.shutdown and holds(condition, failed=False, canceled=self.canceled)
 
     def may_start(self) -> bool:
         """Whether anything more may run; not so once the runner shuts down."""
-        self.look()
+        self.take_messages()
         return not self.shutdown
 
     def run(
@@ -60,8 +74,9 @@ class Invoker:
         folder: str,
         output: Callable[[str], None],
         condition: str,
+        text: str = "",
     ) -> int:
-        """Run it; gives its exit code, negative for a signal."""
+        """Run a command with `text` as its input; return its exit code, negative for a signal."""
         self.step_canceled = False
         started_canceled = self.canceled
         try:
@@ -69,13 +84,16 @@ class Invoker:
                 command,
                 cwd=folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if text else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
         except OSError as error:
             output(f"##[error]An error occurred trying to start process: {error}\n")
             return 1
+        if process.stdin is not None:
+            process.stdin.write(text.encode())
+            process.stdin.close()
         return self._watch(process, output, condition, started_canceled)
 
     def _watch(
@@ -111,12 +129,12 @@ class Invoker:
         if self._signals.wake in ready:
             self._signals.drain()
         if self._channel in ready:
-            self._heard(self._channel.message())
+            self._take_message(self._channel.message())
         if stream in ready:
             stream.read()
 
     def _must_end(self, condition: str, started_canceled: bool) -> bool:
-        self.look()
+        self.take_messages()
         if self.shutdown:
             return True
         if not self.canceled or started_canceled:

@@ -25,7 +25,7 @@ def remove(root: str, arguments: Arguments, terminal: Terminal, knobs: Misbehavi
     if arguments.flag("local"):
         forget(store, terminal)
         return codes.SUCCESS
-    kind = knobs.asked("remove")
+    kind = knobs.read_kind("remove")
     misbehaviour.leave(kind)
     terminal.section("Runner removal")
     action = _SERVICE if store.has(".service") else _ACTION

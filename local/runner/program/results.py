@@ -1,4 +1,4 @@
-"""What GitHub's results service is told of a job: its steps, their logs. Sent by a thread.
+"""Send a job's steps and logs to GitHub's results service, in a thread.
 
 Real steps send their log once they have ended, and live lines through a websocket; here the log's
 own blob grows line by line, so that who looks sees the same.
@@ -67,7 +67,7 @@ class Results:
         self._all.append(text)
         self._later(lambda: self._append(step_id, text))
 
-    def log_ended(self, step_id: str, lines: int) -> None:
+    def end_log(self, step_id: str, lines: int) -> None:
         """Say how long a step's log has become."""
         self._later(lambda: self._log_metadata(step_id, lines))
 

@@ -51,7 +51,7 @@ def run(
 ) -> int:
     """Listen for jobs; gives the exit code."""
     signals.configured()
-    kind = knobs.asked("run")
+    kind = knobs.read_kind("run")
     misbehaviour.leave(kind)
     if kind == "hang":
         misbehaviour.hang()
@@ -132,7 +132,7 @@ class Listener:
         if code != codes.SUCCESS:
             return code
         self._terminal.line(f"Current runner version: '{codes.VERSION}'")
-        self._terminal.stamped("Listening for Jobs")
+        self._terminal.stamp("Listening for Jobs")
         if self._kind == "crash-after-listening":
             misbehaviour.crash()
         if self._knobs.knob("spawn_daemon") == "listening":
@@ -200,14 +200,14 @@ class Listener:
             try:
                 self._turn()
             except (UnreachableError, codes.GoneError, codes.TerminatedError) as error:
-                self._failed(error)
+                self._retry_later(error)
             except BrokerError as error:
-                self._refused(error)
+                self._handle_refusal(error)
             except UnauthorizedError:
                 text = "Get next message failed with non-retryable error."
                 raise _FatalError(text, codes.TERMINATED) from None
 
-    def _failed(self, error: Exception) -> None:
+    def _retry_later(self, error: Exception) -> None:
         """Print the first of several failures in a row; ask again after a while."""
         if self._errors == 0:
             line = f"Runner connect error: {error}. Retrying until reconnected."
@@ -221,7 +221,7 @@ class Listener:
         delay = self._knobs.seconds("poll_retry_seconds", random.uniform(low, high))
         self._poll.start(self._status, delay)
 
-    def _refused(self, error: BrokerError) -> None:
+    def _handle_refusal(self, error: BrokerError) -> None:
         self._poll.cancel()
         if error.kind == "RunnerNotFound":
             text = "The runner no longer exists on the server. Cleaning up local configuration."
@@ -249,10 +249,10 @@ class Listener:
         if self._dispatch is not None:
             self._dispatch.renew_if_due()
             if self._dispatch.ended():
-                self._job_ended()
+                self._finish_job()
                 return
         if answered:
-            self._took(self._poll.take())
+            self._take_response(self._poll.take())
 
     def _await_turn(self) -> bool:
         """Wait until there is something to do; tell whether a message request is answered."""
@@ -268,7 +268,7 @@ class Listener:
             self._signals.drain()
         return self._poll in ready
 
-    def _took(self, response: Optional[Response]) -> None:
+    def _take_response(self, response: Optional[Response]) -> None:
         if response is None or response.status == 202 or not response.text:
             return
         self._errors = 0
@@ -281,13 +281,13 @@ class Listener:
             if self._dispatch.fits(str(body.get("jobId"))):
                 self._dispatch.cancel("CancelRequest")
         elif kind == "runnerjobrequest":
-            self._requested(body)
+            self._take_job(body)
         elif kind == "runnershutdown":
             raise _EndedError(keep_session=True)
         elif kind == "forcetokenrefresh":
             self._broker.renew_token()
 
-    def _requested(self, reference: dict[str, Any]) -> None:
+    def _take_job(self, reference: dict[str, Any]) -> None:
         if self._dispatch is not None:
             return
         if reference.get("should_acknowledge"):
@@ -319,7 +319,7 @@ class Listener:
             self._dispatch.wait_for_step()
             misbehaviour.crash()
 
-    def _job_ended(self) -> None:
+    def _finish_job(self) -> None:
         if self._dispatch is None:
             return
         self._result = self._dispatch.finish()

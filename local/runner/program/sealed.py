@@ -5,7 +5,7 @@ from typing import Optional
 
 
 class Sealed:
-    """One end; whom it trusts, OpenSSL is told by SSL_CERT_FILE."""
+    """One end of a connection; SSL_CERT_FILE names the authorities that it trusts."""
 
     def __init__(self, host: str) -> None:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -20,14 +20,14 @@ class Sealed:
             return False
         return True
 
-    def sealed(self, data: bytes = b"") -> bytes:
+    def seal(self, data: bytes = b"") -> bytes:
         """Give what is to be sent by now, `data` included."""
         if data:
             self._tls.write(data)
         return self._out.read()
 
-    def opened(self, received: bytes = b"") -> Optional[bytes]:
-        """Give what the other end said; None until more has been received."""
+    def open(self, received: bytes = b"") -> Optional[bytes]:
+        """Return what the other end has sent; None until more has been received."""
         self._in.write(received)
         try:
             return self._tls.read(65536)

@@ -55,7 +55,7 @@ class Sessions:
                 return self._refused(error, codes.TERMINATED)
             else:
                 if self._troubled:
-                    self._terminal.stamped("Runner reconnected.")
+                    self._terminal.stamp("Runner reconnected.")
                 return codes.SUCCESS
             self._sleep(self._interval)
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, heard as the listener and the worker hear them."""
+"""Handle SIGINT and SIGTERM as the listener and the worker do."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from .terminal import Terminal
 
 
 class Signals:
-    """While configuring a signal ends the program; later it is kept and wakes whoever waits."""
+    """While configuring a signal ends the program; later it is kept and ends a wait."""
 
     def __init__(self, terminal: Terminal, ignored: bool) -> None:
         self._terminal = terminal

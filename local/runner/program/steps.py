@@ -1,4 +1,4 @@
-"""The steps of a job as the results service and the run service are told of them."""
+"""The steps of a job, as they are sent to the results service and the run service."""
 
 from typing import Any, Optional
 
@@ -7,7 +7,7 @@ from .results import Results, moment
 
 
 class Step:
-    """One step: what it is, and what it has become."""
+    """One step, its log and its conclusion."""
 
     def __init__(self, results: Results, number: int, name: str, kind: dict[str, str]) -> None:
         self._results = results
@@ -34,10 +34,10 @@ class Step:
             self._results.log(self.id, text)
 
     def end(self, conclusion: str) -> None:
-        """Say how it ended: succeeded, failed, canceled or skipped."""
+        """End the step: succeeded, failed, canceled or skipped."""
         self.facts.update(conclusion=conclusion, completed_at=moment())
         if self._lines:
-            self._results.log_ended(self.id, self._lines)
+            self._results.end_log(self.id, self._lines)
         self._results.step(dict(self.facts))
 
 
@@ -54,6 +54,6 @@ class Steps:
         self._all.append(step)
         return step
 
-    def told(self) -> list[dict[str, Any]]:
-        """Give what the run service is told at the end."""
+    def list_facts(self) -> list[dict[str, Any]]:
+        """Return the steps as the run service gets them at the job's end."""
         return [step.facts for step in self._all]

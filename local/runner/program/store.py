@@ -48,7 +48,7 @@ class Store:
         with open(self.path(name), "rb") as file:
             data = file.read()
         text = data.removeprefix(_BOM)
-        return dict(_lowered(json.loads(text)))
+        return dict(_lower(json.loads(text)))
 
     def delete(self, name: str) -> None:
         """Delete a file that may be gone already."""
@@ -61,7 +61,7 @@ def truth(value: object) -> bool:
     return value is True or str(value).lower() == "true"
 
 
-def _lowered(value: Any) -> Any:
+def _lower(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name.lower(): _lowered(each) for name, each in value.items()}
+        return {name.lower(): _lower(each) for name, each in value.items()}
     return value

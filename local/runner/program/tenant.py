@@ -25,7 +25,7 @@ class Tenant:
 
     def agents(self, name: str) -> list[dict[str, Any]]:
         """List the runners of this name."""
-        query = f"agentName={quoted(name)}&includeCapabilities=False"
+        query = f"agentName={quote(name)}&includeCapabilities=False"
         return list(self._call("GET", f"pools/0/agents?{query}")["value"])
 
     def add(self, pool: int, agent: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Tenant:
         return response.json() if response.text else None
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Escape a text for a query."""
     safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
     escaped = (chr(byte) if chr(byte) in safe else f"%{byte:02X}" for byte in text.encode())

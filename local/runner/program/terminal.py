@@ -20,7 +20,7 @@ class Terminal:
         self.trace("Terminal", f"WRITE LINE: {text}")
         _write(1, text + "\n")
 
-    def stamped(self, text: str) -> None:
+    def stamp(self, text: str) -> None:
         """Print a line that begins with the time, as .NET's `u` format has it."""
         self.line(f"{now()}: {text}")
 

@@ -50,7 +50,7 @@ def strike(pid: int) -> None:
         pass
 
 
-def tracked(mark: str) -> dict[int, str]:
+def find_tracked(mark: str) -> dict[int, str]:
     """Give the processes with `RUNNER_TRACKING_ID=mark` in their environment, and their names."""
     found = {}
     wanted = f"RUNNER_TRACKING_ID={mark}".encode()

@@ -128,7 +128,7 @@ class Connection:
             self._write("\r\n".join([*head, "", ""]).encode() + data)
         except OSError as error:
             self.close()
-            raise UnreachableError(self._worded(error)) from error
+            raise UnreachableError(self._describe(error)) from error
 
     def _open(self) -> None:
         found = _socket.getaddrinfo(self._host, self._port, 0, _socket.SOCK_STREAM)
@@ -154,18 +154,18 @@ class Connection:
 
         tls = Sealed(self._host)
         while not tls.shaken():
-            self._put(tls.sealed())
-            tls.opened(self._got())
-        self._put(tls.sealed())
+            self._put(tls.seal())
+            tls.open(self._got())
+        self._put(tls.seal())
         self._tls = tls
 
-    def _worded(self, error: OSError) -> str:
+    def _describe(self, error: OSError) -> str:
         if isinstance(error, (_EndedError, ConnectionResetError, BrokenPipeError)):
             return "An error occurred while sending the request."
         return f"{error.strerror or error} ({self._host}:{self._port})"
 
     def _write(self, data: bytes) -> None:
-        self._put(data if self._tls is None else self._tls.sealed(data))
+        self._put(data if self._tls is None else self._tls.seal(data))
 
     def _put(self, data: bytes) -> None:
         while data and self._socket is not None:
@@ -180,7 +180,7 @@ class Connection:
             return self._receive()
         except OSError as error:
             self.close()
-            raise UnreachableError(self._worded(error)) from error
+            raise UnreachableError(self._describe(error)) from error
 
     def _receive(self) -> Response:
         while b"\r\n\r\n" not in self._buffer:
@@ -204,9 +204,9 @@ class Connection:
         if self._tls is None:
             self._buffer += self._got()
             return
-        data = self._tls.opened()
+        data = self._tls.open()
         while data is None:
-            data = self._tls.opened(self._got())
+            data = self._tls.open(self._got())
         if not data:
             raise self._ended()
         self._buffer += data
