@@ -247,9 +247,10 @@ SERVICES = (
         "configure: pools",
         "job",
         "github",
-        {"method": "GET", "path": "/distributedtask/pools$"},
+        {"method": "GET", "path": "/distributedtask/pools(\\?|$)"},
         outcomes(
             reset=UNHARMED,
+            _5xx=UNHARMED,  # the program repeats it silently
             _403=Cell(13, "life.failed", ("runner",)),
             _404=Cell(13, "life.failed", ("runner",)),
             never=Cell(13, "life.failed", ("runner",)),
@@ -262,6 +263,7 @@ SERVICES = (
         {"method": "GET", "path": "/agents\\?"},
         outcomes(
             reset=UNHARMED,
+            _5xx=UNHARMED,  # the program repeats it silently
             _403=Cell(13, "life.failed", ("runner",)),
             _404=Cell(13, "life.failed", ("runner",)),
             never=Cell(13, "life.failed", ("runner",)),
@@ -273,6 +275,7 @@ SERVICES = (
         "github",
         {"method": "POST", "path": "/agents$"},
         outcomes(
+            _5xx=UNHARMED,
             _403=Cell(13, "life.failed", ("runner",)),
             _404=Cell(13, "life.failed", ("runner",)),
             never=Cell(13, "life.failed", ("runner",)),

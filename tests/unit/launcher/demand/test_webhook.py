@@ -141,9 +141,10 @@ def test_an_allow_list_names_owners_and_repositories(allowed, status):
 async def _stubborn(_):
     while True:
         try:
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
-            await asyncio.sleep(0.05)
+            for _ in range(100):
+                await asyncio.sleep(0)
             raise
 
 
