@@ -171,7 +171,7 @@ class Agent:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that ECS would set, but a full URI: this agent is seldom at 169.254.170.2."""
+        """The variables of ECS, but with a full URI: this agent is seldom at 169.254.170.2."""
         return {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": self.url + self.relative_uri,
             "AWS_EXECUTION_ENV": f"AWS_ECS_{self.task.launch_type}",
