@@ -64,7 +64,7 @@ def test_a_whole_life_is_shown_and_verified():
 @pytest.mark.parametrize(
     ("stop", "parts"),
     [
-        ("busy", ("is asked to stop, but a job runs", "is over: canceled", "exit code 22")),
+        ("busy", ("is asked to stop, but a job runs", "is over: failed", "exit code 22")),
         ("idle", ("is asked to stop", "has removed ecs-", "program end", "exit code 0 (done)")),
         ("crash", ("signal 6 killed it", "has removed ecs-", "exit code 15")),
     ],
