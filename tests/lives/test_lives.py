@@ -772,7 +772,7 @@ def test_forged_lines_change_no_outcome(aws):
             step = "trap '' INT TERM; echo begun; while :; do sleep 0.1; done"
             step = step if deaf else "echo begun; exec sleep 600"
             job = stage.job(step, name=FORGED.format("Succeeded"))
-            async with stage.life(env={**echo, "SIDECAR_STOP_TIMEOUT": "5"}) as life:
+            async with stage.life(env={**echo, "SIDECAR_STOP_TIMEOUT": "15"}) as life:
                 await stage.wait_for_output(job, "begun")
                 stage.give_up(job)
                 life.signal()
