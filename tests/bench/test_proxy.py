@@ -16,7 +16,7 @@ from bench import docker, proxy, stage
 @pytest.fixture(scope="module")
 def built():
     """Return the stage that all figures share."""
-    with stage.standing() as started:
+    with stage.open_stage() as started:
         yield started
 
 
