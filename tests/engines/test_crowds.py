@@ -93,3 +93,4 @@ def test_the_proxy_works_again_after_an_engine_restart(place: Place, root: Path)
             assert read_path_in_container(engine) != before
             result = scenes.run_with_half_close(engine)
             assert result == scenes.run_with_half_close(second)
+            life.close()  # its cleanup asks the engine for what the job created
