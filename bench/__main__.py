@@ -33,7 +33,7 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "proxy": proxy.measure,
     "docker": docker.measure,
 }
-"""What is measured, in this order: one module each."""
+"""The parts of the bench in the order of their run; each is one module."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,7 +29,7 @@ RUNS = 5
 UPSTREAM_SECONDS = 0.02
 """More than the ECS agent needs for an answer; the burst begins before it."""
 TRIES = 3
-"""How often a burst is tried in which a client was refused. On a busy machine, the first fetch may
+"""Number of tries of a burst in which a client was refused. On a busy machine, the first fetch may
 take longer than the 40 ms for which the relay lets clients wait."""
 DEADLINE = 10.0
 

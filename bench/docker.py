@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RUNS = 100
 """Containers, with the proxy and without."""
 TURNS = 5
-"""How often the image is saved, with the proxy and without."""
+"""Number of savings of the image with the proxy, and without it."""
 MIB = 1 << 20
 IMAGE = 500 * MIB
 KEYS = ("docker_run_overhead_ms", "docker_save_ratio")

@@ -53,7 +53,7 @@ class Fleet:
     size: int
     counts: limits.Counts = field(default_factory=limits.Counts)
     started: list[float] = field(default_factory=list)
-    """When each agent had its token and had registered its runner."""
+    """Times at which the agents had their token and had registered their runner."""
     deleted: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     not_done: list[str] = field(default_factory=list)

@@ -31,7 +31,7 @@ READY_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where the stand-ins are, and a folder for the files of all lives."""
+    """The addresses of the stand-ins, and a folder for the files of all lives."""
 
     ssm: str
     github: str

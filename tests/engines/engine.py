@@ -249,7 +249,8 @@ def _wait_for_answer(process: subprocess.Popen[bytes], path: Path) -> int:
                 if b"200" in client.recv(64):
                     return _child(process.pid)
             except OSError:
-                time.sleep(0.05)  # no event says that a socket has appeared
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05)  # ends at once with the engine; else the next try
     process.kill()
     output = process.stderr.read() if process.stderr else b""
     log_text = log.read_text(errors="replace")[-4000:] if log.exists() else ""

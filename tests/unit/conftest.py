@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import stamina.instrumentation
 
 from sidecar import host, process
+from sidecar.github import api
 
 
 @pytest.fixture
@@ -18,3 +20,18 @@ def spare_children():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(process, "_waited_for", set(own))
         yield own
+
+
+@pytest.fixture
+def short_github_pauses(monkeypatch):
+    """Retry GitHub's calls after a moment, and without the library's own log."""
+    backoff = api.backoff
+
+    def make_short():
+        pause = backoff()
+        return lambda error: 0.001 if pause(error) is not False else False
+
+    monkeypatch.setattr(api, "backoff", make_short)
+    stamina.instrumentation.set_on_retry_hooks([])
+    yield
+    stamina.instrumentation.set_on_retry_hooks(None)

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -291,7 +292,8 @@ class Conductor:
         await asyncio.wait_for(self._plot.ready.wait(), PATIENCE)
         if any("/completejob" in call for call in self.life.calls):
             await self.world(lambda: self.github.world.calls["job-complete"] > 0)
-        await asyncio.sleep(6 * plot.SCALE)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._listener.wait(), 6 * plot.SCALE)
         if self._listener.returncode is None:
             self._listener.kill()
 

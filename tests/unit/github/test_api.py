@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
-import stamina.instrumentation
 
 from local import github as hub
 from local.github import apps
@@ -35,19 +34,7 @@ from tests.support.loops import on_both, run
 SCOPES = ("octo/demo", "octo", "enterprises/big")
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch):
-    """Make the pauses short, and keep the library's own log silent."""
-    backoff = api.backoff
-
-    def hasty():
-        pause = backoff()
-        return lambda error: 0.001 if pause(error) is not False else False
-
-    monkeypatch.setattr(api, "backoff", hasty)
-    stamina.instrumentation.set_on_retry_hooks([])
-    yield
-    stamina.instrumentation.set_on_retry_hooks(None)
+pytestmark = pytest.mark.usefixtures("short_github_pauses")
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import sys
 from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 
@@ -16,29 +15,6 @@ from sidecar.net import http_server
 from sidecar.net.http_server import Answer, Limits, Request
 
 TIMEOUT = 20.0
-
-
-def _loops():
-    yield pytest.param(asyncio.new_event_loop, id="asyncio")
-    if sys.platform != "win32":
-        import uvloop
-
-        yield pytest.param(uvloop.new_event_loop, id="uvloop")
-
-
-@pytest.fixture(params=list(_loops()))
-def run(request):
-    """Run a coroutine, in bounded time, on each event loop the agent may use."""
-
-    def runs(work):
-        async def bounded():
-            async with asyncio.timeout(TIMEOUT):
-                return await work
-
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            return runner.run(bounded())
-
-    return runs
 
 
 @asynccontextmanager

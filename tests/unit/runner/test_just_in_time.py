@@ -5,14 +5,13 @@ import platform
 from contextlib import asynccontextmanager
 
 import pytest
-import stamina.instrumentation
 from structlog.testing import capture_logs
 
 from local import github as hub
 from local.github.runners import Runner as Registered
 from local.github.scope import Scope
 from sidecar.errors import RegistrationError, TokenError
-from sidecar.github import Connection, Pat, api
+from sidecar.github import Connection, Pat
 from sidecar.runner import just_in_time
 from sidecar.runner.configure import RENAMES
 from sidecar.runner.deregistration import Deregistration
@@ -27,19 +26,7 @@ REQUEST = RegistrationRequest(
 FILES = {".runner": b'{"AgentId": "7"}', ".credentials": b"{}", ".credentials_rsaparams": b"{}"}
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch):
-    """Retry after a moment, and without the library's own log."""
-    patient = api.backoff
-
-    def impatient():
-        pause = patient()
-        return lambda error: 0.001 if pause(error) is not False else False
-
-    monkeypatch.setattr(api, "backoff", impatient)
-    stamina.instrumentation.set_on_retry_hooks([])
-    yield
-    stamina.instrumentation.set_on_retry_hooks(None)
+pytestmark = pytest.mark.usefixtures("short_github_pauses")
 
 
 @asynccontextmanager

@@ -4,11 +4,10 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
-import stamina.instrumentation
 
 from local import github as hub
 from local.github.scope import Scope
-from sidecar.github import Connection, GitHubError, Pat, PermissionDenied, RunnerBusy, api
+from sidecar.github import Connection, GitHubError, Pat, PermissionDenied, RunnerBusy
 from sidecar.runner.runner_service import RunnerService
 from sidecar.runner.saved_identity import SavedIdentity
 from sidecar.runner.state_file import SavedFile
@@ -18,19 +17,7 @@ from tests.support.loops import on_both, run
 SCOPE = Scope.of_path("/repos/octo/demo")
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch):
-    """Retry after a moment, and without the library's own log."""
-    patient = api.backoff
-
-    def impatient():
-        pause = patient()
-        return lambda error: 0.001 if pause(error) is not False else False
-
-    monkeypatch.setattr(api, "backoff", impatient)
-    stamina.instrumentation.set_on_retry_hooks([])
-    yield
-    stamina.instrumentation.set_on_retry_hooks(None)
+pytestmark = pytest.mark.usefixtures("short_github_pauses")
 
 
 @asynccontextmanager
