@@ -9,14 +9,18 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local import aws as local_aws
 from local import programs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 JUDGES = ROOT / "tests" / "judges" / "node_modules"
@@ -170,11 +174,11 @@ def started():
 
 
 @pytest.fixture
-def open_path(tmp_path: Path) -> Path:
-    """Return a folder of the test's own that other users may enter; pytest's are for one user."""
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents:
-        folder.chmod(0o755)
-        if folder.name.startswith("pytest-of-"):
-            return tmp_path
-    raise AssertionError(f"{tmp_path} is no folder of pytest's")
+def open_path() -> Iterator[Path]:
+    """Return a folder of the test's own that other users may enter.
+
+    It is not in pytest's: every pytest that starts closes its folder to other users again.
+    """
+    with tempfile.TemporaryDirectory(prefix="open-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

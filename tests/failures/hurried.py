@@ -3,7 +3,7 @@
 `python -m tests.failures.hurried` replaces `python -m sidecar run`. Only the waiting times change,
 never what is done. With DISK_FAULT=`ENOSPC:TEXT` every write to a path that holds TEXT fails with
 that error, as on a full or read-only disk. With SPAWN_FAULT=`EAGAIN:WORD` every start of a program
-fails whose first argument is WORD.
+fails whose first argument is WORD. CONFIGURE_TIMEOUT has the seconds of one configure.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def shorten() -> None:
     deregistration.API_PATIENCE = 4.0
     killed_agent.PATIENCE = 5.0
     task_protection.CALL = aiohttp.ClientTimeout(total=4.0)
-    configure.CONFIGURE_TIMEOUT = 3.0
+    configure.CONFIGURE_TIMEOUT = float(os.environ.pop("CONFIGURE_TIMEOUT", "60"))
     configure.REMOVE_TIMEOUT = 3.0
     session.CONFIG = session.CONFIG.merge(type(session.CONFIG)(read_timeout=1.5))
 
