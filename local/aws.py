@@ -55,7 +55,7 @@ def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
             """Print nothing."""
 
     # moto's own ThreadedMotoServer leaves its listening socket to the garbage collector.
-    application = DomainDispatcherApplication(create_backend_app)
+    application = _one_write_at_a_time(DomainDispatcherApplication(create_backend_app))
     server = make_server(host, port, application, threaded=True, request_handler=Quiet)
     serve = {"poll_interval": 0.05}  # seconds; what `shutdown` waits at most
     thread = threading.Thread(target=server.serve_forever, kwargs=serve, daemon=True)
@@ -66,6 +66,23 @@ def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _one_write_at_a_time(application: Any) -> Any:
+    """Let DynamoDB's calls in one after the other.
+
+    DynamoDB's writes are atomic. moto's are not: two that compare at the same moment may both
+    succeed, and a transaction that fails takes back what others wrote meanwhile.
+    """
+    turn = threading.Lock()
+
+    def serve(environ: Any, start_response: Any) -> Any:
+        if not str(environ.get("HTTP_X_AMZ_TARGET", "")).startswith("DynamoDB"):
+            return application(environ, start_response)
+        with turn:
+            return list(application(environ, start_response))
+
+    return serve
 
 
 def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int:

@@ -40,6 +40,7 @@ RATE_LIMITED = {
     "TooManyUpdates",
     "TooManyRequests",
     "RequestLimitExceeded",
+    "ProvisionedThroughputExceededException",
 }
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 NOT_FOUND = {"ParameterNotFound", "ParameterVersionNotFound", "ResourceNotFoundException"}
@@ -98,6 +99,7 @@ class Service:
 SSM = Service("ssm", "SSM", "parameter")
 SECRETS_MANAGER = Service("secretsmanager", "Secrets Manager", "secret")
 STS = Service("sts", "STS", "role")
+DYNAMODB = Service("dynamodb", "DynamoDB", "table")
 
 
 @dataclass(frozen=True, slots=True)
