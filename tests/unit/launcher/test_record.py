@@ -45,7 +45,7 @@ class Clock:
         self.time = 1000.0
 
     def __call__(self):
-        """Make another client."""
+        """Return the time."""
         return self.time
 
 
