@@ -9,7 +9,6 @@ if TYPE_CHECKING:
 
     from sidecar.aws.container_credentials import Credentials
     from sidecar.relay.audit import Kind
-    from sidecar.relay.counts import Counts
     from sidecar.relay.identities import Identities, Identity
 
 
@@ -28,45 +27,36 @@ class Grounds(NamedTuple):
     session_ends: float = float("inf")
     """End of the IMDS session token, in seconds since the epoch. ECS has no session."""
 
-    def hold(self, now: float) -> bool:
-        """Return whether none of it has changed or ended."""
-        identities, version, identity, credentials, peer, session_ends = self  # once, for speed
-        return (
-            identities.version == version
-            and identity.refresher.newest is credentials
-            and now < credentials.expires_at
-            and now < session_ends
-            and (identities.policy is None or identities.policy(peer))
-        )
 
+def make_replay(
+    grounds: Grounds,
+    wire: bytes,
+    kind: Kind,
+    answers: dict[tuple[str, int], int],
+    key: tuple[str, int],
+    now: Callable[[], float],
+) -> Callable[[], bytes | None]:
+    """Make the function that repeats an answer: the same bytes, counted in `kind` and `answers`.
 
-class CachedDecision:
-    """The answer that one peer was granted for one request, with its grounds."""
+    It returns None if one of the grounds has changed or ended, or if the next audit event is due:
+    then the request must be decided again, which logs the event.
+    """
+    # Local names, and one function without calls of our own: nearly every request ends here.
+    identities, version, identity, credentials, peer, session_ends = grounds
+    ends = min(credentials.expires_at, session_ends)
 
-    __slots__ = ("_answers", "_grounds", "_key", "_kind", "_now", "_wire")
-
-    def __init__(
-        self,
-        grounds: Grounds,
-        wire: bytes,
-        kind: Kind,
-        counts: Counts,
-        key: tuple[str, int],
-        now: Callable[[], float],
-    ) -> None:
-        self._grounds = grounds
-        self._wire = wire
-        self._kind = kind
-        self._answers = counts.answers
-        self._key = key
-        self._now = now
-
-    def replay(self) -> bytes | None:
-        """Return the same bytes and count them; None if the request must be decided again."""
-        now = self._now()
-        # When the next audit event is due, the request is handled normally, which logs it.
-        if now >= self._kind.quiet_until or not self._grounds.hold(now):
+    def replay() -> bytes | None:
+        moment = now()
+        if (
+            identities.version != version
+            or identity.refresher.newest is not credentials
+            or moment >= ends
+            or moment >= kind.quiet_until
+            or ((policy := identities.policy) is not None and not policy(peer))
+        ):
             return None
-        self._kind.repeats += 1
-        self._answers[self._key] += 1
-        return self._wire
+        kind.repeats += 1
+        answers[key] += 1
+        return wire
+
+    return replay

@@ -13,7 +13,7 @@ class Counts:
     """The counts of one relay."""
 
     def __init__(self) -> None:
-        self.answers: Counter[tuple[str, int]] = Counter()
+        self.answers: dict[tuple[str, int], int] = {}
         """Answers to jobs and containers, by protocol and status, refusals included."""
         self.refreshes: Counter[str] = Counter(success=0, failure=0)
         """Refreshes by result; all tries of one refresh count once."""
@@ -21,6 +21,11 @@ class Counts:
         """Tries to fetch from upstream, by latency class."""
         self.latency = 0.0
         """Seconds that all these tries took together."""
+
+    def count_answer(self, protocol: str, status: int) -> None:
+        """Count one answer or refusal."""
+        key = (protocol, status)
+        self.answers[key] = self.answers.get(key, 0) + 1
 
     def count_try(self, seconds: float) -> None:
         """Count one try to fetch, successful or not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.relay import imds_protocol
-from sidecar.relay.cached_decision import CachedDecision
+from sidecar.relay.cached_decision import make_replay
 from sidecar.relay.protocol import CredentialsProtocol, Granted, Refused, error
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Router:
             answer.wait_in = self._waiting
             return answer
         answer = self._report(decision, protocol.name, request.peer)
-        self._counts.answers[protocol.name, answer.status] += 1
+        self._counts.count_answer(protocol.name, answer.status)
         return answer
 
     def _report(self, decision: Granted | Refused | Answer, protocol: str, peer: str) -> Answer:
@@ -72,8 +72,8 @@ class Router:
                 grounds.credentials,
             )
             key = (protocol, answer.status)
-            cached = CachedDecision(grounds, answer.wire, kind, self._counts, key, self._now)
-            answer.replay = cached.replay
+            counted = self._counts.answers
+            answer.replay = make_replay(grounds, answer.wire, kind, counted, key, self._now)
             return answer
         if isinstance(decision, Refused):
             self._audit.refused(peer, protocol, decision.container, decision.reason)
@@ -83,5 +83,5 @@ class Router:
     def refuse(self, refusal: Refusal) -> Answer:
         """Answer a request that the listener itself refuses."""
         self._audit.refused(refusal.peer, _NO_PROTOCOL, None, refusal.reason)
-        self._counts.answers[_NO_PROTOCOL, refusal.status] += 1
+        self._counts.count_answer(_NO_PROTOCOL, refusal.status)
         return error(refusal.status, "InvalidRequest", refusal.reason)

@@ -10,13 +10,17 @@ import random
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sidecar.aws.container_credentials import parse_credentials
 from sidecar.net import http_server
-from sidecar.relay.cached_decision import Grounds
+from sidecar.relay import router
 from sidecar.relay.imds_protocol import HOSTS, TOKEN, TTL
+
+if TYPE_CHECKING:
+    from sidecar.relay.cached_decision import Grounds
 
 PEER, OTHER = "127.0.0.1", "127.0.0.2"
 ECS, IMDS = "169.254.170.2", HOSTS[0]
@@ -170,31 +174,55 @@ CHANGES = {
 }
 
 
-def never_expiring(grounds: Grounds) -> Grounds:
-    """Return grounds whose credentials do not expire."""
-    held = replace(grounds.credentials, expires_at=float("inf"))
-    source = SimpleNamespace(refresher=SimpleNamespace(newest=held))
-    return grounds._replace(identity=source, credentials=held)
+class OneVersion:
+    """Identities whose version never changes; their policy does."""
+
+    def __init__(self, identities) -> None:
+        self._identities = identities
+        self.version = identities.version
+
+    @property
+    def policy(self):
+        """Return the policy of now."""
+        return self._identities.policy
+
+
+class NoPolicy:
+    """Identities without a policy; their version is that of now."""
+
+    policy = None
+
+    def __init__(self, identities) -> None:
+        self._identities = identities
+
+    @property
+    def version(self):
+        """Return the version of now."""
+        return self._identities.version
+
+
+def with_newest(grounds: Grounds, credentials) -> Grounds:
+    """Return grounds whose credentials stay the newest."""
+    source = SimpleNamespace(refresher=SimpleNamespace(newest=credentials))
+    return grounds._replace(identity=source, credentials=credentials)
 
 
 # For each ground, the grounds as they would be if nobody compared it.
 IGNORED = {
-    "version": lambda held: held._replace(version=held.identities.version),
-    "credentials": lambda held: held._replace(
-        credentials=held.identity.refresher.newest or held.credentials
-    ),
-    "expiry": never_expiring,
+    "version": lambda held: held._replace(identities=OneVersion(held.identities)),
+    "credentials": lambda held: with_newest(held, held.credentials),
+    "expiry": lambda held: with_newest(held, replace(held.credentials, expires_at=float("inf"))),
     "session": lambda held: held._replace(session_ends=float("inf")),
-    "policy": lambda held: held._replace(
-        identities=SimpleNamespace(version=held.identities.version, policy=None)
-    ),
+    "policy": lambda held: held._replace(identities=NoPolicy(held.identities)),
 }
 
 
 def ignore(monkeypatch, ground: str) -> None:
     """Let cached decisions not compare one ground."""
-    hold = Grounds.hold
-    monkeypatch.setattr(Grounds, "hold", lambda held, now: hold(IGNORED[ground](held), now))
+    make = router.make_replay
+    monkeypatch.setattr(
+        router, "make_replay", lambda grounds, *rest: make(IGNORED[ground](grounds), *rest)
+    )
 
 
 def ask_around(run, core, say, name):

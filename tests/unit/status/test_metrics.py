@@ -82,7 +82,8 @@ def report():
     report.phase.enter(phase.BUSY)
     report.listener = SimpleNamespace(ready=True, running=True, had_job=True)
     counts = Counts()
-    counts.answers.update([("ecs", 200), ("ecs", 200), ("imds", 404)])
+    for answer in (("ecs", 200), ("ecs", 200), ("imds", 404)):
+        counts.count_answer(*answer)
     counts.refreshes["success"] += 2
     for seconds in (0.005, 0.006, 3.0):
         counts.count_try(seconds)
