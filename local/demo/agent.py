@@ -26,6 +26,7 @@ async def run(stage: Stage, ending: Ending) -> AsyncIterator[AgentProcess]:
         **stage.environment(),
         "SIDECAR_STOP_TIMEOUT": str(ending.stop_timeout),
         "SIDECAR_RELAY_REQUIRED": "true",
+        "SIDECAR_LOG_LEVEL": "debug",  # with the lines of the runner's configure
     }
     async with AgentProcess.start(COMMAND, env, stage.folder) as agent:
         try:

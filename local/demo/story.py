@@ -1,7 +1,11 @@
-"""The agent's events, in words for a person who sees a runner for the first time."""
+"""The agent's events, in words for a person who sees a runner for the first time.
+
+The lines of the runner's own program are shown as they are.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +67,17 @@ STORY = {
 }
 
 
+PRINTED = ("configure.printed", "listener.printed")
+REMARKABLE = re.compile(r"√ .+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: .+")
+"""What a person looks for among the lines of the runner's program."""
+
+
 def show(event: dict[str, Any], timeline: Timeline) -> None:
     """Print what `event` means to a person, if it means anything."""
+    if event["event"] in PRINTED:
+        if REMARKABLE.fullmatch(event["line"]):
+            timeline.done("runner", event["line"], style="bright_black")
+        return
     line = STORY.get(_name(event)) or STORY.get(event["event"])
     if line is None:
         return

@@ -24,6 +24,7 @@ COLOURS = {
     "demo": "bright_black",
     "launcher": "bright_black",
     "agent": "cyan",
+    "runner": "bright_black",
     "AWS": "yellow",
     "GitHub": "magenta",
     "job": "green",

@@ -51,10 +51,14 @@ def test_a_whole_life_is_shown_and_verified():
     assert in_order(
         lines,
         "has read the registration token",
+        "runner     √ Runner successfully added",
         "has registered ecs-",
+        "Z: Listening for Jobs",
+        "Z: Running job: build",
         "prints: I am",
         "has asked AWS who it is: assumed-role/runner-task",
         "is over: succeeded",
+        "Z: Job build completed with result: Succeeded",
         "ends with exit code 0 (done)",
         "What is left",
     )
