@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import stamina.instrumentation
 import structlog
 
+from launcher import progress
 from launcher import start as starting
 from launcher.errors import Exit, SettingsError, describe
 from launcher.launch import Stages
@@ -91,6 +92,8 @@ async def _run(
             return await starting.stop(order, stages)
         # Before anything is started: `stop --key` then finds what even a SIGKILL leaves.
         log.info("start.begun", key=order.key, count=order.count, request=order.request)
+        if progress.can_be_shown(settings.log_format):
+            stack.enter_context(progress.showing(order.count, order.wait))
         return await starting.start(order, stages, interruption)
 
 
