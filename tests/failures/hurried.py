@@ -44,7 +44,7 @@ def shorten() -> None:
     deregistration.API_PATIENCE = 4.0
     killed_agent.PATIENCE = 5.0
     task_protection.CALL = aiohttp.ClientTimeout(total=4.0)
-    configure.CONFIGURE_TIMEOUT = float(os.environ.pop("CONFIGURE_TIMEOUT", "60"))
+    configure.CONFIGURE_TIMEOUT = float(os.environ.pop("CONFIGURE_TIMEOUT", "3"))
     configure.REMOVE_TIMEOUT = 3.0
     session.CONFIG = session.CONFIG.merge(type(session.CONFIG)(read_timeout=1.5))
 

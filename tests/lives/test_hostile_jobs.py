@@ -90,7 +90,7 @@ def test_a_fork_bomb_is_killed(aws, stopped):
             full = stage.folder / "full"
             step = bomb(count_processes("nobody") + 60, full)
             stage.job(step + ("; exec sleep 600" if stopped else ""))
-            async with stage.life(env={"SIDECAR_STOP_TIMEOUT": "10"}) as life:
+            async with stage.life(env={"SIDECAR_STOP_TIMEOUT": "20"}) as life:
                 await wait_until(full.exists, "the bomb at its height")
                 if stopped:
                     life.signal()

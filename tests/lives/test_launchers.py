@@ -340,12 +340,12 @@ def test_a_command_gets_signals_and_the_stop_budget(aws):
 
     async def play(script, code):
         async with open_stage(aws) as stage:
-            env = OURS | {"SIDECAR_STOP_TIMEOUT": "5", "SIDECAR_RUNNER_USER": None}
+            env = OURS | {"SIDECAR_STOP_TIMEOUT": "10", "SIDECAR_RUNNER_USER": None}
             async with stage.life(command("sh", "-c", script), env=env) as life:
                 await life.wait_for_text("ready")
                 life.signal()
                 assert await life.wait_for_end() == code
-            assert life.stop_seconds < 5
+            assert life.stop_seconds < 10
             assert stage.find_processes() == {}
             return life
 
