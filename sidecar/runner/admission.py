@@ -48,11 +48,10 @@ class Admission:
         """
         try:
             refusal = await self._judge(variables)
-        except Exception:
-            log.exception("job.refused", reason="a mistake in the agent")
-            refusal = "a mistake in the agent"
-        else:
             self._log(refusal)
+        except Exception:
+            refusal = "a mistake in the agent"
+            log.exception("job.refused", reason=refusal)
         self._on_decided(refusal)
         if refusal is None:
             return host.ADMITTED

@@ -116,6 +116,7 @@ class JobIdentity:
     def to_facts(self) -> dict[str, str]:
         """Return what is known, for the log: printable, and not longer than 255 characters each."""
         facts = {name: getattr(self, name) for name in (*VARIABLES, "head_repository")}
+        facts["event_name"] = facts.pop("event")  # a log line's own "event" is another thing
         return {name: _show(value) for name, value in facts.items() if value is not None}
 
 
