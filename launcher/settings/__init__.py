@@ -1,4 +1,4 @@
-"""The launcher's settings: `model` says what there is, `load` reads it, `checks` holds the rules."""
+"""The launcher's settings: `model` says what there is, `load` reads it, `checks` has the rules."""
 
 from launcher.settings.load import load
 from launcher.settings.model import (
