@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from launcher.demand.webhook import Answer
+from launcher.demand.delivery import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
