@@ -77,7 +77,7 @@ class Agents:
         pause = 1.0
         while loop_time() < until and not task.asked_to_stop.is_set():
             if (held := self.ssm.parameters.get(name)) is not None:
-                return _read_document(held.value)
+                return read_document(held.value)
             await self._pause(task, pause / 2, pause)
             pause = min(15.0, pause * 2)
         return None
@@ -128,7 +128,7 @@ class Agents:
         return next(found, None)
 
 
-def _read_document(text: str) -> dict[str, Any]:
+def read_document(text: str) -> dict[str, Any]:
     """Read a parameter's value: a just-in-time configuration alone, or JSON."""
     if text.startswith(f"{CANARY}-jit-"):
         return {"jit_config": text}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,8 @@ from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from bench.limits import Bucket
 
 FATES: Final = ("unreachable", "500", "throttled", "lost", "silent", "slow")
 """What may happen to a call: the last three happen after it has worked."""
@@ -26,15 +29,22 @@ class Weather:
     """How many of a hundred calls fail, as a fraction."""
     latency: tuple[float, float] = (0.005, 0.05)
     story: list[tuple[float, str]] = field(default_factory=list)
+    keeps_story: bool = True
     outages: dict[str, tuple[float, float]] = field(default_factory=dict)
     """For each service the seconds between which it answers nothing but 5xx."""
     calm: float = float("inf")
     """The second from which on nothing fails any more."""
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    """The calls, by service and operation; also those that are refused."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Those that a limit refused."""
+    buckets: dict[str, Bucket] = field(default_factory=dict)
+    """The limits of calls a second, by service and operation; several may share one."""
 
     def note(self, text: str) -> None:
         """Write a line of the story."""
-        self.story.append((loop_time(), text))
+        if self.keeps_story:
+            self.story.append((loop_time(), text))
 
     def draw(self, service: str) -> str | None:
         """Draw what happens to one call."""
@@ -53,8 +63,13 @@ class Weather:
     async def call(self, service: str, operation: str, act: Callable[[], Any]) -> Any:
         """Call an AWS service; `act` does it, and raises what AWS refuses."""
         key = f"{service}:{operation}"
-        self.counts[key] = self.counts.get(key, 0) + 1
+        self.counts[key] += 1
         await self.wait()
+        bucket = self.buckets.get(key)
+        if bucket is not None and not bucket.take():
+            self.refused[key] += 1
+            await self.wait()
+            raise refusal("ThrottlingException", operation, "Rate exceeded")
         fate = self.draw(service)
         if fate == "unreachable":
             self.note(f"{operation}: not reached")
@@ -88,7 +103,9 @@ def refusal(
 ) -> ClientError:
     """Make the library's error."""
     detail = {"Error": {"Code": code, "Message": text or code}}
-    return ClientError({**detail, "ResponseMetadata": {"HTTPStatusCode": status}, **members}, operation)
+    return ClientError(
+        {**detail, "ResponseMetadata": {"HTTPStatusCode": status}, **members}, operation
+    )
 
 
 class Pages:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 EPOCH = 1_800_000_000.0
 """The second since 1970 at which a storm begins."""
 PARTS = ("launcher", "sidecar")
+ENDS = 100
+"""Times that a dropped coroutine is closed: each `finally` with an await in it needs one."""
 _process: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
@@ -38,6 +40,8 @@ class Process:
         self.died = asyncio.Event()
         self._steps = steps
         self._frozen: list[Coroutine[Any, Any, Any]] = []
+        loop: Any = asyncio.get_running_loop()
+        loop.processes.append(self)
 
     @property
     def dead(self) -> bool:
@@ -68,7 +72,7 @@ class Process:
     def bury(self) -> None:
         """End what was kept, when nobody looks any more."""
         for work in self._frozen:
-            for _ in range(100):  # each `finally` with an await in it is an error of its own
+            for _ in range(ENDS):
                 with contextlib.suppress(BaseException):
                     work.close()
                     break
@@ -95,9 +99,10 @@ class _Mortal:
             except BaseException as raised:  # noqa: BLE001  it is the coroutine's to handle
                 error = raised
         self._process.keep(self._work)
-        while not getattr(asyncio.get_running_loop(), "is_over", False):
+        loop: Any = asyncio.get_running_loop()
+        while not getattr(loop, "is_over", False):
             with contextlib.suppress(asyncio.CancelledError):  # a dead process feels no time-out
-                yield from asyncio.get_running_loop().create_future()
+                yield from loop.create_future()
         raise asyncio.CancelledError
 
 
@@ -126,13 +131,27 @@ def run(work: Callable[[], Coroutine[Any, Any, Any]], seed: str, chance: random.
     async def whole() -> Any:
         loop: Any = asyncio.get_running_loop()
         loop.set_task_factory(_make_task)
+        loop.processes = []
         try:
             return await work()
         finally:
             loop.is_over = True
+            await _end_all(loop.processes)
 
     with _virtual_clocks(), _numbered_ids(chance):
         return run_virtually(whole(), hash_seed(seed))
+
+
+async def _end_all(processes: list[Process]) -> None:
+    """End every task, and what the dead processes left."""
+    for process in processes:
+        process.kill()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    for process in processes:
+        process.bury()
 
 
 def hash_seed(seed: str) -> int:

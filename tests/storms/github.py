@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -86,7 +87,9 @@ class GitHub:
         self.runners: dict[int, Runner] = {}
         self.deliver: Callable[[str, Job], None] = lambda *_: None
         """Sends the webhooks of a job's new state."""
-        self.calls: dict[str, int] = {}
+        self.calls: Counter[str] = Counter()
+        self.limit: Callable[[str], float] = lambda _: 0.0
+        """Takes a method; returns for how long GitHub wants no requests."""
         self.remaining = 4900
         self._weather = weather
         self._numbers = itertools.count(1001)
@@ -154,9 +157,7 @@ class GitHub:
             return None
         return self.add(repository, name, labels, just_in_time=False)
 
-    def add(
-        self, repository: str, name: str, labels: list[str], *, just_in_time: bool
-    ) -> Runner:
+    def add(self, repository: str, name: str, labels: list[str], *, just_in_time: bool) -> Runner:
         """Add a runner."""
         number = next(self._numbers)
         names = frozenset(map(str.lower, labels))
@@ -183,7 +184,7 @@ class GitHub:
         path = re.sub(r"^/api/v3", "", parts.path)
         for wanted, pattern, handler in _ROUTES:
             if wanted == method and (found := re.fullmatch(pattern, path)):
-                self.calls[handler.__name__] = self.calls.get(handler.__name__, 0) + 1
+                self.calls[handler.__name__] += 1
                 query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
                 return handler(self, SimpleNamespace(**found.groupdict(), query=query, body=body))
         raise AssertionError(f"the model of GitHub does not know {method} {path}")
@@ -254,22 +255,22 @@ _ROUTES: list[tuple[str, str, Any]] = [
     (
         "POST",
         rf"{_REPOSITORY}/actions/runners/registration-token",
-        GitHub._make_registration_token,  # noqa: SLF001
+        GitHub._make_registration_token,
     ),
     (
         "POST",
         rf"{_REPOSITORY}/actions/runners/generate-jitconfig",
-        GitHub._make_configuration,  # noqa: SLF001
+        GitHub._make_configuration,
     ),
-    ("GET", rf"{_REPOSITORY}/actions/runners", GitHub._list_runners),  # noqa: SLF001
-    ("GET", rf"{_REPOSITORY}/actions/runners/(?P<id>\d+)", GitHub._get_runner),  # noqa: SLF001
+    ("GET", rf"{_REPOSITORY}/actions/runners", GitHub._list_runners),
+    ("GET", rf"{_REPOSITORY}/actions/runners/(?P<id>\d+)", GitHub._get_runner),
     (
         "DELETE",
         rf"{_REPOSITORY}/actions/runners/(?P<id>\d+)",
-        GitHub._delete_runner,  # noqa: SLF001
+        GitHub._delete_runner,
     ),
-    ("GET", rf"{_REPOSITORY}/actions/jobs/(?P<id>\d+)", GitHub._get_job),  # noqa: SLF001
-    ("GET", rf"{_REPOSITORY}/actions/runs/(?P<id>\d+)", GitHub._get_run),  # noqa: SLF001
+    ("GET", rf"{_REPOSITORY}/actions/jobs/(?P<id>\d+)", GitHub._get_job),
+    ("GET", rf"{_REPOSITORY}/actions/runs/(?P<id>\d+)", GitHub._get_run),
 ]
 
 
@@ -365,6 +366,11 @@ class _Request:
     async def _answer(self) -> None:
         await self._weather.wait()
         call, fate = f"{self._method} {urlsplit(self._url).path}", self._weather.draw(SERVICE)
+        if (pause := self._github.limit(self._method)) > 0:
+            self._weather.refused[SERVICE] += 1
+            self.status, self.headers = 403, {"retry-after": f"{pause + 0.5:.0f}"}
+            self._body = b'{"message": "You have exceeded a secondary rate limit"}'
+            return
         if fate is not None:
             self._weather.note(f"{call}: {fate}")
         if fate == "unreachable":

@@ -59,11 +59,10 @@ class Hooks:
     def deliver(self, action: str, job: Job) -> None:
         """Send the deliveries of an event."""
         chance = self.weather.chance
-        body = make_payload(action, job)
         calm = loop_time() >= self.weather.calm
         for _ in range(self.hooks):
             self._count += 1
-            delivery = self._make(body, f"{action} of job {job.id}")
+            delivery = make_delivery(action, job, self._count)
             if not calm and chance.random() < self.lost:
                 self.weather.note(f"delivery lost: {delivery.text}")
                 self.failed.append(delivery)
@@ -72,17 +71,6 @@ class Hooks:
             for _ in range(times):
                 late = not calm and chance.random() < self.late
                 self._start(delivery, chance.uniform(0.05, 90 if late else 1.0))
-
-    def _make(self, body: bytes, text: str) -> Delivery:
-        number = f"{self._count:08d}-0000-4000-8000-000000000000"
-        signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-        headers = {
-            "x-github-event": "workflow_job",
-            "x-github-delivery": number,
-            "x-hub-signature-256": f"sha256={signature}",
-            "content-type": "application/json",
-        }
-        return Delivery(number, headers, body, text, loop_time())
 
     def _start(self, delivery: Delivery, delay: float) -> None:
         sent = asyncio.get_running_loop().create_task(self._send(delivery, delay))
@@ -109,3 +97,17 @@ class Hooks:
             for delivery in failed:
                 self.weather.note(f"delivery again: {delivery.text}")
                 self._start(delivery, self.weather.chance.uniform(0, 2))
+
+
+def make_delivery(action: str, job: Job, number: int) -> Delivery:
+    """Make a signed delivery."""
+    body = make_payload(action, job)
+    name = f"{number:08d}-0000-4000-8000-000000000000"
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    headers = {
+        "x-github-event": "workflow_job",
+        "x-github-delivery": name,
+        "x-hub-signature-256": f"sha256={signature}",
+        "content-type": "application/json",
+    }
+    return Delivery(name, headers, body, f"{action} of job {job.id}", loop_time())

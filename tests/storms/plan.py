@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 HOUR = 3600.0
 SMALL, LARGE = ("self-hosted", "small"), ("self-hosted", "large")
@@ -71,14 +72,14 @@ class Plan:
     """Of GitHub's limit."""
 
 
-def make_plan(seed: str) -> Plan:
-    """Draw a storm."""
+def make_plan(seed: str, **changes: Any) -> Plan:
+    """Draw a storm; `changes` replace what is drawn."""
     chance = random.Random(f"plan {seed}")  # noqa: S311  chance, not secrecy
     size = chance.choice((1, 2, 4, 8, 12, 16, 24, 50))
     length = chance.choice((5.0, 120.0, 900.0))
     jobs = tuple(sorted((_draw_job(chance, length) for _ in range(size)), key=lambda it: it.at))
     storm = length + 900
-    return Plan(
+    drawn = Plan(
         seed,
         jobs,
         hooks=chance.choice((1, 1, 2)),
@@ -100,6 +101,7 @@ def make_plan(seed: str) -> Plan:
         calm=storm,
         remaining=chance.choice((4900, 4900, 300)),
     )
+    return replace(drawn, **changes)
 
 
 def _draw_job(chance: random.Random, length: float) -> Wanted:

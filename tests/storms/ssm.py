@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench import limits
 from tests.storms.calls import Pages, refusal
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Ssm:
 
     def __init__(self, weather: Weather) -> None:
         self.parameters: dict[str, Parameter] = {}
+        self.values: dict[str, str] = {}
+        """What was written last under each name, also where it is deleted."""
         self._weather = weather
 
     async def put_parameter(self, **given: Any) -> dict[str, Any]:
@@ -45,6 +48,7 @@ class Ssm:
                 held = self.parameters[name] = Parameter(given["Value"], tags)
             else:
                 held.value, held.version = given["Value"], held.version + 1
+            self.values[name] = held.value
             return {"Version": held.version, "Tier": given.get("Tier", "Standard")}
 
         return await self._call("PutParameter", act)
@@ -58,7 +62,8 @@ class Ssm:
                 raise refusal("ParameterNotFound", "GetParameter")
             held = self.parameters[name]
             value = held.value if given.get("WithDecryption") else "encrypted"
-            return {"Parameter": {"Name": name, "Value": value, "Version": held.version}}
+            found = {"Name": name, "Value": value, "Version": held.version}
+            return {"Parameter": found | {"LastModifiedDate": limits.EPOCH}}
 
         return await self._call("GetParameter", act)
 

@@ -14,7 +14,7 @@ from tests.storms import clock
 from tests.storms.calls import loop_time
 from tests.storms.plan import Plan, make_plan
 from tests.storms.verdict import judge
-from tests.storms.world import World
+from tests.storms.world import World, reached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,9 @@ class Storm:
         """Tell what happened."""
         lines = [f"{at:9.2f}  {text}" for at, text in sorted(self.story, key=lambda it: it[0])]
         skipped = [f"... {len(lines) - most} lines more"] if len(lines) > most else []
-        return "\n".join([str(self.plan), *skipped, *lines[-most:], *map("WRONG  {}".format, self.wrong)])
+        return "\n".join(
+            [str(self.plan), *skipped, *lines[-most:], *map("WRONG  {}".format, self.wrong)]
+        )
 
 
 def run_storm(seed: str, plan: Plan | None = None) -> Storm:
@@ -58,7 +60,7 @@ def run_storm(seed: str, plan: Plan | None = None) -> Storm:
         try:
             world = World(storm.plan)
             storm.story = world.weather.story
-            with world.reached():
+            with reached(world):
                 await world.run()
                 storm.wrong = judge(world, capture.entries)
             _sum_up(storm, world)
@@ -73,9 +75,6 @@ def _sum_up(storm: Storm, world: World) -> None:
     storm.jobs, storm.tasks = len(world.github.jobs), len(world.ecs.tasks)
     storm.deaths = sum(process.dead for process in world.processes)
     storm.lasted = loop_time()
-    for process in world.processes:
-        process.kill()
-        process.bury()
 
 
 def command(seed: str) -> str:

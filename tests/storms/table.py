@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from copy import deepcopy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     Item = dict[str, Any]
 
 SERVICE = "dynamodb"
-LARGEST = 400 * 1024
 _TOKEN = re.compile(r"\s*(<=|>=|<>|[=<>(),]|[#:\w.]+)")
 _CLAUSES = re.compile(r"\b(SET|REMOVE|ADD|DELETE)\b")
 
@@ -37,7 +35,7 @@ class Table:
 
         def act() -> dict[str, Any]:
             item = self.items.get(given["Key"]["id"]["S"])
-            return {"Item": deepcopy(item)} if item is not None else {}
+            return {"Item": dict(item)} if item is not None else {}
 
         answer: dict[str, Any] = await self._weather.call(SERVICE, "GetItem", act)
         return answer
@@ -50,7 +48,7 @@ class Table:
                 raise refusal("ConditionalCheckFailedException", "UpdateItem")
             self._write(given)
             item = self.items[given["Key"]["id"]["S"]]
-            return {"Attributes": deepcopy(item)} if "ReturnValues" in given else {}
+            return {"Attributes": dict(item)} if "ReturnValues" in given else {}
 
         answer: dict[str, Any] = await self._weather.call(SERVICE, "UpdateItem", act)
         return answer
@@ -110,7 +108,7 @@ class Table:
         """Read all items that the filter lets through."""
 
         def act() -> dict[str, Any]:
-            return {"Items": [deepcopy(it) for it in self.items.values() if _passes(it, given)]}
+            return {"Items": [dict(it) for it in self.items.values() if _passes(it, given)]}
 
         answer: dict[str, Any] = await self._weather.call(SERVICE, "Scan", act)
         return answer
@@ -140,12 +138,10 @@ class Table:
         key = given["Key"]["id"]["S"]
         before = self.items.get(key)
         if "Item" in given:
-            after = deepcopy(given["Item"])
+            after = dict(given["Item"])
         else:
-            after = deepcopy(before) if before is not None else {"id": {"S": key}}
+            after = dict(before) if before is not None else {"id": {"S": key}}
             change(given["UpdateExpression"], after, given)
-        if len(str(after)) > LARGEST:
-            raise refusal("ValidationException", "UpdateItem", "Item size has exceeded")
         self.items[key] = after
         self.watch(key, before, after)
 
@@ -160,34 +156,39 @@ def _passes(item: Item, given: dict[str, Any]) -> bool:
 
 def change(expression: str, item: Item, given: dict[str, Any]) -> None:
     """Carry out an update expression."""
-    names, values = given.get("ExpressionAttributeNames", {}), given.get(
-        "ExpressionAttributeValues", {}
-    )
+    names = given.get("ExpressionAttributeNames", {})
+    values = given.get("ExpressionAttributeValues", {})
+    for verb, name, value in _read_update(expression):
+        attribute = names.get(name, name)
+        if verb == "SET":
+            item[attribute] = _operand(value, item, names, values)
+        elif verb == "REMOVE":
+            item.pop(attribute, None)
+        elif "SS" in values[value]:
+            _change_set(verb, item, attribute, set(values[value]["SS"]))
+        else:
+            held = float(item.get(attribute, {"N": "0"})["N"])
+            item[attribute] = {"N": _number(held + float(values[value]["N"]))}
+
+
+def _change_set(verb: str, item: Item, attribute: str, by: set[str]) -> None:
+    held = set(item.get(attribute, {"SS": []})["SS"])
+    if after := held | by if verb == "ADD" else held - by:
+        item[attribute] = {"SS": sorted(after)}
+    else:
+        item.pop(attribute, None)
+
+
+@lru_cache(maxsize=1000)
+def _read_update(expression: str) -> tuple[tuple[str, str, str], ...]:
+    """Read an update expression: verb, name and value of each of its steps."""
     _, *parts = _CLAUSES.split(expression)
+    steps = []
     for verb, text in zip(parts[::2], parts[1::2], strict=True):
         for each in _split(text):
-            if verb == "SET":
-                name, _, value = (part.strip() for part in each.partition("="))
-                item[names.get(name, name)] = deepcopy(_operand(value, item, names, values))
-            elif verb == "REMOVE":
-                item.pop(names.get(each, each), None)
-            elif verb == "ADD":
-                name, value = each.split()
-                attribute, by = names.get(name, name), values[value]
-                if "SS" in by:
-                    held = item.get(attribute, {"SS": []})["SS"]
-                    item[attribute] = {"SS": sorted({*held, *by["SS"]})}
-                else:
-                    held = float(item.get(attribute, {"N": "0"})["N"])
-                    item[attribute] = {"N": _number(held + float(by["N"]))}
-            else:
-                name, value = each.split()
-                attribute = names.get(name, name)
-                left = sorted(set(item.get(attribute, {"SS": []})["SS"]) - set(values[value]["SS"]))
-                if left:
-                    item[attribute] = {"SS": left}
-                else:
-                    item.pop(attribute, None)
+            name, _, value = each.partition("=" if verb == "SET" else " ")
+            steps.append((verb, name.strip(), value.strip()))
+    return tuple(steps)
 
 
 def _split(text: str) -> list[str]:

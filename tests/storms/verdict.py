@@ -65,7 +65,10 @@ def _judge_left(world: World, named: _Named) -> list[str]:
         "counter": launching.find_counters(world.table.items),
     }
     return [
-        f"{kind} {name} is left" for kind, names in left.items() for name in names if name not in named
+        f"{kind} {name} is left"
+        for kind, names in left.items()
+        for name in names
+        if name not in named
     ]
 
 

@@ -37,32 +37,41 @@ LONGEST = 26 * 3600.0
 """Virtual seconds after which a storm ends in any case."""
 
 
+@contextlib.contextmanager
+def reached(world: Any) -> Iterator[None]:
+    """Let the launcher's clients reach the models of a world."""
+    models = {"dynamodb": world.table, "sqs": world.sqs, "ssm": world.ssm, "ecs": world.ecs}
+
+    async def connect(client: Any) -> Any:
+        return models[client._service.name]
+
+    with (
+        mock.patch.object(ServiceClient, "connect", connect),
+        mock.patch.object(aiohttp, "ClientSession", world.github.session),
+    ):
+        yield
+
+
 class World:
     """A storm's world."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.chance = random.Random(f"world {plan.seed}")  # noqa: S311  chance, not secrecy
-        self.weather = Weather(
-            self.chance, plan.faults, outages=dict(plan.outages), calm=plan.calm
-        )
+        self.weather = Weather(self.chance, plan.faults, outages=dict(plan.outages), calm=plan.calm)
         self.table = Table(self.weather)
         self.sqs = Sqs(self.weather, duplicates=plan.duplicates)
         self.ssm = Ssm(self.weather)
         self.ecs = Ecs(self.weather)
         self.github = GitHub(self.weather)
         self.github.remaining = plan.remaining
-        agents = Agents(
-            self.weather, self.ssm, self.github, launching.PREFIX, mishaps=plan.mishaps
-        )
+        agents = Agents(self.weather, self.ssm, self.github, launching.PREFIX, mishaps=plan.mishaps)
         self.ecs.live = agents.live
         self.ecs.send_event = self.sqs.put
         self.ecs.started = self._check_task
         self.ecs.droughts = list(plan.droughts)
         self.ecs.broken = list(plan.broken)
-        self.hooks = Hooks(
-            self.weather, self._take, plan.hooks, plan.lost, plan.doubled, plan.late
-        )
+        self.hooks = Hooks(self.weather, self._take, plan.hooks, plan.lost, plan.doubled, plan.late)
         self.github.deliver = self.hooks.deliver
         self.revision = 1
         self.wrong: list[str] = []
@@ -75,22 +84,6 @@ class World:
         self._stories: set[asyncio.Task[Any]] = set()
         self._numbers = iter(range(1, 10_000))
         self._coming = 0
-
-    # -- what the launcher's code sees -------------------------------------------------------
-
-    @contextlib.contextmanager
-    def reached(self) -> Iterator[None]:
-        """Let the launcher's clients reach the models."""
-        models = {"dynamodb": self.table, "sqs": self.sqs, "ssm": self.ssm, "ecs": self.ecs}
-
-        async def connect(client: Any) -> Any:
-            return models[client._service.name]  # noqa: SLF001  the seam
-
-        with (
-            mock.patch.object(ServiceClient, "connect", connect),
-            mock.patch.object(aiohttp, "ClientSession", self.github.session),
-        ):
-            yield
 
     # -- processes ---------------------------------------------------------------------------
 
