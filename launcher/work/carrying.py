@@ -66,6 +66,11 @@ class Carrier:
             return await self._change_pool(held, demand)
         pool, labels = found
         stages = self._around.stages(pool, labels, demand, held)
+        return await self._take_stages(held, stages, pool, demand, message)
+
+    async def _take_stages(
+        self, held: Held, stages: Stages, pool: Pool, demand: Demand, message: Message
+    ) -> PutOff | None:
         if held.launch.place is None:
             if (answer := await self._check_still_queued(held, demand, message)) is not None:
                 return answer.later
@@ -276,9 +281,9 @@ class Carrier:
         if held.launch.place is None and held.launch.request is None:
             await self.ending.close(held)
             return None
-        if held.launch.place is not None:
-            if (answer := await self._look(held, demand)) is not None:
-                return answer.later
+        answer = await self._look(held, demand) if held.launch.place is not None else None
+        if answer is not None:
+            return answer.later
         return await self.ending.stop(held, demand, held.launch.given_up or "not needed")
 
 
