@@ -111,13 +111,9 @@ class Queue(ServiceClient):
         self._url = url
         self._timeout = timeout
 
-    async def prepare(self) -> None:
-        """Make the client now: it takes longer than the first webhook may wait."""
-
-        async def do_nothing(client: Any) -> None:
-            del client
-
-        await self._call("cannot use the queue", "sqs:SendMessage", do_nothing)
+    async def open(self) -> None:
+        """Make the library's client now: that takes long, and a first delivery has no time."""
+        await Call("cannot reach the queue", SQS, "sqs:SendMessage", SETTING).run(self.connect)
 
     async def send(
         self, body: str, *, delay: float = 0, first_seen: float | None = None, count: int = 0
