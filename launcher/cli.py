@@ -15,7 +15,7 @@ import structlog
 
 from launcher import start as starting
 from launcher.errors import Exit, SettingsError, describe
-from launcher.launch import Stages
+from launcher.launch import MemoryJournal, Stages
 from launcher.places.ecs import Destination, Ecs
 from launcher.settings import SECRETS, Settings, load, option
 from launcher.tokens import TokenMaker, TokenStore
@@ -86,6 +86,7 @@ async def _run(
             connection,
             settings.name_prefix,
             settings.deployment,
+            MemoryJournal(),
         )
         if command == "stop":
             return await starting.stop(order, stages)
