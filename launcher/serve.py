@@ -128,6 +128,10 @@ async def _make_webhook(
     settings: WebhookSettings, region: str | None, stack: AsyncExitStack
 ) -> tuple[web.Application, Callable[[], Awaitable[None]]]:
     queue = await stack.enter_async_context(Queue(settings.queue_url, region))
+    try:
+        await queue.open()
+    except SidecarError as error:  # each delivery tries it again
+        log.warning("queue.failed", reason=describe(error))
     secrets = WebhookSecrets(settings.webhook_secrets.get_secret_value(), region)
 
     async def send(demand: Demand) -> None:
