@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from launcher import identity
-from launcher.places import Later, Placement, Refused, Started, TaskState, Why
+from launcher.places import Later, Placement, Refused, Started, TaskState, Why, params
 from sidecar.aws.calls import Call, RateLimited, Service, TransientError, backoff
 from sidecar.aws.session import ServiceClient
 from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -73,6 +73,10 @@ class Destination:
     """GiB."""
     tags: tuple[tuple[str, str], ...] = ()
     """Tags of the task, beside the launcher's own."""
+    task_role: str | None = None
+    execution_role: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """More parameters of RunTask; what the fields above say wins over them."""
 
     @property
     def steps(self) -> int:
@@ -101,8 +105,6 @@ def make_request(
 
     Nothing in it depends on time or chance, so it can be sent again word for word.
     """
-    environment = [{"name": name, "value": value} for name, value in destination.environment]
-    container = {"name": destination.container, "environment": environment}
     request: dict[str, Any] = {
         "cluster": destination.cluster,
         "taskDefinition": destination.task_definition,
@@ -110,14 +112,16 @@ def make_request(
         "clientToken": token,
         "startedBy": started_by,
         "tags": [{"key": key, "value": value} for key, value in sorted(tags.items())],
-        "enableECSManagedTags": True,
-        "overrides": {"containerOverrides": [container], **_make_size(destination)},
+        "overrides": _make_overrides(destination),
     }
+    given = {key: value for key, value in destination.params.items() if key not in params.OWN}
     provider, subnets = destination.choose(step)
     if provider is not None:
         request["capacityProviderStrategy"] = [{"capacityProvider": provider, "weight": 1}]
+        given.pop("launchType", None)  # ECS takes one of the two
     elif destination.launch_type is not None:
         request["launchType"] = destination.launch_type
+        given.pop("capacityProviderStrategy", None)
     if subnets:
         network = {
             "subnets": list(subnets),
@@ -125,19 +129,25 @@ def make_request(
             "assignPublicIp": "ENABLED" if destination.public_ip else "DISABLED",
         }
         request["networkConfiguration"] = {"awsvpcConfiguration": network}
-    return request
+    return params.merge({"enableECSManagedTags": True}, given, request)
 
 
-def _make_size(destination: Destination) -> dict[str, Any]:
-    """Make the overrides of the task's size; ECS wants CPU and memory as text."""
-    size: dict[str, Any] = {}
+def _make_overrides(destination: Destination) -> dict[str, Any]:
+    """Make the overrides: environment, roles, size; ECS wants CPU and memory as text."""
+    environment = [{"name": name, "value": value} for name, value in destination.environment]
+    container = {"name": destination.container, "environment": environment}
+    overrides: dict[str, Any] = {"containerOverrides": [container]}
+    if destination.task_role:
+        overrides["taskRoleArn"] = destination.task_role
+    if destination.execution_role:
+        overrides["executionRoleArn"] = destination.execution_role
     if destination.cpu is not None:
-        size["cpu"] = str(destination.cpu)
+        overrides["cpu"] = str(destination.cpu)
     if destination.memory is not None:
-        size["memory"] = str(destination.memory)
+        overrides["memory"] = str(destination.memory)
     if destination.ephemeral_storage is not None:
-        size["ephemeralStorage"] = {"sizeInGiB": destination.ephemeral_storage}
-    return size
+        overrides["ephemeralStorage"] = {"sizeInGiB": destination.ephemeral_storage}
+    return overrides
 
 
 class Ecs(ServiceClient):
