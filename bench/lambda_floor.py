@@ -61,9 +61,7 @@ def main(path: str) -> int:
     with open(path, encoding="utf-8") as file:
         event = json.load(file)
     body = event["body"].encode()
-    signature = "sha256=" + hmac.digest(
-        os.environ["WEBHOOK_SECRET"].encode(), body, "sha256"
-    ).hex()
+    signature = "sha256=" + hmac.digest(os.environ["WEBHOOK_SECRET"].encode(), body, "sha256").hex()
     if not hmac.compare_digest(signature, event["headers"]["x-hub-signature-256"]):
         return 401
     job = json.loads(body)["workflow_job"]

@@ -169,9 +169,10 @@ class Stages:
             except github.NameTaken:
                 await self._delete_runner(name)  # an answer was lost, and with it its token
                 continue
-            except github.GitHubError as error:
+            except SidecarError as error:
                 if not isinstance(error, github.TransientError):
-                    launch.generation -= 1  # refused: there is no runner of that name
+                    # Refused, or no credential to ask with: there is no runner of that name.
+                    launch.generation -= 1
                 raise
             launch.runner_id = token.runner_id
             return token

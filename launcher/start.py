@@ -12,7 +12,7 @@ import structlog
 from launcher import identity
 from launcher.errors import Exit, LaunchError, describe
 from launcher.interruption import InterruptedWork
-from launcher.launch import Launch, Progress, explain_end
+from launcher.launch import GENERATIONS, Launch, Progress, explain_end
 from launcher.places import Refused, Started
 from sidecar import github
 from sidecar.aws import calls
@@ -203,8 +203,16 @@ async def stop(order: Order, stages: Stages) -> Exit:
         return Exit.UNAVAILABLE if transient else Exit.REFUSED
     launches = []
     for task in sorted(tasks):
-        launch = Launch(order.request, order.request, task=task, generation=1, handed_over=True)
-        launches.append(launch)
+        # Whoever started it may have needed another name than the first: all are looked for.
+        launches.append(
+            Launch(
+                order.request,
+                order.request,
+                task=task,
+                generation=GENERATIONS,
+                handed_over=True,
+            )
+        )
     log.info("stop.begun", tasks=sorted(tasks))
     left = await clean_up_all(stages, launches, "stopped by runner-launcher stop")
     return Exit.LEFT_BEHIND if left else Exit.DONE

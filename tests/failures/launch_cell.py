@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from docs.failures import Row
     from tests.failures.launching import Stage
 
-ORDER = {"labels": "self-hosted,build", "key": "key"}
-START = {**ORDER, "wait": "online"}
+START = {"labels": "self-hosted,build", "wait": "online"}
+BEGIN = {**START, "wait": "none", "key": "key"}
 STOP = {"key": "key"}
 SECRET = "/launches/pat"
 PLAYS: dict[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ PLAYS: dict[str, dict[str, Any]] = {
     "start-ssm": {"command": "start", "own": START, "credential": "ssm"},
     "start-secretsmanager": {"command": "start", "own": START, "credential": "secretsmanager"},
     # A second start of the same key: its task is still starting, its token not yet read.
-    "repeat": {"command": "start", "own": {**ORDER, "wait": "none"}, "begun": True},
+    "repeat": {"command": "start", "own": BEGIN, "begun": True},
     # The stop of a runner that has no job; its task is still starting.
     "stop": {"command": "stop", "own": STOP, "begun": True},
 }
@@ -124,7 +124,7 @@ async def run_cell(moto: str, row: Row, fault: str) -> Ended:
         settings = play.get("settings", {}) | await prepare(stage, play.get("credential", ""))
         if play.get("begun"):
             stage.plane.may_run.clear()
-            code = await run_command(stage, "start", {**ORDER, "wait": "none"}, settings)
+            code = await run_command(stage, "start", BEGIN, settings)
             assert code == 0, stage.log
             stage.log.clear()
         stage.proxies[row.where].add(make_rule(row, fault))

@@ -28,6 +28,7 @@ from local.github.scope import Scope
 from local.runner.program import keys
 from local.stage import PAT
 from sidecar.aws import session
+from sidecar.aws.secrets import SecretReader
 from sidecar.github import api
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ async def hurried() -> AsyncIterator[None]:
     changes: list[tuple[Any, str, Any]] = [
         (stamina, "retry_context", hurry),
         (session, "get_session", lambda: own),
-        (cli, "SecretReader", functools.partial(cli.SecretReader, session=lambda: own)),
+        (cli, "SecretReader", functools.partial(_make_reader, own)),
         (api, "CALL", aiohttp.ClientTimeout(total=ANSWER_WITHIN)),
         (start, "FIRST_PAUSE", 0.1),
         (launch, "FIRST_LOOK", 0.05),
@@ -90,6 +91,10 @@ async def hurried() -> AsyncIterator[None]:
         set_on_retry_hooks([cli._log_retry])
         stack.callback(set_on_retry_hooks, None)
         yield
+
+
+def _make_reader(own: AioSession, region: str | None, *, shared: bool) -> SecretReader:
+    return SecretReader(region, lambda: own, shared, timeout=2 * ANSWER_WITHIN)
 
 
 async def _open_client(stack: AsyncExitStack, own: AioSession, name: str) -> Any:
