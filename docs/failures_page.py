@@ -20,8 +20,9 @@ def page() -> Iterator[str]:
     yield ""
     yield (
         "Written by `make docs` from `docs/failures.py` and `docs/failures_launcher.py`; "
-        "`tests/failures` plays every cell. A cell has the exit code, an event of the log, and what "
-        "is left (as `cleanup.failed` names it). The [reference](reference.md) explains exit codes and events."
+        "`tests/failures` plays every cell. A cell has the exit code, an event of the log, and "
+        "what is left (as `cleanup.failed` names it). The [reference](reference.md) explains exit "
+        "codes and events."
     )
     for section in SECTIONS:
         yield from ("", f"## {section.title}", "")

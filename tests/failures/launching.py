@@ -77,6 +77,7 @@ async def hurried() -> AsyncIterator[None]:
         (launch, "LONGEST_LOOK", 0.2),
         (launch, "END_TIMEOUT", 3.0),
         (launch, "UNKNOWN_FOR", 2.0),
+        (launch, "UNSETTLED_FOR", 0.5),
         (keys, "fresh", functools.cache(keys.fresh)),  # a key takes longer than a whole cell
     ]
     async with AsyncExitStack() as stack:
@@ -205,8 +206,8 @@ class Stage:
 
     async def _live(self, task: str) -> None:
         name = f"{PREFIX}/{task}"
-        while await asyncio.to_thread(ssm.read, self.moto, name) is None:
-            await asyncio.sleep(LOOK_EVERY)
+        while await asyncio.to_thread(ssm.read, self.moto, name) is None:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY)  # as agents do
         await asyncio.to_thread(ssm.call, self.moto, "DeleteParameter", Name=name)
         runner = self._register(task)
         opened = self.hub.world.open_session(runner, "model", "2.0")
