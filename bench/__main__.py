@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from bench import burst, docker, fleet, health, idle, proxy, relay, report, startup, stops, whole
+from bench import (
+    burst,
+    docker,
+    fleet,
+    health,
+    idle,
+    lambdas,
+    proxy,
+    relay,
+    report,
+    startup,
+    stops,
+    whole,
+)
 from bench.stage import open_stage
 
 if TYPE_CHECKING:
@@ -32,6 +45,7 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "burst": burst.measure,
     "proxy": proxy.measure,
     "docker": docker.measure,
+    "lambdas": lambdas.measure,
 }
 """The parts of the bench in the order of their run; each is one module."""
 
