@@ -35,7 +35,9 @@ def make_payload(job: int) -> bytes:
             "id": 33,
             "full_name": REPOSITORY,
             # What the launcher does not read: some eighty URLs.
-            **{f"link_{number}_url": f"https://api.github.com/{number:064}" for number in range(80)},
+            **{
+                f"link_{number}_url": f"https://api.github.com/{number:064}" for number in range(80)
+            },
         },
         "organization": {"login": "octo"},
         "sender": {"login": "mona"},

@@ -4,8 +4,8 @@ moto answers some two hundred requests a second, and looks for a new message eve
 This one answers thousands, and a waiting receiver gets a message the moment it is there. It knows
 SendMessage, ReceiveMessage (long polling, visibility, attributes), DeleteMessage,
 ChangeMessageVisibility and GetQueueAttributes of the JSON protocol. Run it with
-`python -m bench.sqs`; `GET /_local/stats` counts what was sent, `DELETE /_local/messages` empties
-the queue. tests/bench plays the same calls to it and to moto by botocore's client.
+`python -m bench.sqs`; `GET /_local/messages` counts what was sent, and `/_local/empty` empties the
+queue. tests/bench plays the same calls to it and to moto by botocore's client.
 """
 
 from __future__ import annotations
@@ -186,9 +186,7 @@ class Queue:
             return self._answer_control(request)
         operation = request.headers.get("X-Amz-Target", "").removeprefix(TARGET)
         try:
-            if "Authorization" not in request.headers:
-                raise RefusedError("MissingAuthenticationToken", "the request is not signed")
-            document, status = await self._carry_out(operation, await request.read()), 200
+            document, status = await self._carry_out(operation, request), 200
         except RefusedError as error:
             document = {"__type": f"com.amazonaws.sqs#{error.kind}", "message": str(error)}
             status = 400
@@ -199,8 +197,10 @@ class Queue:
             headers={"x-amzn-RequestId": str(uuid.uuid4())},
         )
 
-    async def _carry_out(self, operation: str, body: bytes) -> dict[str, Any]:
-        wanted = json.loads(body or b"{}")
+    async def _carry_out(self, operation: str, request: web.BaseRequest) -> dict[str, Any]:
+        if "Authorization" not in request.headers:
+            raise RefusedError("MissingAuthenticationToken", "the request is not signed")
+        wanted = json.loads(await request.read() or b"{}")
         if not str(wanted.get("QueueUrl", "")).endswith(QUEUE):
             message = "The specified queue does not exist."
             raise RefusedError("QueueDoesNotExist", message)
@@ -217,7 +217,7 @@ class Queue:
         return known[operation](wanted)
 
     def _answer_control(self, request: web.BaseRequest) -> web.Response:
-        if request.method == "DELETE":
+        if request.path.endswith("/empty"):
             self.messages.clear()
         held = len(self.messages)
         return web.json_response({"sent": self.sent, "deleted": self.deleted, "held": held})
