@@ -21,7 +21,7 @@ from launcher.errors import Exit, LaunchError, describe
 from launcher.interruption import InterruptedWork
 from launcher.secret import Secret
 from launcher.settings import LogSettings, WebhookSettings, WorkSettings
-from sidecar import github
+from sidecar import github, host
 from sidecar.aws import calls
 from sidecar.errors import SidecarError
 
@@ -62,7 +62,8 @@ class Health:
 def run(settings: LogSettings, region: str | None, interruption: Interruption) -> Exit:
     """Serve until a signal comes; return the exit code. What cannot even begin is logged."""
     try:
-        return asyncio.run(serve(settings, region, interruption))
+        with asyncio.Runner(loop_factory=host.loop_factory()) as runner:
+            return runner.run(serve(settings, region, interruption))
     except LaunchError as error:
         code, reason = error.exit, str(error)
     except (calls.TransientError, github.TransientError) as error:
