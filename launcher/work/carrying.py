@@ -67,6 +67,12 @@ class Carrier:
                 return answer.later
             if (later := await self._place(held, stages, pool, demand)) is not None:
                 return later
+        else:
+            look = await self.ending.look(held, demand)
+            if look.progress in ENDS:
+                return await self.end(held, demand, look)
+            if look.state is not None and look.state.stopping:
+                return PutOff(AGAIN, "its task is being stopped")
         if not held.launch.handed_over:
             return await self._hand_over(held, stages, pool, demand)
         return await self._check(held, stages, pool, demand)
@@ -199,10 +205,7 @@ class Carrier:
     # -- online ------------------------------------------------------------------------------
 
     async def _check(self, held: Held, stages: Stages, pool: Pool, demand: Demand) -> PutOff | None:
-        """Look at a task whose event has not come: it starts, waits for its job, or has ended."""
-        look = await self.ending.look(held, demand)
-        if look.progress in ENDS:
-            return await self.end(held, demand, look)
+        """See whether the runner is online in time, and whether its job still waits."""
         age = self._around.now() - held.launch.placed_at
         if held.launch.online:
             if (answer := await self._follow_job(held, demand)) is not None:

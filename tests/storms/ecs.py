@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -231,7 +232,9 @@ class Ecs:
         self.tasks[task.id] = task
         self._weather.note(f"task {task.id[:6]} begins {sorted(task.tags.values())}")
         self.started(task)
-        story = asyncio.get_running_loop().create_task(self._story(task))
+        story = asyncio.get_running_loop().create_task(
+            self._story(task), context=contextvars.Context()
+        )
         self._stories.add(story)
         story.add_done_callback(self._stories.discard)
         return _Remembered(request, [task], [], now)
