@@ -18,6 +18,7 @@ from bench import (
     idle,
     lambdas,
     proxy,
+    queued,
     relay,
     report,
     startup,
@@ -48,6 +49,7 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "docker": docker.measure,
     "lambdas": lambdas.measure,
     "webhooks": webhooks.measure,
+    "queued": queued.measure,
 }
 """The parts of the bench in the order of their run; each is one module."""
 
