@@ -7,6 +7,7 @@ cut then comes again, because the queue still has it.
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,7 @@ async def serve(settings: LogSettings, region: str | None, interruption: Interru
             tasks += [poller.poll, parts.pools.reload]
         health.add_to(application)
         address = await _listen(application, settings, stack)
+        gc.freeze()  # what was imported stays: collecting it again and again takes time
         log.info("service.started", address=address, parts=_name_parts(settings))
         try:
             async with interruption.cuts(), asyncio.TaskGroup() as group:
