@@ -42,6 +42,26 @@ def test_a_task_that_ends_too_early_is_tried_again(exit_code, reason, words):
     play(story)
 
 
+@pytest.mark.parametrize("exit_code", [0, 25])
+def test_a_runner_that_got_another_job_is_stolen_whether_it_ran_or_was_refused(exit_code):
+    """25: it failed a job that the policy does not admit. The pool is not at fault."""
+
+    async def story(scene):
+        launch = await scene.begin()
+        with capture_logs() as events:
+            await scene.send(
+                scene.tasks.end(launch.place, exit_code, "EssentialContainerExited: x")
+            )
+        assert len(find(events, "launch.stolen")) == 1
+        assert find(events, "task.failed") == []
+        launch = await scene.launch()
+        assert (launch.place, launch.thefts, launch.failures) == (arn(2), 1, 0)
+        assert (await scene.records.pools.read("small")).failures == 0
+        await finish(scene)
+
+    play(story)
+
+
 def test_three_tries_then_it_is_given_up_loudly():
     """With the reasons of all; nothing is left."""
 
