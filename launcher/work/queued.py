@@ -54,14 +54,12 @@ class Queued:
         async with hold(self._around.records, stored) as held:
             if held is None:
                 return PutOff(pauses.HELD, "another worker carries it on")
-            if _is_new(message) and _waited(held.launch):
+            if _waited(held.launch) and _is_later(message, held.launch):
                 if not held.launch.ended:
-                    return await self._wait_for_end(held.launch)
-                await held.save(_revive(held.launch))
+                    later = await self._carrier.carry_on(held, demand, message)
+                    return later or PutOff(pauses.HELD, "its task of before the approval ends")
+                await held.save(_revive(held.launch, message))
             return await self._carrier.carry_on(held, demand, message)
-
-    async def _wait_for_end(self, launch: Launch) -> PutOff:
-        return PutOff(pauses.HELD, f"its task of before the approval ends: {launch.place}")
 
     async def _admit(self, id_: str, demand: Demand, message: Message) -> Launch | PutOff | None:
         """Make the launch of a job that was not seen before."""
@@ -81,9 +79,9 @@ class Queued:
         return Launch(id_, chosen.name, demand.to_json(), message.first_seen)
 
 
-def _is_new(message: Message) -> bool:
-    """Whether this very message may be the first that anybody sees of its matter."""
-    return message.count == 0
+def _is_later(message: Message, launch: Launch) -> bool:
+    """Whether a message says anew that the job is queued, also where it was put off since."""
+    return message.count == 0 or message.first_seen > launch.first_seen
 
 
 def _is_repeated(message: Message) -> bool:
@@ -95,7 +93,7 @@ def _waited(launch: Launch) -> bool:
     return launch.given_up == WAITS
 
 
-def _revive(launch: Launch) -> Launch:
-    """Begin a launch anew: its job was approved."""
+def _revive(launch: Launch, message: Message) -> Launch:
+    """Begin a launch anew: its job was approved. Its day in GitHub's queue begins now."""
     anew = launch.next_try("its job was approved")
-    return replace(anew, given_up=None, served=False)
+    return replace(anew, given_up=None, served=False, first_seen=message.first_seen)

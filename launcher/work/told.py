@@ -106,7 +106,8 @@ class Told:
         Thefts among equals are swaps: what the job's launch has started serves the other job.
         """
         taken, own = victim.launch, held.launch
-        is_swap = own.place is not None and not own.settled and _are_equal(own, taken)
+        wanted = not own.settled and not taken.settled  # else nobody would end what it gets
+        is_swap = own.place is not None and wanted and _are_equal(own, taken)
         reason = f"job {demand.job_id} took {demand.runner_name}"
         if own.place is not None and not is_swap:  # its own task is of no use to the other job
             if (later := await self._carrier.settle(held, demand, reason)) is not None:
