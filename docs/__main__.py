@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs import failures
+from docs import failures_page
 from docs.events import EVENTS
 from sidecar.errors import Exit
 from sidecar.settings.model import Settings, option, variable
@@ -101,7 +101,7 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    FAILURES.write_text("\n".join(failures.page()) + "\n")
+    FAILURES.write_text("\n".join(failures_page.page()) + "\n")
     from docs import launcher_reference  # late: it imports this module
 
     launcher_reference.PAGE.write_text(launcher_reference.page())

@@ -32,6 +32,9 @@ EVENTS = {
     "`count`: how often it was put off",
     "message.put_off": "a message comes again later, as a new one, and why",
     "message.refused": "a message that no worker understands; it goes to the dead letters",
+    "pool.resumed": "a pool that was stopped has a runner with a job again",
+    "pool.stopped": "the last tasks of a pool all failed: none is started for `seconds`, then one",
+    "pool.tried": "a pool was stopped; one launch tries whether its tasks start again",
     "pools.kept": "the document of pools cannot be read or has mistakes: the pools of before stay; "
     "said once",
     "pools.read": "these pools are in force from now on",

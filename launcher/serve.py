@@ -7,6 +7,7 @@ cut then comes again, because the queue still has it.
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from launcher.errors import Exit, LaunchError, describe
 from launcher.interruption import InterruptedWork
 from launcher.secret import Secret
 from launcher.settings import LogSettings, WebhookSettings, WorkSettings
-from sidecar import github
+from sidecar import github, host
 from sidecar.aws import calls
 from sidecar.errors import SidecarError
 
@@ -62,7 +63,8 @@ class Health:
 def run(settings: LogSettings, region: str | None, interruption: Interruption) -> Exit:
     """Serve until a signal comes; return the exit code. What cannot even begin is logged."""
     try:
-        return asyncio.run(serve(settings, region, interruption))
+        with asyncio.Runner(loop_factory=host.loop_factory()) as runner:
+            return runner.run(serve(settings, region, interruption))
     except LaunchError as error:
         code, reason = error.exit, str(error)
     except (calls.TransientError, github.TransientError) as error:
@@ -93,6 +95,7 @@ async def serve(settings: LogSettings, region: str | None, interruption: Interru
             tasks += [poller.poll, parts.pools.reload]
         health.add_to(application)
         address = await _listen(application, settings, stack)
+        gc.freeze()  # what was imported stays: collecting it again and again takes time
         log.info("service.started", address=address, parts=_name_parts(settings))
         try:
             async with interruption.cuts(), asyncio.TaskGroup() as group:
