@@ -68,8 +68,11 @@ EVENTS = {
     "to change. It is tried again all the same",
     "task.still_there": "a stopped task has not ended in time; its runner could not be looked for "
     "once more",
+    "tick.failed": "what is done every minute failed; it is tried again by the next tick",
     "token.delayed": "a task's token could not be made or written now",
     "token.handed_over": "the token of a task stands where only this task reads it",
+    "warm.failed": "a warm runner could not be looked at or started; the next tick tries again",
+    "warm.skipped": "a pool keeps no warm runners, because nothing says where to register them",
     "webhook.failed": "a delivery was answered by 503, because the queue does not take it or the "
     "secrets cannot be read; GitHub does not send it again by itself",
     "work.awaited": "the service waits for messages that are being handled",
