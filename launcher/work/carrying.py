@@ -41,6 +41,8 @@ DAY = 24 * 3600.0
 """Seconds for which GitHub keeps a job queued."""
 OLD = 60.0
 """Seconds after which a message may be outdated: its job is looked up."""
+UNANSWERED = 30.0
+"""Seconds until GitHub is asked again about a job."""
 PATIENCE = 25.0
 """Seconds for the token of one runner, with all of GitHub's pauses; the lease is longer."""
 
@@ -253,8 +255,12 @@ class Carrier:
             connection = self._around.connections.for_demand(demand)
             found = await self._jobs.look_up(connection, demand, spare=False)
             if isinstance(found, Unknown):
-                return PutOff(30.0, f"whether its job still waits is not known: {found.reason}")
-            await self.settle_by(held, found)
+                if found.may_pass:
+                    reason = f"whether its job still waits is not known: {found.reason}"
+                    return PutOff(UNANSWERED, reason)
+                log.warning("job.unknown", job=demand.job_id, reason=found.reason)
+            else:
+                await self.settle_by(held, found)
         if (later := await self.ending.clean_up(held, demand, look)) is not None:
             return later
         return None if held.launch.settled else self.ending.pause(held.launch)
