@@ -3,6 +3,8 @@
 EVENTS = {
     "batch.cut": "the Lambda function's time was over before `left` messages of its batch were "
     "handled; they come again",
+    "batch.failed": "the Lambda function has no worker, for example because the pools cannot be "
+    "read; the messages come again later",
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",
     "cleanup.incomplete": "`left` was not cleaned up; `requests` holds requests to start a task "
     "whose outcome is not known",
