@@ -48,6 +48,9 @@ maximum = 50
 class Stage:
     """What surrounds a launcher, and what is left of its launches."""
 
+    talkative = False
+    """Whether everything that was logged is printed when a block fails."""
+
     def __init__(
         self,
         moto: str,
@@ -184,7 +187,8 @@ class Stage:
             try:
                 yield process
             except BaseException:
-                print(process.transcript(), file=sys.stderr)  # pytest shows it
+                if self.talkative:
+                    print(process.transcript(), file=sys.stderr)
                 raise
 
     async def prepare_image(self) -> None:
@@ -238,7 +242,7 @@ class Stage:
         """Let what is delayed come now, until the queue is empty; return what is left."""
         async with asyncio.timeout(seconds):
             while "queue" in (left := await self.count_messages()):
-                aws.end_delays()
+                await asyncio.to_thread(aws.end_delays, self.moto)
                 await asyncio.sleep(0.05)  # SQS tells nobody that a message was deleted
         return left
 
@@ -278,7 +282,7 @@ async def open_stage(
         try:
             yield make(moto, ssm, plane, front, hub, folder, queues, host)
         except BaseException:
-            for task in plane.tasks:
+            for task in plane.tasks if make.talkative else ():
                 print(task.arn, task.process.transcript() if task.process else "", file=sys.stderr)
             raise
 

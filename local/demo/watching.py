@@ -55,7 +55,7 @@ def _list_job_facts(job: Job, timeline: Timeline) -> Iterator[tuple[str, Callabl
         yield from _list_step_facts(f"step {job.id} {number}", step, timeline)
     if job.state == "completed":
         ended = f"is over: {job.result}"
-        took = job.completed_at - job.started_at
+        took = job.completed_at - job.started_at if job.started_at else None
         style = RESULTS.get(job.result, "")
         yield f"over {job.id}", partial(timeline.done, "job", ended, took=took, style=style)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from local import aws, ecs, launches
+from local import ecs, launches, programs
 from local.demo import verdict as verdicts
 from local.demo.launch import crowd, verdict, watching
 from local.demo.verdict import Check, list_all
@@ -30,7 +31,8 @@ async def run(
     with timeline.live():
         timeline.begin("stage", "demo", "starts stand-ins for AWS, ECS and GitHub")
         async with AsyncExitStack() as stack:
-            moto = stack.enter_context(aws.serving())
+            # A program of its own: it has as much to do as all the others.
+            moto = stack.enter_context(programs.run("-m", "local.aws", env=os.environ))
             opened = launches.open_stage(moto, queue=True, make=launches.Stage)
             stage = await stack.enter_async_context(opened)
             timeline.done("demo", "has started stand-ins for AWS, ECS and GitHub", "stage")

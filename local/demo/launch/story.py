@@ -37,7 +37,7 @@ LAUNCHER = {
 STATUSES = {
     "PROVISIONING": Line("has a new task on {place}", begins={"pull": "starts the task"}),
     "RUNNING": Line(
-        "runs the task: the agent is its container", "pull", {"start": "the agent starts"}
+        "runs the task: the agent is its container", "pull", {"start": "starts the agent"}
     ),
     "STOPPED": Line("has stopped the task: {reason}", "pull"),
 }
@@ -51,8 +51,8 @@ def show_launcher(event: dict[str, Any], timeline: Timeline) -> None:
 def show_ecs(event: dict[str, Any], timeline: Timeline) -> None:
     """Print what a change of a task means."""
     detail = event["detail"]
-    if detail["lastStatus"] == "RUNNING" != detail["desiredStatus"]:
-        return
+    if detail["lastStatus"] != "STOPPED" == detail["desiredStatus"]:
+        return  # it is only asked to stop
     place = detail.get("capacityProviderName") or detail.get("launchType")
     facts = {"place": place, "reason": describe_end(detail)}
     _show(STATUSES.get(detail["lastStatus"]), facts, "ECS", timeline)

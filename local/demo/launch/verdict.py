@@ -65,7 +65,9 @@ def _check_events(stage: Stage, ending: Ending, jobs: int) -> Iterator[Check]:
             runner_user(),
             list_all(sorted(users)),
         )
-    removed = [REASONS.get(each.by, each.by) for each in world.runners.removed]
+    names = {job.runner_name for job in world.jobs} - {""}  # of a task that failed it may be there
+    gone = [each for each in world.runners.removed if each.name in names or not names]
+    removed = [REASONS.get(each.by, each.by) for each in gone]
     wanted = REASONS.get(ending.removed_by, ending.removed_by)
     off = "the runner was taken off GitHub" if jobs == 1 else "the runners were taken off GitHub"
     yield Check(off, _tally([wanted] * jobs), _tally(removed))
