@@ -2,7 +2,7 @@
 
 import json
 
-from tests.unit.launcher.work.scene import arn, make_demand, play
+from tests.unit.launcher.work.scene import arn, play
 
 
 def test_a_queued_job_gets_a_task_of_its_own_and_nothing_is_left():
