@@ -5,6 +5,8 @@ imported: only this repository, and the packages that `install` has put into the
 ACTION_PACKAGES.
 """
 
+# ruff: noqa: INP001  a program, not a part of a package
+
 import os
 import sys
 from pathlib import Path
