@@ -40,6 +40,14 @@ CAPACITY = ("RESOURCE", "AGENT", "capacity is unavailable", "insufficient capaci
 """How a reason in `failures` begins, or what it contains, where there is no capacity now."""
 QUOTA = re.compile(r"reached the limit|limit exceeded|quota|too many .*PROVISIONING", re.IGNORECASE)
 THROTTLE = re.compile(r"throttl|rate exceeded", re.IGNORECASE)
+NO_ROOM = re.compile(
+    r"TaskFailedToStart: (RESOURCE|AGENT)|capacity is unavailable|insufficient capacity"
+    r"|insufficient free addresses|does not have enough (free|available) (ip )?addresses"
+    r"|unexpected EC2 error while attempting to (create|attach) network interface"
+    r"|SpotInterruption|TerminationNotice|InfrastructureHealth",
+    re.IGNORECASE,
+)
+"""How an end reads that is no fault of the task's own."""
 DENIED = re.compile(r"not authorized to perform:? (\S+)")
 
 
@@ -198,7 +206,7 @@ class Ecs(ServiceClient):
 
             action = "cannot look at the tasks"
             for task in await self._call(action, "ecs:DescribeTasks", look):
-                found[identity.task_id(task["taskArn"])] = _read_state(task, self._container)
+                found[identity.task_id(task["taskArn"])] = read_state(task, self._container)
         return found
 
     async def stop(self, task: str, reason: str) -> None:
@@ -282,7 +290,13 @@ def _adopt(error: ClientError, text: str) -> Placement:
     return Later(Why.CAPACITY, f"{START}: {text}")  # that request was refused
 
 
-def _read_state(task: dict[str, Any], container: str) -> TaskState:
+def lacks_room(reason: str) -> bool:
+    """Whether a task ended because there was no room for it: RunTask's good answer told less."""
+    return bool(NO_ROOM.search(reason))
+
+
+def read_state(task: dict[str, Any], container: str) -> TaskState:
+    """Read a task as DescribeTasks and events show it; `container` is the agent's."""
     own: dict[str, Any] = next(
         (each for each in task.get("containers", []) if each["name"] == container), {}
     )
