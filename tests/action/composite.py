@@ -20,7 +20,6 @@ import signal
 import uuid
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -29,6 +28,7 @@ from local.agent import AgentProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
 SHELL = ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail")
 FILES = ("OUTPUT", "STATE", "STEP_SUMMARY", "ENV", "PATH")
@@ -299,9 +299,7 @@ class Composite:
 async def _wait_for_more(process: AgentProcess, known: int) -> None:
     """Wait until a process has printed more than so many characters, or has ended."""
     async with process._changed:
-        await process._changed.wait_for(
-            lambda: process.closed or len(process.text) > known
-        )
+        await process._changed.wait_for(lambda: process.closed or len(process.text) > known)
 
 
 def _as_text(value: Any) -> str:

@@ -110,7 +110,8 @@ class Step:
 
     async def _stop(self) -> Exit:
         if not self.request.label:
-            log.warning("stop.skipped", reason="the input label is empty: no start has set it")
+            warning = "nothing is stopped: the label is empty, as a start that failed leaves it"
+            sys.stdout.write(make_command("warning", warning) + "\n")
             return Exit.DONE
         async with self._open_stages(MemoryJournal()) as stages:
             return await starting.stop(self.request.order, stages)
