@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs import failures
+from docs import failures_page
 from docs.events import EVENTS
 from sidecar.errors import Exit
 from sidecar.settings.model import Settings, option, variable
@@ -101,5 +101,5 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    FAILURES.write_text("\n".join(failures.page()) + "\n")
+    FAILURES.write_text("\n".join(failures_page.page()) + "\n")
     sys.stdout.write(f"wrote {PAGE}\n")

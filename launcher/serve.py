@@ -7,6 +7,7 @@ cut then comes again, because the queue still has it.
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from launcher.errors import Exit, LaunchError, describe
 from launcher.interruption import InterruptedWork
 from launcher.secret import Secret
 from launcher.settings import LogSettings, WebhookSettings, WorkSettings
+from sidecar import github, host
+from sidecar.aws import calls
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 HEALTH_PATH = "/healthz"
+SECRETS = "LAUNCHER_WEBHOOK_SECRETS"
 SECRETS_EVERY = 60.0
 """Seconds between two looks at the webhook's secrets; `Secret` keeps each for longer."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -59,10 +63,13 @@ class Health:
 def run(settings: LogSettings, region: str | None, interruption: Interruption) -> Exit:
     """Serve until a signal comes; return the exit code. What cannot even begin is logged."""
     try:
-        return asyncio.run(serve(settings, region, interruption))
+        with asyncio.Runner(loop_factory=host.loop_factory()) as runner:
+            return runner.run(serve(settings, region, interruption))
     except LaunchError as error:
         code, reason = error.exit, str(error)
-    except (SidecarError, OSError, ValueError) as error:
+    except (calls.TransientError, github.TransientError) as error:
+        code, reason = Exit.UNAVAILABLE, describe(error)
+    except SidecarError as error:
         code, reason = Exit.REFUSED, describe(error)
     log.error("service.failed", reason=reason)
     return code
@@ -88,6 +95,7 @@ async def serve(settings: LogSettings, region: str | None, interruption: Interru
             tasks += [poller.poll, parts.pools.reload]
         health.add_to(application)
         address = await _listen(application, settings, stack)
+        gc.freeze()  # what was imported stays: collecting it again and again takes time
         log.info("service.started", address=address, parts=_name_parts(settings))
         try:
             async with interruption.cuts(), asyncio.TaskGroup() as group:
@@ -116,7 +124,11 @@ async def _listen(
     runner = web.AppRunner(application, shutdown_timeout=settings.stop_timeout, access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+    try:
+        await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+    except OSError as error:
+        reason = f"cannot listen on {settings.listen} (LAUNCHER_LISTEN): {error.strerror}"
+        raise LaunchError(Exit.SETTINGS, reason) from error
     name, number = runner.addresses[0][:2]
     return f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
 
@@ -128,17 +140,27 @@ async def _make_webhook(
     settings: WebhookSettings, region: str | None, stack: AsyncExitStack
 ) -> tuple[web.Application, Callable[[], Awaitable[None]]]:
     queue = await stack.enter_async_context(Queue(settings.queue_url, region))
+    try:
+        await queue.open()
+    except SidecarError as error:  # each delivery tries it again
+        log.warning("queue.failed", reason=describe(error))
     secrets = WebhookSecrets(settings.webhook_secrets.get_secret_value(), region)
 
     async def send(demand: Demand) -> None:
         await queue.send(demand.to_json())
 
-    webhook = Webhook(await secrets.read(), send, allowed=settings.allow)
+    try:
+        webhook = Webhook(await secrets.read(), send, allowed=settings.allow)
+    except ValueError as error:
+        raise LaunchError(Exit.SETTINGS, f"{error} ({SECRETS})") from error
 
     async def refresh() -> None:
         while True:
             await asyncio.sleep(SECRETS_EVERY)
-            webhook.replace_secrets(await secrets.read())
+            try:
+                webhook.replace_secrets(await secrets.read())
+            except (ValueError, SidecarError) as error:  # the old ones stay in force
+                log.error("secret.kept", setting=SECRETS, reason=describe(error))  # noqa: TRY400
 
     return make_application(webhook, settings.webhook_path), refresh
 
@@ -147,8 +169,7 @@ class WebhookSecrets:
     """The webhook's secrets, each by its reference."""
 
     def __init__(self, text: str, region: str | None) -> None:
-        setting = "LAUNCHER_WEBHOOK_SECRETS"
-        self._secrets = [Secret(each, setting, region) for each in split_references(text)]
+        self._secrets = [Secret(each, SECRETS, region) for each in split_references(text)]
         self._literal = [not split_reference(each)[0] for each in split_references(text)]
 
     async def read(self) -> list[str]:

@@ -28,7 +28,7 @@ def _own(request: web.Request, world: World) -> Callable[[Hook], bool]:
 
 async def _list(request: web.Request, world: World) -> web.Response:
     """List them, newest first; `cursor` is where the page begins."""
-    found = world.hooks.list(_own(request, world))
+    found = world.hooks.list_kept(_own(request, world))
     wanted = request.query.get("status", "")
     if wanted:
         found = [each for each in found if (each.status == "OK") is (wanted == "success")]

@@ -206,9 +206,9 @@ class Hooks:
 
     def find(self, delivery_id: int, hooks: Callable[[Hook], bool]) -> Delivery | None:
         """Return a delivery of one of these hooks, unless it is too old."""
-        return next((each for each in self.list(hooks) if each.id == delivery_id), None)
+        return next((each for each in self.list_kept(hooks) if each.id == delivery_id), None)
 
-    def list(self, hooks: Callable[[Hook], bool]) -> list[Delivery]:
+    def list_kept(self, hooks: Callable[[Hook], bool]) -> list[Delivery]:
         """List the deliveries of these hooks that are kept, newest first."""
         oldest = self._now() - KEPT
         return [each for each in reversed(self.deliveries) if each.at > oldest and hooks(each.hook)]

@@ -153,6 +153,9 @@ class Report:
         row.task, row.runner, row.state, row.why = "", "", "failed", str(facts["reason"])
         return f"Task {task} ended before its runner was {self.request.order.wait}: {row.why}"
 
+    def _on_retry_scheduled(self, facts: Mapping[str, Any]) -> str:
+        return f"Trying again in {facts['seconds']} s: {facts['reason']}"
+
     def _on_start_failed(self, facts: Mapping[str, Any]) -> str:
         self.failure = name_inputs(str(facts["reason"]))
         return self.failure
