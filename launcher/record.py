@@ -65,8 +65,14 @@ class Launch:
     demand: str
     """What asked for it, in JSON."""
     first_seen: float
+    order: str = ""
+    """The id of what was asked for, where several launches belong to it."""
+    may_exist: bool = False
+    """Whether an earlier process may have begun it unrecorded: then what exists is looked for."""
     tries: int = 1
     """Raised when a launch that was placed ended without serving."""
+    failures: int = 0
+    """How many of the tries ended by a fault; a theft or an approval is none."""
     round: int = 1
     """Raised when all of the pool's capacities refused."""
     step: int = 0
@@ -75,8 +81,11 @@ class Launch:
     """What is sent to AWS in this step, exactly; stored before it is sent."""
     place: str | None = None
     """The task's ARN or the instance's id, once there is one."""
+    placed_at: float = 0.0
     generation: int = 0
     """Of the runner's token; stored before it is minted."""
+    announced_at: float = 0.0
+    """When that generation was stored."""
     runner_name: str | None = None
     runner_id: int | None = None
     handed_over: bool = False
@@ -99,6 +108,16 @@ class Launch:
     """0: it was never written."""
     write: str = ""
     """The id of the write that made this version."""
+
+    @property
+    def order_id(self) -> str:
+        """Return the id of what was asked for."""
+        return self.order or self.id
+
+    @property
+    def settled(self) -> bool:
+        """Whether nobody needs to start anything more for it."""
+        return self.served or self.given_up is not None
 
     @property
     def client_token_parts(self) -> tuple[str, int, int, int]:
@@ -132,7 +151,10 @@ class Launch:
             step=0,
             request=None,
             place=None,
+            placed_at=0.0,
             generation=0,
+            announced_at=0.0,
+            may_exist=False,
             runner_name=None,
             runner_id=None,
             handed_over=False,
@@ -140,15 +162,19 @@ class Launch:
             ended=False,
         )
 
-    def placed(self, place: str) -> Launch:
+    def placed(self, place: str, now: float = 0.0) -> Launch:
         """Set the task or instance that was started for it."""
-        return replace(self, place=place)
+        return replace(self, place=place, placed_at=now)
 
-    def next_generation(self, runner_name: str) -> Launch:
+    def next_generation(self, runner_name: str, now: float = 0.0) -> Launch:
         """Announce the next token, before it is minted, and the name of its runner."""
-        later = self.generation + 1
         return replace(
-            self, generation=later, runner_name=runner_name, runner_id=None, handed_over=False
+            self,
+            generation=self.generation + 1,
+            announced_at=now,
+            runner_name=runner_name,
+            runner_id=None,
+            handed_over=False,
         )
 
     def stolen(self, reason: str) -> Launch:
@@ -169,12 +195,12 @@ class Launch:
 
 _FIELDS: Final = tuple(field.name for field in fields(Launch) if field.name != KEY)
 _NUMBERS: Final = frozenset(
-    {"first_seen", "tries", "round", "step", "generation", "runner_id"}
-    | {"thefts", "lease_until", "version"}
+    {"first_seen", "tries", "failures", "round", "step", "placed_at", "generation"}
+    | {"announced_at", "runner_id", "thefts", "lease_until", "version"}
 )
-_FRACTIONS: Final = frozenset({"first_seen", "lease_until"})
+_FRACTIONS: Final = frozenset({"first_seen", "placed_at", "announced_at", "lease_until"})
 _LISTS: Final = frozenset({"reasons", "counters"})
-_FLAGS: Final = frozenset({"handed_over", "online", "served", "ended"})
+_FLAGS: Final = frozenset({"may_exist", "handed_over", "online", "served", "ended"})
 
 
 class Records:

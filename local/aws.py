@@ -1,4 +1,4 @@
-"""Serve SSM and STS without an AWS account: moto's server on a loopback port.
+"""Serve SSM, STS, SQS and DynamoDB without an AWS account: moto's server on a loopback port.
 
 Run on its own with `python -m local.aws`; in process with `serving()`. Here are also the few calls
 that a demo or a test makes from outside; each takes the endpoint as its first argument.
@@ -11,6 +11,7 @@ and never checks a signature; put `local.faults` in front of it where that matte
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import threading
@@ -115,8 +116,52 @@ def whoami(endpoint: str, credentials: Credentials) -> str:
         return str(sts.get_caller_identity()["Arn"])
 
 
+@dataclass(frozen=True)
+class Queues:
+    """The URLs of a queue and of its dead letters."""
+
+    main: str
+    dead: str
+
+
+def make_queues(
+    endpoint: str, name: str = "launches", *, visibility: int = 30, receives: int = 5
+) -> Queues:
+    """Make a standard queue whose messages go to dead letters after so many receives."""
+    with _client("sqs", endpoint) as sqs:
+        dead = str(sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"])
+        wanted = ["QueueArn"]
+        found = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=wanted)["Attributes"]
+        policy = {"deadLetterTargetArn": found["QueueArn"], "maxReceiveCount": receives}
+        attributes = {
+            "VisibilityTimeout": str(visibility),
+            "RedrivePolicy": json.dumps(policy),
+        }
+        made = sqs.create_queue(QueueName=name, Attributes=attributes)
+        return Queues(str(made["QueueUrl"]), dead)
+
+
+def make_table(endpoint: str, name: str = "launches") -> str:
+    """Make the table of launches; return its name."""
+    with _client("dynamodb", endpoint) as dynamodb:
+        dynamodb.create_table(
+            TableName=name,
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+    return name
+
+
+def read_table(endpoint: str, name: str) -> list[dict[str, Any]]:
+    """Return all items of a table, as DynamoDB writes them."""
+    with _client("dynamodb", endpoint) as dynamodb:
+        pages = dynamodb.get_paginator("scan").paginate(TableName=name, ConsistentRead=True)
+        return [item for page in pages for item in page["Items"]]
+
+
 def reset(endpoint: str) -> None:
-    """Remove all parameters and assumed roles."""
+    """Remove everything: parameters, assumed roles, queues and tables."""
     asked = urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")
     with urllib.request.urlopen(asked, timeout=10):
         pass

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from launcher.demand.webhook import Answer
+from launcher.demand.delivery import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +72,7 @@ def _read_body(event: Mapping[str, Any]) -> bytes:
         raise Malformed("the event's body is no text")
     try:
         if event.get("isBase64Encoded"):
-            return base64.b64decode(body, validate=True)
+            return binascii.a2b_base64(body, strict_mode=True)
         return body.encode()
     except (binascii.Error, ValueError) as error:
         raise Malformed("the event's body cannot be decoded") from error

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from launcher import identity
 from launcher.places import Later, Placement, Refused, Started, TaskState, Why
-from sidecar.aws.calls import Call, RateLimited, Service, backoff
+from sidecar.aws.calls import Call, RateLimited, Service, TransientError, backoff
 from sidecar.aws.session import ServiceClient
 from sidecar.net.retry import call_with_retries
 
@@ -57,11 +57,33 @@ class Destination:
     public_ip: bool = False
     environment: tuple[tuple[str, str], ...] = ()
     """What the agent's container is told beside the task definition; no secret."""
+    cpu: int | None = None
+    """CPU units; None leaves it to the task definition, as for the next two."""
+    memory: int | None = None
+    """MiB."""
+    ephemeral_storage: int | None = None
+    """GiB."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Tags of the task, beside the launcher's own."""
 
     @property
     def steps(self) -> int:
-        """How many capacity providers can be asked in turn."""
-        return max(1, len(self.capacity_providers))
+        """How many capacities can be asked in turn: each provider, then each of a single subnet.
+
+        With all subnets Fargate chooses the zone itself, and looks into no other one.
+        """
+        return max(1, len(self.capacity_providers)) * (1 + len(self._single_subnets))
+
+    @property
+    def _single_subnets(self) -> tuple[str, ...]:
+        return self.subnets if len(self.subnets) > 1 else ()
+
+    def choose(self, step: int) -> tuple[str | None, tuple[str, ...]]:
+        """Return the capacity provider and the subnets of a step, which a reload may have lost."""
+        providers = self.capacity_providers or (None,)
+        turn, which = divmod(step % self.steps, len(providers))
+        subnets = self.subnets if turn == 0 else (self._single_subnets[turn - 1],)
+        return providers[which], subnets
 
 
 def make_request(
@@ -81,21 +103,33 @@ def make_request(
         "startedBy": started_by,
         "tags": [{"key": key, "value": value} for key, value in sorted(tags.items())],
         "enableECSManagedTags": True,
-        "overrides": {"containerOverrides": [container]},
+        "overrides": {"containerOverrides": [container], **_make_size(destination)},
     }
-    if destination.capacity_providers:
-        provider = destination.capacity_providers[step]
+    provider, subnets = destination.choose(step)
+    if provider is not None:
         request["capacityProviderStrategy"] = [{"capacityProvider": provider, "weight": 1}]
     elif destination.launch_type is not None:
         request["launchType"] = destination.launch_type
-    if destination.subnets:
+    if subnets:
         network = {
-            "subnets": list(destination.subnets),
+            "subnets": list(subnets),
             "securityGroups": list(destination.security_groups),
             "assignPublicIp": "ENABLED" if destination.public_ip else "DISABLED",
         }
         request["networkConfiguration"] = {"awsvpcConfiguration": network}
     return request
+
+
+def _make_size(destination: Destination) -> dict[str, Any]:
+    """Make the overrides of the task's size; ECS wants CPU and memory as text."""
+    size: dict[str, Any] = {}
+    if destination.cpu is not None:
+        size["cpu"] = str(destination.cpu)
+    if destination.memory is not None:
+        size["memory"] = str(destination.memory)
+    if destination.ephemeral_storage is not None:
+        size["ephemeralStorage"] = {"sizeInGiB": destination.ephemeral_storage}
+    return size
 
 
 class Ecs(ServiceClient):
@@ -111,21 +145,35 @@ class Ecs(ServiceClient):
 
         Raises TransientError if its outcome is not known: then send the same request again.
         """
+        call = Call(START, ECS, "ecs:RunTask", "LAUNCHER_CLUSTER", SETTINGS)
+        is_lost = False
 
-        async def start() -> Placement:
-            client = await self.connect()
+        async def once() -> Placement:
+            nonlocal is_lost
             try:
-                answer = await client.run_task(**request)
-            except ClientError as error:
-                if (refusal := _translate(error)) is not None:
-                    return refusal
+                return await call.run(lambda: self._run_task(request))
+            except RateLimited:
                 raise
-            return _read_answer(answer)
+            except TransientError:
+                is_lost = True
+                raise
 
         try:
-            return await self._call(START, "ecs:RunTask", start)
+            return await call_with_retries(once, backoff(), tries=TRIES)
         except RateLimited as error:
+            if is_lost:  # an earlier one may have started it
+                raise TransientError(str(error)) from error
             return Later(Why.THROTTLE, str(error))
+
+    async def _run_task(self, request: dict[str, Any]) -> Placement:
+        client = await self.connect()
+        try:
+            answer = await client.run_task(**request)
+        except ClientError as error:
+            if (refusal := _translate(error)) is not None:
+                return refusal
+            raise
+        return _read_answer(answer)
 
     async def look(self, tasks: Sequence[str]) -> dict[str, TaskState]:
         """Describe tasks, by id; those that ECS does not know (yet, or any more) are left out."""

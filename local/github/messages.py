@@ -54,13 +54,13 @@ def _context(each: Job, runner: Runner, site: str) -> dict[str, str]:
     return {
         "repository": repository,
         "repository_owner": repository.partition("/")[0],
-        "run_id": str(each.id),
+        "run_id": str(each.run.id),
         "run_number": str(each.id),
-        "run_attempt": "1",
+        "run_attempt": str(each.attempt),
         "sha": secrets.token_hex(20),
-        "ref": "refs/heads/main",
-        "event_name": "push",
-        "actor": "octocat",
+        "ref": each.run.ref,
+        "event_name": each.run.event,
+        "actor": each.run.actor,
         "server_url": site,
         "api_url": f"{site}/api/v3",
     }
