@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.deploy import code, parameters, starter
 from launcher.deploy.aws import Account
-from launcher.deploy.parameters import APP_KEY, PAT, SECOND_WEBHOOK_SECRET, WEBHOOK_SECRET, Secret
+from launcher.deploy.parameters import APP_KEY, PAT, WEBHOOK_SECRETS, Secret
 from launcher.deploy.rights import find_rights
 from launcher.deploy.stack import Stack, deploy, read_outputs, read_parameters, read_template
 from launcher.deploy.target import ARCHITECTURES, PYTHONS, Target
@@ -76,8 +76,6 @@ def deploy_stack(given: argparse.Namespace) -> None:
             bucket, key = code.upload(account, given.bucket, made)
         say(f"pools: {parameters.put_pools(account, given.deployment, text)}")
         chosen = _chosen(given, OPTIONS) | rights.parameters()
-        if given.second_webhook_secret:
-            chosen["SecondWebhookSecret"] = "yes"
         chosen |= {"CodeBucket": bucket, "CodeKey": key, "Deployment": given.deployment}
         chosen |= {"Runtime": target.runtime, "Architecture": target.architecture}
         name, tags = stack_name(given.deployment), {TAG: given.deployment}
@@ -88,18 +86,17 @@ def deploy_stack(given: argparse.Namespace) -> None:
 
 def put_secrets(given: argparse.Namespace) -> None:
     """Write the secrets as SecureStrings, and say what to enter at GitHub."""
-    files = {WEBHOOK_SECRET: given.webhook_secret, SECOND_WEBHOOK_SECRET: given.webhook_secret_2}
-    files |= {APP_KEY: given.app_key, PAT: given.pat}
-    if given.generate and not given.webhook_secret:
-        raise SettingsError("--generate needs --webhook-secret FILE: the file that it writes")
     if given.generate:
-        _write_new(given.webhook_secret, parameters.make_webhook_secret())
-    found = [Secret(name, _read(path)) for name, path in files.items() if path]
+        if len(given.webhook_secret) != 1:
+            raise SettingsError("--generate needs one --webhook-secret FILE: it writes this file")
+        _write_new(given.webhook_secret[0], parameters.make_webhook_secret())
+    texts = {WEBHOOK_SECRETS: "\n".join(_read(path).strip() for path in given.webhook_secret)}
+    texts |= {APP_KEY: _read(given.app_key), PAT: _read(given.pat)}
+    found = parameters.check([Secret(name, text) for name, text in texts.items() if text])
     if not found:
         raise SettingsError("no secret is given: see --help")
-    checked = parameters.check(found)
     with closing(Account(given.region)) as account:
-        for name in parameters.put_secrets(account, given.deployment, checked, given.kms_key):
+        for name in parameters.put_secrets(account, given.deployment, found, given.kms_key):
             say(f"secret: {name}")
         outputs = read_outputs(account, stack_name(given.deployment))
     say(f"payload URL at GitHub: {outputs['WebhookUrl']}")
@@ -154,7 +151,10 @@ def _say_outputs(outputs: dict[str, str]) -> None:
         say(f"  {key}: {value}")
 
 
-def _read(path: Path) -> str:
+def _read(path: Path | None) -> str:
+    """Read a file, or stdin for `-`; empty where none is named. Raises SettingsError."""
+    if path is None:
+        return ""
     try:
         return sys.stdin.read() if str(path) == "-" else path.read_text()
     except (OSError, ValueError) as error:
@@ -185,9 +185,15 @@ def _make_parser() -> argparse.ArgumentParser:
     secrets = _add(commands, "secrets", put_secrets)
     _add_account(secrets)
     secrets.add_argument("--generate", action="store_true", help="make the webhook's secret")
+    secrets.add_argument(
+        "--webhook-secret",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="the webhook's secret; given twice while one replaces the other, both are accepted",
+    )
     for option, what in {
-        "--webhook-secret": "the webhook's secret",
-        "--webhook-secret-2": "the one that replaces it (stack --second-webhook-secret)",
         "--app-key": "the GitHub App's private key",
         "--pat": "the personal access token",
     }.items():
@@ -209,7 +215,6 @@ def _add_stack(stack: argparse.ArgumentParser) -> None:
     stack.add_argument("--endpoints", choices=("no", "yes"), help="of --runners")
     stack.add_argument("--image", help="image of the runners, of --runners")
     stack.add_argument("--runner-architecture", choices=tuple(CPUS), default="x86_64")
-    stack.add_argument("--second-webhook-secret", action="store_true", help="accept two secrets")
     for option, name in OPTIONS.items():
         text = f"the template's {name}"
         stack.add_argument("--" + option.replace("_", "-"), metavar="VALUE", help=text)

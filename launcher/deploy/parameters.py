@@ -6,14 +6,14 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from launcher.demand.webhook import SHORTEST_SECRET
+from launcher.demand.delivery import SHORTEST_SECRET
 from launcher.errors import SettingsError
 from launcher.pools import ADVANCED_PARAMETER, Pools, Problems, parse_pools
 
 if TYPE_CHECKING:
     from launcher.deploy.aws import Account
 
-WEBHOOK_SECRET, SECOND_WEBHOOK_SECRET = "webhook-secret", "webhook-secret-2"
+WEBHOOK_SECRETS = "webhook-secrets"
 APP_KEY, PAT, POOLS = "github-app-key", "github-pat", "pools"
 
 
@@ -32,20 +32,26 @@ def parameter(deployment: str, name: str) -> str:
 
 def check(given: list[Secret]) -> list[Secret]:
     """Check secrets; return them without the white space around them. Raises SettingsError."""
-    problems = []
-    for secret in given:
-        text = secret.text.strip()
-        if secret.name == APP_KEY and "PRIVATE KEY-----" not in text:
-            problems.append(f"{secret.name} must be a private key in PEM")
-        if secret.name == PAT and not text.startswith(("ghp_", "github_pat_")):
-            problems.append(f"{secret.name} must be a token that begins with ghp_ or github_pat_")
-        if secret.name.startswith(WEBHOOK_SECRET) and len(text.encode()) < SHORTEST_SECRET:
-            problems.append(f"{secret.name} must have {SHORTEST_SECRET} bytes or more")
-        if secret.name.startswith(WEBHOOK_SECRET) and "," in text:
-            problems.append(f"{secret.name} must have no ','")
+    problems = [problem for secret in given if (problem := _find_problem(secret))]
     if problems:
         raise SettingsError(*problems)
     return [Secret(secret.name, secret.text.strip()) for secret in given]
+
+
+def _find_problem(secret: Secret) -> str | None:
+    text = secret.text.strip()
+    match secret.name:
+        case "github-app-key" if "PRIVATE KEY-----" not in text:
+            return f"{secret.name} must be a private key in PEM"
+        case "github-pat" if not text.startswith(("ghp_", "github_pat_")):
+            return f"{secret.name} must be a token that begins with ghp_ or github_pat_"
+        case "webhook-secrets" if _shortest_line(text) < SHORTEST_SECRET:
+            return f"{secret.name} must have {SHORTEST_SECRET} bytes or more in each line"
+    return None
+
+
+def _shortest_line(text: str) -> int:
+    return min((len(line.strip().encode()) for line in text.splitlines()), default=0)
 
 
 def make_webhook_secret() -> str:

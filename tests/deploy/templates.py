@@ -40,6 +40,4 @@ def read(name: str) -> dict[str, Any]:
 def resources(name: str, kind: str) -> dict[str, dict[str, Any]]:
     """Return the properties of all resources of a type, by name."""
     found = read(name)["Resources"]
-    return {
-        key: each.get("Properties", {}) for key, each in found.items() if each["Type"] == kind
-    }
+    return {key: each.get("Properties", {}) for key, each in found.items() if each["Type"] == kind}

@@ -1,4 +1,4 @@
-"""The templates of CloudFormation: what AWS's own rules say of them, and what we promise of them."""
+"""The templates: what AWS's own rules say of them, and what we promise of them."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.deploy.parameters import APP_KEY, PAT, POOLS, SECOND_WEBHOOK_SECRET, WEBHOOK_SECRET
+from launcher.deploy.parameters import APP_KEY, PAT, POOLS, WEBHOOK_SECRETS
 from launcher.deploy.stack import FOLDER
 from launcher.record import EXPIRES, KEY
 from tests.deploy.templates import read, resources
@@ -112,7 +112,7 @@ def test_the_functions_get_references_and_no_secrets():
     assert not any("NoEcho" in each for each in found["Parameters"].values())
     text = json.dumps(resources(LAUNCHER, "AWS::Lambda::Function"))
     secrets = re.findall(r"ssm:/runner-launcher/\$\{Deployment\}/([a-z0-9-]+)", text)
-    assert set(secrets) == {WEBHOOK_SECRET, SECOND_WEBHOOK_SECRET, APP_KEY, PAT, POOLS}
+    assert set(secrets) == {WEBHOOK_SECRETS, APP_KEY, PAT, POOLS}
     for word in ("secret", "key", "pat", "token", "password"):
         assert not [name for name in found["Outputs"] if word in name.lower()]
 
