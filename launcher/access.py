@@ -91,7 +91,7 @@ class Access:
 
     def refusal(self, who: Requester) -> str | None:
         """Say why this requester may not use the pool; None where it may."""
-        if not self._admits_repository(who.repository):
+        if not self.admits_repository(who.repository):
             return f"{who.repository:.100} is none of its repositories and owners"
         if self.events and who.event not in self.events:
             return f"the event {who.event or 'is not known and'} is none of its events"
@@ -112,7 +112,8 @@ class Access:
         }
         return {key: value for key, value in policy.items() if value} | {"forks": self.forks}
 
-    def _admits_repository(self, repository: str) -> bool:
+    def admits_repository(self, repository: str) -> bool:
+        """Say whether the policy's repositories and owners admit this one."""
         if not self.repositories and not self.owners:
             return True
         owner = repository.partition("/")[0].lower()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SETTING = "LAUNCHER_TABLE"
 KEY, EXPIRES = "id", "expires"
 """The table's key, and the attribute of its time to live."""
-PLACES = "places"
+PLACES, LAUNCH = "places", "launch"
 KEPT = 3 * 86_400
 """Seconds that a record outlives its last write. GitHub keeps a job queued for one day."""
 MOST_REASONS, LONGEST_REASON = 20, 300
@@ -240,9 +240,10 @@ class Records:
         What comes back is what the table has, also where it differs from what was given. A claim
         is exclusive within a process too: two messages for one job get one lease.
         """
-        created = self._leased(replace(launch, version=0))
+        if launch.version and self.is_held(launch):
+            return None
         try:
-            return await self._save(created)
+            return await self._save(self._leased(launch))
         except Outdated:
             stored = await self.read(launch.id)
         if stored is None or self.is_held(stored):  # None: it ended its time to live just now
@@ -263,6 +264,52 @@ class Records:
     async def release(self, launch: Launch) -> Launch:
         """Write what a holder changed, and end the lease: the next worker need not wait."""
         return await self._save(replace(launch, lease_holder=None, lease_until=0.0))
+
+    async def index(self, task: str, launch_id: str) -> None:
+        """Write down whose task it is: events of ECS and GitHub tell the task, not the launch."""
+
+        async def write(client: Any) -> None:
+            await client.update_item(**self._index(task, launch_id))
+
+        await self._run("write", "dynamodb:UpdateItem", write)
+
+    def _index(self, task: str, launch_id: str) -> dict[str, Any]:
+        return {
+            "TableName": self._table,
+            "Key": _task_key(task),
+            "UpdateExpression": "SET #launch = :launch, #expires = :expires",
+            "ExpressionAttributeNames": {"#launch": LAUNCH, "#expires": EXPIRES},
+            "ExpressionAttributeValues": {
+                ":launch": {"S": launch_id},
+                ":expires": _number(int(self._now() + KEPT)),
+            },
+        }
+
+    async def save_together(self, launches: list[Launch], tasks: Mapping[str, str]) -> list[Launch]:
+        """Write several launches, and whose the tasks are: all or nothing. Raises Outdated."""
+        until = self._now() + self._lease
+        written = [
+            replace(each, version=each.version + 1, write=self._new_id(), lease_until=until)
+            for each in launches
+        ]
+        steps = [{"Update": _update(self._table, each, self._now() + KEPT)} for each in written]
+        steps += [{"Update": self._index(task, launch_id)} for task, launch_id in tasks.items()]
+
+        async def write(client: Any) -> None:
+            await client.transact_write_items(TransactItems=steps)
+
+        try:
+            await self._run("write", "dynamodb:UpdateItem", write)
+        except Outdated:
+            stored = await self.read(written[0].id)
+            if stored is None or stored.write != written[0].write:
+                raise
+        return written
+
+    async def find(self, task: str) -> str | None:
+        """Find the id of the launch that a task, by its id, belongs to."""
+        item = await self._read_item(_task_key(task))
+        return str(item[LAUNCH]["S"]) if item and LAUNCH in item else None
 
     async def take_places(self, launch: Launch, limits: Mapping[str, int]) -> Launch:
         """Count the launch in each counter of `limits`, all or none. Raises Full, Outdated.
@@ -405,6 +452,8 @@ def _translate_cancelled(action: str, error: ClientError, limits: Mapping[str, i
         if code == _REASON_MISSED:
             return Full(name, most)
     codes = {record, *counters} - {"None"}
+    if _REASON_MISSED in codes:  # another record of the same transaction
+        return Outdated(f"{action}: another worker has changed it")
     if codes & _REASONS_LIMITED:
         return RateLimited(f"{action}: throttled by {DYNAMODB.title}")
     if codes == {"TransactionConflict"} or not codes:
@@ -417,6 +466,10 @@ def _translate_cancelled(action: str, error: ClientError, limits: Mapping[str, i
 
 def _launch_key(launch_id: str) -> dict[str, Any]:
     return {KEY: {"S": f"launch#{launch_id}"}}
+
+
+def _task_key(task: str) -> dict[str, Any]:
+    return {KEY: {"S": f"task#{task}"}}
 
 
 def _counter_key(name: str) -> dict[str, Any]:

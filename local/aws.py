@@ -153,6 +153,20 @@ def make_table(endpoint: str, name: str = "launches") -> str:
     return name
 
 
+def end_delays(name: str = "launches") -> int:
+    """Let the delayed messages of a queue come now; returns how many these were.
+
+    Only for a server that runs in this process: no call of AWS's does it.
+    """
+    from moto.sqs.models import sqs_backends
+
+    queue = sqs_backends[ACCOUNT][REGION].queues[name]
+    delayed = [message for message in queue._messages if message.delayed]
+    for message in delayed:
+        message.delayed_until = 0
+    return len(delayed)
+
+
 def read_table(endpoint: str, name: str) -> list[dict[str, Any]]:
     """Return all items of a table, as DynamoDB writes them."""
     with _client("dynamodb", endpoint) as dynamodb:

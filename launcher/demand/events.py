@@ -5,12 +5,10 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from launcher.demand.delivery import Answer
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from launcher.demand.webhook import Webhook
+    from launcher.demand.delivery import Answer
 
 
 class Malformed(ValueError):
@@ -44,17 +42,6 @@ def make_answer(event: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     if "multiValueHeaders" in event and "headers" not in event:
         return shape | {"multiValueHeaders": {key: [value] for key, value in headers.items()}}
     return shape | {"headers": headers}
-
-
-async def take_event(webhook: Webhook, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer one Lambda event."""
-    try:
-        method, headers, body = read_event(event)
-    except Malformed as error:
-        return make_answer(event, Answer(400, str(error)))
-    if method != "POST":
-        return make_answer(event, Answer(405, "send a POST"))
-    return make_answer(event, await webhook.take(headers, body))
 
 
 def _read_headers(event: Mapping[str, Any]) -> dict[str, str]:

@@ -75,6 +75,11 @@ class Caller:
             raise CallFailed(f"{action}: AWS answers {status} {code[:100]}", code)
         return answer
 
+    def close(self) -> None:
+        """Close the connections that nobody uses now."""
+        while self._idle:
+            self._idle.popitem()[1].close()
+
     def _endpoint(self, service: str) -> str:
         own = f"AWS_ENDPOINT_URL_{ENDPOINTS[service]}"
         region = self._environ["AWS_REGION"]
@@ -108,7 +113,7 @@ class Caller:
             try:
                 return self._send_on(kept, service, headers, body)
             except (OSError, http.client.HTTPException):
-                kept.close()
+                pass  # it ended while nobody used it
         kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
         return self._send_on(kind(netloc, timeout=TIMEOUT), service, headers, body)
 
@@ -119,9 +124,13 @@ class Caller:
         headers: dict[str, str],
         body: bytes,
     ) -> tuple[int, bytes]:
-        connection.request("POST", "/", body, headers)
-        response = connection.getresponse()
-        answer = response.status, response.read()
+        try:
+            connection.request("POST", "/", body, headers)
+            response = connection.getresponse()
+            answer = response.status, response.read()
+        except BaseException:
+            connection.close()
+            raise
         self._idle[service] = connection
         return answer
 

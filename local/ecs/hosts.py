@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import agent
@@ -12,7 +14,6 @@ from local.runner import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     from local import ecs_agent
 
@@ -30,6 +31,22 @@ class AgentHost:
     misbehaves: Mapping[str, Any] = field(default_factory=dict)
     """How the runner's program misbehaves in each (local/README.md)."""
 
+    def __post_init__(self) -> None:
+        self._one_at_a_time = asyncio.Lock()
+
+    async def _install(self, folder: Path) -> Path:
+        """Copy the runner's program from the image, which is made once."""
+        image = self.folder / ".image"
+        async with self._one_at_a_time:
+            if not image.exists():
+                made = await asyncio.to_thread(install, self.folder / ".making")
+                made.rename(image)
+        return Path(await asyncio.to_thread(shutil.copytree, image, folder))
+
+    async def prepare(self) -> None:
+        """Make the image now, not with the first task."""
+        await self._install(self.folder / ".unused")
+
     @asynccontextmanager
     async def start(
         self, ecs: ecs_agent.Agent, environment: Mapping[str, str]
@@ -38,7 +55,7 @@ class AgentHost:
         folder = self.folder / ecs.task.id
         folder.mkdir(mode=0o777)
         folder.chmod(0o1777)  # whatever the umask is
-        runner = await asyncio.to_thread(install, folder / "runner")
+        runner = await self._install(folder / "runner")
         if self.misbehaves:
             agent.misbehave(runner, **self.misbehaves)
         base = agent.environment(

@@ -70,7 +70,8 @@ def embed_metrics(
     that costs money, and there are few outcomes.
     """
     spent = report.phase.seconds_by_phase()
-    job_began = report.listener is not None and report.listener.job_began
+    listener = report.listener
+    job_began = listener is not None and listener.job_began and listener.refused is None
     values = {
         "lives": 1,
         "jobs": int(job_began),

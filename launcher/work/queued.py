@@ -1,0 +1,101 @@
+"""A queued job: recognise its launch, or admit it; then carry it on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from launcher import identity
+from launcher.record import Launch
+from launcher.work import pauses
+from launcher.work.carrying import DAY
+from launcher.work.ending import WAITS
+from launcher.work.held import hold
+from launcher.work.surroundings import PutOff
+
+if TYPE_CHECKING:
+    from launcher.demand.message import Message
+    from launcher.demand.webhook import Demand
+    from launcher.work.admission import Admission
+    from launcher.work.carrying import Carrier
+    from launcher.work.surroundings import Surroundings
+
+log = structlog.get_logger()
+
+
+def launch_id(deployment: str, demand: Demand) -> str:
+    """Return the id of a job's launch. A repository keeps its number when it is renamed."""
+    return identity.launch_id(deployment, str(demand.repository_id), str(demand.job_id))
+
+
+class Queued:
+    """Handles jobs that are queued."""
+
+    def __init__(self, around: Surroundings, carrier: Carrier, admission: Admission) -> None:
+        self._around = around
+        self._carrier = carrier
+        self._admission = admission
+
+    async def handle(self, demand: Demand, message: Message) -> PutOff | None:
+        """Begin the job's launch, or carry it on."""
+        id_ = launch_id(self._around.deployment, demand)
+        stored = await self._around.records.read(id_)
+        if stored is None:
+            found = await self._admit(id_, demand, message)
+            if not isinstance(found, Launch):
+                return found
+            stored = found
+        elif _is_repeated(message) and not stored.settled:
+            return None  # the message that began it lives until the job is in progress
+        elif stored.settled and stored.ended and not _waited(stored):
+            return None
+        async with hold(self._around.records, stored) as held:
+            if held is None:
+                return PutOff(pauses.HELD, "another worker carries it on")
+            if _is_new(message) and _waited(held.launch):
+                if not held.launch.ended:
+                    return await self._wait_for_end(held.launch)
+                await held.save(_revive(held.launch))
+            return await self._carrier.carry_on(held, demand, message)
+
+    async def _wait_for_end(self, launch: Launch) -> PutOff:
+        return PutOff(pauses.HELD, f"its task of before the approval ends: {launch.place}")
+
+    async def _admit(self, id_: str, demand: Demand, message: Message) -> Launch | PutOff | None:
+        """Make the launch of a job that was not seen before."""
+        if self._around.now() - message.first_seen > DAY:
+            log.warning("demand.expired", job=demand.job_id, repository=demand.repository)
+            return None
+        chosen = await self._admission.choose(demand)
+        if chosen is None or isinstance(chosen, PutOff):
+            return chosen
+        log.info(
+            "launch.admitted",
+            launch=id_,
+            job=demand.job_id,
+            repository=demand.repository,
+            pool=chosen.name,
+        )
+        return Launch(id_, chosen.name, demand.to_json(), message.first_seen)
+
+
+def _is_new(message: Message) -> bool:
+    """Whether this very message may be the first that anybody sees of its matter."""
+    return message.count == 0
+
+
+def _is_repeated(message: Message) -> bool:
+    """Whether a message for a known launch is another one than that which began it."""
+    return message.count == 0 and message.received <= 1
+
+
+def _waited(launch: Launch) -> bool:
+    return launch.given_up == WAITS
+
+
+def _revive(launch: Launch) -> Launch:
+    """Begin a launch anew: its job was approved."""
+    anew = launch.next_try("its job was approved")
+    return replace(anew, given_up=None, served=False)
