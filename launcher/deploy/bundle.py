@@ -1,4 +1,4 @@
-"""Build the zip of the Lambda functions: always the same bytes from the same sources.
+"""Build the zip of the Lambda functions.
 
 It holds what the functions import: the wheels' packages, the launcher without this package, and
 the parts of the agent's package that the launcher shares. `launcher.deploy.inspection` checks it.
@@ -44,12 +44,15 @@ class Bundle:
     unpacked: int
     """Bytes of its files."""
     sha256: str
+    compiled: bool
+    """Whether it holds compiled code, with which a function starts faster."""
 
     def report(self) -> str:
         """Describe it in one line."""
         return (
             f"{self.path.name}: {self.size / 1e6:.1f} MB, {self.unpacked / 1e6:.1f} MB unpacked, "
-            f"{self.files} files, sha256 {self.sha256[:16]}"
+            f"{self.files} files, {'' if self.compiled else 'not '}compiled, "
+            f"sha256 {self.sha256[:16]}"
         )
 
 
@@ -99,4 +102,5 @@ def pack(files: Mapping[str, bytes], path: Path) -> Bundle:
         len(content),
         sum(map(len, files.values())),
         hashlib.sha256(content).hexdigest(),
+        any(name.endswith(".pyc") for name in files),
     )

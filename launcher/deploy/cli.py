@@ -231,7 +231,9 @@ def _add(commands: Any, name: str, command: Any) -> argparse.ArgumentParser:
 
 def _add_account(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deployment", default="default", help="its name; default: default")
-    parser.add_argument("--region", help="default: that of AWS's own settings")
+    parser.add_argument(
+        "--region", default=os.environ.get("AWS_REGION"), help="default: AWS_REGION"
+    )
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.deploy import bundle, inspection, wheels
+from launcher.deploy import bundle, compiled, inspection, wheels
 from launcher.deploy.aws import code_of
 from launcher.errors import Exit, LaunchError
 
@@ -20,6 +20,8 @@ def build(target: Target, path: Path) -> Bundle:
     """Build the zip at `path`, and check it. Raises LaunchError with all that is wrong."""
     with tempfile.TemporaryDirectory(prefix="launcher-wheels-") as folder:
         files = bundle.collect(wheels.download(target, Path(folder)))
+    if (python := compiled.find_python(target)) is not None:
+        files |= compiled.compile_sources(files, python)
     made = bundle.pack(files, path)
     if problems := inspection.inspect(path, files, target):
         raise LaunchError(Exit.REFUSED, "cannot use the zip: " + "; ".join(problems[:10]))

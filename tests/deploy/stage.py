@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,6 @@ REPOSITORY = "octo/repo"
 CANARY = "canary-webhook-secret-7f3a"  # of this test alone
 DEPLOYMENT = "end-to-end"
 STACK, POOL_STACK = f"runner-launcher-{DEPLOYMENT}", f"runner-pool-{DEPLOYMENT}"
-VISIBILITY = 3
-"""Seconds instead of the template's 360, so that poison need not be awaited for half an hour."""
 
 
 @dataclass
@@ -45,16 +43,24 @@ class Deployed:
     """What the commands printed."""
     outputs: dict[str, str] = field(default_factory=dict)
     pool_outputs: dict[str, str] = field(default_factory=dict)
+    clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
         """Return a client of this AWS."""
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name=aws.REGION,
-            aws_access_key_id=aws.ACCOUNT,
-            aws_secret_access_key="test",
-        )
+        if service not in self.clients:
+            self.clients[service] = boto3.client(
+                service,
+                endpoint_url=self.url,
+                region_name=aws.REGION,
+                aws_access_key_id=aws.ACCOUNT,
+                aws_secret_access_key="test",
+            )
+        return self.clients[service]
+
+    def close(self) -> None:
+        """Close all clients."""
+        for client in self.clients.values():
+            client.close()
 
     def resource(self, name: str, stack: str = STACK) -> str:
         """Return the physical id of a resource of the stack."""
@@ -84,6 +90,20 @@ class Deployed:
         found = functions.get_function_configuration(FunctionName=name)["Environment"]
         changed = {"Variables": {**found["Variables"], **variables}}
         functions.update_function_configuration(FunctionName=name, Environment=changed)
+
+    def policies(self, role: str, stack: str = STACK) -> list[Any]:
+        """Return the policies of a role."""
+        iam = self.client("iam")
+        name = self.resource(role, stack)
+        found = iam.list_role_policies(RoleName=name)["PolicyNames"]
+        return [
+            iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in found
+        ]
+
+    def role_arn(self, role: str, stack: str = STACK) -> str:
+        """Return the ARN of a role."""
+        name = self.resource(role, stack)
+        return str(self.client("iam").get_role(RoleName=name)["Role"]["Arn"])
 
     def templates(self) -> str:
         """Return all that CloudFormation shows of the stacks to whoever may look at them."""
@@ -124,8 +144,9 @@ def deploy(folder: Path) -> Iterator[Deployed]:
             url, folder, "secrets", *common, "--webhook-secret", str(secret), "--pat", str(pat)
         )
         deployed = Deployed(url, folder, printed)
-        deployed.read_outputs()
-        yield deployed
+        with closing(deployed):
+            deployed.read_outputs()
+            yield deployed
 
 
 def _run(url: str, folder: Path, *arguments: str) -> str:
@@ -218,12 +239,21 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
         calls = {name: await enter(recording(deployed.url)) for name in ("Webhook", "Worker")}
         calls["ECS"] = await enter(recording(plane.url))
         await asyncio.to_thread(_connect, deployed, hub, calls)
-        hub.world.hooks.add(deployed.webhook_url, CANARY, scope=Scope.of_path("/repos/" + REPOSITORY))
+        hub.world.hooks.add(
+            deployed.webhook_url, CANARY, scope=Scope.of_path("/repos/" + REPOSITORY)
+        )
         stage = Stage(deployed, plane, hub, calls)
         try:
             yield stage
         except BaseException:
             print((deployed.folder / "ministack.log").read_text()[-20_000:], file=sys.stderr)
+            for name, recorder in calls.items():
+                print(
+                    name, [(call.target, call.status) for call in recorder.calls], file=sys.stderr
+                )
+            print(
+                [(each.action, each.status) for each in hub.world.hooks.deliveries], file=sys.stderr
+            )
             for task in plane.tasks:
                 print(task.arn, task.process.transcript() if task.process else "", file=sys.stderr)
             raise
@@ -231,8 +261,9 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
 
 def _connect(deployed: Deployed, hub: github.GitHub, calls: dict[str, Recorder]) -> None:
     """Do what only a test needs: lead the functions' calls to the stand-ins."""
-    deployed.client("sqs").set_queue_attributes(
-        QueueUrl=deployed.outputs["QueueUrl"], Attributes={"VisibilityTimeout": str(VISIBILITY)}
+    # ministack takes the template's number as text, and CloudFormation as a number.
+    deployed.client("lambda").update_event_source_mapping(
+        UUID=deployed.resource("WorkerTakesMessages"), ScalingConfig={"MaximumConcurrency": 2}
     )
     deployed.set_environment("Webhook", AWS_ENDPOINT_URL=calls["Webhook"].url)
     deployed.set_environment(
