@@ -5,9 +5,11 @@ and ECS as stand-ins and real agents; each test then looks at what has come of i
 """
 
 import asyncio
+import hmac
 import json
 import urllib.error
 import urllib.request
+import zipfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,7 @@ from local import aws
 from tests.deploy import ministack
 from tests.deploy import stage as stages
 from tests.deploy.permissions import Question, Roles, find_questions, list_actions, simulate
+from tests.deploy.runtime import running
 from tests.deploy.stage import CANARY, DEPLOYMENT, PAT, POOL_STACK, Deployed, Stage, open_stage
 from tests.lives.stage import wait_until
 
@@ -177,6 +180,55 @@ def test_a_forged_delivery_is_refused(story):
         urllib.request.urlopen(request, timeout=60)
     with refused.value as answer:
         assert answer.code == 401
+
+
+# --- the zip ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unpacked(story, tmp_path_factory):
+    """Unpack the zip that the functions were deployed with."""
+    folder = tmp_path_factory.mktemp("zip")
+    objects = story.deployed.client("s3")
+    bucket = f"runner-launcher-{aws.ACCOUNT}-{aws.REGION}"
+    (found,) = objects.list_objects_v2(Bucket=bucket)["Contents"]
+    objects.download_file(bucket, found["Key"], str(folder / "launcher.zip"))
+    with zipfile.ZipFile(folder / "launcher.zip") as archive:
+        archive.extractall(folder / "code")
+    return folder / "code"
+
+
+def test_the_webhook_runs_under_lambdas_own_client(unpacked, tmp_path):
+    """With awslambdaric, and of this environment nothing but the zip, it answers a ping."""
+    body = "{}"
+    signature = hmac.digest(CANARY.encode(), body.encode(), "sha256").hex()
+    event = {
+        "requestContext": {"http": {"method": "POST"}},
+        "headers": {"x-github-event": "ping", "x-hub-signature-256": f"sha256={signature}"},
+        "body": body,
+    }
+    settings = {"LAUNCHER_QUEUE_URL": "http://127.0.0.1:9/1/q", "LAUNCHER_WEBHOOK_SECRETS": CANARY}
+    with running("launcher.lambdas.webhook", unpacked, tmp_path, **settings) as handler:
+        answer = handler.call(event)
+    assert (answer["statusCode"], answer["body"]) == (200, "pong")
+
+
+def test_the_worker_runs_under_lambdas_own_client(unpacked, tmp_path):
+    """It imports all that it uses, and hands back the message that it does not understand."""
+    pools = tmp_path / "pools.toml"
+    pools.write_text('[[pool]]\nname = "a"\nlabels = ["a"]\ntask_definition = "a"\n')
+    settings = {
+        "LAUNCHER_QUEUE_URL": "http://127.0.0.1:9/1/q",
+        "LAUNCHER_TABLE": "launches",
+        "LAUNCHER_POOLS": str(pools),
+        "LAUNCHER_GITHUB_URL": "https://github.com",
+        "LAUNCHER_GITHUB_PAT": PAT,
+    }
+    record = {"messageId": "m1", "body": POISON, "attributes": {"ApproximateReceiveCount": "1"}}
+    with running("launcher.lambdas.work", unpacked, tmp_path, **settings) as handler:
+        assert handler.call({"Records": []}) == {"batchItemFailures": []}
+        answer = handler.call({"Records": [record]})
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
 
 
 # --- secrets ------------------------------------------------------------------------------------
