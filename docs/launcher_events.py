@@ -60,7 +60,6 @@ EVENTS = {
     "start.interrupted": "a signal came, and all that was started is stopped",
     "stop.begun": "these tasks are being stopped",
     "stop.failed": "an order could not be stopped",
-    "stop.skipped": "something of an order could not be looked at, and is not stopped",
     "task.delayed": "a task cannot be started now: no capacity, a quota or a throttle (`why`); "
     "it is tried again",
     "task.failed": "a task ended before its runner had a job: ECS's reason, and the agent's exit "
