@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+SOON = 10.0
+"""Seconds until the end of a task is looked for, where an approved job waits for it."""
+
 
 def launch_id(deployment: str, demand: Demand) -> str:
     """Return the id of a job's launch. A repository keeps its number when it is renamed."""
@@ -66,7 +69,8 @@ class Queued:
         """Begin a launch anew whose job was approved. None: go on with it."""
         if not held.launch.ended:
             later = await self._carrier.carry_on(held, demand, message)
-            return Answer(later or PutOff(pauses.HELD, "its task of before the approval ends"))
+            seconds = min(later.seconds, SOON) if later else pauses.HELD
+            return Answer(PutOff(seconds, "its task of before the approval ends"))
         found = await self._carrier.look_up(demand)
         if not isinstance(found, Unknown) and found.action == WAITING:
             return Answer(None)  # it is another hook's delivery, of before
