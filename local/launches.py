@@ -80,7 +80,7 @@ class Stage:
 
     # -- the launcher ------------------------------------------------------------------------
 
-    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, **given: str) -> dict[str, str]:
         """Return the launcher's environment; what is `given` are its settings, lower case."""
         kept = [key for key in os.environ if key.startswith(("COVERAGE", "PYTHONPATH"))]
         return {
@@ -181,7 +181,7 @@ class Stage:
         self, arguments: tuple[str, ...], given: Mapping[str, str]
     ) -> AsyncIterator[AgentProcess]:
         folder = self.folder / "launcher" / str(len(self.launchers))
-        env = {**self.environment(given), leftovers.MARK: str(folder)}
+        env = {**self.environment(**given), leftovers.MARK: str(folder)}
         async with AgentProcess.start((*COMMAND, *arguments), env, folder) as process:
             self.launchers.append(process)
             try:
@@ -234,7 +234,7 @@ class Stage:
         """Count the messages of the queue and of its dead letters."""
         counts = {}
         for name, url in (("queue", self.queues.main), ("dead letters", self.queues.dead)):
-            if url:
+            if url:  # there is none for the command line and the action
                 counts[name] = await asyncio.to_thread(sqs.count, self.moto, url)
         return {name: found for name, found in counts.items() if found}
 
