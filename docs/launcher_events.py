@@ -3,6 +3,8 @@
 EVENTS = {
     "batch.cut": "the Lambda function's time was over before `left` messages of its batch were "
     "handled; they come again",
+    "batch.failed": "the Lambda function has no worker, for example because the pools cannot be "
+    "read; the messages come again later",
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",
     "cleanup.incomplete": "`left` was not cleaned up; `requests` holds requests to start a task "
     "whose outcome is not known",
@@ -32,6 +34,9 @@ EVENTS = {
     "`count`: how often it was put off",
     "message.put_off": "a message comes again later, as a new one, and why",
     "message.refused": "a message that no worker understands; it goes to the dead letters",
+    "pool.resumed": "a pool that was stopped has a runner with a job again",
+    "pool.stopped": "the last tasks of a pool all failed: none is started for `seconds`, then one",
+    "pool.tried": "a pool was stopped; one launch tries whether its tasks start again",
     "pools.kept": "the document of pools cannot be read or has mistakes: the pools of before stay; "
     "said once",
     "pools.read": "these pools are in force from now on",
@@ -55,7 +60,6 @@ EVENTS = {
     "start.interrupted": "a signal came, and all that was started is stopped",
     "stop.begun": "these tasks are being stopped",
     "stop.failed": "an order could not be stopped",
-    "stop.skipped": "something of an order could not be looked at, and is not stopped",
     "task.delayed": "a task cannot be started now: no capacity, a quota or a throttle (`why`); "
     "it is tried again",
     "task.failed": "a task ended before its runner had a job: ECS's reason, and the agent's exit "
@@ -65,8 +69,11 @@ EVENTS = {
     "to change. It is tried again all the same",
     "task.still_there": "a stopped task has not ended in time; its runner could not be looked for "
     "once more",
+    "tick.failed": "what is done every minute failed; it is tried again by the next tick",
     "token.delayed": "a task's token could not be made or written now",
     "token.handed_over": "the token of a task stands where only this task reads it",
+    "warm.failed": "a warm runner could not be looked at or started; the next tick tries again",
+    "warm.skipped": "a pool keeps no warm runners, because nothing says where to register them",
     "webhook.failed": "a delivery was answered by 503, because the queue does not take it or the "
     "secrets cannot be read; GitHub does not send it again by itself",
     "work.awaited": "the service waits for messages that are being handled",
