@@ -223,8 +223,9 @@ class Stages:
             except github.NameTaken:
                 await self._delete_runner(name)  # an answer was lost, and with it its token
                 continue
-            except github.GitHubError as error:
-                if not isinstance(error, github.TransientError):  # there is no runner of that name
+            except SidecarError as error:
+                if not isinstance(error, github.TransientError):
+                    # Refused, or no credential to ask with: there is no runner of that name.
                     await self.journal.save(replace(launch, generation=before.generation))
                 raise
             return replace(launch, runner_id=token.runner_id), token
@@ -278,7 +279,7 @@ class Stages:
         launch, cleanup = await self.undo(launch, reason)
         if launch.place is None or cleanup.busy or _kept(cleanup):
             return cleanup
-        if launch.generation:
+        if _newest_generation(launch):
             await self._step(launch, "runner", self._delete_late_runners(launch), cleanup)
         if not cleanup.left:
             log.info("launch.cleaned_up", **_facts(launch), reason=reason)
@@ -303,7 +304,7 @@ class Stages:
                 cleanup.busy = True
                 return launch, cleanup
             cleanup.left.append(f"runner of {launch.place}")  # GitHub notices its end in a moment
-        if cleanup.left and launch.handed_over and not ended:
+        if cleanup.left and (launch.handed_over or launch.may_exist) and not ended:
             cleanup.left.append(f"task {launch.place}, {MAY_HAVE_A_JOB}")
             return launch, cleanup
         if not ended:
@@ -331,7 +332,7 @@ class Stages:
 
     async def _delete_runners(self, launch: Launch) -> str:
         """Delete the runner of each generation; "busy" if one has a job."""
-        for generation in range(1, launch.generation + 1):
+        for generation in range(1, _newest_generation(launch) + 1):
             name = identity.runner_name(self.name_prefix, _task(launch), generation)
             if not await self._delete_runner(name):
                 return "busy"
@@ -362,6 +363,11 @@ class Stages:
         except TimeoutError:
             log.warning("task.still_there", **_facts(launch), seconds=END_TIMEOUT)
         await self._delete_runners(launch)
+
+
+def _newest_generation(launch: Launch) -> int:
+    """Return the newest generation that may have a runner; an earlier process may have made one."""
+    return launch.generation or int(launch.may_exist)
 
 
 MAY_HAVE_A_JOB = "whose runner may have a job"

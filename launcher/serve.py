@@ -7,12 +7,16 @@ cut then comes again, because the queue still has it.
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
 
+from launcher.demand.message import Message
 from launcher.demand.queue import LONGEST_WAIT, MOST, Queue, process
 from launcher.demand.references import split_reference, split_references, split_secrets
 from launcher.demand.server import make_application
@@ -21,6 +25,8 @@ from launcher.errors import Exit, LaunchError, describe
 from launcher.interruption import InterruptedWork
 from launcher.secret import Secret
 from launcher.settings import LogSettings, WebhookSettings, WorkSettings
+from sidecar import github, host
+from sidecar.aws import calls
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
@@ -34,8 +40,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 HEALTH_PATH = "/healthz"
+SECRETS = "LAUNCHER_WEBHOOK_SECRETS"
 SECRETS_EVERY = 60.0
 """Seconds between two looks at the webhook's secrets; `Secret` keeps each for longer."""
+TICK_EVERY = 60.0
+"""Seconds between two ticks."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before the queue is asked again after an error."""
 
@@ -59,10 +68,13 @@ class Health:
 def run(settings: LogSettings, region: str | None, interruption: Interruption) -> Exit:
     """Serve until a signal comes; return the exit code. What cannot even begin is logged."""
     try:
-        return asyncio.run(serve(settings, region, interruption))
+        with asyncio.Runner(loop_factory=host.loop_factory()) as runner:
+            return runner.run(serve(settings, region, interruption))
     except LaunchError as error:
         code, reason = error.exit, str(error)
-    except (SidecarError, OSError, ValueError) as error:
+    except (calls.TransientError, github.TransientError) as error:
+        code, reason = Exit.UNAVAILABLE, describe(error)
+    except SidecarError as error:
         code, reason = Exit.REFUSED, describe(error)
     log.error("service.failed", reason=reason)
     return code
@@ -85,18 +97,30 @@ async def serve(settings: LogSettings, region: str | None, interruption: Interru
             parts = await stack.enter_async_context(open_worker(settings, region))
             poller = Poller(parts.queue, parts.worker, settings.messages, health)
             stack.push_async_callback(poller.finish, settings.stop_timeout)
-            tasks += [poller.poll, parts.pools.reload]
+            tasks += [poller.poll, parts.pools.reload, partial(_tick, parts.worker)]
         health.add_to(application)
         address = await _listen(application, settings, stack)
+        gc.freeze()  # what was imported stays: collecting it again and again takes time
         log.info("service.started", address=address, parts=_name_parts(settings))
         try:
             async with interruption.cuts(), asyncio.TaskGroup() as group:
                 for task in tasks:
                     group.create_task(_run(task))
         except InterruptedWork as stop:
-            log.info("service.stopping", reason=str(stop))
+            log.info("service.stop_requested", reason=str(stop))
     log.info("service.stopped")
     return Exit.DONE
+
+
+async def _tick(worker: Worker) -> None:
+    """Give the worker a tick every minute; a Lambda function gets it from a schedule."""
+    while True:
+        now = time.time()
+        try:
+            await worker.handle(Message('{"kind":"tick"}', now, sent=now))
+        except SidecarError as error:
+            log.warning("tick.failed", reason=describe(error))
+        await asyncio.sleep(TICK_EVERY)
 
 
 async def _run(task: Callable[[], Awaitable[None]]) -> None:
@@ -116,7 +140,11 @@ async def _listen(
     runner = web.AppRunner(application, shutdown_timeout=settings.stop_timeout, access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+    try:
+        await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+    except OSError as error:
+        reason = f"cannot listen on {settings.listen} (LAUNCHER_LISTEN): {error.strerror}"
+        raise LaunchError(Exit.SETTINGS, reason) from error
     name, number = runner.addresses[0][:2]
     return f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
 
@@ -128,17 +156,27 @@ async def _make_webhook(
     settings: WebhookSettings, region: str | None, stack: AsyncExitStack
 ) -> tuple[web.Application, Callable[[], Awaitable[None]]]:
     queue = await stack.enter_async_context(Queue(settings.queue_url, region))
+    try:
+        await queue.open()
+    except SidecarError as error:  # each delivery tries it again
+        log.warning("queue.failed", reason=describe(error))
     secrets = WebhookSecrets(settings.webhook_secrets.get_secret_value(), region)
 
     async def send(demand: Demand) -> None:
         await queue.send(demand.to_json())
 
-    webhook = Webhook(await secrets.read(), send, allowed=settings.allow)
+    try:
+        webhook = Webhook(await secrets.read(), send, allowed=settings.allow)
+    except ValueError as error:
+        raise LaunchError(Exit.SETTINGS, f"{error} ({SECRETS})") from error
 
     async def refresh() -> None:
         while True:
             await asyncio.sleep(SECRETS_EVERY)
-            webhook.replace_secrets(await secrets.read())
+            try:
+                webhook.replace_secrets(await secrets.read())
+            except (ValueError, SidecarError) as error:  # the old ones stay in force
+                log.error("secret.kept", setting=SECRETS, reason=describe(error))  # noqa: TRY400
 
     return make_application(webhook, settings.webhook_path), refresh
 
@@ -147,8 +185,7 @@ class WebhookSecrets:
     """The webhook's secrets, each by its reference."""
 
     def __init__(self, text: str, region: str | None) -> None:
-        setting = "LAUNCHER_WEBHOOK_SECRETS"
-        self._secrets = [Secret(each, setting, region) for each in split_references(text)]
+        self._secrets = [Secret(each, SECRETS, region) for each in split_references(text)]
         self._literal = [not split_reference(each)[0] for each in split_references(text)]
 
     async def read(self) -> list[str]:
@@ -205,7 +242,7 @@ class Poller:
         """Wait for what runs; what is not done in time is cut, and comes again."""
         if not self._running:
             return
-        log.info("work.finishing", messages=len(self._running), seconds=seconds)
+        log.info("work.awaited", messages=len(self._running), seconds=seconds)
         _, late = await asyncio.wait(set(self._running), timeout=seconds)
         if late:
             log.error("work.cut", messages=len(late))

@@ -12,7 +12,7 @@ import structlog
 from launcher import identity
 from launcher.errors import Exit, LaunchError, describe
 from launcher.interruption import InterruptedWork
-from launcher.launch import MemoryJournal, Progress, explain_end
+from launcher.launch import GENERATIONS, MemoryJournal, Progress, explain_end
 from launcher.places import Later, Refused, Started
 from launcher.record import Launch
 from sidecar import github
@@ -227,7 +227,8 @@ async def stop(order: Order, stages: Stages) -> Exit:
     launches = []
     for task in sorted(tasks):
         launch = Launch(task, pool="", demand="", first_seen=0.0, order=order.request)
-        launches.append(replace(launch, place=task, generation=1, handed_over=True))
+        # Whoever started it may have needed another name than the first: all are looked for.
+        launches.append(replace(launch, place=task, generation=GENERATIONS, handed_over=True))
     log.info("stop.begun", tasks=sorted(tasks))
     left = await clean_up_all(stages, launches, "stopped by runner-launcher stop")
     return Exit.LEFT_BEHIND if left else Exit.DONE

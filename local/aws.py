@@ -167,6 +167,29 @@ def end_delays(name: str = "launches") -> int:
     return len(delayed)
 
 
+def end_visibility(name: str = "launches") -> None:
+    """Give out again what a receiver that died holds, as SQS does after a while."""
+    from moto.sqs.models import sqs_backends
+
+    for message in sqs_backends[ACCOUNT][REGION].queues[name]._messages:
+        message.visible_at = 0
+
+
+def end_leases(endpoint: str, name: str = "launches") -> int:
+    """End the leases of launches, as time does; returns how many these were."""
+    with _client("dynamodb", endpoint) as dynamodb:
+        items = dynamodb.scan(TableName=name, ConsistentRead=True)["Items"]
+        held = [item for item in items if "lease_holder" in item]
+        for item in held:
+            dynamodb.update_item(
+                TableName=name,
+                Key={"id": item["id"]},
+                UpdateExpression="SET lease_until = :past",
+                ExpressionAttributeValues={":past": {"N": "1"}},
+            )
+        return len(held)
+
+
 def read_table(endpoint: str, name: str) -> list[dict[str, Any]]:
     """Return all items of a table, as DynamoDB writes them."""
     with _client("dynamodb", endpoint) as dynamodb:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from local.github.jobs import Job
-    from local.github.webhooks import Hook
+    from local.github.webhooks import Delivery, Hook
 
 S = TypeVar("S", bound="Stage")
 COMMAND = (sys.executable, "-m", "launcher")
@@ -105,22 +105,33 @@ class Stage:
     @asynccontextmanager
     async def webhook(self, **settings: str) -> AsyncIterator[AgentProcess]:
         """Run the webhook's process for the block, and have GitHub send to it."""
-        given = {
-            "queue_url": self.queues.main,
-            "webhook_secrets": WEBHOOK_SECRET,
-            "listen": "127.0.0.1:0",
-            **settings,
-        }
-        async with self._process(("webhook",), given) as process:
-            started = await process.wait_for_event("service.started")
-            hook = self.add_hook(f"{started['address']}/webhook")
+        given = {**self._webhook_settings(), **settings}
+        async with self._process(("webhook",), given) as process, self._hook(process):
             yield process
-            self.github.world.hooks.remove(hook)
 
     @asynccontextmanager
     async def worker(self, **settings: str) -> AsyncIterator[AgentProcess]:
         """Run a worker's process for the block."""
-        given = {
+        async with self._process(("work",), {**self._work_settings(), **settings}) as process:
+            await process.wait_for_event("service.started")
+            yield process
+
+    @asynccontextmanager
+    async def serve(self, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run webhook and worker in one process for the block."""
+        given = {**self._webhook_settings(), **self._work_settings(), **settings}
+        async with self._process(("serve",), given) as process, self._hook(process):
+            yield process
+
+    def _webhook_settings(self) -> dict[str, str]:
+        return {
+            "queue_url": self.queues.main,
+            "webhook_secrets": WEBHOOK_SECRET,
+            "listen": "127.0.0.1:0",
+        }
+
+    def _work_settings(self) -> dict[str, str]:
+        return {
             "queue_url": self.queues.main,
             "table": "launches",
             "pools": str(self.pools),
@@ -128,11 +139,34 @@ class Stage:
             "github_pat": PAT,
             "parameter_prefix": PREFIX,
             "listen": "127.0.0.1:0",
-            **settings,
         }
-        async with self._process(("work",), given) as process:
-            await process.wait_for_event("service.started")
-            yield process
+
+    @asynccontextmanager
+    async def _hook(self, process: AgentProcess) -> AsyncIterator[None]:
+        started = await process.wait_for_event("service.started")
+        hook = self.add_hook(f"{started['address']}/webhook")
+        repeating = asyncio.create_task(self._repeat_unavailable())
+        try:
+            yield
+        finally:
+            repeating.cancel()
+            self.github.world.hooks.remove(hook)
+
+    async def _repeat_unavailable(self) -> None:
+        """Send again what the webhook could not queue within a second, as on a busy machine.
+
+        The launcher's owner does it, or its sweep: GitHub does not.
+        """
+        hooks, done = self.github.world.hooks, set[int]()
+
+        def look() -> list[Delivery] | None:
+            failed = [each for each in hooks.deliveries if each.status_code == 503]
+            return [each for each in failed if each.id not in done] or None
+
+        while not self.github.world.changes.closed:
+            for delivery in await self.github.world.changes.until(look, 3600) or ():
+                done.add(delivery.id)
+                hooks.redeliver(delivery)
 
     @asynccontextmanager
     async def _process(

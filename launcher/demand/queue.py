@@ -111,6 +111,10 @@ class Queue(ServiceClient):
         self._url = url
         self._timeout = timeout
 
+    async def open(self) -> None:
+        """Make the library's client now: that takes long, and a first delivery has no time."""
+        await Call("cannot reach the queue", SQS, "sqs:SendMessage", SETTING).run(self.connect)
+
     async def send(
         self, body: str, *, delay: float = 0, first_seen: float | None = None, count: int = 0
     ) -> None:

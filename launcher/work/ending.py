@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from launcher.launch import Look
     from launcher.record import Launch
     from launcher.work.held import Held
+    from launcher.work.poolrules import PoolRules
     from launcher.work.surroundings import Surroundings
 
 log = structlog.get_logger()
@@ -39,8 +40,9 @@ def may_have_served(state: TaskState | None) -> bool:
 class Ending:
     """Ends tasks. The caller holds the launch's lease."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, rules: PoolRules) -> None:
         self._around = around
+        self._rules = rules
 
     async def look(self, held: Held, demand: Demand) -> Look:
         """Look at the launch's task, and not at its runner."""
@@ -89,12 +91,15 @@ class Ending:
         else:
             log.warning("task.failed", **facts, reason=reason)
             launch = replace(launch, failures=launch.failures + 1)
+            await self._rules.count_failure(launch.pool, reason)
         await held.save(launch.next_try(reason))
         await self.check_tries(held, demand)
 
     async def check_tries(self, held: Held, demand: Demand) -> None:
         """Give a launch up whose tries are used up."""
         launch = held.launch
+        if demand.is_warm:
+            return  # being taken is what it is for; the pool's breaker counts its faults
         if launch.failures >= TRIES:
             why = f"{TRIES} tasks ended before their runners had the job"
             await self.give_up(held, demand, f"{why}; the last: {launch.reasons[-1]}")

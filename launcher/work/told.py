@@ -14,6 +14,7 @@ from launcher.jobs import Unknown
 from launcher.launch import ENDS
 from launcher.record import Launch
 from launcher.work import pauses
+from launcher.work.carrying import UNANSWERED
 from launcher.work.ending import WAITS
 from launcher.work.held import Held, hold
 from launcher.work.queued import launch_id
@@ -58,7 +59,10 @@ class Told:
         connection = self._around.connections.for_demand(demand)
         found = await self._jobs.look_up(connection, demand, spare=False)
         if isinstance(found, Unknown):
-            return PutOff(30.0, f"whether the job still waits is not known: {found.reason}")
+            if found.may_pass:
+                reason = f"whether the job still waits is not known: {found.reason}"
+                return PutOff(UNANSWERED, reason)
+            found = demand  # the delivery is all that is known
         if found.action != WAITING:
             return None
         async with hold(self._around.records, stored) as held:
@@ -106,7 +110,8 @@ class Told:
         Thefts among equals are swaps: what the job's launch has started serves the other job.
         """
         taken, own = victim.launch, held.launch
-        is_swap = own.place is not None and not own.settled and _are_equal(own, taken)
+        is_wanted = not own.settled and not taken.settled
+        is_swap = own.place is not None and is_wanted and _are_equal(own, taken)
         reason = f"job {demand.job_id} took {demand.runner_name}"
         if own.place is not None and not is_swap:  # its own task is of no use to the other job
             if (later := await self._carrier.settle(held, demand, reason)) is not None:

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from tests.launches.stage import open_stage
 
 

@@ -38,6 +38,7 @@ name = "small"
 labels = ["small"]
 task_definition = "runner:{revision}"
 capacities = ["FARGATE_SPOT", "FARGATE"]
+subnets = ["subnet-11111111", "subnet-22222222"]
 maximum = {maximum}
 [pool.access]
 events = ["push", "schedule"]
@@ -47,6 +48,7 @@ name = "large"
 labels = ["large"]
 task_definition = "runner:{revision}"
 launch_type = "FARGATE"
+subnets = ["subnet-11111111"]
 maximum = {maximum}
 token = "registration"
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,9 @@ def run_storm(seed: str, plan: Plan | None = None) -> Storm:
     capture = LogCapture()
 
     def tell(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-        facts = " ".join(f"{key}={str(value)[:160]}" for key, value in sorted(event.items()))
+        if event.pop("exc_info", None):
+            event["traceback"] = traceback.format_exc()
+        facts = " ".join(f"{key}={str(value)[-1500:]}" for key, value in sorted(event.items()))
         storm.story.append((loop_time(), f"    {facts}"))
         return event
 

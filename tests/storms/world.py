@@ -15,7 +15,7 @@ from sidecar.aws.session import ServiceClient
 from tests.storms import launching
 from tests.storms.agent import Agents
 from tests.storms.calls import Weather, loop_time
-from tests.storms.clock import Process
+from tests.storms.clock import Process, start_outside
 from tests.storms.ecs import Ecs, Task
 from tests.storms.github import GitHub, Job
 from tests.storms.hooks import Hooks
@@ -104,7 +104,7 @@ class World:
         await self._wait_for_rest()
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> None:
-        story = asyncio.get_running_loop().create_task(work)
+        story = start_outside(work)
         self._stories.add(story)
         story.add_done_callback(self._end_story)
 

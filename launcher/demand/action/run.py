@@ -15,7 +15,8 @@ import structlog
 
 from launcher import start as starting
 from launcher.demand.action import inputs, journal
-from launcher.demand.action.report import Report, command as make_command, mask
+from launcher.demand.action.report import Report, mask
+from launcher.demand.action.report import command as make_command
 from launcher.errors import Exit, SettingsError
 from launcher.launch import Journal, MemoryJournal, Stages
 from launcher.places.ecs import Destination, Ecs

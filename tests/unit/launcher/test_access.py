@@ -1,6 +1,8 @@
 """Who may use a pool; what is not known is never admitted."""
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +102,23 @@ def test_the_agent_gets_the_same_policy():
     """As plain values, without what is empty."""
     access = Access(owners=("acme",), events=("push",))
     assert access.to_policy() == {"owners": ["acme"], "events": ["push"], "forks": False}
+
+
+CASES = json.loads((Path(__file__).parents[1] / "policy_cases.json").read_text())
+"""The agent's own comparison answers them too (tests/unit/runner/test_job_policy.py)."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_launcher_and_agent_decide_alike(case):
+    """A job that the launcher starts a task for must not be refused in it, nor the other way."""
+    mistakes = Mistakes()
+    access = read_access(Table(case["policy"], mistakes, ""))
+    assert not mistakes.lines()
+    who = dict(case["job"])
+    ref = who.pop("ref")
+    refusal = access.refusal(Requester(**who, refs=() if ref is None else (ref,)))
+    assert (refusal is None) is case["admitted"], refusal
+    assert access.to_policy() == {**case["policy"], "forks": case["policy"].get("forks", False)}
 
 
 def test_a_long_ref_is_refused_quickly():

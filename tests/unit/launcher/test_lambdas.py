@@ -12,6 +12,9 @@ from threading import Thread
 import boto3
 import pytest
 
+from launcher.batch import read_record
+from launcher.demand.message import Message
+from local import aws as local_aws
 from tests.unit.launcher.demand.deliveries import SECRET, deliver, payload
 
 NEXT = "/2018-06-01/runtime/invocation/next"
@@ -21,6 +24,18 @@ name = "small"
 labels = ["small"]
 task_definition = "runner"
 """
+DEMAND = {
+    "delivery": "",
+    "repository": "acme/app",
+    "repository_id": 33,
+    "organization": None,
+    "enterprise": None,
+    "installation": None,
+    "job_id": 11,
+    "run_id": 22,
+    "run_attempt": 1,
+    "labels": ["small"],
+}
 OWN = ["launcher", "launcher.lambdas"]
 OF_WEBHOOK = [
     *OWN,
@@ -36,6 +51,17 @@ OF_WEBHOOK = [
     "sidecar.values",
 ]
 """All that the webhook's handler imports, beside the standard library."""
+KNOWN = {"launcher", "sidecar", *sys.stdlib_module_names}
+OF_WORKER = {"launcher.work", "launcher.batch", "launcher.demand.queue", "aiobotocore", "aiohttp"}
+NOT_OF_WORKER = {
+    "aiohttp.web",
+    "boto3",
+    "launcher.cli",
+    "launcher.demand.function",
+    "launcher.demand.server",
+    "launcher.serve",
+    "launcher.start",
+}
 SLOW = {"aiobotocore", "aiohttp", "asyncio", "botocore", "jwt", "pydantic", "stamina", "structlog"}
 
 
@@ -63,7 +89,9 @@ class Paths(BaseHTTPRequestHandler):
         request, event = self.server.events.get()
         headers = {
             "Lambda-Runtime-Aws-Request-Id": request,
-            "Lambda-Runtime-Deadline-Ms": "9999999999999",
+            "Lambda-Runtime-Deadline-Ms": "1999999999999",
+            "Content-Type": "application/json",
+            "Lambda-Runtime-Trace-Id": "Root=1-5",
             "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-central-1:1:function:f",
         }
         self.answer(200, json.dumps(event).encode(), headers)
@@ -114,10 +142,16 @@ def container(handler, environ, *events):
 def environ(aws, tmp_path):
     """Make queue and table; return the environment of both functions."""
     own = {"AWS_ACCESS_KEY_ID": "AKIALOCAL", "AWS_SECRET_ACCESS_KEY": "local"}
-    with closing(
-        boto3.client("sqs", endpoint_url=aws, aws_access_key_id="a", aws_secret_access_key="b")
-    ) as sqs:
+    session = boto3.Session("AKIALOCAL", "local", region_name=local_aws.REGION)
+    with closing(session.client("sqs", endpoint_url=aws)) as sqs:
         url = sqs.create_queue(QueueName="demand")["QueueUrl"]
+    with closing(session.client("dynamodb", endpoint_url=aws)) as dynamodb:
+        dynamodb.create_table(
+            TableName="launches",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
     pools = tmp_path / "pools.toml"
     pools.write_text(POOLS)
     return {
@@ -126,8 +160,20 @@ def environ(aws, tmp_path):
         "LAUNCHER_QUEUE_URL": url,
         "LAUNCHER_TABLE": "launches",
         "LAUNCHER_POOLS": str(pools),
+        "LAUNCHER_GITHUB_URL": "http://127.0.0.1:9",
         "LAUNCHER_GITHUB_PAT": "ghp_canary_canary_canary",
         "LAUNCHER_WEBHOOK_SECRETS": SECRET,
+    }
+
+
+def record(number, body, **attributes):
+    """Return one message as Lambda's event source gives it."""
+    own = {name: {"dataType": "Number", "stringValue": v} for name, v in attributes.items()}
+    return {
+        "messageId": f"message-{number}",
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1000000"},
+        "messageAttributes": own,
     }
 
 
@@ -154,6 +200,25 @@ def test_a_function_without_settings_says_which(environ):
     assert (kind, error["errorMessage"]) == ("error", "LAUNCHER_QUEUE_URL is missing")
 
 
+def test_only_poison_comes_again(environ, aws):
+    """Of a batch; a message that has to wait is a new one, and counts as done."""
+    waiting = json.dumps({**DEMAND, "action": "queued"})
+    bodies = ["no JSON", '{"kind":"tick"}', json.dumps({**DEMAND, "action": "completed"}), waiting]
+    batch = {"Records": [record(number, body) for number, body in enumerate(bodies)]}
+    with container("work", environ, batch, {"Records": []}) as (_, told):
+        answers = [told.get(timeout=60) for _ in range(2)]
+    assert answers == [
+        ("response", {"batchItemFailures": [{"itemIdentifier": "message-0"}]}),
+        ("response", {"batchItemFailures": []}),
+    ]
+
+
+def test_a_record_is_read_as_the_message_that_it_is():
+    """With its own attributes, and with Lambda's names of SQS's."""
+    message = read_record(record(1, "{}", first_seen="12.5", count="3"))
+    assert message == Message("{}", 12.5, 3, 1, 1000.0)
+
+
 def loaded_by(handler, environ, given):
     """Return what a handler's first call imports."""
     program = (
@@ -178,7 +243,11 @@ def test_the_webhook_s_handler_imports_nothing_else(environ):
     assert SLOW.isdisjoint(loaded)
     ours = [name for name in loaded if name.partition(".")[0] in ("launcher", "sidecar")]
     assert ours == sorted(OF_WEBHOOK)
-    assert not [name for name in loaded if name.partition(".")[0] not in KNOWN | {*ours}]
+    assert not [name for name in loaded if name.partition(".")[0] not in KNOWN]
 
 
-KNOWN = {"launcher", "sidecar", *sys.stdlib_module_names}
+def test_the_worker_s_handler_imports_no_server_and_no_command(environ):
+    """It never answers HTTP, and nobody types into it."""
+    loaded = set(loaded_by("work", environ, {"Records": []}))
+    assert loaded >= OF_WORKER
+    assert NOT_OF_WORKER.isdisjoint(loaded)
