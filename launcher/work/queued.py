@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher import identity
+from launcher.demand.webhook import WAITING, Demand
+from launcher.jobs import Unknown
 from launcher.record import Launch
 from launcher.work import pauses
-from launcher.work.carrying import DAY
+from launcher.work.carrying import DAY, Answer
 from launcher.work.ending import WAITS
 from launcher.work.held import hold
 from launcher.work.surroundings import PutOff
 
 if TYPE_CHECKING:
     from launcher.demand.message import Message
-    from launcher.demand.webhook import Demand
     from launcher.work.admission import Admission
     from launcher.work.carrying import Carrier
+    from launcher.work.held import Held
     from launcher.work.surroundings import Surroundings
 
 log = structlog.get_logger()
@@ -54,14 +56,23 @@ class Queued:
         async with hold(self._around.records, stored) as held:
             if held is None:
                 return PutOff(pauses.HELD, "another worker carries it on")
-            if _is_new(message) and _waited(held.launch):
-                if not held.launch.ended:
-                    return await self._wait_for_end(held.launch)
-                await held.save(_revive(held.launch))
+            if _is_approved(held.launch, demand):
+                answer = await self._revive(held, demand)
+                if answer is not None:
+                    return answer.later
             return await self._carrier.carry_on(held, demand, message)
 
-    async def _wait_for_end(self, launch: Launch) -> PutOff:
-        return PutOff(pauses.HELD, f"its task of before the approval ends: {launch.place}")
+    async def _revive(self, held: Held, demand: Demand) -> Answer | None:
+        """Begin a launch anew whose job was approved. None: go on with it."""
+        if not held.launch.ended:
+            reason = "its task of before the approval is being stopped"
+            return Answer(PutOff(pauses.HELD, reason))
+        found = await self._carrier.look_up(demand)
+        if not isinstance(found, Unknown) and found.action == WAITING:
+            return Answer(None)  # it is another hook's delivery, of before
+        anew = held.launch.next_try("its job was approved")
+        await held.save(replace(anew, given_up=None, demand=demand.to_json()))
+        return None
 
     async def _admit(self, id_: str, demand: Demand, message: Message) -> Launch | PutOff | None:
         """Make the launch of a job that was not seen before."""
@@ -81,11 +92,6 @@ class Queued:
         return Launch(id_, chosen.name, demand.to_json(), message.first_seen)
 
 
-def _is_new(message: Message) -> bool:
-    """Whether this very message may be the first that anybody sees of its matter."""
-    return message.count == 0
-
-
 def _is_repeated(message: Message) -> bool:
     """Whether a message for a known launch is another one than that which began it."""
     return message.count == 0 and message.received <= 1
@@ -95,7 +101,6 @@ def _waited(launch: Launch) -> bool:
     return launch.given_up == WAITS
 
 
-def _revive(launch: Launch) -> Launch:
-    """Begin a launch anew: its job was approved."""
-    anew = launch.next_try("its job was approved")
-    return replace(anew, given_up=None, served=False)
+def _is_approved(launch: Launch, demand: Demand) -> bool:
+    """Whether this is another `queued` than that of before the approval."""
+    return _waited(launch) and Demand.from_json(launch.demand).delivery != demand.delivery

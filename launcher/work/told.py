@@ -22,7 +22,6 @@ from launcher.work.surroundings import PutOff
 
 if TYPE_CHECKING:
     from launcher.demand.message import Message
-    from launcher.jobs import Jobs
     from launcher.work.admission import Admission
     from launcher.work.carrying import Carrier
     from launcher.work.surroundings import Surroundings
@@ -37,13 +36,10 @@ BUSY = PutOff(pauses.HELD, "another worker carries it on")
 class Told:
     """Handles what GitHub tells of jobs."""
 
-    def __init__(
-        self, around: Surroundings, carrier: Carrier, admission: Admission, jobs: Jobs
-    ) -> None:
+    def __init__(self, around: Surroundings, carrier: Carrier, admission: Admission) -> None:
         self._around = around
         self._carrier = carrier
         self._admission = admission
-        self._jobs = jobs
 
     # -- waiting -----------------------------------------------------------------------------
 
@@ -56,8 +52,7 @@ class Told:
         stored = await self._around.records.read(self._id(demand))
         if stored is None or stored.settled:
             return None
-        connection = self._around.connections.for_demand(demand)
-        found = await self._jobs.look_up(connection, demand, spare=False)
+        found = await self._carrier.look_up(demand)
         if isinstance(found, Unknown):
             if found.may_pass:
                 reason = f"whether the job still waits is not known: {found.reason}"

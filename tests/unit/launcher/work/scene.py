@@ -316,8 +316,12 @@ class Scene:
 
     async def begin(self, number=1):
         """Queue a job, and return its launch, which waits for its job."""
-        await self.send(make_demand(number))
-        launch = await self.launch(number)
+        return await self.begin_of(make_demand(number))
+
+    async def begin_of(self, demand):
+        """Queue the job of a demand, and return its launch."""
+        await self.send(demand)
+        launch = await self.launch(demand.job_id)
         assert launch.handed_over, launch
         return launch
 
@@ -330,6 +334,8 @@ class Scene:
 
     async def run(self, number, runner):
         """Let a runner take a job, and GitHub tell it."""
+        kept = self.parameters.held.items()
+        self.parameters.held = {key: it for key, it in kept if task_id(key) not in runner}
         self.hub.set_runner(runner, online=True, busy=True)
         self.hub.jobs[number] = {"status": "in_progress", "runner_name": runner}
         return await self.send(make_demand(number, "in_progress", runner_name=runner, runner_id=1))
