@@ -78,7 +78,8 @@ def deploy_stack(given: argparse.Namespace) -> None:
             bucket, key = code.upload(account, given.bucket, made)
         say(f"pools: {parameters.put_pools(account, given.deployment, text)}")
         chosen = _chosen(given, OPTIONS) | rights.parameters()
-        chosen["WorkerInVpc"] = "yes" if given.worker_subnets else "no"
+        chosen |= {"WorkerInVpc": "yes" if given.worker_subnets else "no"}
+        chosen = {"WorkerSubnets": "", "WorkerSecurityGroups": "", **chosen}
         chosen |= {"CodeBucket": bucket, "CodeKey": key, "Deployment": given.deployment}
         chosen |= {"Runtime": target.runtime, "Architecture": target.architecture}
         name, tags = stack_name(given.deployment), {TAG: given.deployment}
