@@ -36,7 +36,7 @@ class Handler:
     def call(self, event: Any) -> Any:
         """Invoke it; return what it answers. Fails if it raises, or cannot be imported."""
         self.events.put(event)
-        kind, answer = self.answers.get(timeout=PATIENCE)
+        kind, answer = self.answers.get(timeout=PATIENCE)  # raises Empty
         assert kind == "response", answer
         return answer
 
