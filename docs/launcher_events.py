@@ -3,6 +3,8 @@
 EVENTS = {
     "batch.cut": "the Lambda function's time was over before `left` messages of its batch were "
     "handled; they come again",
+    "batch.failed": "the Lambda function has no worker, for example because the pools cannot be "
+    "read; the messages come again later",
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",
     "cleanup.incomplete": "`left` was not cleaned up; `requests` holds requests to start a task "
     "whose outcome is not known",
@@ -58,7 +60,6 @@ EVENTS = {
     "start.interrupted": "a signal came, and all that was started is stopped",
     "stop.begun": "these tasks are being stopped",
     "stop.failed": "an order could not be stopped",
-    "stop.skipped": "something of an order could not be looked at, and is not stopped",
     "task.delayed": "a task cannot be started now: no capacity, a quota or a throttle (`why`); "
     "it is tried again",
     "task.failed": "a task ended before its runner had a job: ECS's reason, and the agent's exit "

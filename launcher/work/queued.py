@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+SOON = 10.0
+"""Seconds until the end of a task is looked for, where an approved job waits for it."""
+
 
 def launch_id(deployment: str, demand: Demand) -> str:
     """Return the id of a job's launch. A repository keeps its number when it is renamed."""
@@ -57,21 +60,24 @@ class Queued:
             if held is None:
                 return PutOff(pauses.HELD, "another worker carries it on")
             if _is_approved(held.launch, demand):
-                answer = await self._revive(held, demand)
+                answer = await self._revive(held, demand, message)
                 if answer is not None:
                     return answer.later
             return await self._carrier.carry_on(held, demand, message)
 
-    async def _revive(self, held: Held, demand: Demand) -> Answer | None:
+    async def _revive(self, held: Held, demand: Demand, message: Message) -> Answer | None:
         """Begin a launch anew whose job was approved. None: go on with it."""
         if not held.launch.ended:
-            reason = "its task of before the approval is being stopped"
-            return Answer(PutOff(pauses.HELD, reason))
+            later = await self._carrier.carry_on(held, demand, message)
+            seconds = min(later.seconds, SOON) if later else pauses.HELD
+            return Answer(PutOff(seconds, "its task of before the approval ends"))
         found = await self._carrier.look_up(demand)
         if not isinstance(found, Unknown) and found.action == WAITING:
             return Answer(None)  # it is another hook's delivery, of before
         anew = held.launch.next_try("its job was approved")
-        await held.save(replace(anew, given_up=None, demand=demand.to_json()))
+        # Its day in GitHub's queue begins now.
+        anew = replace(anew, first_seen=message.first_seen, demand=demand.to_json())
+        await held.save(replace(anew, given_up=None, served=False))
         return None
 
     async def _admit(self, id_: str, demand: Demand, message: Message) -> Launch | PutOff | None:
@@ -103,4 +109,5 @@ def _waited(launch: Launch) -> bool:
 
 def _is_approved(launch: Launch, demand: Demand) -> bool:
     """Whether this is another `queued` than that of before the approval."""
-    return _waited(launch) and Demand.from_json(launch.demand).delivery != demand.delivery
+    before = Demand.from_json(launch.demand).delivery
+    return _waited(launch) and (not before or before != demand.delivery)

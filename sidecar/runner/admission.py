@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar import host
-from sidecar.runner.job_identity import JobIdentity, read_identity
+from sidecar.runner.job_identity import SENT, JobIdentity, read_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,8 +29,11 @@ LONGEST_REASON = 300
 class Admission:
     """Decides by a policy whether the runner's one job may run.
 
-    `on_decided` is called with the reason of a refusal, or None, before the hook gets the answer.
+    `names` are the variables that the hook sends. `on_decided` is called with the reason of a
+    refusal, or None, before the hook gets the answer.
     """
+
+    names = SENT
 
     def __init__(
         self, policy: JobPolicy, folder: RunnerFolder, on_decided: Callable[[str | None], None]
