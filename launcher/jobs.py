@@ -70,6 +70,8 @@ class Jobs:
 
         `spare`: leave the last calls of the hour to others, and say that it is not known.
         """
+        if demand.is_warm:
+            return demand  # no job: it is always queued
         api = await connection.api()
         if spare and api.left < SPARED:
             return Unknown(f"GitHub's limit: {api.left:.0%} of the calls are left")

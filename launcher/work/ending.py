@@ -101,6 +101,8 @@ class Ending:
     async def check_tries(self, held: Held, demand: Demand) -> None:
         """Give a launch up whose tries are used up."""
         launch = held.launch
+        if demand.is_warm:
+            return  # being taken is what it is for; the pool's breaker counts its faults
         if launch.failures >= TRIES:
             why = f"{TRIES} tasks ended before their runners had the job"
             await self.give_up(held, demand, f"{why}; the last: {launch.reasons[-1]}")

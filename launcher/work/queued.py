@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from launcher.work.surroundings import Surroundings
 
 log = structlog.get_logger()
+
+SOON = 10.0
+"""Seconds until the end of a task is looked for, where an approved job waits for it."""
+
+HEAD_START = 4.0
+"""Seconds that the warm runners of a pool have to take a job, before it gets a task of its own."""
 
 
 def launch_id(deployment: str, demand: Demand) -> str:
@@ -57,21 +64,24 @@ class Queued:
             if held is None:
                 return PutOff(pauses.HELD, "another worker carries it on")
             if _is_approved(held.launch, demand):
-                answer = await self._revive(held, demand)
+                answer = await self._revive(held, demand, message)
                 if answer is not None:
                     return answer.later
             return await self._carrier.carry_on(held, demand, message)
 
-    async def _revive(self, held: Held, demand: Demand) -> Answer | None:
+    async def _revive(self, held: Held, demand: Demand, message: Message) -> Answer | None:
         """Begin a launch anew whose job was approved. None: go on with it."""
         if not held.launch.ended:
-            reason = "its task of before the approval is being stopped"
-            return Answer(PutOff(pauses.HELD, reason))
+            later = await self._carrier.carry_on(held, demand, message)
+            seconds = min(later.seconds, SOON) if later else pauses.HELD
+            return Answer(PutOff(seconds, "its task of before the approval ends"))
         found = await self._carrier.look_up(demand)
         if not isinstance(found, Unknown) and found.action == WAITING:
             return Answer(None)  # it is another hook's delivery, of before
         anew = held.launch.next_try("its job was approved")
-        await held.save(replace(anew, given_up=None, demand=demand.to_json()))
+        # Its day in GitHub's queue begins now.
+        anew = replace(anew, first_seen=message.first_seen, demand=demand.to_json())
+        await held.save(replace(anew, given_up=None, served=False))
         return None
 
     async def _admit(self, id_: str, demand: Demand, message: Message) -> Launch | PutOff | None:
@@ -82,6 +92,9 @@ class Queued:
         chosen = await self._admission.choose(demand)
         if chosen is None or isinstance(chosen, PutOff):
             return chosen
+        now = datetime.fromtimestamp(self._around.now(), UTC)
+        if message.count == 0 and chosen.minimum_at(now):
+            return PutOff(HEAD_START, "a warm runner may take it")
         log.info(
             "launch.admitted",
             launch=id_,
@@ -103,4 +116,5 @@ def _waited(launch: Launch) -> bool:
 
 def _is_approved(launch: Launch, demand: Demand) -> bool:
     """Whether this is another `queued` than that of before the approval."""
-    return _waited(launch) and Demand.from_json(launch.demand).delivery != demand.delivery
+    before = Demand.from_json(launch.demand).delivery
+    return _waited(launch) and (not before or before != demand.delivery)

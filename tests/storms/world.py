@@ -19,7 +19,7 @@ from tests.storms.clock import Process, start_outside
 from tests.storms.ecs import Ecs, Task
 from tests.storms.github import GitHub, Job
 from tests.storms.hooks import Hooks
-from tests.storms.plan import STRANGER, Turn
+from tests.storms.plan import APP, STRANGER, Turn
 from tests.storms.sqs import Sqs
 from tests.storms.ssm import Ssm
 from tests.storms.table import Table
@@ -230,7 +230,8 @@ class World:
 
     def _make_job(self, wanted: Wanted, run: int | None = None, attempt: int = 1) -> Job:
         number = next(self._numbers)
-        run = 9000 + number // 3 if run is None else run
+        first = 9000 if wanted.repository == APP else 50_000
+        run = first + number // 3 if run is None else run
         job = Job(number, run, attempt, wanted.repository, wanted.labels, wanted.seconds)
         if wanted.turn is Turn.STRANGER:
             job.event, job.head, job.run = "pull_request", STRANGER, 20_000 + number

@@ -234,7 +234,7 @@ def test_an_approval_while_the_task_is_stopped_waits_for_its_end():
         await scene.send(make_demand(1, delivery="approved"))
         assert len(scene.tasks.sent) == 1
         await scene.send(scene.tasks.end(launch.place, 16))
-        await scene.wait(5)
+        await scene.wait(15)
         assert scene.tasks.living == [arn(2)]
         await finish(scene)
 
