@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from bench import burst, docker, fleet, health, idle, proxy, relay, report, startup, stops, whole
+from bench import (
+    burst,
+    docker,
+    fleet,
+    health,
+    idle,
+    lambdas,
+    proxy,
+    queued,
+    relay,
+    report,
+    startup,
+    stops,
+    webhooks,
+    whole,
+)
 from bench.stage import open_stage
 
 if TYPE_CHECKING:
@@ -32,6 +47,9 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "burst": burst.measure,
     "proxy": proxy.measure,
     "docker": docker.measure,
+    "lambdas": lambdas.measure,
+    "webhooks": webhooks.measure,
+    "queued": queued.measure,
 }
 """The parts of the bench in the order of their run; each is one module."""
 
@@ -41,14 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     asked = options(argv)
     console = Console()
     figures: list[Figure] = []
-    skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
-    if missing := startup.shell_missing():
-        skipped["startup_vs_shell"] = f"skipped: needs {missing}"
-    if missing := relay.missing():
-        skipped |= dict.fromkeys(relay.KEYS, f"skipped: needs {missing}")
-    if missing := docker.missing():
-        skipped |= dict.fromkeys(docker.KEYS, f"skipped: needs {missing}")
+    skipped = find_missing()
     with open_stage() as stage:
         for name in asked.only or PARTS:
             with console.status(f"measuring {name}"):
@@ -64,6 +76,17 @@ def main(argv: list[str] | None = None) -> int:
     if missed:
         console.print(f"[bold red]missed: {', '.join(missed)}[/] (a busy machine? run it again)")
     return 1 if failed or (asked.strict and missed) else 0
+
+
+def find_missing() -> dict[str, str]:
+    """Return the figures that cannot be measured here, each with what it needs."""
+    needs = (
+        (startup.shell_missing(), ("startup_vs_shell",)),
+        (relay.missing(), relay.KEYS),
+        (webhooks.missing(), webhooks.KEYS),
+        (docker.missing(), docker.KEYS),
+    )
+    return {key: f"skipped: needs {what}" for what, keys in needs if what for key in keys}
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:

@@ -23,10 +23,17 @@ LIMITS = {
     "relay_burst_upstream_calls": 1,
     "docker_run_overhead_ms": 5,
     "proxy_rss_growth_mib": 8,
+    "queued_to_runtask_ms": 100,
+    "lambda_cold_vs_floor": 3.0,
 }
 """The most that each figure may be."""
 
-LEAST = {"relay_vs_nginx": 0.75, "docker_save_ratio": 0.9, "proxy_splice_ratio": 0.4}
+LEAST = {
+    "relay_vs_nginx": 0.75,
+    "docker_save_ratio": 0.9,
+    "proxy_splice_ratio": 0.4,
+    "webhook_vs_floor": 0.8,
+}
 """The least that each of these may be: for a speed, more is better."""
 
 

@@ -69,7 +69,7 @@ class Reading(NamedTuple):
 
 def missing() -> str:
     """Return which of the programs are missing."""
-    return ", ".join(tool for tool in TOOLS if _find(tool) is None)
+    return ", ".join(tool for tool in TOOLS if find(tool) is None)
 
 
 def measure(stage: Stage, turns: int = TURNS) -> Iterator[Figure]:
@@ -124,7 +124,7 @@ def nginx(stage: Stage, uri: str) -> Iterator[str]:
     path = urlsplit(uri).path
     config.write_text(NGINX.format(folder=folder, port=port, path=path, body=body))
     with pinned(0):
-        server = subprocess.Popen([_find("nginx") or "", "-e", "stderr", "-c", str(config)])
+        server = subprocess.Popen([find("nginx") or "", "-e", "stderr", "-c", str(config)])
     try:
         _wait_for_port(port)
         yield f"http://127.0.0.1:{port}{path}"
@@ -135,7 +135,7 @@ def nginx(stage: Stage, uri: str) -> Iterator[str]:
 
 def ask(uri: str) -> Reading:
     """Run wrk for a second. Raises RuntimeError unless every request got its answer."""
-    argv = [_find("wrk") or "", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", uri]
+    argv = [find("wrk") or "", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", uri]
     with pinned(-1):
         wrk = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=60)
     return read(wrk.stdout)
@@ -149,7 +149,8 @@ def read(output: str) -> Reading:
     return Reading(float(rate[1]), float(p99[1]) * _UNITS[p99[2]])
 
 
-def _find(tool: str) -> str | None:
+def find(tool: str) -> str | None:
+    """Return the path of a program; servers are not on everybody's path."""
     return shutil.which(tool, path=_PATH)
 
 

@@ -1,6 +1,7 @@
 """The outcome of every call that fails: each call, each way to fail.
 
-`docs/failures.md` is written from this table. tests/failures runs a whole life for each cell.
+`docs/failures.md` is written from this table and that of the launcher (`failures_launcher.py`).
+tests/failures runs a whole life for each cell.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 SERVICE_FAULTS = {
     "time-out": "the first answer never comes, but the request is carried out",
@@ -40,7 +41,8 @@ DISK_FAULTS = {
 class Cell:
     """How a life ends: its exit code, an event that it logs, what is left."""
 
-    exit: int
+    exit: int | str
+    """An exit code; of a message or a request, what becomes of it."""
     event: str = "life.ended"
     left: tuple[str, ...] = ()
     """What `cleanup.failed` names: killed agent, protection, runner, token."""
@@ -382,29 +384,3 @@ SECTIONS = (
     Section("Starts of the runner's program", SPAWN_FAULTS, SPAWNS),
     Section("Writes to the disk", DISK_FAULTS, DISK),
 )
-
-
-def page() -> Iterator[str]:
-    """Yield the lines of the page."""
-    yield "# What happens when a call fails"
-    yield ""
-    yield (
-        "Written by `make docs` from `docs/failures.py`; `tests/failures` runs a whole life for "
-        "every cell. A cell has the exit code, an event of the log, and what is left (as "
-        "`cleanup.failed` names it). The [reference](reference.md) explains exit codes and events."
-    )
-    for section in SECTIONS:
-        yield from ("", f"## {section.title}", "")
-        for fault, meaning in section.faults.items():
-            yield f"- **{fault}**: {meaning}"
-        yield ""
-        yield f"| | {' | '.join(section.faults)} |"
-        yield "|---" * (len(section.faults) + 1) + "|"
-        for row in section.rows:
-            yield f"| {row.call} | {' | '.join(map(_shown, row.cells.values()))} |"
-
-
-def _shown(cell: Cell) -> str:
-    left = f"; left: {', '.join(cell.left)}" if cell.left else ""
-    event = "" if cell.event == "life.ended" else f" `{cell.event}`"
-    return f"{cell.exit}{event}{left}"

@@ -16,9 +16,9 @@ import structlog
 from launcher import progress
 from launcher import start as starting
 from launcher.errors import Exit, SettingsError, describe
-from launcher.launch import Stages
+from launcher.launch import MemoryJournal, Stages
 from launcher.places.ecs import Destination, Ecs
-from launcher.settings import SECRETS, Settings, load, option
+from launcher.settings import MODELS, SECRETS, LogSettings, Settings, load, option
 from launcher.tokens import TokenMaker, TokenStore
 from sidecar import __version__, github, values
 from sidecar.aws.secrets import SecretReader, read_secret
@@ -38,7 +38,11 @@ MOST = 100
 COMMANDS = {
     "start": "start runners, and wait until they are there",
     "stop": "stop what a start with the same key has started and nobody uses",
+    "webhook": "take GitHub's webhooks, and put what they demand into the queue",
+    "work": "take what is demanded out of the queue, and start a task for each job",
+    "serve": "do both, webhook and work, in one process",
 }
+SERVICES = ("webhook", "work", "serve")
 OWN = ("labels", "count", "wait", "timeout", "key")
 """Options that are no settings."""
 
@@ -48,19 +52,41 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], interruption: Int
     try:
         given = vars(_make_parser().parse_args(list(arguments)))
         command = given.pop("command")
+        if command in SERVICES:
+            return _serve(command, given, environ, interruption)
         own = {name: given.pop(name) for name in OWN if name in given}
         labels, order, settings, warnings = _read(command, own, given, environ)
     except SettingsError as error:
         sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
         return error.exit
-    events.configure(settings.log_format, settings.log_level)
-    stamina.instrumentation.set_on_retry_hooks([_log_retry])
-    for warning in warnings:
-        log.warning("settings.ignored", warning=warning)
+    _begin_log(settings, warnings)
     region = environ.get("AWS_REGION") or None
     code = asyncio.run(_run(command, order, labels, settings, region, interruption))
     events.flush()
     return code
+
+
+def _serve(
+    command: str,
+    given: dict[str, Any],
+    environ: Mapping[str, str],
+    interruption: Interruption,
+) -> int:
+    """Run a service until a signal comes; return the exit code."""
+    settings, warnings = load(given, environ, MODELS[command])
+    _begin_log(settings, warnings)
+    from launcher import serve  # late: `start` needs no web server
+
+    code = serve.run(settings, environ.get("AWS_REGION") or None, interruption)
+    events.flush()
+    return code
+
+
+def _begin_log(settings: LogSettings, warnings: list[str]) -> None:
+    events.configure(settings.log_format, settings.log_level)
+    stamina.instrumentation.set_on_retry_hooks([_log_retry])
+    for warning in warnings:
+        log.warning("settings.ignored", warning=warning)
 
 
 async def _run(
@@ -87,6 +113,7 @@ async def _run(
             connection,
             settings.name_prefix,
             settings.deployment,
+            MemoryJournal(),
         )
         if command == "stop":
             return await starting.stop(order, stages)
@@ -155,9 +182,9 @@ def _make_parser() -> _Parser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     epilog = (
-        "Every option from --github-url on is also a variable: --task-definition is "
-        "LAUNCHER_TASK_DEFINITION. Secrets are variables only: LAUNCHER_GITHUB_PAT, or "
-        "LAUNCHER_GITHUB_APP_KEY."
+        "Each setting is also a variable: --task-definition is LAUNCHER_TASK_DEFINITION. Secrets "
+        "are variables only: LAUNCHER_GITHUB_PAT, LAUNCHER_GITHUB_APP_KEY, "
+        "LAUNCHER_WEBHOOK_SECRETS."
     )
     for name, summary in COMMANDS.items():
         command = commands.add_parser(
@@ -170,10 +197,11 @@ def _make_parser() -> _Parser:
         )
         if name == "start":
             _add_start_options(command)
-        command.add_argument(
-            "--key", help="name of this order: the same key never starts the same runners twice"
-        )
-        _add_settings(command)
+        if name not in SERVICES:
+            command.add_argument(
+                "--key", help="name of this order: the same key never starts the same runners twice"
+            )
+        _add_settings(command, MODELS[name])
     return parser
 
 
@@ -186,8 +214,8 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", help="seconds for all of it; default: 600")
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    for field, info in Settings.model_fields.items():
+def _add_settings(parser: argparse.ArgumentParser, model: type[LogSettings]) -> None:
+    for field, info in model.model_fields.items():
         if field in SECRETS:
             continue
         flag: dict[str, Any] = {"nargs": "?", "const": "true"} if info.annotation is bool else {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING
 
 from sidecar.values import NAME_LENGTH
@@ -18,6 +19,7 @@ TASK_ID_LENGTH = 32
 """Characters of a task's id (ECS)."""
 LONGEST_PREFIX = NAME_LENGTH - TASK_ID_LENGTH - len("-999")
 """Characters of a runner's name before the task's id."""
+_TASK_ID = re.compile(r"[0-9a-zA-Z-]{8,64}")
 DEPLOYMENT_TAG = "runner-launcher:deployment"
 REQUEST_TAG = "runner-launcher:request"
 LAUNCH_TAG = "runner-launcher:launch"
@@ -57,6 +59,20 @@ def runner_name(prefix: str, task: str, generation: int) -> str:
     Nobody can guess it, each try has another one, and everybody who knows the task knows it.
     """
     return f"{prefix}{task_id(task)}-{generation}"[:NAME_LENGTH]
+
+
+def task_of_runner(prefix: str, name: str) -> str | None:
+    """Return the id of the task whose runner has this name; None where it is none of ours."""
+    task, dash, generation = name.removeprefix(prefix).rpartition("-")
+    if not name.startswith(prefix) or not dash or not generation.isdecimal():
+        return None
+    return task if _TASK_ID.fullmatch(task) else None
+
+
+def launch_of_order(started_by: str) -> str | None:
+    """Return the id of the order in a task's `startedBy`; None where it is none of ours."""
+    order = started_by.removeprefix("runner-launcher/")
+    return order if order and order != started_by else None
 
 
 def parameter_name(prefix: str, task: str) -> str:

@@ -2,16 +2,18 @@
 
 First there is a task, then a token for it: no secret is made for a task that never comes. Each
 stage returns at once where its condition already holds, so any of them may be called again, by
-whoever goes on with the launch. What fails is cleaned up in reverse.
+whoever goes on with the launch. What is about to be done is written into the journal before it is
+done. What fails is cleaned up in reverse.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-from dataclasses import dataclass, field
+import json
+import time
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -23,10 +25,11 @@ from sidecar import github
 from sidecar.errors import Exit, SidecarError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from launcher.places import Placement, TaskState
     from launcher.places.ecs import Destination, Ecs
+    from launcher.record import Launch
     from launcher.tokens import RunnerToken, TokenMaker, TokenStore
 
 log = structlog.get_logger()
@@ -35,6 +38,8 @@ GENERATIONS = 5
 """Names that are tried for one task: each is taken only where an answer of GitHub's was lost."""
 UNKNOWN_FOR = 30.0
 """Seconds for which ECS may not know a task that it has just started."""
+UNSETTLED_FOR = 60.0
+"""Seconds after a token was announced, in which an agent that has read it may not be online yet."""
 FIRST_LOOK, LONGEST_LOOK = 0.5, 5.0
 """Seconds between two looks at a task: they grow from the first to the longest."""
 END_TIMEOUT = 45.0
@@ -53,41 +58,54 @@ class Progress(StrEnum):
     """It ended, or is ending, and has run no job."""
 
 
-@dataclass(slots=True)
-class Launch:
-    """One launch and what is known of it so far."""
+ENDS = (Progress.SERVED, Progress.FAILED)
 
-    id: str
-    request: str
-    """The id of what was asked for; several launches may belong to it."""
-    may_exist: bool = False
-    """Whether an earlier process may have begun it: then what exists is looked for first."""
-    number: int = 1
-    """The try: each has a task of its own."""
-    round: int = 1
-    step: int = 0
-    sent: dict[str, Any] | None = None
-    """The request of RunTask whose outcome is not known, exactly as it was sent."""
-    task: str | None = None
-    placed_at: float = -math.inf
-    generation: int = 0
-    """Of its token: raised before each is made."""
-    runner_id: int | None = None
-    handed_over: bool = False
-    last_later: Later | None = None
-    """Why it could not be placed, the last time."""
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at a task has shown."""
+
+    progress: Progress
     state: TaskState | None = None
+    """None where ECS does not know the task."""
 
-    def next_try(self) -> None:
-        """Forget the task, which has ended; the next one is another."""
-        self.number, self.round, self.step = self.number + 1, 1, 0
-        self.sent = self.task = self.runner_id = self.state = None
-        self.generation, self.handed_over = 0, False
+
+@dataclass(slots=True)
+class Cleanup:
+    """What came of undoing a launch."""
+
+    left: list[str] = field(default_factory=list)
+    """What could not be undone."""
+    busy: bool = False
+    """Whether its runner has a job: then nothing was undone."""
+
+
+class Journal(Protocol):
+    """Where a launch is written down before anything is done for it."""
+
+    async def save(self, launch: Launch) -> Launch:
+        """Write the launch; return it as it is written."""
+
+
+class MemoryJournal:
+    """Keeps launches for a process that has no table: what it did is known until it ends."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Launch] = {}
+
+    async def save(self, launch: Launch) -> Launch:
+        """Keep the launch."""
+        self._kept[launch.id] = launch
+        return launch
+
+    def latest(self, launch: Launch) -> Launch:
+        """Return the launch as it was kept last."""
+        return self._kept.get(launch.id, launch)
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages, with what they need: a place, a store and maker of tokens, GitHub."""
+    """The stages, with what they need: a place, a store and maker of tokens, GitHub, a journal."""
 
     ecs: Ecs
     destination: Destination
@@ -96,181 +114,226 @@ class Stages:
     connection: github.Connection
     name_prefix: str
     deployment: str
-    _limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
+    journal: Journal
+    now: Callable[[], float] = time.time
+    limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
+    """Of requests to start a task that are under way at once."""
 
     # -- placed ------------------------------------------------------------------------------
 
-    async def place(self, launch: Launch) -> Placement:
-        """Have a task: ask each capacity provider in turn, once.
+    async def place(self, launch: Launch) -> tuple[Launch, Placement]:
+        """Have a task: ask each capacity of the destination in turn, once.
 
-        A full pass that was refused for want of capacity begins a new round: AWS would answer the
-        same requests as before.
+        A pass that was refused begins a new round: AWS would answer the same requests as before.
         """
-        if launch.task is not None:
-            return Started(launch.task)
+        if launch.place is not None:
+            return launch, Started(launch.place)
         while True:
-            placement = await self._ask(launch)
+            is_new = launch.request is None
+            launch, placement = await self._ask(launch)
             if isinstance(placement, Started):
-                launch.task, launch.placed_at = placement.task, _now()
-                launch.may_exist = launch.may_exist or placement.adopted
-                log.info("task.placed", **_facts(launch), adopted=placement.adopted)
-                return placement
-            if not isinstance(placement, Later) or placement.why is not Why.CAPACITY:
-                return placement
-            launch.step += 1
-            if launch.step == self.destination.steps:
-                launch.step, launch.round = 0, launch.round + 1
-                return placement
+                return await self._set_placed(launch, placement), placement
+            if isinstance(placement, Later) and placement.why is Why.THROTTLE:
+                if is_new:  # else an earlier answer may be lost: then the request stays
+                    launch = await self.journal.save(replace(launch, request=None))
+                return launch, placement
+            lacks_room = isinstance(placement, Later) and placement.why is Why.CAPACITY
+            if not lacks_room or launch.step + 1 >= self.destination.steps:
+                return await self.journal.save(launch.next_round(placement.reason)), placement
+            launch = launch.next_step(placement.reason)
 
-    async def _ask(self, launch: Launch) -> Placement:
-        token = identity.client_token(launch.id, launch.number, launch.round, launch.step)
-        started_by = identity.started_by(launch.request)
-        request = make_request(self.destination, token, started_by, self._tags(launch), launch.step)
-        async with self._limit:
-            launch.sent = launch.sent or request  # before it is sent: its answer may be lost
-            placement = await self.ecs.start(launch.sent)
-        launch.sent = None  # the outcome is known
-        return placement
+    async def _ask(self, launch: Launch) -> tuple[Launch, Placement]:
+        if launch.request is None:
+            token = identity.client_token(*launch.client_token_parts)
+            started_by = identity.started_by(launch.order_id)
+            tags = {**dict(self.destination.tags), **self._tags(launch)}
+            request = make_request(self.destination, token, started_by, tags, launch.step)
+            # Before it is sent: its answer may be lost, and only the same request tells it then.
+            launch = await self.journal.save(launch.with_request(json.dumps(request)))
+        async with self.limit:
+            return launch, await self._send(launch)
+
+    async def _send(self, launch: Launch) -> Placement:
+        return await self.ecs.start(json.loads(launch.request or ""))
+
+    async def _set_placed(self, launch: Launch, placement: Started) -> Launch:
+        placed = launch.placed(placement.task, self.now())
+        placed = replace(placed, may_exist=launch.may_exist or placement.adopted)
+        launch = await self.journal.save(placed)
+        log.info("task.placed", **_facts(launch), adopted=placement.adopted)
+        return launch
 
     def _tags(self, launch: Launch) -> dict[str, str]:
-        return make_tags(self.deployment, launch.request, launch.id)
+        return make_tags(self.deployment, launch.order_id, launch.id)
 
     # -- handed over -------------------------------------------------------------------------
 
-    async def hand_over(self, launch: Launch) -> None:
-        """Write a token for the task alone. Raises SidecarError."""
+    async def hand_over(self, launch: Launch) -> Launch:
+        """Write a token for the task alone. Raises SidecarError.
+
+        Where it is not known yet whether an earlier token was read, the launch comes back without
+        `handed_over`: then call again later.
+        """
         if launch.handed_over:
-            return
-        if launch.may_exist and await self._was_handed_over(launch):
-            launch.handed_over = True
-            return
-        task = self._task(launch)
-        token = await self._make_token(launch)
-        await self.store.write(task, token, self._tags(launch), lambda: self._is_online(launch))
-        launch.handed_over = True
-        log.info("token.handed_over", **_facts(launch), runner=self.runner_name(launch))
+            return launch
+        if launch.generation or launch.may_exist:
+            launch, is_known = await self._find_earlier(launch)
+            if launch.handed_over or not is_known:
+                return launch
+        launch, token = await self._make_token(launch)
+        task, tags = _task(launch), self._tags(launch)
+        await self.store.write(task, token, tags, lambda: self.is_online(launch))
+        launch = await self.journal.save(replace(launch, handed_over=True))
+        log.info("token.handed_over", **_facts(launch), runner=launch.runner_name)
+        return launch
 
-    async def _was_handed_over(self, launch: Launch) -> bool:
-        """Whether a token or a runner is there: an earlier process has made it."""
-        launch.generation = 1
-        if await self.store.exists(self._task(launch)):
-            return True
-        found = await (await self.connection.runners()).find(self.runner_name(launch))
-        launch.runner_id = found.id if found else None
-        launch.generation = 1 if found else 0
-        return found is not None
+    async def _find_earlier(self, launch: Launch) -> tuple[Launch, bool]:
+        """Look for a token or runner of an earlier process; also whether it is known now.
 
-    async def _make_token(self, launch: Launch) -> RunnerToken:
+        Of a token that was announced, and is not there, nobody knows whether it was never written
+        or its agent has read it. An agent that has read it is online soon.
+        """
+        generation = launch.generation or 1
+        name = identity.runner_name(self.name_prefix, _task(launch), generation)
+        found = None
+        if not await self.store.exists(_task(launch)):
+            found = await (await self.connection.runners()).find(name)
+            there = found is not None and (found.online or found.busy or not launch.generation)
+            if not there:
+                is_known = self.now() - launch.announced_at >= UNSETTLED_FOR
+                if found is not None and is_known:
+                    await self._delete_runner(name)
+                return launch, is_known
+        handed = replace(
+            launch,
+            generation=generation,
+            runner_name=name,
+            runner_id=found.id if found else launch.runner_id,
+            handed_over=True,
+        )
+        return await self.journal.save(handed), True
+
+    async def _make_token(self, launch: Launch) -> tuple[Launch, RunnerToken]:
         for _ in range(GENERATIONS):
-            launch.generation += 1
-            name = self.runner_name(launch)
+            before = launch
+            name = self.next_runner_name(launch)
+            launch = await self.journal.save(launch.next_generation(name, self.now()))
             try:
                 token = await self.maker.make(name)
             except github.NameTaken:
                 await self._delete_runner(name)  # an answer was lost, and with it its token
                 continue
-            except github.GitHubError as error:
+            except SidecarError as error:
                 if not isinstance(error, github.TransientError):
-                    launch.generation -= 1  # refused: there is no runner of that name
+                    # Refused, or no credential to ask with: there is no runner of that name.
+                    await self.journal.save(replace(launch, generation=before.generation))
                 raise
-            launch.runner_id = token.runner_id
-            return token
-        raise github.GitHubError(f"cannot register a runner for {launch.task}: its name is taken")
+            return replace(launch, runner_id=token.runner_id), token
+        raise github.GitHubError(f"cannot register a runner for {launch.place}: its name is taken")
 
-    def runner_name(self, launch: Launch) -> str:
-        """Return the name of the launch's runner, of the newest generation."""
-        return identity.runner_name(self.name_prefix, self._task(launch), launch.generation)
-
-    @staticmethod
-    def _task(launch: Launch) -> str:
-        assert launch.task is not None, "place it first"  # noqa: S101
-        return launch.task
+    def next_runner_name(self, launch: Launch) -> str:
+        """Return the name of the runner of the launch's next generation."""
+        return identity.runner_name(self.name_prefix, _task(launch), launch.generation + 1)
 
     # -- online ------------------------------------------------------------------------------
 
-    async def follow(self, launch: Launch) -> AsyncIterator[Progress]:
-        """Look at the task and its runner until it has ended; give its progress each time."""
+    async def follow(self, launch: Launch) -> AsyncIterator[Look]:
+        """Look at the task and its runner until it has ended; give each look."""
         pause = FIRST_LOOK
         while True:
-            progress = await self.look(launch)
-            yield progress
-            if progress in (Progress.SERVED, Progress.FAILED):
+            look = await self.look(launch)
+            yield look
+            if look.progress in ENDS:
                 return
             await asyncio.sleep(pause)
             pause = min(LONGEST_LOOK, pause * 1.5)
 
-    async def look(self, launch: Launch) -> Progress:
+    async def look(self, launch: Launch, *, ask_github: bool = True) -> Look:
         """Look once. GitHub is asked only about a task that runs and has its token."""
-        task = self._task(launch)
+        task = _task(launch)
         state = (await self.ecs.look([task])).get(identity.task_id(task))
         if state is None:
-            young = _now() - launch.placed_at < UNKNOWN_FOR
-            return Progress.STARTING if young else Progress.FAILED
-        launch.state = state
+            young = self.now() - launch.placed_at < UNKNOWN_FOR
+            return Look(Progress.STARTING if young else Progress.FAILED)
         if state.ended:
-            return Progress.SERVED if state.exit_code == Exit.DONE else Progress.FAILED
+            return Look(Progress.SERVED if state.exit_code == Exit.DONE else Progress.FAILED, state)
         if state.stopping or state.status != "RUNNING":
-            return Progress.STARTING
-        if launch.handed_over and await self._is_online(launch):
-            return Progress.ONLINE
-        return Progress.RUNNING
+            return Look(Progress.STARTING, state)
+        if ask_github and launch.handed_over and await self.is_online(launch):
+            return Look(Progress.ONLINE, state)
+        return Look(Progress.RUNNING, state)
 
-    async def _is_online(self, launch: Launch) -> bool:
+    async def is_online(self, launch: Launch) -> bool:
+        """Ask GitHub whether the launch's runner is online, or has a job."""
         runners = await self.connection.runners()
         if launch.runner_id is not None:
             found = await runners.get(launch.runner_id)
         else:
-            found = await runners.find(self.runner_name(launch))
+            found = await runners.find(launch.runner_name or "")
         return found is not None and (found.online or found.busy)
 
     # -- cleaned up --------------------------------------------------------------------------
 
-    async def clean_up(self, launch: Launch, reason: str) -> list[str]:
-        """Undo a launch: runner, task, token; return what could not be undone.
+    async def clean_up(self, launch: Launch, reason: str) -> Cleanup:
+        """Undo a launch, wait for its task's end, and look for its runner once more."""
+        launch, cleanup = await self.undo(launch, reason)
+        if launch.place is None or cleanup.busy or _kept(cleanup):
+            return cleanup
+        if _newest_generation(launch):
+            await self._step(launch, "runner", self._delete_late_runners(launch), cleanup)
+        if not cleanup.left:
+            log.info("launch.cleaned_up", **_facts(launch), reason=reason)
+        return cleanup
+
+    async def undo(
+        self, launch: Launch, reason: str, state: TaskState | None = None
+    ) -> tuple[Launch, Cleanup]:
+        """Undo runner, task and token, in this order. `state` is what is known of the task.
 
         A runner that has a job keeps its task: both end with the job. So does one of which GitHub
         does not say whether it has one.
         """
-        left: list[str] = []
-        if launch.task is None:
-            await self._settle(launch, left)
-        if launch.task is None:
-            return left
-        if await self._step(launch, "runner", self._delete_runners(launch), left) == "busy":
-            log.info("launch.kept", **_facts(launch), reason="its runner has a job")
-            return left
-        if left and launch.handed_over and not (launch.state and launch.state.ended):
-            left.append(f"task {launch.task}, whose runner may have a job")
-            return left
-        await self._step(launch, "task", self._stop(launch, reason), left)
-        await self._step(launch, "token", self.store.delete(launch.task), left)
-        if launch.generation:
-            await self._step(launch, "runner", self._delete_late_runners(launch), left)
-        if not left:
-            log.info("launch.cleaned_up", **_facts(launch), reason=reason)
-        return left
+        cleanup = Cleanup()
+        ended = state is not None and state.ended
+        launch = await self._settle(launch, cleanup)
+        if launch.place is None:
+            return launch, cleanup
+        if await self._step(launch, "runner", self._delete_runners(launch), cleanup) == "busy":
+            if not ended:
+                log.info("launch.kept", **_facts(launch), reason="its runner has a job")
+                cleanup.busy = True
+                return launch, cleanup
+            cleanup.left.append(f"runner of {launch.place}")  # GitHub notices its end in a moment
+        if cleanup.left and (launch.handed_over or launch.may_exist) and not ended:
+            cleanup.left.append(f"task {launch.place}, {MAY_HAVE_A_JOB}")
+            return launch, cleanup
+        if not ended:
+            await self._step(launch, "task", self.ecs.stop(launch.place, reason), cleanup)
+        await self._step(launch, "token", self.store.delete(launch.place), cleanup)
+        return launch, cleanup
 
-    async def _settle(self, launch: Launch, left: list[str]) -> None:
+    async def _settle(self, launch: Launch, cleanup: Cleanup) -> Launch:
         """Learn what became of a request whose answer was lost: the same request tells it."""
-        if launch.sent is None:
-            return
-        placement = await self._step(launch, "request", self.ecs.start(launch.sent), left)
+        if launch.place is not None or launch.request is None:
+            return launch
+        placement = await self._step(launch, "request", self._send(launch), cleanup)
         if isinstance(placement, Started):
-            launch.task, launch.placed_at = placement.task, _now()
+            return await self.journal.save(launch.placed(placement.task, self.now()))
+        return launch
 
-    async def _step(self, launch: Launch, what: str, work: Any, left: list[str]) -> Any:
+    async def _step(self, launch: Launch, what: str, work: Any, cleanup: Cleanup) -> Any:
         """Take one step of the cleanup; a failure is logged and does not stop the next one."""
         try:
             return await work
         except SidecarError as error:
-            left.append(f"{what} of {launch.task or launch.id}")
+            cleanup.left.append(f"{what} of {launch.place or launch.id}")
             log.error("cleanup.failed", undo=what, **_facts(launch), reason=describe(error))  # noqa: TRY400
         return None
 
     async def _delete_runners(self, launch: Launch) -> str:
         """Delete the runner of each generation; "busy" if one has a job."""
-        for generation in range(1, launch.generation + 1):
-            name = identity.runner_name(self.name_prefix, self._task(launch), generation)
+        for generation in range(1, _newest_generation(launch) + 1):
+            name = identity.runner_name(self.name_prefix, _task(launch), generation)
             if not await self._delete_runner(name):
                 return "busy"
         return "deleted"
@@ -290,28 +353,37 @@ class Stages:
         log.info("runner.deleted", runner=name)
         return True
 
-    async def _stop(self, launch: Launch, reason: str) -> None:
-        if launch.state is None or not launch.state.ended:
-            await self.ecs.stop(self._task(launch), reason)
-
     async def _delete_late_runners(self, launch: Launch) -> None:
         """Wait for the task's end, then look once more: its agent may just have registered."""
         try:
             async with asyncio.timeout(END_TIMEOUT):
-                async for progress in self.follow(launch):
-                    if progress in (Progress.SERVED, Progress.FAILED):
+                async for look in self.follow(launch):
+                    if look.progress in ENDS:
                         break
         except TimeoutError:
             log.warning("task.still_there", **_facts(launch), seconds=END_TIMEOUT)
         await self._delete_runners(launch)
 
 
+def _newest_generation(launch: Launch) -> int:
+    """Return the newest generation that may have a runner; an earlier process may have made one."""
+    return launch.generation or int(launch.may_exist)
+
+
+MAY_HAVE_A_JOB = "whose runner may have a job"
+
+
+def _kept(cleanup: Cleanup) -> bool:
+    return any(what.endswith(MAY_HAVE_A_JOB) for what in cleanup.left)
+
+
+def _task(launch: Launch) -> str:
+    assert launch.place is not None, "place it first"  # noqa: S101
+    return launch.place
+
+
 def _facts(launch: Launch) -> dict[str, Any]:
-    return {"launch": launch.id, "task": launch.task, "try": launch.number}
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+    return {"launch": launch.id, "task": launch.place, "try": launch.tries}
 
 
 def explain_end(state: TaskState | None) -> str:

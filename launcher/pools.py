@@ -160,6 +160,11 @@ def parse_pools(text: str, room: int | None = None) -> Pools | Problems:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         return Problems((f"the pools are not TOML: {reason}",))
+    return read_document(document)
+
+
+def read_document(document: dict[str, Any]) -> Pools | Problems:
+    """Read a document that is parsed already."""
     mistakes = Mistakes()
     pools = _read_document(document, mistakes)
     if lines := mistakes.lines():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,8 +12,9 @@ import structlog
 from launcher import identity
 from launcher.errors import Exit, LaunchError, describe
 from launcher.interruption import InterruptedWork
-from launcher.launch import Launch, Progress, explain_end
-from launcher.places import Refused, Started
+from launcher.launch import GENERATIONS, MemoryJournal, Progress, explain_end
+from launcher.places import Later, Refused, Started
+from launcher.record import Launch
 from sidecar import github
 from sidecar.aws import calls
 from sidecar.errors import SidecarError
@@ -60,20 +61,41 @@ class Order:
         return [
             Launch(
                 identity.launch_id(self.deployment, self.scope, self.key, str(ordinal)),
-                self.request,
+                pool="",
+                demand="",
+                first_seen=0.0,
+                order=self.request,
                 may_exist=self.repeated,
             )
             for ordinal in range(self.count)
         ]
 
 
+class Work:
+    """The launches of an order as they are now, and what delays them."""
+
+    def __init__(self, stages: Stages, launches: list[Launch]) -> None:
+        self.stages = stages
+        self._begun = launches
+        self.delays: dict[str, Later] = {}
+        """By launch: why it could not be placed, the last time."""
+
+    @property
+    def launches(self) -> list[Launch]:
+        """Return each launch as the journal has it."""
+        journal = self.stages.journal
+        if not isinstance(journal, MemoryJournal):
+            return self._begun
+        return [journal.latest(launch) for launch in self._begun]
+
+
 async def start(order: Order, stages: Stages, interruption: Interruption) -> Exit:
     """Start the runners; return the exit code. What was started stays only if all is well."""
-    launches = order.launches()
+    work = Work(stages, order.launches())
     code = Exit.BUG
     try:
         async with interruption.cuts():
-            await _start_all(order, stages, launches)
+            await _start_all(order, work)
             code = Exit.DONE
     except InterruptedWork as stopped:
         code = Exit.INTERRUPTED
@@ -83,30 +105,31 @@ async def start(order: Order, stages: Stages, interruption: Interruption) -> Exi
         log.error("start.failed", reason=str(error))  # noqa: TRY400
     except Exception:
         log.exception("start.crashed")
+    launches = work.launches
     if code is Exit.DONE:
-        tasks = [launch.task for launch in launches]
-        log.info("start.done", tasks=tasks, runners=_runner_names(stages, launches))
+        tasks = [launch.place for launch in launches]
+        runners = [launch.runner_name for launch in launches]
+        log.info("start.done", tasks=tasks, runners=runners)
         return code
     return Exit.LEFT_BEHIND if await clean_up_all(stages, launches, code.meaning) else code
 
 
-async def _start_all(order: Order, stages: Stages, launches: list[Launch]) -> None:
+async def _start_all(order: Order, work: Work) -> None:
     try:
         async with asyncio.timeout(order.timeout), asyncio.TaskGroup() as group:
-            for launch in launches:
-                group.create_task(_start_one(order, stages, launch))
+            for launch in work.launches:
+                group.create_task(_start_one(order, work, launch))
     except TimeoutError:
-        raise _late(order, launches) from None
+        raise _late(order, work) from None
     except BaseExceptionGroup as errors:
         raise _first(errors) from errors
 
 
-def _late(order: Order, launches: list[Launch]) -> LaunchError:
-    waiting = [launch for launch in launches if launch.task is None and launch.last_later]
-    if waiting and waiting[0].last_later is not None:
-        later = waiting[0].last_later
-        text = f"{later.reason} ({later.why}); tried for {order.timeout:g} s"
-        return LaunchError(Exit.LATER, text)
+def _late(order: Order, work: Work) -> LaunchError:
+    for launch in work.launches:
+        if launch.place is None and (later := work.delays.get(launch.id)):
+            text = f"{later.reason} ({later.why}); tried for {order.timeout:g} s"
+            return LaunchError(Exit.LATER, text)
     text = f"cannot wait longer for all runners to be {order.wait}: {order.timeout:g} s are over"
     return LaunchError(Exit.TIMEOUT, f"{text} (--timeout)")
 
@@ -123,28 +146,31 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return LaunchError(Exit.REFUSED, describe(error)) if isinstance(error, SidecarError) else error
 
 
-async def _start_one(order: Order, stages: Stages, launch: Launch) -> None:
+async def _start_one(order: Order, work: Work, launch: Launch) -> None:
     """Bring one launch as far as the order wants it."""
+    stages = work.stages
     while True:
-        await _place(stages, launch)
-        await stages.hand_over(launch)
-        if await _has_come(order, stages, launch):
+        launch = await stages.hand_over(await _place(work, launch))
+        reason = await _find_failure(order, stages, launch)
+        if reason is None:
             return
-        reason = explain_end(launch.state)
-        log.warning("task.failed", launch=launch.id, task=launch.task, reason=reason)
+        log.warning("task.failed", launch=launch.id, task=launch.place, reason=reason)
         await stages.clean_up(launch, "its task ended")
-        if launch.number == TRIES:
+        if launch.tries == TRIES:
             text = f"cannot start a runner: {TRIES} tasks ended before theirs was online: {reason}"
             raise LaunchError(Exit.ENDED, text)
-        launch.next_try()
+        launch = await stages.journal.save(launch.next_try(reason))
 
 
-async def _place(stages: Stages, launch: Launch) -> None:
+async def _place(work: Work, launch: Launch) -> Launch:
     pause = FIRST_PAUSE
-    while not isinstance(placement := await stages.place(launch), Started):
+    while True:
+        launch, placement = await work.stages.place(launch)
+        if isinstance(placement, Started):
+            return launch
         if isinstance(placement, Refused):
             raise LaunchError(Exit.REFUSED, placement.reason)
-        launch.last_later = placement
+        work.delays[launch.id] = placement
         seconds = random.uniform(pause / 2, pause)  # noqa: S311  spread, not secrecy
         log.warning(
             "task.delayed",
@@ -157,23 +183,20 @@ async def _place(stages: Stages, launch: Launch) -> None:
         pause = min(LONGEST_PAUSE, 2 * pause)
 
 
-async def _has_come(order: Order, stages: Stages, launch: Launch) -> bool:
-    """Wait until the launch is where the order wants it; False if its task failed before."""
+async def _find_failure(order: Order, stages: Stages, launch: Launch) -> str | None:
+    """Wait until the launch is where the order wants it; say why, if its task ended before."""
     if order.wait == "none":
-        return True
+        return None
     enough = {Progress.ONLINE, Progress.SERVED}
     if order.wait == "running":
         enough.add(Progress.RUNNING)
-    async for progress in stages.follow(launch):
-        if progress in enough:
-            event = "task.running" if progress is Progress.RUNNING else "runner.online"
-            log.info(event, launch=launch.id, task=launch.task)
-            return True
-    return False
-
-
-def _runner_names(stages: Stages, launches: list[Launch]) -> list[str]:
-    return [stages.runner_name(launch) for launch in launches if launch.task]
+    look = None
+    async for look in stages.follow(launch):
+        if look.progress in enough:
+            event = "task.running" if look.progress is Progress.RUNNING else "runner.online"
+            log.info(event, launch=launch.id, task=launch.place)
+            return None
+    return explain_end(look.state if look else None)
 
 
 async def clean_up_all(stages: Stages, launches: list[Launch], reason: str) -> list[str]:
@@ -185,9 +208,9 @@ async def clean_up_all(stages: Stages, launches: list[Launch], reason: str) -> l
     except TimeoutError:
         left.append(f"what could not be undone within {CLEANUP_TIMEOUT:g} s")
     else:
-        left += [what for each in done for what in each.result()]
+        left += [what for each in done for what in each.result().left]
     if left:
-        log.error("cleanup.incomplete", left=left, requests=sorted({e.request for e in launches}))
+        log.error("cleanup.incomplete", left=left, requests=sorted({e.order_id for e in launches}))
     return left
 
 
@@ -203,8 +226,9 @@ async def stop(order: Order, stages: Stages) -> Exit:
         return Exit.UNAVAILABLE if transient else Exit.REFUSED
     launches = []
     for task in sorted(tasks):
-        launch = Launch(order.request, order.request, task=task, generation=1, handed_over=True)
-        launches.append(launch)
+        launch = Launch(task, pool="", demand="", first_seen=0.0, order=order.request)
+        # Whoever started it may have needed another name than the first: all are looked for.
+        launches.append(replace(launch, place=task, generation=GENERATIONS, handed_over=True))
     log.info("stop.begun", tasks=sorted(tasks))
     left = await clean_up_all(stages, launches, "stopped by runner-launcher stop")
     return Exit.LEFT_BEHIND if left else Exit.DONE

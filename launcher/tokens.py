@@ -1,7 +1,8 @@
 """Make the token of one runner, write it to its task's own parameter, delete it again.
 
 The token is a just-in-time configuration, or JSON with a registration token and all that the agent
-needs beside it. It stands nowhere but in the parameter: in no override, tag, output or log.
+needs beside it. The pool's policy goes with it: the agent's started hook compares each job with it.
+It stands nowhere but in the parameter: in no override, tag, output or log.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from launcher import identity
+from launcher.groups import find_group
 from sidecar.aws.calls import SSM, Call, NotFound, backoff
 from sidecar.aws.session import ServiceClient
 from sidecar.log import masks
 from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from typing import TypeVar
 
     from sidecar import github
@@ -33,7 +35,6 @@ REUSED = 30 * 60.0
 """Seconds for which one registration token serves many runners; GitHub accepts it for an hour."""
 STANDARD = 4096
 """Characters of a Standard parameter; a longer one is Advanced, which costs money."""
-DEFAULT_GROUP = 1
 WORK_DIR = "_work"
 
 
@@ -47,7 +48,10 @@ class RunnerToken:
 
 
 class TokenMaker:
-    """Makes tokens for the runners of one scope and one set of labels."""
+    """Makes tokens for the runners of one scope, one set of labels and one policy.
+
+    `policy` is what `Access.to_policy` returns; None lets the runner take every job.
+    """
 
     def __init__(
         self,
@@ -56,14 +60,17 @@ class TokenMaker:
         *,
         group: str | None = None,
         just_in_time: bool = True,
+        policy: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
         self._labels = labels
         self._group = group
         self._just_in_time = just_in_time
+        self._policy = policy
         self._clock = clock
         self._held: tuple[str, float] | None = None
+        self._group_number: int | None = None
 
     async def make(self, name: str) -> RunnerToken:
         """Make the token of the runner `name`.
@@ -72,9 +79,11 @@ class TokenMaker:
         """
         runners = await self._connection.runners()
         if self._just_in_time:
-            group = DEFAULT_GROUP if self._group is None else int(self._group)
+            if self._group_number is None:
+                self._group_number = await find_group(self._connection, self._group)
+            group = self._group_number
             made = await runners.create_jit_config(name, self._labels, group, WORK_DIR)
-            return RunnerToken(made.blob, made.runner_id)
+            return RunnerToken(self._add_policy(made.blob), made.runner_id)
         document = {
             "url": self._connection.url,
             "token": await self._registration_token(runners),
@@ -82,8 +91,16 @@ class TokenMaker:
             "labels": list(self._labels),
             "no_default_labels": True,
             **({"group": self._group} if self._group else {}),
+            **({"policy": self._policy} if self._policy is not None else {}),
         }
         return RunnerToken(json.dumps(document))
+
+    def _add_policy(self, blob: str) -> str:
+        """Return a just-in-time configuration with the policy; without one it stays as it is."""
+        if self._policy is None:
+            return blob
+        document = {"jit_config": blob, "policy": self._policy}
+        return json.dumps(document, separators=(",", ":"))
 
     async def _registration_token(self, runners: github.Runners) -> str:
         now = self._clock()

@@ -1,4 +1,4 @@
-"""Serve SSM and STS without an AWS account: moto's server on a loopback port.
+"""Serve SSM, STS, SQS and DynamoDB without an AWS account: moto's server on a loopback port.
 
 Run on its own with `python -m local.aws`; in process with `serving()`. Here are also the few calls
 that a demo or a test makes from outside; each takes the endpoint as its first argument.
@@ -11,6 +11,7 @@ and never checks a signature; put `local.faults` in front of it where that matte
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import threading
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
+CONTROL = "/_local"
+"""The path of what no AWS has: below it time passes for queues."""
 TASK_ROLE = f"arn:aws:iam::{ACCOUNT}:role/runner-task"
 
 
@@ -56,6 +59,7 @@ def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
 
     # moto's own ThreadedMotoServer leaves its listening socket to the garbage collector.
     application = _one_write_at_a_time(DomainDispatcherApplication(create_backend_app))
+    application = _with_control(application)
     server = make_server(host, port, application, threaded=True, request_handler=Quiet)
     serve = {"poll_interval": 0.05}  # seconds; what `shutdown` waits at most
     thread = threading.Thread(target=server.serve_forever, kwargs=serve, daemon=True)
@@ -83,6 +87,30 @@ def _one_write_at_a_time(application: Any) -> Any:
             return list(application(environ, start_response))
 
     return serve
+
+
+def _with_control(application: Any) -> Any:
+    """Answer what only stands below CONTROL; the rest is moto's."""
+
+    def serve(environ: Any, start_response: Any) -> Any:
+        path = str(environ.get("PATH_INFO", ""))
+        if not path.startswith(CONTROL):
+            return application(environ, start_response)
+        _change_messages(path.rpartition("/")[2])
+        start_response("204 No Content", [])
+        return []
+
+    return serve
+
+
+def _change_messages(what: str) -> None:
+    from moto.sqs.models import sqs_backends
+
+    attribute = {"end-delays": "delayed_until", "end-visibility": "visible_at"}[what]
+    for backend in list(sqs_backends[ACCOUNT].values()):
+        for queue in list(backend.queues.values()):
+            for message in list(queue._messages):
+                setattr(message, attribute, 0)
 
 
 def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int:
@@ -115,10 +143,83 @@ def whoami(endpoint: str, credentials: Credentials) -> str:
         return str(sts.get_caller_identity()["Arn"])
 
 
+@dataclass(frozen=True)
+class Queues:
+    """The URLs of a queue and of its dead letters."""
+
+    main: str
+    dead: str
+
+
+def make_queues(
+    endpoint: str, name: str = "launches", *, visibility: int = 30, receives: int = 5
+) -> Queues:
+    """Make a standard queue whose messages go to dead letters after so many receives."""
+    with _client("sqs", endpoint) as sqs:
+        dead = str(sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"])
+        wanted = ["QueueArn"]
+        found = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=wanted)["Attributes"]
+        policy = {"deadLetterTargetArn": found["QueueArn"], "maxReceiveCount": receives}
+        attributes = {
+            "VisibilityTimeout": str(visibility),
+            "RedrivePolicy": json.dumps(policy),
+        }
+        made = sqs.create_queue(QueueName=name, Attributes=attributes)
+        return Queues(str(made["QueueUrl"]), dead)
+
+
+def make_table(endpoint: str, name: str = "launches") -> str:
+    """Make the table of launches; return its name."""
+    with _client("dynamodb", endpoint) as dynamodb:
+        dynamodb.create_table(
+            TableName=name,
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+    return name
+
+
+def end_delays(endpoint: str) -> None:
+    """Let the delayed messages of all queues come now. No call of AWS's does it."""
+    _post(f"{endpoint}{CONTROL}/end-delays")
+
+
+def end_visibility(endpoint: str) -> None:
+    """Give out again what receivers hold, as SQS does when one has died."""
+    _post(f"{endpoint}{CONTROL}/end-visibility")
+
+
+def end_leases(endpoint: str, name: str = "launches") -> int:
+    """End the leases of launches, as time does; returns how many these were."""
+    with _client("dynamodb", endpoint) as dynamodb:
+        items = dynamodb.scan(TableName=name, ConsistentRead=True)["Items"]
+        held = [item for item in items if "lease_holder" in item]
+        for item in held:
+            dynamodb.update_item(
+                TableName=name,
+                Key={"id": item["id"]},
+                UpdateExpression="SET lease_until = :past",
+                ExpressionAttributeValues={":past": {"N": "1"}},
+            )
+        return len(held)
+
+
+def read_table(endpoint: str, name: str) -> list[dict[str, Any]]:
+    """Return all items of a table, as DynamoDB writes them."""
+    with _client("dynamodb", endpoint) as dynamodb:
+        pages = dynamodb.get_paginator("scan").paginate(TableName=name, ConsistentRead=True)
+        return [item for page in pages for item in page["Items"]]
+
+
 def reset(endpoint: str) -> None:
-    """Remove all parameters and assumed roles."""
-    asked = urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")
-    with urllib.request.urlopen(asked, timeout=10):
+    """Remove everything: parameters, assumed roles, queues and tables."""
+    _post(f"{endpoint}/moto-api/reset")
+
+
+def _post(url: str) -> None:
+    asked = urllib.request.Request(url, method="POST")
+    with urllib.request.urlopen(asked, timeout=30):
         pass
 
 

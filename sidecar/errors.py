@@ -75,6 +75,11 @@ class Exit(ExitCode):
     )
     CONFLICT = 23, FAILURE, "another process holds a session for this runner"
     DOCKER = 24, FAILURE, "the image's first program could not start the docker daemon"
+    REFUSED = (
+        25,
+        OK,
+        "the job that came is not admitted by the pool's policy: it was failed before any step",
+    )
 
 
 class SidecarError(Exception):

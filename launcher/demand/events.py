@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from typing import TYPE_CHECKING, Any
-
-from launcher.demand.webhook import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from launcher.demand.webhook import Webhook
+    from launcher.demand.delivery import Answer
 
 
 class Malformed(ValueError):
@@ -47,17 +44,6 @@ def make_answer(event: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     return shape | {"headers": headers}
 
 
-async def take_event(webhook: Webhook, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer one Lambda event."""
-    try:
-        method, headers, body = read_event(event)
-    except Malformed as error:
-        return make_answer(event, Answer(400, str(error)))
-    if method != "POST":
-        return make_answer(event, Answer(405, "send a POST"))
-    return make_answer(event, await webhook.take(headers, body))
-
-
 def _read_headers(event: Mapping[str, Any]) -> dict[str, str]:
     found = event.get("headers") or {}
     many = event.get("multiValueHeaders") or {}
@@ -73,7 +59,7 @@ def _read_body(event: Mapping[str, Any]) -> bytes:
         raise Malformed("the event's body is no text")
     try:
         if event.get("isBase64Encoded"):
-            return base64.b64decode(body, validate=True)
+            return binascii.a2b_base64(body, strict_mode=True)
         return body.encode()
     except (binascii.Error, ValueError) as error:
         raise Malformed("the event's body cannot be decoded") from error

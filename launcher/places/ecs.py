@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from launcher import identity
-from launcher.places import Later, Placement, Refused, Started, TaskState, Why
-from sidecar.aws.calls import Call, RateLimited, Service, backoff
+from launcher.places import Later, Placement, Refused, Started, TaskState, Why, params
+from sidecar.aws.calls import Call, RateLimited, Service, TransientError, backoff
 from sidecar.aws.session import ServiceClient
 from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -40,6 +40,14 @@ CAPACITY = ("RESOURCE", "AGENT", "capacity is unavailable", "insufficient capaci
 """How a reason in `failures` begins, or what it contains, where there is no capacity now."""
 QUOTA = re.compile(r"reached the limit|limit exceeded|quota|too many .*PROVISIONING", re.IGNORECASE)
 THROTTLE = re.compile(r"throttl|rate exceeded", re.IGNORECASE)
+NO_ROOM = re.compile(
+    r"TaskFailedToStart: (RESOURCE|AGENT)|capacity is unavailable|insufficient capacity"
+    r"|insufficient free addresses|does not have enough (free|available) (ip )?addresses"
+    r"|unexpected EC2 error while attempting to (create|attach) network interface"
+    r"|SpotInterruption|TerminationNotice|InfrastructureHealth",
+    re.IGNORECASE,
+)
+"""How an end reads that is no fault of the task's own."""
 DENIED = re.compile(r"not authorized to perform:? (\S+)")
 
 
@@ -57,11 +65,37 @@ class Destination:
     public_ip: bool = False
     environment: tuple[tuple[str, str], ...] = ()
     """What the agent's container is told beside the task definition; no secret."""
+    cpu: int | None = None
+    """CPU units; None leaves it to the task definition, as for the next two."""
+    memory: int | None = None
+    """MiB."""
+    ephemeral_storage: int | None = None
+    """GiB."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Tags of the task, beside the launcher's own."""
+    task_role: str | None = None
+    execution_role: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """More parameters of RunTask; what the fields above say wins over them."""
 
     @property
     def steps(self) -> int:
-        """How many capacity providers can be asked in turn."""
-        return max(1, len(self.capacity_providers))
+        """How many capacities can be asked in turn: each provider, then each of a single subnet.
+
+        With all subnets Fargate chooses the zone itself, and looks into no other one.
+        """
+        return max(1, len(self.capacity_providers)) * (1 + len(self._single_subnets))
+
+    @property
+    def _single_subnets(self) -> tuple[str, ...]:
+        return self.subnets if len(self.subnets) > 1 else ()
+
+    def choose(self, step: int) -> tuple[str | None, tuple[str, ...]]:
+        """Return the capacity provider and the subnets of a step, which a reload may have lost."""
+        providers = self.capacity_providers or (None,)
+        turn, which = divmod(step % self.steps, len(providers))
+        subnets = self.subnets if turn == 0 else (self._single_subnets[turn - 1],)
+        return providers[which], subnets
 
 
 def make_request(
@@ -71,8 +105,6 @@ def make_request(
 
     Nothing in it depends on time or chance, so it can be sent again word for word.
     """
-    environment = [{"name": name, "value": value} for name, value in destination.environment]
-    container = {"name": destination.container, "environment": environment}
     request: dict[str, Any] = {
         "cluster": destination.cluster,
         "taskDefinition": destination.task_definition,
@@ -80,22 +112,42 @@ def make_request(
         "clientToken": token,
         "startedBy": started_by,
         "tags": [{"key": key, "value": value} for key, value in sorted(tags.items())],
-        "enableECSManagedTags": True,
-        "overrides": {"containerOverrides": [container]},
+        "overrides": _make_overrides(destination),
     }
-    if destination.capacity_providers:
-        provider = destination.capacity_providers[step]
+    given = {key: value for key, value in destination.params.items() if key not in params.OWN}
+    provider, subnets = destination.choose(step)
+    if provider is not None:
         request["capacityProviderStrategy"] = [{"capacityProvider": provider, "weight": 1}]
+        given.pop("launchType", None)  # ECS takes one of the two
     elif destination.launch_type is not None:
         request["launchType"] = destination.launch_type
-    if destination.subnets:
+        given.pop("capacityProviderStrategy", None)
+    if subnets:
         network = {
-            "subnets": list(destination.subnets),
+            "subnets": list(subnets),
             "securityGroups": list(destination.security_groups),
             "assignPublicIp": "ENABLED" if destination.public_ip else "DISABLED",
         }
         request["networkConfiguration"] = {"awsvpcConfiguration": network}
-    return request
+    return params.merge({"enableECSManagedTags": True}, given, request)
+
+
+def _make_overrides(destination: Destination) -> dict[str, Any]:
+    """Make the overrides: environment, roles, size; ECS wants CPU and memory as text."""
+    environment = [{"name": name, "value": value} for name, value in destination.environment]
+    container = {"name": destination.container, "environment": environment}
+    overrides: dict[str, Any] = {"containerOverrides": [container]}
+    if destination.task_role:
+        overrides["taskRoleArn"] = destination.task_role
+    if destination.execution_role:
+        overrides["executionRoleArn"] = destination.execution_role
+    if destination.cpu is not None:
+        overrides["cpu"] = str(destination.cpu)
+    if destination.memory is not None:
+        overrides["memory"] = str(destination.memory)
+    if destination.ephemeral_storage is not None:
+        overrides["ephemeralStorage"] = {"sizeInGiB": destination.ephemeral_storage}
+    return overrides
 
 
 class Ecs(ServiceClient):
@@ -111,21 +163,35 @@ class Ecs(ServiceClient):
 
         Raises TransientError if its outcome is not known: then send the same request again.
         """
+        call = Call(START, ECS, "ecs:RunTask", "LAUNCHER_CLUSTER", SETTINGS)
+        is_lost = False
 
-        async def start() -> Placement:
-            client = await self.connect()
+        async def once() -> Placement:
+            nonlocal is_lost
             try:
-                answer = await client.run_task(**request)
-            except ClientError as error:
-                if (refusal := _translate(error)) is not None:
-                    return refusal
+                return await call.run(lambda: self._run_task(request))
+            except RateLimited:
                 raise
-            return _read_answer(answer)
+            except TransientError:
+                is_lost = True
+                raise
 
         try:
-            return await self._call(START, "ecs:RunTask", start)
+            return await call_with_retries(once, backoff(), tries=TRIES)
         except RateLimited as error:
+            if is_lost:  # an earlier one may have started it
+                raise TransientError(str(error)) from error
             return Later(Why.THROTTLE, str(error))
+
+    async def _run_task(self, request: dict[str, Any]) -> Placement:
+        client = await self.connect()
+        try:
+            answer = await client.run_task(**request)
+        except ClientError as error:
+            if (refusal := _translate(error)) is not None:
+                return refusal
+            raise
+        return _read_answer(answer)
 
     async def look(self, tasks: Sequence[str]) -> dict[str, TaskState]:
         """Describe tasks, by id; those that ECS does not know (yet, or any more) are left out."""
@@ -140,7 +206,7 @@ class Ecs(ServiceClient):
 
             action = "cannot look at the tasks"
             for task in await self._call(action, "ecs:DescribeTasks", look):
-                found[identity.task_id(task["taskArn"])] = _read_state(task, self._container)
+                found[identity.task_id(task["taskArn"])] = read_state(task, self._container)
         return found
 
     async def stop(self, task: str, reason: str) -> None:
@@ -224,7 +290,13 @@ def _adopt(error: ClientError, text: str) -> Placement:
     return Later(Why.CAPACITY, f"{START}: {text}")  # that request was refused
 
 
-def _read_state(task: dict[str, Any], container: str) -> TaskState:
+def lacks_room(reason: str) -> bool:
+    """Whether a task ended because there was no room for it: RunTask's good answer told less."""
+    return bool(NO_ROOM.search(reason))
+
+
+def read_state(task: dict[str, Any], container: str) -> TaskState:
+    """Read a task as DescribeTasks and events show it; `container` is the agent's."""
     own: dict[str, Any] = next(
         (each for each in task.get("containers", []) if each["name"] == container), {}
     )

@@ -29,11 +29,18 @@ def _basic(value: str) -> str:
         return ""
 
 
-def find_caller(request: web.Request, world: World, scope: Scope, *, write: bool = True) -> Token:
+def find_caller(
+    request: web.Request,
+    world: World,
+    scope: Scope,
+    *,
+    write: bool = True,
+    permission: str = "",
+) -> Token:
     """Give the caller's token if it may do this at `scope`; else refuse as GitHub does.
 
     401 for no or bad credentials; 404 where the caller may not even know of the scope; 403 where
-    an installation lacks the permission.
+    an installation lacks the permission, which is that for runners unless `permission` names one.
     """
     count_request(request, world)
     value = bearer(request)
@@ -43,7 +50,7 @@ def find_caller(request: web.Request, world: World, scope: Scope, *, write: bool
     if token is None:
         raise Refusal(401, "Bad credentials")
     if token.kind == "installation":
-        _installation_allows(world, token, scope, write=write)
+        _installation_allows(world, token, scope, permission, write=write)
     elif not token.reaches(scope) or token.permission == "none":
         raise Refusal(404, "Not Found")
     elif write and token.permission == "read":
@@ -71,7 +78,9 @@ def is_remote(request: web.Request) -> bool:
     return request.headers.get("Authorization", "").startswith("RemoteAuth ")
 
 
-def _installation_allows(world: World, token: Token, scope: Scope, *, write: bool) -> None:
+def _installation_allows(
+    world: World, token: Token, scope: Scope, permission: str, *, write: bool
+) -> None:
     if scope.kind == "enterprises":
         raise Refusal(403, NOT_ACCESSIBLE)
     installations = {each.id: each for app in world.apps for each in app.installations}
@@ -81,7 +90,7 @@ def _installation_allows(world: World, token: Token, scope: Scope, *, write: boo
     if not installation.covers(scope):
         raise Refusal(404, "Not Found")
     wanted = "administration" if scope.kind == "repos" else "organization_self_hosted_runners"
-    given = token.permissions.get(wanted)
+    given = token.permissions.get(permission or wanted)
     if given is None or (write and given == "read"):
         raise Refusal(403, NOT_ACCESSIBLE)
 

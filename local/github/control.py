@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from local.github import apps, bodies, views
+from local.github import apps, bodies, hooks_control, views
 from local.github.answers import Handler, Refusal, answer, posted
 from local.github.faults import WrongFaultError
 from local.github.jobs import Job, WrongJobError
@@ -37,6 +37,9 @@ def routes() -> Iterator[tuple[str, str, str, Handler]]:
     yield "DELETE", "/runners/{id:\\d+}", "_runners", _forget
     yield "POST", "/runners/{id:\\d+}/ghost", "_runners", _ghost
     yield "GET", "/calls/wait", "_calls", _calls_wait
+    yield "POST", "/jobs/{id:\\d+}/approve", "_jobs", _approve
+    yield "POST", "/jobs/{id:\\d+}/rerun", "_jobs", _rerun
+    yield from hooks_control.routes()
 
 
 async def _state(_request: web.Request, world: World) -> web.Response:
@@ -111,7 +114,7 @@ async def _queue(request: web.Request, world: World) -> web.Response:
         job = world.jobs.add(await posted(request), world.now())
     except WrongJobError as error:
         raise Refusal(400, str(error)) from error
-    return answer({"id": job.id, "run_id": job.id}, 201)
+    return answer({"id": job.id, "run_id": job.run.id}, 201)
 
 
 def _found(request: web.Request, world: World) -> Job:
@@ -139,7 +142,7 @@ async def _wait(world: World, asked: dict[str, str], look: Callable[[], bool]) -
 async def _job_wait(request: web.Request, world: World) -> web.Response:
     job, asked = _found(request, world), await _asked(request)
     state, log = asked.get("state", "" if "log" in asked else "completed"), asked.get("log", "")
-    order = ["", "queued", "running", "completed"]
+    order = ["", "waiting", "queued", "running", "completed"]
     if state not in order:
         raise Refusal(400, f"state must be queued, running or completed, not {state!r}")
 
@@ -155,6 +158,21 @@ async def _cancel(request: web.Request, world: World) -> web.Response:
     if not world.cancel(job):
         raise Refusal(409, "the job has ended")
     return answer(views.job(job), 202)
+
+
+async def _approve(request: web.Request, world: World) -> web.Response:
+    job = _found(request, world)
+    if not world.approve(job, rejected=request.query.get("rejected") == "true"):
+        raise Refusal(409, "the job waits for no approval")
+    return answer(views.job(job))
+
+
+async def _rerun(request: web.Request, world: World) -> web.Response:
+    job = _found(request, world)
+    if job.state != "completed":
+        raise Refusal(409, "the job has not ended")
+    (again,) = world.jobs.run_again([job], world.now())
+    return answer({"id": again.id, "run_id": again.run.id}, 201)
 
 
 def _is(world: World, runner: Runner | None, state: str) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from local.github.runs import Run, Runs
+
 
 class WrongJobError(ValueError):
     """A job that could not have come from a workflow."""
@@ -34,9 +36,10 @@ class Step:
 
 @dataclass
 class Job:
-    """One job: queued, running, completed; times are seconds since 1970."""
+    """One job: waiting, queued, running, completed; times are seconds since 1970."""
 
     id: int
+    run: Run
     name: str
     labels: list[str]
     steps: list[Step]
@@ -65,6 +68,12 @@ class Job:
     own_steps: dict[str, str] = field(default_factory=dict)
     """The names of the runner's own steps by their id."""
     summaries: dict[str, str] = field(default_factory=dict)
+    environment: str = ""
+    """The environment that it is to be approved for; it waits until then."""
+    attempt: int = 1
+    """Of its run; a re-run has new jobs."""
+    group_id: int = 0
+    """Of its runner, which may be gone."""
 
     def step(self, key: str) -> Step | None:
         """Return the step of that id; None if it is none of the workflow's."""
@@ -78,10 +87,14 @@ class Job:
 class Jobs:
     """All jobs, in the order they were queued."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, changed: Callable[[], None], announce: Callable[[Job, str], None] | None = None
+    ) -> None:
         self._all: dict[int, Job] = {}
         self._ids = itertools.count(1)
         self._changed = changed
+        self._announce = announce or (lambda _job, _action: None)
+        self.runs = Runs()
 
     def __iter__(self) -> Iterator[Job]:
         return iter(list(self._all.values()))
@@ -99,8 +112,10 @@ class Jobs:
             for step in steps
         ):
             raise WrongJobError('steps must be a list of {"run": "…"}')
+        run = self.runs.add(wanted, now)
         job = Job(
             id=next(self._ids),
+            run=run,
             name=str(wanted.get("name") or "build"),
             labels=[str(label) for label in wanted.get("labels") or []],
             steps=[_step(step) for step in steps],
@@ -109,10 +124,49 @@ class Jobs:
             queued_at=now,
             container=wanted.get("container"),
             services=wanted.get("services"),
+            environment=str(wanted.get("environment") or ""),
+            attempt=run.attempt,
         )
-        self._all[job.id] = job
-        self._changed()
+        job.repository = job.repository or run.repository
+        self._queue(job)
         return job
+
+    def _queue(self, job: Job) -> None:
+        self._all[job.id] = job
+        if job.environment:
+            job.state = "waiting"
+        # GitHub says `queued` of a job that waits for an approval as well.
+        self._announce(job, "queued")
+        if job.state == "waiting":
+            self._announce(job, "waiting")
+        self._changed()
+
+    def of_run(self, run: Run) -> list[Job]:
+        """Return the jobs of a run's newest attempt."""
+        return [job for job in self if job.run is run and job.attempt == run.attempt]
+
+    def run_again(self, jobs: Sequence[Job], now: float) -> list[Job]:
+        """Queue ended jobs of one run once more: as new jobs, in the run's next attempt."""
+        run = jobs[0].run
+        run.attempt, run.started_at = run.attempt + 1, now
+        again = []
+        for old in jobs:
+            job = Job(
+                next(self._ids),
+                run,
+                old.name,
+                list(old.labels),
+                [_copy(step) for step in old.steps],
+                dict(old.env),
+                old.repository,
+                queued_at=now,
+                container=old.container,
+                services=old.services,
+                attempt=run.attempt,
+            )
+            self._queue(job)
+            again.append(job)
+        return again
 
 
 def _step(wanted: Mapping[str, Any]) -> Step:
@@ -122,6 +176,17 @@ def _step(wanted: Mapping[str, Any]) -> Step:
     step.uses, step.inputs = _read_uses(wanted.get("uses")), dict(wanted.get("with") or {})
     step.shell = str(wanted.get("shell") or "")
     return step
+
+
+def _copy(step: Step) -> Step:
+    return Step(
+        step.run,
+        step.name,
+        step.condition,
+        uses=step.uses,
+        inputs=dict(step.inputs),
+        shell=step.shell,
+    )
 
 
 def _read_uses(uses: Any) -> dict[str, Any] | None:

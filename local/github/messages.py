@@ -3,8 +3,10 @@
 import secrets
 from typing import Any
 
+from local.github import payloads
 from local.github.jobs import Job, Step
 from local.github.runners import Runner
+from local.github.runs import Run
 
 
 def job(each: Job, runner: Runner, site: str, token: str) -> dict[str, Any]:
@@ -48,26 +50,56 @@ def job(each: Job, runner: Runner, site: str, token: str) -> dict[str, Any]:
     }
 
 
-def _context(each: Job, runner: Runner, site: str) -> dict[str, str]:
+def _context(each: Job, runner: Runner, site: str) -> dict[str, Any]:
     scope = runner.scope
     repository = each.repository or f"{scope.owner}/{scope.repository or 'repo'}"
     return {
         "repository": repository,
+        "repository_id": str(payloads.number_of(repository)),
         "repository_owner": repository.partition("/")[0],
-        "run_id": str(each.id),
+        "workflow": each.run.workflow,
+        "workflow_ref": f"{repository}/.github/workflows/stand-in.yml@{each.run.ref}",
+        "run_id": str(each.run.id),
         "run_number": str(each.id),
-        "run_attempt": "1",
+        "run_attempt": str(each.attempt),
         "sha": secrets.token_hex(20),
-        "ref": "refs/heads/main",
-        "event_name": "push",
-        "actor": "octocat",
+        "ref": each.run.ref,
+        "event_name": each.run.event,
+        "actor": each.run.actor,
+        "triggering_actor": each.run.actor,
         "server_url": site,
         "api_url": f"{site}/api/v3",
+        "event": _event(each.run, repository),
     }
 
 
-def _pairs(values: dict[str, str]) -> list[dict[str, str]]:
-    return [{"k": key, "v": value} for key, value in values.items()]
+def _event(run: Run, repository: str) -> dict[str, Any]:
+    """Write the part of the event that started the run, which tells where its commit comes from."""
+    described = {"id": payloads.number_of(repository), "full_name": repository}
+    event: dict[str, Any] = {"repository": described, "sender": {"login": run.actor}}
+    if run.pull_request:
+        head = run.head_repository or repository
+        from_fork = {"id": payloads.number_of(head), "full_name": head, "fork": head != repository}
+        event["number"] = run.pull_request
+        event["pull_request"] = {
+            "number": run.pull_request,
+            "head": {"ref": run.head_branch, "sha": run.sha, "repo": from_fork},
+            "base": {"ref": "main", "repo": described},
+        }
+    return event
+
+
+def _pairs(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write a mapping's items as the runner reads them (`PipelineContextData`)."""
+    return [{"k": key, "v": _context_value(value)} for key, value in values.items()]
+
+
+def _context_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        return {"t": 3, "b": value}
+    if isinstance(value, int):
+        return {"t": 4, "n": value}
+    return {"t": 2, "d": _pairs(value)} if isinstance(value, dict) else value
 
 
 def _map(values: dict[str, Any]) -> dict[str, Any]:

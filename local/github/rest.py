@@ -1,4 +1,4 @@
-"""The documented REST calls: runners of a scope, Apps, the cancelling of a run."""
+"""The documented REST calls: runners of a scope, Apps."""
 
 from collections.abc import Iterator
 
@@ -29,8 +29,6 @@ def routes() -> Iterator[tuple[str, str, str, Handler]]:
     yield "GET", "/repos/{owner}/{repo}/installation", "installation", _installation
     tokens = "/app/installations/{id:\\d+}/access_tokens"
     yield "POST", tokens, "access-token", _access_token
-    cancel = "/repos/{owner}/{repo}/actions/runs/{id:\\d+}/cancel"
-    yield "POST", cancel, "cancel-run", _cancel_run
 
 
 def scope_of(request: web.Request) -> Scope:
@@ -180,13 +178,3 @@ def _own_installation(app: App, installation_id: int) -> Installation:
 
 def _rank(level: object) -> int:
     return {"read": 1, "write": 2, "admin": 3}.get(str(level), 0)
-
-
-async def _cancel_run(request: web.Request, world: World) -> web.Response:
-    callers.find_caller(request, world, scope_of(request))
-    job = world.jobs.get(int(request.match_info["id"]))
-    if job is None:
-        raise Refusal(404, "Not Found")
-    if not world.cancel(job):
-        raise Refusal(409, "Cannot cancel a workflow run that is completed.")
-    return answer({}, 202)

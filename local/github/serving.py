@@ -6,9 +6,21 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from ssl import SSLContext
 
+import aiohttp
 from aiohttp import web
 
-from local.github import admin, broker, control, oauth, rest, results, run_service, tenant
+from local.github import (
+    admin,
+    broker,
+    control,
+    deliveries,
+    oauth,
+    rest,
+    results,
+    run_service,
+    runs_rest,
+    tenant,
+)
 from local.github.answers import WORLD, count_calls
 from local.github.settings import Settings
 from local.github.world import World
@@ -36,7 +48,13 @@ def _application(world: World, control_path: str) -> web.Application:
     app = web.Application(client_max_size=8 << 20)
     app[WORLD] = world
     for prefix in API:
-        calls = (*rest.routes(), *admin.routes(rest.SCOPES), *tenant.registration_routes())
+        calls = (
+            *rest.routes(),
+            *runs_rest.routes(),
+            *deliveries.routes(),
+            *admin.routes(rest.SCOPES),
+            *tenant.registration_routes(),
+        )
         for method, path, name, handler in calls:
             app.router.add_route(method, prefix + path, count_calls(name, handler))
     for service in (tenant, oauth, broker, run_service, results):
@@ -74,6 +92,25 @@ async def serving(
         shutdown_timeout=0.5,
     )
     await runner.setup()
+    # Made at once, since nothing is sent before there is a hook; each delivery its own connection.
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True, limit=0),
+        skip_auto_headers=("Accept-Encoding",),
+    )
+
+    async def post(
+        url: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[int, dict[str, str], str]:
+        try:
+            async with session.post(
+                url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                text = (await answer.content.read(65536)).decode(errors="replace")
+                return answer.status, dict(answer.headers), text
+        except aiohttp.ClientError as error:
+            raise OSError(str(error)) from error
+
+    world.hooks.post = post
     try:
         site = web.TCPSite(runner, host, port, ssl_context=tls)
         await site.start()
@@ -82,4 +119,6 @@ async def serving(
         yield GitHub(url, world, url + control_path)
     finally:
         world.changes.close()
+        await world.hooks.close()
+        await session.close()
         await runner.cleanup()

@@ -15,7 +15,8 @@ def job(each: Job) -> dict[str, Any]:
     """Show one job."""
     return {
         "id": each.id,
-        "run_id": each.id,
+        "run_id": each.run.id,
+        "run_attempt": each.attempt,
         "name": each.name,
         "state": each.state,
         "result": each.result,

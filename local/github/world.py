@@ -18,6 +18,7 @@ from local.github.runners import Runner, Runners
 from local.github.scope import Scope
 from local.github.settings import Settings
 from local.github.tokens import Token, Tokens, registration_text, web_token
+from local.github.webhooks import Hooks
 
 
 class SessionConflictError(Exception):
@@ -67,7 +68,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.runners = Runners(self.changes.ring)
-        self.jobs = Jobs(self.changes.ring)
+        self.hooks = Hooks(self.now, self.changes, self.apps)
+        self.jobs = Jobs(self.changes.ring, self.announce)
 
     # Tokens
 
@@ -147,6 +149,10 @@ class World:
 
     # Jobs
 
+    def announce(self, job: Job, action: str) -> None:
+        """Send the webhook `workflow_job`, to whom it concerns."""
+        self.hooks.announce(job, action)
+
     def assign(self, runner: Runner) -> Job | None:
         """Assign the next job that fits to the runner; return it, or None."""
         if runner.busy:
@@ -167,7 +173,7 @@ class World:
     def _take(self, job: Job, runner: Runner) -> None:
         job.state, job.runner_id, job.runner_name = "running", runner.id, runner.name
         job.started_at = job.renewed_at = self.now()
-        runner.job_id = job.id
+        runner.job_id, job.group_id = job.id, runner.group_id
         loop = asyncio.get_running_loop()
         loop.call_later(self.settings.acquire_timeout, self._put_back, job)
         self.changes.ring()
@@ -184,6 +190,7 @@ class World:
         """Note that the runner has fetched the job that was assigned to it."""
         job.acquired = True
         self.renew(job)
+        self.announce(job, "in_progress")
 
     def renew(self, job: Job) -> None:
         """Note that the job still runs; without such a note it is given up some day."""
@@ -206,6 +213,7 @@ class World:
                 self._deregister_ephemeral(runner)
             else:
                 runner.job_id = 0
+        self.announce(job, "completed")
         self.changes.ring()
 
     def _deregister_ephemeral(self, runner: Runner) -> None:
@@ -220,9 +228,21 @@ class World:
         """Ask for the end of a job as the web page's button does; False if it has ended."""
         if job.state == "completed":
             return False
-        if job.state == "queued":
+        if job.state in ("waiting", "queued"):
             self.complete(job, "canceled")
         job.cancel_requested = True
+        self.changes.ring()
+        return True
+
+    def approve(self, job: Job, *, rejected: bool = False) -> bool:
+        """Let a job go on that waits for an approval, or end it; False if it does not wait."""
+        if job.state != "waiting":
+            return False
+        if rejected:
+            self.complete(job, "failed")
+            return True
+        job.state = "queued"
+        self.announce(job, "queued")
         self.changes.ring()
         return True
 

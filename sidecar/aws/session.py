@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
@@ -31,6 +31,8 @@ class ServiceClient:
 
     Entering does nothing. So the cleanup can use the client even if a stop came very early.
     """
+
+    config: ClassVar[AioConfig] = CONFIG
 
     def __init__(
         self,
@@ -68,7 +70,9 @@ class ServiceClient:
     async def _open(self, session: AioSession) -> Any:
         try:
             return await self._opened.enter_async_context(
-                session.create_client(self._service.name, region_name=self._region, config=CONFIG)
+                session.create_client(
+                    self._service.name, region_name=self._region, config=self.config
+                )
             )
         except ValueError as error:  # else it would look like an answer that cannot be read
             raise library.InvalidEndpointConfigurationError(msg=str(error)) from error

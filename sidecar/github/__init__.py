@@ -56,6 +56,7 @@ class Connection:
         """Of the repository, organization or enterprise."""
         self._credential = credential
         self._session: aiohttp.ClientSession | None = None
+        self._api: Api | None = None
         self._runners: Runners | None = None
 
     async def __aenter__(self) -> Connection:
@@ -68,9 +69,19 @@ class Connection:
     async def runners(self) -> Runners:
         """Return the calls. Raises SidecarError if the credential cannot be read."""
         if self._runners is None:
-            if self.url is None:
-                raise GitHubError("cannot ask GitHub: SIDECAR_GITHUB_URL is not set")
-            scope, credential = Scope.from_url(self.url), await self._credential()
-            self._session = aiohttp.ClientSession()  # without trust_env: see sidecar.net.proxy
-            self._runners = Runners(Api(self._session, scope, credential), scope)
+            self._runners = Runners(await self.api(), self._scope())
         return self._runners
+
+    async def api(self) -> Api:
+        """Return the API itself, for other calls with the same credential. Raises SidecarError."""
+        if self._api is None:
+            scope, credential = self._scope(), await self._credential()
+            if self._session is None:  # without trust_env: see sidecar.net.proxy
+                self._session = aiohttp.ClientSession()
+            self._api = Api(self._session, scope, credential)
+        return self._api
+
+    def _scope(self) -> Scope:
+        if self.url is None:
+            raise GitHubError("cannot ask GitHub: SIDECAR_GITHUB_URL is not set")
+        return Scope.from_url(self.url)

@@ -46,6 +46,8 @@ class Api:
         self._scope = scope
         self._credential = credential
         self._now = now
+        self.left = 1.0
+        """The share of the hour's calls that is left, as GitHub said last."""
 
     async def call(
         self,
@@ -118,11 +120,17 @@ class Api:
                 timeout=CALL,
                 allow_redirects=False,
             ) as response:
+                self._read_limit(response.headers)
                 return await read_answer(response), response.headers
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             reason = str(error) or type(error).__name__
             text = f"cannot {method} {path} at {self._scope.api}: {reason}"
             raise TransientError(text) from error
+
+    def _read_limit(self, headers: Mapping[str, str]) -> None:
+        limit, left = headers.get("x-ratelimit-limit"), headers.get("x-ratelimit-remaining")
+        if limit and left and limit.isdecimal() and left.isdecimal() and int(limit):
+            self.left = int(left) / int(limit)
 
     def _error(
         self, method: str, path: str, answer: Answer, headers: Mapping[str, str]

@@ -62,6 +62,10 @@ class App:
         self._held: tuple[str, float] | None = None
         self._installation: int | None = None
 
+    def suggest_installation(self, number: int | None) -> None:
+        """Use this installation for the next token; it is looked up where that does not exist."""
+        self._installation = number
+
     async def token(self, call: Call, scope: Scope) -> str:
         """Return an installation token; get a new one if it is about to expire."""
         if self._held is None or self._held[1] - SPARE < self._now():

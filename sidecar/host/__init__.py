@@ -6,6 +6,7 @@ Each file exists twice, as `posix_*.py` and `windows_*.py`, with the same public
 import sys
 
 if sys.platform == "win32":
+    from sidecar.host.windows_admission import *  # noqa: F403
     from sidecar.host.windows_agent import *  # noqa: F403
     from sidecar.host.windows_files import *  # noqa: F403
     from sidecar.host.windows_hooks import *  # noqa: F403
@@ -14,6 +15,7 @@ if sys.platform == "win32":
     from sidecar.host.windows_sockets import *  # noqa: F403
     from sidecar.host.windows_users import *  # noqa: F403
 else:
+    from sidecar.host.posix_admission import *  # noqa: F403
     from sidecar.host.posix_agent import *  # noqa: F403
     from sidecar.host.posix_files import *  # noqa: F403
     from sidecar.host.posix_hooks import *  # noqa: F403

@@ -173,6 +173,34 @@ def read_regular(path: Path) -> tuple[bytes, int] | None:
         return file.read(), stat.S_IMODE(status.st_mode)
 
 
+def read_below(folder: Path, names: tuple[str, ...], most: int) -> bytes:
+    """Read the regular file that the path `names` leads to from `folder`. Raises OSError.
+
+    A job's user may own everything below `folder`: links of both kinds, pipes and devices are not
+    read, nor more than `most` bytes.
+    """
+    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in names[:-1]:
+            deeper = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=inside)
+            os.close(inside)
+            inside = deeper
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(names[-1], flags, dir_fd=inside)
+    finally:
+        os.close(inside)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise OSError(errno.EINVAL, "it is not a regular file of one name")
+        content = bytearray()
+        while chunk := file.read(most + 1 - len(content)):
+            content += chunk
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is longer than {most} bytes")
+    return bytes(content)
+
+
 def read_newest(
     folder: Path, fits: Callable[[str], object], size: int, since: float
 ) -> tuple[str, bytes] | None:

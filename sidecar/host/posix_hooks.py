@@ -61,18 +61,21 @@ def build_hook_script(
     user_hook: str | None,
     runner_dir: Path,
     variables: Mapping[str, str] | None = None,
+    admission: str = "",
 ) -> str:
     """Return a hook script that sends `event` to the agent, then runs the user's own hook.
 
-    Whatever happens to the channel, the job goes on within a second. `variables` go to the job's
+    Whatever happens to the channel, the job goes on within a second, unless the lines of
+    `admission` end it (`build_admission_script`). `variables` go to the job's
     containers by GITHUB_ENV, unless the job has credentials of its own, or another value.
     """
     script = (
         "#!/bin/sh\n"
-        f"# Tells the agent that a job has {event}; never delays or fails the job.\n"
+        f"# Tells the agent that a job has {event}; that never delays or fails the job.\n"
         f'timeout 1 sh -c \'echo "$1" 1<>"$2"\' - {event} {_quote(str(channel))}'
         " 2>/dev/null || :\n"
     )
+    script += admission
     if variables:
         script += _export(variables)
     return script + (_run_user_hook(user_hook, runner_dir) if user_hook else "")

@@ -100,6 +100,23 @@ def read_regular(path: Path) -> tuple[bytes, int] | None:
         return None
 
 
+def read_below(folder: Path, names: tuple[str, ...], most: int) -> bytes:
+    """Read the file that the path `names` leads to from `folder`. Raises OSError.
+
+    No link below `folder` is followed, and no more than `most` bytes are read.
+    """
+    path = folder.resolve()
+    for name in names:
+        path /= name
+        if path.resolve() != path:
+            raise OSError(f"{name} is a link")
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(f"it is longer than {most} bytes")
+    return content
+
+
 def read_newest(
     folder: Path, fits: Callable[[str], object], size: int, since: float
 ) -> tuple[str, bytes] | None:

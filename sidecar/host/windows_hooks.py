@@ -58,13 +58,14 @@ def build_hook_script(
     user_hook: str | None,
     runner_dir: Path,
     variables: Mapping[str, str] | None = None,
+    admission: str = "",
 ) -> str:
     """Return a hook script that sends `event` to the agent, then runs the user's own hook.
 
     `variables` go to the job's containers by GITHUB_ENV, unless the job has credentials of its
-    own, or another value.
+    own, or another value. There is no `admission` here yet (`open_admission_channel`).
     """
-    del runner_dir
+    del runner_dir, admission
     pipe = str(channel).rpartition("\\")[2]
     script = (
         f"# Tells the agent that a job has {event}; never delays or fails the job.\n"

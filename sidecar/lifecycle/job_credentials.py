@@ -111,6 +111,16 @@ class JobCredentials:
     mode: Mode = Mode.OFF
     """How containers get credentials."""
 
+    def hold(self) -> None:
+        """Serve nothing to a job until `release`: it is not known yet who the job is."""
+        if self.relay is not None:
+            self.relay.identities.hold()
+
+    def release(self) -> None:
+        """Serve the job that was admitted."""
+        if self.relay is not None:
+            self.relay.identities.release()
+
     def remove_agent_variables(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
         """Return the variables of the agent's environment that a job may have."""
         return environment.remove_agent_variables(

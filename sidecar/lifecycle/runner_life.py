@@ -16,6 +16,7 @@ from sidecar.aws import task_metadata
 from sidecar.errors import Exit, Stopped
 from sidecar.lifecycle import registration
 from sidecar.lifecycle.drain import Drain
+from sidecar.lifecycle.job_admission import make_admission
 from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.protection import protect_while_busy
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sidecar import github
     from sidecar.lifecycle.job_credentials import JobCredentials
     from sidecar.lifecycle.job_docker import JobDocker
+    from sidecar.runner.admission import Admission
     from sidecar.runner.registration_request import RegistrationRequest
     from sidecar.settings.model import Configuration
     from sidecar.shutdown.cleanup import CleanupStep
@@ -85,6 +87,8 @@ class _Life:
     credentials: JobCredentials
     docker: JobDocker
     token: tokens.RegistrationToken
+    admission: Admission | None
+    """Who decides whether the job may run; None: every job may."""
     env: dict[str, str]
     """The environment of the runner."""
     deregistration: Deregistration
@@ -149,6 +153,7 @@ class _Life:
         """Wait for the registration token, or the JIT configuration."""
         self.phase.enter(phase.WAITING)
         self.token = await self.source.wait(self.settings.token_timeout)
+        self.admission = make_admission(self.token, self.folder, self.listener, self.credentials)
 
     async def register_runner(self) -> None:
         """Prepare the runner's folder and register the runner; the token is then deleted."""
@@ -219,7 +224,11 @@ class _Life:
         )
         self.env |= await self._enter(
             hooks.install_hooks(
-                self.folder, passed_on, listener.on_hook_event, self.docker.hook_variables
+                self.folder,
+                passed_on,
+                listener.on_hook_event,
+                self.docker.hook_variables,
+                self.admission,
             )
         )
         await self._enter(

@@ -7,6 +7,7 @@ Each kind of peer has one policy, made of these parts: `sidecar.aws.calls.backof
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -29,8 +30,19 @@ async def call_with_retries(
 
     Raises the last error. Each retry goes to stamina's hooks, which log it.
     """
+    begun = time.monotonic()
+    failed: Exception | None = None
+    try:
+        return await call()  # most calls work at once: stamina takes longer than what it guards
+    except Exception as error:  # noqa: BLE001  stamina decides about it
+        failed = error
+    if seconds is not None:
+        seconds = max(0.001, seconds - (time.monotonic() - begun))
     async for attempt in stamina.retry_context(on=backoff, attempts=tries, timeout=seconds):
         with attempt:
+            if failed is not None:
+                first, failed = failed, None
+                raise first
             return await call()
     raise AssertionError  # retry_context returns or raises
 

@@ -81,6 +81,8 @@ class Identities:
         self._time = time
         self.policy = policy
         """Returns whether a peer, by its address, may ask at all; None: every peer may."""
+        self.held = False
+        """Whether nobody may ask yet, because no job is admitted."""
         self.version = 0
         """Grows by one when a path or an address gets another owner, or when the right to ask
         changes. Earlier decisions are not valid then."""
@@ -97,11 +99,28 @@ class Identities:
         """Everybody who has no path of their own."""
         self.default_path = _new_path()
         self._common = {self._digest(self.default_path)}
+        self._shared: set[bytes] = set()
 
     def share(self, path: str) -> None:
         """Add a path for everybody who has no path of their own, beside the default path."""
-        self._common.add(self._digest(path))
+        self._shared.add(self._digest(path))
+        self._common |= self._shared
         self.version += 1
+
+    def hold(self) -> None:
+        """Let nobody ask, but by a shared path: no job knows that, other containers do."""
+        self.held = True
+        self.version += 1
+
+    def release(self) -> None:
+        """Let everybody ask from now on: a job is admitted."""
+        self.held = False
+        self.version += 1
+        self.on_change()
+
+    def is_held(self, path: str) -> bool:
+        """Return whether a request by this path has to wait for an admitted job."""
+        return self.held and self._digest(path) not in self._shared
 
     def mint(self, refresher: Refresher | None = None) -> str:
         """Return a new secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI.

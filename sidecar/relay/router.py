@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sidecar.relay.identities import Identities
 
 _NOT_LOCAL = error(403, "AccessDenied", "only this task's own containers are answered")
+_NOT_ADMITTED = error(503, "CredentialsUninitialized", "no job is admitted yet")
 _NO_PROTOCOL = "none"
 
 
@@ -48,10 +49,12 @@ class Router:
         protocol = self._imds if is_imds else self._ecs
         decision: Granted | Refused | Answer
         policy = self._identities.policy
-        if policy is None or policy(request.peer):
-            decision = protocol.decide(request)
-        else:
+        if policy is not None and not policy(request.peer):
             decision = Refused("not a local peer", _NOT_LOCAL)
+        elif self._identities.is_held(request.target):
+            decision = Refused("no admitted job", _NOT_ADMITTED)
+        else:
+            decision = protocol.decide(request)
         if isinstance(decision, Refused) and decision.may_wait and not request.has_waited:
             answer = decision.answer.copy()
             answer.wait_in = self._waiting

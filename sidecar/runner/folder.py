@@ -195,6 +195,13 @@ class RunnerFolder:
             return None
 
     @property
+    def work_folder(self) -> Path:
+        """The folder of the runner's jobs, from the copy of `.runner`."""
+        copy = self._copies.get(".runner")
+        settings = _read_settings((copy.content, copy.mode) if copy else None)
+        return self.path / str(settings.get("workfolder") or "_work")
+
+    @property
     def docker_label(self) -> str | None:
         """The label that the runner gives to containers and images, from the copy of `.runner`."""
         copy = self._copies.get(".runner")

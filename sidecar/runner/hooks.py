@@ -2,7 +2,8 @@
 
 The runner runs them itself, as the first and the last step of the job
 (ACTIONS_RUNNER_HOOK_JOB_STARTED and _COMPLETED). A hook that cannot reach the agent does not fail
-the job. Each runs the user's own hook afterwards.
+the job, unless a policy came with the token: then the first hook asks whether the job may run, and
+ends it without a yes. Each runs the user's own hook afterwards.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sidecar.errors import RunnerError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from sidecar.runner.admission import Admission
     from sidecar.runner.folder import RunnerFolder
 
 VARIABLES = {
@@ -30,16 +32,19 @@ async def install_hooks(
     passed_on: Mapping[str, str],
     on_event: Callable[[str], None],
     job_variables: Mapping[str, str] | None = None,
+    admission: Admission | None = None,
 ) -> AsyncIterator[dict[str, str]]:
     """Install both hooks; yield the variables that make the runner use them.
 
     `on_event` gets "started" and "completed". A job can send these too: they say when to look,
-    never what to believe. The first hook gives `job_variables` to the job's containers. Raises
-    RunnerError.
+    never what to believe. The first hook gives `job_variables` to the job's containers, and asks
+    `admission` whether the job may run; with None every job may. Raises RunnerError.
     """
     async with AsyncExitStack() as cleanup:
         try:
-            variables = await _install(folder, passed_on, on_event, job_variables, cleanup)
+            variables = await _install(
+                folder, passed_on, on_event, job_variables, admission, cleanup
+            )
         except OSError as error:
             raise RunnerError(
                 f"cannot install the job hooks in {folder.state}: {error.strerror or error} "
@@ -53,16 +58,29 @@ async def _install(
     passed_on: Mapping[str, str],
     on_event: Callable[[str], None],
     job_variables: Mapping[str, str] | None,
+    admission: Admission | None,
     cleanup: AsyncExitStack,
 ) -> dict[str, str]:
     own = folder.read_environment_file()
     opening = host.open_hook_channel(folder.state, folder.user, on_event)
     channel = await cleanup.enter_async_context(opening)
+    asking = ""
+    if admission is not None:
+        opening_admission = host.open_admission_channel(folder.state, folder.user, admission.decide)
+        asked = await cleanup.enter_async_context(opening_admission)
+        asking = host.build_admission_script(asked, admission.names)
     variables = {}
     for event, variable in VARIABLES.items():
         user_hook = own.get(variable) or passed_on.get(variable)
-        exported = job_variables if event == "started" else None
-        script = host.build_hook_script(event, channel, user_hook, folder.path, exported)
+        started = event == "started"
+        script = host.build_hook_script(
+            event,
+            channel,
+            user_hook,
+            folder.path,
+            job_variables if started else None,
+            asking if started else "",
+        )
         path = folder.state / f"job-{event}{host.HOOK_SUFFIX}"
         host.write_new(path, script.encode(), 0o755, None)
         variables[variable] = str(path)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+REFUSED_GRACE = 5.0
+"""Seconds until the listener of a refused job is interrupted: the hook ends the job itself."""
+
 # Anchored at the beginning of the line and its time stamp: a job's name is untrusted text.
 STAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
 LISTENING = re.compile(STAMP + r"Listening for Jobs$")
@@ -65,6 +68,8 @@ class Listener:
         self.version: str | None = None
         """The runner's version, as it printed it."""
         self.interrupted = False
+        self.refused: str | None = None
+        """Why its job may not run; None if it may, or if there is no policy."""
         self._phase = phase_
         self._hook_started = False
         self._hook_completed = False
@@ -138,6 +143,16 @@ class Listener:
             self._hook_completed = True
             log.info("job.completed")
 
+    def refuse_job(self, reason: str) -> None:
+        """Take note that its job may not run, and see to it that the job ends."""
+        self.refused = reason
+        asyncio.get_running_loop().call_later(REFUSED_GRACE, self._interrupt_refused)
+
+    def _interrupt_refused(self) -> None:
+        if self.running:
+            log.info("runner.interrupted", busy=True)
+            self.interrupt()
+
     # -- its state -----------------------------------------------------------------------------
 
     @property
@@ -164,8 +179,8 @@ class Listener:
 
     @property
     def job_began(self) -> bool:
-        """Whether a job came that GitHub did not withdraw before it began."""
-        return self._hook_started or self.result is not None
+        """Whether a job came that was neither withdrawn by GitHub nor refused before it began."""
+        return self.refused is None and (self._hook_started or self.result is not None)
 
     @property
     def ended(self) -> asyncio.Future[int]:
@@ -183,6 +198,8 @@ class Listener:
         An interrupted job counts as cancelled, unless exit code, result and hook all say that it
         had ended before: a job can forge a line, and the completed hook does not run in a shutdown.
         """
+        if self.refused is not None:
+            return Exit.REFUSED
         if not stopped or (self.had_job and not self.interrupted):
             return self.outcome.exit
         ended_well = self.ended.result() >= 0 and self.result not in (None, "Canceled")
@@ -194,6 +211,8 @@ class Listener:
     def outcome(self) -> outcomes.Outcome:
         """How it ended; only for a listener that has ended."""
         code = self.ended.result()
+        if self.refused is not None:
+            return outcomes.REFUSED
         if self.had_job:
             # A job that ran has a result when the listener ends with 0.
             withdrawn = code == 0 and not self.job_began and not self.interrupted

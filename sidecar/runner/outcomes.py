@@ -35,6 +35,9 @@ WITHDRAWN = Outcome("job-withdrawn", Exit.DONE, "GitHub withdrew the job before 
 NO_JOB = Outcome(
     "no-job", Exit.RUNNER, "it ended by itself without a job, as when GitHub tells it to shut down"
 )
+REFUSED = Outcome(
+    "job-refused", Exit.REFUSED, "the pool's policy does not admit its job: no step of it ran"
+)
 NO_SESSION = Outcome(
     "no-session", Exit.RUNNER, "it could not open a session at GitHub within SIDECAR_SESSION_LIMIT"
 )

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar import values
@@ -14,7 +14,7 @@ from sidecar.errors import TokenError
 from sidecar.log import masks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 BARE = re.compile(r"[A-Za-z0-9_.=/+-]{8,4096}")
 JIT_FILES = {".runner", ".credentials", ".credentials_rsaparams"}
@@ -41,6 +41,8 @@ class RegistrationToken:
     no_default_labels: bool = False
     runner_id: int | None = None
     """Of a just-in-time runner."""
+    policy: Mapping[str, Any] | None = None
+    """Which jobs the runner may take (`sidecar.runner.job_policy` reads it); None: every job."""
 
 
 def hide(text: str, token: RegistrationToken) -> None:
@@ -48,6 +50,8 @@ def hide(text: str, token: RegistrationToken) -> None:
     masks.hide(text.strip())
     if token.token:
         masks.hide(token.token)
+    if (blob := _find_jit_config(text)) is not None:
+        masks.hide(blob)
 
 
 def parse_token(text: str, where: str) -> RegistrationToken:
@@ -80,6 +84,9 @@ def _parse_json(value: str, where: str) -> RegistrationToken:
     except (ValueError, RecursionError) as error:
         # The decoder's message names the place; its exception holds the whole value.
         raise TokenError(f"cannot use {where}: its JSON is malformed: {error.args[0]}") from None
+    policy = _check_policy(content, where)
+    if "jit_config" in content:
+        return replace(_parse_wrapped_jit_config(content, where), policy=policy)
     token = content.get("token")
     if not isinstance(token, str) or not token.strip():
         raise TokenError(f'cannot use {where}: its JSON holds no "token"')
@@ -96,8 +103,36 @@ def _parse_json(value: str, where: str) -> RegistrationToken:
     return RegistrationToken(
         token=_parse_bare(token.strip(), where).token,
         no_default_labels=content.get("no_default_labels") is True,
+        policy=policy,
         **checked,
     )
+
+
+def _check_policy(content: dict[str, Any], where: str) -> dict[str, Any] | None:
+    """Return the policy. One that is there and cannot be read is never taken for none."""
+    if "policy" not in content:
+        return None
+    if not isinstance(policy := content["policy"], dict):
+        raise TokenError(f'cannot use {where}: its "policy" must be an object')
+    return policy
+
+
+def _parse_wrapped_jit_config(content: dict[str, Any], where: str) -> RegistrationToken:
+    blob = content["jit_config"]
+    if "token" in content:
+        raise TokenError(f'cannot use {where}: its JSON holds both "token" and "jit_config"')
+    parsed = parse_jit_config(blob, where) if isinstance(blob, str) else None
+    if parsed is None:
+        raise TokenError(f'cannot use {where}: its "jit_config" is no just-in-time configuration')
+    return parsed
+
+
+def _find_jit_config(text: str) -> str | None:
+    """Return the just-in-time configuration in the JSON of a token that was parsed."""
+    if not text.lstrip().startswith("{"):
+        return None
+    found = json.loads(text).get("jit_config")
+    return found if isinstance(found, str) else None
 
 
 def _check_values(

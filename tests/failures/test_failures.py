@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from docs.__main__ import FAILURES
-from docs.failures import SECTIONS, page
+from docs.failures import SECTIONS
+from docs.failures_page import page
 from tests.failures.cell import run_cell
 from tests.lives.stage import PATIENCE, run_side_by_side
 

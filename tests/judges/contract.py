@@ -1,4 +1,4 @@
-"""Cut GitHub's own API description to the calls that concern a runner.
+"""Cut GitHub's own API description to the calls that concern runners and their jobs.
 
 The whole file has 14 MB, and Prism needs many seconds to read it; it reads the cut one in one
 second. To look at one: `python tests/judges/contract.py ghec > cut.json`.
@@ -30,7 +30,16 @@ PATHS = (
     "/orgs/{org}/installation",
     "/repos/{owner}/{repo}/installation",
     "/app/installations/{installation_id}/access_tokens",
+    "/repos/{owner}/{repo}/actions/runs/{run_id}",
     "/repos/{owner}/{repo}/actions/runs/{run_id}/cancel",
+    "/repos/{owner}/{repo}/actions/runs/{run_id}/jobs",
+    "/repos/{owner}/{repo}/actions/runs/{run_id}/rerun",
+    "/repos/{owner}/{repo}/actions/runs/{run_id}/rerun-failed-jobs",
+    "/repos/{owner}/{repo}/actions/jobs/{job_id}",
+    "/repos/{owner}/{repo}/actions/jobs/{job_id}/rerun",
+    "/app/hook/deliveries",
+    "/app/hook/deliveries/{delivery_id}",
+    "/app/hook/deliveries/{delivery_id}/attempts",
 )
 
 

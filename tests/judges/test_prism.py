@@ -141,9 +141,38 @@ async def runs(judge, stand_in):
     """Cancel a run that can be cancelled, and one that has ended."""
     async with judge.client.post(f"{stand_in.control}/jobs", json={"steps": []}) as reply:
         run_id = (await reply.json())["run_id"]
-    cancel = REPOSITORY + "/actions/runs/{run_id}/cancel"
-    await judge.call("POST", cancel, 202, run_id=run_id)
-    await judge.call("POST", cancel, 409, run_id=run_id)
+    run = REPOSITORY + "/actions/runs/{run_id}"
+    await judge.call("GET", run, 200, run_id=run_id)
+    await judge.call("POST", run + "/cancel", 202, run_id=run_id)
+    await judge.call("POST", run + "/cancel", 409, run_id=run_id)
+    await judge.call("GET", run, 200, run_id=run_id)
+    (job,) = (await judge.call("GET", run + "/jobs", 200, run_id=run_id))["jobs"]
+    one = REPOSITORY + "/actions/jobs/{job_id}"
+    await judge.call("GET", one, 200, job_id=job["id"])
+    await judge.call("POST", one + "/rerun", 201, job_id=job["id"])
+    await judge.call("POST", one + "/rerun", 403, job_id=job["id"])
+    for call in ("/rerun", "/rerun-failed-jobs"):
+        stand_in.world.cancel(list(stand_in.world.jobs)[-1])
+        await judge.call("POST", run + call, 201, run_id=run_id)
+
+
+async def deliveries(judge, stand_in):
+    """List the deliveries of an App's webhook, look at one, send one again."""
+    async with judge.client.post(
+        f"{stand_in.control}/apps", json={"installations": [{"account": "octo"}]}
+    ) as reply:
+        app = await reply.json()
+    hook = {"url": "http://127.0.0.1:9/", "secret": "of a hook", "app_id": app["app_id"]}
+    async with judge.client.post(f"{stand_in.control}/hooks", json=hook) as reply:
+        assert reply.status == 201
+    wanted = {"steps": [], "repository": "octo/demo"}
+    async with judge.client.post(f"{stand_in.control}/jobs", json=wanted):
+        pass
+    jwt, base = sign_jwt(app), "/app/hook/deliveries"
+    listed = await judge.call("GET", base, 200, bearer=jwt)
+    one = {"delivery_id": listed[0]["id"], "bearer": jwt}
+    await judge.call("GET", base + "/{delivery_id}", 200, **one)
+    await judge.call("POST", base + "/{delivery_id}/attempts", 202, **one)
 
 
 def documented(spec):
@@ -176,13 +205,19 @@ def test_the_stand_in_answers_as_github_documents(tmp_path, edition, base, offse
                 await runners(judge, stand_in.world, scope)
             await apps(judge, stand_in)
             await runs(judge, stand_in)
+            await deliveries(judge, stand_in)
         return judge
 
     judge = run(life())
     assert judge.complaints == []
-    # The stand-in has no repositories that were moved (301).
-    moved = {("get", REPOSITORY + "/installation", "301")}
-    assert documented(spec) - moved <= judge.made
+    # The stand-in has no repositories that were moved (301), and forgets no run.
+    moved = {
+        ("get", REPOSITORY + "/installation", "301"),
+        ("delete", REPOSITORY + "/actions/runs/{run_id}", "204"),
+    }
+    # Nor does it refuse a request as malformed (400, 422 of deliveries).
+    malformed = {each for each in documented(spec) if "deliveries" in each[1] and each[2] >= "400"}
+    assert documented(spec) - moved - malformed <= judge.made
 
 
 TOKEN = '{"token": "A", "expires_at": "2026-01-22T12:13:35.123-08:00"}'

@@ -14,36 +14,29 @@ def find_tools(work: str) -> str:
     return os.environ.get("AGENT_TOOLSDIRECTORY") or os.path.join(work, "_tool")
 
 
+def find_event_file(temp: str) -> str:
+    """Return the path of the event that started the workflow."""
+    return os.path.join(temp, "_github_workflow", "event.json")
+
+
 def make_variables(job: Job, runner: str, work: str, workspace: str) -> dict[str, str]:
     """Return the variables of GitHub and of the runner; `runner` is its name."""
     temp = os.path.join(work, "_temp")
     server = job.github_text("server_url")
-    run = job.github_text("run_id")
     return {
         "GITHUB_ACTIONS": "true",
         "GITHUB_ACTION": "__run",
-        "GITHUB_ACTOR": "octocat",
-        "GITHUB_TRIGGERING_ACTOR": "octocat",
+        **_context_variables(job),
         "GITHUB_API_URL": f"{server}/api/v3",
         "GITHUB_GRAPHQL_URL": f"{server}/api/graphql",
-        "GITHUB_SERVER_URL": server,
         "GITHUB_BASE_REF": "",
         "GITHUB_HEAD_REF": "",
-        "GITHUB_EVENT_NAME": "push",
-        "GITHUB_EVENT_PATH": os.path.join(temp, "_github_workflow", "event.json"),
+        "GITHUB_EVENT_PATH": find_event_file(temp),
         "GITHUB_JOB": job.name,
-        "GITHUB_REF": "refs/heads/main",
-        "GITHUB_REF_NAME": "main",
+        "GITHUB_REF_NAME": job.github_text("ref").split("/", 2)[-1],
         "GITHUB_REF_PROTECTED": "false",
         "GITHUB_REF_TYPE": "branch",
-        "GITHUB_REPOSITORY": job.github_text("repository"),
-        "GITHUB_REPOSITORY_OWNER": job.github_text("repository").partition("/")[0],
         "GITHUB_RETENTION_DAYS": "90",
-        "GITHUB_RUN_ATTEMPT": "1",
-        "GITHUB_RUN_ID": run,
-        "GITHUB_RUN_NUMBER": run,
-        "GITHUB_SHA": job.github_text("sha"),
-        "GITHUB_WORKFLOW": "stand-in",
         "GITHUB_WORKSPACE": workspace,
         "CI": "true",
         "RUNNER_NAME": runner,
@@ -53,4 +46,19 @@ def make_variables(job: Job, runner: str, work: str, workspace: str) -> dict[str
         "RUNNER_TEMP": temp,
         "RUNNER_TOOL_CACHE": find_tools(work),
         "RUNNER_WORKSPACE": os.path.dirname(workspace),
+    }
+
+
+_PASSED_ON = (
+    *("actor", "event_name", "ref", "repository", "repository_id", "repository_owner"),
+    *("run_attempt", "run_id", "run_number", "server_url", "sha", "triggering_actor"),
+    *("workflow", "workflow_ref"),
+)
+"""What a step gets of the job's github context (actions/runner, `GitHubContext`)."""
+
+
+def _context_variables(job: Job) -> dict[str, str]:
+    """Return the variables that are the github context's own; a text that is not there is none."""
+    return {
+        f"GITHUB_{name.upper()}": job.github_text(name) for name in _PASSED_ON if name in job.github
     }

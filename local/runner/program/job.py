@@ -13,7 +13,7 @@ from .conditions import WrongConditionError, holds
 from .contained import Contained, Preparation
 from .containers import Folders, Log
 from .docker import DockerError
-from .environment import SHELLS, find_tools, make_variables
+from .environment import SHELLS, find_event_file, find_tools, make_variables
 from .identities import uuid
 from .message import Job
 from .misbehaviour import Misbehaviour
@@ -135,9 +135,7 @@ class _Run:
         for name in ("pages", "blocks"):
             os.makedirs(os.path.join(self._root, "_diag", name), exist_ok=True)
         os.makedirs(self._workspace, exist_ok=True)
-        os.makedirs(os.path.join(self._temp, "_github_workflow"), exist_ok=True)
-        with open(os.path.join(self._temp, "_github_workflow", "event.json"), "wb") as file:
-            file.write(b"{}")
+        self._write_event()
         self._variables = self._first_variables(self._job.env)
         os.environ["RUNNER_TRACKING_ID"] = self._tracking
         lines = [f"Current runner version: '{codes.VERSION}'"]
@@ -183,6 +181,9 @@ class _Run:
             step.log(f"##[error]{text}\n")
             self._fail(step)
             return
+        self._write_event()
+        if moment == "Pre":
+            self._knobs.spoil_event(find_event_file(self._temp))
         started = self._invoker.may_start()
         # The first step's environment has nothing of the workflow's `env`.
         variables = self._first_variables({}) if moment == "Pre" else self._variables
@@ -192,6 +193,13 @@ class _Run:
             self._fail(step)
         else:
             step.end("succeeded")
+
+    def _write_event(self) -> None:
+        """Write the event that started the workflow, anew for each hook and each action."""
+        path = find_event_file(self._temp)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(self._job.github.get("event") or {}, file)
 
     def _fail(self, step: Step) -> None:
         step.end("failed")

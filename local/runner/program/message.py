@@ -16,7 +16,7 @@ class Job:
         self.run_service = str(endpoint["url"]).rstrip("/") + "/"
         self.token = str(endpoint["authorization"]["parameters"]["AccessToken"])
         self.variables = {name: str(each["value"]) for name, each in body["variables"].items()}
-        self.github = {each["k"]: each["v"] for each in body["contextData"]["github"]["d"]}
+        self.github = context_value(body["contextData"]["github"])
         self.env: dict[str, str] = {}
         for token in body["environmentVariables"]:
             self.env.update({str(key): str(value) for key, value in plain(token).items()})
@@ -28,6 +28,17 @@ class Job:
     def github_text(self, name: str) -> str:
         """Give a value of the github context."""
         return str(self.github.get(name, ""))
+
+
+def context_value(value: Any) -> Any:
+    """Turn a value of a context into what it stands for (`PipelineContextData`)."""
+    if not isinstance(value, dict):
+        return value
+    if value.get("t") == 2:
+        return {each["k"]: context_value(each["v"]) for each in value.get("d") or []}
+    if value.get("t") == 1:
+        return [context_value(each) for each in value.get("a") or []]
+    return value.get("b", value.get("n"))
 
 
 def _step(each: dict[str, Any]) -> dict[str, Any]:

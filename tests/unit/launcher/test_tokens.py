@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
+from launcher.access import Access
 from launcher.tokens import REUSED, STANDARD, RunnerToken, TokenMaker, TokenStore
 from local import aws as local_aws
 from local import faults, ssm
@@ -218,3 +219,15 @@ def test_just_in_time_each_runner_is_registered_at_once():
     assert hub.asked == [("n", ("a",), 3, "_work")]
     assert "BLOB" not in repr(token)
     assert events == []
+
+
+@pytest.mark.parametrize("just_in_time", [True, False])
+def test_the_agent_reads_the_policy_that_goes_with_its_token(just_in_time):
+    """As JSON in both kinds; a pool's policy that says nothing still refuses forks."""
+    policy = Access(owners=("acme",)).to_policy()
+    maker = TokenMaker(FakeGitHub(), ("a",), just_in_time=just_in_time, policy=policy)
+    document = json.loads(run("asyncio", maker.make("n")).text)
+    assert document["policy"] == {"owners": ["acme"], "forks": False}
+    assert document["jit_config" if just_in_time else "token"] == (
+        "BLOB" if just_in_time else "TOKEN1"
+    )

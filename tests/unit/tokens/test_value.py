@@ -6,7 +6,8 @@ import json
 import pytest
 
 from sidecar.errors import TokenError
-from sidecar.tokens.value import RegistrationToken, parse_token
+from sidecar.log import masks
+from sidecar.tokens.value import RegistrationToken, hide, parse_token
 
 TOKEN = "AABBCCDD1234567890EXAMPLE"
 
@@ -201,6 +202,46 @@ def test_a_broken_configuration_is_refused_without_being_quoted(content, why):
         parse_token(encoded(content), "the token parameter /t")
     expected = f"cannot use the token parameter /t: its just-in-time configuration {why}"
     assert str(refused.value) == expected
+
+
+# --- with a policy --------------------------------------------------------------------------------
+
+
+def test_a_policy_comes_with_a_token_or_with_a_configuration():
+    """As it is written; without the key there is none, and every job may run."""
+    policy = {"owners": ["acme"], "forks": False}
+    assert parse_token(json.dumps({"token": TOKEN, "policy": policy}), "/t").policy == policy
+    blob = encoded(configuration())
+    token = parse_token(json.dumps({"jit_config": blob, "policy": policy}), "/t")
+    assert (token.policy, token.runner_id, token.token) == (policy, 7, None)
+    assert parse_token(json.dumps({"jit_config": blob}), "/t") == parse_token(blob, "/t")
+    assert parse_token(blob, "/t").policy is None
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"token": TOKEN, "policy": None}, 'its "policy" must be an object'),
+        ({"token": TOKEN, "policy": []}, 'its "policy" must be an object'),
+        ({"jit_config": "AAAA"}, 'its "jit_config" is no just-in-time configuration'),
+        ({"jit_config": 5}, 'its "jit_config" is no just-in-time configuration'),
+        ({"jit_config": "AAAA", "token": TOKEN}, 'its JSON holds both "token" and "jit_config"'),
+    ],
+)
+def test_a_policy_that_cannot_be_read_is_never_taken_for_none(content, why):
+    """Nor is half a configuration taken for a token."""
+    with pytest.raises(TokenError) as refused:
+        parse_token(json.dumps(content), "/t")
+    assert str(refused.value) == f"cannot use /t: {why}"
+
+
+def test_a_configuration_within_json_is_hidden_too(monkeypatch):
+    """The log must show neither the whole text nor the part of it that is the secret."""
+    monkeypatch.setattr(masks, "_secrets", set())
+    blob = encoded(configuration())
+    text = json.dumps({"jit_config": blob, "policy": {"forks": True}})
+    hide(text, parse_token(text, "/t"))
+    assert masks.mask_known_secrets([f"a {blob} b", text]) == ["a *** b", "***"]
 
 
 @pytest.mark.parametrize("content", [[], {"a": 1}, "text"])

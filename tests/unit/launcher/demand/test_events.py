@@ -1,16 +1,14 @@
 """The same webhook in a Lambda function, behind each kind of address."""
 
-import asyncio
 import base64
-import subprocess
-import sys
+import json
 
 import pytest
 
-from launcher.demand.events import take_event
-from launcher.demand.webhook import Webhook
+from launcher.demand.function import Function
 from tests.unit.launcher.demand.deliveries import SECRET, deliver, payload
 
+ENVIRON = {"LAUNCHER_QUEUE_URL": "http://sqs/1/demand", "LAUNCHER_WEBHOOK_SECRETS": SECRET}
 HEADERS, BODY = deliver(payload())
 V2 = {"version": "2.0", "rawPath": "/", "requestContext": {"http": {"method": "POST"}}}
 ALB = {"httpMethod": "POST", "path": "/", "requestContext": {"elb": {}}}
@@ -20,14 +18,23 @@ PLAIN = {"body": BODY.decode(), "isBase64Encoded": False}
 ENCODED = {"body": base64.b64encode(BODY).decode(), "isBase64Encoded": True}
 
 
+class Caller:
+    """What stands for AWS: it keeps the jobs that were sent."""
+
+    def __init__(self):
+        self.sent = []
+
+    def call(self, service, operation, wanted):
+        """Take one call."""
+        assert (service, operation) == ("sqs", "SendMessage")
+        self.sent.append(json.loads(wanted["MessageBody"])["job_id"])
+        return {}
+
+
 def take(event):
-    """Let a webhook take an event; return the answer and what was sent."""
-    sent = []
-
-    async def keep(demand):
-        sent.append(demand.job_id)
-
-    return asyncio.run(take_event(Webhook([SECRET], keep), event)), sent
+    """Let a function take an event; return the answer and what was sent."""
+    caller = Caller()
+    return Function(ENVIRON, caller).answer(event), caller.sent
 
 
 @pytest.mark.parametrize("body", [PLAIN, ENCODED])
@@ -59,12 +66,3 @@ def test_what_is_no_delivery_is_answered(event, status):
     """A handler that raises would be called again by some senders."""
     answer, sent = take(event)
     assert (answer["statusCode"], sent) == (status, [])
-
-
-def test_a_function_loads_no_web_server():
-    """A cold start pays for each import: neither aiohttp nor pydantic nor botocore."""
-    program = "import sys, launcher.demand.events; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    ).stdout.split()
-    assert {"aiohttp", "pydantic", "botocore"}.isdisjoint(loaded)

@@ -1,79 +1,48 @@
-"""ECS's control plane: RunTask, DescribeTasks, StopTask, ListTasks and TagResource.
-
-In process with `serving()`. Each task is an agent that really runs (`AgentHost`): its exit code is
-the container's, StopTask sends it SIGTERM and, after the stop timeout, SIGKILL. What ECS checks and
-moto does not is checked here: client tokens, which remember refusals too, the size of overrides,
-the characters of startedBy, the names of containers. Put `local.faults` in front of it for answers
-that fail or get lost.
-"""
+"""The control plane: RunTask, DescribeTasks, StopTask, ListTasks, TagResource, definitions."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 import signal
 import time
 import uuid
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local import agent, aws, ecs_agent
-from local.runner import install
+from local import agent, ecs_agent
+from local.ecs.checks import RefusedError, check_request, check_roles, find_place
+from local.ecs.events import Teller
+from local.ecs.tasks import (
+    FARGATE,
+    NO_CAPACITY,
+    STOP_TIMEOUT,
+    Remembered,
+    Task,
+    TaskDefinition,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
+
+    from local.ecs.events import Tell
 
     Starter = Callable[
         [ecs_agent.Agent, Mapping[str, str]], AbstractAsyncContextManager[agent.AgentProcess]
     ]
 
-PREFIX = f"arn:aws:ecs:{aws.REGION}:{aws.ACCOUNT}"
 TARGET = "AmazonEC2ContainerServiceV20141113."
-PROVIDERS = ("FARGATE", "FARGATE_SPOT")
-NO_CAPACITY = (
-    "Capacity is unavailable at this time. Please try again later or in a different "
-    "availability zone"
-)
-CANNOT_PULL = "CannotPullContainerError: pull image manifest has been retried 1 time(s): not found"
-STOP_TIMEOUT = 30.0
-MEMORY = 24 * 3600.0
-"""Seconds that a client token is remembered, at most: for an hour after its task's end."""
-LONGEST_OVERRIDES = 8192
 CONFLICT = (
     "The RunTask request could not be processed due to conflicts. The provided clientToken is "
     "already in use with a different RunTask request."
 )
-
-
-class RefusedError(Exception):
-    """An error that ECS answers: its type, its words, and the other members of its shape."""
-
-    def __init__(self, kind: str, message: str, **members: Any) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.members = members
-
-
-@dataclass(frozen=True)
-class TaskDefinition:
-    """A registered task definition."""
-
-    family: str = "runner"
-    revision: int = 1
-    containers: tuple[str, ...] = ("runner",)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Of its first container, which holds the agent."""
-
-    @property
-    def arn(self) -> str:
-        """Its ARN."""
-        return f"{PREFIX}:task-definition/{self.family}:{self.revision}"
+TOO_MANY_PROVISIONING = (
+    "You've reached the limit on the number of tasks you can provision in a cluster."
+)
 
 
 @dataclass
@@ -98,110 +67,10 @@ class Drought:
         return True
 
 
-@dataclass
-class Task:
-    """One task: what was asked for, and what has become of it."""
-
-    facts: ecs_agent.Task
-    definition: TaskDefinition
-    request: dict[str, Any]
-    where: str
-    """Its capacity provider or launch type."""
-    now: Callable[[], float]
-    status: str = "PROVISIONING"
-    desired: str = "RUNNING"
-    stop_code: str = ""
-    stopped_reason: str = ""
-    exit_code: int | None = None
-    tags: dict[str, str] = field(default_factory=dict)
-    stopped_at: float | None = None
-    process: agent.AgentProcess | None = None
-    """The agent, from RUNNING on."""
-    story: asyncio.Task[None] | None = None
-    asked_to_stop: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def arn(self) -> str:
-        """Its ARN."""
-        return self.facts.arn
-
-    @property
-    def cluster(self) -> str:
-        """The name of its cluster."""
-        return self.facts.cluster
-
-    def environment(self) -> dict[str, str]:
-        """Return what the task definition and the overrides set in the agent's container."""
-        name = self.definition.containers[0]
-        overrides = self.request.get("overrides", {}).get("containerOverrides", [])
-        return dict(self.definition.environment) | {
-            pair["name"]: pair["value"]
-            for container in overrides
-            if container.get("name") == name
-            for pair in container.get("environment", [])
-        }
-
-    def stop(self, code: str, reason: str) -> None:
-        """Ask it to stop; the first reason counts."""
-        if self.desired == "RUNNING":
-            self.desired, self.stop_code, self.stopped_reason = "STOPPED", code, reason
-            self.asked_to_stop.set()
-
-    def describe(self, *, tags: bool = False) -> dict[str, Any]:
-        """Describe it as DescribeTasks does."""
-        containers = [
-            {
-                "containerArn": f"{PREFIX}:container/{self.cluster}/{self.facts.id}/{number}",
-                "taskArn": self.arn,
-                "name": name,
-                "lastStatus": self.status,
-            }
-            for number, name in enumerate(self.definition.containers)
-        ]
-        if self.exit_code is not None:
-            containers[0]["exitCode"] = self.exit_code  # type: ignore[assignment]
-        found = {
-            "taskArn": self.arn,
-            "clusterArn": f"{PREFIX}:cluster/{self.cluster}",
-            "taskDefinitionArn": self.definition.arn,
-            "lastStatus": self.status,
-            "desiredStatus": self.desired,
-            "startedBy": self.request.get("startedBy", ""),
-            "group": self.request.get("group", f"family:{self.definition.family}"),
-            "overrides": self.request.get("overrides", {}),
-            "containers": containers,
-            "version": 1,
-        }
-        found |= {"capacityProviderName" if self.where in PROVIDERS else "launchType": self.where}
-        if tags and self.status != "STOPPED":  # a stopped task has none any more
-            found["tags"] = [{"key": key, "value": value} for key, value in self.tags.items()]
-        if self.desired == "STOPPED":
-            found |= {"stopCode": self.stop_code, "stoppedReason": self.stopped_reason}
-        if self.stopped_at is not None:
-            found["stoppedAt"] = self.stopped_at
-        return found
-
-
-@dataclass
-class Remembered:
-    """The answer that a client token gives again."""
-
-    request: dict[str, Any]
-    tasks: list[Task]
-    failures: list[dict[str, Any]]
-    at: float
-
-    def is_forgotten(self, now: float) -> bool:
-        """Whether ECS knows the token no more."""
-        ends = [task.stopped_at + 3600 for task in self.tasks if task.stopped_at is not None]
-        until = min([self.at + MEMORY, *ends]) if len(ends) == len(self.tasks) else self.at + MEMORY
-        return now >= until
-
-
 class ControlPlane:
     """ECS as its owner sees it."""
 
-    def __init__(self, start: Starter, now: Callable[[], float]) -> None:
+    def __init__(self, start: Starter, now: Callable[[], float], tell: Tell | None = None) -> None:
         self.url = ""
         self.clusters = {"runners", "default"}
         self.definitions = [TaskDefinition()]
@@ -216,11 +85,24 @@ class ControlPlane:
         self.may_run = asyncio.Event()
         """Cleared: tasks stay in PROVISIONING."""
         self.may_run.set()
+        self.machines: set[str] = {"machines"}
+        """The capacity providers on EC2: no drought there is told by RunTask."""
+        self.machines_come = asyncio.Event()
+        """Cleared: tasks of these providers stay in PROVISIONING."""
+        self.machines_come.set()
+        self.no_machines: list[str] = []
+        """The stoppedReason of the next tasks there, which get no machine (NO_MACHINE)."""
+        self.most_provisioning = 500
+        """Tasks of one cluster that may be in PROVISIONING."""
+        self.passable: set[str] | None = None
+        """The roles that callers may pass; None: all."""
+        self.events = Teller(tell)
         self.stop_timeout = STOP_TIMEOUT
         self._start = start
         self._now = now
         self._tokens: dict[tuple[str, str], Remembered] = {}
         self._changed = asyncio.Condition()
+        self._rung = asyncio.Event()
 
     async def wait_for(self, look: Callable[[], Any], seconds: float = agent.PATIENCE) -> Any:
         """Wait until `look` finds something; it looks at each request and change of a task."""
@@ -272,11 +154,12 @@ class ControlPlane:
         """Start tasks, unless the client token says that this was done already."""
         cluster = self._find_cluster(wanted)
         definition = self._find_definition(str(wanted.get("taskDefinition", "")))
-        _check_request(wanted, definition)
+        check_request(wanted, definition)
+        check_roles(wanted, definition, self.passable)
         token, request = wanted.get("clientToken"), dict(wanted)
         request.pop("clientToken", None)
         if token is None:
-            return _answer(self._place(cluster, definition, request))
+            return self._place(cluster, definition, request).answer(self._now())
         known = self._tokens.get((cluster, token))
         if known is None or known.is_forgotten(self._now()):
             known = self._place(cluster, definition, request)
@@ -285,31 +168,53 @@ class ControlPlane:
             raise RefusedError(
                 "ConflictException", CONFLICT, resourceIds=[task.arn for task in known.tasks]
             )
-        return _answer(known)
+        return known.answer(self._now())
 
     def _place(
         self, cluster: str, definition: TaskDefinition, request: dict[str, Any]
     ) -> Remembered:
-        where = _find_place(request)
+        where = find_place(request, self.machines)
+        provisioning = [each for each in self.living() if each.status == "PROVISIONING"]
+        if where in self.machines and len(provisioning) >= self.most_provisioning:
+            raise RefusedError("ClientException", TOO_MANY_PROVISIONING)
         placed = Remembered(request, [], [], self._now())
         for _ in range(request.get("count", 1)):
             drought = next((each for each in self.droughts if each.concerns(where)), None)
-            if drought is not None:
+            if drought is not None and where not in self.machines:
                 placed.failures.append({"reason": drought.reason})
                 continue
             facts = ecs_agent.Task(
                 cluster=cluster,
                 family=definition.family,
                 revision=definition.revision,
-                launch_type="FARGATE" if where in PROVIDERS else where,
+                launch_type="FARGATE" if where in FARGATE else _launch_type(where),
                 service=None,
             )
             tags = {tag["key"]: tag["value"] for tag in request.get("tags", [])}
-            task = Task(facts, definition, request, where, self._now, tags=tags)
+            now = self._now()
+            task = Task(facts, definition, request, where, self._now, self._note, tags=tags)
+            task.created_at = now
+            self._note(task)
             task.story = asyncio.get_running_loop().create_task(self._live(task))
             self.tasks.append(task)
             placed.tasks.append(task)
         return placed
+
+    def _note(self, task: Task) -> None:
+        self.events.note(task)
+        self._rung.set()
+
+    async def _ring_when_noted(self) -> None:
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            await self._ring()
+
+    async def watch(self) -> None:
+        """Tell of changes, and wake who waits for them; until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._ring_when_noted())
+            group.create_task(self.events.run())
 
     async def _live(self, task: Task) -> None:
         try:
@@ -317,14 +222,19 @@ class ControlPlane:
         finally:
             if not task.stop_code:
                 task.stop("EssentialContainerExited", "Essential container in task exited")
-            task.status, task.stopped_at = "STOPPED", self._now()
-            await self._ring()
+            task.enter("STOPPED")
 
     async def _live_until_end(self, task: Task) -> None:
         await _first(self.may_run, task.asked_to_stop)
         if task.asked_to_stop.is_set():
             return
-        await self._enter(task, "PENDING")
+        if task.where in self.machines:
+            await _first(self.machines_come, task.asked_to_stop)
+            if self.no_machines and not task.asked_to_stop.is_set():
+                task.stop("TaskFailedToStart", self.no_machines.pop(0))
+            if task.asked_to_stop.is_set():
+                return
+        task.enter("PENDING")
         if self.failing_starts:
             task.stop("TaskFailedToStart", self.failing_starts.pop(0))
             return
@@ -332,7 +242,7 @@ class ControlPlane:
             await own.rotate()
             async with self._start(own, task.environment()) as process:
                 task.process = process
-                await self._enter(task, "RUNNING")
+                task.enter("RUNNING")
                 task.exit_code = await self._run(task, process)
 
     async def _run(self, task: Task, process: agent.AgentProcess) -> int:
@@ -350,10 +260,6 @@ class ControlPlane:
             stopped.cancel()
             ended.cancel()
         return code if code >= 0 else 128 - code
-
-    async def _enter(self, task: Task, status: str) -> None:
-        task.status = status
-        await self._ring()
 
     # -- the other operations ----------------------------------------------------------------
 
@@ -411,6 +317,32 @@ class ControlPlane:
         task.tags |= {tag["key"]: tag["value"] for tag in wanted.get("tags", [])}
         return {}
 
+    def describe_task_definition(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Describe a task definition, and its tags where they are asked for."""
+        found = self._find_definition(str(wanted.get("taskDefinition", "")))
+        tags = {"tags": found.list_tags()} if "TAGS" in wanted.get("include", []) else {}
+        return {"taskDefinition": found.describe(), **tags}
+
+    def list_families(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """List families of task definitions; a page holds 100."""
+        prefix = wanted.get("familyPrefix", "")
+        found = sorted({each.family for each in self.definitions})
+        return _page("families", [each for each in found if each.startswith(prefix)], wanted)
+
+    def list_definitions(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """List the ARNs of a family's task definitions, or of all."""
+        prefix = wanted.get("familyPrefix")
+        found = [each for each in self.definitions if prefix in (None, each.family)]
+        found.sort(key=lambda each: each.revision, reverse=wanted.get("sort") == "DESC")
+        return _page("taskDefinitionArns", [each.arn for each in found], wanted)
+
+    def list_tags(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """List the tags of a task or a task definition."""
+        arn = str(wanted.get("resourceArn", ""))
+        if (task := self._find_task(arn)) is not None:
+            return {"tags": task.describe(tags=True).get("tags", [])}
+        return {"tags": self._find_definition(arn).list_tags()}
+
     def _find_cluster(self, wanted: dict[str, Any]) -> str:
         name = str(wanted.get("cluster", "default")).rpartition("/")[2]
         if name not in self.clusters:
@@ -440,58 +372,22 @@ _OPERATIONS: dict[str, Callable[[ControlPlane, dict[str, Any]], dict[str, Any]]]
     "StopTask": ControlPlane.stop_task,
     "ListTasks": ControlPlane.list_tasks,
     "TagResource": ControlPlane.tag_resource,
+    "DescribeTaskDefinition": ControlPlane.describe_task_definition,
+    "ListTaskDefinitionFamilies": ControlPlane.list_families,
+    "ListTaskDefinitions": ControlPlane.list_definitions,
+    "ListTagsForResource": ControlPlane.list_tags,
 }
 
 
-def _check_request(wanted: dict[str, Any], definition: TaskDefinition) -> None:
-    overrides = wanted.get("overrides", {})
-    names = {container.get("name") for container in overrides.get("containerOverrides", [])}
-    problems = {
-        "Count must be between 1 and 10": not 1 <= wanted.get("count", 1) <= 10,
-        "Invalid clientToken": not re.fullmatch(r"[!-~]{1,64}", wanted.get("clientToken", "-")),
-        "Invalid startedBy": not re.fullmatch(
-            r"[A-Za-z0-9_/-]{0,128}", wanted.get("startedBy", "")
-        ),
-        f"Overrides cannot exceed {LONGEST_OVERRIDES} characters": (
-            len(json.dumps(overrides)) > LONGEST_OVERRIDES
-        ),
-        f"Override for container named {', '.join(map(str, names))} is not a container in the "
-        "TaskDefinition.": not names <= set(definition.containers),
-        "Cannot specify both launchType and capacityProviderStrategy": (
-            "launchType" in wanted and "capacityProviderStrategy" in wanted
-        ),
-        "Too many tags": len(wanted.get("tags", [])) > 50,
-    }
-    for problem, wrong in problems.items():
-        if wrong:
-            raise RefusedError("InvalidParameterException", problem)
+def _page(name: str, found: list[str], wanted: dict[str, Any]) -> dict[str, Any]:
+    begins, most = int(wanted.get("nextToken") or 0), int(wanted.get("maxResults") or 100)
+    end = begins + most
+    more = {"nextToken": str(end)} if end < len(found) else {}
+    return {name: found[begins:end], **more}
 
 
-def _find_place(request: dict[str, Any]) -> str:
-    """Return the capacity provider or launch type of a request."""
-    strategy = request.get("capacityProviderStrategy", [])
-    where = strategy[0]["capacityProvider"] if strategy else request.get("launchType", "EC2")
-    if strategy and where not in PROVIDERS:
-        raise RefusedError(
-            "InvalidParameterException",
-            "The specified capacity provider was not found. Specify a valid name and try again.",
-        )
-    if (where in PROVIDERS) and not request.get("networkConfiguration"):
-        raise RefusedError(
-            "InvalidParameterException",
-            "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
-        )
-    return str(where)
-
-
-def _answer(known: Remembered) -> dict[str, Any]:
-    tasks = [
-        {"taskArn": task.arn, "lastStatus": task.status}
-        if task.status == "STOPPED"
-        else task.describe(tags=True)
-        for task in known.tasks
-    ]
-    return {"tasks": tasks, "failures": known.failures}
+def _launch_type(where: str) -> str:
+    return where if where in ("EC2", "EXTERNAL") else "EC2"
 
 
 async def _first(*events: asyncio.Event) -> None:
@@ -503,39 +399,6 @@ async def _first(*events: asyncio.Event) -> None:
             each.cancel()
 
 
-@dataclass
-class AgentHost:
-    """Where the tasks' agents run: each with its own folder and its own runner's program."""
-
-    folder: Path
-    """A folder that every user may read and write."""
-    ssm: str
-    """The URL of SSM."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """What the image sets in each container."""
-
-    @asynccontextmanager
-    async def start(
-        self, ecs: ecs_agent.Agent, environment: Mapping[str, str]
-    ) -> AsyncIterator[agent.AgentProcess]:
-        """Start the agent of one task; after the block nothing of it is left."""
-        folder = self.folder / ecs.task.id
-        folder.mkdir(mode=0o777)
-        folder.chmod(0o1777)  # whatever the umask is
-        runner = await asyncio.to_thread(install, folder / "runner")
-        base = agent.environment(
-            ssm=self.ssm,
-            ecs=ecs.environment,
-            github_url="",
-            parameter="",
-            runner_folder=runner,
-            folder=folder,
-        )
-        env = {**base, **self.environment, **environment}
-        async with agent.AgentProcess.start(agent.COMMAND, env, folder) as process:
-            yield process
-
-
 @asynccontextmanager
 async def serving(
     start: Starter,
@@ -543,14 +406,20 @@ async def serving(
     port: int = 0,
     *,
     now: Callable[[], float] = time.time,
+    tell: Tell | None = None,
 ) -> AsyncIterator[ControlPlane]:
-    """Serve ECS; every task ends with the block. `start` starts the agent of a task."""
-    plane = ControlPlane(start, now)
+    """Serve ECS; every task ends with the block. `start` starts the agent of a task.
+
+    `tell` gets each event of a task, one after the other.
+    """
+    plane = ControlPlane(start, now, tell)
     server = web.Server(plane.answer, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=0.01)
     await runner.setup()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
+        watching = asyncio.create_task(plane.watch())
+        stack.push_async_callback(_end, watching)
         stack.push_async_callback(_end_tasks, plane)
         await web.TCPSite(runner, host, port).start()
         plane.url = f"http://{host}:{runner.addresses[0][1]}"
@@ -562,3 +431,10 @@ async def _end_tasks(plane: ControlPlane) -> None:
     for story in stories:
         story.cancel()
     await asyncio.gather(*stories, return_exceptions=True)
+
+
+async def _end(watching: asyncio.Task[None]) -> None:
+    """End a task of this program; what went wrong in it is raised."""
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching

@@ -1,0 +1,112 @@
+"""Put a worker together from its settings: queue, table, pools, GitHub, ECS and tokens.
+
+The service and the Lambda function use the same.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from launcher.connections import Connections
+from launcher.demand.queue import Queue
+from launcher.families import FamilySource
+from launcher.pool_source import FileSource, LivePools, ParameterSource
+from launcher.record import Records, make_client
+from launcher.secret import Secret
+from launcher.tokens import TokenStore
+from launcher.warm import WarmRunners
+from launcher.work import EcsClients, Maxima, Surroundings, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pydantic import SecretStr
+
+    from launcher.pool_source import Source
+    from launcher.settings import WorkSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A worker, and what it needs to be fed with."""
+
+    queue: Queue
+    worker: Worker
+    pools: LivePools
+
+
+@asynccontextmanager
+async def open_worker(settings: WorkSettings, region: str | None) -> AsyncIterator[Parts]:
+    """Open a worker whose pools are loaded. Raises SidecarError or LaunchError.
+
+    Nothing but the pools is asked for yet.
+    """
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        pools = LivePools(await _open_source(settings, region, stack))
+        connections = await enter(make_connections(settings, region))
+        surroundings = Surroundings(
+            Records(
+                await enter(make_client(region)),
+                settings.table,
+                f"{socket.gethostname()}/{os.getpid()}",
+                now=time.time,
+            ),
+            pools,
+            connections,
+            await enter(EcsClients(region)),
+            await enter(TokenStore(settings.parameter_prefix, region)),
+            settings.deployment,
+            settings.name_prefix,
+            settings.parameter_prefix,
+            Maxima(settings.repository_maximum, settings.maximum),
+        )
+        warm = WarmRunners(surroundings, connections.find_home)
+        queue = await enter(Queue(settings.queue_url, region))
+        await pools.load()
+        yield Parts(queue, Worker(surroundings, warm.keep), pools)
+
+
+def make_connections(settings: WorkSettings, region: str | None) -> Connections:
+    """Make the connections to GitHub."""
+
+    def secret(value: SecretStr, setting: str) -> Secret:
+        return Secret(value.get_secret_value(), setting, region)
+
+    if settings.github_pat is not None:
+        token = secret(settings.github_pat, "LAUNCHER_GITHUB_PAT")
+        return Connections(settings.github_url, settings.scope, token=token)
+    app_id, app_key = settings.github_app_id, settings.github_app_key
+    assert app_id is not None  # noqa: S101  settings.load has checked both
+    assert app_key is not None  # noqa: S101
+    app = app_id, secret(app_key, "LAUNCHER_GITHUB_APP_KEY")
+    return Connections(settings.github_url, settings.scope, app=app)
+
+
+async def _open_source(settings: WorkSettings, region: str | None, stack: AsyncExitStack) -> Source:
+    kind, colon, name = settings.pools.partition(":")
+    if colon and kind == "ssm":
+        return await stack.enter_async_context(ParameterSource(name.split("+"), region))
+    if colon and kind == "families":
+        common = make_common(settings)
+        return await stack.enter_async_context(FamilySource(name, common, region))
+    return FileSource(settings.pools)
+
+
+def make_common(settings: WorkSettings) -> dict[str, Any]:
+    """Make what all pools have that are task definitions."""
+    common: dict[str, Any] = {
+        "cluster": settings.cluster,
+        "container": settings.container,
+        "capacities": list(settings.capacity_providers),
+        "launch_type": settings.launch_type,
+        "subnets": list(settings.subnets),
+        "security_groups": list(settings.security_groups),
+        "public_ip": settings.public_ip,
+    }
+    return {key: value for key, value in common.items() if value is not None}

@@ -1,0 +1,214 @@
+"""Run one step of the GitHub Action: start runners, stop them, or clean up after a killed step."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import stamina.instrumentation
+import structlog
+
+from launcher import start as starting
+from launcher.demand.action import inputs, journal
+from launcher.demand.action.report import Report, make_command, mask
+from launcher.errors import Exit, SettingsError, describe
+from launcher.launch import Journal, MemoryJournal, Stages
+from launcher.places.ecs import Destination, Ecs
+from launcher.tokens import TokenMaker, TokenStore
+from sidecar import github, values
+from sidecar.aws.secrets import SecretReader, read_secret
+from sidecar.log import masks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, MutableMapping
+
+    from stamina.instrumentation import RetryDetails
+
+    from launcher.interruption import Interruption
+
+log = structlog.get_logger()
+
+COMMANDS = ("start", "stop", "clean-up")
+SECRETS = ("github_pat", "github_app_key")
+REFERENCES = ("ssm:", "secretsmanager:", "file:")
+OLD_NAMES = {"AWS_ACCESS_ID": "AWS_ACCESS_KEY_ID", "AWS_SECRET_KEY": "AWS_SECRET_ACCESS_KEY"}
+"""Variables that PasseiDireto's action documents, and those that AWS's own clients read."""
+
+
+def main(command: str, environ: MutableMapping[str, str], interruption: Interruption) -> int:
+    """Run one step; return its exit code."""
+    for old, name in OLD_NAMES.items():
+        if environ.get(old) and not environ.get(name):
+            environ[name] = environ[old]
+    try:
+        request = inputs.read("stop" if command == "stop" else "start", environ)
+    except SettingsError as error:
+        sys.stdout.writelines(make_command("error", problem) + "\n" for problem in error.problems)
+        return error.exit
+    return Step(command, request, environ).run(interruption)
+
+
+class Step:
+    """One step: what it is asked for, and where it tells what it does."""
+
+    def __init__(
+        self, command: str, request: inputs.Request, environ: MutableMapping[str, str]
+    ) -> None:
+        self.command = command
+        self.request = request
+        self.region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+        self.journal = Path(environ.get("RUNNER_TEMP", "."), f"{request.label}.json")
+        output, summary = environ.get("GITHUB_OUTPUT"), environ.get("GITHUB_STEP_SUMMARY")
+        self.report = Report(
+            request, Path(output) if output else None, Path(summary) if summary else None
+        )
+
+    def run(self, interruption: Interruption) -> int:
+        """Run the step; return its exit code."""
+        self._hide_secrets()
+        configure_log(self.report, self.request.settings.log_level)
+        for warning in self.request.warnings:
+            log.warning("settings.ignored", warning=warning)
+        code = asyncio.run(self._run(interruption))
+        sys.stdout.flush()
+        return code
+
+    def _hide_secrets(self) -> None:
+        """Mask the secrets of the inputs in all logs of the job, before anything is logged."""
+        for name in SECRETS:
+            secret = getattr(self.request.settings, name)
+            if secret is not None and not secret.get_secret_value().startswith(REFERENCES):
+                self._hide(secret.get_secret_value())
+
+    def _hide(self, secret: str) -> None:
+        masks.hide(secret)
+        sys.stdout.write(mask(secret))
+        sys.stdout.flush()
+
+    async def _run(self, interruption: Interruption) -> Exit:
+        match self.command:
+            case "start":
+                return await self._start(interruption)
+            case "stop":
+                return await self._stop()
+            case _:
+                return await self._clean_up()
+
+    async def _start(self, interruption: Interruption) -> Exit:
+        order = self.request.order
+        self.report.tell_label()  # from here on the step that cleans up knows that this one began
+        async with self._open_stages(journal.FileJournal(self.journal)) as stages:
+            log.info("start.begun", key=order.key, count=order.count, request=order.request)
+            code = await starting.start(order, stages, interruption)
+        if code not in (Exit.DONE, Exit.LEFT_BEHIND):
+            self.report.tell(cleaned_up="true")
+        self.report.write_summary(code)
+        return code
+
+    async def _stop(self) -> Exit:
+        if not self.request.label:
+            warning = "nothing is stopped: the label is empty, as a start that failed leaves it"
+            sys.stdout.write(make_command("warning", warning) + "\n")
+            return Exit.DONE
+        async with self._open_stages(MemoryJournal()) as stages:
+            return await starting.stop(self.request.order, stages)
+
+    async def _clean_up(self) -> Exit:
+        """Go on where a step was killed: with what it has written down, and what ECS knows."""
+        launches = journal.read(self.journal)
+        if not launches:
+            return Exit.DONE
+        async with self._open_stages(journal.FileJournal(self.journal)) as stages:
+            left = await starting.clean_up_all(stages, launches, "its workflow was cancelled")
+        return Exit.LEFT_BEHIND if left else Exit.DONE
+
+    @asynccontextmanager
+    async def _open_stages(self, kept: Journal) -> AsyncIterator[Stages]:
+        """Open the stages of a launch; their clients are closed with the block."""
+        settings, region = self.request.settings, self.region
+        connection = github.Connection(partial(self._read_credential))
+        connection.url = settings.github_url
+        async with (
+            Ecs(settings.cluster, settings.container, region) as ecs,
+            TokenStore(settings.parameter_prefix, region) as store,
+            connection,
+        ):
+            maker = TokenMaker(
+                connection,
+                self.request.labels,
+                group=settings.runner_group,
+                just_in_time=settings.just_in_time,
+            )
+            yield Stages(
+                ecs,
+                self._make_destination(),
+                store,
+                maker,
+                connection,
+                settings.name_prefix,
+                settings.deployment,
+                kept,
+            )
+
+    def _make_destination(self) -> Destination:
+        """Choose where tasks are started; the agent finds its parameter by its own task's id."""
+        settings = self.request.settings
+        parameter = f"{settings.parameter_prefix}/{values.TASK}"
+        return Destination(
+            settings.cluster,
+            settings.task_definition,
+            settings.container,
+            settings.capacity_providers,
+            settings.launch_type,
+            settings.subnets,
+            settings.security_groups,
+            settings.public_ip,
+            (("SIDECAR_TOKEN_PARAMETER", parameter),),
+            task_role=self.request.task_role,
+            execution_role=self.request.execution_role,
+            params=self.request.params,
+        )
+
+    async def _read_credential(self) -> github.Credential:
+        settings, reader = self.request.settings, SecretReader(self.region, shared=False)
+        if settings.github_pat is not None:
+            reference = settings.github_pat.get_secret_value()
+            pat = await read_secret(reference, "LAUNCHER_GITHUB_PAT", reader)
+            self._hide(pat)
+            return github.Pat(pat)
+        app_id, app_key = settings.github_app_id, settings.github_app_key
+        assert app_id is not None  # noqa: S101  the settings have checked both
+        assert app_key is not None  # noqa: S101
+        reference = app_key.get_secret_value()
+        key = await read_secret(reference, "LAUNCHER_GITHUB_APP_KEY", reader)
+        self._hide(key)
+        return github.App(app_id, key.replace("\\n", "\n"))
+
+
+def configure_log(report: Report, level: str) -> None:
+    """Give each event to the report, which makes a line of it."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, report.take],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    stamina.instrumentation.set_on_retry_hooks([_log_retry])
+
+
+def _log_retry(details: RetryDetails) -> None:
+    seconds, reason = round(details.wait_for, 2), describe(details.caused_by)
+    log.warning("retry.scheduled", seconds=seconds, reason=reason)
+
+
+def run(command: str, interruption: Interruption) -> int:
+    """Run a step in this process's own environment."""
+    return main(command, os.environ, interruption)

@@ -1,0 +1,120 @@
+"""Check the values of the launcher's settings, one function for each kind of value."""
+
+from __future__ import annotations
+
+import re
+
+from launcher.identity import LONGEST_PREFIX
+from sidecar import values
+
+SCOPES = ("repository", "organization")
+ENTERPRISE = "enterprise:"
+SOURCES = ("ssm:", "families:")
+
+
+def parse_names(value: object) -> object:
+    """Read names separated by commas; each is kept once, in order."""
+    if not isinstance(value, str):
+        return value
+    return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+
+
+def check_name(value: str) -> str:
+    """Check a name of AWS's, or its ARN."""
+    if not re.fullmatch(r"[A-Za-z0-9_:/.-]{1,2048}", value):
+        message = "must be a name or an ARN"
+        raise ValueError(message)
+    return value
+
+
+def check_deployment(value: str) -> str:
+    """Check the name of this deployment: it becomes a tag."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+        message = "must be 1 to 64 letters, digits, '_' or '-'"
+        raise ValueError(message)
+    return value
+
+
+def check_parameter_prefix(value: str) -> str:
+    """Check the path of the token parameters; return it without a last slash."""
+    if not re.fullmatch(r"(/[A-Za-z0-9_.-]{1,100}){1,10}/?", value):
+        message = "must be a path of SSM parameters that begins with '/'"
+        raise ValueError(message)
+    return value.rstrip("/")
+
+
+def check_name_prefix(value: str) -> str:
+    """Check the prefix of the runners' names; the task's id follows it."""
+    if len(value) > LONGEST_PREFIX:
+        message = f"must leave room for the task's id: {LONGEST_PREFIX} at most"
+        raise ValueError(message)
+    return values.check_runner_name(value)
+
+
+def check_queue_url(value: str) -> str:
+    """Check the URL of an SQS queue."""
+    if not re.fullmatch(r"https?://[^/\s]+/\S+", value):
+        message = "must be the URL of an SQS queue"
+        raise ValueError(message)
+    if value.endswith(".fifo"):
+        message = "must be a standard queue: one that is first in, first out has no delay"
+        raise ValueError(message)
+    return value
+
+
+def check_pools(value: str) -> str:
+    """Check where the pools are: a path, `ssm:` and names, or `families:` and a prefix."""
+    kind = next((source for source in SOURCES if value.startswith(source)), "")
+    names = value.removeprefix(kind).split("+")
+    if kind == "ssm:" and not all(re.fullmatch(r"[\w./-]{1,1011}", name) for name in names):
+        message = "must be ssm: and the name of a parameter, or several with '+' between them"
+        raise ValueError(message)
+    if kind == "families:" and not re.fullmatch(r"[A-Za-z0-9_-]{1,200}", names[0]):
+        message = "must be families: and how the families of the task definitions begin"
+        raise ValueError(message)
+    return value
+
+
+def check_scope(value: str) -> str:
+    """Check where runners are registered."""
+    enterprise = re.fullmatch(ENTERPRISE + r"[A-Za-z0-9_.-]{1,100}", value)
+    if value.lower() in SCOPES:
+        return value.lower()
+    if not enterprise:
+        message = f"must be {' or '.join(SCOPES)}, or {ENTERPRISE} and its slug"
+        raise ValueError(message)
+    return value
+
+
+def check_github(value: str) -> str:
+    """Check the URL of a GitHub, or of one scope of it; return it without a last slash."""
+    try:
+        return values.check_github_server(value)
+    except ValueError:
+        return values.check_github_url(value)
+
+
+def check_allowed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check owners and repositories."""
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9._-]{1,100})?", name):
+            message = "must be owners, or repositories as owner/name, with commas between them"
+            raise ValueError(message)
+    return names
+
+
+def check_listen(value: str) -> str:
+    """Check an address to listen on: `host:port`, or `:port` for all interfaces."""
+    found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]*):(\d{1,5})", value)
+    if not found or int(found[2]) > 65_535:
+        message = "must be host:port, or :port for all interfaces"
+        raise ValueError(message)
+    return value
+
+
+def check_path(value: str) -> str:
+    """Check the path of a URL."""
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+        message = "must be the path of a URL that begins with '/'"
+        raise ValueError(message)
+    return value

@@ -1,0 +1,289 @@
+"""The settings of each command: names, kinds, defaults, and what fits together.
+
+Each is a `LAUNCHER_*` variable; what is no secret is an option too. Region, endpoints and
+credentials of AWS are set by AWS's own variables.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from launcher.settings import checks
+from sidecar import values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "LAUNCHER_"
+SECRETS = ("github_app_key", "github_pat", "webhook_secrets")
+"""Settings that are variables only: everybody may read a command line."""
+
+
+def setting(default: Any, help_: str, example: str, **more: Any) -> Any:
+    """Define one setting: its default, its line of help, and the example that its errors show."""
+    return Field(default=default, description=help_, examples=[example], **more)
+
+
+def required(help_: str, example: str, **more: Any) -> Any:
+    """Define a setting without a default."""
+    return Field(description=help_, examples=[example], **more)
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(checks.parse_names)]
+
+
+class LogSettings(BaseSettings):
+    """What every command has."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        validate_default=False,
+        hide_input_in_errors=True,
+    )
+
+    log_format: Annotated[
+        Literal["json", "console", "auto"], BeforeValidator(values.lower_case)
+    ] = setting("auto", "json, console, or auto: console on a terminal", "json")
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower_case)
+    ] = setting("info", "debug, info, warning or error", "info")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what `load` passes: it merges options and environment itself."""
+        return (init_settings,)
+
+    @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> list[str]:
+        """Check that the settings fit together; return a line for each mistake."""
+        del given
+        return []
+
+
+class QueueSettings(LogSettings):
+    """What the webhook sends to, and the worker receives from."""
+
+    queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] = required(
+        "SQS queue of what is demanded",
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/runner-demand",
+    )
+    stop_timeout: Annotated[float, Field(gt=0, le=3600)] = setting(
+        25.0, "seconds after a stop in which what has begun may end", "25"
+    )
+    listen: Annotated[str, AfterValidator(checks.check_listen)] = setting(
+        ":8080", "address of the webhook and of `/healthz`; without a host: all", "127.0.0.1:8080"
+    )
+
+
+class WebhookSettings(QueueSettings):
+    """The settings of `webhook`."""
+
+    webhook_secrets: SecretStr = required(
+        "secrets of the webhook, each accepted, with commas between them; or their places: file:, "
+        "ssm: or secretsmanager: and a name",
+        "secretsmanager:webhook",
+        repr=False,
+    )
+    allow: Annotated[Names, AfterValidator(checks.check_allowed)] = setting(
+        (), "owners and repositories whose jobs are taken; default: all", "octo-org,mona/hello"
+    )
+    webhook_path: Annotated[str, AfterValidator(checks.check_path)] = setting(
+        "/webhook", "path at which deliveries come in", "/webhook"
+    )
+
+
+class CredentialSettings(LogSettings):
+    """The credential for GitHub: an App or a token."""
+
+    github_app_id: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
+        None, "id or client id of the GitHub App that registers the runners", "123456"
+    )
+    github_app_key: SecretStr | None = setting(
+        None,
+        "private key of the App (PEM), or its place: file:, ssm: or secretsmanager: and a name",
+        "file:/run/secrets/app.pem",
+        repr=False,
+    )
+    github_pat: SecretStr | None = setting(
+        None,
+        "personal access token that registers the runners, or file:, ssm: or secretsmanager: "
+        "and a name",
+        "secretsmanager:runner-pat",
+        repr=False,
+    )
+
+    @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> list[str]:
+        """Check that there is one credential for GitHub, and that it is complete."""
+        app, pat = "github_app_id" in given or "github_app_key" in given, "github_pat" in given
+        if not (app or pat):
+            return [line("github_app_id", "is missing, and so is LAUNCHER_GITHUB_PAT")]
+        if app and pat:
+            return [line("github_pat", "contradicts LAUNCHER_GITHUB_APP_ID: set one of them")]
+        return [
+            line(field, "is missing: an App is its id and its key")
+            for field in ("github_app_id", "github_app_key")
+            if app and field not in given
+        ]
+
+
+class PlaceSettings(LogSettings):
+    """Where tasks are started."""
+
+    container: Annotated[str, AfterValidator(checks.check_name)] = setting(
+        "runner", "container of the task definition that holds the agent", "runner"
+    )
+    capacity_providers: Names = setting(
+        (),
+        "capacity providers in the order in which they are asked; default: the cluster's own",
+        "FARGATE_SPOT,FARGATE",
+    )
+    launch_type: Literal["EC2", "FARGATE", "EXTERNAL"] | None = setting(
+        None, "launch type, instead of capacity providers", "FARGATE"
+    )
+    subnets: Names = setting(
+        (), "subnets of the tasks, where they have interfaces of their own", "subnet-0a,subnet-0b"
+    )
+    security_groups: Names = setting((), "security groups of the tasks", "sg-0123")
+    public_ip: bool = setting(
+        False,
+        "give each task a public address: without NAT gateway it reaches nothing else",
+        "true",
+    )
+    parameter_prefix: Annotated[str, AfterValidator(checks.check_parameter_prefix)] = setting(
+        "/runner-launcher/tokens",
+        "path of the SSM parameters that hold the tokens; the task's id follows it",
+        "/runner-launcher/tokens",
+    )
+    name_prefix: Annotated[str, AfterValidator(checks.check_name_prefix)] = setting(
+        "ecs-", "prefix of the runners' names; the task's id follows it", "ecs-"
+    )
+    deployment: Annotated[str, AfterValidator(checks.check_deployment)] = setting(
+        "default", "name that keeps several launchers in one account apart", "team-a"
+    )
+
+    @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> list[str]:
+        """Check what ECS takes together."""
+        problems = super().check_together(given)
+        if "launch_type" in given and "capacity_providers" in given:
+            what = "contradicts LAUNCHER_CAPACITY_PROVIDERS: ECS takes one of them"
+            problems.append(line("launch_type", what))
+        if ("security_groups" in given or "public_ip" in given) and "subnets" not in given:
+            problems.append(line("subnets", "is missing: a network interface needs a subnet"))
+        return problems
+
+
+class Settings(PlaceSettings, CredentialSettings):
+    """The settings of `start` and `stop`."""
+
+    github_url: Annotated[str, AfterValidator(values.check_github_url)] = required(
+        "repository, organization or enterprise whose jobs the runners take",
+        "https://github.com/octo-org/octo-repo",
+    )
+    cluster: Annotated[str, AfterValidator(checks.check_name)] = required(
+        "ECS cluster that the tasks run in, by name or ARN", "runners"
+    )
+    task_definition: Annotated[str, AfterValidator(checks.check_name)] = required(
+        "task definition of the runners: family, family:revision or ARN", "runner"
+    )
+    just_in_time: bool = setting(
+        True,
+        "register each runner just in time; false: the agent registers it by a registration token",
+        "false",
+    )
+    runner_group: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
+        None, "runner group: its number just in time, else its name", "3"
+    )
+
+    @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> list[str]:
+        """Check that a just-in-time configuration can hold the runner group."""
+        problems = super().check_together(given)
+        just_in_time = str(given.get("just_in_time", "true")).lower() in ("true", "1", "yes", "on")
+        if just_in_time and not str(given.get("runner_group", "1")).isdigit():
+            problems.append(line("runner_group", "must be the group's number just in time"))
+        return problems
+
+
+class WorkSettings(PlaceSettings, CredentialSettings, QueueSettings):
+    """The settings of `work`. Those of a place are for pools that are task definitions."""
+
+    table: Annotated[str, AfterValidator(checks.check_name)] = required(
+        "DynamoDB table of the launches' records", "runner-launches"
+    )
+    pools: Annotated[str, AfterValidator(checks.check_pools)] = required(
+        "where the pools are: the path of a TOML file; ssm: and a parameter, or several with '+' "
+        "between them; families: and how the families of the task definitions begin",
+        "ssm:/runner-launcher/pools",
+    )
+    github_url: Annotated[str, AfterValidator(checks.check_github)] = setting(
+        "https://github.com",
+        "GitHub whose jobs are served; with a path, the one scope that runners are registered at",
+        "https://octo.ghe.com",
+    )
+    scope: Annotated[str, AfterValidator(checks.check_scope)] = setting(
+        "repository",
+        "where runners are registered: at the job's repository or organization, or at "
+        "enterprise: and its slug",
+        "organization",
+    )
+    cluster: Annotated[str, AfterValidator(checks.check_name)] = setting(
+        "default", "ECS cluster of pools that are task definitions, by name or ARN", "runners"
+    )
+    maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "runners of all pools together that may be starting or living", "500"
+    )
+    repository_maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "the same of each repository", "50"
+    )
+    messages: Annotated[int, Field(ge=1, le=1000)] = setting(
+        20, "messages that are handled at the same time", "20"
+    )
+
+
+class ServeSettings(WorkSettings, WebhookSettings):
+    """The settings of `serve`: both in one process."""
+
+
+MODELS: dict[str, type[LogSettings]] = {
+    "start": Settings,
+    "stop": Settings,
+    "webhook": WebhookSettings,
+    "work": WorkSettings,
+    "serve": ServeSettings,
+}
+"""The settings of each command."""
+
+
+def option(field: str) -> str:
+    """Return the option of a setting: `launch_type` is `--launch-type`."""
+    return "--" + field.replace("_", "-")
+
+
+def variable(field: str) -> str:
+    """Return the variable of a setting: `launch_type` is `LAUNCHER_LAUNCH_TYPE`."""
+    return PREFIX + field.upper()
+
+
+def example(field: str, model: type[LogSettings] | None = None) -> str:
+    """Return the example value of a setting."""
+    models = [model] if model else MODELS.values()
+    info = next(each.model_fields[field] for each in models if field in each.model_fields)
+    return str((info.examples or [""])[0])
+
+
+def line(field: str, what: str, model: type[LogSettings] | None = None) -> str:
+    """Make the line about one mistake."""
+    return f"{variable(field)} {what} (example: {variable(field)}={example(field, model)})"

@@ -1,0 +1,73 @@
+"""An event of ECS: a task has ended. It may come before its launch is told, late, or twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from launcher import identity
+from launcher.demand.message import Poison
+from launcher.demand.webhook import Demand
+from launcher.launch import Look, Progress
+from launcher.places.ecs import read_state
+from launcher.work import pauses
+from launcher.work.held import hold
+from launcher.work.surroundings import PutOff
+
+if TYPE_CHECKING:
+    from launcher.demand.message import Message
+    from launcher.work.carrying import Carrier
+    from launcher.work.surroundings import Surroundings
+
+AT_ONCE = 3
+"""Tries that begin as soon as the one before has ended; later ones come with the job's message."""
+
+
+class TaskEvents:
+    """Handles state changes of tasks."""
+
+    def __init__(self, around: Surroundings, carrier: Carrier) -> None:
+        self._around = around
+        self._carrier = carrier
+
+    async def handle(self, event: dict[str, Any], message: Message) -> PutOff | None:
+        """Clean up after a task that has ended, and begin its launch's next try."""
+        detail = event.get("detail")
+        if not isinstance(detail, dict) or not isinstance(detail.get("taskArn"), str):
+            raise Poison("the event of ECS names no task")
+        if detail.get("lastStatus") != "STOPPED":
+            return None
+        task = identity.task_id(detail["taskArn"])
+        id_ = await self._around.records.find(task)
+        id_ = id_ or identity.launch_of_order(str(detail.get("startedBy", "")))
+        stored = await self._around.records.read(id_) if id_ else None
+        if stored is None or not stored.demand or stored.ended:
+            return None  # it is not ours, or the command line's
+        demand = Demand.from_json(stored.demand)
+        async with hold(self._around.records, stored) as held:
+            if held is None:
+                return PutOff(pauses.HELD, "another worker carries its launch on")
+            if held.launch.place is None or identity.task_id(held.launch.place) != task:
+                return None  # an earlier try's, or one whose RunTask is not settled yet
+            look = self._read(detail, held.launch.place)
+            later = await self._carrier.end(held, demand, look)
+            if later is None or held.launch.place is not None:
+                return later
+            # The job's own message comes back in any case: this is only sooner.
+            if held.launch.tries <= AT_ONCE:
+                await self._carrier.carry_on(held, demand, message)
+            return None
+
+    def _read(self, detail: dict[str, Any], place: str) -> Look:
+        containers = detail.get("containers")
+        known = containers if isinstance(containers, list) else []
+        state = read_state({**detail, "containers": known, "taskArn": place}, self._agent(detail))
+        return Look(Progress.SERVED if state.exit_code == 0 else Progress.FAILED, state)
+
+    def _agent(self, detail: dict[str, Any]) -> str:
+        """Return the agent's container: the one whose environment the launcher has set."""
+        overrides = detail.get("overrides")
+        listed = overrides.get("containerOverrides") if isinstance(overrides, dict) else None
+        for each in listed if isinstance(listed, list) else []:
+            if isinstance(each, dict) and each.get("environment"):
+                return str(each.get("name"))
+        return "runner"

@@ -1,0 +1,192 @@
+"""What GitHub tells of a job after it was queued: it waits, is in progress, or is completed."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from launcher import identity
+from launcher.demand.webhook import WAITING, Demand
+from launcher.jobs import Unknown
+from launcher.launch import ENDS
+from launcher.record import Launch
+from launcher.work import pauses
+from launcher.work.carrying import UNANSWERED
+from launcher.work.ending import WAITS
+from launcher.work.held import Held, hold
+from launcher.work.queued import launch_id
+from launcher.work.surroundings import PutOff
+
+if TYPE_CHECKING:
+    from launcher.demand.message import Message
+    from launcher.work.admission import Admission
+    from launcher.work.carrying import Carrier
+    from launcher.work.surroundings import Surroundings
+
+log = structlog.get_logger()
+
+LAST_LOOK = 10
+"""Looks after which a task whose job is completed is stopped."""
+BUSY = PutOff(pauses.HELD, "another worker carries it on")
+
+
+class Told:
+    """Handles what GitHub tells of jobs."""
+
+    def __init__(self, around: Surroundings, carrier: Carrier, admission: Admission) -> None:
+        self._around = around
+        self._carrier = carrier
+        self._admission = admission
+
+    # -- waiting -----------------------------------------------------------------------------
+
+    async def handle_waiting(self, demand: Demand, message: Message) -> PutOff | None:
+        """Take back what was started for a job that now waits for an approval.
+
+        The delivery may be late, and the job approved already: so GitHub is asked.
+        """
+        del message
+        stored = await self._around.records.read(self._id(demand))
+        if stored is None or stored.settled:
+            return None
+        found = await self._carrier.look_up(demand)
+        if isinstance(found, Unknown):
+            if found.may_pass:
+                reason = f"whether the job still waits is not known: {found.reason}"
+                return PutOff(UNANSWERED, reason)
+            found = demand  # the delivery is all that is known
+        if found.action != WAITING:
+            return None
+        async with hold(self._around.records, stored) as held:
+            return await self._carrier.settle(held, demand, WAITS) if held else BUSY
+
+    # -- in progress -------------------------------------------------------------------------
+
+    async def handle_in_progress(self, demand: Demand, message: Message) -> PutOff | None:
+        """Learn which runner has the job: its own launch's, another one's, a foreign one."""
+        if (own := await self._find_own(demand)) is None:
+            return None
+        other = await self._find_launch_of(demand.runner_name)
+        async with AsyncExitStack() as stack:
+            held = await stack.enter_async_context(hold(self._around.records, own))
+            if held is None:
+                return BUSY
+            if other is None or other.id == own.id:
+                return await self._carrier.follow(held, demand)
+            victim = await stack.enter_async_context(hold(self._around.records, other))
+            if victim is None:
+                return BUSY
+            if victim.launch.runner_name != demand.runner_name:
+                return await self._carrier.follow(held, demand)  # it has another task by now
+            return await self._move(held, victim, demand, message)
+
+    async def _find_own(self, demand: Demand) -> Launch | None:
+        """Return the job's launch; a new one where its `queued` was lost or comes late."""
+        stored = await self._around.records.read(self._id(demand))
+        if stored is not None or not self._admission.is_ours(demand):
+            return stored
+        pool = next(iter(self._around.pools().rank(demand.labels)), None)
+        name = pool[0].name if pool else ""
+        return Launch(self._id(demand), name, demand.to_json(), self._around.now())
+
+    async def _find_launch_of(self, runner: str | None) -> Launch | None:
+        task = identity.task_of_runner(self._around.name_prefix, runner or "")
+        id_ = await self._around.records.find(task) if task else None
+        return await self._around.records.read(id_) if id_ else None
+
+    async def _move(
+        self, held: Held, victim: Held, demand: Demand, message: Message
+    ) -> PutOff | None:
+        """Give the task that took the job to the job's launch, and its own to the other one.
+
+        Thefts among equals are swaps: what the job's launch has started serves the other job.
+        """
+        taken, own = victim.launch, held.launch
+        is_wanted = not own.settled and not taken.settled
+        is_swap = own.place is not None and is_wanted and _are_equal(own, taken)
+        reason = f"job {demand.job_id} took {demand.runner_name}"
+        if own.place is not None and not is_swap:  # its own task is of no use to the other job
+            if (later := await self._carrier.settle(held, demand, reason)) is not None:
+                return later
+            own = held.launch
+        moved = replace(_with_task_of(own, taken), served=True, online=True, ended=False)
+        left = taken.with_reason(reason)
+        left = _with_task_of(left, own) if is_swap else left.stolen(reason).next_try(reason)
+        if not own.counters:
+            moved = replace(moved, counters=taken.counters)
+            left = replace(left, counters=())
+        await held.save_with(moved, victim, left)
+        log.warning("launch.stolen", launch=taken.id, by=own.id, swapped=is_swap, reason=reason)
+        if victim.launch.place is None:
+            other = Demand.from_json(taken.demand)
+            if victim.launch.settled:
+                return await self._carrier.finish(victim, other)
+            await self._carrier.ending.check_tries(victim, other)
+            await self._carrier.carry_on(victim, other, message)
+        return None
+
+    # -- completed ---------------------------------------------------------------------------
+
+    async def handle_completed(self, demand: Demand, message: Message) -> PutOff | None:
+        """Want nothing more for the job, and see that what was started for it ends."""
+        other = await self._find_launch_of(demand.runner_name)
+        own = await self._find_own(demand)
+        if own is None or (own.settled and own.ended):
+            return None
+        if other is not None and other.id != own.id and not own.served:
+            if (later := await self.handle_in_progress(demand, message)) is not None:
+                return later
+            own = await self._find_own(demand) or own
+        async with hold(self._around.records, own) as held:
+            if held is None:
+                return BUSY
+            await self._carrier.settle_by(held, demand)
+            if held.launch.served and held.launch.place is not None:
+                return await self._watch_end(held, demand, message)
+            return await self._carrier.finish(held, demand)
+
+    async def _watch_end(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
+        """See that the task ends with its job, also where its event is lost."""
+        if held.launch.ended:
+            return None
+        if message.count == 0:
+            return PutOff(pauses.CHECK, "its task ends")
+        look = await self._carrier.ending.look(held, demand)
+        if look.progress in ENDS:
+            return await self._carrier.end(held, demand, look)
+        if message.count >= LAST_LOOK:
+            return await self._carrier.ending.stop(held, demand, "its job is completed")
+        return PutOff(pauses.CHECK, "its task ends")
+
+    def _id(self, demand: Demand) -> str:
+        return launch_id(self._around.deployment, demand)
+
+
+def _are_equal(one: Launch, other: Launch) -> bool:
+    """Whether a runner of one launch serves the job of the other just as well."""
+    first, second = Demand.from_json(one.demand), Demand.from_json(other.demand)
+    labels = [frozenset(map(str.lower, each.labels)) for each in (first, second)]
+    return (
+        one.pool == other.pool
+        and first.repository_id == second.repository_id
+        and labels[0] == labels[1]
+    )
+
+
+def _with_task_of(launch: Launch, other: Launch) -> Launch:
+    """Return the launch with the task of the other one, and all that belongs to the task."""
+    return replace(
+        launch,
+        request=other.request,
+        place=other.place,
+        placed_at=other.placed_at,
+        generation=other.generation,
+        announced_at=other.announced_at,
+        runner_name=other.runner_name,
+        runner_id=other.runner_id,
+        handed_over=other.handed_over,
+        online=other.online,
+    )

@@ -1,0 +1,84 @@
+"""The REST calls about an App's deliveries: list, look at one, send one again."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from aiohttp import web
+
+from local.github import callers, payloads
+from local.github.answers import Handler, Refusal, answer
+from local.github.bodies import utc
+from local.github.webhooks import Delivery, Hook
+from local.github.world import World
+
+BASE = "/app/hook/deliveries"
+
+
+def routes() -> Iterator[tuple[str, str, str, Handler]]:
+    """Give method, path, name and handler of each call, without the API's own prefix."""
+    yield "GET", BASE, "list-deliveries", _list
+    yield "GET", f"{BASE}/{{id:\\d+}}", "get-delivery", _get
+    yield "POST", f"{BASE}/{{id:\\d+}}/attempts", "redeliver", _redeliver
+
+
+def _own(request: web.Request, world: World) -> Callable[[Hook], bool]:
+    app = callers.app(request, world)
+    return lambda hook: hook.app is app
+
+
+async def _list(request: web.Request, world: World) -> web.Response:
+    """List them, newest first; `cursor` is where the page begins."""
+    found = world.hooks.list_kept(_own(request, world))
+    wanted = request.query.get("status", "")
+    if wanted:
+        found = [each for each in found if (each.status == "OK") is (wanted == "success")]
+    size = request.query.get("per_page", "30")
+    per_page = min(max(int(size) if size.isdecimal() else 30, 1), 100)
+    cursor = request.query.get("cursor", "")
+    if cursor:
+        found = [each for each in found if f"v1_{each.id}" <= cursor]
+    page, rest = found[:per_page], found[per_page:]
+    response = answer([_item(each) for each in page])
+    if rest:
+        url = request.url.update_query(cursor=f"v1_{rest[0].id}")
+        response.headers["Link"] = f'<{url}>; rel="next"'
+    return response
+
+
+def _found(request: web.Request, world: World) -> Delivery:
+    hooks = _own(request, world)
+    found = world.hooks.find(int(request.match_info["id"]), hooks)
+    if found is None:
+        raise Refusal(404, "Not Found")
+    return found
+
+
+async def _get(request: web.Request, world: World) -> web.Response:
+    each = _found(request, world)
+    sent = {"headers": each.headers, "payload": each.payload}
+    received = {"headers": each.answer_headers, "payload": each.answer}
+    return answer({**_item(each), "url": each.hook.url, "request": sent, "response": received})
+
+
+async def _redeliver(request: web.Request, world: World) -> web.Response:
+    world.hooks.redeliver(_found(request, world))
+    return answer({}, 202)
+
+
+def _item(each: Delivery) -> dict[str, Any]:
+    """Give the schema `hook-delivery-item`."""
+    repository = each.payload.get("repository")
+    return {
+        "id": each.id,
+        "guid": each.guid,
+        "delivered_at": utc(each.at),
+        "redelivery": each.redelivery,
+        "duration": each.duration,
+        "status": each.status,
+        "status_code": each.status_code,
+        "event": each.event,
+        "action": each.action or None,
+        "installation_id": each.installation_id,
+        "repository_id": payloads.number_of(repository["full_name"]) if repository else None,
+        "throttled_at": None,
+    }

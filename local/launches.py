@@ -1,0 +1,304 @@
+"""The stage of whole launches: GitHub, AWS, and an ECS that really starts agents.
+
+`open_stage` starts the stand-ins; a `Stage` runs the launcher's commands as processes among them.
+With `queue` there are also an SQS queue, its dead letters and a table; ECS tells that queue of its
+tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiohttp
+
+from local import agent, aws, ecs, faults, github, leftovers, sqs
+from local.agent import AgentProcess
+from local.github.apps import fresh_key
+from local.github.scope import Scope
+from local.stage import PAT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from local.github.apps import App
+    from local.github.jobs import Job
+    from local.github.webhooks import Delivery, Hook
+
+S = TypeVar("S", bound="Stage")
+COMMAND = (sys.executable, "-m", "launcher")
+REPOSITORY = "octo/repo"
+PREFIX = "/launches/tokens"
+WEBHOOK_SECRET = "the secret of a webhook"
+POOLS = """\
+[[pool]]
+name = "build"
+labels = ["build"]
+cluster = "runners"
+task_definition = "runner:1"
+capacities = ["FARGATE_SPOT", "FARGATE"]
+subnets = ["subnet-01234567"]
+maximum = 50
+"""
+"""The pools of a worker, unless it is given others."""
+
+
+class Stage:
+    """What surrounds a launcher, and what is left of its launches."""
+
+    talkative = False
+    """Whether everything that was logged is printed when a block fails."""
+
+    def __init__(
+        self,
+        moto: str,
+        ssm: faults.Proxy,
+        plane: ecs.ControlPlane,
+        front: faults.Proxy,
+        hub: github.GitHub,
+        folder: Path,
+        queues: aws.Queues | None,
+        host: ecs.AgentHost,
+    ) -> None:
+        self.moto = moto
+        self.ssm = ssm
+        """The proxy in front of SSM, SQS and DynamoDB, which can make calls fail."""
+        self.ecs = plane
+        self.front = front
+        """The proxy in front of ECS, which can make calls fail."""
+        self.github = hub
+        self.folder = folder
+        self.host = host
+        """Where the agents of tasks run."""
+        self.queues = queues or aws.Queues("", "")
+        self.pools = folder / "pools.toml"
+        self.pools.write_text(POOLS, encoding="utf-8")
+        self.credential = {"github_pat": PAT}
+        """The worker's credential for GitHub, as settings."""
+        self.launchers: list[AgentProcess] = []
+        """Every process of the launcher that was started."""
+
+    # -- the launcher ------------------------------------------------------------------------
+
+    def environment(self, **given: str) -> dict[str, str]:
+        """Return the launcher's environment; what is `given` are its settings, lower case."""
+        kept = [key for key in os.environ if key.startswith(("COVERAGE", "PYTHONPATH"))]
+        return {
+            **agent.base_environment(),
+            **{key: os.environ[key] for key in kept},
+            leftovers.MARK: str(self.folder / "launcher"),
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ENDPOINT_URL": agent.NO_SERVICE,
+            **{f"AWS_ENDPOINT_URL_{name}": self.ssm.url for name in ("SSM", "SQS", "DYNAMODB")},
+            "AWS_ENDPOINT_URL_ECS": self.front.url,
+            "LAUNCHER_LOG_FORMAT": "json",
+            **{f"LAUNCHER_{name.upper()}": value for name, value in given.items()},
+        }
+
+    @asynccontextmanager
+    async def launcher(self, *arguments: str, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run `start` or `stop`; after the block it has ended, whatever went wrong."""
+        given = {
+            "github_url": f"{self.github.url}/{REPOSITORY}",
+            "github_pat": PAT,
+            "cluster": "runners",
+            "task_definition": "runner",
+            "parameter_prefix": PREFIX,
+            **settings,
+        }
+        async with self._process(arguments, given) as process:
+            yield process
+
+    @asynccontextmanager
+    async def webhook(self, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run the webhook's process for the block, and have GitHub send to it."""
+        given = {**self._webhook_settings(), **settings}
+        async with self._process(("webhook",), given) as process, self._hook(process):
+            yield process
+
+    @asynccontextmanager
+    async def worker(self, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run a worker's process for the block."""
+        async with self._process(("work",), {**self._work_settings(), **settings}) as process:
+            await process.wait_for_event("service.started")
+            yield process
+
+    @asynccontextmanager
+    async def serve(self, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run webhook and worker in one process for the block."""
+        given = {**self._webhook_settings(), **self._work_settings(), **settings}
+        async with self._process(("serve",), given) as process, self._hook(process):
+            yield process
+
+    def _webhook_settings(self) -> dict[str, str]:
+        return {
+            "queue_url": self.queues.main,
+            "webhook_secrets": WEBHOOK_SECRET,
+            "listen": "127.0.0.1:0",
+        }
+
+    def _work_settings(self) -> dict[str, str]:
+        return {
+            "queue_url": self.queues.main,
+            "table": "launches",
+            "pools": str(self.pools),
+            "github_url": self.github.url,
+            "parameter_prefix": PREFIX,
+            "listen": "127.0.0.1:0",
+            **self.credential,
+        }
+
+    @asynccontextmanager
+    async def _hook(self, process: AgentProcess) -> AsyncIterator[None]:
+        started = await process.wait_for_event("service.started")
+        hook = self.add_hook(f"{started['address']}/webhook")
+        repeating = asyncio.create_task(self._repeat_unavailable())
+        try:
+            yield
+        finally:
+            repeating.cancel()
+            self.github.world.hooks.remove(hook)
+
+    async def _repeat_unavailable(self) -> None:
+        """Send again what the webhook could not queue within a second, as on a busy machine.
+
+        The launcher's owner does it, or its sweep: GitHub does not.
+        """
+        hooks, done = self.github.world.hooks, set[int]()
+
+        def look() -> list[Delivery] | None:
+            failed = [each for each in hooks.deliveries if each.status_code == 503]
+            return [each for each in failed if each.id not in done] or None
+
+        while not self.github.world.changes.closed:
+            for delivery in await self.github.world.changes.until(look, 3600) or ():
+                done.add(delivery.id)
+                hooks.redeliver(delivery)
+
+    @asynccontextmanager
+    async def _process(
+        self, arguments: tuple[str, ...], given: Mapping[str, str]
+    ) -> AsyncIterator[AgentProcess]:
+        folder = self.folder / "launcher" / str(len(self.launchers))
+        env = {**self.environment(**given), leftovers.MARK: str(folder)}
+        async with AgentProcess.start((*COMMAND, *arguments), env, folder) as process:
+            self.launchers.append(process)
+            try:
+                yield process
+            except BaseException:
+                if self.talkative:
+                    print(process.transcript(), file=sys.stderr)
+                raise
+
+    async def prepare_image(self) -> None:
+        """Make the image of the tasks now, not with the first of them."""
+        await self.host.prepare()
+
+    # -- GitHub ------------------------------------------------------------------------------
+
+    def add_hook(self, url: str) -> Hook:
+        """Have GitHub send what happens to this URL: as an App's webhook, or the repository's."""
+        hooks, app = self.github.world.hooks, next(iter(self.github.world.apps), None)
+        scope = None if app else Scope.of_path(f"/repos/{REPOSITORY}")
+        return hooks.add(url, WEBHOOK_SECRET, app=app, scope=scope)
+
+    def add_app(self) -> tuple[App, str]:
+        """Install a GitHub App in the repository's account; return it and its private key."""
+        private, modulus, exponent = fresh_key()
+        app = self.github.world.apps.add("launcher", modulus, exponent)
+        self.github.world.apps.install(app, REPOSITORY.partition("/")[0])
+        return app, private
+
+    def queue_job(self, *labels: str, **more: Any) -> Job:
+        """Queue a job that asks for these labels."""
+        wanted = {
+            "name": "build",
+            "repository": REPOSITORY,
+            "labels": list(labels),
+            "steps": [{"run": "echo it ran"}],
+            **more,
+        }
+        return self.github.world.jobs.add(wanted, self.github.world.now())
+
+    async def list_runners(self) -> list[str]:
+        """Ask GitHub's REST API for its runners, with an access token."""
+        url = f"{self.github.api}/repos/{REPOSITORY}/actions/runners"
+        headers = {"Authorization": f"Bearer {PAT}", "Accept": "application/vnd.github+json"}
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+            session.get(url, headers=headers) as answer,
+        ):
+            return [str(each["name"]) for each in (await answer.json())["runners"]]
+
+    # -- what is left ------------------------------------------------------------------------
+
+    async def find_parameters(self) -> list[str]:
+        """List the token parameters that are there now."""
+        return await asyncio.to_thread(aws.names, self.moto, PREFIX)
+
+    async def count_messages(self) -> dict[str, dict[str, int]]:
+        """Count the messages of the queue and of its dead letters."""
+        counts = {}
+        for name, url in (("queue", self.queues.main), ("dead letters", self.queues.dead)):
+            if url:  # there is none for the command line and the action
+                counts[name] = await asyncio.to_thread(sqs.count, self.moto, url)
+        return {name: found for name, found in counts.items() if found}
+
+    async def empty_queue(self, seconds: float = agent.PATIENCE) -> dict[str, dict[str, int]]:
+        """Let what is delayed come now, until the queue is empty; return what is left."""
+        async with asyncio.timeout(seconds):
+            while "queue" in (left := await self.count_messages()):
+                await asyncio.to_thread(aws.end_delays, self.moto)
+                await asyncio.sleep(0.05)  # SQS tells nobody that a message was deleted
+        return left
+
+    async def find_records(self) -> dict[str, dict[str, Any]]:
+        """Return the records of launches by their id, as DynamoDB holds them."""
+        items = await asyncio.to_thread(aws.read_table, self.moto, "launches")
+        found = {}
+        for item in items:
+            kind, _, name = item["id"]["S"].partition("#")
+            if kind == "launch":
+                found[name] = {key: next(iter(value.values())) for key, value in item.items()}
+        return found
+
+    def find_secrets(self) -> list[str]:
+        """Return all secrets that there were: tokens of GitHub, those of the launcher."""
+        tokens = [token.value for token in self.github.world.tokens]
+        return [PAT, WEBHOOK_SECRET, *tokens]
+
+
+@asynccontextmanager
+async def open_stage(
+    moto: str, *, queue: bool = False, make: type[S], **agent_settings: Any
+) -> AsyncIterator[S]:
+    """Open a stage of the class `make`; `agent_settings` are SIDECAR_ variables, lower case."""
+    kept = {key: os.environ[key] for key in os.environ if key.startswith("COVERAGE")}
+    image = {f"SIDECAR_{key.upper()}": value for key, value in agent_settings.items()} | kept
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(agent.make_folder("launch-"))
+        enter = stack.enter_async_context
+        queues = await asyncio.to_thread(_make_queues, moto) if queue else None
+        ssm = await enter(faults.serving(moto))
+        hub = await enter(github.serving(pats=[PAT]))
+        host = ecs.AgentHost(folder, ssm.url, image)
+        tell = ecs.send_to_queue(moto, queues.main) if queues else None
+        plane = await enter(ecs.serving(host.start, tell=tell))
+        front = await enter(faults.serving(plane.url))
+        try:
+            yield make(moto, ssm, plane, front, hub, folder, queues, host)
+        except BaseException:
+            for task in plane.tasks if make.talkative else ():
+                print(task.arn, task.process.transcript() if task.process else "", file=sys.stderr)
+            raise
+
+
+def _make_queues(moto: str) -> aws.Queues:
+    aws.make_table(moto)
+    return aws.make_queues(moto)

@@ -1,0 +1,144 @@
+"""Ask the agent whether a job may run, on POSIX: two FIFOs, and shell lines that use them.
+
+FIFOs, because a shell reads and writes them without any client. Only the job's user may write the
+request, and only the agent the answer, where they are two users; both stand in a folder that no job
+can change.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    if sys.platform != "win32":  # the type checker reads this for both systems
+        from sidecar.host.posix_users import User
+
+assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
+
+_LONGEST_REQUEST = 64 * 1024
+"""Bytes of a request; a longer one is not read to its end."""
+_LONGEST_VALUE = 1000
+"""Bytes of one value in it. What is compared is shorter (LONGEST in `job_policy`)."""
+_END = b"\0\0"
+"""After the last `NAME=value`, each of which ends with a NUL: no variable can hold one."""
+_PATIENCE = 10
+"""Seconds that a hook waits for the answer."""
+_END_PATIENCE = 30
+"""Seconds that a hook waits until the runner's worker ends it; then it kills the worker."""
+
+ADMITTED = "admitted"
+
+
+class AdmissionChannel(NamedTuple):
+    """The paths of the two FIFOs."""
+
+    request: Path
+    answer: Path
+
+
+@asynccontextmanager
+async def open_admission_channel(
+    folder: Path, user: User | None, decide: Callable[[dict[str, str] | None], Awaitable[str]]
+) -> AsyncIterator[AdmissionChannel]:
+    """Open a channel on which one hook asks once; `decide` gets its variables.
+
+    `decide` returns the answer: ADMITTED, or the reason of a refusal. It gets None for a request
+    that is too long. Whatever comes after the first request is never read.
+    """
+    import asyncio  # late: signals are handled before its 50 ms of imports
+
+    channel = AdmissionChannel(folder / "ask", folder / "answer")
+    request = answer = -1
+    loop = asyncio.get_running_loop()
+    received = bytearray()
+    deciding: asyncio.Task[None] | None = None
+
+    async def reply() -> None:
+        variables = None if len(received) > _LONGEST_REQUEST else _parse(bytes(received))
+        line = await decide(variables)
+        with suppress(BlockingIOError):  # the FIFO is empty: it has room for one line
+            os.write(answer, f"{line[:_LONGEST_VALUE]}\n".encode())
+
+    def read() -> None:
+        nonlocal deciding
+        with suppress(BlockingIOError):
+            received.extend(os.read(request, _LONGEST_REQUEST))
+        if received.find(_END) >= 0 or len(received) > _LONGEST_REQUEST:
+            loop.remove_reader(request)
+            deciding = asyncio.create_task(reply())
+
+    try:
+        request = _make_fifo(channel.request, user, 0o600, owner=user)
+        answer = _make_fifo(channel.answer, user, 0o640, owner=None)
+        loop.add_reader(request, read)
+        yield channel
+    finally:
+        if request >= 0:
+            loop.remove_reader(request)
+        if deciding is not None:
+            deciding.cancel()
+            await asyncio.wait([deciding])
+        for descriptor in filter(lambda one: one >= 0, (request, answer)):
+            os.close(descriptor)
+        for path in (channel.request, channel.answer):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _make_fifo(path: Path, user: User | None, mode: int, *, owner: User | None) -> int:
+    """Make a FIFO and open it; opening for both never blocks. The group is that of `user`."""
+    os.mkfifo(path, 0o600)
+    if user is not None:
+        os.chown(path, -1 if owner is None else owner.uid, user.gid)
+    path.chmod(mode)
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+
+def _parse(request: bytes) -> dict[str, str]:
+    pairs = request.partition(_END)[0].decode(errors="replace").split("\0")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def build_admission_script(channel: AdmissionChannel, names: Iterable[str]) -> str:
+    """Return shell lines that ask, and go on only if the answer is ADMITTED.
+
+    Else the runner's worker, which has started this script, is asked to shut down: it then runs no
+    further step of the job, not even one with `if: always()`, and GitHub shows the job as failed.
+    A hook that only fails would let those steps run.
+    """
+    pairs = " ".join(f'"{name}=${{{name}-}}"' for name in names)
+    form = f"%.{_LONGEST_VALUE}s\\0"
+    request, answer = _quote(str(channel.request)), _quote(str(channel.answer))
+    return (
+        "# The pool's policy decides which jobs may run here; without an answer none may.\n"
+        f"answer=$(timeout {_PATIENCE} sh -c '\n"
+        "  request=$1 answer=$2; shift 2; line=\n"
+        f'  printf "{form}" "$@" "" 1<>"$request" && IFS= read -r line <"$answer"\n'
+        '  printf %s "$line"\n'
+        f"' - {request} {answer} {pairs} 2>/dev/null) || :\n"
+        f'if [ "$answer" != {ADMITTED} ]; then\n'
+        f'  reason=${{answer:-"the agent did not answer within {_PATIENCE} s"}}\n'
+        "  printf '::error title=Job not admitted::%s\\n' \"$reason\" || :\n"
+        "  trap 'exit 1' INT TERM\n"
+        '  kill -TERM "$PPID" || :\n'
+        "  tries=0\n"
+        f'  while [ "$tries" -lt {_END_PATIENCE * 5} ]; do\n'
+        '    kill -0 "$PPID" 2>/dev/null || exit 1\n'
+        "    sleep 0.2 || :; tries=$((tries + 1))\n"
+        "  done\n"
+        '  kill -KILL "$PPID" || :\n'
+        "  exit 1\n"
+        "fi\n"
+    )
+
+
+def _quote(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)

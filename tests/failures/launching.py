@@ -1,0 +1,254 @@
+"""Run the launcher's real code in this process, against services that fail; agents are models.
+
+Hundreds of cells run side by side in one process. So what a process has once is here one for each
+cell, by context variables: the addresses of the services, and the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+from unittest.mock import patch
+
+import aiohttp
+import stamina
+import structlog
+from aiobotocore.session import AioSession
+from stamina.instrumentation import set_on_retry_hooks
+
+from launcher import cli, launch, start
+from local import aws, ecs, ecs_agent, faults, github, ssm
+from local.github.runners import Runner
+from local.github.scope import Scope
+from local.runner.program import keys
+from local.stage import PAT
+from sidecar.aws import session
+from sidecar.aws.secrets import SecretReader
+from sidecar.github import api
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+REPOSITORY = "octo/repo"
+PREFIX = "/launches/tokens"
+NAMES = "ecs-"
+"""How the runners' names begin."""
+PAUSES = 0.01
+"""Factor for the pauses between two tries."""
+ANSWER_WITHIN = 2.0
+"""Seconds for one try of a call."""
+LOOK_EVERY = 0.05
+"""Seconds between two looks of a model agent at its token."""
+SERVICES = ("ecs", "ssm", "secretsmanager", "dynamodb", "sqs")
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+
+addresses: ContextVar[Mapping[str, str]] = ContextVar("addresses")
+"""The URL of each AWS service."""
+log_lines: ContextVar[list[dict[str, Any]]] = ContextVar("log_lines")
+
+
+# --- one process, many cells ----------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def hurried() -> AsyncIterator[None]:
+    """Make deadlines and pauses short, and give each cell its own log and addresses.
+
+    Only waiting times change, never what is done.
+    """
+    patient = stamina.retry_context
+
+    def hurry(on: Any, **given: Any) -> Any:
+        return patient(on=lambda error: (wait := on(error)) and wait * PAUSES, **given)
+
+    own = AioSession()
+    changes: list[tuple[Any, str, Any]] = [
+        (stamina, "retry_context", hurry),
+        (session, "get_session", lambda: own),
+        (cli, "SecretReader", functools.partial(_make_reader, own)),
+        (api, "CALL", aiohttp.ClientTimeout(total=ANSWER_WITHIN)),
+        (start, "FIRST_PAUSE", 0.1),
+        (launch, "FIRST_LOOK", 0.05),
+        (launch, "LONGEST_LOOK", 0.2),
+        (launch, "END_TIMEOUT", 3.0),
+        (launch, "UNKNOWN_FOR", 2.0),
+        (launch, "UNSETTLED_FOR", 0.5),
+        (keys, "fresh", functools.cache(keys.fresh)),  # a key takes longer than a whole cell
+    ]
+    async with AsyncExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, CREDENTIALS))
+        for owner, name, value in changes:
+            stack.enter_context(patch.object(owner, name, value))
+        clients = {name: await _open_client(stack, own, name) for name in SERVICES}
+        stack.enter_context(
+            patch.object(own, "create_client", lambda name, **_: nullcontext(clients[name]))
+        )
+        stack.enter_context(_capture_logs())
+        set_on_retry_hooks([cli._log_retry])
+        stack.callback(set_on_retry_hooks, None)
+        yield
+
+
+def _make_reader(own: AioSession, region: str | None, *, shared: bool) -> SecretReader:
+    return SecretReader(region, lambda: own, shared, timeout=2 * ANSWER_WITHIN)
+
+
+async def _open_client(stack: AsyncExitStack, own: AioSession, name: str) -> Any:
+    """Make a client that all cells share: making one takes longer than a whole cell."""
+    more = type(session.CONFIG)(read_timeout=ANSWER_WITHIN, max_pool_connections=200)
+    client = await stack.enter_async_context(
+        own.create_client(name, region_name=aws.REGION, config=session.CONFIG.merge(more))
+    )
+
+    def lead(request: Any, **_: Any) -> None:
+        request.url = addresses.get()[name] + "/"
+
+    client.meta.events.register("before-sign", lead)
+    return client
+
+
+@contextmanager
+def _capture_logs() -> Iterator[None]:
+    """Put each event into the log of its own cell, also of loggers that are configured already."""
+
+    def keep(_logger: Any, level: str, event: Any) -> NoReturn:
+        log_lines.get([]).append({**event, "level": level})
+        raise structlog.DropEvent
+
+    # The list itself: loggers that were used before hold it (as in structlog.testing).
+    processors = structlog.get_config()["processors"]
+    before = processors.copy()
+    processors[:] = [keep]
+    structlog.configure(processors=processors)
+    try:
+        yield
+    finally:
+        processors[:] = before
+        structlog.configure(processors=processors)
+
+
+# --- agents as models -----------------------------------------------------------------------------
+
+
+class ModelProcess:
+    """What the stand-in for ECS wants of an agent's process."""
+
+    def __init__(self) -> None:
+        self.process = self
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> int:
+        """Wait for the exit code."""
+        return await asyncio.shield(self.ended)
+
+    def signal(self, _number: int) -> None:
+        """End well, as an agent that is stopped does."""
+        self.end(0)
+
+    def kill(self) -> None:
+        """End at once."""
+        self.end(-9)
+
+    def end(self, code: int) -> None:
+        """End with this exit code."""
+        if not self.ended.done():
+            self.ended.set_result(code)
+
+
+@dataclass
+class Stage:
+    """One cell's services, each behind a proxy that can make its calls fail."""
+
+    moto: str
+    plane: ecs.ControlPlane
+    hub: github.GitHub
+    proxies: dict[str, faults.Proxy] = field(default_factory=dict)
+    """To aws, ecs and github."""
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def github_url(self) -> str:
+        """The URL of the repository, through the proxy."""
+        return f"{self.proxies['github'].url}/{REPOSITORY}"
+
+    def environment(self, **settings: str | None) -> dict[str, str]:
+        """Return the launcher's variables; `settings` in lower case, None for none."""
+        given: dict[str, str | None] = {
+            "github_url": self.github_url,
+            "github_pat": PAT,
+            "cluster": "runners",
+            "task_definition": "runner",
+            "parameter_prefix": PREFIX,
+            "name_prefix": NAMES,
+            "log_format": "json",
+            **settings,
+        }
+        return {f"LAUNCHER_{key.upper()}": value for key, value in given.items() if value}
+
+    @asynccontextmanager
+    async def start_agent(
+        self, own: ecs_agent.Agent, _environment: Mapping[str, str]
+    ) -> AsyncIterator[Any]:
+        """Run a model of an agent: it reads its token, deletes it, and waits for a job."""
+        process = ModelProcess()
+        life = asyncio.create_task(self._live(own.task.id))
+        try:
+            yield process
+        finally:
+            life.cancel()
+            for runner in self.runners_of(own.task.id):
+                _close_sessions(self.hub, runner)
+
+    async def _live(self, task: str) -> None:
+        name = f"{PREFIX}/{task}"
+        while await asyncio.to_thread(ssm.read, self.moto, name) is None:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY)  # as agents do
+        await asyncio.to_thread(ssm.call, self.moto, "DeleteParameter", Name=name)
+        runner = self._register(task)
+        opened = self.hub.world.open_session(runner, "model", "2.0")
+        opened.polls = 1
+
+    def _register(self, task: str) -> Runner:
+        """Register with a registration token; one that is just in time is there already."""
+        world = self.hub.world
+        if found := self.runners_of(task):
+            return found[-1]
+        scope = Scope.of_path(f"/repos/{REPOSITORY}")
+        return world.runners.add(
+            Runner(0, f"{NAMES}{task}-1", scope, [], True, visible_at=0.0, modulus="")
+        )
+
+    def runners_of(self, task: str) -> list[Runner]:
+        """List the runners of a task."""
+        return [each for each in self.hub.world.runners if task in each.name]
+
+
+def _close_sessions(hub: github.GitHub, runner: Runner) -> None:
+    for opened in list(hub.world.sessions.values()):
+        if opened.runner_id == runner.id:
+            hub.world.close_session(opened.id)
+
+
+@asynccontextmanager
+async def open_stage(moto: str) -> AsyncIterator[Stage]:
+    """Open the stage of one cell, in front of the AWS at `moto`."""
+    async with AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(github.serving(pats=[PAT]))
+        stage: Stage
+
+        def start_agent(own: ecs_agent.Agent, environment: Mapping[str, str]) -> Any:
+            return stage.start_agent(own, environment)
+
+        plane = await stack.enter_async_context(ecs.serving(start_agent))
+        stage = Stage(moto, plane, hub)
+        for name, url in (("aws", moto), ("ecs", plane.url), ("github", hub.url)):
+            stage.proxies[name] = await stack.enter_async_context(faults.serving(url))
+        urls = dict.fromkeys(SERVICES, stage.proxies["aws"].url)
+        addresses.set({**urls, "ecs": stage.proxies["ecs"].url})
+        log_lines.set(stage.log)
+        yield stage

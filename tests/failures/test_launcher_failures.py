@@ -1,0 +1,49 @@
+"""Play every cell of docs/failures_launcher.py with the launcher's real code."""
+
+import asyncio
+
+from docs.failures_launcher import FAULTS, SECTIONS
+from local import ssm
+from tests.failures.launch_cell import run_cell
+from tests.failures.launching import PREFIX, hurried
+
+ROWS = [row for section in SECTIONS for row in section.rows]
+BESIDE = 20
+"""How many cells run at the same time: most only wait for an answer that does not come."""
+
+
+def test_a_failing_call_of_the_launcher_has_the_documented_outcome(aws):
+    """Exit code and event are those of the table; what the table does not name as left is gone."""
+    ssm.put(aws, f"{PREFIX}/first", "the first one takes moto a while")
+    gate = asyncio.Semaphore(BESIDE)
+
+    async def play(row, fault, cell):
+        async with gate:
+            ended = await run_cell(aws, row, fault)
+        text = f"{row.call} / {fault}: {ended.exit} {ended.left}\n{ended.transcript}"
+        assert (ended.exit, ended.left) == (cell.exit, cell.left), text
+        assert cell.event in {"life.ended", *ended.events}, text
+        assert "start.crashed" not in ended.events, text
+        # One task for one launch, whatever became of the answers.
+        assert ended.tasks <= 1, text
+        stopped = row.play == "stop" and cell.event != "stop.failed"
+        if not cell.left and (stopped or cell.event == "start.failed"):
+            assert (ended.tasks, ended.parameters, ended.runners) == (0, 0, 0), text
+
+    async def scene():
+        async with hurried():
+            # The longest first.
+            cells = [(fault, row) for fault in reversed(FAULTS) for row in ROWS]
+            plays = [play(row, fault, row.cells[fault]) for fault, row in cells]
+            results = await asyncio.gather(*plays, return_exceptions=True)
+        wrong = [result for result in results if isinstance(result, BaseException)]
+        if wrong:
+            raise BaseExceptionGroup("cells went wrong", wrong)
+
+    asyncio.run(asyncio.wait_for(scene(), 300))
+
+
+def test_each_row_of_the_launcher_has_a_cell_for_each_fault():
+    """No cell is missing, and none is for a fault that does not exist."""
+    for row in ROWS:
+        assert list(row.cells) == list(FAULTS), row.call

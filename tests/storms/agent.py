@@ -1,0 +1,145 @@
+"""The agent as the launch side sees it: it reads its parameter, registers, runs one job, ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sidecar.errors import Exit
+from tests.storms.calls import loop_time
+from tests.storms.github import CANARY
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tests.storms.calls import Weather
+    from tests.storms.ecs import Task
+    from tests.storms.github import GitHub, Job, Runner
+    from tests.storms.ssm import Ssm
+
+KILLED = 137
+
+
+@dataclass
+class Agents:
+    """Lives of agents in tasks."""
+
+    weather: Weather
+    ssm: Ssm
+    github: GitHub
+    prefix: str
+    idle: float = 300.0
+    wait: float = 300.0
+    """Seconds for which its parameter is awaited."""
+    mishaps: float = 0.0
+    """How many agents die without a word, as a fraction."""
+
+    async def live(self, task: Task) -> int | None:
+        """Live in a task; return the container's exit code."""
+        dies = self._draw_death()
+        try:
+            async with asyncio.timeout(dies):
+                return await self._live(task)
+        except TimeoutError:
+            runner = self._runner(task)
+            self.weather.note(f"the agent of {task.id[:6]} dies")
+            if runner is not None:
+                self.github.disconnect(runner)
+                if runner.job is not None:
+                    self.github.complete(runner.job, "failure")
+            return KILLED
+
+    def _draw_death(self) -> float | None:
+        if loop_time() < self.weather.calm and self.weather.chance.random() < self.mishaps:
+            return self.weather.chance.uniform(0, 120)
+        return None
+
+    async def _live(self, task: Task) -> int:
+        name = f"{self.prefix}/{task.id}"
+        document = await self._read(task, name)
+        if document is None:
+            return int(Exit.STOPPED if task.asked_to_stop.is_set() else Exit.TOKEN)
+        await self._pause(task, 0.5, 4)  # the runner is configured
+        runner = self._register(document)
+        if runner is None:
+            self.ssm.parameters.pop(name, None)
+            return int(Exit.REGISTRATION)
+        task.runner = runner.name
+        self.ssm.parameters.pop(name, None)
+        if not task.asked_to_stop.is_set() and not runner.deleted:
+            self.github.connect(runner)
+        return await self._serve(task, runner, document)
+
+    async def _read(self, task: Task, name: str) -> dict[str, Any] | None:
+        until = loop_time() + self.wait
+        pause = 1.0
+        while loop_time() < until and not task.asked_to_stop.is_set():
+            if (held := self.ssm.parameters.get(name)) is not None:
+                return read_document(held.value)
+            await self._pause(task, pause / 2, pause)
+            pause = min(15.0, pause * 2)
+        return None
+
+    def _register(self, document: dict[str, Any]) -> Runner | None:
+        if (blob := document.get("jit_config")) is not None:
+            runner = self.github.runners.get(int(blob.rpartition("-")[2]))
+            return None if runner is None or runner.online else runner
+        return self.github.register(document["token"], document["name"], document["labels"])
+
+    async def _serve(self, task: Task, runner: Runner, document: dict[str, Any]) -> int:
+        await self._first(task, runner.given.wait(), self.idle)
+        if runner.job is not None:
+            return await self._work(task, runner, runner.job, document)
+        if runner.deleted:
+            return int(Exit.GHOST)
+        stopped = task.asked_to_stop.is_set()
+        if runner.just_in_time:
+            self.github.disconnect(runner)  # it has nothing to remove itself with
+        else:
+            self.github.remove(runner)
+        return int(Exit.DONE if stopped else Exit.IDLE)
+
+    async def _work(self, task: Task, runner: Runner, job: Job, document: dict[str, Any]) -> int:
+        if not _admits(document.get("policy"), job):
+            self.weather.note(f"the hook of {task.id[:6]} refuses job {job.id}")
+            self.github.complete(job, "failure")
+            return int(Exit.DONE)
+        await self._first(task, job.done.wait(), job.seconds)
+        cut = task.asked_to_stop.is_set() and not job.over
+        self.github.complete(job, "failure" if cut else "success")
+        return int(Exit.CANCELLED if cut else Exit.DONE)
+
+    async def _pause(self, task: Task, least: float, most: float) -> None:
+        await self._first(task, asyncio.sleep(3600), self.weather.chance.uniform(least, most))
+
+    async def _first(self, task: Task, other: Awaitable[Any], seconds: float) -> None:
+        """Wait for one of: a stop, the other thing, the end of the time."""
+        waits = [asyncio.ensure_future(task.asked_to_stop.wait()), asyncio.ensure_future(other)]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+
+    def _runner(self, task: Task) -> Runner | None:
+        found = (it for it in self.github.runners.values() if it.name == task.runner)
+        return next(found, None)
+
+
+def read_document(text: str) -> dict[str, Any]:
+    """Read a parameter's value: a just-in-time configuration alone, or JSON."""
+    if text.startswith(f"{CANARY}-jit-"):
+        return {"jit_config": text}
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def _admits(policy: dict[str, Any] | None, job: Job) -> bool:
+    """Do what the started hook does, as far as a storm needs it."""
+    if policy is None:
+        return True
+    if policy.get("events") and job.event not in policy["events"]:
+        return False
+    return bool(policy.get("forks", False)) or not job.head or job.head == job.repository

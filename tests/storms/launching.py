@@ -1,0 +1,173 @@
+"""The launcher's own programs, as a storm's processes run them. All that names its parts is here."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from launcher.work import EcsClients, Surroundings, Worker
+
+from launcher import identity
+from launcher.demand.queue import Queue, process
+from launcher.demand.webhook import Webhook as Intake
+from launcher.pools import Problems, parse_pools
+from launcher.record import PLACES, Records
+from launcher.record import make_client as make_table_client
+from launcher.tokens import TokenStore
+from sidecar import github
+from tests.storms.clock import now
+from tests.storms.hooks import SECRET
+
+if TYPE_CHECKING:
+    from launcher.demand.webhook import Demand
+    from launcher.pools import Pools
+    from tests.storms.ecs import Task
+    from tests.storms.table import Item
+    from tests.storms.world import World
+
+PREFIX = "/runners"
+QUEUE_URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/launches"
+REGION = "eu-central-1"
+BESIDE = 20
+"""Messages that one worker handles at the same time."""
+POOLS = """
+[[pool]]
+name = "small"
+labels = ["small"]
+task_definition = "runner:{revision}"
+capacities = ["FARGATE_SPOT", "FARGATE"]
+subnets = ["subnet-11111111", "subnet-22222222"]
+maximum = {maximum}
+[pool.access]
+events = ["push", "schedule"]
+
+[[pool]]
+name = "large"
+labels = ["large"]
+task_definition = "runner:{revision}"
+launch_type = "FARGATE"
+subnets = ["subnet-11111111"]
+maximum = {maximum}
+token = "registration"
+"""
+_pools: dict[tuple[int, int], Pools] = {}
+
+
+def make_pools(revision: int, maximum: int) -> Pools:
+    """Make the pools of a revision."""
+    if (revision, maximum) not in _pools:
+        found = parse_pools(POOLS.format(revision=revision, maximum=maximum))
+        assert not isinstance(found, Problems), found
+        _pools[revision, maximum] = found
+    return _pools[revision, maximum]
+
+
+class Webhook:
+    """The program that takes webhooks."""
+
+    def __init__(self, world: World) -> None:
+        del world
+        queue = Queue(QUEUE_URL, REGION)
+        self._intake = Intake([SECRET], lambda demand: queue.send(demand.to_json()))
+
+    async def take(self, headers: dict[str, str], body: bytes) -> int:
+        """Take a delivery; return the status of its answer."""
+        return (await self._intake.take(headers, body)).status
+
+
+class Connections:
+    """A connection for each repository."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, github.Connection] = {}
+
+    def for_demand(self, demand: Demand) -> github.Connection:
+        """Return the connection for a job's runner."""
+        if demand.repository not in self._known:
+            connection = github.Connection(_credential)
+            connection.url = f"https://github.com/{demand.repository}"
+            self._known[demand.repository] = connection
+        return self._known[demand.repository]
+
+
+async def _credential() -> github.Credential:
+    return github.Pat("CANARY-pat")
+
+
+async def work(world: World, name: str) -> None:
+    """Be a worker."""
+    async with AsyncExitStack() as stack:
+        table = await stack.enter_async_context(make_table_client(REGION))
+        store = await stack.enter_async_context(TokenStore(PREFIX, REGION))
+        ecs = await stack.enter_async_context(EcsClients(REGION))
+        queue = await stack.enter_async_context(Queue(QUEUE_URL, REGION))
+        chance = random.Random(world.chance.random())  # noqa: S311  chance, not secrecy
+        worker = Worker(
+            Surroundings(
+                Records(table, "launches", name, now=now),
+                lambda: make_pools(world.revision, world.plan.maximum),
+                Connections(),
+                ecs,
+                store,
+                deployment="storm",
+                name_prefix="storm-",
+                parameter_prefix=PREFIX,
+                now=now,
+                chance=chance,
+            )
+        )
+        await _receive(world, queue, worker)
+
+
+async def _receive(world: World, queue: Queue, worker: Worker) -> None:
+    """Handle messages as they come, some at the same time, as Lambda does."""
+    room = asyncio.Semaphore(BESIDE)
+
+    async def handle(received: Any) -> None:
+        async with room:
+            await process(queue, received, worker)
+
+    async with asyncio.TaskGroup() as group:
+        while True:
+            async with room:
+                await world.sqs.wait_visible()
+            try:
+                found = await queue.receive(10, 0)
+            except github.GitHubError:
+                raise
+            except Exception as error:  # noqa: BLE001  a worker outlives a bad minute
+                world.weather.note(f"cannot receive: {error}")
+                await asyncio.sleep(5)
+                continue
+            for each in found:
+                group.create_task(handle(each))
+
+
+# ---- what a storm reads of the launcher's own marks ------------------------------------------------
+
+
+def launch_of(task: Task) -> str:
+    """Return the launch that a task was started for."""
+    return task.tags[identity.LAUNCH_TAG]
+
+
+def find_living(items: dict[str, Item]) -> list[str]:
+    """Find the launches in the table that still hold something."""
+    return [
+        key.removeprefix("launch#")
+        for key, item in items.items()
+        if key.startswith("launch#")
+        and "place" in item
+        and not item.get("ended", {"BOOL": False})["BOOL"]
+    ]
+
+
+def find_counters(items: dict[str, Item]) -> list[str]:
+    """Find the counters that count something."""
+    return [
+        f"{key} = {item[PLACES]['N']}"
+        for key, item in items.items()
+        if PLACES in item and item[PLACES]["N"] != "0"
+    ]

@@ -1,0 +1,180 @@
+"""Faults that somebody could build into the launcher, each with what a storm then shows."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from launcher import identity, record
+from launcher.access import Access
+from launcher.demand import queue
+from launcher.launch import Stages
+from launcher.places import Later, Started, Why
+from launcher.places.ecs import Ecs
+from launcher.record import Launch, Records
+from launcher.tokens import TokenStore
+from sidecar import github
+from sidecar.aws.calls import TransientError
+from tests.storms.plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Patch = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One fault."""
+
+    patch: Patch
+    shown: str
+    """Part of what the verdict then says."""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """What a plan must have for it to show soon."""
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Build the fault in."""
+        with self.patch():
+            yield
+
+    def plan(self, seed: str) -> Plan:
+        """Make the plan of a storm in which it shows."""
+        return make_plan(seed, **self.changes)
+
+
+def _random_client_token() -> Any:
+    return mock.patch.object(identity, "client_token", lambda *_: uuid.uuid4().hex)
+
+
+def _unknown_is_refused() -> Any:
+    start = Ecs.start
+
+    async def mutated(self: Ecs, request: dict[str, Any]) -> Any:
+        try:
+            return await start(self, request)
+        except TransientError as error:
+            return Later(Why.CAPACITY, str(error))
+
+    return mock.patch.object(Ecs, "start", mutated)
+
+
+def _no_conditions() -> Any:
+    update = record._update
+
+    def mutated(*given: Any) -> dict[str, Any]:
+        made: dict[str, Any] = update(*given)
+        del made["ConditionExpression"]
+        made["ExpressionAttributeValues"].pop(":before", None)
+        return made
+
+    return mock.patch.object(record, "_update", mutated)
+
+
+def _try_is_not_raised() -> Any:
+    next_try = Launch.next_try
+
+    def mutated(self: Launch, reason: str) -> Launch:
+        return replace(next_try(self, reason), tries=self.tries)
+
+    return mock.patch.object(Launch, "next_try", mutated)
+
+
+def _round_is_not_raised() -> Any:
+    next_round = Launch.next_round
+
+    def mutated(self: Launch, reason: str) -> Launch:
+        return replace(next_round(self, reason), round=self.round)
+
+    return mock.patch.object(Launch, "next_round", mutated)
+
+
+def _parameter_is_kept() -> Any:
+    async def mutated(self: TokenStore, task: str) -> bool:
+        return True
+
+    return mock.patch.object(TokenStore, "delete", mutated)
+
+
+def _runner_is_kept() -> Any:
+    async def mutated(self: github.Runners, runner_id: int) -> bool:
+        return True
+
+    return mock.patch.object(github.Runners, "delete", mutated)
+
+
+def _task_is_kept() -> Any:
+    async def mutated(self: Ecs, task: str, reason: str) -> None:
+        pass
+
+    return mock.patch.object(Ecs, "stop", mutated)
+
+
+def _place_is_kept() -> Any:
+    async def mutated(self: Records, launch: Launch) -> Launch:
+        return launch
+
+    return mock.patch.object(Records, "give_places", mutated)
+
+
+def _old_message_goes_first() -> Any:
+    """The message is deleted before it is handled."""
+
+    async def mutated(own: Any, received: Any, worker: Any) -> bool:
+        await own.delete(received)
+        return await queue.take(own, received.message, worker)
+
+    from tests.storms import launching
+
+    return mock.patch.object(launching, "process", mutated)
+
+
+def _error_ends_message() -> Any:
+    """What fails is deleted all the same: the seed's own fault."""
+
+    async def mutated(own: Any, received: Any, worker: Any) -> bool:
+        await queue.take(own, received.message, worker)
+        await own.delete(received)
+        return True
+
+    from tests.storms import launching
+
+    return mock.patch.object(launching, "process", mutated)
+
+
+def _policy_stays_here() -> Any:
+    return mock.patch.object(Access, "to_policy", lambda self: {"forks": True})
+
+
+def _placed_is_not_written() -> Any:
+    """A task that was started is forgotten, with its request."""
+
+    async def mutated(self: Stages, launch: Launch, placement: Started) -> Launch:
+        return replace(launch.placed(placement.task, self.now()), request=None)
+
+    return mock.patch.object(Stages, "_set_placed", mutated)
+
+
+_UNLUCKY = {"faults": 0.1, "maximum": 60}
+MUTATIONS: dict[str, Mutation] = {
+    "the client token is random": Mutation(_random_client_token, "two living", _UNLUCKY),
+    "an unknown outcome counts as refused": Mutation(_unknown_is_refused, "two living", _UNLUCKY),
+    "records are written without a condition": Mutation(_no_conditions, "", {"hooks": 2}),
+    "the try is not raised": Mutation(_try_is_not_raised, "is still queued", {"mishaps": 0.4}),
+    "the round is not raised": Mutation(
+        _round_is_not_raised, "is still queued", {"droughts": ((0.0, 300.0, None),)}
+    ),
+    "the parameter is not deleted": Mutation(_parameter_is_kept, "parameter ", {"mishaps": 0.4}),
+    "the runner is not deleted": Mutation(_runner_is_kept, "runner ", {"mishaps": 0.4}),
+    "the task is not stopped": Mutation(_task_is_kept, "", {}),
+    "the place in the counter is not given back": Mutation(_place_is_kept, "counter"),
+    "the old message is deleted first": Mutation(
+        _old_message_goes_first, "is still queued", {"deaths": 100}
+    ),
+    "an error deletes the message": Mutation(_error_ends_message, "is still queued", _UNLUCKY),
+    "the policy does not go with the token": Mutation(_policy_stays_here, "a stranger's"),
+}

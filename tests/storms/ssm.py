@@ -1,0 +1,117 @@
+"""SSM's parameters as launcher and agents use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench import limits
+from tests.storms.calls import Pages, refusal
+
+if TYPE_CHECKING:
+    from tests.storms.calls import Weather
+
+SERVICE = "ssm"
+
+
+@dataclass
+class Parameter:
+    """A parameter."""
+
+    value: str
+    tags: dict[str, str]
+    version: int = 1
+
+
+class Ssm:
+    """The parameters of an account."""
+
+    def __init__(self, weather: Weather) -> None:
+        self.parameters: dict[str, Parameter] = {}
+        self.values: dict[str, str] = {}
+        """What was written last under each name, also where it is deleted."""
+        self._weather = weather
+
+    async def put_parameter(self, **given: Any) -> dict[str, Any]:
+        """Write a parameter."""
+        name, tags = given["Name"], {tag["Key"]: tag["Value"] for tag in given.get("Tags", [])}
+
+        def act() -> dict[str, Any]:
+            if given["Type"] != "SecureString":
+                raise AssertionError(f"a token is written as {given['Type']}")
+            if tags and given.get("Overwrite"):
+                raise refusal("ValidationException", "PutParameter", "tags and overwrite")
+            held = self.parameters.get(name)
+            if held is not None and not given.get("Overwrite"):
+                raise refusal("ParameterAlreadyExists", "PutParameter")
+            if held is None:
+                held = self.parameters[name] = Parameter(given["Value"], tags)
+            else:
+                held.value, held.version = given["Value"], held.version + 1
+            self.values[name] = held.value
+            return {"Version": held.version, "Tier": given.get("Tier", "Standard")}
+
+        return await self._call("PutParameter", act)
+
+    async def get_parameter(self, **given: Any) -> dict[str, Any]:
+        """Read a parameter."""
+        name = given["Name"]
+
+        def act() -> dict[str, Any]:
+            if name not in self.parameters:
+                raise refusal("ParameterNotFound", "GetParameter")
+            held = self.parameters[name]
+            value = held.value if given.get("WithDecryption") else "encrypted"
+            found = {"Name": name, "Value": value, "Version": held.version}
+            return {"Parameter": found | {"LastModifiedDate": limits.EPOCH}}
+
+        return await self._call("GetParameter", act)
+
+    async def delete_parameter(self, **given: Any) -> dict[str, Any]:
+        """Delete a parameter."""
+
+        def act() -> dict[str, Any]:
+            if self.parameters.pop(given["Name"], None) is None:
+                raise refusal("ParameterNotFound", "DeleteParameter")
+            return {}
+
+        return await self._call("DeleteParameter", act)
+
+    async def delete_parameters(self, **given: Any) -> dict[str, Any]:
+        """Delete up to ten parameters."""
+        names = given["Names"]
+
+        def act() -> dict[str, Any]:
+            if not 1 <= len(names) <= 10:
+                raise refusal("ValidationException", "DeleteParameters", f"{len(names)} names")
+            gone = [name for name in names if self.parameters.pop(name, None) is not None]
+            missing = [name for name in names if name not in gone]
+            return {"DeletedParameters": gone, "InvalidParameters": missing}
+
+        return await self._call("DeleteParameters", act)
+
+    async def describe_parameters(self, **given: Any) -> dict[str, Any]:
+        """List parameters by a tag."""
+
+        def act() -> dict[str, Any]:
+            found = [
+                {"Name": name}
+                for name, held in sorted(self.parameters.items())
+                if all(_fits(held, each) for each in given.get("ParameterFilters", []))
+            ]
+            return {"Parameters": found}
+
+        return await self._call("DescribeParameters", act)
+
+    def get_paginator(self, operation: str) -> Pages:
+        """Return the pages of an operation."""
+        return Pages(getattr(self, operation))
+
+    async def _call(self, operation: str, act: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._weather.call(SERVICE, operation, act)
+        return answer
+
+
+def _fits(held: Parameter, wanted: dict[str, Any]) -> bool:
+    key = wanted["Key"].removeprefix("tag:")
+    return held.tags.get(key) in wanted["Values"]

@@ -1,0 +1,43 @@
+"""Fifty of the five hundred storms of `make soak`; and each promise is shown to catch its fault."""
+
+import os
+import secrets
+
+import pytest
+
+from tests.storms.mutations import MUTATIONS
+from tests.storms.storm import run_storm, run_storms
+
+STORMS = int(os.environ.get("STORMS", "50"))
+SEED = os.environ.get("STORMS_SEED", "")
+MOST_SEEDS = 40
+"""Storms in which a mutation may show itself."""
+
+
+def test_every_queued_job_runs_once_and_nothing_is_left(record_property):
+    """Whatever gets lost, comes twice or dies: see `verdict.py` for what holds at the end."""
+    seed = SEED or secrets.token_hex(4)
+    wrong, report = run_storms(f"{seed}-{number}" for number in range(STORMS))
+    record_property(f"storms, seed {seed}", report)
+    assert not wrong, f"{report}\n{wrong[0].tell()}"
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_launcher_with_one_fault_does_not_pass(name):
+    """Each fault that the design names makes a storm fail, and in the way that it should."""
+    mutation = MUTATIONS[name]
+    seen = set()
+    for number in range(MOST_SEEDS):
+        with mutation.applied():
+            storm = run_storm(f"mutation-{number}", mutation.plan(f"mutation-{number}"))
+        seen.update(line[:100] for line in storm.wrong)
+        if any(mutation.shown in line for line in storm.wrong):
+            return
+    pytest.fail(f"no storm shows it; what they show: {sorted(seen)}")
+
+
+def test_the_same_seed_gives_the_same_storm():
+    """A storm that went wrong can be run again."""
+    one, two = run_storm("again-1"), run_storm("again-1")
+    assert one.story == two.story
+    assert (one.jobs, one.tasks, one.lasted) == (two.jobs, two.tasks, two.lasted)

@@ -1,0 +1,96 @@
+"""What must hold at the end of a storm."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.storms import launching
+from tests.storms.github import CANARY
+
+if TYPE_CHECKING:
+    from tests.storms.github import Job
+    from tests.storms.world import World
+
+    Events = list[dict[str, Any]]
+
+
+def judge(world: World, events: Events) -> list[str]:
+    """Return what is wrong at the end: nothing, if the launcher keeps its promises."""
+    named = _Named(events)
+    return [
+        *world.wrong,
+        *(line for job in world.admitted for line in _judge_job(job, named)),
+        *_judge_strangers(world),
+        *_judge_left(world, named),
+        *_judge_queue(world),
+        *_judge_secrets(world, events),
+        *_judge_errors(events),
+    ]
+
+
+class _Named:
+    """What the launcher's warnings and errors name."""
+
+    def __init__(self, events: Events) -> None:
+        loud = [it for it in events if it["log_level"] in ("warning", "error", "critical")]
+        self._text = "\n".join(json.dumps(it, default=str) for it in loud)
+
+    def __contains__(self, name: object) -> bool:
+        return str(name) in self._text
+
+
+def _judge_job(job: Job, named: _Named) -> list[str]:
+    if job.began > 1:
+        return [f"job {job.id} ran {job.began} times"]
+    if job.over or f'"job": {job.id}' in named:
+        return []
+    return [f"job {job.id} is still {job.status}, and no event says why"]
+
+
+def _judge_strangers(world: World) -> list[str]:
+    return [
+        f"job {job.id}, a stranger's, ran"
+        for job in world.github.jobs.values()
+        if job.head and job.conclusion == "success" and not (job.runner and job.runner.foreign)
+    ]
+
+
+def _judge_left(world: World, named: _Named) -> list[str]:
+    left = {
+        "parameter": list(world.ssm.parameters),
+        "task": [task.id for task in world.ecs.tasks.values() if task.status != "STOPPED"],
+        "runner": [it.name for it in world.github.runners.values() if not it.foreign],
+        "launch": launching.find_living(world.table.items),
+        "counter": launching.find_counters(world.table.items),
+    }
+    return [
+        f"{kind} {name} is left"
+        for kind, names in left.items()
+        for name in names
+        if name not in named
+    ]
+
+
+def _judge_queue(world: World) -> list[str]:
+    bodies = [body for body in world.sqs.bodies() if body.get("kind") != "tick"]
+    return [
+        *(f"a message is still in the queue: {str(body)[:200]}" for body in bodies),
+        *(f"a dead letter: {held.body[:300]}" for held in world.sqs.dead),
+    ]
+
+
+def _judge_secrets(world: World, events: Events) -> list[str]:
+    places = {
+        "the table": str(world.table.items),
+        "the queue": str(world.sqs.bodies()) + str([held.body for held in world.sqs.dead]),
+        "a request of RunTask": str([task.request for task in world.ecs.tasks.values()]),
+        "the log": str(events),
+    }
+    return [f"a secret is in {where}" for where, text in places.items() if CANARY in text]
+
+
+def _judge_errors(events: Events) -> list[str]:
+    """Find the launcher's own mistakes."""
+    crashed = [it for it in events if it["event"].endswith(".crashed")]
+    return [f"the launcher crashes: {str(it)[:1500]}" for it in crashed[:3]]
