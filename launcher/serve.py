@@ -102,7 +102,7 @@ async def serve(settings: LogSettings, region: str | None, interruption: Interru
                 for task in tasks:
                     group.create_task(_run(task))
         except InterruptedWork as stop:
-            log.info("service.stopping", reason=str(stop))
+            log.info("service.stop_requested", reason=str(stop))
     log.info("service.stopped")
     return Exit.DONE
 
@@ -226,7 +226,7 @@ class Poller:
         """Wait for what runs; what is not done in time is cut, and comes again."""
         if not self._running:
             return
-        log.info("work.finishing", messages=len(self._running), seconds=seconds)
+        log.info("work.awaited", messages=len(self._running), seconds=seconds)
         _, late = await asyncio.wait(set(self._running), timeout=seconds)
         if late:
             log.error("work.cut", messages=len(late))

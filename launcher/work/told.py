@@ -120,8 +120,10 @@ class Told:
             left = replace(left, counters=())
         await held.save_with(moved, victim, left)
         log.warning("launch.stolen", launch=taken.id, by=own.id, swapped=is_swap, reason=reason)
-        if victim.launch.place is None and not victim.launch.settled:
+        if victim.launch.place is None:
             other = Demand.from_json(taken.demand)
+            if victim.launch.settled:
+                return await self._carrier.finish(victim, other)
             await self._carrier.ending.check_tries(victim, other)
             await self._carrier.carry_on(victim, other, message)
         return None

@@ -55,7 +55,8 @@ class Admission:
         self._on_decided(refusal)
         if refusal is None:
             return host.ADMITTED
-        return f"this runner may not run the job: {_make_line(refusal)}"
+        # The runner reads the line for commands, in which "%" stands for another character.
+        return f"this runner may not run the job: {_make_line(refusal)}".replace("%", "%25")
 
     async def _judge(self, variables: Mapping[str, str] | None) -> str | None:
         if variables is None:
@@ -76,6 +77,5 @@ class Admission:
 
 
 def _make_line(text: str) -> str:
-    """Return printable text of one line, in which the runner finds no command."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return line[:LONGEST_REASON].replace("%", "%25")
+    """Return printable text of one line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST_REASON])

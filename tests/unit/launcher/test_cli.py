@@ -73,4 +73,4 @@ def test_an_order_without_a_key_is_a_new_one():
     ids = [launch.id for launch in first.launches()]
     assert ids == [launch.id for launch in second.launches()]
     assert len(set(ids)) == 2
-    assert {launch.request for launch in first.launches()} == {first.request}
+    assert {launch.order_id for launch in first.launches()} == {first.request}

@@ -264,7 +264,7 @@ def test_a_stop_cuts_what_takes_too_long():
 
     fake, events = run(life())
     assert (fake.handled, fake.deleted) == ([], [])
-    assert [each["event"] for each in events] == ["work.finishing", "work.cut"]
+    assert [each["event"] for each in events] == ["work.awaited", "work.cut"]
 
 
 def test_a_queue_that_refuses_is_said_once_and_shown(monkeypatch):
