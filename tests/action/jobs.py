@@ -25,7 +25,7 @@ REQUIREMENTS = ROOT / "requirements" / "runtime.txt"
 
 def make_job(stage: Stage, name: str = "pre-job", **environ: str) -> Job:
     """Make a job at the stage; its packages are those of the tests, so that none is fetched."""
-    kept = {key: text for key, text in stage.environment({}).items() if key[:9] != "LAUNCHER_"}
+    kept = {key: text for key, text in stage.environment().items() if key[:9] != "LAUNCHER_"}
     job = Job(
         stage.folder / f"job-{name}",
         {
