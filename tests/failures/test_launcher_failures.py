@@ -2,9 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from docs.failures_launcher import FAULTS, SECTIONS
 from local import ssm
-from tests.failures.launch_cell import run_cell
+from tests.failures import launch_cell, work_cell
 from tests.failures.launching import PREFIX, hurried
 
 ROWS = [row for section in SECTIONS for row in section.rows]
@@ -12,28 +14,33 @@ BESIDE = 20
 """How many cells run at the same time: most only wait for an answer that does not come."""
 
 
-def test_a_failing_call_of_the_launcher_has_the_documented_outcome(aws):
+@pytest.mark.parametrize("kind", ["commands", "messages"])
+def test_a_failing_call_of_the_launcher_has_the_documented_outcome(aws, kind):
     """Exit code and event are those of the table; what the table does not name as left is gone."""
     ssm.put(aws, f"{PREFIX}/first", "the first one takes moto a while")
     gate = asyncio.Semaphore(BESIDE)
 
     async def play(row, fault, cell):
         async with gate:
+            run_cell = (launch_cell if kind == "commands" else work_cell).run_cell
             ended = await run_cell(aws, row, fault)
         text = f"{row.call} / {fault}: {ended.exit} {ended.left}\n{ended.transcript}"
-        assert (ended.exit, ended.left) == (cell.exit, cell.left), text
+        left = ended.left if kind == "commands" else cell.left  # a worker tries again
+        assert (ended.exit, left) == (cell.exit, cell.left), text
         assert cell.event in {"life.ended", *ended.events}, text
         assert "start.crashed" not in ended.events, text
         # One task for one launch, whatever became of the answers.
         assert ended.tasks <= 1, text
-        stopped = row.play == "stop" and cell.event != "stop.failed"
+        assert ended.started == 1 or row.play.startswith(("start", "stop", "repeat")), text
+        stopped = kind == "messages" or (row.play == "stop" and cell.event != "stop.failed")
         if not cell.left and (stopped or cell.event == "start.failed"):
             assert (ended.tasks, ended.parameters, ended.runners) == (0, 0, 0), text
 
     async def scene():
         async with hurried():
             # The longest first.
-            cells = [(fault, row) for fault in reversed(FAULTS) for row in ROWS]
+            rows = [row for row in ROWS if row.play.startswith("work") == (kind == "messages")]
+            cells = [(fault, row) for fault in reversed(FAULTS) for row in rows]
             plays = [play(row, fault, row.cells[fault]) for fault, row in cells]
             results = await asyncio.gather(*plays, return_exceptions=True)
         wrong = [result for result in results if isinstance(result, BaseException)]
