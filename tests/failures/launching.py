@@ -215,7 +215,8 @@ class Stage:
                 _close_sessions(self.hub, runner)
 
     async def _live(self, task: str) -> None:
-        name = f"{PREFIX}/{task}"
+        name, aws = f"{PREFIX}/{task}", self.proxies["aws"]
+        await aws.reached(target="PutParameter")  # moto takes long for each look
         while (token := await asyncio.to_thread(ssm.read, self.moto, name)) is None:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_EVERY)  # as agents do
         await asyncio.to_thread(ssm.call, self.moto, "DeleteParameter", Name=name)
@@ -226,11 +227,12 @@ class Stage:
     def _register(self, task: str, token: str) -> Runner:
         """Register with a registration token; one that is just in time is there already."""
         world = self.hub.world
-        if not token.startswith("{"):
+        document = json.loads(token) if token.startswith("{") else {}
+        if "token" not in document:
             return self.runners_of(task)[-1]
         scope = Scope.of_path(f"/repos/{REPOSITORY}")
         return world.runners.add(
-            Runner(0, json.loads(token)["name"], scope, [], True, visible_at=0.0, modulus="")
+            Runner(0, document["name"], scope, [], True, visible_at=0.0, modulus="")
         )
 
     def runners_of(self, task: str) -> list[Runner]:

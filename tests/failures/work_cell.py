@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0
 """Seconds for each part of a cell."""
-SOON, VISIBILITY = 0.4, 10.0
+SOON, VISIBILITY = 0.7, 10.0
 """Seconds for which a message is delayed at most, and for which one that is handled is hidden."""
 LOOK_EVERY = 0.02
 LATE = 300.0
