@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
+from docs.failures import Row
 from docs.failures_launcher import FAULTS, SECTIONS
 from local import ssm
 from tests.failures import launch_cell, work_cell
-from tests.failures.launching import PREFIX, hurried
+from tests.failures.launching import PREFIX, hurried, open_stage
 
 ROWS = [row for section in SECTIONS for row in section.rows]
 BESIDE = 20
@@ -55,3 +56,28 @@ def test_each_row_of_the_launcher_has_a_cell_for_each_fault():
     """No cell is missing, and none is for a fault that does not exist."""
     for row in ROWS:
         assert list(row.cells) == list(FAULTS), row.call
+
+
+@pytest.mark.parametrize("fault", ["403", "404", "never"])
+@pytest.mark.parametrize("call", ["GetParameter", "actions/runners\\?"])
+def test_a_start_that_fails_never_stops_a_runner_that_has_a_job(aws, call, fault):
+    """An earlier start of the same key has started it; what fails is the second start."""
+
+    async def scene():
+        async with hurried(), open_stage(aws) as stage:
+            assert await launch_cell.run_command(stage, "start", launch_cell.BEGIN, {}) == 0
+            world = stage.hub.world
+            runner = await world.changes.until(
+                lambda: next((each for each in world.runners if world.online(each)), None), 60
+            )
+            runner.job_id = 7
+            match = {"path": call} if call.startswith("actions") else {"target": call}
+            where = "github" if call.startswith("actions") else "aws"
+            row = Row(call, "repeat", where, match, {})
+            stage.proxies[where].add(launch_cell.make_rule(row, fault))
+            again = {**launch_cell.BEGIN, "wait": "online", "timeout": "4"}
+            await launch_cell.run_command(stage, "start", again, {})
+            assert [task.desired for task in stage.plane.tasks] == ["RUNNING"], stage.log
+            assert runner in list(world.runners)
+
+    asyncio.run(asyncio.wait_for(scene(), 200))
