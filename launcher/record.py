@@ -13,46 +13,26 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import ClientError
-
-from sidecar.aws.calls import DYNAMODB, AwsError, Call, RateLimited, TransientError, backoff
+from launcher.pool_state import PoolStates
+from launcher.table import EXPIRES, KEY, Full, Outdated, Table, make_number
+from sidecar.aws.calls import DYNAMODB
 from sidecar.aws.session import ServiceClient
-from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from aiobotocore.session import AioSession
 
-SETTING = "LAUNCHER_TABLE"
-KEY, EXPIRES = "id", "expires"
-"""The table's key, and the attribute of its time to live."""
+__all__ = ["Full", "Launch", "Outdated", "Records", "make_client"]
+
 PLACES, LAUNCH = "places", "launch"
 KEPT = 3 * 86_400
 """Seconds that a record outlives its last write. GitHub keeps a job queued for one day."""
 MOST_REASONS, LONGEST_REASON = 20, 300
 LONGEST_TEXT = 64 * 1024
 """Characters of a request or a demand; an item of DynamoDB holds 400 KB."""
-_MISSED = "ConditionalCheckFailedException"
-_CANCELLED = "TransactionCanceledException"
-_CONTENDED = {"TransactionConflictException", "TransactionInProgressException"}
-_REASON_MISSED = "ConditionalCheckFailed"
-_REASONS_LIMITED = {"ThrottlingError", "ProvisionedThroughputExceeded"}
-
-
-class Outdated(AwsError):
-    """Somebody else has written the record: read it again, and decide anew."""
-
-
-class Full(AwsError):
-    """A counter is at its maximum; `counter` names it."""
-
-    def __init__(self, counter: str, maximum: int) -> None:
-        super().__init__(f"cannot start another runner: {counter} has {maximum}, its maximum")
-        self.counter = counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,17 +201,17 @@ class Records:
         now: Callable[[], float],
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        self._client = client
+        self._calls = Table(client, table, timeout)
         self._table = table
         self._worker = worker
         self._lease = lease
-        self._timeout = timeout
         self._now = now
         self._new_id = new_id
+        self.pools = PoolStates(self._calls, now)
 
     async def read(self, launch_id: str) -> Launch | None:
         """Read a record as it is now; None where there is none."""
-        item = await self._read_item(_launch_key(launch_id))
+        item = await self._calls.read(_launch_key(launch_id))
         return _decode(item) if item else None
 
     async def claim(self, launch: Launch) -> Launch | None:
@@ -271,7 +251,7 @@ class Records:
         async def write(client: Any) -> None:
             await client.update_item(**self._index(task, launch_id))
 
-        await self._run("write", "dynamodb:UpdateItem", write)
+        await self._calls.write("write", write)
 
     def _index(self, task: str, launch_id: str) -> dict[str, Any]:
         return {
@@ -281,7 +261,7 @@ class Records:
             "ExpressionAttributeNames": {"#launch": LAUNCH, "#expires": EXPIRES},
             "ExpressionAttributeValues": {
                 ":launch": {"S": launch_id},
-                ":expires": _number(int(self._now() + KEPT)),
+                ":expires": make_number(int(self._now() + KEPT)),
             },
         }
 
@@ -299,7 +279,7 @@ class Records:
             await client.transact_write_items(TransactItems=steps)
 
         try:
-            await self._run("write", "dynamodb:UpdateItem", write)
+            await self._calls.write("write", write)
         except Outdated:
             stored = await self.read(written[0].id)
             if stored is None or stored.write != written[0].write:
@@ -308,7 +288,7 @@ class Records:
 
     async def find(self, task: str) -> str | None:
         """Find the id of the launch that a task, by its id, belongs to."""
-        item = await self._read_item(_task_key(task))
+        item = await self._calls.read(_task_key(task))
         return str(item[LAUNCH]["S"]) if item and LAUNCH in item else None
 
     async def take_places(self, launch: Launch, limits: Mapping[str, int]) -> Launch:
@@ -344,7 +324,7 @@ class Records:
 
     async def count(self, counter: str) -> int:
         """Read how many launches take a place in a counter: starts under way and living."""
-        item = await self._read_item(_counter_key(counter))
+        item = await self._calls.read(_counter_key(counter))
         return int(item[PLACES]["N"]) if item and PLACES in item else 0
 
     async def correct_count(self, counter: str, seen: int, actual: int) -> None:
@@ -357,10 +337,13 @@ class Records:
                 UpdateExpression="SET #places = :actual",
                 ConditionExpression="#places = :seen",
                 ExpressionAttributeNames={"#places": PLACES},
-                ExpressionAttributeValues={":actual": _number(actual), ":seen": _number(seen)},
+                ExpressionAttributeValues={
+                    ":actual": make_number(actual),
+                    ":seen": make_number(seen),
+                },
             )
 
-        await self._run("correct", "dynamodb:UpdateItem", correct)
+        await self._calls.write("correct", correct)
 
     def _leased(self, launch: Launch) -> Launch:
         holder = f"{self._worker}/{self._new_id()}"
@@ -387,39 +370,12 @@ class Records:
                 await client.transact_write_items(TransactItems=[{"Update": update}, *steps])
 
         try:
-            await self._run("write", "dynamodb:UpdateItem", write, limits)
+            await self._calls.write("write", write, limits)
         except Outdated:
             stored = await self.read(written.id)
             if stored is None or stored.write != written.write:
                 raise
         return written
-
-    async def _read_item(self, key: dict[str, Any]) -> dict[str, Any] | None:
-        async def read(client: Any) -> dict[str, Any] | None:
-            answer = await client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-            found: dict[str, Any] | None = answer.get("Item")
-            return found
-
-        item: dict[str, Any] | None = await self._run("read", "dynamodb:GetItem", read)
-        return item
-
-    async def _run(
-        self,
-        verb: str,
-        permission: str,
-        work: Callable[[Any], Awaitable[Any]],
-        limits: Mapping[str, int] | None = None,
-    ) -> Any:
-        call = Call(f"cannot {verb} the launch record", DYNAMODB, permission, SETTING)
-
-        async def once() -> Any:
-            client = await self._client.connect()
-            try:
-                return await work(client)
-            except ClientError as error:
-                raise _translate(call.action, error, limits or {}) from error
-
-        return await call_with_retries(partial(call.run, once), backoff(), seconds=self._timeout)
 
 
 def make_client(
@@ -427,38 +383,6 @@ def make_client(
 ) -> ServiceClient:
     """Make the client that `Records` needs; enter it, and it closes on leaving."""
     return ServiceClient(DYNAMODB, region, make_session)
-
-
-def _translate(action: str, error: ClientError, limits: Mapping[str, int]) -> Exception:
-    """Tell a condition that failed from contention; other errors are the call's to translate."""
-    code = error.response.get("Error", {}).get("Code", "")
-    if code == _MISSED:
-        return Outdated(f"{action}: another worker has changed it")
-    if code in _CONTENDED:
-        return TransientError(f"{action}: another transaction is under way")
-    if code == _CANCELLED:
-        return _translate_cancelled(action, error, limits)
-    return error  # type: ignore[no-any-return]  # botocore has no types
-
-
-def _translate_cancelled(action: str, error: ClientError, limits: Mapping[str, int]) -> AwsError:
-    """Read why a transaction was cancelled: one reason for each of its steps, in their order."""
-    listed: Any = error.response.get("CancellationReasons") or []
-    record, *counters = [str(reason.get("Code", "None")) for reason in listed] or ["None"]
-    # The record first: where this write has succeeded before, it also filled the counter.
-    if record == _REASON_MISSED:
-        return Outdated(f"{action}: another worker has changed it")
-    for (name, most), code in zip(limits.items(), counters, strict=False):
-        if code == _REASON_MISSED:
-            return Full(name, most)
-    codes = {record, *counters} - {"None"}
-    if _REASON_MISSED in codes:  # another record of the same transaction
-        return Outdated(f"{action}: another worker has changed it")
-    if codes & _REASONS_LIMITED:
-        return RateLimited(f"{action}: throttled by {DYNAMODB.title}")
-    if codes == {"TransactionConflict"} or not codes:
-        return TransientError(f"{action}: another transaction is under way")
-    return AwsError(f"{action}: {DYNAMODB.title} cancels it: {', '.join(sorted(codes))}")
 
 
 # ---- items -------------------------------------------------------------------------------------
@@ -476,14 +400,10 @@ def _counter_key(name: str) -> dict[str, Any]:
     return {KEY: {"S": f"counter#{name}"}}
 
 
-def _number(value: float) -> dict[str, str]:
-    return {"N": str(value)}
-
-
 def _update(table: str, launch: Launch, expires: float) -> dict[str, Any]:
     """Make the update of a record: only known attributes, so that a newer version's stay."""
     values = {name: _encode(getattr(launch, name)) for name in _FIELDS}
-    values[EXPIRES] = _number(int(expires))
+    values[EXPIRES] = make_number(int(expires))
     kept = {name: value for name, value in values.items() if value is not None}
     removed = [f"#{name}" for name in values if name not in kept]
     expression = "SET " + ", ".join(f"#{name} = :{name}" for name in kept)
@@ -491,7 +411,7 @@ def _update(table: str, launch: Launch, expires: float) -> dict[str, Any]:
     is_new = launch.version == 1
     bound = {f":{name}": value for name, value in kept.items()}
     if not is_new:
-        bound[":before"] = _number(launch.version - 1)
+        bound[":before"] = make_number(launch.version - 1)
     return {
         "TableName": table,
         "Key": _launch_key(launch.id),
@@ -520,7 +440,10 @@ def _count_by(table: str, counter: str, change: int, condition: str, bound: int)
             "UpdateExpression": "ADD #places :change",
             "ConditionExpression": condition,
             "ExpressionAttributeNames": {"#places": PLACES},
-            "ExpressionAttributeValues": {":change": _number(change), ":bound": _number(bound)},
+            "ExpressionAttributeValues": {
+                ":change": make_number(change),
+                ":bound": make_number(bound),
+            },
         }
     }
 
@@ -532,7 +455,7 @@ def _encode(value: object) -> dict[str, Any] | None:
         case bool():
             return {"BOOL": value}
         case int() | float():
-            return _number(value)
+            return make_number(value)
         case tuple():
             return {"L": [{"S": str(item)} for item in value]}
         case _:

@@ -13,8 +13,11 @@ import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import aiohttp
+
 from local import agent, aws, ecs, faults, github, leftovers, sqs
 from local.agent import AgentProcess
+from local.github.apps import fresh_key
 from local.github.scope import Scope
 from local.stage import PAT
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from local.github.apps import App
     from local.github.jobs import Job
     from local.github.webhooks import Delivery, Hook
 
@@ -46,6 +50,9 @@ maximum = 50
 class Stage:
     """What surrounds a launcher, and what is left of its launches."""
 
+    talkative = False
+    """Whether everything that was logged is printed when a block fails."""
+
     def __init__(
         self,
         moto: str,
@@ -54,7 +61,8 @@ class Stage:
         front: faults.Proxy,
         hub: github.GitHub,
         folder: Path,
-        queues: aws.Queues | None = None,
+        queues: aws.Queues | None,
+        host: ecs.AgentHost,
     ) -> None:
         self.moto = moto
         self.ssm = ssm
@@ -64,15 +72,19 @@ class Stage:
         """The proxy in front of ECS, which can make calls fail."""
         self.github = hub
         self.folder = folder
+        self.host = host
+        """Where the agents of tasks run."""
         self.queues = queues or aws.Queues("", "")
         self.pools = folder / "pools.toml"
         self.pools.write_text(POOLS, encoding="utf-8")
+        self.credential = {"github_pat": PAT}
+        """The worker's credential for GitHub, as settings."""
         self.launchers: list[AgentProcess] = []
         """Every process of the launcher that was started."""
 
     # -- the launcher ------------------------------------------------------------------------
 
-    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, **given: str) -> dict[str, str]:
         """Return the launcher's environment; what is `given` are its settings, lower case."""
         kept = [key for key in os.environ if key.startswith(("COVERAGE", "PYTHONPATH"))]
         return {
@@ -136,9 +148,9 @@ class Stage:
             "table": "launches",
             "pools": str(self.pools),
             "github_url": self.github.url,
-            "github_pat": PAT,
             "parameter_prefix": PREFIX,
             "listen": "127.0.0.1:0",
+            **self.credential,
         }
 
     @asynccontextmanager
@@ -173,21 +185,34 @@ class Stage:
         self, arguments: tuple[str, ...], given: Mapping[str, str]
     ) -> AsyncIterator[AgentProcess]:
         folder = self.folder / "launcher" / str(len(self.launchers))
-        env = {**self.environment(given), leftovers.MARK: str(folder)}
+        env = {**self.environment(**given), leftovers.MARK: str(folder)}
         async with AgentProcess.start((*COMMAND, *arguments), env, folder) as process:
             self.launchers.append(process)
             try:
                 yield process
             except BaseException:
-                print(process.transcript(), file=sys.stderr)  # pytest shows it
+                if self.talkative:
+                    print(process.transcript(), file=sys.stderr)
                 raise
+
+    async def prepare_image(self) -> None:
+        """Make the image of the tasks now, not with the first of them."""
+        await self.host.prepare()
 
     # -- GitHub ------------------------------------------------------------------------------
 
     def add_hook(self, url: str) -> Hook:
-        """Have GitHub send what happens in the repository to this URL."""
-        scope = Scope.of_path(f"/repos/{REPOSITORY}")
-        return self.github.world.hooks.add(url, WEBHOOK_SECRET, scope=scope)
+        """Have GitHub send what happens to this URL: as an App's webhook, or the repository's."""
+        hooks, app = self.github.world.hooks, next(iter(self.github.world.apps), None)
+        scope = None if app else Scope.of_path(f"/repos/{REPOSITORY}")
+        return hooks.add(url, WEBHOOK_SECRET, app=app, scope=scope)
+
+    def add_app(self) -> tuple[App, str]:
+        """Install a GitHub App in the repository's account; return it and its private key."""
+        private, modulus, exponent = fresh_key()
+        app = self.github.world.apps.add("launcher", modulus, exponent)
+        self.github.world.apps.install(app, REPOSITORY.partition("/")[0])
+        return app, private
 
     def queue_job(self, *labels: str, **more: Any) -> Job:
         """Queue a job that asks for these labels."""
@@ -200,6 +225,17 @@ class Stage:
         }
         return self.github.world.jobs.add(wanted, self.github.world.now())
 
+    async def list_runners(self) -> list[str]:
+        """Ask GitHub's REST API for its runners, with an access token."""
+        url = f"{self.github.api}/repos/{REPOSITORY}/actions/runners"
+        headers = {"Authorization": f"Bearer {PAT}", "Accept": "application/vnd.github+json"}
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+            session.get(url, headers=headers) as answer,
+        ):
+            return [str(each["name"]) for each in (await answer.json())["runners"]]
+
     # -- what is left ------------------------------------------------------------------------
 
     async def find_parameters(self) -> list[str]:
@@ -210,7 +246,7 @@ class Stage:
         """Count the messages of the queue and of its dead letters."""
         counts = {}
         for name, url in (("queue", self.queues.main), ("dead letters", self.queues.dead)):
-            if url:
+            if url:  # there is none for the command line and the action
                 counts[name] = await asyncio.to_thread(sqs.count, self.moto, url)
         return {name: found for name, found in counts.items() if found}
 
@@ -218,7 +254,7 @@ class Stage:
         """Let what is delayed come now, until the queue is empty; return what is left."""
         async with asyncio.timeout(seconds):
             while "queue" in (left := await self.count_messages()):
-                aws.end_delays()
+                await asyncio.to_thread(aws.end_delays, self.moto)
                 await asyncio.sleep(0.05)  # SQS tells nobody that a message was deleted
         return left
 
@@ -256,9 +292,9 @@ async def open_stage(
         plane = await enter(ecs.serving(host.start, tell=tell))
         front = await enter(faults.serving(plane.url))
         try:
-            yield make(moto, ssm, plane, front, hub, folder, queues)
+            yield make(moto, ssm, plane, front, hub, folder, queues, host)
         except BaseException:
-            for task in plane.tasks:
+            for task in plane.tasks if make.talkative else ():
                 print(task.arn, task.process.transcript() if task.process else "", file=sys.stderr)
             raise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,6 +17,7 @@ from launcher.pools import FARGATE, FARGATE_SPOT
 from launcher.record import Full
 from launcher.work import pauses
 from launcher.work.ending import AGAIN, WAITS, Ending, may_have_served
+from launcher.work.poolrules import PoolRules
 from launcher.work.surroundings import PutOff
 from sidecar import github
 from sidecar.aws import calls
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from launcher.demand.webhook import Demand
     from launcher.jobs import Jobs
     from launcher.launch import Look, Stages
+    from launcher.places import Later
     from launcher.pools import Pool
+    from launcher.record import Launch
     from launcher.work.admission import Admission
     from launcher.work.held import Held
     from launcher.work.surroundings import Surroundings
@@ -38,6 +41,8 @@ DAY = 24 * 3600.0
 """Seconds for which GitHub keeps a job queued."""
 OLD = 60.0
 """Seconds after which a message may be outdated: its job is looked up."""
+UNANSWERED = 30.0
+"""Seconds until GitHub is asked again about a job."""
 PATIENCE = 25.0
 """Seconds for the token of one runner, with all of GitHub's pauses; the lease is longer."""
 
@@ -49,7 +54,8 @@ class Carrier:
         self._around = around
         self._jobs = jobs
         self._admission = admission
-        self.ending = Ending(around)
+        self._rules = PoolRules(around)
+        self.ending = Ending(around, self._rules)
 
     async def carry_on(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
         """Take the stages that are open. None: nobody needs to come back for this launch."""
@@ -62,20 +68,30 @@ class Carrier:
             return await self._change_pool(held, demand)
         pool, labels = found
         stages = self._around.stages(pool, labels, demand, held)
+        return await self._take_stages(held, stages, pool, demand, message)
+
+    async def _take_stages(
+        self, held: Held, stages: Stages, pool: Pool, demand: Demand, message: Message
+    ) -> PutOff | None:
         if held.launch.place is None:
             if (answer := await self._check_still_queued(held, demand, message)) is not None:
                 return answer.later
             if (later := await self._place(held, stages, pool, demand)) is not None:
                 return later
-        else:
-            look = await self.ending.look(held, demand)
-            if look.progress in ENDS:
-                return await self.end(held, demand, look)
-            if look.state is not None and look.state.stopping:
-                return PutOff(AGAIN, "its task is being stopped")
+        elif (answer := await self._look(held, demand)) is not None:
+            return answer.later
         if not held.launch.handed_over:
             return await self._hand_over(held, stages, pool, demand)
         return await self._check(held, stages, pool, demand)
+
+    async def _look(self, held: Held, demand: Demand) -> Answer | None:
+        """Look at a task that was placed before. None: go on, it has not ended."""
+        look = await self.ending.look(held, demand)
+        if look.progress in ENDS:
+            return Answer(await self.end(held, demand, look))
+        if look.state is not None and look.state.stopping:
+            return Answer(PutOff(AGAIN, "its task is being stopped"))
+        return None
 
     # -- before it is placed -----------------------------------------------------------------
 
@@ -90,14 +106,18 @@ class Carrier:
 
     async def _follow_job(self, held: Held, demand: Demand) -> Answer | None:
         """Do what the job's state at GitHub asks for. None: it is queued, or nobody knows."""
-        connection = self._around.connections.for_demand(demand)
-        found = await self._jobs.look_up(connection, demand)
+        found = await self.look_up(demand, spare=True)
         if isinstance(found, Unknown):
             log.info("job.unknown", job=demand.job_id, launch=held.launch.id, reason=found.reason)
             return None
         if found.action == QUEUED:
             return None
         return Answer(await self.follow(held, found))
+
+    async def look_up(self, demand: Demand, *, spare: bool = False) -> Demand | Unknown:
+        """Ask GitHub for a job's state; with `spare` only while many of its calls are left."""
+        connection = self._around.connections.for_demand(demand)
+        return await self._jobs.look_up(connection, demand, spare=spare)
 
     async def follow(self, held: Held, found: Demand) -> PutOff | None:
         """Settle a launch by what GitHub says about its job, which is not queued any more."""
@@ -123,6 +143,7 @@ class Carrier:
         if launch.served:
             return
         await held.save(replace(launch, served=True, online=True))
+        await self._rules.count_success(launch.pool)
         log.info("launch.served", launch=launch.id, job=demand.job_id, runner=launch.runner_name)
 
     async def _change_pool(self, held: Held, demand: Demand) -> PutOff | None:
@@ -144,22 +165,32 @@ class Carrier:
     # -- placed ------------------------------------------------------------------------------
 
     async def _place(self, held: Held, stages: Stages, pool: Pool, demand: Demand) -> PutOff | None:
+        state = await self._rules.check(held.launch)
+        if isinstance(state, PutOff):
+            return state
         try:
             await held.take_places(self._limits(pool, demand))
         except Full as full:
-            waited = int(self._around.now() - held.launch.first_seen)
-            seconds = pauses.grow(5.0, waited // 60, self._around.chance, 60.0)
+            seconds = self._around.chance.uniform(5, 15)
+            await self._rules.wait_for_room(held.launch, seconds)
             return PutOff(seconds, str(full))
         launch, placement = await stages.place(held.launch)
         if isinstance(placement, Started):
+            await self._rules.stop_waiting(launch, state)
             return None
+        return await self._put_off_task(launch, pool, placement)
+
+    async def _put_off_task(self, launch: Launch, pool: Pool, placement: Later | Refused) -> PutOff:
         seconds = pauses.pause_for(placement, launch.round, self._around.chance)
         facts = {"launch": launch.id, "pool": pool.name, "reason": placement.reason}
         if isinstance(placement, Refused):
             log.error("task.refused", **facts, seconds=round(seconds))
-        else:
-            say = log.error if placement.why is Why.QUOTA else log.warning
-            say("task.delayed", **facts, why=placement.why, seconds=round(seconds))
+            await self._rules.count_failure(pool.name, placement.reason)
+            return PutOff(seconds, placement.reason)
+        say = log.error if placement.why is Why.QUOTA else log.warning
+        say("task.delayed", **facts, why=placement.why, seconds=round(seconds))
+        if placement.why is not Why.THROTTLE:
+            await self._rules.wait_for_room(launch, seconds)
         return PutOff(seconds, placement.reason)
 
     def _limits(self, pool: Pool, demand: Demand) -> dict[str, int]:
@@ -225,11 +256,14 @@ class Carrier:
     async def end(self, held: Held, demand: Demand, look: Look) -> PutOff | None:
         """Clean up after a task that has ended; where its job still waits, begin the next try."""
         if not held.launch.settled and may_have_served(look.state):
-            connection = self._around.connections.for_demand(demand)
-            found = await self._jobs.look_up(connection, demand, spare=False)
+            found = await self.look_up(demand)
             if isinstance(found, Unknown):
-                return PutOff(30.0, f"whether its job still waits is not known: {found.reason}")
-            await self.settle_by(held, found)
+                if found.may_pass:
+                    reason = f"whether its job still waits is not known: {found.reason}"
+                    return PutOff(UNANSWERED, reason)
+                log.warning("job.unknown", job=demand.job_id, reason=found.reason)
+            else:
+                await self.settle_by(held, found)
         if (later := await self.ending.clean_up(held, demand, look)) is not None:
             return later
         return None if held.launch.settled else self.ending.pause(held.launch)
@@ -256,20 +290,17 @@ class Carrier:
         if held.launch.place is None and held.launch.request is None:
             await self.ending.close(held)
             return None
-        if held.launch.place is not None:
-            look = await self.ending.look(held, demand)
-            if look.progress in ENDS:
-                return await self.end(held, demand, look)
-            if look.state is not None and look.state.stopping:
-                return PutOff(AGAIN, "its task is being stopped")
+        answer = await self._look(held, demand) if held.launch.place is not None else None
+        if answer is not None:
+            return answer.later
         return await self.ending.stop(held, demand, held.launch.given_up or "not needed")
 
 
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a job's look-up: it is not queued any more, and this is what to do."""
+    """What a look has led to: this is the message's answer, and nothing else is to be done."""
 
-    def __init__(self, later: PutOff | None) -> None:
-        self.later = later
+    later: PutOff | None
 
 
 def _boot_limit(pool: Pool) -> float:

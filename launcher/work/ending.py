@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from launcher.launch import Look
     from launcher.record import Launch
     from launcher.work.held import Held
+    from launcher.work.poolrules import PoolRules
     from launcher.work.surroundings import Surroundings
 
 log = structlog.get_logger()
+
+TOOK_ANOTHER = (Exit.DONE, Exit.REFUSED)
+"""Exit codes of an agent whose runner got a job: one that ran, or one that it refused to run."""
 
 TRIES = 3
 """Tasks that may end by a fault, for one job; and runners that other jobs may take."""
@@ -39,8 +43,9 @@ def may_have_served(state: TaskState | None) -> bool:
 class Ending:
     """Ends tasks. The caller holds the launch's lease."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, rules: PoolRules) -> None:
         self._around = around
+        self._rules = rules
 
     async def look(self, held: Held, demand: Demand) -> Look:
         """Look at the launch's task, and not at its runner."""
@@ -83,18 +88,21 @@ class Ending:
             log.warning("task.delayed", **facts, why="capacity", reason=reason)
             await held.save(launch.next_try(reason))
             return
-        if state is not None and state.exit_code == Exit.DONE:
+        if state is not None and state.exit_code in TOOK_ANOTHER:
             log.warning("launch.stolen", **facts, runner=launch.runner_name, reason=reason)
             launch = launch.stolen(f"another job took {launch.runner_name}")
         else:
             log.warning("task.failed", **facts, reason=reason)
             launch = replace(launch, failures=launch.failures + 1)
+            await self._rules.count_failure(launch.pool, reason)
         await held.save(launch.next_try(reason))
         await self.check_tries(held, demand)
 
     async def check_tries(self, held: Held, demand: Demand) -> None:
         """Give a launch up whose tries are used up."""
         launch = held.launch
+        if demand.is_warm:
+            return  # being taken is what it is for; the pool's breaker counts its faults
         if launch.failures >= TRIES:
             why = f"{TRIES} tasks ended before their runners had the job"
             await self.give_up(held, demand, f"{why}; the last: {launch.reasons[-1]}")

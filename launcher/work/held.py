@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,8 +11,6 @@ from launcher.record import Outdated
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from launcher.record import Launch, Records
 
 log = structlog.get_logger()
@@ -53,22 +50,30 @@ class Held:
         return self.launch
 
 
-@asynccontextmanager
-async def hold(records: Records, launch: Launch) -> AsyncIterator[Held | None]:
-    """Claim a launch, and end the lease afterwards; None where somebody else carries it on."""
-    claimed = await records.claim(launch)
-    if claimed is None:
-        yield None
-        return
-    held = Held(records, claimed)
-    try:
-        yield held
-    except Outdated:
-        raise  # the lease is somebody else's
-    except SidecarError:
-        await _release(records, held)
-        raise
-    await records.release(held.launch)
+class hold:  # noqa: N801  it is read as a verb
+    """Claim a launch, and end the lease on leaving; None where somebody else carries it on."""
+
+    def __init__(self, records: Records, launch: Launch) -> None:
+        self._records = records
+        self._launch = launch
+        self._held: Held | None = None
+
+    async def __aenter__(self) -> Held | None:
+        """Claim the launch."""
+        claimed = await self._records.claim(self._launch)
+        self._held = Held(self._records, claimed) if claimed is not None else None
+        return self._held
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        """End the lease; after an error that fails silently, and the lease ends by itself."""
+        if self._held is None or isinstance(error, Outdated):  # then it is somebody else's
+            return
+        if error is None:
+            await self._records.release(self._held.launch)
+        elif isinstance(error, SidecarError):
+            await _release(self._records, self._held)
 
 
 async def _release(records: Records, held: Held) -> None:

@@ -16,6 +16,8 @@ CHECK = 60.0
 """Seconds between two looks at a task that starts; its events usually come before."""
 LONGEST_CHECK = 300.0
 LONGEST = 900.0
+LONGEST_ROOM = 180.0
+"""Seconds between two questions for room, of the job that waits longest."""
 _FIRST = {Why.CAPACITY: 10.0, Why.QUOTA: 30.0}
 _REFUSED = 60.0
 
@@ -24,8 +26,10 @@ def pause_for(placement: Later | Refused, round_: int, chance: random.Random) ->
     """Return how long to wait before a pool's capacities are asked again; rounds begin with 1."""
     if isinstance(placement, Later) and placement.why is Why.THROTTLE:
         return chance.uniform(THROTTLED / 4, THROTTLED)
-    first = _REFUSED if isinstance(placement, Refused) else _FIRST[placement.why]
-    return grow(first, round_ - 1, chance)
+    if isinstance(placement, Refused):
+        return grow(_REFUSED, round_ - 1, chance)
+    # Not longer: the others of the pool wait for the oldest one.
+    return grow(_FIRST[placement.why], round_ - 1, chance, LONGEST_ROOM)
 
 
 def grow(first: float, times: int, chance: random.Random, longest: float = LONGEST) -> float:

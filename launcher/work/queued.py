@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from launcher import identity
+from launcher.demand.webhook import WAITING, Demand
+from launcher.jobs import Unknown
 from launcher.record import Launch
 from launcher.work import pauses
-from launcher.work.carrying import DAY
+from launcher.work.carrying import DAY, Answer
 from launcher.work.ending import WAITS
 from launcher.work.held import hold
 from launcher.work.surroundings import PutOff
 
 if TYPE_CHECKING:
     from launcher.demand.message import Message
-    from launcher.demand.webhook import Demand
     from launcher.work.admission import Admission
     from launcher.work.carrying import Carrier
+    from launcher.work.held import Held
     from launcher.work.surroundings import Surroundings
 
 log = structlog.get_logger()
+
+SOON = 10.0
+"""Seconds until the end of a task is looked for, where an approved job waits for it."""
+
+HEAD_START = 4.0
+"""Seconds that the warm runners of a pool have to take a job, before it gets a task of its own."""
 
 
 def launch_id(deployment: str, demand: Demand) -> str:
@@ -54,14 +63,26 @@ class Queued:
         async with hold(self._around.records, stored) as held:
             if held is None:
                 return PutOff(pauses.HELD, "another worker carries it on")
-            if _is_new(message) and _waited(held.launch):
-                if not held.launch.ended:
-                    return await self._wait_for_end(held.launch)
-                await held.save(_revive(held.launch))
+            if _is_approved(held.launch, demand):
+                answer = await self._revive(held, demand, message)
+                if answer is not None:
+                    return answer.later
             return await self._carrier.carry_on(held, demand, message)
 
-    async def _wait_for_end(self, launch: Launch) -> PutOff:
-        return PutOff(pauses.HELD, f"its task of before the approval ends: {launch.place}")
+    async def _revive(self, held: Held, demand: Demand, message: Message) -> Answer | None:
+        """Begin a launch anew whose job was approved. None: go on with it."""
+        if not held.launch.ended:
+            later = await self._carrier.carry_on(held, demand, message)
+            seconds = min(later.seconds, SOON) if later else pauses.HELD
+            return Answer(PutOff(seconds, "its task of before the approval ends"))
+        found = await self._carrier.look_up(demand)
+        if not isinstance(found, Unknown) and found.action == WAITING:
+            return Answer(None)  # it is another hook's delivery, of before
+        anew = held.launch.next_try("its job was approved")
+        # Its day in GitHub's queue begins now.
+        anew = replace(anew, first_seen=message.first_seen, demand=demand.to_json())
+        await held.save(replace(anew, given_up=None, served=False))
+        return None
 
     async def _admit(self, id_: str, demand: Demand, message: Message) -> Launch | PutOff | None:
         """Make the launch of a job that was not seen before."""
@@ -71,6 +92,9 @@ class Queued:
         chosen = await self._admission.choose(demand)
         if chosen is None or isinstance(chosen, PutOff):
             return chosen
+        now = datetime.fromtimestamp(self._around.now(), UTC)
+        if message.count == 0 and chosen.minimum_at(now):
+            return PutOff(HEAD_START, "a warm runner may take it")
         log.info(
             "launch.admitted",
             launch=id_,
@@ -79,11 +103,6 @@ class Queued:
             pool=chosen.name,
         )
         return Launch(id_, chosen.name, demand.to_json(), message.first_seen)
-
-
-def _is_new(message: Message) -> bool:
-    """Whether this very message may be the first that anybody sees of its matter."""
-    return message.count == 0
 
 
 def _is_repeated(message: Message) -> bool:
@@ -95,7 +114,7 @@ def _waited(launch: Launch) -> bool:
     return launch.given_up == WAITS
 
 
-def _revive(launch: Launch) -> Launch:
-    """Begin a launch anew: its job was approved."""
-    anew = launch.next_try("its job was approved")
-    return replace(anew, given_up=None, served=False)
+def _is_approved(launch: Launch, demand: Demand) -> bool:
+    """Whether this is another `queued` than that of before the approval."""
+    before = Demand.from_json(launch.demand).delivery
+    return _waited(launch) and (not before or before != demand.delivery)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
-LONGEST_REQUEST = 64 * 1024
+_LONGEST_REQUEST = 64 * 1024
 """Bytes of a request; a longer one is not read to its end."""
 _LONGEST_VALUE = 1000
 """Bytes of one value in it. What is compared is shorter (LONGEST in `job_policy`)."""
@@ -36,8 +35,7 @@ _END_PATIENCE = 30
 ADMITTED = "admitted"
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionChannel:
+class AdmissionChannel(NamedTuple):
     """The paths of the two FIFOs."""
 
     request: Path
@@ -62,7 +60,7 @@ async def open_admission_channel(
     deciding: asyncio.Task[None] | None = None
 
     async def reply() -> None:
-        variables = None if len(received) > LONGEST_REQUEST else _parse(bytes(received))
+        variables = None if len(received) > _LONGEST_REQUEST else _parse(bytes(received))
         line = await decide(variables)
         with suppress(BlockingIOError):  # the FIFO is empty: it has room for one line
             os.write(answer, f"{line[:_LONGEST_VALUE]}\n".encode())
@@ -70,8 +68,8 @@ async def open_admission_channel(
     def read() -> None:
         nonlocal deciding
         with suppress(BlockingIOError):
-            received.extend(os.read(request, LONGEST_REQUEST))
-        if received.find(_END) >= 0 or len(received) > LONGEST_REQUEST:
+            received.extend(os.read(request, _LONGEST_REQUEST))
+        if received.find(_END) >= 0 or len(received) > _LONGEST_REQUEST:
             loop.remove_reader(request)
             deciding = asyncio.create_task(reply())
 
@@ -131,6 +129,7 @@ def build_admission_script(channel: AdmissionChannel, names: Iterable[str]) -> s
         '  kill -TERM "$PPID" || :\n'
         "  tries=0\n"
         f'  while [ "$tries" -lt {_END_PATIENCE * 5} ]; do\n'
+        '    kill -0 "$PPID" 2>/dev/null || exit 1\n'
         "    sleep 0.2 || :; tries=$((tries + 1))\n"
         "  done\n"
         '  kill -KILL "$PPID" || :\n'

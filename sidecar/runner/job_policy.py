@@ -113,7 +113,8 @@ def _read_list(key: str, value: object) -> tuple[str, ...]:
             message = f'has an item in "{key}" that is no text of 1 to {LONGEST} characters'
             raise ValueError(message)
         starred = key in ("repositories", "refs")
-        if "***" in item or _count_stars(item) > (MOST_STARS if starred else 0):
+        longest = "**" if key == "repositories" else "***"
+        if longest in item or _count_stars(item) > (MOST_STARS if starred else 0):
             message = f'has too many "*" in an item of "{key}"'
             raise ValueError(message)
     return tuple(value)

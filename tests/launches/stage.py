@@ -20,6 +20,8 @@ __all__ = ["COMMAND", "POOLS", "PREFIX", "REPOSITORY", "Stage", "open_stage"]
 class Stage(launches.Stage):
     """A stage that a test plays on."""
 
+    talkative = True  # pytest shows it where a test fails
+
     async def run(self, *arguments: str, **settings: str) -> tuple[int, AgentProcess]:
         """Run the launcher to its end; returns its exit code and what it printed."""
         async with self.launcher(*arguments, **settings) as process:
@@ -30,6 +32,12 @@ class Stage(launches.Stage):
         changes = self.github.world.changes
         assert await changes.until(lambda: job.state == "completed" or None, PATIENCE)
         assert job.result == result, job.log()
+
+    async def wait_for_answers(self) -> None:
+        """Wait until the webhook has answered every delivery."""
+        world = self.github.world
+        answered = lambda: all(each.status_code for each in world.hooks.deliveries) or None  # noqa: E731
+        assert await world.changes.until(answered, PATIENCE)
 
     async def check_nothing_left(self) -> None:
         """Check that no task, runner, token or message is left, and no secret was told."""

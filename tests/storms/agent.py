@@ -46,7 +46,7 @@ class Agents:
             runner = self._runner(task)
             self.weather.note(f"the agent of {task.id[:6]} dies")
             if runner is not None:
-                runner.online = False
+                self.github.disconnect(runner)
                 if runner.job is not None:
                     self.github.complete(runner.job, "failure")
             return KILLED
@@ -96,7 +96,7 @@ class Agents:
             return int(Exit.GHOST)
         stopped = task.asked_to_stop.is_set()
         if runner.just_in_time:
-            runner.online = False  # it has nothing to remove itself with
+            self.github.disconnect(runner)  # it has nothing to remove itself with
         else:
             self.github.remove(runner)
         return int(Exit.DONE if stopped else Exit.IDLE)

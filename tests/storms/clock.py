@@ -38,6 +38,8 @@ class Process:
     def __init__(self, name: str, steps: int | None = None) -> None:
         self.name = name
         self.died = asyncio.Event()
+        self.tasks: list[asyncio.Task[Any]] = []
+        """All that were ever begun: asyncio itself keeps no reference to one that waits for ever."""
         self._steps = steps
         self._frozen: list[Coroutine[Any, Any, Any]] = []
         loop: Any = asyncio.get_running_loop()
@@ -117,7 +119,16 @@ def _make_task(
     async def live() -> Any:
         return await _Mortal(work, process)
 
-    return asyncio.Task(live(), loop=loop, **options)
+    task = asyncio.Task(live(), loop=loop, **options)
+    process.tasks.append(task)
+    return task
+
+
+def start_outside(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Run `work` of a peer: it goes on when the process dies whose call began it."""
+    context = copy_context()
+    context.run(_process.set, None)
+    return asyncio.get_running_loop().create_task(work, context=context)
 
 
 def now() -> float:
@@ -132,6 +143,8 @@ def run(work: Callable[[], Coroutine[Any, Any, Any]], seed: str, chance: random.
         loop: Any = asyncio.get_running_loop()
         loop.set_task_factory(_make_task)
         loop.processes = []
+        # A dropped generator is dropped as its process is: nothing ends it later.
+        sys.set_asyncgen_hooks(firstiter=_leave_alone, finalizer=_leave_alone)
         try:
             return await work()
         finally:
@@ -140,6 +153,10 @@ def run(work: Callable[[], Coroutine[Any, Any, Any]], seed: str, chance: random.
 
     with _virtual_clocks(), _numbered_ids(chance):
         return run_virtually(whole(), hash_seed(seed))
+
+
+def _leave_alone(_: object) -> None:
+    """Do nothing."""
 
 
 async def _end_all(processes: list[Process]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.storms.calls import Pages, loop_time, refusal
+from tests.storms.clock import start_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -232,9 +232,7 @@ class Ecs:
         self.tasks[task.id] = task
         self._weather.note(f"task {task.id[:6]} begins {sorted(task.tags.values())}")
         self.started(task)
-        story = asyncio.get_running_loop().create_task(
-            self._story(task), context=contextvars.Context()
-        )
+        story = start_outside(self._story(task))
         self._stories.add(story)
         story.add_done_callback(self._stories.discard)
         return _Remembered(request, [task], [], now)

@@ -73,10 +73,10 @@ class Runner:
     """It has got a job, or was deleted."""
     deleted: bool = False
 
-    @property
-    def idle(self) -> bool:
-        """Whether it waits for a job."""
-        return self.online and self.job is None and not self.deleted
+    def fits(self, job: Job) -> bool:
+        """Whether it has all that a job asks for."""
+        wanted = frozenset(map(str.lower, job.labels))
+        return self.repository == job.repository and wanted <= self.labels
 
 
 class GitHub:
@@ -91,6 +91,9 @@ class GitHub:
         self.limit: Callable[[str], float] = lambda _: 0.0
         """Takes a method; returns for how long GitHub wants no requests."""
         self.remaining = 4900
+        self._queued: dict[int, Job] = {}
+        self._idle: dict[int, Runner] = {}
+        self._names: set[str] = set()
         self._weather = weather
         self._numbers = itertools.count(1001)
         self._tokens: dict[str, tuple[str, float]] = {}
@@ -103,11 +106,13 @@ class GitHub:
         job.status = QUEUED
         self._weather.note(f"job {job.id} is queued {job.labels} {job.repository}")
         self.deliver(QUEUED, job)
-        self.match()
+        self._queued[job.id] = job
+        self._find_runner(job)
 
     def hold(self, job: Job) -> None:
         """Let a job wait for an approval."""
         self.jobs[job.id] = job
+        self._queued.pop(job.id, None)
         job.status = WAITING
         self._weather.note(f"job {job.id} waits for an approval")
         self.deliver(WAITING, job)
@@ -116,6 +121,7 @@ class GitHub:
         """End a job, and free its runner."""
         if job.over:
             return
+        self._queued.pop(job.id, None)
         job.status, job.conclusion = COMPLETED, conclusion
         job.done.set()
         self._weather.note(f"job {job.id} is completed: {conclusion}")
@@ -123,20 +129,22 @@ class GitHub:
         if job.runner is not None and not job.runner.foreign:
             self.remove(job.runner)  # it is ephemeral
 
-    def match(self) -> None:
-        """Give jobs to idle runners by their labels: to any that fits."""
-        waiting = [job for job in self.jobs.values() if job.status == QUEUED]
-        for job in waiting:
-            wanted = frozenset(map(str.lower, job.labels))
-            idle = [
-                runner
-                for runner in self.runners.values()
-                if runner.idle and runner.repository == job.repository and wanted <= runner.labels
-            ]
-            if idle:
-                self._assign(job, self._weather.chance.choice(idle))
+    def _find_runner(self, job: Job) -> None:
+        """Give a job to any idle runner that fits."""
+        idle = [runner for runner in self._idle.values() if runner.fits(job)]
+        if idle:
+            self._assign(job, self._weather.chance.choice(idle))
+
+    def _find_job(self, runner: Runner) -> None:
+        """Give an idle runner the oldest job that fits."""
+        for job in self._queued.values():
+            if runner.fits(job):
+                return self._assign(job, runner)
+        return None
 
     def _assign(self, job: Job, runner: Runner) -> None:
+        self._queued.pop(job.id)
+        self._idle.pop(runner.id)
         job.status, job.runner, runner.job = IN_PROGRESS, runner, job
         job.began += 1
         self._weather.note(f"job {job.id} goes to {runner.name[-8:]}")
@@ -148,12 +156,18 @@ class GitHub:
     def connect(self, runner: Runner) -> None:
         """Let a runner come online."""
         runner.online = True
-        self.match()
+        self._idle[runner.id] = runner
+        self._find_job(runner)
+
+    def disconnect(self, runner: Runner) -> None:
+        """Let a runner go offline."""
+        runner.online = False
+        self._idle.pop(runner.id, None)
 
     def register(self, token: str, name: str, labels: list[str]) -> Runner | None:
         """Register a runner with a registration token; None where GitHub refuses it."""
         repository, until = self._tokens.get(token, ("", 0.0))
-        if loop_time() > until or any(it.name == name for it in self.runners.values()):
+        if loop_time() > until or name in self._names:
             return None
         return self.add(repository, name, labels, just_in_time=False)
 
@@ -163,14 +177,16 @@ class GitHub:
         names = frozenset(map(str.lower, labels))
         runner = Runner(number, name, repository, names, just_in_time)
         self.runners[number] = runner
+        self._names.add(name)
         return runner
 
     def remove(self, runner: Runner) -> None:
         """Remove a runner."""
         runner.deleted = True
-        runner.online = False
+        self.disconnect(runner)
         runner.given.set()
         self.runners.pop(runner.id, None)
+        self._names.discard(runner.name)
 
     # -- REST --------------------------------------------------------------------------------
 
@@ -197,7 +213,7 @@ class GitHub:
 
     def _make_configuration(self, asked: Any) -> tuple[int, Any]:
         name = asked.body["name"]
-        if any(runner.name == name for runner in self.runners.values()):
+        if name in self._names:
             return 409, {"message": "Already exists - A runner with the name already exists."}
         runner = self.add(asked.repository, name, asked.body["labels"], just_in_time=True)
         self._weather.note(f"runner {name[-8:]} is configured just in time")

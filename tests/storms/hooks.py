@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.storms.calls import loop_time
+from tests.storms.clock import start_outside
 from tests.storms.github import make_payload
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Hooks:
                 self._start(delivery, chance.uniform(0.05, 90 if late else 1.0))
 
     def _start(self, delivery: Delivery, delay: float) -> None:
-        sent = asyncio.get_running_loop().create_task(self._send(delivery, delay))
+        sent = start_outside(self._send(delivery, delay))
         self._sent.add(sent)
         sent.add_done_callback(self._sent.discard)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import heapq
 import itertools
 import json
 from dataclasses import dataclass, field
@@ -42,14 +44,32 @@ class Sqs:
         self._weather = weather
         self._numbers = itertools.count(1)
         self._arrived = asyncio.Event()
+        self._hidden: list[tuple[float, int]] = []
+        self._ready: list[int] = []
 
     # -- as its owner sees it ----------------------------------------------------------------
 
     def put(self, body: str, delay: float = 0.0, attributes: dict[str, Any] | None = None) -> None:
         """Put a message into the queue, as a rule of EventBridge does."""
-        at = loop_time()
-        self.held[next(self._numbers)] = Held(body, attributes or {}, at, at + delay)
+        number, at = next(self._numbers), loop_time()
+        self.held[number] = Held(body, attributes or {}, at, at)
+        self._show(number, delay)
+
+    def _show(self, number: int, delay: float) -> None:
+        """Let a message be given out after `delay` seconds."""
+        self.held[number].visible = loop_time() + delay
+        heapq.heappush(self._hidden, (self.held[number].visible, number))
         self._arrived.set()
+
+    def _find_ready(self) -> list[int]:
+        """Return the messages that may be given out now, in no order."""
+        now = loop_time()
+        while self._hidden and self._hidden[0][0] <= now:
+            visible, number = heapq.heappop(self._hidden)
+            held = self.held.get(number)
+            if held is not None and held.visible == visible:
+                self._ready.append(number)
+        return self._ready
 
     def bodies(self) -> list[dict[str, Any]]:
         """Return what is in the queue."""
@@ -57,19 +77,13 @@ class Sqs:
 
     async def wait_visible(self) -> None:
         """Wait until there is a message to receive."""
-        while True:
-            now = loop_time()
-            soonest = min((each.visible for each in self.held.values()), default=None)
-            if soonest is not None and soonest <= now:
-                return
+        while not self._find_ready():
             self._arrived.clear()
             # Only a message that is put, or whose time has come, changes anything.
-            seconds = None if soonest is None else soonest - now + 1e-6
-            try:
+            seconds = self._hidden[0][0] - loop_time() + 1e-6 if self._hidden else None
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._arrived.wait()
-            except TimeoutError:
-                continue
 
     # -- as its clients see it ---------------------------------------------------------------
 
@@ -100,22 +114,25 @@ class Sqs:
         most = given.get("MaxNumberOfMessages", 1)
 
         def act() -> dict[str, Any]:
-            now = loop_time()
-            ready = [number for number, each in self.held.items() if each.visible <= now]
-            self._weather.chance.shuffle(ready)
-            return {"Messages": [self._give(number, now, seconds) for number in ready[:most]]}
+            ready, given = self._find_ready(), []
+            while ready and len(given) < most:
+                which = self._weather.chance.randrange(len(ready))
+                ready[which], ready[-1] = ready[-1], ready[which]
+                if (number := ready.pop()) in self.held:
+                    given.append(self._give(number, seconds))
+            return {"Messages": given}
 
         answer = await self._weather.call(SERVICE, "ReceiveMessage", act)
         return {"Messages": [each for each in answer["Messages"] if each is not None]}
 
-    def _give(self, number: int, now: float, seconds: float) -> dict[str, Any] | None:
+    def _give(self, number: int, seconds: float) -> dict[str, Any] | None:
         held = self.held[number]
         if held.received >= MOST_RECEIVES:
             self.dead.append(self.held.pop(number))
             self._weather.note(f"dead letter: {held.body[:100]}")
             return None
         held.received += 1
-        held.visible = now + seconds
+        self._show(number, seconds)
         receipt = f"{number}/{held.received}"
         held.receipts.add(receipt)
         return {
@@ -139,8 +156,7 @@ class Sqs:
                 return {}
             if self._weather.chance.random() < self.duplicates and loop_time() < self._weather.calm:
                 self._weather.note(f"message {number} comes again, though deleted")
-                self.held[number].visible = loop_time() + self._weather.chance.uniform(0, 60)
-                self._arrived.set()
+                self._show(number, self._weather.chance.uniform(0, 60))
             else:
                 del self.held[number]
             return {}
@@ -154,8 +170,7 @@ class Sqs:
         def act() -> dict[str, Any]:
             number = int(given["ReceiptHandle"].partition("/")[0])
             if number in self.held:
-                self.held[number].visible = loop_time() + given["VisibilityTimeout"]
-                self._arrived.set()
+                self._show(number, given["VisibilityTimeout"])
             return {}
 
         answer: dict[str, Any] = await self._weather.call(SERVICE, "ChangeMessageVisibility", act)

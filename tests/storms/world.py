@@ -15,11 +15,11 @@ from sidecar.aws.session import ServiceClient
 from tests.storms import launching
 from tests.storms.agent import Agents
 from tests.storms.calls import Weather, loop_time
-from tests.storms.clock import Process
+from tests.storms.clock import Process, start_outside
 from tests.storms.ecs import Ecs, Task
 from tests.storms.github import GitHub, Job
 from tests.storms.hooks import Hooks
-from tests.storms.plan import STRANGER, Turn
+from tests.storms.plan import APP, STRANGER, Turn
 from tests.storms.sqs import Sqs
 from tests.storms.ssm import Ssm
 from tests.storms.table import Table
@@ -104,7 +104,7 @@ class World:
         await self._wait_for_rest()
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> None:
-        story = asyncio.get_running_loop().create_task(work)
+        story = start_outside(work)
         self._stories.add(story)
         story.add_done_callback(self._end_story)
 
@@ -230,7 +230,8 @@ class World:
 
     def _make_job(self, wanted: Wanted, run: int | None = None, attempt: int = 1) -> Job:
         number = next(self._numbers)
-        run = 9000 + number // 3 if run is None else run
+        first = 9000 if wanted.repository == APP else 50_000
+        run = first + number // 3 if run is None else run
         job = Job(number, run, attempt, wanted.repository, wanted.labels, wanted.seconds)
         if wanted.turn is Turn.STRANGER:
             job.event, job.head, job.run = "pull_request", STRANGER, 20_000 + number

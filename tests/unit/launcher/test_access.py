@@ -1,6 +1,8 @@
 """Who may use a pool; what is not known is never admitted."""
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +104,23 @@ def test_the_agent_gets_the_same_policy():
     assert access.to_policy() == {"owners": ["acme"], "events": ["push"], "forks": False}
 
 
+CASES = json.loads((Path(__file__).parents[1] / "policy_cases.json").read_text())
+"""The agent's own comparison answers them too (tests/unit/runner/test_job_policy.py)."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_launcher_and_agent_decide_alike(case):
+    """A job that the launcher starts a task for must not be refused in it, nor the other way."""
+    mistakes = Mistakes()
+    access = read_access(Table(case["policy"], mistakes, ""))
+    assert not mistakes.lines()
+    who = dict(case["job"])
+    ref = who.pop("ref")
+    refusal = access.refusal(Requester(**who, refs=() if ref is None else (ref,)))
+    assert (refusal is None) is case["admitted"], refusal
+    assert access.to_policy() == {**case["policy"], "forks": case["policy"].get("forks", False)}
+
+
 def test_a_long_ref_is_refused_quickly():
     """A stranger's ref must not make the comparison slow."""
     access = Access(refs=("refs/heads/*a*b",), forks=True)
@@ -122,6 +141,10 @@ def test_a_long_ref_is_refused_quickly():
         ({"events": ["Push"]}, "events: 'Push' must be an event's name"),
         ({"refs": ["main"]}, "refs: 'main' must be a whole ref"),
         ({"refs": ["refs/a*b*c*d"]}, "refs: 'refs/a*b*c*d' must have 2 '*' at most"),
+        (
+            {"refs": [f"refs/heads/{n:0200}" for n in range(15)]},
+            "repositories, owners, events, refs: must have 3000 bytes at most as JSON",
+        ),
         ({"forks": 1}, "forks: must be true or false"),
         ({"event": ["push"]}, "event: is no key here; did you mean events?"),
     ],
