@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import itertools
 import json
+import math
 import signal
 import time
 import uuid
@@ -70,6 +71,9 @@ class Queue:
         self.url = ""
         self.messages: dict[str, Message] = {}
         self.sent = self.deleted = 0
+        self.longest = math.inf
+        """Seconds for which a message is delayed, at most: a test has no time."""
+        self.visibility = VISIBILITY
         self._now = now
         self._numbers = itertools.count(1)
         self._came = asyncio.Event()
@@ -86,7 +90,8 @@ class Queue:
         now = self._now()
         attributes = wanted.get("MessageAttributes") or {}
         group = wanted.get("MessageGroupId")
-        message = Message(body, attributes, group, now, now + delay, next(self._numbers))
+        visible_at = now + min(delay, self.longest)
+        message = Message(body, attributes, group, now, visible_at, next(self._numbers))
         self.messages[message.id] = message
         self.sent += 1
         self._came.set()
@@ -121,7 +126,7 @@ class Queue:
         now = self._now()
         message.received += 1
         message.first_received = message.first_received or now
-        message.visible_at = now + wanted.get("VisibilityTimeout", VISIBILITY)
+        message.visible_at = now + wanted.get("VisibilityTimeout", self.visibility)
         message.receipt = f"{message.id}#{uuid.uuid4()}"
         system = {
             "ApproximateReceiveCount": str(message.received),

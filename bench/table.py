@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -18,7 +19,7 @@ from botocore.exceptions import ClientError
 from tests.storms.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 LATENCY = 0.004
 """Seconds."""
@@ -40,8 +41,9 @@ class Calm:
         return act()
 
 
-async def main() -> None:
-    """Serve until SIGTERM or SIGINT."""
+@asynccontextmanager
+async def serving() -> AsyncIterator[str]:
+    """Serve one table; yield its URL."""
     table = Table(Calm())  # type: ignore[arg-type]
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -58,15 +60,24 @@ async def main() -> None:
         body = json.dumps(document).encode()
         return web.Response(status=status, body=body, content_type="application/x-amz-json-1.0")
 
+    server = web.Server(answer, handler_cancellation=True, access_log=None)
+    runner = web.ServerRunner(server, shutdown_timeout=0.01)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    runner = web.ServerRunner(web.Server(answer, access_log=None), shutdown_timeout=0.01)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(f"ready http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
-    await stopped.wait()
-    await runner.cleanup()
+    async with serving() as url:
+        print(f"ready {url}", flush=True)
+        await stopped.wait()
 
 
 if __name__ == "__main__":

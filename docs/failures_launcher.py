@@ -189,7 +189,184 @@ STOP = (
         outcomes(left("token"), left("token"), _404=UNHARMED, malformed=UNHARMED),
     ),
 )
+
+
+def serves(waits: str, **others: Cell) -> dict[str, Cell]:
+    """Return the outcome of each fault for a queued job: it is served, or waits with an event."""
+    lasting = Cell("waits", waits)
+    return outcomes(lasting, others.pop("never", lasting), Cell("served"), **others)
+
+
+GOES_ON = Cell("served", "job.unknown")
+NOT_TAKEN = Cell("503", "webhook.failed")
+UNDONE = Cell("undone")
+WORK = (
+    Row(
+        "SQS SendMessage (of the webhook)",
+        "work",
+        "sqs",
+        {"target": "SendMessage"},
+        # GitHub has the delivery as failed, and sends it again when it is asked to.
+        outcomes(NOT_TAKEN, NOT_TAKEN, Cell("served"), time_out=NOT_TAKEN),
+    ),
+    Row(
+        "SQS ReceiveMessage",
+        "work",
+        "sqs",
+        {"target": "ReceiveMessage"},
+        serves("queue.failed"),
+    ),
+    Row(
+        "SQS DeleteMessage",
+        "work",
+        "sqs",
+        {"target": "DeleteMessage"},
+        serves("message.failed"),
+    ),
+    Row(
+        "DynamoDB GetItem",
+        "work",
+        "dynamodb",
+        {"target": "GetItem"},
+        serves("message.failed"),
+    ),
+    Row(
+        "DynamoDB UpdateItem",
+        "work",
+        "dynamodb",
+        {"target": "UpdateItem"},
+        serves("message.failed"),
+    ),
+    Row(
+        "DynamoDB TransactWriteItems",
+        "work",
+        "dynamodb",
+        {"target": "TransactWriteItems"},
+        serves("message.failed"),
+    ),
+    Row(
+        "GitHub get run",
+        "work",
+        "github",
+        {"method": "GET", "path": "/actions/runs/\\d+$"},
+        # Nobody is admitted whom the policy cannot judge.
+        serves("demand.unknown", never=Cell("waits", "message.put_off")),
+    ),
+    Row(
+        "GitHub get job",
+        "work-late",
+        "github",
+        {"method": "GET", "path": "/actions/jobs/\\d+$"},
+        # A runner too many is better than none.
+        serves("", _403=GOES_ON, _404=GOES_ON, never=GOES_ON),
+    ),
+    Row(
+        "ECS RunTask",
+        "work",
+        "ecs",
+        {"target": "RunTask"},
+        serves("task.refused", never=Cell("waits", "message.failed")),
+    ),
+    Row(
+        "ECS DescribeTasks",
+        "work",
+        "ecs",
+        {"target": "DescribeTasks"},
+        serves("message.failed"),
+    ),
+    Row(
+        "SSM PutParameter",
+        "work",
+        "aws",
+        {"target": "PutParameter"},
+        serves("token.delayed"),
+    ),
+    Row(
+        "GitHub generate-jitconfig",
+        "work",
+        "github",
+        {"method": "POST", "path": "generate-jitconfig$"},
+        serves("token.delayed"),
+    ),
+    Row(
+        "GitHub registration-token",
+        "work-token",
+        "github",
+        {"method": "POST", "path": "registration-token$"},
+        serves("token.delayed"),
+    ),
+    Row(
+        "GitHub installation",
+        "work-app",
+        "github",
+        {"method": "GET", "path": "/installation$"},
+        serves("demand.unknown", never=Cell("waits", "message.put_off")),
+    ),
+    Row(
+        "GitHub access_tokens",
+        "work-app",
+        "github",
+        {"method": "POST", "path": "/access_tokens$"},
+        serves("demand.unknown", never=Cell("waits", "message.put_off")),
+    ),
+    Row(
+        "SSM GetParameter (of a secret)",
+        "work-ssm",
+        "aws",
+        {"target": "GetParameter"},
+        serves("message.failed"),
+    ),
+    Row(
+        "Secrets Manager GetSecretValue",
+        "work-secretsmanager",
+        "aws",
+        {"target": "GetSecretValue"},
+        serves("message.failed"),
+    ),
+)
+NOT_UNDONE = Cell("waits", "cleanup.failed")
+CANCELLED = (
+    Row(
+        "GitHub find runner",
+        "work-cancel",
+        "github",
+        {"method": "GET", "path": "actions/runners\\?"},
+        outcomes(NOT_UNDONE, NOT_UNDONE, UNDONE),
+    ),
+    Row(
+        "GitHub delete runner",
+        "work-cancel",
+        "github",
+        {"method": "DELETE", "path": "actions/runners/\\d+$"},
+        outcomes(NOT_UNDONE, NOT_UNDONE, UNDONE, _404=UNDONE),
+    ),
+    Row(
+        "ECS StopTask",
+        "work-cancel",
+        "ecs",
+        {"target": "StopTask"},
+        outcomes(NOT_UNDONE, NOT_UNDONE, UNDONE),
+    ),
+    Row(
+        "SSM DeleteParameter",
+        "work-cancel",
+        "aws",
+        {"target": "DeleteParameter"},
+        outcomes(NOT_UNDONE, NOT_UNDONE, UNDONE, _404=UNDONE),
+    ),
+)
 SECTIONS = (
     Section("Calls of the launcher: `runner-launcher start`", FAULTS, START),
     Section("Calls of the launcher: `runner-launcher stop`", FAULTS, STOP),
+    Section("Calls of the launcher: a queued job, from its webhook to its end", FAULTS, WORK),
+    Section(
+        "Calls of the launcher: a job that is cancelled while its task starts", FAULTS, CANCELLED
+    ),
 )
+MEANINGS = {
+    "served": "the job gets its runner",
+    "waits": "the message comes again until the fault is gone; then the job is served",
+    "503": "GitHub is told that the delivery failed; sent again, it is served",
+    "undone": "task, token and runner are gone",
+}
+"""What the words of the last two sections mean: there is no exit code."""

@@ -22,8 +22,11 @@ def page() -> Iterator[str]:
         "Written by `make docs` from `docs/failures.py` and `docs/failures_launcher.py`; "
         "`tests/failures` plays every cell. A cell has the exit code, an event of the log, and "
         "what is left (as `cleanup.failed` names it). The [reference](reference.md) explains exit "
-        "codes and events."
+        "codes and events. Where a message of the queue is handled there is no exit code but a "
+        "word:"
     )
+    yield ""
+    yield from (f"- {word}: {text}" for word, text in failures_launcher.MEANINGS.items())
     for section in SECTIONS:
         yield from ("", f"## {section.title}", "")
         for fault, meaning in section.faults.items():

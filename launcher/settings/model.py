@@ -204,17 +204,8 @@ class Settings(PlaceSettings, CredentialSettings):
         "false",
     )
     runner_group: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
-        None, "runner group: its number just in time, else its name", "3"
+        None, "runner group: its name, or just in time also its number", "linux"
     )
-
-    @classmethod
-    def check_together(cls, given: Mapping[str, Any]) -> list[str]:
-        """Check that a just-in-time configuration can hold the runner group."""
-        problems = super().check_together(given)
-        just_in_time = str(given.get("just_in_time", "true")).lower() in ("true", "1", "yes", "on")
-        if just_in_time and not str(given.get("runner_group", "1")).isdigit():
-            problems.append(line("runner_group", "must be the group's number just in time"))
-        return problems
 
 
 class WorkSettings(PlaceSettings, CredentialSettings, QueueSettings):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+REFUSED = 300.0
+"""Seconds before GitHub is asked again what it refuses to tell."""
 UNANSWERED = 15.0
 """Seconds until GitHub is asked again who wants a runner."""
 
@@ -67,13 +69,11 @@ class Admission:
         except github.TransientError as error:
             return PutOff(UNANSWERED, f"who asks is not known: {describe(error)}")
         except github.GitHubError as error:
-            log.error(  # noqa: TRY400
-                "demand.unknown",
-                job=demand.job_id,
-                repository=demand.repository,
-                reason=f"{describe(error)} (Actions: read)",
-            )
-            return Requester(demand.repository)
+            # Nobody is admitted, and the message stays: a permission can be given.
+            reason = f"{describe(error)} (Actions: read)"
+            facts = {"job": demand.job_id, "repository": demand.repository}
+            log.error("demand.unknown", **facts, reason=reason)  # noqa: TRY400
+            return PutOff(REFUSED, f"who asks is not known: {reason}")
 
     def _explain(self, demand: Demand, reasons: list[str]) -> None:
         facts = {"job": demand.job_id, "repository": demand.repository}

@@ -10,7 +10,7 @@ from local import ecs
 from local.composite import SIGNALS, running
 from local.faults import Rule
 from local.stage import PAT
-from tests.action.jobs import inputs, make_job, queue_job, start
+from tests.action.jobs import inputs, make_job, queue_job, start, stop
 from tests.launches.stage import open_stage
 
 
@@ -260,5 +260,28 @@ def test_a_cancelled_workflow_leaves_nothing(aws, reached, signals):
             await stage.check_nothing_left()
             if signals is KILL:
                 assert "Clean up what a killed start has left" in action.ran
+
+    play(scene())
+
+
+def test_what_a_dead_machine_leaves_is_stopped_by_its_label(aws):
+    """Without the step that cleans up a kill leaves tasks and tokens; `stop` finds them."""
+
+    async def scene():
+        async with open_stage(aws) as stage:
+            stage.ecs.may_run.clear()
+            action = start(make_job(stage))
+            action.signals = KILL
+            action.document["runs"]["steps"].pop()
+            async with running(action, **inputs(count="2")) as run:
+                await waiting(stage, action)
+                action.cancel()
+                assert await run == "cancelled"
+            assert len(stage.ecs.living()) == 2
+            assert await stage.find_parameters()
+            last = stop(make_job(stage, "last"))
+            same = {name: inputs()[name] for name in ("github_pat", "cluster", "parameter_prefix")}
+            assert await last.run(label=action.outputs["label"], **same) == "success"
+            await stage.check_nothing_left()
 
     play(scene())

@@ -25,9 +25,7 @@ def test_what_was_not_used_is_stopped_and_a_job_is_not_cut(aws):
             gate = stage.folder / "gate"
             hold = f"while [ ! -e {gate} ]; do sleep 0.05; done"
             labels = json.loads(action.outputs["runs_on"])
-            queued = stage.github.world.jobs.add(
-                {"labels": labels, "steps": [{"run": hold}]}, stage.github.world.now()
-            )
+            queued = stage.queue_job(*labels, steps=[{"run": hold}])
             await wait_for_runner(stage, queued)
             last = make_job(stage, "last")
             assert await stop(last).run(label=action.outputs["label"], **SAME) == "success"

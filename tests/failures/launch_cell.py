@@ -48,6 +48,12 @@ NOT_FOUND = {
     "ListTasks": "ClusterNotFoundException",
     "StopTask": "ClusterNotFoundException",
     "GetSecretValue": "ResourceNotFoundException",
+    "GetItem": "ResourceNotFoundException",
+    "UpdateItem": "ResourceNotFoundException",
+    "TransactWriteItems": "ResourceNotFoundException",
+    "SendMessage": "QueueDoesNotExist",
+    "ReceiveMessage": "QueueDoesNotExist",
+    "DeleteMessage": "QueueDoesNotExist",
 }
 """What AWS answers where something does not exist; of SSM it is ParameterNotFound."""
 
@@ -112,6 +118,8 @@ class Ended:
     """What the log says is left."""
     tasks: int
     """Tasks that were not stopped."""
+    started: int
+    """Tasks that were ever started."""
     parameters: int
     runners: int
     transcript: str
@@ -162,7 +170,7 @@ async def run_command(
     return int(await cli._run(command, order, labels, read, aws.REGION, Interruption()))
 
 
-async def look(stage: Stage, code: int) -> Ended:
+async def look(stage: Stage, code: int | str) -> Ended:
     """Say how it ended and what is left."""
     tasks = [task for task in stage.plane.tasks if task.desired == "RUNNING"]
     held = [
@@ -173,6 +181,7 @@ async def look(stage: Stage, code: int) -> Ended:
         {event["event"] for event in stage.log},
         tuple(sorted({each["undo"] for each in stage.log if each["event"] == "cleanup.failed"})),
         len(tasks),
+        len(stage.plane.tasks),
         sum(held),
         len(list(stage.hub.world.runners)),
         "\n".join(map(str, stage.log)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import os
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -21,7 +22,8 @@ import structlog
 from aiobotocore.session import AioSession
 from stamina.instrumentation import set_on_retry_hooks
 
-from launcher import cli, launch, start
+from launcher import cli, launch, secret, serve, start
+from launcher.demand import queue
 from local import aws, ecs, ecs_agent, faults, github, ssm
 from local.github.runners import Runner
 from local.github.scope import Scope
@@ -78,6 +80,12 @@ async def hurried() -> AsyncIterator[None]:
         (launch, "END_TIMEOUT", 3.0),
         (launch, "UNKNOWN_FOR", 2.0),
         (launch, "UNSETTLED_FOR", 0.5),
+        (secret, "SecretReader", functools.partial(_make_reader, own)),
+        (serve, "FIRST_PAUSE", 0.1),
+        (queue, "TIMEOUT", 3 * ANSWER_WITHIN),
+        (queue, "LONGEST_WAIT", 1.0),
+        (serve, "LONGEST_WAIT", 1.0),
+        (queue.Queue, "config", session.CONFIG),
         (keys, "fresh", functools.cache(keys.fresh)),  # a key takes longer than a whole cell
     ]
     async with AsyncExitStack() as stack:
@@ -170,6 +178,8 @@ class Stage:
     proxies: dict[str, faults.Proxy] = field(default_factory=dict)
     """To aws, ecs and github."""
     log: list[dict[str, Any]] = field(default_factory=list)
+    processes: dict[str, ModelProcess] = field(default_factory=dict)
+    """The agents by the ids of their tasks."""
 
     @property
     def github_url(self) -> str:
@@ -195,7 +205,7 @@ class Stage:
         self, own: ecs_agent.Agent, _environment: Mapping[str, str]
     ) -> AsyncIterator[Any]:
         """Run a model of an agent: it reads its token, deletes it, and waits for a job."""
-        process = ModelProcess()
+        process = self.processes[own.task.id] = ModelProcess()
         life = asyncio.create_task(self._live(own.task.id))
         try:
             yield process
@@ -205,22 +215,24 @@ class Stage:
                 _close_sessions(self.hub, runner)
 
     async def _live(self, task: str) -> None:
-        name = f"{PREFIX}/{task}"
-        while await asyncio.to_thread(ssm.read, self.moto, name) is None:  # noqa: ASYNC110
+        name, aws = f"{PREFIX}/{task}", self.proxies["aws"]
+        await aws.reached(target="PutParameter")  # moto takes long for each look
+        while (token := await asyncio.to_thread(ssm.read, self.moto, name)) is None:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_EVERY)  # as agents do
         await asyncio.to_thread(ssm.call, self.moto, "DeleteParameter", Name=name)
-        runner = self._register(task)
+        runner = self._register(task, token)
         opened = self.hub.world.open_session(runner, "model", "2.0")
         opened.polls = 1
 
-    def _register(self, task: str) -> Runner:
+    def _register(self, task: str, token: str) -> Runner:
         """Register with a registration token; one that is just in time is there already."""
         world = self.hub.world
-        if found := self.runners_of(task):
-            return found[-1]
+        document = json.loads(token) if token.startswith("{") else {}
+        if "token" not in document:
+            return self.runners_of(task)[-1]
         scope = Scope.of_path(f"/repos/{REPOSITORY}")
         return world.runners.add(
-            Runner(0, f"{NAMES}{task}-1", scope, [], True, visible_at=0.0, modulus="")
+            Runner(0, document["name"], scope, [], True, visible_at=0.0, modulus="")
         )
 
     def runners_of(self, task: str) -> list[Runner]:
@@ -235,8 +247,11 @@ def _close_sessions(hub: github.GitHub, runner: Runner) -> None:
 
 
 @asynccontextmanager
-async def open_stage(moto: str) -> AsyncIterator[Stage]:
-    """Open the stage of one cell, in front of the AWS at `moto`."""
+async def open_stage(moto: str, tell: Any = None, **more: str) -> AsyncIterator[Stage]:
+    """Open the stage of one cell, in front of the AWS at `moto`.
+
+    `more` are the URLs of services that moto does not play; ECS `tell`s of its tasks.
+    """
     async with AsyncExitStack() as stack:
         hub = await stack.enter_async_context(github.serving(pats=[PAT]))
         stage: Stage
@@ -244,11 +259,12 @@ async def open_stage(moto: str) -> AsyncIterator[Stage]:
         def start_agent(own: ecs_agent.Agent, environment: Mapping[str, str]) -> Any:
             return stage.start_agent(own, environment)
 
-        plane = await stack.enter_async_context(ecs.serving(start_agent))
+        plane = await stack.enter_async_context(ecs.serving(start_agent, tell=tell))
         stage = Stage(moto, plane, hub)
-        for name, url in (("aws", moto), ("ecs", plane.url), ("github", hub.url)):
+        urls = {"aws": moto, "ecs": plane.url, "github": hub.url, **more}
+        for name, url in urls.items():
             stage.proxies[name] = await stack.enter_async_context(faults.serving(url))
-        urls = dict.fromkeys(SERVICES, stage.proxies["aws"].url)
-        addresses.set({**urls, "ecs": stage.proxies["ecs"].url})
+        proxies = {name: stage.proxies.get(name, stage.proxies["aws"]) for name in SERVICES}
+        addresses.set({name: proxy.url for name, proxy in proxies.items()})
         log_lines.set(stage.log)
         yield stage

@@ -1,6 +1,6 @@
-"""`make soak`: run a thousand lives in which something goes wrong.
+"""`make soak`: run a thousand lives in which something goes wrong, and hostile webhooks.
 
-`--life SEED` runs one of them again and prints its log.
+`--life SEED` runs one of the lives again and prints its log.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import secrets
+import subprocess
 import sys
 import time
 
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--lives", type=int, default=1000)
     parser.add_argument("--seed", default=secrets.token_hex(4), help="of all lives together")
     parser.add_argument("--beside", type=int, default=8, help="lives at the same time")
+    parser.add_argument("--webhooks", type=int, default=100_000, help="hostile ones; 0: none")
     parser.add_argument("--life", help="the seed of one life, as SEED-NUMBER")
     args = parser.parse_args()
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
@@ -35,7 +37,21 @@ def main() -> int:
     if args.life:
         print(plan(args.life), verdicts[0].transcript, sep="\n")
     print(report(verdicts, begun))
-    return int(any(verdict.wrong for verdict in verdicts))
+    taken = args.life or not args.webhooks or take_webhooks(args.webhooks)
+    return int(any(verdict.wrong for verdict in verdicts) or not taken)
+
+
+def take_webhooks(count: int) -> bool:
+    """Let the webhook take hostile deliveries; return whether all was well."""
+    begun = time.monotonic()
+    tests = "tests/unit/launcher/demand/test_webhook.py"
+    argv = [sys.executable, "-m", "pytest", "-q", "-n0", tests, "-k", "hostile"]
+    env = os.environ | {"HOSTILE_WEBHOOKS": str(count)}
+    done = subprocess.run(argv, env=env, check=False, capture_output=True, text=True)
+    print(f"{count} hostile webhooks in {time.monotonic() - begun:.0f} s: exit {done.returncode}")
+    if done.returncode:
+        print(done.stdout)
+    return done.returncode == 0
 
 
 def _print_mistakes(verdict: Verdict) -> None:

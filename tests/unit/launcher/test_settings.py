@@ -80,7 +80,6 @@ def test_all_mistakes_are_reported_at_once():
             "contradicts LAUNCHER_CAPACITY_PROVIDERS",
         ),
         ({"security_groups": "sg-1"}, "LAUNCHER_SUBNETS is missing"),
-        ({"runner_group": "big ones"}, "LAUNCHER_RUNNER_GROUP must be the group's number"),
         ({"deployment": "a b"}, "LAUNCHER_DEPLOYMENT must be 1 to 64 letters"),
         ({"cluster": "a b"}, "LAUNCHER_CLUSTER must be a name or an ARN, not 'a b'"),
     ],
@@ -91,9 +90,10 @@ def test_settings_that_do_not_fit_together_are_refused(changes, words):
     assert words in line
 
 
-def test_a_group_may_have_a_name_without_just_in_time():
-    """The agent's configure step takes names."""
-    environ = {**LEAST, "LAUNCHER_JUST_IN_TIME": "false", "LAUNCHER_RUNNER_GROUP": "big ones"}
+@pytest.mark.parametrize("just_in_time", ["true", "false"])
+def test_a_runner_group_may_have_a_name(just_in_time):
+    """Just in time its number is looked up."""
+    environ = {**LEAST, "LAUNCHER_JUST_IN_TIME": just_in_time, "LAUNCHER_RUNNER_GROUP": "big ones"}
     assert load({}, environ)[0].runner_group == "big ones"
 
 

@@ -131,7 +131,7 @@ def test_what_is_waited_for(read, given, waits):
         ({"capacity_provider": "FARGATE", "launch_type": "EC2"}, "launch_type"),
         ({"launch_type": "LAMBDA"}, "launch_type"),
         ({"parameter_prefix": "tokens"}, "parameter_prefix"),
-        ({"runner_group": "linux"}, "runner_group"),
+        ({"runner_group": "-x"}, "runner_group"),
         ({"cluster": ""}, "cluster"),
         ({"task_params_file": "none.json"}, "task_params_file"),
     ],
