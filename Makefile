@@ -58,7 +58,7 @@ clean:
 
 # Pin again what pyproject.toml asks for; needs uv.
 COMPILE = uv pip compile -q --universal --generate-hashes --no-header --no-annotate
-lock:
+lock::
 	$(COMPILE) --python-version 3.11 pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) --python-version 3.11 pyproject.toml --group dev \
 		-c requirements/runtime.txt -o requirements/dev.txt
@@ -68,6 +68,9 @@ lock:
 		-c requirements/dev.txt -o requirements/build.txt -
 	printf '%s\n' awscli boto3 aiobotocore | $(COMPILE) --python-version 3.13 \
 		-c requirements/dev.txt -o requirements/clients.txt -
+
+# The Lambda functions, and the AWS that their tests are deployed to.
+lock::
 	printf '%s\n' aiobotocore aiohttp pydantic-settings 'pyjwt[crypto]' stamina structlog tzdata \
 		| $(COMPILE) --python-version 3.11 \
 		-c requirements/runtime.txt -o launcher/deploy/requirements.txt -

@@ -10,9 +10,6 @@ import json
 import urllib.error
 import urllib.request
 import zipfile
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
@@ -22,11 +19,10 @@ from tests.deploy import ministack
 from tests.deploy import stage as stages
 from tests.deploy.permissions import Question, Roles, find_questions, list_actions, simulate
 from tests.deploy.runtime import running
-from tests.deploy.stage import CANARY, DEPLOYMENT, PAT, POOL_STACK, Deployed, Stage, open_stage
-from tests.lives.stage import wait_until
+from tests.deploy.stage import CANARY, DEPLOYMENT, PAT, POOL_STACK
+from tests.deploy.story import POISON, Story, play
 
 pytestmark = pytest.mark.node
-POISON = "this is no message of ours"
 TIMEOUT = 300.0
 BY_LAMBDA = {
     "Worker": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
@@ -37,32 +33,6 @@ LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 """The same for its log."""
 
 
-@dataclass
-class Story:
-    """What was seen."""
-
-    deployed: Deployed
-    calls: dict[str, list[Any]] = field(default_factory=dict)
-    """The calls of the functions, by the recorder that saw them."""
-    tasks_of_first_job: int = 0
-    calls_of_first_job: dict[str, int] = field(default_factory=dict)
-    exit_codes: list[int | None] = field(default_factory=list)
-    results: list[str | None] = field(default_factory=list)
-    redelivery: str = ""
-    task_tags: dict[str, str] = field(default_factory=dict)
-    definition: str = ""
-    receives: int = 0
-    """How often the worker got the poison."""
-    dead: list[str] = field(default_factory=list)
-    """What is in the dead letters."""
-    secrets: list[str] = field(default_factory=list)
-    """All that must be seen nowhere."""
-    runtask: str = ""
-    """All that was asked of ECS."""
-    left: dict[str, Any] = field(default_factory=dict)
-    log: str = ""
-
-
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
     """Deploy, and play the story."""
@@ -70,80 +40,9 @@ def story(tmp_path_factory):
         pytest.skip(f"needs ministack: see {ministack.__file__}")
     with stages.deploy(tmp_path_factory.mktemp("aws")) as deployed:
         told = Story(deployed)
-        asyncio.run(asyncio.wait_for(_play(told), TIMEOUT))
+        asyncio.run(asyncio.wait_for(play(told), TIMEOUT))
         told.log = (deployed.folder / "ministack.log").read_text()
         yield told
-
-
-async def _play(told: Story) -> None:
-    async with open_stage(told.deployed) as stage:
-        await _serve_one_job(told, stage)
-        await _cancel_one_job(stage)
-        await _send_poison(told, stage)
-        await _look_around(told, stage)
-
-
-async def _serve_one_job(told: Story, stage: Stage) -> None:
-    """Run a job, whose delivery comes a second time while it waits for its runner."""
-    job = stage.queue_job("self-hosted", "ecs")
-    await wait_until(lambda: stage.ecs.tasks, "a task")
-    hooks = stage.github.world.hooks
-    again = hooks.redeliver(hooks.of_job(job.id, "queued")[0])
-    await wait_until(lambda: job.state == "completed", "the job's end")
-    await wait_until(lambda: again.status != "pending", "the answer to the redelivery")
-    await wait_until(lambda: not stage.ecs.living(), "the task's end")
-    told.redelivery = again.status
-    told.results.append(job.result)
-    seen = [call.target for each in stage.calls.values() for call in each.calls]
-    told.calls_of_first_job = dict(Counter(target.partition(".")[2] for target in seen))
-    told.tasks_of_first_job = len(stage.ecs.tasks)
-    told.exit_codes = [task.exit_code for task in stage.ecs.tasks]
-    told.task_tags = dict(stage.ecs.tasks[0].tags)
-    told.definition = stage.ecs.tasks[0].definition.arn
-
-
-async def _cancel_one_job(stage: Stage) -> None:
-    """Cancel a job while its task waits for capacity: the task is stopped."""
-    stage.ecs.may_run.clear()
-    before = len(stage.ecs.tasks)
-    job = stage.queue_job("self-hosted", "ecs")
-    await wait_until(lambda: len(stage.ecs.tasks) > before, "a second task")
-    stage.github.world.cancel(job)
-    await wait_until(lambda: not stage.ecs.living(), "the second task's stop")
-    stage.ecs.may_run.set()
-
-
-async def _send_poison(told: Story, stage: Stage) -> None:
-    """Send what nobody understands: it comes again and again, and then to the dead letters."""
-    queues = told.deployed.client("sqs")
-    # Instead of six minutes, so that five of them end in this test.
-    queues.set_queue_attributes(QueueUrl=stage.queue, Attributes={"VisibilityTimeout": "2"})
-    queues.send_message(QueueUrl=stage.queue, MessageBody=POISON)
-    await wait_until(lambda: stage.count(stage.dead_letters), "the poison in the dead letters")
-    found = queues.receive_message(QueueUrl=stage.dead_letters, MaxNumberOfMessages=10)
-    told.dead = [message["Body"] for message in found["Messages"]]
-
-
-async def _look_around(told: Story, stage: Stage) -> None:
-    """Look at what is left, and at all that was seen.
-
-    What the queue holds back for later finds then that nothing is to be done any more.
-    """
-    await wait_until(lambda: not stage.count(stage.queue).keys() - {"delayed"}, "a quiet queue")
-    prefix = parameter(DEPLOYMENT, "tokens")
-    told.left = {
-        "parameters": aws.names(told.deployed.url, prefix),
-        "runners": [runner.name for runner in stage.github.world.runners],
-        "tasks": stage.ecs.living(),
-        "counters": [
-            item
-            for item in aws.read_table(told.deployed.url, told.deployed.outputs["TableName"])
-            if int(item.get("places", {}).get("N", 0))
-        ],
-    }
-    told.calls = {name: list(recorder.calls) for name, recorder in stage.calls.items()}
-    told.secrets = [CANARY, PAT, *(token.value for token in stage.github.world.tokens)]
-    told.runtask = repr(stage.ecs.requests)
 
 
 # --- what becomes of jobs -----------------------------------------------------------------------
