@@ -68,3 +68,7 @@ lock:
 		-c requirements/dev.txt -o requirements/build.txt -
 	printf '%s\n' awscli boto3 aiobotocore | $(COMPILE) --python-version 3.13 \
 		-c requirements/dev.txt -o requirements/clients.txt -
+	printf '%s\n' aiobotocore aiohttp pydantic-settings 'pyjwt[crypto]' stamina structlog tzdata \
+		| $(COMPILE) --python-version 3.11 \
+		-c requirements/runtime.txt -o launcher/deploy/requirements.txt -
+	printf 'ministack\n' | $(COMPILE) --python-version 3.11 -o requirements/ministack.txt -
