@@ -40,7 +40,8 @@ COMMAND = re.compile(r"\s*::([a-z-]+)(?: [^:]*)?::(.*)", re.DOTALL)
 OLD_COMMAND = re.compile(r"##\[([a-z-]+)[^\]]*\]")
 ESCAPES = {"%0D": "\r", "%0A": "\n", "%25": "%"}
 MASK = "***"
-SIGNALS = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 60.0))
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none
+SIGNALS = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (KILL, 60.0))
 """What a cancelled step gets, each with the seconds until the next one."""
 
 
