@@ -12,8 +12,9 @@ from launcher import identity, record
 from launcher.access import Access
 from launcher.demand import queue
 from launcher.launch import Stages
-from launcher.places import Later, Started, Why
-from launcher.places.ecs import Ecs
+from launcher.places import Later, Why
+from launcher.places import ecs as places
+from launcher.places.ecs import Ecs, make_request
 from launcher.record import Launch, Records
 from launcher.tokens import TokenStore
 from sidecar import github
@@ -43,12 +44,21 @@ class Mutation:
             yield
 
     def plan(self, seed: str) -> Plan:
-        """Make the plan of a storm in which it shows."""
-        return make_plan(seed, **self.changes)
+        """Make the plan of a small storm in which it shows."""
+        plan = make_plan(seed, **_SMALL | self.changes)
+        return replace(plan, jobs=plan.jobs[:8])
 
 
-def _random_client_token() -> Any:
-    return mock.patch.object(identity, "client_token", lambda *_: uuid.uuid4().hex)
+def _request_is_made_anew() -> Any:
+    """Send a request that is not stored, with a client token of its own each time."""
+
+    async def mutated(self: Stages, launch: Launch) -> Any:
+        destination, tags = self.destination, self._tags(launch)  # noqa: SLF001
+        started_by = identity.started_by(launch.order_id)
+        request = make_request(destination, uuid.uuid4().hex, started_by, tags, launch.step)
+        return launch, await self.ecs.start(request)
+
+    return mock.patch.object(Stages, "_ask", mutated)
 
 
 def _unknown_is_refused() -> Any:
@@ -60,7 +70,10 @@ def _unknown_is_refused() -> Any:
         except TransientError as error:
             return Later(Why.CAPACITY, str(error))
 
-    return mock.patch.object(Ecs, "start", mutated)
+    stack = contextlib.ExitStack()
+    stack.enter_context(mock.patch.object(Ecs, "start", mutated))
+    stack.enter_context(mock.patch.object(places, "TRIES", 1))
+    return stack
 
 
 def _no_conditions() -> Any:
@@ -150,30 +163,22 @@ def _policy_stays_here() -> Any:
     return mock.patch.object(Access, "to_policy", lambda self: {"forks": True})
 
 
-def _placed_is_not_written() -> Any:
-    """A task that was started is forgotten, with its request."""
-
-    async def mutated(self: Stages, launch: Launch, placement: Started) -> Launch:
-        return replace(launch.placed(placement.task, self.now()), request=None)
-
-    return mock.patch.object(Stages, "_set_placed", mutated)
-
-
-_UNLUCKY = {"faults": 0.1, "maximum": 60}
+_SMALL = {"outages": {}, "droughts": (), "broken": (), "deaths": None, "lost": 0.0, "maximum": 60}
+_UNLUCKY = {"faults": 0.15, "deaths": 60}
 MUTATIONS: dict[str, Mutation] = {
-    "the client token is random": Mutation(_random_client_token, "two living", _UNLUCKY),
+    "a request is made anew each time": Mutation(_request_is_made_anew, "two living", _UNLUCKY),
     "an unknown outcome counts as refused": Mutation(_unknown_is_refused, "two living", _UNLUCKY),
     "records are written without a condition": Mutation(_no_conditions, "", {"hooks": 2}),
-    "the try is not raised": Mutation(_try_is_not_raised, "is still queued", {"mishaps": 0.4}),
+    "the try is not raised": Mutation(_try_is_not_raised, "is still queued", {"mishaps": 0.5}),
     "the round is not raised": Mutation(
         _round_is_not_raised, "is still queued", {"droughts": ((0.0, 300.0, None),)}
     ),
-    "the parameter is not deleted": Mutation(_parameter_is_kept, "parameter ", {"mishaps": 0.4}),
-    "the runner is not deleted": Mutation(_runner_is_kept, "runner ", {"mishaps": 0.4}),
+    "the parameter is not deleted": Mutation(_parameter_is_kept, "parameter ", {"mishaps": 0.5}),
+    "the runner is not deleted": Mutation(_runner_is_kept, "runner ", {"mishaps": 0.5}),
     "the task is not stopped": Mutation(_task_is_kept, "", {}),
     "the place in the counter is not given back": Mutation(_place_is_kept, "counter"),
-    "the old message is deleted first": Mutation(
-        _old_message_goes_first, "is still queued", {"deaths": 100}
+    "a message is deleted before its work": Mutation(
+        _old_message_goes_first, "is still queued", {"deaths": 40}
     ),
     "an error deletes the message": Mutation(_error_ends_message, "is still queued", _UNLUCKY),
     "the policy does not go with the token": Mutation(_policy_stays_here, "a stranger's"),
