@@ -6,9 +6,11 @@ IMAGE ?= ecs-runner-sidecar
 
 .PHONY: demo compose test check soak bench image lock docs clean
 
-# A whole life on stand-ins. STOP=idle, busy or crash shows another ending.
+# A whole life on stand-ins. STOP=idle, busy or crash shows another ending. LAUNCH=webhook shows how
+# queued jobs become tasks: JOBS=20 of them; END=no-capacity, pull or cancel is what goes wrong.
 demo: .venv/ready
-	@$(BIN)/python -m local.demo $(if $(STOP),--stop=$(STOP))
+	@$(BIN)/python -m local.demo $(if $(STOP),--stop=$(STOP)) $(if $(LAUNCH),--launch=$(LAUNCH)) \
+	    $(if $(JOBS),--jobs=$(JOBS)) $(if $(END),--end=$(END))
 
 # The same with the real image in containers. With FAIL=1 the job fails, and so does the target.
 compose:

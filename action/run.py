@@ -5,12 +5,14 @@ imported: only this repository, and the packages that `install` has put into the
 ACTION_PACKAGES.
 """
 
+# ruff: noqa: INP001  a program, not a part of a package
+
 import os
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-sys.path += filter(None, [os.environ.get("ACTION_PACKAGES")])
+# Before the packages of the machine, which may have others of the same names.
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), os.environ["ACTION_PACKAGES"]]
 
 from launcher.interruption import Interruption  # noqa: E402
 

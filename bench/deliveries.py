@@ -11,13 +11,13 @@ REPOSITORY = "octo/repo"
 LABELS = ("self-hosted", "bench")
 
 
-def make_payload(job: int) -> bytes:
+def make_payload(job: int, run: int = 1) -> bytes:
     """Make the body of a `workflow_job` delivery, of about the size that GitHub's have."""
     payload = {
         "action": "queued",
         "workflow_job": {
             "id": job,
-            "run_id": job,
+            "run_id": run,
             "run_attempt": 1,
             "status": "queued",
             "conclusion": None,

@@ -23,10 +23,10 @@ SOURCES = HERE.parent / "sidecar"
 LEVELS = {"debug", "info", "warning", "error", "exception"}
 
 
-def events_in_code() -> dict[str, tuple[str, tuple[str, ...]]]:
+def events_in_code(sources: Path = SOURCES) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return every event that the code logs, with its level and the keys of its facts."""
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for path in sorted(SOURCES.rglob("*.py")):
+    for path in sorted(sources.rglob("*.py")):
         for call in _log_calls(ast.parse(path.read_text())):
             given = [word.arg for word in call.keywords if word.arg]
             for name in _names(call.args[0]):
@@ -102,4 +102,7 @@ def page() -> str:
 if __name__ == "__main__":
     PAGE.write_text(page())
     FAILURES.write_text("\n".join(failures_page.page()) + "\n")
+    from docs import launcher_reference  # late: it imports this module
+
+    launcher_reference.PAGE.write_text(launcher_reference.page())
     sys.stdout.write(f"wrote {PAGE}\n")

@@ -7,6 +7,7 @@ goes to the agent with the runner's token, and its started hook compares again b
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 MOST_STARS = 2
 """`*` in one pattern; more of them could be made slow by a ref that somebody invents."""
+LONGEST_POLICY = 3000
+"""Bytes of the policy in a token's parameter, which holds 8 KB: a just-in-time configuration has
+4 to 4.5 of them."""
 LONGEST = 255
 """Characters of a repository or ref that are compared; GitHub's own are not longer."""
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,99})")
@@ -136,6 +140,9 @@ def read_access(table: Table) -> Access:
         table.flag("forks", default=False),
         table.texts("refs", _check_ref),
     )
+    if (size := len(json.dumps(access.to_policy()).encode())) > LONGEST_POLICY:
+        keys = "repositories, owners, events, refs"
+        table.report(keys, f"must have {LONGEST_POLICY} bytes at most as JSON, and have {size}")
     table.finish()
     return access
 

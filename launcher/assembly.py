@@ -19,7 +19,8 @@ from launcher.pool_source import FileSource, LivePools, ParameterSource
 from launcher.record import Records, make_client
 from launcher.secret import Secret
 from launcher.tokens import TokenStore
-from launcher.work import EcsClients, Surroundings, Worker
+from launcher.warm import WarmRunners
+from launcher.work import EcsClients, Maxima, Surroundings, Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,6 +49,7 @@ async def open_worker(settings: WorkSettings, region: str | None) -> AsyncIterat
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         pools = LivePools(await _open_source(settings, region, stack))
+        connections = await enter(make_connections(settings, region))
         surroundings = Surroundings(
             Records(
                 await enter(make_client(region)),
@@ -56,16 +58,18 @@ async def open_worker(settings: WorkSettings, region: str | None) -> AsyncIterat
                 now=time.time,
             ),
             pools,
-            await enter(make_connections(settings, region)),
+            connections,
             await enter(EcsClients(region)),
             await enter(TokenStore(settings.parameter_prefix, region)),
             settings.deployment,
             settings.name_prefix,
             settings.parameter_prefix,
+            Maxima(settings.repository_maximum, settings.maximum),
         )
+        warm = WarmRunners(surroundings, connections.find_home)
         queue = await enter(Queue(settings.queue_url, region))
         await pools.load()
-        yield Parts(queue, Worker(surroundings), pools)
+        yield Parts(queue, Worker(surroundings, warm.keep), pools)
 
 
 def make_connections(settings: WorkSettings, region: str | None) -> Connections:

@@ -14,12 +14,14 @@ import structlog
 
 from launcher.assembly import open_worker
 from launcher.demand.message import Message, read_message
-from launcher.demand.queue import take
+from launcher.demand.queue import Queue, pause_after, put_off, take
+from launcher.errors import LaunchError, describe
 from launcher.settings import WorkSettings, load
+from sidecar.errors import SidecarError
 from sidecar.log import events
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from launcher.assembly import Parts
 
@@ -40,6 +42,8 @@ class Batches:
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self._parts: Parts | None = None
+        self._spare: Queue | None = None
+        """For messages that no worker can be had for."""
         events.configure(self._settings.log_format, self._settings.log_level)
         for warning in warnings:
             log.warning("settings.ignored", warning=warning)
@@ -54,16 +58,17 @@ class Batches:
 
     def close(self) -> None:
         """Close all connections; a container ends without it."""
+        if self._spare is not None:
+            self._stack.push_async_exit(self._spare)
         self._runner.run(self._stack.aclose())
         self._runner.close()
 
     async def _work(self, records: list[dict[str, Any]], seconds: float) -> list[str]:
-        parts = await self._open()
-        await parts.pools.refresh()
+        treat = await self._prepare()
         handled: list[bool] = [False] * len(records)
 
         async def handle(number: int, record: dict[str, Any]) -> None:
-            handled[number] = await take(parts.queue, read_record(record), parts.worker)
+            handled[number] = await treat(read_record(record))
 
         try:
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
@@ -73,6 +78,20 @@ class Batches:
             log.error("batch.cut", seconds=seconds, left=handled.count(False))  # noqa: TRY400
         pairs = zip(records, handled, strict=True)
         return [str(record.get("messageId", "")) for record, done in pairs if not done]
+
+    async def _prepare(self) -> Callable[[Message], Awaitable[bool]]:
+        """Return what treats each message; without a worker it is put off, and stays in the queue.
+
+        A batch that fails as a whole would end among the dead letters after some tries.
+        """
+        try:
+            parts = await self._open()
+        except (SidecarError, LaunchError) as error:
+            log.error("batch.failed", reason=describe(error))  # noqa: TRY400
+            queue = self._spare = self._spare or Queue(self._settings.queue_url, self._region)
+            return lambda message: put_off(queue, message, pause_after(message.count + 3))
+        await parts.pools.refresh()
+        return lambda message: take(parts.queue, message, parts.worker)
 
     async def _open(self) -> Parts:
         if self._parts is None:

@@ -22,6 +22,7 @@ from sidecar.github.errors import PermissionDenied
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from launcher.access import Access
     from launcher.demand.delivery import Demand
     from launcher.secret import Secret
     from sidecar.github.credentials import Call
@@ -169,6 +170,26 @@ class Connections:
             return f"{self._server}/enterprises/{self._scope.removeprefix(ENTERPRISE)}"
         path = repository.partition("/")[0] if self._scope == ORGANIZATION else repository
         return f"{self._server}/{path}"
+
+    def find_home(self, access: Access) -> str:
+        """Find what names the scope of a pool's warm runners, as `owner/name`.
+
+        Nobody asks for them, so the settings or the pool's policy have to tell. Raises ValueError.
+        """
+        path = urlsplit(self._server).path.strip("/")
+        if path or self._scope.startswith(ENTERPRISE):
+            return path if "/" in path else f"{path or '-'}/-"
+        exact = {name for name in access.repositories if "*" not in name}
+        if self._scope != ORGANIZATION:
+            if len(exact) == len(access.repositories) == 1 and not access.owners:
+                return exact.pop()
+            message = "needs one repository in its access, or LAUNCHER_SCOPE=organization"
+            raise ValueError(f"a pool with warm runners {message}")
+        owners = {name.partition("/")[0].lower() for name in access.repositories}
+        owners |= {owner.lower() for owner in access.owners}
+        if len(owners) != 1:
+            raise ValueError("a pool with warm runners needs one owner in its access")
+        return f"{owners.pop()}/-"
 
     def for_demand(self, demand: Demand) -> ScopeConnection:
         """Return the connection to the scope that the runner of a job is registered at."""

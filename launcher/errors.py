@@ -6,7 +6,7 @@ from sidecar.errors import FAILURE, OK, ExitCode
 
 
 class Exit(ExitCode):
-    """The launcher's exit codes; docs/launcher.md lists them with their meanings."""
+    """The launcher's exit codes; docs/launcher-reference.md lists them with their meanings."""
 
     DONE = 0, OK, "all that was asked for was done"
     BUG = 10, FAILURE, "a mistake in the launcher itself; the log holds the traceback"

@@ -13,6 +13,7 @@ import structlog
 
 from launcher.access import Requester
 from launcher.demand.webhook import COMPLETED, IN_PROGRESS, QUEUED, WAITING
+from launcher.errors import describe
 from sidecar import github
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Unknown:
     """GitHub did not tell, and why."""
 
     reason: str
+    may_pass: bool = True
+    """Whether it may tell later."""
 
 
 class Jobs:
@@ -67,6 +70,8 @@ class Jobs:
 
         `spare`: leave the last calls of the hour to others, and say that it is not known.
         """
+        if demand.is_warm:
+            return demand  # no job: it is always queued
         api = await connection.api()
         if spare and api.left < SPARED:
             return Unknown(f"GitHub's limit: {api.left:.0%} of the calls are left")
@@ -74,9 +79,10 @@ class Jobs:
         try:
             answer = await api.call("GET", path, expects={200: None, 404: None}, tries=1)
         except github.GitHubError as error:
-            return Unknown(str(error))
+            return Unknown(describe(error), isinstance(error, github.TransientError))
         if answer.status == 404:  # deleted, or hidden: a missing permission looks the same
-            return Unknown("GitHub does not know the job, or hides it (Actions: read)")
+            reason = "GitHub does not know the job, or hides it (Actions: read)"
+            return Unknown(reason, may_pass=False)
         return _translate(demand, _table(answer.body))
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
 
+from launcher.demand.message import Message
 from launcher.demand.queue import LONGEST_WAIT, MOST, Queue, process
 from launcher.demand.references import split_reference, split_references, split_secrets
 from launcher.demand.server import make_application
@@ -40,6 +43,8 @@ HEALTH_PATH = "/healthz"
 SECRETS = "LAUNCHER_WEBHOOK_SECRETS"
 SECRETS_EVERY = 60.0
 """Seconds between two looks at the webhook's secrets; `Secret` keeps each for longer."""
+TICK_EVERY = 60.0
+"""Seconds between two ticks."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before the queue is asked again after an error."""
 
@@ -92,7 +97,7 @@ async def serve(settings: LogSettings, region: str | None, interruption: Interru
             parts = await stack.enter_async_context(open_worker(settings, region))
             poller = Poller(parts.queue, parts.worker, settings.messages, health)
             stack.push_async_callback(poller.finish, settings.stop_timeout)
-            tasks += [poller.poll, parts.pools.reload]
+            tasks += [poller.poll, parts.pools.reload, partial(_tick, parts.worker)]
         health.add_to(application)
         address = await _listen(application, settings, stack)
         gc.freeze()  # what was imported stays: collecting it again and again takes time
@@ -102,9 +107,20 @@ async def serve(settings: LogSettings, region: str | None, interruption: Interru
                 for task in tasks:
                     group.create_task(_run(task))
         except InterruptedWork as stop:
-            log.info("service.stopping", reason=str(stop))
+            log.info("service.stop_requested", reason=str(stop))
     log.info("service.stopped")
     return Exit.DONE
+
+
+async def _tick(worker: Worker) -> None:
+    """Give the worker a tick every minute; a Lambda function gets it from a schedule."""
+    while True:
+        now = time.time()
+        try:
+            await worker.handle(Message('{"kind":"tick"}', now, sent=now))
+        except SidecarError as error:
+            log.warning("tick.failed", reason=describe(error))
+        await asyncio.sleep(TICK_EVERY)
 
 
 async def _run(task: Callable[[], Awaitable[None]]) -> None:
@@ -226,7 +242,7 @@ class Poller:
         """Wait for what runs; what is not done in time is cut, and comes again."""
         if not self._running:
             return
-        log.info("work.finishing", messages=len(self._running), seconds=seconds)
+        log.info("work.awaited", messages=len(self._running), seconds=seconds)
         _, late = await asyncio.wait(set(self._running), timeout=seconds)
         if late:
             log.error("work.cut", messages=len(late))

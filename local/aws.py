@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
+CONTROL = "/_local"
+"""The path of what no AWS has: below it time passes for queues."""
 TASK_ROLE = f"arn:aws:iam::{ACCOUNT}:role/runner-task"
 
 
@@ -57,6 +59,7 @@ def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
 
     # moto's own ThreadedMotoServer leaves its listening socket to the garbage collector.
     application = _one_write_at_a_time(DomainDispatcherApplication(create_backend_app))
+    application = _with_control(application)
     server = make_server(host, port, application, threaded=True, request_handler=Quiet)
     serve = {"poll_interval": 0.05}  # seconds; what `shutdown` waits at most
     thread = threading.Thread(target=server.serve_forever, kwargs=serve, daemon=True)
@@ -84,6 +87,30 @@ def _one_write_at_a_time(application: Any) -> Any:
             return list(application(environ, start_response))
 
     return serve
+
+
+def _with_control(application: Any) -> Any:
+    """Answer what only stands below CONTROL; the rest is moto's."""
+
+    def serve(environ: Any, start_response: Any) -> Any:
+        path = str(environ.get("PATH_INFO", ""))
+        if not path.startswith(CONTROL):
+            return application(environ, start_response)
+        _change_messages(path.rpartition("/")[2])
+        start_response("204 No Content", [])
+        return []
+
+    return serve
+
+
+def _change_messages(what: str) -> None:
+    from moto.sqs.models import sqs_backends
+
+    attribute = {"end-delays": "delayed_until", "end-visibility": "visible_at"}[what]
+    for backend in list(sqs_backends[ACCOUNT].values()):
+        for queue in list(backend.queues.values()):
+            for message in list(queue._messages):
+                setattr(message, attribute, 0)
 
 
 def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int:
@@ -153,26 +180,14 @@ def make_table(endpoint: str, name: str = "launches") -> str:
     return name
 
 
-def end_delays(name: str = "launches") -> int:
-    """Let the delayed messages of a queue come now; returns how many these were.
-
-    Only for a server that runs in this process: no call of AWS's does it.
-    """
-    from moto.sqs.models import sqs_backends
-
-    queue = sqs_backends[ACCOUNT][REGION].queues[name]
-    delayed = [message for message in queue._messages if message.delayed]
-    for message in delayed:
-        message.delayed_until = 0
-    return len(delayed)
+def end_delays(endpoint: str) -> None:
+    """Let the delayed messages of all queues come now. No call of AWS's does it."""
+    _post(f"{endpoint}{CONTROL}/end-delays")
 
 
-def end_visibility(name: str = "launches") -> None:
-    """Give out again what a receiver that died holds, as SQS does after a while."""
-    from moto.sqs.models import sqs_backends
-
-    for message in sqs_backends[ACCOUNT][REGION].queues[name]._messages:
-        message.visible_at = 0
+def end_visibility(endpoint: str) -> None:
+    """Give out again what receivers hold, as SQS does when one has died."""
+    _post(f"{endpoint}{CONTROL}/end-visibility")
 
 
 def end_leases(endpoint: str, name: str = "launches") -> int:
@@ -199,8 +214,12 @@ def read_table(endpoint: str, name: str) -> list[dict[str, Any]]:
 
 def reset(endpoint: str) -> None:
     """Remove everything: parameters, assumed roles, queues and tables."""
-    asked = urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")
-    with urllib.request.urlopen(asked, timeout=10):
+    _post(f"{endpoint}/moto-api/reset")
+
+
+def _post(url: str) -> None:
+    asked = urllib.request.Request(url, method="POST")
+    with urllib.request.urlopen(asked, timeout=30):
         pass
 
 

@@ -86,6 +86,8 @@ class Rule:
     """Seconds to wait before the fault."""
     forward: bool = False
     """Let the upstream act first: only its answer is lost or replaced."""
+    instead_of: str | None = None
+    """Only in place of an AWS error of this code, which the upstream gives; else pass it on."""
     error: str | None = None
     """A key of ERRORS, or any AWS error code (status 400)."""
     status: int = 500
@@ -247,9 +249,23 @@ class Proxy:
         await asyncio.sleep(rule.seconds)
         if rule.kind in ("delay", "truncate"):
             return await self._pass(request, body, seen, cut=rule.kind == "truncate")
+        if rule.instead_of is not None:
+            return await self._replace(request, body, seen, rule)
         if rule.forward:
             async with self._answer_own(request, body) as reply:
                 await reply.read()
+        return await _FAULTS[rule.kind](request, rule, seen)
+
+    async def _replace(
+        self, request: web.BaseRequest, body: bytes, seen: Seen, rule: Rule
+    ) -> web.StreamResponse:
+        """Answer as the upstream does, unless it answers the error that the rule replaces."""
+        async with self._answer_own(request, body) as reply:
+            content = await reply.read()
+        if reply.status < 400 or f'"{rule.instead_of}"'.encode() not in content:
+            seen.fault = None
+            kept = {k: v for k, v in reply.headers.items() if k.lower() not in _LENGTH}
+            return _log(seen, web.Response(status=reply.status, body=content, headers=kept))
         return await _FAULTS[rule.kind](request, rule, seen)
 
     def _answer_own(self, request: web.BaseRequest, body: bytes) -> Any:
@@ -352,6 +368,9 @@ _FAULTS: dict[str, Callable[[web.BaseRequest, Rule, Seen], Awaitable[web.StreamR
 
 # The connection's own headers, which a proxy does not hand on.
 _HOP = {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
+
+
+_LENGTH = _HOP | {"content-length", "content-encoding"}
 
 
 def _refusal(request: web.BaseRequest, error: str) -> web.Response:

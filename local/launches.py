@@ -13,6 +13,8 @@ import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import aiohttp
+
 from local import agent, aws, ecs, faults, github, leftovers, sqs
 from local.agent import AgentProcess
 from local.github.scope import Scope
@@ -46,6 +48,9 @@ maximum = 50
 class Stage:
     """What surrounds a launcher, and what is left of its launches."""
 
+    talkative = False
+    """Whether everything that was logged is printed when a block fails."""
+
     def __init__(
         self,
         moto: str,
@@ -54,7 +59,8 @@ class Stage:
         front: faults.Proxy,
         hub: github.GitHub,
         folder: Path,
-        queues: aws.Queues | None = None,
+        queues: aws.Queues | None,
+        host: ecs.AgentHost,
     ) -> None:
         self.moto = moto
         self.ssm = ssm
@@ -64,6 +70,8 @@ class Stage:
         """The proxy in front of ECS, which can make calls fail."""
         self.github = hub
         self.folder = folder
+        self.host = host
+        """Where the agents of tasks run."""
         self.queues = queues or aws.Queues("", "")
         self.pools = folder / "pools.toml"
         self.pools.write_text(POOLS, encoding="utf-8")
@@ -179,8 +187,13 @@ class Stage:
             try:
                 yield process
             except BaseException:
-                print(process.transcript(), file=sys.stderr)  # pytest shows it
+                if self.talkative:
+                    print(process.transcript(), file=sys.stderr)
                 raise
+
+    async def prepare_image(self) -> None:
+        """Make the image of the tasks now, not with the first of them."""
+        await self.host.prepare()
 
     # -- GitHub ------------------------------------------------------------------------------
 
@@ -200,6 +213,17 @@ class Stage:
         }
         return self.github.world.jobs.add(wanted, self.github.world.now())
 
+    async def list_runners(self) -> list[str]:
+        """Ask GitHub's REST API for its runners, with an access token."""
+        url = f"{self.github.api}/repos/{REPOSITORY}/actions/runners"
+        headers = {"Authorization": f"Bearer {PAT}", "Accept": "application/vnd.github+json"}
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+            session.get(url, headers=headers) as answer,
+        ):
+            return [str(each["name"]) for each in (await answer.json())["runners"]]
+
     # -- what is left ------------------------------------------------------------------------
 
     async def find_parameters(self) -> list[str]:
@@ -218,7 +242,7 @@ class Stage:
         """Let what is delayed come now, until the queue is empty; return what is left."""
         async with asyncio.timeout(seconds):
             while "queue" in (left := await self.count_messages()):
-                aws.end_delays()
+                await asyncio.to_thread(aws.end_delays, self.moto)
                 await asyncio.sleep(0.05)  # SQS tells nobody that a message was deleted
         return left
 
@@ -256,9 +280,9 @@ async def open_stage(
         plane = await enter(ecs.serving(host.start, tell=tell))
         front = await enter(faults.serving(plane.url))
         try:
-            yield make(moto, ssm, plane, front, hub, folder, queues)
+            yield make(moto, ssm, plane, front, hub, folder, queues, host)
         except BaseException:
-            for task in plane.tasks:
+            for task in plane.tasks if make.talkative else ():
                 print(task.arn, task.process.transcript() if task.process else "", file=sys.stderr)
             raise
 

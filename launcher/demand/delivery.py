@@ -64,6 +64,11 @@ class Demand:
         """Return the owner of the repository."""
         return self.repository.partition("/")[0]
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether it stands for a warm runner, and not for a job: no job has the number 0."""
+        return self.job_id == 0
+
     def to_json(self) -> str:
         """Return it as a queue's message."""
         values = {name: getattr(self, name) for name in _NAMES}  # asdict takes three times as long

@@ -41,7 +41,17 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Message", "Poison", "Queue", "Received", "Worker", "process", "take"]
+__all__ = [
+    "Message",
+    "Poison",
+    "Queue",
+    "Received",
+    "Worker",
+    "pause_after",
+    "process",
+    "put_off",
+    "take",
+]
 
 log = structlog.get_logger()
 
@@ -209,14 +219,14 @@ async def take(
         log.warning("message.failed", reason=describe(error), step="handle", count=message.count)
         if now() - message.first_seen > GIVEN_UP:
             return False
-        return await _put_off(queue, message, pause_after(message.count))
+        return await put_off(queue, message, pause_after(message.count))
     except Exception:
         log.exception("message.crashed", received=message.received)
         return False
     if later is None:
         return True
     log.info("message.put_off", seconds=later.seconds, reason=later.reason, count=message.count)
-    return await _put_off(queue, message, later.seconds)
+    return await put_off(queue, message, later.seconds)
 
 
 def pause_after(count: int) -> float:
@@ -224,7 +234,8 @@ def pause_after(count: int) -> float:
     return min(float(LONGEST_DELAY), FIRST_PAUSE * 2.0 ** min(count, 10))
 
 
-async def _put_off(queue: Queue, message: Message, seconds: float) -> bool:
+async def put_off(queue: Queue, message: Message, seconds: float) -> bool:
+    """Send a message anew, to come after `seconds`. False: leave the message as it is."""
     try:
         await queue.send(
             message.body,

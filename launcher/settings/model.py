@@ -242,6 +242,12 @@ class WorkSettings(PlaceSettings, CredentialSettings, QueueSettings):
     cluster: Annotated[str, AfterValidator(checks.check_name)] = setting(
         "default", "ECS cluster of pools that are task definitions, by name or ARN", "runners"
     )
+    maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "runners of all pools together that may be starting or living", "500"
+    )
+    repository_maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "the same of each repository", "50"
+    )
     messages: Annotated[int, Field(ge=1, le=1000)] = setting(
         20, "messages that are handled at the same time", "20"
     )

@@ -41,6 +41,8 @@ DAY = 24 * 3600.0
 """Seconds for which GitHub keeps a job queued."""
 OLD = 60.0
 """Seconds after which a message may be outdated: its job is looked up."""
+UNANSWERED = 30.0
+"""Seconds until GitHub is asked again about a job."""
 PATIENCE = 25.0
 """Seconds for the token of one runner, with all of GitHub's pauses; the lease is longer."""
 
@@ -104,14 +106,18 @@ class Carrier:
 
     async def _follow_job(self, held: Held, demand: Demand) -> Answer | None:
         """Do what the job's state at GitHub asks for. None: it is queued, or nobody knows."""
-        connection = self._around.connections.for_demand(demand)
-        found = await self._jobs.look_up(connection, demand)
+        found = await self.look_up(demand, spare=True)
         if isinstance(found, Unknown):
             log.info("job.unknown", job=demand.job_id, launch=held.launch.id, reason=found.reason)
             return None
         if found.action == QUEUED:
             return None
         return Answer(await self.follow(held, found))
+
+    async def look_up(self, demand: Demand, *, spare: bool = False) -> Demand | Unknown:
+        """Ask GitHub for a job's state; with `spare` only while many of its calls are left."""
+        connection = self._around.connections.for_demand(demand)
+        return await self._jobs.look_up(connection, demand, spare=spare)
 
     async def follow(self, held: Held, found: Demand) -> PutOff | None:
         """Settle a launch by what GitHub says about its job, which is not queued any more."""
@@ -250,11 +256,14 @@ class Carrier:
     async def end(self, held: Held, demand: Demand, look: Look) -> PutOff | None:
         """Clean up after a task that has ended; where its job still waits, begin the next try."""
         if not held.launch.settled and may_have_served(look.state):
-            connection = self._around.connections.for_demand(demand)
-            found = await self._jobs.look_up(connection, demand, spare=False)
+            found = await self.look_up(demand)
             if isinstance(found, Unknown):
-                return PutOff(30.0, f"whether its job still waits is not known: {found.reason}")
-            await self.settle_by(held, found)
+                if found.may_pass:
+                    reason = f"whether its job still waits is not known: {found.reason}"
+                    return PutOff(UNANSWERED, reason)
+                log.warning("job.unknown", job=demand.job_id, reason=found.reason)
+            else:
+                await self.settle_by(held, found)
         if (later := await self.ending.clean_up(held, demand, look)) is not None:
             return later
         return None if held.launch.settled else self.ending.pause(held.launch)

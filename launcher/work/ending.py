@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+TOOK_ANOTHER = (Exit.DONE, Exit.REFUSED)
+"""Exit codes of an agent whose runner got a job: one that ran, or one that it refused to run."""
+
 TRIES = 3
 """Tasks that may end by a fault, for one job; and runners that other jobs may take."""
 AGAIN = 30.0
@@ -85,7 +88,7 @@ class Ending:
             log.warning("task.delayed", **facts, why="capacity", reason=reason)
             await held.save(launch.next_try(reason))
             return
-        if state is not None and state.exit_code == Exit.DONE:
+        if state is not None and state.exit_code in TOOK_ANOTHER:
             log.warning("launch.stolen", **facts, runner=launch.runner_name, reason=reason)
             launch = launch.stolen(f"another job took {launch.runner_name}")
         else:
@@ -98,6 +101,8 @@ class Ending:
     async def check_tries(self, held: Held, demand: Demand) -> None:
         """Give a launch up whose tries are used up."""
         launch = held.launch
+        if demand.is_warm:
+            return  # being taken is what it is for; the pool's breaker counts its faults
         if launch.failures >= TRIES:
             why = f"{TRIES} tasks ended before their runners had the job"
             await self.give_up(held, demand, f"{why}; the last: {launch.reasons[-1]}")

@@ -120,7 +120,7 @@ class Pace:
         if turn is not None and turn <= now + 1:
             return 0.0
         if turn is None:
-            turn = self._next = max(self._next + self._step, now - self._burst)
+            turn = self._next = max(self._next, now - self._burst) + self._step
         if turn <= now:
             return 0.0
         self._turns[launch] = turn

@@ -8,21 +8,26 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher import identity
+from launcher.demand.webhook import WAITING, Demand
+from launcher.jobs import Unknown
 from launcher.record import Launch
 from launcher.work import pauses
-from launcher.work.carrying import DAY
+from launcher.work.carrying import DAY, Answer
 from launcher.work.ending import WAITS
 from launcher.work.held import hold
 from launcher.work.surroundings import PutOff
 
 if TYPE_CHECKING:
     from launcher.demand.message import Message
-    from launcher.demand.webhook import Demand
     from launcher.work.admission import Admission
     from launcher.work.carrying import Carrier
+    from launcher.work.held import Held
     from launcher.work.surroundings import Surroundings
 
 log = structlog.get_logger()
+
+SOON = 10.0
+"""Seconds until the end of a task is looked for, where an approved job waits for it."""
 
 
 def launch_id(deployment: str, demand: Demand) -> str:
@@ -54,12 +59,26 @@ class Queued:
         async with hold(self._around.records, stored) as held:
             if held is None:
                 return PutOff(pauses.HELD, "another worker carries it on")
-            if _waited(held.launch) and _is_later(message, held.launch):
-                if not held.launch.ended:
-                    later = await self._carrier.carry_on(held, demand, message)
-                    return later or PutOff(pauses.HELD, "its task of before the approval ends")
-                await held.save(_revive(held.launch, message))
+            if _is_approved(held.launch, demand):
+                answer = await self._revive(held, demand, message)
+                if answer is not None:
+                    return answer.later
             return await self._carrier.carry_on(held, demand, message)
+
+    async def _revive(self, held: Held, demand: Demand, message: Message) -> Answer | None:
+        """Begin a launch anew whose job was approved. None: go on with it."""
+        if not held.launch.ended:
+            later = await self._carrier.carry_on(held, demand, message)
+            seconds = min(later.seconds, SOON) if later else pauses.HELD
+            return Answer(PutOff(seconds, "its task of before the approval ends"))
+        found = await self._carrier.look_up(demand)
+        if not isinstance(found, Unknown) and found.action == WAITING:
+            return Answer(None)  # it is another hook's delivery, of before
+        anew = held.launch.next_try("its job was approved")
+        # Its day in GitHub's queue begins now.
+        anew = replace(anew, first_seen=message.first_seen, demand=demand.to_json())
+        await held.save(replace(anew, given_up=None, served=False))
+        return None
 
     async def _admit(self, id_: str, demand: Demand, message: Message) -> Launch | PutOff | None:
         """Make the launch of a job that was not seen before."""
@@ -79,11 +98,6 @@ class Queued:
         return Launch(id_, chosen.name, demand.to_json(), message.first_seen)
 
 
-def _is_later(message: Message, launch: Launch) -> bool:
-    """Whether a message says anew that the job is queued, also where it was put off since."""
-    return message.count == 0 or message.first_seen > launch.first_seen
-
-
 def _is_repeated(message: Message) -> bool:
     """Whether a message for a known launch is another one than that which began it."""
     return message.count == 0 and message.received <= 1
@@ -93,7 +107,7 @@ def _waited(launch: Launch) -> bool:
     return launch.given_up == WAITS
 
 
-def _revive(launch: Launch, message: Message) -> Launch:
-    """Begin a launch anew: its job was approved. Its day in GitHub's queue begins now."""
-    anew = launch.next_try("its job was approved")
-    return replace(anew, given_up=None, served=False, first_seen=message.first_seen)
+def _is_approved(launch: Launch, demand: Demand) -> bool:
+    """Whether this is another `queued` than that of before the approval."""
+    before = Demand.from_json(launch.demand).delivery
+    return _waited(launch) and (not before or before != demand.delivery)

@@ -102,7 +102,7 @@ class Surroundings:
         connection = self.connections.for_demand(demand)
         return Stages(
             self.ecs(pool.cluster, pool.container),
-            self.make_destination(pool),
+            self.make_destination(pool, warm=demand.is_warm),
             self.store,
             self._maker(pool, labels, connection),
             connection,
@@ -133,8 +133,9 @@ class Surroundings:
             self.limit,
         )
 
-    def make_destination(self, pool: Pool) -> Destination:
-        """Make the destination of a pool's tasks. Its environment is the same for each of them."""
+    def make_destination(self, pool: Pool, *, warm: bool = False) -> Destination:
+        """Make the destination of a pool's tasks: the same for each, but a warm one may be idle."""
+        idle = pool.clocks.life if warm else pool.clocks.idle
         return Destination(
             pool.cluster,
             pool.task_definition,
@@ -145,7 +146,7 @@ class Surroundings:
             pool.network.security_groups,
             pool.network.public_ip,
             (
-                ("SIDECAR_IDLE_LIMIT", str(pool.clocks.idle)),
+                ("SIDECAR_IDLE_LIMIT", str(idle)),
                 ("SIDECAR_LIFETIME_LIMIT", str(pool.clocks.life)),
                 ("SIDECAR_TOKEN_PARAMETER", f"{self.parameter_prefix}/{values.TASK}"),
             ),

@@ -14,6 +14,7 @@ from launcher.jobs import Unknown
 from launcher.launch import ENDS
 from launcher.record import Launch
 from launcher.work import pauses
+from launcher.work.carrying import UNANSWERED
 from launcher.work.ending import WAITS
 from launcher.work.held import Held, hold
 from launcher.work.queued import launch_id
@@ -21,7 +22,6 @@ from launcher.work.surroundings import PutOff
 
 if TYPE_CHECKING:
     from launcher.demand.message import Message
-    from launcher.jobs import Jobs
     from launcher.work.admission import Admission
     from launcher.work.carrying import Carrier
     from launcher.work.surroundings import Surroundings
@@ -36,13 +36,10 @@ BUSY = PutOff(pauses.HELD, "another worker carries it on")
 class Told:
     """Handles what GitHub tells of jobs."""
 
-    def __init__(
-        self, around: Surroundings, carrier: Carrier, admission: Admission, jobs: Jobs
-    ) -> None:
+    def __init__(self, around: Surroundings, carrier: Carrier, admission: Admission) -> None:
         self._around = around
         self._carrier = carrier
         self._admission = admission
-        self._jobs = jobs
 
     # -- waiting -----------------------------------------------------------------------------
 
@@ -55,10 +52,12 @@ class Told:
         stored = await self._around.records.read(self._id(demand))
         if stored is None or stored.settled:
             return None
-        connection = self._around.connections.for_demand(demand)
-        found = await self._jobs.look_up(connection, demand, spare=False)
+        found = await self._carrier.look_up(demand)
         if isinstance(found, Unknown):
-            return PutOff(30.0, f"whether the job still waits is not known: {found.reason}")
+            if found.may_pass:
+                reason = f"whether the job still waits is not known: {found.reason}"
+                return PutOff(UNANSWERED, reason)
+            found = demand  # the delivery is all that is known
         if found.action != WAITING:
             return None
         async with hold(self._around.records, stored) as held:
@@ -106,8 +105,8 @@ class Told:
         Thefts among equals are swaps: what the job's launch has started serves the other job.
         """
         taken, own = victim.launch, held.launch
-        wanted = not own.settled and not taken.settled  # else nobody would end what it gets
-        is_swap = own.place is not None and wanted and _are_equal(own, taken)
+        is_wanted = not own.settled and not taken.settled
+        is_swap = own.place is not None and is_wanted and _are_equal(own, taken)
         reason = f"job {demand.job_id} took {demand.runner_name}"
         if own.place is not None and not is_swap:  # its own task is of no use to the other job
             if (later := await self._carrier.settle(held, demand, reason)) is not None:
@@ -121,8 +120,10 @@ class Told:
             left = replace(left, counters=())
         await held.save_with(moved, victim, left)
         log.warning("launch.stolen", launch=taken.id, by=own.id, swapped=is_swap, reason=reason)
-        if victim.launch.place is None and not victim.launch.settled:
+        if victim.launch.place is None:
             other = Demand.from_json(taken.demand)
+            if victim.launch.settled:
+                return await self._carrier.finish(victim, other)
             await self._carrier.ending.check_tries(victim, other)
             await self._carrier.carry_on(victim, other, message)
         return None

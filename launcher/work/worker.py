@@ -40,7 +40,7 @@ class Worker:
         admission = Admission(around, jobs)
         carrier = Carrier(around, jobs, admission)
         self._queued = Queued(around, carrier, admission)
-        self._told = Told(around, carrier, admission, jobs)
+        self._told = Told(around, carrier, admission)
         self._events = TaskEvents(around, carrier)
         self._tick = tick
 

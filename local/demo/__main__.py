@@ -1,4 +1,8 @@
-"""`python -m local.demo [--stop=busy|idle|crash]`: exits with 0 only if all of it was verified."""
+"""`python -m local.demo`: exits with 0 only if all of it was verified.
+
+`--stop=busy`, `idle` or `crash` ends the agent's life in another way. `--launch=webhook` shows how
+queued jobs become tasks: `--jobs` of them, with `--end=no-capacity`, `pull` or `cancel`.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +13,102 @@ import re
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from local.demo.endings import ENDINGS
+from local.demo.launch import endings as launch_endings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from local.agent import AgentProcess
+    from local.demo.timeline import Timeline
+    from local.demo.verdict import Check
 
 DEADLINE = 55.0
 """Seconds for all of it; the rest of a minute is for the cleanup."""
 PRIVATE = re.compile(r"(AWS|BOTO|SIDECAR)_.*|(HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE)
 LOG_LINES = 12
+LAUNCHES = ("webhook",)
+MOST_JOBS = 50
+
+
+@dataclass(frozen=True)
+class Play:
+    """What is shown."""
+
+    title: str
+    run: Callable[[Timeline], Awaitable[tuple[list[Check], AgentProcess]]]
 
 
 def main() -> int:
     """Show one ending; returns the exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--stop", default="", help="busy, idle or crash")
+    parser.add_argument("--launch", default="", help="webhook: queued jobs become tasks")
+    parser.add_argument("--jobs", default="1", help="how many jobs, 1 to 50")
+    parser.add_argument("--end", default="", help="no-capacity, pull or cancel")
     parser.add_argument("--deadline", type=float, default=DEADLINE, help="seconds for all of it")
     asked = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if asked.stop not in ENDINGS:
-        others = ", ".join(name for name in ENDINGS if name)
-        return _fail(f"cannot show the ending STOP={asked.stop}: try one of {others}")
+    try:
+        play = _find_play(asked)
+    except ValueError as error:
+        return _fail(str(error))
     if sys.platform == "win32":
         return _fail("cannot run on Windows: the stand-in for the runner's program needs POSIX")
     _remove_private_variables()
-    return _run(asked.stop, asked.deadline)
+    return _run(play, asked.deadline)
+
+
+def _find_play(asked: argparse.Namespace) -> Play:
+    """Find what is asked for. Raises ValueError, which says what can be had."""
+    if asked.launch not in ("", *LAUNCHES):
+        raise ValueError(f"cannot show LAUNCH={asked.launch}: try {', '.join(LAUNCHES)}")
+    return _find_launch(asked) if asked.launch else _find_agent(asked)
+
+
+def _find_agent(asked: argparse.Namespace) -> Play:
+    if asked.stop not in ENDINGS:
+        raise ValueError(_unknown("STOP", asked.stop, ENDINGS))
+    if asked.end or asked.jobs != "1":
+        raise ValueError("cannot show END or JOBS without LAUNCH=webhook")
+    return Play(ENDINGS[asked.stop].title, lambda lines: _run_agent(asked.stop, lines))
+
+
+def _find_launch(asked: argparse.Namespace) -> Play:
+    if asked.end not in launch_endings.ENDINGS:
+        raise ValueError(_unknown("END", asked.end, launch_endings.ENDINGS))
+    if not asked.jobs.isdecimal() or not 1 <= int(asked.jobs) <= MOST_JOBS:
+        raise ValueError(f"cannot show JOBS={asked.jobs}: try 1 to {MOST_JOBS}")
+    title, jobs = launch_endings.ENDINGS[asked.end].title, int(asked.jobs)
+    if jobs > 1:
+        title = f"{jobs} queued jobs become running tasks, side by side"
+    if asked.stop or (asked.end and jobs > 1):
+        raise ValueError("cannot show that together: try END alone, or JOBS alone")
+    return Play(title, lambda lines: _run_launch(asked.end, jobs, lines))
+
+
+def _unknown(name: str, value: str, known: Iterable[str]) -> str:
+    others = ", ".join(each for each in known if each)
+    return f"cannot show the ending {name}={value}: try one of {others}"
+
+
+# The imports of what is shown take half a second: the command line is checked before.
+
+
+async def _run_agent(stop: str, lines: Timeline) -> tuple[list[Check], AgentProcess]:
+    from local.demo import scenario
+
+    return await scenario.run(ENDINGS[stop], lines)
+
+
+async def _run_launch(end: str, jobs: int, lines: Timeline) -> tuple[list[Check], AgentProcess]:
+    from local.demo.launch import scenario
+
+    return await scenario.run(end, launch_endings.ENDINGS[end], jobs, lines)
 
 
 def _remove_private_variables() -> None:
@@ -44,24 +120,23 @@ def _remove_private_variables() -> None:
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 
-def _run(stop: str, deadline: float) -> int:
+def _run(play: Play, deadline: float) -> int:
     try:
-        return asyncio.run(_show(stop, deadline))
+        return asyncio.run(_show(play, deadline))
     except KeyboardInterrupt:
         return _fail("it was interrupted, and has cleaned up")
 
 
-async def _show(stop: str, deadline: float) -> int:
-    # These imports take half a second: the command line is checked before.
-    from local.demo import scenario, timeline, verdict
+async def _show(play: Play, deadline: float) -> int:
+    from local.demo import timeline, verdict
 
     _clean_up_on_signals()
     console = timeline.console()
-    console.print(f"\n[bold]{ENDINGS[stop].title}[/]\n")
+    console.print(f"\n[bold]{play.title}[/]\n")
     lines = timeline.Timeline(console)
     try:
         async with asyncio.timeout(deadline):
-            checks, agent = await scenario.run(ENDINGS[stop], lines)
+            checks, agent = await play.run(lines)
     except TimeoutError:
         return _fail(f"it took longer than {deadline:g} s; not yet done: {lines.doing}")
     except asyncio.CancelledError:
@@ -71,7 +146,7 @@ async def _show(stop: str, deadline: float) -> int:
     verdict.show(checks, console)
     wrong = [check for check in checks if not check.holds]
     if wrong:
-        print("The end of the agent's log:", *agent.text.splitlines()[-LOG_LINES:], sep="\n")
+        print("The end of the log:", *agent.text.splitlines()[-LOG_LINES:], sep="\n")
         reason = agent.last_event("life.failed").get("reason")
         return _fail("; ".join(map(str, wrong)) + (f" ({reason})" if reason else ""))
     print(f"demo: ok, all of it verified from outside in {lines.age:.1f} s; nothing is left")

@@ -23,11 +23,14 @@ STORY = {
     "life.started": Line("has started", "start", {"token": "looks for its token in SSM"}),
     "relay.started": Line(begins={"relay": "fetches the task role's credentials"}),
     "relay.credentials_fetched": Line("holds the task role's credentials for jobs", "relay"),
-    "token.read": Line(
-        "has read the registration token from SSM", "token", {"register": "registers a runner"}
-    ),
+    "token.read": Line("has read the token from SSM", "token", {"register": "registers a runner"}),
     "runner.registered": Line(
         "has registered {name} with GitHub",
+        "register",
+        {"listen": "starts the runner's program", "delete": "deletes the token from SSM"},
+    ),
+    "runner.registered just-in-time": Line(
+        "has the configuration of {name}, which GitHub knows already",
         "register",
         {"listen": "starts the runner's program", "delete": "deletes the token from SSM"},
     ),
@@ -79,6 +82,8 @@ def _name(event: dict[str, Any]) -> str:
     name = str(event["event"])
     if name in ("stop.requested", "runner.interrupted"):
         return f"{name} {'busy' if event['busy'] else 'idle'}"
+    if name == "runner.registered" and event.get("just_in_time"):
+        return f"{name} just-in-time"
     return " ".join(
         [name, *(str(event[key]) for key in ("phase", "rung", "outcome") if key in event)]
     )

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 COLOURS = {
     "demo": "bright_black",
-    "launcher": "bright_black",
+    "launcher": "bright_blue",
     "agent": "cyan",
     "AWS": "yellow",
+    "ECS": "yellow",
     "GitHub": "magenta",
     "job": "green",
     "container": "blue",
@@ -72,9 +73,17 @@ class Timeline:
         with Live(self, console=self._console, transient=True, refresh_per_second=12, screen=False):
             yield
 
-    def begin(self, key: str, who: str, doing: str) -> None:
-        """Show that something begins; `done` with the same `key` ends it."""
-        self._open[key] = (self.age, who, doing)
+    def begin(self, key: str, who: str, doing: str, *, keep: bool = False) -> None:
+        """Show that something begins; `done` with the same `key` ends it.
+
+        `keep`: it has begun already, and only its words change.
+        """
+        since = self._open[key][0] if keep and key in self._open else self.age
+        self._open[key] = (since, who, doing)
+
+    def end(self, key: str) -> None:
+        """Show no more what began as `key`."""
+        self._open.pop(key, None)
 
     def done(
         self, who: str, what: str, key: str = "", took: float | None = None, style: str = ""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 REASONS = {
     "job-completed": "its one job is over",
     "remove": "the agent asked for it",
+    "rest": "the launcher deleted it",
 }
 RESULTS = {"succeeded": "green", "failed": "red", "canceled": "yellow"}
 
@@ -47,14 +48,14 @@ def _list_facts(world: World, timeline: Timeline) -> Iterator[tuple[str, Callabl
 
 
 def _list_job_facts(job: Job, timeline: Timeline) -> Iterator[tuple[str, Callable[[], None]]]:
-    if job.state != "queued":
+    if job.runner_id:
         text = f"has given the job “{job.name}” to the runner"
         yield f"given {job.id}", partial(timeline.done, "GitHub", text)
     for number, step in enumerate(job.steps):
         yield from _list_step_facts(f"step {job.id} {number}", step, timeline)
     if job.state == "completed":
         ended = f"is over: {job.result}"
-        took = job.completed_at - job.started_at
+        took = job.completed_at - job.started_at if job.started_at else None
         style = RESULTS.get(job.result, "")
         yield f"over {job.id}", partial(timeline.done, "job", ended, took=took, style=style)
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -36,8 +35,7 @@ _END_PATIENCE = 30
 ADMITTED = "admitted"
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionChannel:
+class AdmissionChannel(NamedTuple):
     """The paths of the two FIFOs."""
 
     request: Path

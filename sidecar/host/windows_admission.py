@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -19,8 +18,7 @@ assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 ADMITTED = "admitted"
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionChannel:
+class AdmissionChannel(NamedTuple):
     """A channel on which a hook asks."""
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.errors import TokenError
-from sidecar.runner.admission import Admission
-from sidecar.runner.job_policy import parse_policy
 
 if TYPE_CHECKING:
     from sidecar.lifecycle.job_credentials import JobCredentials
+    from sidecar.runner.admission import Admission
     from sidecar.runner.folder import RunnerFolder
     from sidecar.runner.listener import Listener
     from sidecar.tokens.value import RegistrationToken
@@ -27,6 +26,10 @@ def make_admission(
     """
     if token.policy is None:
         return None
+    # Imported when needed: that keeps other starts fast.
+    from sidecar.runner.admission import Admission
+    from sidecar.runner.job_policy import parse_policy
+
     try:
         policy = parse_policy(token.policy)
     except ValueError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar import host
-from sidecar.runner.job_identity import JobIdentity, read_identity
+from sidecar.runner.job_identity import SENT, JobIdentity, read_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,8 +29,11 @@ LONGEST_REASON = 300
 class Admission:
     """Decides by a policy whether the runner's one job may run.
 
-    `on_decided` is called with the reason of a refusal, or None, before the hook gets the answer.
+    `names` are the variables that the hook sends. `on_decided` is called with the reason of a
+    refusal, or None, before the hook gets the answer.
     """
+
+    names = SENT
 
     def __init__(
         self, policy: JobPolicy, folder: RunnerFolder, on_decided: Callable[[str | None], None]
@@ -55,7 +58,8 @@ class Admission:
         self._on_decided(refusal)
         if refusal is None:
             return host.ADMITTED
-        return f"this runner may not run the job: {_make_line(refusal)}"
+        # The runner reads the line for commands, in which "%" stands for another character.
+        return f"this runner may not run the job: {_make_line(refusal)}".replace("%", "%25")
 
     async def _judge(self, variables: Mapping[str, str] | None) -> str | None:
         if variables is None:
@@ -76,6 +80,5 @@ class Admission:
 
 
 def _make_line(text: str) -> str:
-    """Return printable text of one line, in which the runner finds no command."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return line[:LONGEST_REASON].replace("%", "%25")
+    """Return printable text of one line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST_REASON])

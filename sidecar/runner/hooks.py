@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from sidecar import host
 from sidecar.errors import RunnerError
-from sidecar.runner.job_identity import SENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -69,7 +68,7 @@ async def _install(
     if admission is not None:
         opening_admission = host.open_admission_channel(folder.state, folder.user, admission.decide)
         asked = await cleanup.enter_async_context(opening_admission)
-        asking = host.build_admission_script(asked, SENT)
+        asking = host.build_admission_script(asked, admission.names)
     variables = {}
     for event, variable in VARIABLES.items():
         user_hook = own.get(variable) or passed_on.get(variable)

@@ -179,8 +179,8 @@ class Listener:
 
     @property
     def job_began(self) -> bool:
-        """Whether a job came that GitHub did not withdraw before it began."""
-        return self._hook_started or self.result is not None
+        """Whether a job came that was neither withdrawn by GitHub nor refused before it began."""
+        return self.refused is None and (self._hook_started or self.result is not None)
 
     @property
     def ended(self) -> asyncio.Future[int]:

@@ -70,8 +70,7 @@ def embed_metrics(
     that costs money, and there are few outcomes.
     """
     spent = report.phase.seconds_by_phase()
-    listener = report.listener
-    job_began = listener is not None and listener.job_began and listener.refused is None
+    job_began = report.listener is not None and report.listener.job_began
     values = {
         "lives": 1,
         "jobs": int(job_began),

@@ -20,7 +20,6 @@ import signal
 import uuid
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -29,6 +28,7 @@ from local.agent import AgentProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
 SHELL = ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail")
 FILES = ("OUTPUT", "STATE", "STEP_SUMMARY", "ENV", "PATH")
@@ -40,6 +40,8 @@ COMMAND = re.compile(r"\s*::([a-z-]+)(?: [^:]*)?::(.*)", re.DOTALL)
 OLD_COMMAND = re.compile(r"##\[([a-z-]+)[^\]]*\]")
 ESCAPES = {"%0D": "\r", "%0A": "\n", "%25": "%"}
 MASK = "***"
+SIGNALS = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 60.0))
+"""What a cancelled step gets, each with the seconds until the next one."""
 
 
 @dataclass
@@ -72,6 +74,12 @@ class Job:
     def temp(self) -> Path:
         """Return the runner's folder for temporary files."""
         return self.folder / "temp"
+
+    def find_file(self, kind: str, text: str) -> str:
+        """Return what a step has written to a file, such as its outputs, while it runs."""
+        every = [path.read_text() for path in self.folder.glob(f"files/{kind}_*")]
+        (found,) = [each for each in every if text in each]
+        return found
 
     def mask(self, text: str) -> str:
         """Mask what the job's steps have asked to mask."""
@@ -123,8 +131,7 @@ class Composite:
         self.conclusion = "success"
         self.outputs: dict[str, str] = {}
         self.process: AgentProcess | None = None
-        self.sigint, self.sigterm = 7.5, 2.5
-        """Seconds until the next signal."""
+        self.signals = SIGNALS
         self._cancelled = asyncio.Event()
         self._changed = asyncio.Condition()
 
@@ -218,33 +225,25 @@ class Composite:
         """Read lines as they come; the runner knows a mask before it reads the next line."""
         read = 0
         while True:
-            closed = process.closed
-            lines = process.text.split("\n")
+            text, closed = process.text, process.closed
+            lines = text.split("\n")
             complete = lines[read : len(lines) - (0 if closed else 1)]
-            for line in complete:
+            for line in filter(None, complete):
                 self.job.take_line(line)
             read += len(complete)
             async with self._changed:
                 self._changed.notify_all()
             if closed:
                 return
-            async with process._changed:
-                await process._changed.wait_for(
-                    lambda seen=len(process.text): process.closed or len(process.text) > seen
-                )
+            await _wait_for_more(process, len(text))
 
     async def _stop(self, process: AgentProcess) -> None:
         await self._cancelled.wait()
-        for number, seconds in (
-            (signal.SIGINT, self.sigint),
-            (signal.SIGTERM, self.sigterm),
-            (signal.SIGKILL, None),
-        ):
-            if process.process.returncode is not None:
-                return
-            process.signal(number)
-            if seconds is not None:
-                await asyncio.wait([asyncio.ensure_future(process.process.wait())], timeout=seconds)
+        ended = asyncio.create_task(process.process.wait())
+        for number, seconds in self.signals:
+            if not ended.done():
+                process.signal(number)
+                await asyncio.wait([ended], timeout=seconds)
 
     # -- expressions ---------------------------------------------------------------------------
 
@@ -295,6 +294,12 @@ class Composite:
         for part in path.split("."):
             found = found.get(part) if isinstance(found, dict) else None
         return found if found is not None else ""
+
+
+async def _wait_for_more(process: AgentProcess, known: int) -> None:
+    """Wait until a process has printed more than so many characters, or has ended."""
+    async with process._changed:
+        await process._changed.wait_for(lambda: process.closed or len(process.text) > known)
 
 
 def _as_text(value: Any) -> str:

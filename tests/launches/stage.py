@@ -20,6 +20,8 @@ __all__ = ["COMMAND", "POOLS", "PREFIX", "REPOSITORY", "Stage", "open_stage"]
 class Stage(launches.Stage):
     """A stage that a test plays on."""
 
+    talkative = True  # pytest shows it where a test fails
+
     async def run(self, *arguments: str, **settings: str) -> tuple[int, AgentProcess]:
         """Run the launcher to its end; returns its exit code and what it printed."""
         async with self.launcher(*arguments, **settings) as process:

@@ -194,7 +194,7 @@ def test_no_capacity_is_waited_out(aws):
         job = stage.queue_job("build")
         delayed = await launcher.wait_for_event("task.delayed", why="capacity")
         assert ecs.NO_CAPACITY in delayed["reason"]
-        stand_in.end_delays()
+        stand_in.end_delays(aws)
         await stage.wait_for_job(job)
         requests = asked(stage)
         providers = [each["capacityProviderStrategy"][0]["capacityProvider"] for each in requests]
@@ -224,7 +224,7 @@ def test_a_second_worker_takes_over_what_a_killed_one_has_begun(aws, lost):
                 await first.wait_for_end()
             async with stage.worker():
                 stand_in.end_leases(aws)
-                stand_in.end_visibility()
+                stand_in.end_visibility(aws)
                 await stage.wait_for_job(job)
                 await stage.check_nothing_left()
             assert len(stage.ecs.tasks) == 1

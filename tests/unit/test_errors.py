@@ -28,6 +28,7 @@ def test_every_code_says_whether_it_is_a_failure():
     assert {code for code in Exit if not code.failure} == {
         Exit.DONE,
         Exit.STOPPED,
+        Exit.REFUSED,
         Exit.IDLE,
         Exit.LIFETIME,
     }

@@ -30,6 +30,11 @@ LONGEST = 86_400.0
 TASK_DEFINITION = "gh-runner"
 PARAMS_FILE = "task-params.json"
 """PasseiDireto's defaults."""
+KEY = (
+    *("GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB"),
+    *("ACTION_JOB_INDEX", "ACTION_CHECK_RUN", "GITHUB_ACTION", "ACTION_ORDINAL"),
+)
+"""Variables that tell one step from another."""
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}")
 SETTINGS = {
     "github_url": "github_url",
@@ -77,9 +82,7 @@ def make_key(environ: Mapping[str, str]) -> str:
     workflow have jobs of the same name), the step, and how often the step was there before (two in
     one composite action have the same name).
     """
-    names = ("GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB")
-    names += ("ACTION_JOB_INDEX", "ACTION_CHECK_RUN", "GITHUB_ACTION", "ACTION_ORDINAL")
-    digest = hashlib.sha256(json.dumps([environ.get(name, "") for name in names]).encode())
+    digest = hashlib.sha256(json.dumps([environ.get(name, "") for name in KEY]).encode())
     return f"run-{environ.get('GITHUB_RUN_ID', '0')}-{digest.hexdigest()[:16]}"
 
 

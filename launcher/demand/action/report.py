@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -22,6 +21,7 @@ from sidecar.log.masks import SHORTEST, mask_known_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
+    from pathlib import Path
 
     from launcher.demand.action.inputs import Request
 
@@ -35,7 +35,7 @@ def flatten(text: str) -> str:
     return name_inputs(" ".join(text.split())).replace("##[", "## [")
 
 
-def command(name: str, text: str) -> str:
+def make_command(name: str, text: str) -> str:
     """Make a command to the runner, such as `error`, which shows the text at the top of the run."""
     return f"::{name}::{flatten(text).replace('%', '%25')}"
 
@@ -107,7 +107,7 @@ class Report:
         text = write(facts) if write else _describe(name, facts)
         if name in QUIET:
             raise structlog.DropEvent
-        return command(COMMANDS[level], text) if level in COMMANDS else flatten(text)
+        return make_command(COMMANDS[level], text) if level in COMMANDS else flatten(text)
 
     def _row(self, facts: Mapping[str, Any]) -> Row:
         return self.rows.setdefault(str(facts.get("launch")), Row())
@@ -152,6 +152,9 @@ class Report:
         task = identity.task_id(row.task)
         row.task, row.runner, row.state, row.why = "", "", "failed", str(facts["reason"])
         return f"Task {task} ended before its runner was {self.request.order.wait}: {row.why}"
+
+    def _on_retry_scheduled(self, facts: Mapping[str, Any]) -> str:
+        return f"Trying again in {facts['seconds']} s: {facts['reason']}"
 
     def _on_start_failed(self, facts: Mapping[str, Any]) -> str:
         self.failure = name_inputs(str(facts["reason"]))

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import stamina.instrumentation
 import structlog
 
 from launcher import start as starting
 from launcher.demand.action import inputs, journal
-from launcher.demand.action.report import Report, mask
-from launcher.demand.action.report import command as make_command
-from launcher.errors import Exit, SettingsError
+from launcher.demand.action.report import Report, make_command, mask
+from launcher.errors import Exit, SettingsError, describe
 from launcher.launch import Journal, MemoryJournal, Stages
 from launcher.places.ecs import Destination, Ecs
 from launcher.tokens import TokenMaker, TokenStore
@@ -27,6 +27,8 @@ from sidecar.log import masks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, MutableMapping
+
+    from stamina.instrumentation import RetryDetails
 
     from launcher.interruption import Interruption
 
@@ -111,7 +113,8 @@ class Step:
 
     async def _stop(self) -> Exit:
         if not self.request.label:
-            log.warning("stop.skipped", reason="the input label is empty: no start has set it")
+            warning = "nothing is stopped: the label is empty, as a start that failed leaves it"
+            sys.stdout.write(make_command("warning", warning) + "\n")
             return Exit.DONE
         async with self._open_stages(MemoryJournal()) as stages:
             return await starting.stop(self.request.order, stages)
@@ -198,6 +201,12 @@ def configure_log(report: Report, level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
+    stamina.instrumentation.set_on_retry_hooks([_log_retry])
+
+
+def _log_retry(details: RetryDetails) -> None:
+    seconds, reason = round(details.wait_for, 2), describe(details.caused_by)
+    log.warning("retry.scheduled", seconds=seconds, reason=reason)
 
 
 def run(command: str, interruption: Interruption) -> int:

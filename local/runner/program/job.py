@@ -182,6 +182,8 @@ class _Run:
             self._fail(step)
             return
         self._write_event()
+        if moment == "Pre":
+            self._knobs.spoil_event(find_event_file(self._temp))
         started = self._invoker.may_start()
         # The first step's environment has nothing of the workflow's `env`.
         variables = self._first_variables({}) if moment == "Pre" else self._variables

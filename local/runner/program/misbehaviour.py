@@ -57,6 +57,18 @@ class Misbehaviour:
         kind, count = str(knob.get("kind", "")), int(knob.get("count", 1))
         return kind if self._done(command) < count else ""
 
+    def spoil_event(self, path: str) -> None:
+        """Do to the event's file what the knob `event_file` says, as a job's daemon could."""
+        kind = self._knobs.get("event_file")
+        if kind == "empty":
+            os.truncate(path, 0)
+        elif kind is not None:
+            os.replace(path, f"{path}.elsewhere")
+            if kind == "link":
+                os.symlink(f"{path}.elsewhere", path)
+            elif kind == "pipe" and sys.platform != "win32":
+                os.mkfifo(path)
+
     def _done(self, command: str) -> int:
         folder = os.path.join(self._root, "_diag")
         os.makedirs(folder, exist_ok=True)

@@ -141,6 +141,10 @@ def test_a_long_ref_is_refused_quickly():
         ({"events": ["Push"]}, "events: 'Push' must be an event's name"),
         ({"refs": ["main"]}, "refs: 'main' must be a whole ref"),
         ({"refs": ["refs/a*b*c*d"]}, "refs: 'refs/a*b*c*d' must have 2 '*' at most"),
+        (
+            {"refs": [f"refs/heads/{n:0200}" for n in range(15)]},
+            "repositories, owners, events, refs: must have 3000 bytes at most as JSON",
+        ),
         ({"forks": 1}, "forks: must be true or false"),
         ({"event": ["push"]}, "event: is no key here; did you mean events?"),
     ],

@@ -73,4 +73,43 @@ def test_an_order_without_a_key_is_a_new_one():
     ids = [launch.id for launch in first.launches()]
     assert ids == [launch.id for launch in second.launches()]
     assert len(set(ids)) == 2
-    assert {launch.request for launch in first.launches()} == {first.request}
+    assert {launch.order_id for launch in first.launches()} == {first.request}
+
+
+# ---- services ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        ("webhook", ["QUEUE_URL", "WEBHOOK_SECRETS"]),
+        ("work", ["GITHUB_APP_ID", "POOLS", "QUEUE_URL", "TABLE"]),
+        ("serve", ["GITHUB_APP_ID", "POOLS", "QUEUE_URL", "TABLE", "WEBHOOK_SECRETS"]),
+    ],
+)
+def test_a_service_reports_all_that_is_missing_at_once(capsys, command, missing):
+    """It needs only what it uses."""
+    lines = refused(capsys, command, environ={})
+    assert sorted(line.split()[0] for line in lines) == [f"LAUNCHER_{name}" for name in missing]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("webhook", "--table", "x"),
+        ("webhook", "--webhook-secrets", "x"),
+        ("work", "--webhook-path", "/x"),
+        ("serve", "--key", "x"),
+        ("start", "--queue-url", "https://sqs/1/x"),
+    ],
+)
+def test_a_command_has_no_option_of_another_one(capsys, arguments):
+    """Nor a secret's."""
+    (line,) = refused(capsys, *arguments)
+    assert "unrecognized arguments" in line
+
+
+def test_an_option_of_a_service_wins_over_its_variable(capsys):
+    """As with all commands."""
+    lines = refused(capsys, "webhook", "--queue-url", "x", environ={"LAUNCHER_QUEUE_URL": "y"})
+    assert "must be the URL of an SQS queue, not 'x'" in "".join(lines)

@@ -5,7 +5,7 @@ from pathlib import Path
 from launcher.errors import Exit, SettingsError, describe
 from sidecar.errors import TokenError
 
-PAGE = (Path(__file__).parents[3] / "docs" / "launcher.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "launcher-reference.md").read_text()
 
 
 def test_every_exit_code_is_documented():

@@ -213,6 +213,20 @@ def test_only_poison_comes_again(environ, aws):
     ]
 
 
+def test_without_pools_no_message_is_lost(environ, aws):
+    """Nothing goes to the dead letters because of a document that somebody repairs later."""
+    batch = {"Records": [record(1, json.dumps({**DEMAND, "action": "completed"}), count="2")]}
+    with container("work", {**environ, "LAUNCHER_POOLS": "/none"}, batch, batch) as (_, told):
+        answers = [told.get(timeout=60) for _ in range(2)]
+    assert answers == [("response", {"batchItemFailures": []})] * 2
+    session = boto3.Session("AKIALOCAL", "local", region_name=local_aws.REGION)
+    wanted = ["ApproximateNumberOfMessagesDelayed"]
+    with closing(session.client("sqs", endpoint_url=aws)) as sqs:
+        url = environ["LAUNCHER_QUEUE_URL"]
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=wanted)["Attributes"]
+    assert found[wanted[0]] == "2"
+
+
 def test_a_record_is_read_as_the_message_that_it_is():
     """With its own attributes, and with Lambda's names of SQS's."""
     message = read_record(record(1, "{}", first_seen="12.5", count="3"))

@@ -240,3 +240,91 @@ def test_reasons_are_bounded():
         launch = launch.with_reason(f"{number} " + "x" * 1000).with_reason(f"{number} " + "x" * 999)
     assert len(launch.reasons) == 20
     assert max(map(len, launch.reasons)) == 300
+
+
+def test_a_task_tells_its_launch(table):
+    """Events name tasks; a task that is unknown has none."""
+
+    async def life():
+        async with workers() as (records,):
+            await records.index("0a1b", "job-1")
+            await records.index("0a1b", "job-2")
+            return await records.find("0a1b"), await records.find("ffff")
+
+    assert run(life()) == ("job-2", None)
+
+
+def test_two_launches_are_written_together_or_not_at_all(table):
+    """Whose the tasks are too; of two workers one is told that its copy is outdated."""
+
+    async def life():
+        async with workers(2) as (records, other):
+            first = await records.claim(LAUNCH)
+            second = await records.claim(replace(LAUNCH, id="job-2"))
+            swapped = [first.placed("arn:task/2"), second.placed("arn:task/1")]
+            written = await records.save_together(swapped, {"2": "job-1", "1": "job-2"})
+            with pytest.raises(Outdated):
+                await other.save_together([written[0], second], {"1": "job-9"})
+            return (
+                [(await records.read(each)).place for each in ("job-1", "job-2")],
+                [await records.find(task) for task in ("1", "2")],
+                written[0] == await records.read("job-1"),
+            )
+
+    assert run(life()) == (["arn:task/2", "arn:task/1"], ["job-2", "job-1"], True)
+
+
+def test_a_pool_counts_its_faults_and_one_worker_stops_it(table):
+    """A success forgets them."""
+
+    async def life():
+        async with workers(2) as (records, other):
+            counted = [await records.pools.count_failure("small") for _ in range(3)]
+            seen = await records.pools.read("small")
+            stopped = await asyncio.gather(
+                records.pools.stop("small", seen, 1060.0), other.pools.stop("small", seen, 1060.0)
+            )
+            after = await records.pools.read("small")
+            again = await records.pools.stop("small", after, 1200.0)
+            await records.pools.recover("small")
+            return counted, sorted(stopped), after, again, await records.pools.read("small")
+
+    counted, stopped, after, again, recovered = run(life())
+    assert (counted, stopped, again) == ([1, 2, 3], [False, True], True)
+    assert (after.failures, after.stopped_until) == (3, 1060.0)
+    assert (recovered.failures, recovered.stopped_until) == (0, 0.0)
+
+
+def test_the_oldest_launch_waits_first(table):
+    """A younger one never goes before it, until it has gone or its time is over."""
+
+    async def life():
+        clock = Clock()
+        async with workers(1, clock) as (records,):
+            pools = records.pools
+            first = [
+                await pools.wait_first("small", "b", 20.0, 1010.0),
+                await pools.wait_first("small", "c", 30.0, 1010.0),
+                await pools.wait_first("small", "a", 10.0, 1010.0),
+                await pools.wait_first("small", "a", 10.0, 1020.0),
+            ]
+            await pools.stop_waiting("small", "c")
+            kept = (await pools.read("small")).oldest
+            await pools.stop_waiting("small", "a")
+            gone = (await pools.read("small")).oldest
+            await pools.wait_first("small", "b", 20.0, 1010.0)
+            clock.time = 1011.0
+            first.append(await pools.wait_first("small", "d", 40.0, 1100.0))
+            return first, kept, gone
+
+    assert run(life()) == ([True, False, True, True, True], "a", None)
+
+
+def test_an_unwritten_pool_has_no_faults(table):
+    """Reading makes no item."""
+
+    async def life():
+        async with workers() as (records,):
+            return await records.pools.read("new")
+
+    assert run(life()).failures == 0

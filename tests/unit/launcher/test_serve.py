@@ -264,7 +264,7 @@ def test_a_stop_cuts_what_takes_too_long():
 
     fake, events = run(life())
     assert (fake.handled, fake.deleted) == ([], [])
-    assert [each["event"] for each in events] == ["work.finishing", "work.cut"]
+    assert [each["event"] for each in events] == ["work.awaited", "work.cut"]
 
 
 def test_a_queue_that_refuses_is_said_once_and_shown(monkeypatch):
@@ -304,3 +304,32 @@ def test_a_place_may_hold_several_secrets(tmp_path):
         "second one",
         "a literal",
     ]
+
+
+def test_a_worker_gets_a_tick_every_minute(monkeypatch):
+    """What fails is said, and done again."""
+    monkeypatch.setattr(serve, "TICK_EVERY", 0.0)
+
+    class Ticked:
+        def __init__(self):
+            self.bodies = []
+            self.enough = asyncio.Event()
+
+        async def handle(self, message):
+            self.bodies.append(json.loads(message.body))
+            if len(self.bodies) == 1:
+                raise AccessDenied("cannot read the launch record: access denied")
+            if len(self.bodies) == 3:
+                self.enough.set()
+
+    async def life():
+        worker = Ticked()
+        with capture_logs() as events:
+            ticking = asyncio.create_task(serve._tick(worker))
+            await worker.enough.wait()
+            ticking.cancel()
+        return worker.bodies, [each["event"] for each in events]
+
+    bodies, events = run(life())
+    assert bodies[:3] == [{"kind": "tick"}] * 3
+    assert events == ["tick.failed"]

@@ -1,13 +1,17 @@
 """The launcher's settings: all mistakes at once, each with an example."""
 
-from pathlib import Path
-
 import pytest
 
 from launcher.errors import SettingsError
-from launcher.settings import Settings, example, load, variable
+from launcher.settings import (
+    MODELS,
+    SECRETS,
+    ServeSettings,
+    WebhookSettings,
+    WorkSettings,
+    load,
+)
 
-PAGE = (Path(__file__).parents[3] / "docs" / "launcher.md").read_text()
 LEAST = {
     "LAUNCHER_GITHUB_URL": "https://github.com/octo/repo/",
     "LAUNCHER_GITHUB_PAT": "ghp_secret_value",
@@ -99,7 +103,88 @@ def test_an_unknown_variable_is_a_warning_with_the_nearest_name():
     assert warnings == ["LAUNCHER_CLUSTR is not a setting; did you mean LAUNCHER_CLUSTER?"]
 
 
-def test_every_setting_is_documented():
-    """With its variable, its example and its line of help, as in the code."""
-    for field, info in Settings.model_fields.items():
-        assert f"| `{variable(field)}` | {info.description} | `{example(field)}` |" in PAGE
+# ---- the services --------------------------------------------------------------------------------
+
+SERVICE = {
+    "LAUNCHER_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/demand",
+    "LAUNCHER_WEBHOOK_SECRETS": "ssm:/one,canary-canary",
+    "LAUNCHER_TABLE": "launches",
+    "LAUNCHER_POOLS": "ssm:/pools/1+/pools/2",
+    "LAUNCHER_GITHUB_PAT": "canary-canary",
+}
+
+
+def wrong_of(model, **changes):
+    """Return what is wrong with a service's environment and these changes."""
+    environ = {**SERVICE, **{f"LAUNCHER_{key.upper()}": value for key, value in changes.items()}}
+    with pytest.raises(SettingsError) as wrong:
+        load({}, {key: value for key, value in environ.items() if value is not None}, model)
+    return wrong.value.problems
+
+
+def test_a_service_needs_few_settings():
+    """The others have defaults; a secret is in no representation; a start's are not needed."""
+    settings, warnings = load({}, SERVICE, ServeSettings)
+    assert (settings.github_url, settings.scope) == ("https://github.com", "repository")
+    assert (settings.allow, settings.listen, settings.webhook_path) == ((), ":8080", "/webhook")
+    assert "canary" not in repr(settings)
+    assert warnings == []
+    assert load({}, SERVICE, WebhookSettings)[0].queue_url == SERVICE["LAUNCHER_QUEUE_URL"]
+
+
+def test_all_mistakes_of_a_service_are_reported_at_once():
+    """One line for each; the webhook alone needs neither table nor credential."""
+    found = wrong_of(
+        ServeSettings, queue_url=None, table=None, pools=None, webhook_secrets=None, github_pat=None
+    )
+    assert sorted(line.split()[0] for line in found) == [
+        "LAUNCHER_GITHUB_APP_ID",
+        "LAUNCHER_POOLS",
+        "LAUNCHER_QUEUE_URL",
+        "LAUNCHER_TABLE",
+        "LAUNCHER_WEBHOOK_SECRETS",
+    ]
+    alone = {"queue_url": None, "table": None, "github_pat": None}
+    assert [line.split()[0] for line in wrong_of(WebhookSettings, **alone)] == [
+        "LAUNCHER_QUEUE_URL"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"queue_url": "demand"}, "LAUNCHER_QUEUE_URL must be the URL of an SQS queue"),
+        ({"queue_url": "https://sqs/1/demand.fifo"}, "must be a standard queue"),
+        ({"pools": "ssm:"}, "LAUNCHER_POOLS must be ssm: and the name of a parameter"),
+        ({"pools": "families:"}, "LAUNCHER_POOLS must be families: and how the families"),
+        ({"scope": "enterprise"}, "LAUNCHER_SCOPE must be repository or organization"),
+        ({"scope": "enterprise:a/b"}, "LAUNCHER_SCOPE must be repository or organization"),
+        ({"allow": "octo/a/b"}, "LAUNCHER_ALLOW must be owners, or repositories"),
+        ({"listen": "8080"}, "LAUNCHER_LISTEN must be host:port"),
+        ({"listen": "a:70000"}, "LAUNCHER_LISTEN must be host:port"),
+        ({"webhook_path": "webhook"}, "LAUNCHER_WEBHOOK_PATH must be the path of a URL"),
+        ({"github_url": "http://github.com"}, "LAUNCHER_GITHUB_URL must begin with https://"),
+        ({"messages": "0"}, "LAUNCHER_MESSAGES must be greater than or equal to 1"),
+        ({"stop_timeout": "-1"}, "LAUNCHER_STOP_TIMEOUT must be greater than 0"),
+    ],
+)
+def test_each_mistake_of_a_service_is_explained(changes, words):
+    """The line says what the value must be."""
+    (line,) = wrong_of(ServeSettings, **changes)
+    assert words in line
+
+
+@pytest.mark.parametrize("url", ["https://octo.ghe.com/", "https://ghes.example/octo"])
+def test_a_worker_s_github_may_be_a_server_or_a_scope(url):
+    """Without a last slash."""
+    settings, _ = load({}, {**SERVICE, "LAUNCHER_GITHUB_URL": url}, WorkSettings)
+    assert settings.github_url == url.rstrip("/")
+
+
+def test_no_secret_is_an_option_of_any_command():
+    """Everybody may read a command line."""
+    fields = {
+        field: info for model in MODELS.values() for field, info in model.model_fields.items()
+    }
+    hidden = {field for field, info in fields.items() if "SecretStr" in str(info.annotation)}
+    assert hidden == set(SECRETS)

@@ -155,6 +155,18 @@ CHANGES = {
         lambda core, say: core.identities.assign(make_other_role(core, say), "c2", [PEER]),
         (200, b"ASIATESTKEY00009"),
     ),
+    "no job is admitted yet": (
+        "common path",
+        "version",
+        lambda core, _: core.identities.hold(),
+        (503, b"no job is admitted yet"),
+    ),
+    "no job is admitted yet, in a session": (
+        "session",
+        "version",
+        lambda core, _: core.identities.hold(),
+        (503, b"no job is admitted yet"),
+    ),
     "the policy excludes the peer": (
         "common path",
         "policy",

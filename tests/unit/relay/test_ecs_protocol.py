@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.aws.container_credentials import Credentials
 from sidecar.net.http_server import Refusal
+from sidecar.relay.identities import PREFIX
 
 
 def version(number: int) -> Credentials:
@@ -78,6 +79,28 @@ def test_without_credentials_the_answer_is_503(core):
     answer = core.ask(core.path)
     assert answer.status == 503
     assert json.loads(answer.body)["Code"] == "CredentialsUninitialized"
+
+
+def test_nobody_is_served_before_a_job_is_admitted(core):
+    """But other containers of the task, whose path no job knows, are."""
+    core.hold(version(1))
+    core.identities.share(PREFIX + "the-task-s-own")
+    own = core.identities.mint()
+    core.identities.hold()
+    for path in (core.path, own, PREFIX + "a-guess"):
+        answer = core.ask(path)
+        assert (answer.status, json.loads(answer.body)["Message"]) == (
+            503,
+            "no job is admitted yet",
+        )
+    assert core.ask("/latest/api/token", method="PUT", host="169.254.169.254").status == 503
+    assert core.ask(PREFIX + "the-task-s-own").status == 200
+    core.identities.release()
+    assert [core.ask(path).status for path in (core.path, own, PREFIX + "a-guess")] == [
+        200,
+        200,
+        400,
+    ]
 
 
 def test_sdks_can_read_a_refusal_of_the_listener(core):

@@ -345,6 +345,29 @@ def test_a_job_began_if_its_hook_ran_or_it_has_a_result(listener, hooks, result,
     assert listener.job_began is began
 
 
+def test_a_refused_job_s_listener_is_interrupted(root, program, listener, monkeypatch):
+    """If the hook does not end the job itself; whatever its code is, the agent says `refused`."""
+    monkeypatch.setattr("sidecar.runner.listener.REFUSED_GRACE", 0.0)
+    program("trap 'exit 0' INT; exec 3<>pipe; echo up; read x <&3\n")
+    os.mkfifo(root.path / "pipe")
+
+    async def life():
+        async with run_as_listener(root, listener) as line:
+            await line("up")
+            listener.on_hook_event("started")
+            listener.refuse_job("a stranger")
+            assert await listener.ended == 0
+        assert listener.outcome.name == "job-refused"
+        assert not listener.job_began
+        for stopped in (False, True):
+            assert listener.choose_exit_code(stopped=stopped) is Exit.REFUSED
+
+    with capture_logs() as events:
+        run("asyncio", life())
+    (end,) = [event for event in events if event["event"] == "runner.ended"]
+    assert end["outcome"] == "job-refused"
+
+
 @pytest.mark.parametrize(
     ("hooks", "code", "result", "exit_code"),
     [

@@ -1,6 +1,7 @@
 """The queue: later is a new message, what fails is left or put off; judged by moto's SQS."""
 
 import asyncio
+import json
 import time
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -138,6 +139,39 @@ def test_poison_and_a_crash_leave_the_message(url, error):
             return (await queue.receive(wait=0))[0].message
 
     assert run(life()).received == 2
+
+
+def test_only_poison_gets_to_the_dead_letters(url):
+    """After a few receives; a message that is put off as often begins anew each time."""
+
+    class Mixed:
+        async def handle(self, message):
+            if message.body == "poison":
+                raise Poison("not JSON")
+            return Later(0.1) if message.count < 4 else None
+
+    endpoint = url.rpartition("/")[0].rpartition("/")[0]
+    with closing(boto3.client("sqs", endpoint_url=endpoint)) as sqs:
+        dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
+        wanted = ["QueueArn"]
+        found = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=wanted)["Attributes"]
+        policy = {"deadLetterTargetArn": found["QueueArn"], "maxReceiveCount": 3}
+        attributes = {"RedrivePolicy": json.dumps(policy)}
+        sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+
+    async def life():
+        async with opened(url) as queue, opened(dead) as dead_letters:
+            await queue.send("poison")
+            await queue.send(BODY)
+            done, letters = 0, []
+            while not done or not letters:
+                for received in await queue.receive(wait=1):
+                    handled = await process(queue, received, Mixed())
+                    done += handled and received.message.count == 4
+                letters += await dead_letters.receive(wait=0)
+            return [letter.message.body for letter in letters], await queue.receive(wait=0)
+
+    assert run(life()) == (["poison"], [])
 
 
 def test_an_error_that_may_pass_never_leads_to_the_dead_letters(monkeypatch):
