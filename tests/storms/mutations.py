@@ -53,7 +53,7 @@ def _request_is_made_anew() -> Any:
     """Send a request that is not stored, with a client token of its own each time."""
 
     async def mutated(self: Stages, launch: Launch) -> Any:
-        destination, tags = self.destination, self._tags(launch)  # noqa: SLF001
+        destination, tags = self.destination, self._tags(launch)
         started_by = identity.started_by(launch.order_id)
         request = make_request(destination, uuid.uuid4().hex, started_by, tags, launch.step)
         return launch, await self.ecs.start(request)
@@ -135,7 +135,7 @@ def _place_is_kept() -> Any:
 
 
 def _old_message_goes_first() -> Any:
-    """The message is deleted before it is handled."""
+    """Delete a message before it is handled."""
 
     async def mutated(own: Any, received: Any, worker: Any) -> bool:
         await own.delete(received)
@@ -147,7 +147,7 @@ def _old_message_goes_first() -> Any:
 
 
 def _error_ends_message() -> Any:
-    """What fails is deleted all the same: the seed's own fault."""
+    """Delete what fails all the same, as one of the older systems does."""
 
     async def mutated(own: Any, received: Any, worker: Any) -> bool:
         await queue.take(own, received.message, worker)
@@ -160,7 +160,7 @@ def _error_ends_message() -> Any:
 
 
 def _policy_stays_here() -> Any:
-    return mock.patch.object(Access, "to_policy", lambda self: {"forks": True})
+    return mock.patch.object(Access, "to_policy", return_value={"forks": True})
 
 
 _SMALL = {"outages": {}, "droughts": (), "broken": (), "deaths": None, "lost": 0.0, "maximum": 60}
@@ -168,7 +168,7 @@ _UNLUCKY = {"faults": 0.15, "deaths": 60}
 MUTATIONS: dict[str, Mutation] = {
     "a request is made anew each time": Mutation(_request_is_made_anew, "two living", _UNLUCKY),
     "an unknown outcome counts as refused": Mutation(_unknown_is_refused, "two living", _UNLUCKY),
-    "records are written without a condition": Mutation(_no_conditions, "", {"hooks": 2}),
+    "records are written without a condition": Mutation(_no_conditions, "counter", {"hooks": 2}),
     "the try is not raised": Mutation(_try_is_not_raised, "is still queued", {"mishaps": 0.5}),
     "the round is not raised": Mutation(
         _round_is_not_raised, "is still queued", {"droughts": ((0.0, 300.0, None),)}
