@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 TICK = 60.0
 LOOK = 30.0
 """Seconds between two looks whether all has come to rest."""
-LONGEST = 26 * 3600.0
-"""Virtual seconds after which a storm ends in any case."""
 
 
 @contextlib.contextmanager
@@ -223,7 +221,7 @@ class World:
             self.github.queue(job)
 
     async def _rerun(self, job: Job, wanted: Wanted) -> None:
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(self.plan.longest):
             await job.done.wait()
         await asyncio.sleep(wanted.after)
         again = self._make_job(wanted, job.run, job.attempt + 1)
@@ -243,7 +241,7 @@ class World:
 
     async def _wait_for_rest(self) -> None:
         quiet = 0
-        while loop_time() < LONGEST and quiet < 4:
+        while loop_time() < self.plan.longest and quiet < 4:
             await asyncio.sleep(LOOK)
             quiet = quiet + 1 if self._is_at_rest() else 0
 
