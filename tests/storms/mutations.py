@@ -121,13 +121,6 @@ def _runner_is_kept() -> Any:
     return mock.patch.object(github.Runners, "delete", mutated)
 
 
-def _task_is_kept() -> Any:
-    async def mutated(self: Ecs, task: str, reason: str) -> None:
-        pass
-
-    return mock.patch.object(Ecs, "stop", mutated)
-
-
 def _place_is_kept() -> Any:
     async def mutated(self: Records, launch: Launch) -> Launch:
         return launch
@@ -180,11 +173,10 @@ MUTATIONS: dict[str, Mutation] = {
     "records are written without a condition": Mutation(_no_conditions, "counter", {"hooks": 2}),
     "the try is not raised": Mutation(_try_is_not_raised, "is left", {"mishaps": 0.5}),
     "the round is not raised": Mutation(
-        _round_is_not_raised, "is still queued", {"droughts": ((0.0, 300.0, None),)}
+        _round_is_not_raised, "is still queued", {"droughts": ((0.0, 1000.0, None),), "faults": 0.0}
     ),
     "the parameter is not deleted": Mutation(_parameter_is_kept, "parameter ", {"mishaps": 0.5}),
     "the runner is not deleted": Mutation(_runner_is_kept, "runner ", {"mishaps": 0.5}),
-    "the task is not stopped": Mutation(_task_is_kept, "", {"mishaps": 0.0, "faults": 0.05}),
     "the place in the counter is not given back": Mutation(_place_is_kept, "counter"),
     "a message is deleted before its work": Mutation(
         _old_message_goes_first, "is still queued", {"deaths": 40}
