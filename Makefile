@@ -8,6 +8,7 @@ IMAGE ?= ecs-runner-sidecar
 
 # A whole life on stand-ins. STOP=idle, busy or crash shows another ending. LAUNCH=webhook shows how
 # queued jobs become tasks: JOBS=20 of them; END=no-capacity, pull or cancel is what goes wrong.
+# LAUNCH=action shows how a step of a workflow starts runners.
 demo: .venv/ready
 	@$(BIN)/python -m local.demo $(if $(STOP),--stop=$(STOP)) $(if $(LAUNCH),--launch=$(LAUNCH)) \
 	    $(if $(JOBS),--jobs=$(JOBS)) $(if $(END),--end=$(END))
@@ -68,3 +69,7 @@ lock:
 		-c requirements/dev.txt -o requirements/build.txt -
 	printf '%s\n' awscli boto3 aiobotocore | $(COMPILE) --python-version 3.13 \
 		-c requirements/dev.txt -o requirements/clients.txt -
+	printf '%s\n' aiobotocore aiohttp pydantic-settings 'pyjwt[crypto]' stamina structlog tzdata \
+		| $(COMPILE) --python-version 3.11 \
+		-c requirements/runtime.txt -o launcher/deploy/requirements.txt -
+	printf 'ministack\n' | $(COMPILE) --python-version 3.11 -o requirements/ministack.txt -

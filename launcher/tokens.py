@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from launcher import identity
+from launcher.groups import find_group
 from sidecar.aws.calls import SSM, Call, NotFound, backoff
 from sidecar.aws.session import ServiceClient
 from sidecar.log import masks
@@ -34,7 +35,6 @@ REUSED = 30 * 60.0
 """Seconds for which one registration token serves many runners; GitHub accepts it for an hour."""
 STANDARD = 4096
 """Characters of a Standard parameter; a longer one is Advanced, which costs money."""
-DEFAULT_GROUP = 1
 WORK_DIR = "_work"
 
 
@@ -70,6 +70,7 @@ class TokenMaker:
         self._policy = policy
         self._clock = clock
         self._held: tuple[str, float] | None = None
+        self._group_number: int | None = None
 
     async def make(self, name: str) -> RunnerToken:
         """Make the token of the runner `name`.
@@ -78,7 +79,9 @@ class TokenMaker:
         """
         runners = await self._connection.runners()
         if self._just_in_time:
-            group = DEFAULT_GROUP if self._group is None else int(self._group)
+            if self._group_number is None:
+                self._group_number = await find_group(self._connection, self._group)
+            group = self._group_number
             made = await runners.create_jit_config(name, self._labels, group, WORK_DIR)
             return RunnerToken(self._add_policy(made.blob), made.runner_id)
         document = {

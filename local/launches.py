@@ -17,6 +17,7 @@ import aiohttp
 
 from local import agent, aws, ecs, faults, github, leftovers, sqs
 from local.agent import AgentProcess
+from local.github.apps import fresh_key
 from local.github.scope import Scope
 from local.stage import PAT
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from local.github.apps import App
     from local.github.jobs import Job
     from local.github.webhooks import Delivery, Hook
 
@@ -75,12 +77,14 @@ class Stage:
         self.queues = queues or aws.Queues("", "")
         self.pools = folder / "pools.toml"
         self.pools.write_text(POOLS, encoding="utf-8")
+        self.credential = {"github_pat": PAT}
+        """The worker's credential for GitHub, as settings."""
         self.launchers: list[AgentProcess] = []
         """Every process of the launcher that was started."""
 
     # -- the launcher ------------------------------------------------------------------------
 
-    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, **given: str) -> dict[str, str]:
         """Return the launcher's environment; what is `given` are its settings, lower case."""
         kept = [key for key in os.environ if key.startswith(("COVERAGE", "PYTHONPATH"))]
         return {
@@ -144,9 +148,9 @@ class Stage:
             "table": "launches",
             "pools": str(self.pools),
             "github_url": self.github.url,
-            "github_pat": PAT,
             "parameter_prefix": PREFIX,
             "listen": "127.0.0.1:0",
+            **self.credential,
         }
 
     @asynccontextmanager
@@ -181,7 +185,7 @@ class Stage:
         self, arguments: tuple[str, ...], given: Mapping[str, str]
     ) -> AsyncIterator[AgentProcess]:
         folder = self.folder / "launcher" / str(len(self.launchers))
-        env = {**self.environment(given), leftovers.MARK: str(folder)}
+        env = {**self.environment(**given), leftovers.MARK: str(folder)}
         async with AgentProcess.start((*COMMAND, *arguments), env, folder) as process:
             self.launchers.append(process)
             try:
@@ -198,9 +202,17 @@ class Stage:
     # -- GitHub ------------------------------------------------------------------------------
 
     def add_hook(self, url: str) -> Hook:
-        """Have GitHub send what happens in the repository to this URL."""
-        scope = Scope.of_path(f"/repos/{REPOSITORY}")
-        return self.github.world.hooks.add(url, WEBHOOK_SECRET, scope=scope)
+        """Have GitHub send what happens to this URL: as an App's webhook, or the repository's."""
+        hooks, app = self.github.world.hooks, next(iter(self.github.world.apps), None)
+        scope = None if app else Scope.of_path(f"/repos/{REPOSITORY}")
+        return hooks.add(url, WEBHOOK_SECRET, app=app, scope=scope)
+
+    def add_app(self) -> tuple[App, str]:
+        """Install a GitHub App in the repository's account; return it and its private key."""
+        private, modulus, exponent = fresh_key()
+        app = self.github.world.apps.add("launcher", modulus, exponent)
+        self.github.world.apps.install(app, REPOSITORY.partition("/")[0])
+        return app, private
 
     def queue_job(self, *labels: str, **more: Any) -> Job:
         """Queue a job that asks for these labels."""
@@ -234,7 +246,7 @@ class Stage:
         """Count the messages of the queue and of its dead letters."""
         counts = {}
         for name, url in (("queue", self.queues.main), ("dead letters", self.queues.dead)):
-            if url:
+            if url:  # there is none for the command line and the action
                 counts[name] = await asyncio.to_thread(sqs.count, self.moto, url)
         return {name: found for name, found in counts.items() if found}
 

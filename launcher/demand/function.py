@@ -20,6 +20,9 @@ from launcher.demand.signed_call import Caller, CallFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
     from launcher.demand.delivery import Demand
 
@@ -27,10 +30,16 @@ QUEUE_URL, SECRETS, ALLOW = "LAUNCHER_QUEUE_URL", "LAUNCHER_WEBHOOK_SECRETS", "L
 """The function's settings, as in `launcher.settings`, which would import a library."""
 ANSWER_WITHIN = 0.8
 """Seconds that the queue has."""
+FIRST_READ = 5.0
+"""Seconds for the first read of the secrets. GitHub waits for an answer for ten."""
 KEPT = 300.0
 """Seconds for which secrets are kept: one that was replaced is accepted and refused after this."""
 READ_AGAIN = 30.0
 """Seconds after which a delivery that no secret has signed makes the function read them again."""
+
+
+class TooLate(CallFailed):
+    """The call has not ended in time; it goes on, and nobody waits for it."""
 
 
 class Log:
@@ -111,7 +120,9 @@ class Function:
         if self._verifier is not None and now - self._read_at < kept:
             return self._verifier
         try:
-            secrets = [secret for each in self._references for secret in self._read_secret(each)]
+            # The first read may take longer: without secrets every delivery would be lost.
+            seconds = FIRST_READ if self._verifier is None else ANSWER_WITHIN / 2
+            secrets = run_within(seconds, self._read_secrets)
         except CallFailed as error:
             if self._verifier is None:
                 raise
@@ -120,6 +131,9 @@ class Function:
             return self._verifier
         self._verifier, self._read_at = Verifier(secrets, self._allowed), now
         return self._verifier
+
+    def _read_secrets(self) -> list[str]:
+        return [secret for each in self._references for secret in self._read_secret(each)]
 
     def _read_secret(self, reference: str) -> list[str]:
         kind, name = split_reference(reference)
@@ -133,8 +147,7 @@ class Function:
                 answer = self._caller.call("secretsmanager", "GetSecretValue", wanted)
                 found = answer.get("SecretString", "")
             case "file":
-                with open(name, encoding="utf-8") as file:  # noqa: PTH123  pathlib is not imported
-                    found = file.read()
+                found = _read_file(name)
             case _:
                 return [reference]
         secrets = split_secrets(str(found))
@@ -143,33 +156,55 @@ class Function:
         return secrets
 
     def _pass_on(self, demand: Demand) -> Answer:
-        """Send it, and answer in time whether SQS answers or not.
-
-        A socket has a deadline for each of its waits, and the look-up of a name has none; a thread
-        can be left alone.
-        """
-        outcome: list[str] = []
-        sending = threading.Thread(target=self._send, args=(demand, outcome), daemon=True)
-        sending.start()
-        sending.join(ANSWER_WITHIN)
-        if not outcome:
-            log.error("webhook.failed", job=demand.job_id, reason="the queue does not answer")
+        """Send it, and answer in time whether SQS answers or not."""
+        try:
+            run_within(ANSWER_WITHIN, lambda: self._send(demand))
+        except TooLate:
+            log.error("webhook.failed", job=demand.job_id, reason="the queue does not answer")  # noqa: TRY400
             return Answer(503, "the queue does not answer")
-        if outcome[0]:
-            log.error("webhook.failed", job=demand.job_id, reason=outcome[0])
+        except CallFailed as error:
+            reason = f"{error} (needs sqs:SendMessage; {QUEUE_URL})"
+            log.error("webhook.failed", job=demand.job_id, reason=reason)  # noqa: TRY400
             return Answer(503, "the queue does not take it")
         return Answer(202, f"{demand.action}: job {demand.job_id}")
 
-    def _send(self, demand: Demand, outcome: list[str]) -> None:
-        """Send it, once more after an error; put the reason why it failed into `outcome`."""
+    def _send(self, demand: Demand) -> None:
+        """Send it, once more after an error."""
         request = make_request(self._url, demand.to_json())
-        reason = ""
-        for _ in range(2):
-            try:
-                self._caller.call("sqs", "SendMessage", request)
-            except CallFailed as error:
-                reason = f"{error} (needs sqs:SendMessage; {QUEUE_URL})"
-            else:
-                outcome.append("")
-                return
-        outcome.append(reason)
+        try:
+            self._caller.call("sqs", "SendMessage", request)
+        except CallFailed:
+            self._caller.call("sqs", "SendMessage", request)
+
+
+def _read_file(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib takes long to import
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise CallFailed(f"cannot read {path}: {type(error).__name__}") from error
+
+
+def run_within(seconds: float, work: Callable[[], T]) -> T:
+    """Run `work` for `seconds` at most. Raises CallFailed; TooLate where it goes on by itself.
+
+    A socket has a deadline for each of its waits, and the look-up of a name has none; a thread can
+    be left alone.
+    """
+    outcome: list[tuple[T | None, CallFailed | None]] = []
+
+    def run() -> None:
+        try:
+            outcome.append((work(), None))
+        except CallFailed as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TooLate("no answer from AWS in time")
+    value, failed = outcome[0]
+    if failed is not None:
+        raise failed
+    return value  # type: ignore[return-value]  # there is one where nothing failed

@@ -62,6 +62,8 @@ def make_zip(given: argparse.Namespace) -> None:
 
 def deploy_stack(given: argparse.Namespace) -> None:
     """Deploy everything but the secrets: zip, pools, and one stack or two."""
+    if bool(given.worker_subnets) != bool(given.worker_security_groups):
+        raise SettingsError("--worker-subnets and --worker-security-groups belong together")
     if not given.runners and not given.pools.exists():
         raise SettingsError(f"there is no {given.pools}: write it, or let --runners write one")
     with closing(Account(given.region)) as account:
@@ -76,6 +78,8 @@ def deploy_stack(given: argparse.Namespace) -> None:
             bucket, key = code.upload(account, given.bucket, made)
         say(f"pools: {parameters.put_pools(account, given.deployment, text)}")
         chosen = _chosen(given, OPTIONS) | rights.parameters()
+        chosen |= {"WorkerInVpc": "yes" if given.worker_subnets else "no"}
+        chosen = {"WorkerSubnets": "", "WorkerSecurityGroups": "", **chosen}
         chosen |= {"CodeBucket": bucket, "CodeKey": key, "Deployment": given.deployment}
         chosen |= {"Runtime": target.runtime, "Architecture": target.architecture}
         name, tags = stack_name(given.deployment), {TAG: given.deployment}

@@ -12,11 +12,10 @@ from launcher.demand.webhook import QUEUED, WAITING
 from launcher.errors import describe
 from launcher.jobs import Unknown
 from launcher.launch import ENDS
-from launcher.places import Refused, Started, Why
 from launcher.pools import FARGATE, FARGATE_SPOT
-from launcher.record import Full
 from launcher.work import pauses
 from launcher.work.ending import AGAIN, WAITS, Ending, may_have_served
+from launcher.work.placing import Placing
 from launcher.work.poolrules import PoolRules
 from launcher.work.surroundings import PutOff
 from sidecar import github
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
     from launcher.demand.webhook import Demand
     from launcher.jobs import Jobs
     from launcher.launch import Look, Stages
-    from launcher.places import Later
     from launcher.pools import Pool
-    from launcher.record import Launch
     from launcher.work.admission import Admission
     from launcher.work.held import Held
     from launcher.work.surroundings import Surroundings
@@ -55,6 +52,7 @@ class Carrier:
         self._jobs = jobs
         self._admission = admission
         self._rules = PoolRules(around)
+        self._placing = Placing(around, self._rules)
         self.ending = Ending(around, self._rules)
 
     async def carry_on(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
@@ -76,7 +74,7 @@ class Carrier:
         if held.launch.place is None:
             if (answer := await self._check_still_queued(held, demand, message)) is not None:
                 return answer.later
-            if (later := await self._place(held, stages, pool, demand)) is not None:
+            if (later := await self._placing.place(held, stages, pool, demand)) is not None:
                 return later
         elif (answer := await self._look(held, demand)) is not None:
             return answer.later
@@ -161,46 +159,6 @@ class Carrier:
             return chosen
         await held.save(replace(held.launch.with_reason(reason), pool=chosen.name))
         return PutOff(1.0, reason)
-
-    # -- placed ------------------------------------------------------------------------------
-
-    async def _place(self, held: Held, stages: Stages, pool: Pool, demand: Demand) -> PutOff | None:
-        state = await self._rules.check(held.launch)
-        if isinstance(state, PutOff):
-            return state
-        try:
-            await held.take_places(self._limits(pool, demand))
-        except Full as full:
-            seconds = self._around.chance.uniform(5, 15)
-            await self._rules.wait_for_room(held.launch, seconds)
-            return PutOff(seconds, str(full))
-        launch, placement = await stages.place(held.launch)
-        if isinstance(placement, Started):
-            await self._rules.stop_waiting(launch, state)
-            return None
-        return await self._put_off_task(launch, pool, placement)
-
-    async def _put_off_task(self, launch: Launch, pool: Pool, placement: Later | Refused) -> PutOff:
-        seconds = pauses.pause_for(placement, launch.round, self._around.chance)
-        facts = {"launch": launch.id, "pool": pool.name, "reason": placement.reason}
-        if isinstance(placement, Refused):
-            log.error("task.refused", **facts, seconds=round(seconds))
-            await self._rules.count_failure(pool.name, placement.reason)
-            return PutOff(seconds, placement.reason)
-        say = log.error if placement.why is Why.QUOTA else log.warning
-        say("task.delayed", **facts, why=placement.why, seconds=round(seconds))
-        if placement.why is not Why.THROTTLE:
-            await self._rules.wait_for_room(launch, seconds)
-        return PutOff(seconds, placement.reason)
-
-    def _limits(self, pool: Pool, demand: Demand) -> dict[str, int]:
-        maxima = self._around.maxima
-        limits = {f"pool/{pool.name}": pool.maximum}
-        if maxima.repository is not None:
-            limits[f"repository/{demand.repository_id}"] = maxima.repository
-        if maxima.account is not None:
-            limits["account"] = maxima.account
-        return limits
 
     # -- handed over -------------------------------------------------------------------------
 

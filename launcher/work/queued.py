@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -28,6 +29,9 @@ log = structlog.get_logger()
 
 SOON = 10.0
 """Seconds until the end of a task is looked for, where an approved job waits for it."""
+
+HEAD_START = 4.0
+"""Seconds that the warm runners of a pool have to take a job, before it gets a task of its own."""
 
 
 def launch_id(deployment: str, demand: Demand) -> str:
@@ -88,6 +92,9 @@ class Queued:
         chosen = await self._admission.choose(demand)
         if chosen is None or isinstance(chosen, PutOff):
             return chosen
+        now = datetime.fromtimestamp(self._around.now(), UTC)
+        if message.count == 0 and chosen.minimum_at(now):
+            return PutOff(HEAD_START, "a warm runner may take it")
         log.info(
             "launch.admitted",
             launch=id_,

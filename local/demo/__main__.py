@@ -1,7 +1,8 @@
 """`python -m local.demo`: exits with 0 only if all of it was verified.
 
 `--stop=busy`, `idle` or `crash` ends the agent's life in another way. `--launch=webhook` shows how
-queued jobs become tasks: `--jobs` of them, with `--end=no-capacity`, `pull` or `cancel`.
+queued jobs become tasks: `--jobs` of them, with `--end=no-capacity`, `pull` or `cancel`;
+`--launch=action` how a step of a workflow starts runners.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 
 DEADLINE = 55.0
 """Seconds for all of it; the rest of a minute is for the cleanup."""
+MORE_PER_JOB = 2.0
+"""Seconds more for each job after the third: all of them share this machine."""
 PRIVATE = re.compile(r"(AWS|BOTO|SIDECAR)_.*|(HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE)
 LOG_LINES = 12
-LAUNCHES = ("webhook",)
+LAUNCHES = ("webhook", "action")
 MOST_JOBS = 50
 
 
@@ -39,17 +42,17 @@ class Play:
     """What is shown."""
 
     title: str
-    run: Callable[[Timeline], Awaitable[tuple[list[Check], AgentProcess]]]
+    run: Callable[[Timeline], Awaitable[tuple[list[Check], AgentProcess | None]]]
 
 
 def main() -> int:
     """Show one ending; returns the exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--stop", default="", help="busy, idle or crash")
-    parser.add_argument("--launch", default="", help="webhook: queued jobs become tasks")
+    parser.add_argument("--launch", default="", help="webhook or action: what starts the task")
     parser.add_argument("--jobs", default="1", help="how many jobs, 1 to 50")
     parser.add_argument("--end", default="", help="no-capacity, pull or cancel")
-    parser.add_argument("--deadline", type=float, default=DEADLINE, help="seconds for all of it")
+    parser.add_argument("--deadline", type=float, help="seconds for all of it")
     asked = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -60,7 +63,8 @@ def main() -> int:
     if sys.platform == "win32":
         return _fail("cannot run on Windows: the stand-in for the runner's program needs POSIX")
     _remove_private_variables()
-    return _run(play, asked.deadline)
+    more = MORE_PER_JOB * max(0, int(asked.jobs) - 3)
+    return _run(play, asked.deadline or DEADLINE + more)
 
 
 def _find_play(asked: argparse.Namespace) -> Play:
@@ -79,6 +83,10 @@ def _find_agent(asked: argparse.Namespace) -> Play:
 
 
 def _find_launch(asked: argparse.Namespace) -> Play:
+    if asked.launch == "action":
+        if asked.stop or asked.end or asked.jobs != "1":
+            raise ValueError("cannot show STOP, END or JOBS with LAUNCH=action")
+        return Play(launch_endings.ACTION, _run_action)
     if asked.end not in launch_endings.ENDINGS:
         raise ValueError(_unknown("END", asked.end, launch_endings.ENDINGS))
     if not asked.jobs.isdecimal() or not 1 <= int(asked.jobs) <= MOST_JOBS:
@@ -103,6 +111,12 @@ async def _run_agent(stop: str, lines: Timeline) -> tuple[list[Check], AgentProc
     from local.demo import scenario
 
     return await scenario.run(ENDINGS[stop], lines)
+
+
+async def _run_action(lines: Timeline) -> tuple[list[Check], AgentProcess | None]:
+    from local.demo.launch import action
+
+    return await action.run(lines)
 
 
 async def _run_launch(end: str, jobs: int, lines: Timeline) -> tuple[list[Check], AgentProcess]:
@@ -146,8 +160,9 @@ async def _show(play: Play, deadline: float) -> int:
     verdict.show(checks, console)
     wrong = [check for check in checks if not check.holds]
     if wrong:
-        print("The end of the log:", *agent.text.splitlines()[-LOG_LINES:], sep="\n")
-        reason = agent.last_event("life.failed").get("reason")
+        lines_ = agent.text.splitlines() if agent else []
+        print("The end of the log:", *lines_[-LOG_LINES:], sep="\n")
+        reason = agent.last_event("life.failed").get("reason") if agent else ""
         return _fail("; ".join(map(str, wrong)) + (f" ({reason})" if reason else ""))
     print(f"demo: ok, all of it verified from outside in {lines.age:.1f} s; nothing is left")
     return 0

@@ -28,6 +28,7 @@ COLOURS = {
     "ECS": "yellow",
     "GitHub": "magenta",
     "job": "green",
+    "workflow": "green",
     "container": "blue",
 }
 WIDTH = 160

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.agent import PATIENCE
+from local.composite import Composite, Job
 from local.stage import PAT
-from tests.action.composite import Composite, Job
 from tests.launches.stage import PREFIX, REPOSITORY, Stage
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from local import ecs
+from local.composite import SIGNALS, running
 from local.faults import Rule
 from local.stage import PAT
-from tests.action.composite import SIGNALS, running
 from tests.action.jobs import inputs, make_job, queue_job, start
 from tests.launches.stage import open_stage
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from local import aws as local_aws
+from local.composite import Composite
 from local.github import apps
-from tests.action.composite import Composite
 from tests.action.jobs import ACTION, inputs, make_job, queue_job, start
 from tests.launches.stage import open_stage
 

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CLIENT = ("awslambdaric", "simplejson", "snapshot_restore_py", "runtime_client")
 """The packages of Lambda's own; nothing else of this environment is to be seen."""
 PATIENCE = 60.0
+REQUEST_ID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 
 
 class Handler:
@@ -36,9 +38,16 @@ class Handler:
     def call(self, event: Any) -> Any:
         """Invoke it; return what it answers. Fails if it raises, or cannot be imported."""
         self.events.put(event)
-        kind, answer = self.answers.get(timeout=PATIENCE)
+        kind, answer = self.answers.get(timeout=PATIENCE)  # raises Empty
         assert kind == "response", answer
         return answer
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing of a client that was killed."""
+
+    def handle_error(self, *_: Any) -> None:
+        """Print nothing."""
 
 
 @contextmanager
@@ -46,7 +55,7 @@ def running(name: str, code: Path, folder: Path, **variables: str) -> Iterator[H
     """Run the handler `name` of the unpacked zip `code`."""
     handler = Handler()
     client = copy_client(folder / "runtime")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _make_api(handler))
+    server = QuietServer(("127.0.0.1", 0), _make_api(handler))
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     environment = {
@@ -69,13 +78,9 @@ def running(name: str, code: Path, folder: Path, **variables: str) -> Iterator[H
     )
     try:
         yield handler
-    except BaseException:
-        process.kill()
-        print(process.communicate()[0].decode(errors="replace"))
-        raise
     finally:
         process.kill()
-        process.communicate()
+        print(process.communicate()[0].decode(errors="replace"))  # pytest shows it
         handler.events.put(None)
         server.shutdown()
         thread.join()
@@ -103,11 +108,16 @@ def _make_api(handler: Handler) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             event = handler.events.get()
+            if event is None:  # the process has ended
+                self.close_connection = True
+                return
             body = json.dumps(event).encode()
             self.send_response(200)
-            self.send_header("Lambda-Runtime-Aws-Request-Id", "1")
-            self.send_header("Lambda-Runtime-Deadline-Ms", str(2**62 // 10**6))
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Lambda-Runtime-Aws-Request-Id", REQUEST_ID)
+            self.send_header("Lambda-Runtime-Deadline-Ms", str(int((time.time() + 60) * 1000)))
             self.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:::function:a")
+            self.send_header("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -91,6 +91,11 @@ class Deployed:
         changed = {"Variables": {**found["Variables"], **variables}}
         functions.update_function_configuration(FunctionName=name, Environment=changed)
 
+    def set_mapping(self, **changes: Any) -> None:
+        """Change how the queue feeds the worker."""
+        number = self.resource("WorkerTakesMessages")
+        self.client("lambda").update_event_source_mapping(UUID=number, **changes)
+
     def policies(self, role: str, stack: str = STACK) -> list[Any]:
         """Return the policies of a role."""
         iam = self.client("iam")
@@ -239,6 +244,8 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
         calls = {name: await enter(recording(deployed.url)) for name in ("Webhook", "Worker")}
         calls["ECS"] = await enter(recording(plane.url))
         await asyncio.to_thread(_connect, deployed, hub, calls)
+        # Else the worker would go on, with nobody to call any more.
+        stack.push_async_callback(asyncio.to_thread, deployed.set_mapping, Enabled=False)
         hub.world.hooks.add(
             deployed.webhook_url, CANARY, scope=Scope.of_path("/repos/" + REPOSITORY)
         )
@@ -262,9 +269,7 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
 def _connect(deployed: Deployed, hub: github.GitHub, calls: dict[str, Recorder]) -> None:
     """Do what only a test needs: lead the functions' calls to the stand-ins."""
     # ministack takes the template's number as text, and CloudFormation as a number.
-    deployed.client("lambda").update_event_source_mapping(
-        UUID=deployed.resource("WorkerTakesMessages"), ScalingConfig={"MaximumConcurrency": 2}
-    )
+    deployed.set_mapping(ScalingConfig={"MaximumConcurrency": 2})
     deployed.set_environment("Webhook", AWS_ENDPOINT_URL=calls["Webhook"].url)
     deployed.set_environment(
         "Worker",

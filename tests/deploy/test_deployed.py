@@ -10,6 +10,7 @@ import json
 import urllib.error
 import urllib.request
 import zipfile
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,7 @@ class Story:
     calls: dict[str, list[Any]] = field(default_factory=dict)
     """The calls of the functions, by the recorder that saw them."""
     tasks_of_first_job: int = 0
+    calls_of_first_job: dict[str, int] = field(default_factory=dict)
     exit_codes: list[int | None] = field(default_factory=list)
     results: list[str | None] = field(default_factory=list)
     redelivery: str = ""
@@ -92,6 +94,8 @@ async def _serve_one_job(told: Story, stage: Stage) -> None:
     await wait_until(lambda: not stage.ecs.living(), "the task's end")
     told.redelivery = again.status
     told.results.append(job.result)
+    seen = [call.target for each in stage.calls.values() for call in each.calls]
+    told.calls_of_first_job = dict(Counter(target.partition(".")[2] for target in seen))
     told.tasks_of_first_job = len(stage.ecs.tasks)
     told.exit_codes = [task.exit_code for task in stage.ecs.tasks]
     told.task_tags = dict(stage.ecs.tasks[0].tags)
@@ -145,8 +149,9 @@ async def _look_around(told: Story, stage: Stage) -> None:
 # --- what becomes of jobs -----------------------------------------------------------------------
 
 
-def test_a_queued_job_is_done_by_a_task_of_its_own(story):
+def test_a_queued_job_is_done_by_a_task_of_its_own(story, record_property):
     """Function URL, queue, worker, RunTask, agent: the job succeeds, and the task ends well."""
+    record_property("calls of AWS for one job", story.calls_of_first_job)
     assert story.results == ["succeeded"]
     assert story.exit_codes == [0]
 

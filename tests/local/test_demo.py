@@ -50,7 +50,7 @@ def test_a_whole_life_is_shown_and_verified():
     assert lines[-1].startswith("demo: ok")
     assert in_order(
         lines,
-        "has read the registration token",
+        "has read the token",
         "has registered ecs-",
         "prints: I am",
         "has asked AWS who it is: assumed-role/runner-task",

@@ -339,6 +339,24 @@ def test_aws_s_client_understands_the_errors(aws, error, code, status, says):
     run(life())
 
 
+def test_one_error_takes_the_place_of_another(aws):
+    """As a policy by tag does: while there is no parameter, access to it is denied."""
+    local_aws.put(aws, "/there", "T")
+
+    async def life():
+        rule = Rule("status", error="AccessDeniedException", instead_of="ParameterNotFound")
+        async with faults.serving(aws, rules=[rule]) as proxy, ssm(proxy.url) as client:
+            found = await client.get_parameter(Name="/there", WithDecryption=True)
+            assert found["Parameter"]["Value"] == "T"
+            for call in (client.get_parameter, client.delete_parameter):
+                with pytest.raises(ClientError) as caught:
+                    await call(Name="/missing")
+                assert caught.value.response["Error"]["Code"] == "AccessDeniedException"
+            assert [seen.fault for seen in proxy.requests] == [None, "status", "status"]
+
+    run(life())
+
+
 def test_sts_is_refused_in_xml(aws):
     """The query protocol has errors of another form, and its operation is found in the body."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NO_JOB = "there was none"
+ACTION = "A step of a workflow starts two runners; one has a job, the other is stopped"
+"""The title of LAUNCH=action."""
 
 
 @dataclass(frozen=True)

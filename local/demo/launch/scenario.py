@@ -74,7 +74,8 @@ async def _play(
         await stage.github.world.changes.until(over, 3600)
         await stage.ecs.wait_for(lambda: not stage.ecs.living(), 3600)
         timeline.begin("verify", "demo", "lets put-off messages come now, and looks what is left")
-        checks = await verdict.verify(stage, ending, jobs)
+        left = await verdict.check_left(stage)
+        checks = [*verdict.verify(stage, ending, jobs), *left]
         watcher.cancel()
         timeline.end("crowd")
         timeline.done("demo", "has looked at what is left, when no message was left", "verify")

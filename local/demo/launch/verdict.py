@@ -17,31 +17,37 @@ if TYPE_CHECKING:
     from local.launches import Stage
 
 
-async def verify(stage: Stage, ending: Ending, jobs: int) -> list[Check]:
-    """Check everything, while the stand-ins still run."""
+async def check_left(stage: Stage) -> list[Check]:
+    """Check that nothing is left, while the stand-ins still run."""
+    left = await _list_queued(stage) if stage.queues.main else []
+    left += [
+        ("parameters in SSM", await stage.find_parameters()),
+        ("tasks in ECS", [task.arn for task in stage.ecs.living()]),
+        ("runners at GitHub", await stage.list_runners()),
+        (
+            "processes of tasks",
+            [text for task in stage.ecs.tasks for text in _find_processes(stage, task)],
+        ),
+    ]
+    return [Check(what, NOTHING, list_all(found), left=True) for what, found in left]
+
+
+async def _list_queued(stage: Stage) -> list[tuple[str, list[str]]]:
     messages = await stage.empty_queue()
     living = [
         name
         for name, item in (await stage.find_records()).items()
         if not item.get("ended") or not (item.get("served") or item.get("given_up"))
     ]
-    processes = [text for task in stage.ecs.tasks for text in _find_processes(stage, task)]
-    left = [
+    return [
         ("messages in the queue", _name_counts(messages.get("queue", {}))),
         ("messages in the dead letters", _name_counts(messages.get("dead letters", {}))),
         ("launches in the table that still want something", living),
-        ("parameters in SSM", await stage.find_parameters()),
-        ("tasks in ECS", [task.arn for task in stage.ecs.living()]),
-        ("runners at GitHub", await stage.list_runners()),
-        ("processes of tasks", processes),
-    ]
-    return [
-        *_check_events(stage, ending, jobs),
-        *(Check(what, NOTHING, list_all(found), left=True) for what, found in left),
     ]
 
 
-def _check_events(stage: Stage, ending: Ending, jobs: int) -> Iterator[Check]:
+def verify(stage: Stage, ending: Ending, jobs: int) -> Iterator[Check]:
+    """Check what has happened; first let nothing be in the queue any more (`check_left`)."""
     world = stage.github.world
     yield Check(
         "the jobs' results" if jobs > 1 else "the job's result",
@@ -55,7 +61,8 @@ def _check_events(stage: Stage, ending: Ending, jobs: int) -> Iterator[Check]:
     )
     asked = len(stage.ecs.asked("RunTask"))
     yield Check("ECS was asked to run a task", _times(ending.requests * jobs), _times(asked))
-    yield Check("the webhook answered", "each delivery with 202", _find_answers(stage))
+    if stage.queues.main:
+        yield Check("the webhook answered", "each delivery with 202", _find_answers(stage))
     if ending.job_result == "succeeded":
         users = {
             find_answer(step).removeprefix("I am ") for job in world.jobs for step in job.steps
@@ -65,13 +72,15 @@ def _check_events(stage: Stage, ending: Ending, jobs: int) -> Iterator[Check]:
             runner_user(),
             list_all(sorted(users)),
         )
-    names = {job.runner_name for job in world.jobs} - {""}  # of a task that failed it may be there
+    names = {job.runner_name for job in world.jobs} - {
+        ""
+    }  # the runner of a task that failed it may be there
     gone = [each for each in world.runners.removed if each.name in names or not names]
     removed = [REASONS.get(each.by, each.by) for each in gone]
     wanted = REASONS.get(ending.removed_by, ending.removed_by)
     off = "the runner was taken off GitHub" if jobs == 1 else "the runners were taken off GitHub"
     yield Check(off, _tally([wanted] * jobs), _tally(removed))
-    yield Check("a secret in a log, an override, a message", "never", _find_secrets(stage))
+    yield Check("a secret in a log, an override, a message", "never", find_secrets(stage))
 
 
 def _describe_end(task: Any) -> str:
@@ -101,7 +110,8 @@ def _find_answers(stage: Stage) -> str:
     return list_all(wrong) if wrong else "each delivery with 202"
 
 
-def _find_secrets(stage: Stage) -> str:
+def find_secrets(stage: Stage) -> str:
+    """Look for every secret in what ECS was told, and in every log: "yes" or "never"."""
     texts = [repr(stage.ecs.requests), *(each.transcript() for each in stage.launchers)]
     texts += [task.process.transcript() for task in stage.ecs.tasks if task.process]
     texts += [job.log() for job in stage.github.world.jobs]

@@ -5,6 +5,7 @@ import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import jwt
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -18,11 +19,14 @@ from launcher.secret import Secret
 from sidecar import github
 from sidecar.github.scope import Scope
 
-PEM = (
-    rsa.generate_private_key(65537, 2048)
-    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    .decode()
-)
+
+def make_pem(key):
+    """Return a private key as text."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+KEY, NEWER_KEY = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+PEM = make_pem(KEY)
 
 
 class Clock:
@@ -44,6 +48,7 @@ class GitHub:
         self.pat = "ghp_first"
         self.calls = []
         self.tokens = {}
+        self.key = KEY.public_key()
 
     def application(self):
         """Return what answers its API."""
@@ -60,15 +65,19 @@ class GitHub:
             number = self.installations.get(path.split("/")[2])
             return say(200, id=number) if number else say(404, message="Not Found")
         if path.startswith("/app/installations/"):
-            return self.mint(int(path.split("/")[3]))
+            return self.mint(int(path.split("/")[3]), bearer)
         if bearer != self.pat and bearer not in self.tokens:
             return say(401, message="Bad credentials")
         if path.endswith("registration-token"):
             return say(201, token=f"AREG{len(self.calls)}", expires_at=later())
         return say(200, runners=[], total_count=0)
 
-    def mint(self, number):
+    def mint(self, number, bearer):
         """Answer with an installation's token."""
+        try:
+            jwt.decode(bearer, self.key, algorithms=["RS256"], options={"verify_iat": False})
+        except jwt.PyJWTError:
+            return say(401, message="A JSON web token could not be decoded")
         if number in self.suspended:
             return say(403, message="This installation has been suspended")
         if number not in self.installations.values():
@@ -89,12 +98,13 @@ def later():
 
 
 @asynccontextmanager
-async def connected(scope="organization", *, token=None, clock=None):
+async def connected(scope="organization", *, token=None, key=None, clock=None):
     """Yield a GitHub, and the connections to it: by a token's secret, or by an App."""
     fake = GitHub()
     async with TestServer(fake.application()) as server:
         url = str(server.make_url("/")).rstrip("/")
-        app = ("7", Secret(PEM, "LAUNCHER_GITHUB_APP_KEY", None)) if token is None else None
+        key = key or Secret(PEM, "LAUNCHER_GITHUB_APP_KEY", None)
+        app = ("7", key) if token is None else None
         made = Connections(url, scope, token=token, app=app, clock=clock or Clock())
         async with made as connections:
             yield fake, connections
@@ -218,6 +228,30 @@ def test_a_refused_token_is_read_again(tmp_path):
             with pytest.raises(github.PermissionDenied):  # it was read just now
                 await list_runners(connection)
             clock.time += secret.READ_AGAIN + 1
+            await list_runners(connection)
+
+    run(life())
+
+
+def test_an_app_s_new_key_is_read(tmp_path):
+    """The old one was deleted at GitHub."""
+    path = tmp_path / "pem"
+    path.write_text(PEM)
+
+    async def life():
+        clock = Clock()
+        key = Secret(f"file:{path}", "LAUNCHER_GITHUB_APP_KEY", None, clock)
+        async with connected(key=key) as (fake, connections):
+            connection = connections.connect("acme/a", 1)
+            await list_runners(connection)
+            fake.key = NEWER_KEY.public_key()
+            fake.tokens.clear()
+            path.write_text(make_pem(NEWER_KEY))
+            with pytest.raises(github.PermissionDenied):  # it was read just now
+                await list_runners(connection)
+            clock.time += secret.READ_AGAIN + 1
+            with pytest.raises(github.PermissionDenied):
+                await list_runners(connection)
             await list_runners(connection)
 
     run(life())

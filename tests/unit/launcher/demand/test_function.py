@@ -177,6 +177,31 @@ def test_a_queue_that_never_answers_is_not_waited_for(lines, monkeypatch):
     assert json.loads(lines[0])["reason"] == "the queue does not answer"
 
 
+def test_secrets_that_never_come_are_not_waited_for(lines, monkeypatch):
+    """The old ones stay; and without any, the sender is told in the end."""
+    monkeypatch.setattr(function, "ANSWER_WITHIN", 0.01)
+    monkeypatch.setattr(function, "FIRST_READ", 0.01)
+    released = threading.Event()
+    aws = Aws(**{"/webhook": "first secret"})
+    try:
+        aws.failing["GetParameter"] = released.wait
+        answer, _ = make(aws, "ssm:/webhook")
+        assert answer("first secret") == 503
+        del aws.failing["GetParameter"]
+        monkeypatch.setattr(function, "FIRST_READ", 10.0)
+        monkeypatch.setattr(function, "ANSWER_WITHIN", 10.0)
+        answer, clock = make(aws, "ssm:/webhook")
+        assert answer("first secret") == 202
+        aws.failing["GetParameter"] = released.wait
+        monkeypatch.setattr(function, "ANSWER_WITHIN", 0.01)
+        clock.time += function.KEPT + 1
+        answer("first secret")
+    finally:
+        released.set()
+    events = [json.loads(line)["event"] for line in lines]
+    assert events[:2] == ["webhook.failed", "secret.kept"]
+
+
 def test_a_file_may_hold_the_secrets(tmp_path):
     """One a line."""
     path = tmp_path / "secrets"

@@ -10,6 +10,7 @@ from launcher.connections import Connections
 from launcher.places import Later, Why
 from launcher.secret import Secret
 from launcher.warm import WarmRunners
+from launcher.work.queued import HEAD_START
 from sidecar.aws.calls import TransientError
 from tests.unit.launcher.work.scene import POOLS, make_demand, play
 
@@ -77,7 +78,7 @@ def test_a_warm_task_may_be_idle_for_all_of_its_life():
 
     async def story(scene):
         await tick(scene)
-        await scene.send(make_demand(1))
+        await scene.send(make_demand(1), count=1)
         limits = []
         for request in scene.tasks.sent:
             (container,) = request["overrides"]["containerOverrides"]
@@ -106,15 +107,20 @@ def test_a_task_that_ended_gets_a_successor():
     assert "launch.given_up" not in [each["event"] for each in events]
 
 
-def test_a_job_that_takes_a_warm_runner_gets_its_task():
+@pytest.mark.parametrize("late", [False, True])
+def test_a_job_that_takes_a_warm_runner_gets_its_task(late):
     """The slot is filled again at once; what was started for the job meanwhile is stopped."""
 
     async def story(scene):
         await tick(scene)
         warm = runners(scene)[0]
         await scene.send(make_demand(1))
-        assert len(scene.tasks.living) == 3
+        if late:
+            await scene.wait(HEAD_START)
+        assert len(scene.tasks.living) == 2 + late
         await scene.run(1, warm)
+        if not late:
+            assert len(scene.tasks.sent) == 3  # the third one fills the slot
         for task in [task for task, state in scene.tasks.states.items() if state.stopping]:
             await scene.send(scene.tasks.end(task, 0, "UserInitiated: not needed"))
         await scene.wait(40)
@@ -127,6 +133,20 @@ def test_a_job_that_takes_a_warm_runner_gets_its_task():
         await scene.complete(1, warm, launch.place)
         await tick(scene, 3)
         assert len(scene.tasks.living) == len(runners(scene)) == 2
+
+    play(story, WARM)
+
+
+def test_a_job_that_no_warm_runner_takes_gets_a_task_of_its_own():
+    """After a moment."""
+
+    async def story(scene):
+        await tick(scene)
+        await scene.send(make_demand(1))
+        assert await scene.launch(1) is None
+        await scene.wait(HEAD_START)
+        assert (await scene.launch(1)).handed_over
+        assert len(scene.tasks.living) == 3
 
     play(story, WARM)
 
@@ -165,7 +185,7 @@ def test_a_waiting_slot_holds_up_no_job():
         scene.tasks.answers += [Later(Why.CAPACITY, "no capacity")] * 2
         await tick(scene)
         assert scene.tasks.living == []
-        await scene.send(make_demand(1))
+        await scene.send(make_demand(1), count=1)
         assert len(scene.tasks.living) == 1
         await tick(scene, 2)
         assert len(scene.tasks.living) == 3

@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from local.agent import AgentProcess
 
@@ -141,7 +141,8 @@ class Composite:
         """Run all steps; return the conclusion of the whole."""
         given = {name: str(each.get("default", "")) for name, each in self._declared().items()}
         unknown = inputs.keys() - given.keys()
-        assert not unknown, f"the action has no input {unknown}"
+        if unknown:
+            raise ValueError(f"the action has no input {unknown}")
         self.inputs = given | inputs
         for number, step in enumerate(self.document["runs"]["steps"]):
             await self._run_step(step, step.get("id", f"__{number}"))
@@ -175,7 +176,8 @@ class Composite:
             path.touch()
         script = self.job.temp / f"{mark}.sh"
         script.write_text(step["run"])
-        assert step["shell"] == "bash"
+        if step["shell"] != "bash":
+            raise ValueError(f"cannot run a step with the shell {step['shell']}")
         try:
             code = await self._run_script(script, self._environment(step, files))
         finally:
@@ -200,7 +202,8 @@ class Composite:
             "GITHUB_WORKSPACE": str(self.job.workspace),
             "RUNNER_TEMP": str(self.job.temp),
         }
-        assert not any(name.startswith("INPUT_") for name in environ)
+        if any(name.startswith("INPUT_") for name in environ):
+            raise ValueError("the runner sets no INPUT_ for the script of a composite action")
         return environ
 
     async def _run_script(self, script: Path, environ: Mapping[str, str]) -> int:
@@ -216,7 +219,8 @@ class Composite:
                 await reading
                 if stopping is not None:
                     stopping.cancel()
-            assert not process.errors.strip() or code, process.errors
+            if process.errors.strip() and not code:
+                raise RuntimeError(f"a step that went well complains: {process.errors}")
             self.job.raw += process.errors.splitlines()
             self.job.log += process.errors.splitlines()
         return code

@@ -1,0 +1,71 @@
+"""Start the task of a launch, where pool, account and AWS have room for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from launcher.places import Refused, Started, Why
+from launcher.record import Full
+from launcher.work import pauses
+from launcher.work.surroundings import PutOff
+
+if TYPE_CHECKING:
+    from launcher.demand.webhook import Demand
+    from launcher.launch import Stages
+    from launcher.places import Later
+    from launcher.pools import Pool
+    from launcher.record import Launch
+    from launcher.work.held import Held
+    from launcher.work.poolrules import PoolRules
+    from launcher.work.surroundings import Surroundings
+
+log = structlog.get_logger()
+
+
+class Placing:
+    """Starts tasks. The caller holds the launch's lease."""
+
+    def __init__(self, around: Surroundings, rules: PoolRules) -> None:
+        self._around = around
+        self._rules = rules
+
+    async def place(self, held: Held, stages: Stages, pool: Pool, demand: Demand) -> PutOff | None:
+        """Have a task for the launch; say how long to wait where there is no room now."""
+        state = await self._rules.check(held.launch)
+        if isinstance(state, PutOff):
+            return state
+        try:
+            await held.take_places(self._limits(pool, demand))
+        except Full as full:
+            seconds = self._around.chance.uniform(5, 15)
+            await self._rules.wait_for_room(held.launch, seconds)
+            return PutOff(seconds, str(full))
+        launch, placement = await stages.place(held.launch)
+        if isinstance(placement, Started):
+            await self._rules.stop_waiting(launch, state)
+            return None
+        return await self._put_off_task(launch, pool, placement)
+
+    async def _put_off_task(self, launch: Launch, pool: Pool, placement: Later | Refused) -> PutOff:
+        seconds = pauses.pause_for(placement, launch.round, self._around.chance)
+        facts = {"launch": launch.id, "pool": pool.name, "reason": placement.reason}
+        if isinstance(placement, Refused):
+            log.error("task.refused", **facts, seconds=round(seconds))
+            await self._rules.count_failure(pool.name, placement.reason)
+            return PutOff(seconds, placement.reason)
+        say = log.error if placement.why is Why.QUOTA else log.warning
+        say("task.delayed", **facts, why=placement.why, seconds=round(seconds))
+        if placement.why is not Why.THROTTLE:
+            await self._rules.wait_for_room(launch, seconds)
+        return PutOff(seconds, placement.reason)
+
+    def _limits(self, pool: Pool, demand: Demand) -> dict[str, int]:
+        maxima = self._around.maxima
+        limits = {f"pool/{pool.name}": pool.maximum}
+        if maxima.repository is not None:
+            limits[f"repository/{demand.repository_id}"] = maxima.repository
+        if maxima.account is not None:
+            limits["account"] = maxima.account
+        return limits
