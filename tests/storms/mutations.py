@@ -168,6 +168,7 @@ _SMALL = {
     "lost": 0.0,
     "maximum": 60,
 }
+_OUTAGE = {"outages": {"dynamodb": (0.0, 600.0)}}
 _UNLUCKY = {"faults": 0.15, "deaths": 60}
 MUTATIONS: dict[str, Mutation] = {
     "a request is made anew each time": Mutation(_request_is_made_anew, "two living", _UNLUCKY),
@@ -180,6 +181,6 @@ MUTATIONS: dict[str, Mutation] = {
     "a message is deleted before its work": Mutation(
         _old_message_goes_first, "is still queued", {"deaths": 40}
     ),
-    "an error deletes the message": Mutation(_error_ends_message, "is still queued", _UNLUCKY),
+    "an error deletes the message": Mutation(_error_ends_message, "is still queued", _OUTAGE),
     "the policy does not go with the token": Mutation(_policy_stays_here, "a stranger's"),
 }
