@@ -35,6 +35,7 @@ check: .venv/ready
 	@$(BIN)/lint-imports
 
 soak: .venv/ready
+	@$(BIN)/python -m tests.storms
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench: .venv/ready

@@ -18,6 +18,8 @@ LIMITS = {
     "idle_cpu_ms_per_min": 20,
     "health_cpu_ms": 60,
     "fleet_start_vs_limit": 1.25,
+    "launch_fleet_vs_limit": 1.25,
+    "github_calls_per_job": 0.05,
     "relay_p99_vs_nginx": 1.2,
     "relay_burst_p99_ms": 250,
     "relay_burst_upstream_calls": 1,

@@ -1,4 +1,4 @@
-"""`make soak` runs five hundred storms; `--storm SEED` runs one of them again and tells its story."""
+"""`make soak` runs five hundred storms; `--storm SEED` runs one again and tells its story."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Agents:
     async def _serve(self, task: Task, runner: Runner, document: dict[str, Any]) -> int:
         await self._first(task, runner.given.wait(), self.idle)
         if runner.job is not None:
-            return await self._work(task, runner, runner.job, document)
+            return await self._work(task, runner.job, document)
         if runner.deleted:
             return int(Exit.GHOST)
         stopped = task.asked_to_stop.is_set()
@@ -101,7 +101,7 @@ class Agents:
             self.github.remove(runner)
         return int(Exit.DONE if stopped else Exit.IDLE)
 
-    async def _work(self, task: Task, runner: Runner, job: Job, document: dict[str, Any]) -> int:
+    async def _work(self, task: Task, job: Job, document: dict[str, Any]) -> int:
         if not _admits(document.get("policy"), job):
             self.weather.note(f"the hook of {task.id[:6]} refuses job {job.id}")
             self.github.complete(job, "failure")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ from botocore import exceptions as library
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from bench.limits import Bucket

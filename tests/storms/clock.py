@@ -39,7 +39,7 @@ class Process:
         self.name = name
         self.died = asyncio.Event()
         self.tasks: list[asyncio.Task[Any]] = []
-        """All that were ever begun: asyncio itself keeps no reference to one that waits for ever."""
+        """All that were ever begun: asyncio keeps no reference to one that waits for ever."""
         self._steps = steps
         self._frozen: list[Coroutine[Any, Any, Any]] = []
         loop: Any = asyncio.get_running_loop()

@@ -13,17 +13,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-import aiohttp
-
 from tests.storms.calls import loop_time
 from tests.storms.clock import now
+from tests.storms.rest import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.storms.calls import Weather
 
-SERVICE = "github"
 CANARY = "CANARY"
 """In each secret; it may stand nowhere but in SSM."""
 QUEUED_FOR = 24 * 3600.0
@@ -335,79 +333,3 @@ def make_payload(action: str, job: Job) -> bytes:
             "sender": {"login": "octocat"},
         }
     ).encode()
-
-
-class Session:
-    """Stands for aiohttp's session."""
-
-    def __init__(self, github: GitHub, weather: Weather) -> None:
-        self._github, self._weather = github, weather
-        self.closed = False
-
-    async def close(self) -> None:
-        """Close it."""
-        self.closed = True
-
-    def request(self, method: str, url: str, **given: Any) -> _Request:
-        """Make one request."""
-        return _Request(self._github, self._weather, method, str(url), given)
-
-
-class _Request:
-    """One request, and its answer."""
-
-    def __init__(
-        self, github: GitHub, weather: Weather, method: str, url: str, given: dict[str, Any]
-    ) -> None:
-        self._github, self._weather = github, weather
-        self._method, self._url, self._given = method, url, given
-        self.status, self.headers, self.content = 0, {}, self
-        self._body = b""
-
-    async def __aenter__(self) -> _Request:
-        try:
-            async with asyncio.timeout(self._given["timeout"].total):
-                await self._answer()
-        except TimeoutError:
-            raise TimeoutError("GitHub does not answer") from None
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-    async def readexactly(self, _: int) -> bytes:
-        """Read the body, which is always shorter than the longest that is read."""
-        raise asyncio.IncompleteReadError(self._body, None)
-
-    async def _answer(self) -> None:
-        await self._weather.wait()
-        call, fate = f"{self._method} {urlsplit(self._url).path}", self._weather.draw(SERVICE)
-        if (pause := self._github.limit(self._method)) > 0:
-            self._weather.refused[SERVICE] += 1
-            self.status, self.headers = 403, {"retry-after": f"{pause + 0.5:.0f}"}
-            self._body = b'{"message": "You have exceeded a secondary rate limit"}'
-            return
-        if fate is not None:
-            self._weather.note(f"{call}: {fate}")
-        if fate == "unreachable":
-            raise aiohttp.ClientConnectionError("cannot connect")
-        if fate in ("500", "throttled"):
-            self.status = 502 if fate == "500" else 403
-            if fate == "throttled":
-                self.headers = {"retry-after": "20"}
-            self._body = b'{"message": "Server Error"}'
-            return
-        self.status, body = self._github.answer(self._method, self._url, self._given.get("json"))
-        if fate == "lost":
-            raise aiohttp.ServerDisconnectedError
-        if fate == "silent":
-            await asyncio.sleep(3600)
-        if fate == "slow":
-            await asyncio.sleep(self._weather.chance.uniform(1, 6))
-        self._body = b"" if body is None else json.dumps(body).encode()
-        self.headers = {
-            "x-ratelimit-limit": "5000",
-            "x-ratelimit-remaining": str(self._github.remaining),
-            "x-ratelimit-reset": str(int(now()) + 1800),
-        }
-        await self._weather.wait()

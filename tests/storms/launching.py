@@ -1,4 +1,4 @@
-"""The launcher's own programs, as a storm's processes run them. All that names its parts is here."""
+"""The launcher's own programs, as a storm's processes run them; only this file names its parts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import random
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from launcher.work import EcsClients, Surroundings, Worker
-
 from launcher import identity
 from launcher.demand.queue import Queue, process
 from launcher.demand.webhook import Webhook as Intake
@@ -16,6 +14,7 @@ from launcher.pools import Problems, parse_pools
 from launcher.record import PLACES, Records
 from launcher.record import make_client as make_table_client
 from launcher.tokens import TokenStore
+from launcher.work import EcsClients, Surroundings, Worker
 from sidecar import github
 from tests.storms.clock import now
 from tests.storms.hooks import SECRET
@@ -145,7 +144,7 @@ async def _receive(world: World, queue: Queue, worker: Worker) -> None:
                 group.create_task(handle(each))
 
 
-# ---- what a storm reads of the launcher's own marks ------------------------------------------------
+# ---- what a storm reads of the launcher's own marks ----------------------------------------------
 
 
 def launch_of(task: Task) -> str:

@@ -12,13 +12,15 @@ from launcher import identity, record
 from launcher.access import Access
 from launcher.demand import queue
 from launcher.launch import Stages
-from launcher.places import Later, Started, Why
-from launcher.places.ecs import Ecs
+from launcher.places import Later, Why
+from launcher.places import ecs as places
+from launcher.places.ecs import Ecs, make_request
 from launcher.record import Launch, Records
 from launcher.tokens import TokenStore
 from sidecar import github
 from sidecar.aws.calls import TransientError
-from tests.storms.plan import Plan, make_plan
+from sidecar.errors import SidecarError
+from tests.storms.plan import HOUR, Plan, Turn, make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,12 +45,22 @@ class Mutation:
             yield
 
     def plan(self, seed: str) -> Plan:
-        """Make the plan of a storm in which it shows."""
-        return make_plan(seed, **self.changes)
+        """Make the plan of a small storm in which it shows."""
+        plan = make_plan(seed, **_SMALL | self.changes)
+        jobs = [job for job in plan.jobs if job.turn not in (Turn.APPROVE, Turn.RECONSIDER)]
+        return replace(plan, jobs=tuple(jobs[:8]))
 
 
-def _random_client_token() -> Any:
-    return mock.patch.object(identity, "client_token", lambda *_: uuid.uuid4().hex)
+def _request_is_made_anew() -> Any:
+    """Send a request that is not stored, with a client token of its own each time."""
+
+    async def mutated(self: Stages, launch: Launch) -> Any:
+        destination, tags = self.destination, self._tags(launch)
+        started_by = identity.started_by(launch.order_id)
+        request = make_request(destination, uuid.uuid4().hex, started_by, tags, launch.step)
+        return launch, await self.ecs.start(request)
+
+    return mock.patch.object(Stages, "_ask", mutated)
 
 
 def _unknown_is_refused() -> Any:
@@ -60,7 +72,10 @@ def _unknown_is_refused() -> Any:
         except TransientError as error:
             return Later(Why.CAPACITY, str(error))
 
-    return mock.patch.object(Ecs, "start", mutated)
+    stack = contextlib.ExitStack()
+    stack.enter_context(mock.patch.object(Ecs, "start", mutated))
+    stack.enter_context(mock.patch.object(places, "TRIES", 1))
+    return stack
 
 
 def _no_conditions() -> Any:
@@ -84,15 +99,6 @@ def _try_is_not_raised() -> Any:
     return mock.patch.object(Launch, "next_try", mutated)
 
 
-def _round_is_not_raised() -> Any:
-    next_round = Launch.next_round
-
-    def mutated(self: Launch, reason: str) -> Launch:
-        return replace(next_round(self, reason), round=self.round)
-
-    return mock.patch.object(Launch, "next_round", mutated)
-
-
 def _parameter_is_kept() -> Any:
     async def mutated(self: TokenStore, task: str) -> bool:
         return True
@@ -107,13 +113,6 @@ def _runner_is_kept() -> Any:
     return mock.patch.object(github.Runners, "delete", mutated)
 
 
-def _task_is_kept() -> Any:
-    async def mutated(self: Ecs, task: str, reason: str) -> None:
-        pass
-
-    return mock.patch.object(Ecs, "stop", mutated)
-
-
 def _place_is_kept() -> Any:
     async def mutated(self: Records, launch: Launch) -> Launch:
         return launch
@@ -122,7 +121,7 @@ def _place_is_kept() -> Any:
 
 
 def _old_message_goes_first() -> Any:
-    """The message is deleted before it is handled."""
+    """Delete a message before it is handled."""
 
     async def mutated(own: Any, received: Any, worker: Any) -> bool:
         await own.delete(received)
@@ -133,13 +132,23 @@ def _old_message_goes_first() -> Any:
     return mock.patch.object(launching, "process", mutated)
 
 
+class _Forgetful:
+    """A worker that takes each error for an end, as one of the older systems does."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+
+    async def handle(self, message: Any) -> Any:
+        """Handle a message."""
+        with contextlib.suppress(SidecarError):
+            return await self._worker.handle(message)
+
+
 def _error_ends_message() -> Any:
-    """What fails is deleted all the same: the seed's own fault."""
+    """Delete what fails all the same."""
 
     async def mutated(own: Any, received: Any, worker: Any) -> bool:
-        await queue.take(own, received.message, worker)
-        await own.delete(received)
-        return True
+        return await queue.process(own, received, _Forgetful(worker))
 
     from tests.storms import launching
 
@@ -147,34 +156,31 @@ def _error_ends_message() -> Any:
 
 
 def _policy_stays_here() -> Any:
-    return mock.patch.object(Access, "to_policy", lambda self: {"forks": True})
+    return mock.patch.object(Access, "to_policy", return_value={"forks": True})
 
 
-def _placed_is_not_written() -> Any:
-    """A task that was started is forgotten, with its request."""
-
-    async def mutated(self: Stages, launch: Launch, placement: Started) -> Launch:
-        return replace(launch.placed(placement.task, self.now()), request=None)
-
-    return mock.patch.object(Stages, "_set_placed", mutated)
-
-
-_UNLUCKY = {"faults": 0.1, "maximum": 60}
+_SMALL = {
+    "longest": 2 * HOUR,
+    "outages": {},
+    "droughts": (),
+    "broken": (),
+    "deaths": None,
+    "lost": 0.0,
+    "maximum": 60,
+}
+_OUTAGE = {"outages": {"dynamodb": (0.0, 600.0)}}
+_UNLUCKY = {"faults": 0.15, "deaths": 60}
 MUTATIONS: dict[str, Mutation] = {
-    "the client token is random": Mutation(_random_client_token, "two living", _UNLUCKY),
+    "a request is made anew each time": Mutation(_request_is_made_anew, "two living", _UNLUCKY),
     "an unknown outcome counts as refused": Mutation(_unknown_is_refused, "two living", _UNLUCKY),
-    "records are written without a condition": Mutation(_no_conditions, "", {"hooks": 2}),
-    "the try is not raised": Mutation(_try_is_not_raised, "is still queued", {"mishaps": 0.4}),
-    "the round is not raised": Mutation(
-        _round_is_not_raised, "is still queued", {"droughts": ((0.0, 300.0, None),)}
-    ),
-    "the parameter is not deleted": Mutation(_parameter_is_kept, "parameter ", {"mishaps": 0.4}),
-    "the runner is not deleted": Mutation(_runner_is_kept, "runner ", {"mishaps": 0.4}),
-    "the task is not stopped": Mutation(_task_is_kept, "", {}),
+    "records are written without a condition": Mutation(_no_conditions, "counter", {"hooks": 2}),
+    "the try is not raised": Mutation(_try_is_not_raised, "is left", {"mishaps": 0.5}),
+    "the parameter is not deleted": Mutation(_parameter_is_kept, "parameter ", {"mishaps": 0.5}),
+    "the runner is not deleted": Mutation(_runner_is_kept, "runner ", {"mishaps": 0.5}),
     "the place in the counter is not given back": Mutation(_place_is_kept, "counter"),
-    "the old message is deleted first": Mutation(
-        _old_message_goes_first, "is still queued", {"deaths": 100}
+    "a message is deleted before its work": Mutation(
+        _old_message_goes_first, "is still queued", {"deaths": 40}
     ),
-    "an error deletes the message": Mutation(_error_ends_message, "is still queued", _UNLUCKY),
+    "an error deletes the message": Mutation(_error_ends_message, "is still queued", _OUTAGE),
     "the policy does not go with the token": Mutation(_policy_stays_here, "a stranger's"),
 }

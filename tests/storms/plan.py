@@ -68,6 +68,8 @@ class Plan:
     resend: float = 600.0
     calm: float = HOUR
     """When everything works again."""
+    longest: float = 26 * HOUR
+    """Virtual seconds after which it ends in any case."""
     remaining: int = 4900
     """Of GitHub's limit."""
 

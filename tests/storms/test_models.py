@@ -1,6 +1,7 @@
 """What storms stand on: processes that die at any await, and models that refuse as AWS does."""
 
 import asyncio
+import itertools
 import random
 from contextlib import closing
 from dataclasses import replace
@@ -15,18 +16,23 @@ from tests.storms import clock
 from tests.storms.calls import Weather
 from tests.storms.clock import Process
 from tests.storms.ecs import Ecs
-from tests.storms.sqs import Sqs
+from tests.storms.sqs import MOST_RECEIVES, Sqs
 from tests.storms.table import Table
+
+
+def make_chance(seed):
+    """Make a source of chance."""
+    return random.Random(seed)  # noqa: S311  chance, not secrecy
 
 
 def run(work):
     """Run work in the virtual time of a storm."""
-    return clock.run(work, "1", random.Random(1))
+    return clock.run(work, "1", make_chance(1))
 
 
 def make_weather(rate=0.0):
     """Make a weather without faults."""
-    return Weather(random.Random(1), rate)
+    return Weather(make_chance(1), rate)
 
 
 def code_of(caught):
@@ -119,11 +125,9 @@ def test_the_table_refuses_what_its_condition_refuses():
             },
         }
         await table.update_item(**change)
+        put = {"TableName": "t", "Item": {"id": {"S": "b"}}}
         with pytest.raises(ClientError) as caught:
-            await table.transact_write_items(
-                TransactItems=[{"Put": {"TableName": "t", "Item": {"id": {"S": "b"}}}}]
-                + [{"Update": change}]
-            )
+            await table.transact_write_items(TransactItems=[{"Put": put}, {"Update": change}])
         reasons = [reason["Code"] for reason in caught.value.response["CancellationReasons"]]
         return table.items, reasons
 
@@ -138,7 +142,7 @@ def test_ecs_remembers_refusals_too():
     async def work():
         weather = make_weather()
         ecs = Ecs(weather)
-        ecs.live = lambda task: asyncio.sleep(10, 0)
+        ecs.live = lambda _: asyncio.sleep(10, 0)
         ecs.droughts = [(0.0, 5.0, None)]
         request = {"taskDefinition": "runner:1", "clientToken": "t"}
         first = await ecs.run_task(**request)
@@ -167,18 +171,18 @@ def test_the_queue_gives_a_message_again_until_it_is_deleted():
             await sqs.wait_visible()
             answer = await sqs.receive_message(QueueUrl="q")
             if answer["Messages"]:
-                times.append(round(asyncio.get_running_loop().time()))
+                times.append(int(asyncio.get_running_loop().time()))
         return times
 
     times = run(work)
     assert times[0] == 30
-    assert len(times) == 10
-    assert {later - sooner for sooner, later in zip(times, times[1:], strict=False)} == {180}
+    assert len(times) == MOST_RECEIVES
+    assert {later - sooner for sooner, later in itertools.pairwise(times)} <= {180, 181}
 
 
 def test_the_table_answers_as_moto_does(aws):
     """Two hundred of the launcher's own writes, good and refused, end alike in both."""
-    chance = random.Random(7)
+    chance = make_chance(7)
     writes = [_draw_write(chance) for _ in range(200)]
 
     async def work():

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 TICK = 60.0
 LOOK = 30.0
 """Seconds between two looks whether all has come to rest."""
-LONGEST = 26 * 3600.0
-"""Virtual seconds after which a storm ends in any case."""
 
 
 @contextlib.contextmanager
@@ -194,34 +192,36 @@ class World:
     async def _live(self, wanted: Wanted) -> None:
         await asyncio.sleep(wanted.at)
         job = self._make_job(wanted)
-        turn = wanted.turn
-        if turn is Turn.APPROVE:
-            self.github.hold(job)
-            await asyncio.sleep(wanted.after)
-        if turn is Turn.RECONSIDER:
-            self.github.queue(job)
-            await asyncio.sleep(min(wanted.after, 20))
-            if job.status == "queued":
-                self.github.hold(job)
-                await asyncio.sleep(wanted.after)
-        if job.status in ("waiting", "queued"):
-            self.github.queue(job)
-        if turn is not Turn.STRANGER:
+        await self._approve(job, wanted)
+        if wanted.turn is not Turn.STRANGER:
             self.admitted.append(job)
-        if turn is Turn.CANCEL:
+        if wanted.turn is Turn.CANCEL:
             await asyncio.sleep(wanted.after)
             self.github.complete(job, "cancelled")
-        if turn is Turn.RERUN:
+        if wanted.turn is Turn.RERUN:
             await self._rerun(job, wanted)
-        if turn is Turn.STRANGER:
+        if wanted.turn is Turn.STRANGER:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.plan.calm + 3600):
                     await job.done.wait()
             self.github.complete(job, "cancelled")
         self._coming -= 1
 
+    async def _approve(self, job: Job, wanted: Wanted) -> None:
+        """Queue a job; where its turn says so, it waits for its approval first, or in between."""
+        if wanted.turn is not Turn.APPROVE:
+            self.github.queue(job)
+        if wanted.turn is Turn.RECONSIDER:
+            await asyncio.sleep(min(wanted.after, 20))
+        elif wanted.turn is not Turn.APPROVE:
+            return
+        if job.status == "queued":
+            self.github.hold(job)
+            await asyncio.sleep(wanted.after)
+            self.github.queue(job)
+
     async def _rerun(self, job: Job, wanted: Wanted) -> None:
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(self.plan.longest):
             await job.done.wait()
         await asyncio.sleep(wanted.after)
         again = self._make_job(wanted, job.run, job.attempt + 1)
@@ -241,7 +241,7 @@ class World:
 
     async def _wait_for_rest(self) -> None:
         quiet = 0
-        while loop_time() < LONGEST and quiet < 4:
+        while loop_time() < self.plan.longest and quiet < 4:
             await asyncio.sleep(LOOK)
             quiet = quiet + 1 if self._is_at_rest() else 0
 
