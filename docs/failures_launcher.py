@@ -210,6 +210,14 @@ WORK = (
         outcomes(NOT_TAKEN, NOT_TAKEN, Cell("served"), time_out=NOT_TAKEN),
     ),
     Row(
+        "SQS SendMessage (of the worker)",
+        "work",
+        "sqs",
+        {"target": "SendMessage", "skip": 1},
+        # What cannot be put off is left where it is, and comes again.
+        serves("message.failed"),
+    ),
+    Row(
         "SQS ReceiveMessage",
         "work",
         "sqs",
