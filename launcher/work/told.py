@@ -112,13 +112,16 @@ class Told:
             if (later := await self._carrier.settle(held, demand, reason)) is not None:
                 return later
             own = held.launch
-        moved = replace(_with_task_of(own, taken), served=True, online=True, ended=False)
+        # Where the task has ended before, no event of it will come that closes the launch.
+        moved = replace(_with_task_of(own, taken), served=True, online=True, ended=taken.ended)
         left = taken.with_reason(reason)
         left = _with_task_of(left, own) if is_swap else left.stolen(reason).next_try(reason)
         if not own.counters:
             moved = replace(moved, counters=taken.counters)
             left = replace(left, counters=())
         await held.save_with(moved, victim, left)
+        if held.launch.ended:
+            await held.give_places()
         log.warning("launch.stolen", launch=taken.id, by=own.id, swapped=is_swap, reason=reason)
         if victim.launch.place is None:
             other = Demand.from_json(taken.demand)
