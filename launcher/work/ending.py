@@ -32,7 +32,15 @@ TRIES = 3
 AGAIN = 30.0
 """Seconds until a cleanup step that failed is taken again."""
 WAITS = "its job waits for an approval"
-_ONLINE = {Exit.DONE, Exit.STOPPED, Exit.IDLE, Exit.LIFETIME, Exit.GHOST, Exit.CANCELLED}
+_ONLINE = {
+    Exit.DONE,
+    Exit.REFUSED,
+    Exit.STOPPED,
+    Exit.IDLE,
+    Exit.LIFETIME,
+    Exit.GHOST,
+    Exit.CANCELLED,
+}
 
 
 def may_have_served(state: TaskState | None) -> bool:
