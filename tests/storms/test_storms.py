@@ -1,7 +1,6 @@
 """Fifty of the five hundred storms of `make soak`; and each promise is shown to catch its fault."""
 
 import os
-import secrets
 
 import pytest
 
@@ -9,16 +8,16 @@ from tests.storms.mutations import MUTATIONS
 from tests.storms.storm import run_storm, run_storms
 
 STORMS = int(os.environ.get("STORMS", "50"))
-SEED = os.environ.get("STORMS_SEED", "")
+SEED = os.environ.get("STORMS_SEED", "c")
+"""The same each time, so that a change is judged by what it changes; `make soak` has new ones."""
 MOST_SEEDS = 12
 """Storms in which a mutation may show itself."""
 
 
 def test_every_queued_job_runs_once_and_nothing_is_left(record_property):
     """Whatever gets lost, comes twice or dies: see `verdict.py` for what holds at the end."""
-    seed = SEED or secrets.token_hex(4)
-    wrong, report = run_storms(f"{seed}-{number}" for number in range(STORMS))
-    record_property(f"storms, seed {seed}", report)
+    wrong, report = run_storms(f"{SEED}-{number}" for number in range(STORMS))
+    record_property(f"storms, seed {SEED}", report)
     assert not wrong, f"{report}\n{wrong[0].tell()}"
 
 
