@@ -20,7 +20,7 @@ from launcher.record import Records, make_client
 from launcher.secret import Secret
 from launcher.tokens import TokenStore
 from launcher.warm import WarmRunners
-from launcher.work import EcsClients, Maxima, Surroundings, Worker
+from launcher.work import EcsClients, Maxima, Resources, Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ async def open_worker(settings: WorkSettings, region: str | None) -> AsyncIterat
         enter = stack.enter_async_context
         pools = LivePools(await _open_source(settings, region, stack))
         connections = await enter(make_connections(settings, region))
-        surroundings = Surroundings(
+        resources = Resources(
             Records(
                 await enter(make_client(region)),
                 settings.table,
@@ -66,10 +66,10 @@ async def open_worker(settings: WorkSettings, region: str | None) -> AsyncIterat
             settings.parameter_prefix,
             Maxima(settings.repository_maximum, settings.maximum),
         )
-        warm = WarmRunners(surroundings, connections.find_home)
+        warm = WarmRunners(resources, connections.find_home)
         queue = await enter(Queue(settings.queue_url, region))
         await pools.load()
-        yield Parts(queue, Worker(surroundings, warm.keep), pools)
+        yield Parts(queue, Worker(resources, warm.keep), pools)
 
 
 def make_connections(settings: WorkSettings, region: str | None) -> Connections:

@@ -16,6 +16,7 @@ from launcher.assembly import open_worker
 from launcher.demand.message import Message, read_message
 from launcher.demand.queue import Queue, pause_after, put_off, take
 from launcher.errors import LaunchError, describe
+from launcher.retries import log_retries
 from launcher.settings import WorkSettings, load
 from sidecar.errors import SidecarError
 from sidecar.log import events
@@ -45,6 +46,7 @@ class Batches:
         self._spare: Queue | None = None
         """For messages that no worker can be had for."""
         events.configure(self._settings.log_format, self._settings.log_level)
+        log_retries()
         for warning in warnings:
             log.warning("settings.ignored", warning=warning)
 

@@ -7,27 +7,22 @@ import asyncio
 import secrets
 import sys
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import stamina.instrumentation
 import structlog
 
 from launcher import progress
 from launcher import start as starting
-from launcher.errors import Exit, SettingsError, describe
-from launcher.launch import MemoryJournal, Stages
-from launcher.places.ecs import Destination, Ecs
+from launcher.errors import Exit, SettingsError
+from launcher.launch import MemoryJournal
+from launcher.order_stages import open_stages
+from launcher.retries import log_retries
 from launcher.settings import MODELS, SECRETS, LogSettings, Settings, load, option
-from launcher.tokens import TokenMaker, TokenStore
-from sidecar import __version__, github, values
-from sidecar.aws.secrets import SecretReader, read_secret
+from sidecar import __version__, values
 from sidecar.log import events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from stamina.instrumentation import RetryDetails
 
     from launcher.interruption import Interruption
 
@@ -84,7 +79,7 @@ def _serve(
 
 def _begin_log(settings: LogSettings, warnings: list[str]) -> None:
     events.configure(settings.log_format, settings.log_level)
-    stamina.instrumentation.set_on_retry_hooks([_log_retry])
+    log_retries()
     for warning in warnings:
         log.warning("settings.ignored", warning=warning)
 
@@ -98,23 +93,8 @@ async def _run(
     interruption: Interruption,
 ) -> Exit:
     async with AsyncExitStack() as stack:
-        connection = github.Connection(partial(_read_credential, settings, region))
-        connection.url = settings.github_url
-        stages = Stages(
-            await stack.enter_async_context(Ecs(settings.cluster, settings.container, region)),
-            make_destination(settings),
-            await stack.enter_async_context(TokenStore(settings.parameter_prefix, region)),
-            TokenMaker(
-                await stack.enter_async_context(connection),
-                labels,
-                group=settings.runner_group,
-                just_in_time=settings.just_in_time,
-            ),
-            connection,
-            settings.name_prefix,
-            settings.deployment,
-            MemoryJournal(),
-        )
+        opening = open_stages(settings, labels, MemoryJournal(), region)
+        stages = await stack.enter_async_context(opening)
         if command == "stop":
             return await starting.stop(order, stages)
         # Before anything is started: `stop --key` then finds what even a SIGKILL leaves.
@@ -122,44 +102,6 @@ async def _run(
         if progress.can_be_shown(settings.log_format):
             stack.enter_context(progress.showing(order.count, order.wait))
         return await starting.start(order, stages, interruption)
-
-
-def make_destination(settings: Settings) -> Destination:
-    """Choose where tasks are started; the agent finds its parameter by its own task's id."""
-    parameter = f"{settings.parameter_prefix}/{values.TASK}"
-    return Destination(
-        settings.cluster,
-        settings.task_definition,
-        settings.container,
-        settings.capacity_providers,
-        settings.launch_type,
-        settings.subnets,
-        settings.security_groups,
-        settings.public_ip,
-        (("SIDECAR_TOKEN_PARAMETER", parameter),),
-    )
-
-
-async def _read_credential(settings: Settings, region: str | None) -> github.Credential:
-    reader = SecretReader(region, shared=False)
-    if settings.github_pat is not None:
-        reference = settings.github_pat.get_secret_value()
-        return github.Pat(await read_secret(reference, "LAUNCHER_GITHUB_PAT", reader))
-    app_id, app_key = settings.github_app_id, settings.github_app_key
-    assert app_id is not None  # noqa: S101  settings.load has checked both
-    assert app_key is not None  # noqa: S101
-    reference = app_key.get_secret_value()
-    key = await read_secret(reference, "LAUNCHER_GITHUB_APP_KEY", reader)
-    return github.App(app_id, key.replace("\\n", "\n"))
-
-
-def _log_retry(details: RetryDetails) -> None:
-    log.warning(
-        "retry.scheduled",
-        attempt=details.retry_num,
-        seconds=round(details.wait_for, 2),
-        reason=describe(details.caused_by),
-    )
 
 
 # --- options ------------------------------------------------------------------------------------

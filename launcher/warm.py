@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from launcher.access import Access
     from launcher.pools import Pool
-    from launcher.work.surroundings import Surroundings
+    from launcher.work.resources import Resources
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class WarmRunners:
     warm runners are registered at; it raises ValueError that says why there is none.
     """
 
-    def __init__(self, around: Surroundings, find_home: Callable[[Access], str]) -> None:
+    def __init__(self, around: Resources, find_home: Callable[[Access], str]) -> None:
         jobs = Jobs()
         admission = Admission(around, jobs)
         self._around = around

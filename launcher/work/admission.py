@@ -9,14 +9,14 @@ import structlog
 from launcher import labels
 from launcher.access import Requester
 from launcher.errors import describe
-from launcher.work.surroundings import PutOff
+from launcher.work.resources import PutOff
 from sidecar import github
 
 if TYPE_CHECKING:
     from launcher.demand.webhook import Demand
     from launcher.jobs import Jobs
     from launcher.pools import Pool
-    from launcher.work.surroundings import Surroundings
+    from launcher.work.resources import Resources
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ UNANSWERED = 15.0
 class Admission:
     """Chooses pools."""
 
-    def __init__(self, around: Surroundings, jobs: Jobs) -> None:
+    def __init__(self, around: Resources, jobs: Jobs) -> None:
         self._around = around
         self._jobs = jobs
 

@@ -16,8 +16,8 @@ from launcher.pools import FARGATE, FARGATE_SPOT
 from launcher.work import pauses
 from launcher.work.ending import AGAIN, WAITS, Ending, may_have_served
 from launcher.work.placing import Placing
-from launcher.work.poolrules import PoolRules
-from launcher.work.surroundings import PutOff
+from launcher.work.pool_rules import PoolRules
+from launcher.work.resources import PutOff
 from sidecar import github
 from sidecar.aws import calls
 from sidecar.errors import SidecarError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from launcher.pools import Pool
     from launcher.work.admission import Admission
     from launcher.work.held import Held
-    from launcher.work.surroundings import Surroundings
+    from launcher.work.resources import Resources
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ PATIENCE = 25.0
 class Carrier:
     """Carries launches on, one message at a time. The caller holds the launch's lease."""
 
-    def __init__(self, around: Surroundings, jobs: Jobs, admission: Admission) -> None:
+    def __init__(self, around: Resources, jobs: Jobs, admission: Admission) -> None:
         self._around = around
         self._jobs = jobs
         self._admission = admission

@@ -11,7 +11,7 @@ from launcher.launch import explain_end
 from launcher.places import TaskState
 from launcher.places.ecs import lacks_room
 from launcher.work import pauses
-from launcher.work.surroundings import PutOff
+from launcher.work.resources import PutOff
 from sidecar.errors import Exit
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from launcher.launch import Look
     from launcher.record import Launch
     from launcher.work.held import Held
-    from launcher.work.poolrules import PoolRules
-    from launcher.work.surroundings import Surroundings
+    from launcher.work.pool_rules import PoolRules
+    from launcher.work.resources import Resources
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ def may_have_served(state: TaskState | None) -> bool:
 class Ending:
     """Ends tasks. The caller holds the launch's lease."""
 
-    def __init__(self, around: Surroundings, rules: PoolRules) -> None:
+    def __init__(self, around: Resources, rules: PoolRules) -> None:
         self._around = around
         self._rules = rules
 

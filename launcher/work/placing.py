@@ -9,7 +9,7 @@ import structlog
 from launcher.places import Refused, Started, Why
 from launcher.record import Full
 from launcher.work import pauses
-from launcher.work.surroundings import PutOff
+from launcher.work.resources import PutOff
 
 if TYPE_CHECKING:
     from launcher.demand.webhook import Demand
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from launcher.pools import Pool
     from launcher.record import Launch
     from launcher.work.held import Held
-    from launcher.work.poolrules import PoolRules
-    from launcher.work.surroundings import Surroundings
+    from launcher.work.pool_rules import PoolRules
+    from launcher.work.resources import Resources
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 class Placing:
     """Starts tasks. The caller holds the launch's lease."""
 
-    def __init__(self, around: Surroundings, rules: PoolRules) -> None:
+    def __init__(self, around: Resources, rules: PoolRules) -> None:
         self._around = around
         self._rules = rules
 

@@ -16,14 +16,14 @@ from launcher.work import pauses
 from launcher.work.carrying import DAY, Answer
 from launcher.work.ending import WAITS
 from launcher.work.held import hold
-from launcher.work.surroundings import PutOff
+from launcher.work.resources import PutOff
 
 if TYPE_CHECKING:
     from launcher.demand.message import Message
     from launcher.work.admission import Admission
     from launcher.work.carrying import Carrier
     from launcher.work.held import Held
-    from launcher.work.surroundings import Surroundings
+    from launcher.work.resources import Resources
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ def launch_id(deployment: str, demand: Demand) -> str:
 class Queued:
     """Handles jobs that are queued."""
 
-    def __init__(self, around: Surroundings, carrier: Carrier, admission: Admission) -> None:
+    def __init__(self, around: Resources, carrier: Carrier, admission: Admission) -> None:
         self._around = around
         self._carrier = carrier
         self._admission = admission

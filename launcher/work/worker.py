@@ -10,15 +10,15 @@ from launcher.demand.webhook import Demand
 from launcher.jobs import Jobs
 from launcher.work.admission import Admission
 from launcher.work.carrying import Carrier
+from launcher.work.job_news import JobNews
 from launcher.work.queued import Queued
-from launcher.work.taskevents import TaskEvents
-from launcher.work.told import Told
+from launcher.work.task_events import TaskEvents
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from launcher.demand.message import Message
-    from launcher.work.surroundings import PutOff, Surroundings
+    from launcher.work.resources import PutOff, Resources
 
     Tick = Callable[[], Awaitable[object]]
 
@@ -35,12 +35,12 @@ class Worker:
     `tick` is called once for each tick.
     """
 
-    def __init__(self, around: Surroundings, tick: Tick = _do_nothing) -> None:
+    def __init__(self, around: Resources, tick: Tick = _do_nothing) -> None:
         jobs = Jobs()
         admission = Admission(around, jobs)
         carrier = Carrier(around, jobs, admission)
         self._queued = Queued(around, carrier, admission)
-        self._told = Told(around, carrier, admission)
+        self._news = JobNews(around, carrier, admission)
         self._events = TaskEvents(around, carrier)
         self._tick = tick
 
@@ -62,11 +62,11 @@ class Worker:
             case "queued":
                 return await self._queued.handle(demand, message)
             case "waiting":
-                return await self._told.handle_waiting(demand, message)
+                return await self._news.handle_waiting(demand, message)
             case "in_progress":
-                return await self._told.handle_in_progress(demand, message)
+                return await self._news.handle_in_progress(demand, message)
             case "completed":
-                return await self._told.handle_completed(demand, message)
+                return await self._news.handle_completed(demand, message)
         raise Poison(f"the message has an unknown action: {demand.action:.50}")
 
 

@@ -22,7 +22,7 @@ import structlog
 from aiobotocore.session import AioSession
 from stamina.instrumentation import set_on_retry_hooks
 
-from launcher import cli, launch, secret, serve, start
+from launcher import launch, order_stages, retries, secret, serve, start
 from launcher.demand import queue
 from local import aws, ecs, ecs_agent, faults, github, ssm
 from local.github.runners import Runner
@@ -72,7 +72,7 @@ async def hurried() -> AsyncIterator[None]:
     changes: list[tuple[Any, str, Any]] = [
         (stamina, "retry_context", hurry),
         (session, "get_session", lambda: own),
-        (cli, "SecretReader", functools.partial(_make_reader, own)),
+        (order_stages, "SecretReader", functools.partial(_make_reader, own)),
         (api, "CALL", aiohttp.ClientTimeout(total=ANSWER_WITHIN)),
         (start, "FIRST_PAUSE", 0.1),
         (launch, "FIRST_LOOK", 0.05),
@@ -97,7 +97,7 @@ async def hurried() -> AsyncIterator[None]:
             patch.object(own, "create_client", lambda name, **_: nullcontext(clients[name]))
         )
         stack.enter_context(_capture_logs())
-        set_on_retry_hooks([cli._log_retry])
+        retries.log_retries()
         stack.callback(set_on_retry_hooks, None)
         yield
 

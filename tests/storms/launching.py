@@ -14,7 +14,7 @@ from launcher.pools import Problems, parse_pools
 from launcher.record import PLACES, Records
 from launcher.record import make_client as make_table_client
 from launcher.tokens import TokenStore
-from launcher.work import EcsClients, Surroundings, Worker
+from launcher.work import EcsClients, Resources, Worker
 from sidecar import github
 from tests.storms.clock import now
 from tests.storms.hooks import SECRET
@@ -104,7 +104,7 @@ async def work(world: World, name: str) -> None:
         queue = await stack.enter_async_context(Queue(QUEUE_URL, REGION))
         chance = random.Random(world.chance.random())  # noqa: S311  chance, not secrecy
         worker = Worker(
-            Surroundings(
+            Resources(
                 Records(table, "launches", name, now=now),
                 lambda: make_pools(world.revision, world.plan.maximum),
                 Connections(),

@@ -71,14 +71,14 @@ class Report:
     def __post_init__(self) -> None:
         self._begun = self.clock()
         self._done: set[str] = set()
-        self._told: dict[str, str] = {}
+        self._news: dict[str, str] = {}
 
     # -- outputs -----------------------------------------------------------------------------
 
     def tell(self, **outputs: str) -> None:
         """Set outputs; the last value of each counts."""
-        changed = {name: text for name, text in outputs.items() if self._told.get(name) != text}
-        self._told |= changed
+        changed = {name: text for name, text in outputs.items() if self._news.get(name) != text}
+        self._news |= changed
         if self.output is not None and changed:
             lines = [f"{name}={text}\n" for name, text in changed.items()]
             with self.output.open("a", encoding="utf-8") as file:

@@ -6,31 +6,26 @@ import asyncio
 import logging
 import os
 import sys
-from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import stamina.instrumentation
 import structlog
 
 from launcher import start as starting
 from launcher.demand.action import inputs, journal
 from launcher.demand.action.report import Report, make_command, mask
-from launcher.errors import Exit, SettingsError, describe
-from launcher.launch import Journal, MemoryJournal, Stages
-from launcher.places.ecs import Destination, Ecs
-from launcher.tokens import TokenMaker, TokenStore
-from sidecar import github, values
-from sidecar.aws.secrets import SecretReader, read_secret
+from launcher.errors import Exit, SettingsError
+from launcher.launch import MemoryJournal
+from launcher.order_stages import open_stages
+from launcher.retries import log_retries
 from sidecar.log import masks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, MutableMapping
-
-    from stamina.instrumentation import RetryDetails
+    from collections.abc import MutableMapping
+    from contextlib import AbstractAsyncContextManager
 
     from launcher.interruption import Interruption
+    from launcher.launch import Journal, Stages
 
 log = structlog.get_logger()
 
@@ -128,67 +123,19 @@ class Step:
             left = await starting.clean_up_all(stages, launches, "its workflow was cancelled")
         return Exit.LEFT_BEHIND if left else Exit.DONE
 
-    @asynccontextmanager
-    async def _open_stages(self, kept: Journal) -> AsyncIterator[Stages]:
+    def _open_stages(self, kept: Journal) -> AbstractAsyncContextManager[Stages]:
         """Open the stages of a launch; their clients are closed with the block."""
-        settings, region = self.request.settings, self.region
-        connection = github.Connection(partial(self._read_credential))
-        connection.url = settings.github_url
-        async with (
-            Ecs(settings.cluster, settings.container, region) as ecs,
-            TokenStore(settings.parameter_prefix, region) as store,
-            connection,
-        ):
-            maker = TokenMaker(
-                connection,
-                self.request.labels,
-                group=settings.runner_group,
-                just_in_time=settings.just_in_time,
-            )
-            yield Stages(
-                ecs,
-                self._make_destination(),
-                store,
-                maker,
-                connection,
-                settings.name_prefix,
-                settings.deployment,
-                kept,
-            )
-
-    def _make_destination(self) -> Destination:
-        """Choose where tasks are started; the agent finds its parameter by its own task's id."""
-        settings = self.request.settings
-        parameter = f"{settings.parameter_prefix}/{values.TASK}"
-        return Destination(
-            settings.cluster,
-            settings.task_definition,
-            settings.container,
-            settings.capacity_providers,
-            settings.launch_type,
-            settings.subnets,
-            settings.security_groups,
-            settings.public_ip,
-            (("SIDECAR_TOKEN_PARAMETER", parameter),),
-            task_role=self.request.task_role,
-            execution_role=self.request.execution_role,
-            params=self.request.params,
+        request = self.request
+        return open_stages(
+            request.settings,
+            request.labels,
+            kept,
+            self.region,
+            hide=self._hide,
+            task_role=request.task_role,
+            execution_role=request.execution_role,
+            params=request.params,
         )
-
-    async def _read_credential(self) -> github.Credential:
-        settings, reader = self.request.settings, SecretReader(self.region, shared=False)
-        if settings.github_pat is not None:
-            reference = settings.github_pat.get_secret_value()
-            pat = await read_secret(reference, "LAUNCHER_GITHUB_PAT", reader)
-            self._hide(pat)
-            return github.Pat(pat)
-        app_id, app_key = settings.github_app_id, settings.github_app_key
-        assert app_id is not None  # noqa: S101  the settings have checked both
-        assert app_key is not None  # noqa: S101
-        reference = app_key.get_secret_value()
-        key = await read_secret(reference, "LAUNCHER_GITHUB_APP_KEY", reader)
-        self._hide(key)
-        return github.App(app_id, key.replace("\\n", "\n"))
 
 
 def configure_log(report: Report, level: str) -> None:
@@ -201,12 +148,7 @@ def configure_log(report: Report, level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
-    stamina.instrumentation.set_on_retry_hooks([_log_retry])
-
-
-def _log_retry(details: RetryDetails) -> None:
-    seconds, reason = round(details.wait_for, 2), describe(details.caused_by)
-    log.warning("retry.scheduled", seconds=seconds, reason=reason)
+    log_retries()
 
 
 def run(command: str, interruption: Interruption) -> int:

@@ -30,7 +30,7 @@ class Dispatch:
     ) -> None:
         self._broker, self._terminal, self._knobs = broker, terminal, knobs
         self._root, self._job = root, message.Job(job)
-        self._told = ""
+        self._news = ""
         self._abandoned = False
         self._renew_at = 0.0
         self._worker: Optional[subprocess.Popen[bytes]] = None
@@ -98,9 +98,9 @@ class Dispatch:
 
     def cancel(self, kind: str) -> None:
         """Tell the worker to end, with CancelRequest or RunnerShutdown: once only."""
-        if self._told:
+        if self._news:
             return
-        self._told = kind
+        self._news = kind
         self._send(kind)
 
     def ended(self) -> bool:
@@ -144,9 +144,9 @@ class Dispatch:
         number = code - codes.RESULT_OFFSET
         if not 0 <= number < len(codes.RESULTS):
             number = codes.RESULTS.index("Failed")
-            if not self._told:
+            if not self._news:
                 self._report_crash()
-        if self._told:
+        if self._news:
             number = codes.RESULTS.index("Abandoned" if self._abandoned else "Canceled")
         self._terminal.stamp(f"Job {self._job.name} completed with result: {codes.RESULTS[number]}")
         return number

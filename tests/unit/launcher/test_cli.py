@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher import cli
+from launcher import cli, order_stages
 from launcher.errors import Exit
 from launcher.interruption import Interruption
 from launcher.settings import load
@@ -54,7 +54,7 @@ def test_each_mistake_says_what_is_wrong(capsys, arguments, words):
 def test_the_agent_is_told_where_its_token_will_be():
     """The launcher cannot know the task's id before there is a task, so the agent puts it in."""
     settings, _ = load({"parameter_prefix": "/a/b/", "subnets": "s-1"}, LEAST)
-    destination = cli.make_destination(settings)
+    destination = order_stages.make_destination(settings)
     assert destination.environment == (("SIDECAR_TOKEN_PARAMETER", f"/a/b/{TASK}"),)
     assert (destination.cluster, destination.subnets) == ("runners", ("s-1",))
 

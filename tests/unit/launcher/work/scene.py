@@ -17,7 +17,7 @@ from launcher.identity import task_id
 from launcher.places import Started, TaskState, Why
 from launcher.pools import Pools, parse_pools
 from launcher.record import Records
-from launcher.work import Maxima, Surroundings, Worker
+from launcher.work import Maxima, Resources, Worker
 from launcher.work.queued import launch_id
 from sidecar import github
 from tests.storms.table import Table
@@ -265,7 +265,7 @@ class Scene:
             self.ticks.append(self.now())
 
         return Worker(
-            Surroundings(
+            Resources(
                 self.records,
                 lambda: self.pools,
                 self.hub,

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from launcher.places import Later, Why
 from launcher.record import Records
 from launcher.work import Maxima
-from launcher.work.poolrules import Pace
+from launcher.work.pool_rules import Pace
 from sidecar import github
 from tests.unit.launcher.work.scene import POOLS, TABLE, arn, make_demand, open_scene, play
 from tests.unit.launcher.work.test_stories import find, finish

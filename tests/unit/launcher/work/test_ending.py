@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from launcher.pools import Pools
-from launcher.work.poolrules import FAILURES
+from launcher.work.pool_rules import FAILURES
 from sidecar import github
 from sidecar.aws.calls import TransientError
 from tests.unit.launcher.work.scene import POOLS, arn, make_demand, play

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher.work import pauses
-from launcher.work.surroundings import PutOff
+from launcher.work.resources import PutOff
 
 if TYPE_CHECKING:
     from launcher.pool_state import PoolState
     from launcher.record import Launch
-    from launcher.work.surroundings import Surroundings
+    from launcher.work.resources import Resources
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ SPARE = 60.0
 class PoolRules:
     """Says whether a launch may start its task now. Every call raises AwsError."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Resources) -> None:
         self._around = around
         self._states = around.records.pools
         self._pace = Pace()

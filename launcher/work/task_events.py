@@ -11,12 +11,12 @@ from launcher.launch import Look, Progress
 from launcher.places.ecs import read_state
 from launcher.work import pauses
 from launcher.work.held import hold
-from launcher.work.surroundings import PutOff
+from launcher.work.resources import PutOff
 
 if TYPE_CHECKING:
     from launcher.demand.message import Message
     from launcher.work.carrying import Carrier
-    from launcher.work.surroundings import Surroundings
+    from launcher.work.resources import Resources
 
 AT_ONCE = 3
 """Tries that begin as soon as the one before has ended; later ones come with the job's message."""
@@ -25,7 +25,7 @@ AT_ONCE = 3
 class TaskEvents:
     """Handles state changes of tasks."""
 
-    def __init__(self, around: Surroundings, carrier: Carrier) -> None:
+    def __init__(self, around: Resources, carrier: Carrier) -> None:
         self._around = around
         self._carrier = carrier
 

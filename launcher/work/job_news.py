@@ -18,13 +18,13 @@ from launcher.work.carrying import UNANSWERED
 from launcher.work.ending import WAITS
 from launcher.work.held import Held, hold
 from launcher.work.queued import launch_id
-from launcher.work.surroundings import PutOff
+from launcher.work.resources import PutOff
 
 if TYPE_CHECKING:
     from launcher.demand.message import Message
     from launcher.work.admission import Admission
     from launcher.work.carrying import Carrier
-    from launcher.work.surroundings import Surroundings
+    from launcher.work.resources import Resources
 
 log = structlog.get_logger()
 
@@ -33,10 +33,10 @@ LAST_LOOK = 10
 BUSY = PutOff(pauses.HELD, "another worker carries it on")
 
 
-class Told:
+class JobNews:
     """Handles what GitHub tells of jobs."""
 
-    def __init__(self, around: Surroundings, carrier: Carrier, admission: Admission) -> None:
+    def __init__(self, around: Resources, carrier: Carrier, admission: Admission) -> None:
         self._around = around
         self._carrier = carrier
         self._admission = admission

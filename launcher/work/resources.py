@@ -75,7 +75,7 @@ class EcsClients:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Resources:
     """What a worker works with."""
 
     records: Records
