@@ -15,7 +15,7 @@ from bench import sqs, table
 from bench.deliveries import LABELS, REPOSITORY, SECRET, make_headers, make_payload
 from launcher.assembly import open_worker
 from launcher.demand.queue import Queue
-from launcher.demand.webhook import Webhook
+from launcher.demand.webhook import ANSWER_WITHIN, Webhook
 from launcher.serve import Health, Poller
 from launcher.settings import MODELS, load
 from local import agent, aws
@@ -47,6 +47,10 @@ task_definition = "runner:1"
 launch_type = "EC2"
 """
 TOKEN = 'token = "registration"\n'
+
+SENDING = "SQS SendMessage (of the webhook)"
+PATIENCE = 60.0
+"""Seconds that the webhook waits for a queue that answers."""
 
 
 class Work:
@@ -128,7 +132,9 @@ async def run_cell(moto: str, row: Row, fault: str) -> Ended:
     """Run one cell."""
     cell = row.cells[fault]
     with agent.make_folder("work-") as folder:
-        async with open_work(moto, row.play, folder) as work:
+        # A busy machine must not be taken for a queue that does not answer.
+        hangs = row.call == SENDING and fault in ("time-out", "never")
+        async with open_work(moto, row.play, folder, patient=not hangs) as work:
             if row.play == "work-cancel":
                 return await _run_cancelled(work, row, fault)
             proxy = work.stage.proxies[row.where]
@@ -174,7 +180,7 @@ async def _end(work: Work, job: Job, how: str) -> Ended:
 
 
 @asynccontextmanager
-async def open_work(moto: str, play: str, folder: Path) -> AsyncIterator[Work]:
+async def open_work(moto: str, play: str, folder: Path, *, patient: bool) -> AsyncIterator[Work]:
     """Open the services of a cell, a webhook and a worker."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -213,6 +219,11 @@ async def open_work(moto: str, play: str, folder: Path) -> AsyncIterator[Work]:
         async def send(demand: Any) -> None:
             await sender.send(demand.to_json())
 
-        work = Work(stage, queue, Webhook([SECRET], send), poller)
+        work = Work(
+            stage,
+            queue,
+            Webhook([SECRET], send, within=PATIENCE if patient else ANSWER_WITHIN),
+            poller,
+        )
         stack.callback(work.end)
         yield work
