@@ -306,7 +306,7 @@ def read_state(task: dict[str, Any], container: str) -> TaskState:
         task["lastStatus"],
         task["lastStatus"] == "STOPPED" or task.get("desiredStatus") == "STOPPED",
         own.get("exitCode"),
-        ": ".join(reason for reason in reasons if reason),
+        ": ".join(dict.fromkeys(reason for reason in reasons if reason)),  # ECS repeats itself
     )
 
 
