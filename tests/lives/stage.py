@@ -204,10 +204,6 @@ class Life(AgentProcess):
                 return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
         return False
 
-    def list_libraries(self) -> str:
-        """Return the list of the libraries that it has loaded by now."""
-        return read_file(f"/proc/{self.pid}/maps").decode()
-
 
 def read_output(job: Job) -> str:
     """Return the job's log without the steps' own scripts, which each step's log begins with."""

@@ -6,12 +6,20 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 
 import pytest
 
 from local import faults
-from tests.lives.stage import AS_PID_1, LOOPS, open_stage, read_output, run_side_by_side
+from tests.lives.stage import (
+    AS_PID_1,
+    HIDE_UVLOOP,
+    LOOPS,
+    open_stage,
+    read_output,
+    run_side_by_side,
+)
 
 BUDGET = "8"
 """The stop timeout, in seconds, of lives that need all of it."""
@@ -375,22 +383,38 @@ def test_a_stop_at_an_early_moment_of_pid_1(aws, milliseconds):
     on_both_loops(play)
 
 
+# Tells which of the heavy imports begins while a TERM would still end the process.
+WATCH_IMPORTS = """
+import signal, sys
+def watch(event, arguments, heavy=("asyncio", "_ssl", "pydantic_core")):
+    if event == "import" and arguments[0] in heavy:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            sys.stderr.write(f"too early: {arguments[0]}\\n")
+sys.addaudithook(watch)
+"""
+RUN = "from sidecar.__main__ import main; sys.exit(main(['run', *sys.argv[1:]]))"
+
+
 @pytest.mark.root
 def test_handlers_are_set_before_the_heavy_imports(aws):
     """Once the handler is set no TERM is lost, and it is set before asyncio is imported."""
 
-    async def play(argv):
+    async def play(script):
         async with open_stage(aws) as stage:
             await stage.put()
-            async with stage.life((*AS_PID_1, *argv)) as life:
+            argv = (*AS_PID_1, sys.executable, "-c", WATCH_IMPORTS + script)
+            async with stage.life(argv) as life:
                 deadline = time.monotonic() + 30
                 while not life.handles_sigterm():
                     assert time.monotonic() < deadline
-                loaded = life.list_libraries()
                 life.signal()
                 await stage.check_end(life, 16)
-            assert "_ssl." not in loaded
-            assert "pydantic_core" not in loaded
             assert not stage.world.calls
+            return life.errors
 
-    on_both_loops(play)
+    async def play_both():
+        for script in (RUN, HIDE_UVLOOP):
+            assert "too early" not in await play(script)
+        assert "too early: asyncio" in await play(f"import asyncio\n{RUN}")
+
+    run_side_by_side(play_both())
