@@ -31,7 +31,7 @@ with open(sys.argv[1], encoding="utf-8") as file:
     event = json.load(file)
 print("answered", webhook(event, None)["statusCode"], flush=True)
 """
-"""What Lambda's runtime does: import the handler, call it with the event."""
+"""Import the handler and call it with the event, as Lambda's runtime does."""
 ROOT = Path(__file__).parent.parent
 
 

@@ -46,13 +46,13 @@ KINDS = {"registration": ("self-hosted", "large"), "just-in-time": ("self-hosted
 
 @dataclass
 class Fleet:
-    """What became of all jobs; times in seconds since the first was queued."""
+    """The starts and ends of all jobs; times in seconds since the first was queued."""
 
     size: int
     placed: list[float] = field(default_factory=list)
-    """When RunTask had started a task."""
+    """The times at which RunTask had started a task."""
     online: list[float] = field(default_factory=list)
-    """When a runner was online."""
+    """The times at which a runner was online."""
     done: int = 0
     calls: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -71,7 +71,7 @@ class Fleet:
 
 
 class _World:
-    """What `tests.storms.launching` works on."""
+    """The models that `tests.storms.launching` needs."""
 
     def __init__(self, size: int, kind: str) -> None:
         from tests.storms import launching

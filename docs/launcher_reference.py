@@ -1,11 +1,11 @@
-"""Writes the launcher's reference page from its code; `make docs` calls it."""
+"""Make the launcher's reference page from its code, for `make docs`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from docs.__main__ import events_in_code
+from docs import tables
 from docs.launcher_events import EVENTS
 from launcher.errors import Exit
 from launcher.settings.model import MODELS, SECRETS, option, variable
@@ -36,15 +36,11 @@ The key of every reason is `reason`. The Lambda functions write the same lines.
 """
 
 
-def launcher_events() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return every event that the launcher logs, with its level and the keys of its facts."""
-    return events_in_code(SOURCES)
-
-
 def page() -> str:
     """Return the whole page."""
-    parts = [HEAD, *_settings(), EXIT_CODES, *_exit_codes(), EVENTS_HEAD, *_events()]
-    return "\n".join(parts) + "\n"
+    codes = tables.list_exit_codes(Exit)
+    events = tables.list_events(tables.events_in_code(SOURCES), EVENTS)
+    return "\n".join([HEAD, *_settings(), EXIT_CODES, *codes, EVENTS_HEAD, *events]) + "\n"
 
 
 def _settings() -> Iterator[str]:
@@ -68,30 +64,8 @@ def _defaults(field: str, commands: list[str]) -> str:
     """Say what holds without the setting; one may be required by some of its commands only."""
     infos = {command: MODELS[command].model_fields[field] for command in commands}
     need = [command for command, info in infos.items() if info.is_required()]
-    defaults = [_default(info.default) for info in infos.values() if not info.is_required()]
+    optional = [info for info in infos.values() if not info.is_required()]
+    defaults = [tables.show_default(info.default) for info in optional]
     if need and defaults:
         return f"required by {', '.join(need)}; else {defaults[0]}"
     return defaults[0] if defaults else "required"
-
-
-def _default(value: Any) -> str:
-    if value is None or value == ():
-        return "-"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
-def _exit_codes() -> Iterator[str]:
-    yield "| code | name | meaning |"
-    yield "|---|---|---|"
-    for code in Exit:
-        yield f"| {int(code)} | {code.name.lower().replace('_', '-')} | {code.meaning} |"
-
-
-def _events() -> Iterator[str]:
-    yield "| event | level | facts | meaning |"
-    yield "|---|---|---|---|"
-    for name, (level, keys) in sorted(launcher_events().items()):
-        facts = ", ".join(f"`{key}`" for key in keys) or "-"
-        yield f"| `{name}` | {level} | {facts} | {EVENTS.get(name, '')} |"

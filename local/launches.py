@@ -13,13 +13,11 @@ import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import aiohttp
-
 from local import agent, aws, ecs, faults, github, leftovers, sqs
 from local.agent import AgentProcess
 from local.github.apps import fresh_key
 from local.github.scope import Scope
-from local.stage import PAT
+from local.stage import PAT, list_runners
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -226,15 +224,8 @@ class Stage:
         return self.github.world.jobs.add(wanted, self.github.world.now())
 
     async def list_runners(self) -> list[str]:
-        """Ask GitHub's REST API for its runners, with an access token."""
-        url = f"{self.github.api}/repos/{REPOSITORY}/actions/runners"
-        headers = {"Authorization": f"Bearer {PAT}", "Accept": "application/vnd.github+json"}
-        timeout = aiohttp.ClientTimeout(total=10)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
-            session.get(url, headers=headers) as answer,
-        ):
-            return [str(each["name"]) for each in (await answer.json())["runners"]]
+        """List GitHub's runners, as a user sees them."""
+        return await list_runners(self.github.api, REPOSITORY)
 
     # -- what is left ------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+
 from local import agent, aws, ecs_agent, faults, github, ssm
 from local.github.scope import Scope
 
@@ -138,3 +140,15 @@ class Stage:
             runner_folder=self.runner_folder,
             folder=self.folder,
         )
+
+
+async def list_runners(api: str, repository: str) -> list[str]:
+    """Ask GitHub's REST API for the names of a repository's runners, with an access token."""
+    url = f"{api}/repos/{repository}/actions/runners"
+    headers = {"Authorization": f"Bearer {PAT}", "Accept": "application/vnd.github+json"}
+    timeout = aiohttp.ClientTimeout(total=10)
+    async with (
+        aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+        session.get(url, headers=headers) as answer,
+    ):
+        return [str(each["name"]) for each in (await answer.json())["runners"]]

@@ -100,18 +100,9 @@ class Resources:
     ) -> Stages:
         """Make the stages of a launch for a pool."""
         connection = self.connections.for_demand(demand)
-        return Stages(
-            self.ecs(pool.cluster, pool.container),
-            self.make_destination(pool, warm=demand.is_warm),
-            self.store,
-            self._maker(pool, labels, connection),
-            connection,
-            self.name_prefix,
-            self.deployment,
-            journal,
-            self.now,
-            self.limit,
-        )
+        maker = self._maker(pool, labels, connection)
+        destination = self.make_destination(pool, warm=demand.is_warm)
+        return self._make_stages(destination, pool.container, maker, connection, journal)
 
     def ending_stages(self, launch: Launch, demand: Demand, journal: Journal) -> Stages:
         """Make the stages that look at a launch's task and end it, whatever has become of its pool.
@@ -120,11 +111,22 @@ class Resources:
         """
         cluster, container = _find_place(launch)
         connection = self.connections.for_demand(demand)
+        maker, destination = TokenMaker(connection, ()), Destination(cluster, "")
+        return self._make_stages(destination, container, maker, connection, journal)
+
+    def _make_stages(
+        self,
+        destination: Destination,
+        container: str,
+        maker: TokenMaker,
+        connection: github.Connection,
+        journal: Journal,
+    ) -> Stages:
         return Stages(
-            self.ecs(cluster, container),
-            Destination(cluster, ""),
+            self.ecs(destination.cluster, container),
+            destination,
             self.store,
-            TokenMaker(connection, ()),
+            maker,
             connection,
             self.name_prefix,
             self.deployment,

@@ -6,14 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import aiohttp
 from rich.table import Table
 
 from local import aws, leftovers
 from local.agent import runner_user
 from local.demo.endings import NO_JOB
 from local.demo.watching import REASONS, find_answer
-from local.stage import PAT, REPOSITORY
+from local.stage import REPOSITORY, list_runners
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -64,7 +63,7 @@ async def verify(
     """Check everything, while the stand-ins still run."""
     left = [
         ("parameters in SSM", await asyncio.to_thread(aws.names, stage.moto)),
-        ("runners at GitHub", await _list_runners(stage)),
+        ("runners at GitHub", await list_runners(stage.github.api, REPOSITORY)),
         ("processes", list(leftovers.find(stage.folder).values())),
         ("the runner's credentials on disk", _find_credentials(stage)),
     ]
@@ -123,18 +122,6 @@ def _check_events(
         yield Check("it was still listening, so that", "no job could come any more", when)
     shown = facts.token in "\n".join([agent.transcript(), *(job.log() for job in jobs)])
     yield Check("the token in a log, or seen by the job", "never", "yes" if shown else "never")
-
-
-async def _list_runners(stage: Stage) -> list[str]:
-    """Ask GitHub's REST API for its runners, with an access token."""
-    url = f"{stage.github.api}/repos/{REPOSITORY}/actions/runners"
-    headers = {"Authorization": f"Bearer {PAT}", "Accept": "application/vnd.github+json"}
-    timeout = aiohttp.ClientTimeout(total=10)
-    async with (
-        aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
-        session.get(url, headers=headers) as answer,
-    ):
-        return [str(each["name"]) for each in (await answer.json())["runners"]]
 
 
 def _find_credentials(stage: Stage) -> list[str]:

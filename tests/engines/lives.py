@@ -39,6 +39,13 @@ class RunningLife:
     root: Path
     """The runner's folder."""
     job: Job
+    loop: asyncio.AbstractEventLoop
+    """That of the life, which runs in a thread of its own."""
+
+    def wait_for_event(self, name: str) -> dict[str, Any]:
+        """Wait for an event of the agent's log, from another thread."""
+        waiting = asyncio.run_coroutine_threadsafe(self.life.wait_for_event(name), self.loop)
+        return waiting.result(PATIENCE)
 
 
 def make_environment(place: Place) -> dict[str, str | None]:
@@ -135,7 +142,10 @@ async def _run(
             await stage.wait_for_output(job, "at the gate")
             printed = stages.read_output(job)
             variables = dict(re.findall(r"told (\w+)=(.*)", printed))
-            started.set_result(RunningLife(life, variables, printed, stage.runner_folder, job))
+            loop = asyncio.get_running_loop()
+            started.set_result(
+                RunningLife(life, variables, printed, stage.runner_folder, job, loop)
+            )
             await end.wait()
             code = play.code
             if play.end_job is None:

@@ -62,12 +62,15 @@ def run(engine: Engine, *argv: str, text: bytes = b"") -> CommandResult:
     return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-def wait_until(look: Callable[[], object], what: str) -> None:
-    """Wait until `look` returns something true; `what` says what that is."""
-    deadline = time.monotonic() + PATIENCE
-    while not look():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
+def read_first_line(engine: Engine, *argv: str) -> str:
+    """Run `docker ARGV`, which may print for ever, and return its first line."""
+    with subprocess.Popen(engine.command(*argv), stdout=subprocess.PIPE, text=True) as client:
+        try:
+            assert client.stdout is not None
+            assert select.select([client.stdout], [], [], PATIENCE)[0], f"no line: {argv}"
+            return client.stdout.readline()
+        finally:
+            client.kill()
 
 
 @contextmanager

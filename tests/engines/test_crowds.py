@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
-CONTAINERS, AT_ONCE = 200, 20
+CONTAINERS, AT_ONCE, LOOKS = 200, 20, 1000
 
 
 def read_path_in_container(engine: Engine) -> str:
@@ -38,7 +38,7 @@ def count_sockets(pid: int) -> int:
     return sum(str(link.readlink()).startswith("socket:") for link in links if link.is_symlink())
 
 
-def test_two_hundred_containers_twenty_at_a_time(proxied_life: ProxiedLife) -> None:
+def test_two_hundred_containers_twenty_at_a_time(place: Place, proxied_life: ProxiedLife) -> None:
     """Each has a path of its own; afterwards no connection is left open."""
     agent = proxied_life.running.life.pid
     before = count_sockets(agent)
@@ -47,7 +47,11 @@ def test_two_hundred_containers_twenty_at_a_time(proxied_life: ProxiedLife) -> N
             several.map(lambda _: read_path_in_container(proxied_life.engine), range(CONTAINERS))
         )
     assert len(set(paths)) == CONTAINERS
-    scenes.wait_until(lambda: count_sockets(agent) <= before, "as few sockets as before")
+    for _ in range(LOOKS):
+        if count_sockets(agent) <= before:
+            break
+        place.engine.docker("version")  # not through the agent; nothing tells that it closed one
+    assert count_sockets(agent) <= before
 
 
 def test_the_path_of_a_container_ends_with_it(place: Place, proxied_life: ProxiedLife) -> None:
@@ -55,10 +59,7 @@ def test_the_path_of_a_container_ends_with_it(place: Place, proxied_life: Proxie
     curl = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}")
     print_path = ("sh", "-c", f'echo "path ${matrix.RELATIVE_URI}"; sleep infinity & wait')
     with scenes.container(proxied_life.engine, argv=print_path) as name:
-        scenes.wait_until(
-            lambda: "path" in proxied_life.engine.docker("logs", name), "the path in its variables"
-        )
-        path = proxied_life.engine.docker("logs", name).split()[1]
+        path = scenes.read_first_line(proxied_life.engine, "logs", "--follow", name).split()[1]
         url = f"http://169.254.170.2{path}"
         assert proxied_life.engine.docker("exec", name, *curl, url) == "200"
         assert place.engine.run(*curl, url) in {"400", "403", "404"}

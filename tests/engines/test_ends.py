@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local import aws
-from tests.engines import proxied, scenes
+from tests.engines import proxied
 from tests.engines.engine import EMPTY, USERLAND, Failed
 from tests.support.walls import PROBE, UNMENDED
 
@@ -91,7 +91,7 @@ def stop(life: ProxiedLife) -> None:
     """Stop the agent at once, by two signals; wait for its end."""
     for _ in range(2):
         life.running.life.signal(signal.SIGTERM)
-    scenes.wait_until(lambda: life.running.life.find_events("life.ended"), "the agent's end")
+    life.running.wait_for_event("life.ended")
 
 
 @pytest.mark.usefixtures("foreign")
@@ -124,7 +124,7 @@ def test_the_next_life_removes_what_a_killed_one_left(place: Place) -> None:
         assert list_objects(place.engine) != before
         with proxied.run_proxied(place, shared=shared) as life:
             find_events = life.running.life.find_events
-            scenes.wait_until(lambda: find_events("docker.folder_removed"), "the old folder's end")
+            life.running.wait_for_event("docker.folder_removed")
             (event,) = find_events("docker.objects_removed")
             assert event["killed_agent"]
             assert list_objects(place.engine) == before

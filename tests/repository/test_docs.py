@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from docs.__main__ import PAGE, events_in_code, page
+from docs.__main__ import PAGE, SOURCES, page
 from docs.events import EVENTS
+from docs.tables import events_in_code
 from sidecar.errors import Exit
 from sidecar.settings.model import Settings, variable
 
@@ -24,7 +25,7 @@ def test_reference_is_what_the_code_says() -> None:
 
 def test_every_event_has_its_meaning() -> None:
     """An event that is logged is explained, and none is explained that is not logged."""
-    assert set(EVENTS) == set(events_in_code())
+    assert set(EVENTS) == set(events_in_code(SOURCES))
 
 
 def test_every_page_has_one_kind() -> None:
@@ -65,7 +66,7 @@ def test_every_exit_code_has_its_section() -> None:
 def test_troubleshooting_names_only_what_there_is() -> None:
     """The events to look for are logged, and the settings to change can be set."""
     events = set(re.findall(r"`([a-z]+\.[a-z_]+)`", TROUBLES))
-    assert events <= set(events_in_code())
+    assert events <= set(events_in_code(SOURCES))
     settings = set(re.findall(r"SIDECAR_[A-Z_]+", TROUBLES))
     assert settings - {"SIDECAR_LOG_LEVEL=debug"} <= {
         variable(name) for name in Settings.model_fields

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from docs.launcher_events import EVENTS
-from docs.launcher_reference import PAGE, launcher_events, page
+from docs.launcher_reference import PAGE, SOURCES, page
+from docs.tables import events_in_code
 from launcher.demand import function
 from launcher.settings import MODELS, variable
 
@@ -21,7 +22,7 @@ def test_the_reference_is_what_the_code_says() -> None:
 
 def test_every_event_has_its_meaning() -> None:
     """An event that is logged is explained, and none is explained that is not logged."""
-    assert set(EVENTS) == set(launcher_events())
+    assert set(EVENTS) == set(events_in_code(SOURCES))
 
 
 def test_the_guide_names_only_what_there_is() -> None:

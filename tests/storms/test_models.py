@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from launcher import record
 from launcher.record import Launch
+from local import aws as local_aws
 from tests.storms import clock
 from tests.storms.calls import Weather
 from tests.storms.clock import Process
@@ -218,14 +219,9 @@ def _draw_write(chance):
 
 
 def _write_to_moto(url, writes):
+    local_aws.make_table(url)
     keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
     with closing(boto3.client("dynamodb", "eu-central-1", endpoint_url=url, **keys)) as client:
-        client.create_table(
-            TableName="launches",
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
         codes = []
         for write in writes:
             try:

@@ -18,12 +18,6 @@ from local import aws as local_aws
 from tests.unit.launcher.demand.deliveries import SECRET, deliver, payload
 
 NEXT = "/2018-06-01/runtime/invocation/next"
-POOLS = """
-[[pool]]
-name = "small"
-labels = ["small"]
-task_definition = "runner"
-"""
 DEMAND = {
     "delivery": "",
     "repository": "acme/app",
@@ -139,31 +133,9 @@ def container(handler, environ, *events):
 
 
 @pytest.fixture
-def environ(aws, tmp_path):
-    """Make queue and table; return the environment of both functions."""
-    own = {"AWS_ACCESS_KEY_ID": "AKIALOCAL", "AWS_SECRET_ACCESS_KEY": "local"}
-    session = boto3.Session("AKIALOCAL", "local", region_name=local_aws.REGION)
-    with closing(session.client("sqs", endpoint_url=aws)) as sqs:
-        url = sqs.create_queue(QueueName="demand")["QueueUrl"]
-    with closing(session.client("dynamodb", endpoint_url=aws)) as dynamodb:
-        dynamodb.create_table(
-            TableName="launches",
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-    pools = tmp_path / "pools.toml"
-    pools.write_text(POOLS)
-    return {
-        **own,
-        "AWS_ENDPOINT_URL": aws,
-        "LAUNCHER_QUEUE_URL": url,
-        "LAUNCHER_TABLE": "launches",
-        "LAUNCHER_POOLS": str(pools),
-        "LAUNCHER_GITHUB_URL": "http://127.0.0.1:9",
-        "LAUNCHER_GITHUB_PAT": "ghp_canary_canary_canary",
-        "LAUNCHER_WEBHOOK_SECRETS": SECRET,
-    }
+def environ(launcher_environment):
+    """Return the environment of both functions."""
+    return launcher_environment
 
 
 def record(number, body, **attributes):

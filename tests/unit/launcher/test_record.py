@@ -27,13 +27,7 @@ def table(aws, monkeypatch):
     monkeypatch.setattr(
         calls, "growing", lambda kinds, **_: growing(kinds, first=0.01, longest=0.02)
     )
-    with closing(boto3.client("dynamodb", endpoint_url=aws)) as client:
-        client.create_table(
-            TableName=TABLE,
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+    local_aws.make_table(aws, TABLE)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", aws)
     return aws
 

@@ -8,9 +8,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
-import boto3
 import pytest
 from structlog.testing import capture_logs
 
@@ -22,40 +21,15 @@ from launcher.serve import Health, Poller, WebhookSecrets
 from launcher.settings import ServeSettings, load
 from local import aws as local_aws
 from sidecar.aws.calls import AccessDenied
-from tests.unit.launcher.demand.deliveries import SECRET, deliver, payload
-from tests.unit.launcher.test_lambdas import POOLS
+from tests.unit.launcher.demand.deliveries import deliver, payload
 
 MODES = ("webhook", "work", "serve")
 
 
 @pytest.fixture
-def environ(aws, tmp_path):
-    """Make queue and table; return the environment of every service."""
-    session = boto3.Session("AKIALOCAL", "local", region_name=local_aws.REGION)
-    with closing(session.client("sqs", endpoint_url=aws)) as sqs:
-        url = sqs.create_queue(QueueName="demand")["QueueUrl"]
-    with closing(session.client("dynamodb", endpoint_url=aws)) as dynamodb:
-        dynamodb.create_table(
-            TableName="launches",
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-    pools = tmp_path / "pools.toml"
-    pools.write_text(POOLS)
-    return {
-        **os.environ,
-        "AWS_ACCESS_KEY_ID": "AKIALOCAL",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_ENDPOINT_URL": aws,
-        "LAUNCHER_QUEUE_URL": url,
-        "LAUNCHER_TABLE": "launches",
-        "LAUNCHER_POOLS": str(pools),
-        "LAUNCHER_GITHUB_URL": "http://127.0.0.1:9",
-        "LAUNCHER_GITHUB_PAT": "ghp_canary_canary_canary",
-        "LAUNCHER_WEBHOOK_SECRETS": SECRET,
-        "LAUNCHER_LISTEN": "127.0.0.1:0",
-    }
+def environ(launcher_environment):
+    """Return the environment of every service."""
+    return {**os.environ, **launcher_environment, "LAUNCHER_LISTEN": "127.0.0.1:0"}
 
 
 class Program:
