@@ -49,7 +49,7 @@ def test_a_failing_call_of_the_launcher_has_the_documented_outcome(aws, kind):
         if wrong:
             raise BaseExceptionGroup("cells went wrong", wrong)
 
-    asyncio.run(asyncio.wait_for(scene(), 300))
+    asyncio.run(asyncio.wait_for(scene(), 900))
 
 
 def test_each_row_of_the_launcher_has_a_cell_for_each_fault():
@@ -80,4 +80,4 @@ def test_a_start_that_fails_never_stops_a_runner_that_has_a_job(aws, call, fault
             assert [task.desired for task in stage.plane.tasks] == ["RUNNING"], stage.log
             assert runner in list(world.runners)
 
-    asyncio.run(asyncio.wait_for(scene(), 200))
+    asyncio.run(asyncio.wait_for(scene(), 600))

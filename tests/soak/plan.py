@@ -121,6 +121,8 @@ def _make_fault(chance: random.Random) -> tuple[str, dict[str, Any]]:
             rule["seconds"] = chance.uniform(0.1, 2.0)
         case "status":
             rule |= _make_status(chance, where)
+            # GitHub answers so only if the runner is gone.
+            rule["forward"] = (rule.get("method"), rule.get("status")) == ("DELETE", 404)
         case "reset" | "close" | "hang" | "not-json":
             rule["forward"] = chance.random() < 0.5
     return where, rule
