@@ -24,9 +24,9 @@ REGISTRIES = re.compile(
 WORKPLACE = re.compile(r"(?<![\w.})])/wor[k]/|/root/\.|/bash_job[s]")
 
 
-def committed():
-    """List what a clone holds, as paths."""
-    git = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+def committed(*more):
+    """List what a clone holds, as paths; `more` is told to `git ls-files`."""
+    git = ["git", "-c", "safe.directory=*", "ls-files", "-z", *more]
     listed = subprocess.run(git, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
@@ -129,10 +129,9 @@ def test_the_licence_is_the_apache_licence_unabridged():
 
 
 def trees():
-    """Give each committed or new test file with its syntax tree."""
-    for path in sorted((ROOT / "tests").rglob("*.py")):
-        if "node_modules" not in path.parts:
-            yield path.relative_to(ROOT), ast.parse(path.read_text())
+    """Give each committed or new test file with its syntax tree; not what CI installs beside them."""
+    for path in sorted(committed("--cached", "--others", "--exclude-standard", "tests/*.py")):
+        yield path.relative_to(ROOT), ast.parse(path.read_text())
 
 
 def test_every_test_says_what_it_promises():
