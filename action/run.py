@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), os.environ["ACTION_PAC
 from launcher.interruption import Interruption  # noqa: E402
 
 with Interruption() as interruption:
-    from launcher.demand.action.run import run  # late: it takes half a second
+    from launcher.action.run import run  # late: it takes half a second
 
     code = run(sys.argv[1], interruption)
 sys.exit(code)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.connections import Connections
 from launcher.demand.queue import Queue
-from launcher.families import FamilySource
-from launcher.pool_source import FileSource, LivePools, ParameterSource
-from launcher.record import Records, make_client
+from launcher.pools.families import FamilySource
+from launcher.pools.source import FileSource, LivePools, ParameterSource
+from launcher.record.records import Records, make_client
 from launcher.secret import Secret
 from launcher.tokens import TokenStore
 from launcher.warm import WarmRunners
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from launcher.pool_source import Source
+    from launcher.pools.source import Source
     from launcher.settings import WorkSettings
 
 

@@ -22,8 +22,8 @@ from sidecar.github.errors import PermissionDenied
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from launcher.access import Access
     from launcher.demand.delivery import Demand
+    from launcher.pools.access import Access
     from launcher.secret import Secret
     from sidecar.github.credentials import Call
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from launcher.access import Requester
-from launcher.demand.webhook import COMPLETED, IN_PROGRESS, QUEUED, WAITING
+from launcher.demand.delivery import COMPLETED, IN_PROGRESS, QUEUED, WAITING
 from launcher.errors import describe
+from launcher.pools.access import Requester
 from sidecar import github
 
 if TYPE_CHECKING:
-    from launcher.demand.webhook import Demand
+    from launcher.demand.delivery import Demand
 
 log = structlog.get_logger()
 

@@ -20,7 +20,7 @@ import structlog
 from launcher import identity
 from launcher.errors import describe
 from launcher.places import Later, Started, Why
-from launcher.places.ecs import make_request, make_tags
+from launcher.places.request import make_request, make_tags
 from sidecar import github
 from sidecar.errors import Exit, SidecarError
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from launcher.places import Placement, TaskState
-    from launcher.places.ecs import Destination, Ecs
-    from launcher.record import Launch
+    from launcher.places.ecs import Ecs
+    from launcher.places.request import Destination
+    from launcher.record.launch import Launch
     from launcher.tokens import RunnerToken, TokenMaker, TokenStore
 
 log = structlog.get_logger()

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from launcher.launch import Journal, Stages
-from launcher.places.ecs import Destination, Ecs
+from launcher.places.ecs import Ecs
+from launcher.places.request import Destination
 from launcher.tokens import TokenMaker, TokenStore
 from sidecar import github, values
 from sidecar.aws.secrets import SecretReader, read_secret

@@ -32,8 +32,8 @@ from sidecar.errors import SidecarError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from launcher.demand.delivery import Demand
     from launcher.demand.queue import Received, Worker
-    from launcher.demand.webhook import Demand
     from launcher.interruption import Interruption
     from launcher.settings.model import QueueSettings
 

@@ -14,7 +14,7 @@ from launcher.errors import Exit, LaunchError, describe
 from launcher.interruption import InterruptedWork
 from launcher.launch import GENERATIONS, MemoryJournal, Progress, explain_end
 from launcher.places import Later, Refused, Started
-from launcher.record import Launch
+from launcher.record.launch import Launch
 from sidecar import github
 from sidecar.aws import calls
 from sidecar.errors import SidecarError

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from launcher import identity
+from launcher.demand.delivery import QUEUED, Demand
 from launcher.demand.message import Message
-from launcher.demand.webhook import QUEUED, Demand
 from launcher.errors import describe
 from launcher.jobs import Jobs
-from launcher.labels import SELF_HOSTED
-from launcher.record import Launch
+from launcher.pools.labels import SELF_HOSTED
+from launcher.record.launch import Launch
 from launcher.work.admission import Admission
 from launcher.work.carrying import DAY, Carrier
 from launcher.work.held import hold
@@ -29,8 +29,8 @@ from sidecar.errors import SidecarError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from launcher.access import Access
-    from launcher.pools import Pool
+    from launcher.pools.access import Access
+    from launcher.pools.pool import Pool
     from launcher.work.resources import Resources
 
 log = structlog.get_logger()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from launcher.demand.webhook import LARGEST, Answer, Webhook
+from launcher.demand.delivery import LARGEST, Answer
+
+if TYPE_CHECKING:
+    from launcher.demand.webhook import Webhook
 
 READ_WITHIN = 8.0
 """Seconds for a whole body. GitHub itself gives up after ten."""

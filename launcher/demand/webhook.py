@@ -11,38 +11,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from launcher.demand.delivery import (
-    ACTIONS,
-    COMPLETED,
-    IN_PROGRESS,
-    LARGEST,
-    QUEUED,
-    WAITING,
-    Answer,
-    Demand,
-    Refused,
-    Verifier,
-    is_signed,
-    translate,
-)
+from launcher.demand.delivery import Answer, Demand, Refused, Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
-
-__all__ = [
-    "ACTIONS",
-    "COMPLETED",
-    "IN_PROGRESS",
-    "LARGEST",
-    "QUEUED",
-    "WAITING",
-    "Answer",
-    "Demand",
-    "Refused",
-    "Webhook",
-    "is_signed",
-    "translate",
-]
 
 log = structlog.get_logger()
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from launcher.demand.delivery import SHORTEST_SECRET
 from launcher.errors import SettingsError
-from launcher.pools import ADVANCED_PARAMETER, Pools, Problems, parse_pools
+from launcher.pools.document import ADVANCED_PARAMETER, Problems, parse_pools
 
 if TYPE_CHECKING:
     from launcher.deploy.aws import Account
+    from launcher.pools.pool import Pools
 
 WEBHOOK_SECRETS = "webhook-secrets"
 APP_KEY, PAT, POOLS = "github-app-key", "github-pat", "pools"

@@ -9,7 +9,7 @@ from launcher.errors import Exit, LaunchError
 
 if TYPE_CHECKING:
     from launcher.deploy.aws import Account
-    from launcher.pools import Pools
+    from launcher.pools.pool import Pools
 
 
 @dataclass(frozen=True, slots=True)

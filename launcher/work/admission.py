@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from launcher import labels
-from launcher.access import Requester
 from launcher.errors import describe
+from launcher.pools import labels
+from launcher.pools.access import Requester
 from launcher.work.resources import PutOff
 from sidecar import github
 
 if TYPE_CHECKING:
-    from launcher.demand.webhook import Demand
+    from launcher.demand.delivery import Demand
     from launcher.jobs import Jobs
-    from launcher.pools import Pool
+    from launcher.pools.pool import Pool
     from launcher.work.resources import Resources
 
 log = structlog.get_logger()

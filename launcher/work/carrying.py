@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from launcher.demand.webhook import QUEUED, WAITING
+from launcher.demand.delivery import QUEUED, WAITING
 from launcher.errors import describe
 from launcher.jobs import Unknown
 from launcher.launch import ENDS
-from launcher.pools import FARGATE, FARGATE_SPOT
+from launcher.pools.pool import FARGATE, FARGATE_SPOT
 from launcher.work import pauses
 from launcher.work.ending import AGAIN, WAITS, Ending, may_have_served
 from launcher.work.placing import Placing
@@ -23,11 +23,11 @@ from sidecar.aws import calls
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
+    from launcher.demand.delivery import Demand
     from launcher.demand.message import Message
-    from launcher.demand.webhook import Demand
     from launcher.jobs import Jobs
     from launcher.launch import Look, Stages
-    from launcher.pools import Pool
+    from launcher.pools.pool import Pool
     from launcher.work.admission import Admission
     from launcher.work.held import Held
     from launcher.work.resources import Resources

@@ -15,9 +15,9 @@ from launcher.work.resources import PutOff
 from sidecar.errors import Exit
 
 if TYPE_CHECKING:
-    from launcher.demand.webhook import Demand
+    from launcher.demand.delivery import Demand
     from launcher.launch import Look
-    from launcher.record import Launch
+    from launcher.record.launch import Launch
     from launcher.work.held import Held
     from launcher.work.pool_rules import PoolRules
     from launcher.work.resources import Resources

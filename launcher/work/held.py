@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher import identity
-from launcher.record import Outdated
+from launcher.record.table import Outdated
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
-    from launcher.record import Launch, Records
+    from launcher.record.launch import Launch
+    from launcher.record.records import Records
 
 log = structlog.get_logger()
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher import identity
-from launcher.demand.webhook import WAITING, Demand
+from launcher.demand.delivery import WAITING, Demand
 from launcher.jobs import Unknown
 from launcher.launch import ENDS
-from launcher.record import Launch
+from launcher.record.launch import Launch
 from launcher.work import pauses
 from launcher.work.carrying import UNANSWERED
 from launcher.work.ending import WAITS

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher.places import Refused, Started, Why
-from launcher.record import Full
+from launcher.record.table import Full
 from launcher.work import pauses
 from launcher.work.resources import PutOff
 
 if TYPE_CHECKING:
-    from launcher.demand.webhook import Demand
+    from launcher.demand.delivery import Demand
     from launcher.launch import Stages
     from launcher.places import Later
-    from launcher.pools import Pool
-    from launcher.record import Launch
+    from launcher.pools.pool import Pool
+    from launcher.record.launch import Launch
     from launcher.work.held import Held
     from launcher.work.pool_rules import PoolRules
     from launcher.work.resources import Resources

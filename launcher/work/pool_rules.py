@@ -10,8 +10,8 @@ from launcher.work import pauses
 from launcher.work.resources import PutOff
 
 if TYPE_CHECKING:
-    from launcher.pool_state import PoolState
-    from launcher.record import Launch
+    from launcher.record.launch import Launch
+    from launcher.record.pool_state import PoolState
     from launcher.work.resources import Resources
 
 log = structlog.get_logger()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher import identity
-from launcher.demand.webhook import WAITING, Demand
+from launcher.demand.delivery import WAITING, Demand
 from launcher.jobs import Unknown
-from launcher.record import Launch
+from launcher.record.launch import Launch
 from launcher.work import pauses
 from launcher.work.carrying import DAY, Answer
 from launcher.work.ending import WAITS

@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self
 
 from launcher.launch import Journal, Stages
-from launcher.places.ecs import Destination, Ecs
-from launcher.pools import JUST_IN_TIME
+from launcher.places.ecs import Ecs
+from launcher.places.request import Destination
+from launcher.pools.pool import JUST_IN_TIME
 from launcher.tokens import TokenMaker, TokenStore
 from sidecar import github, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from launcher.demand.webhook import Demand
-    from launcher.pools import Pool, Pools
-    from launcher.record import Launch, Records
+    from launcher.demand.delivery import Demand
+    from launcher.pools.pool import Pool, Pools
+    from launcher.record.launch import Launch
+    from launcher.record.records import Records
 
 MAKERS_KEPT = 500
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from launcher import identity
+from launcher.demand.delivery import Demand
 from launcher.demand.message import Poison
-from launcher.demand.webhook import Demand
 from launcher.launch import Look, Progress
 from launcher.places.ecs import read_state
 from launcher.work import pauses

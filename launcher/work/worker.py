@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from launcher.demand.delivery import Demand
 from launcher.demand.message import Poison
-from launcher.demand.webhook import Demand
 from launcher.jobs import Jobs
 from launcher.work.admission import Admission
 from launcher.work.carrying import Carrier

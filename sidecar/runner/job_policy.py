@@ -1,9 +1,9 @@
 """Decide whether a job may run here: by repository, owner, event, fork and ref, not by its labels.
 
 The launcher writes the policy beside the token (`"policy"`) and compares by the same rules before
-it starts a task (launcher/access.py). That alone protects nothing: a job that it refuses stays
-queued, and GitHub gives it the first runner with its labels. tests/unit/policy_cases.json holds
-both sides to the same answers.
+it starts a task (launcher/pools/access.py). That alone protects nothing: a job that it refuses
+stays queued, and GitHub gives it the first runner with its labels. tests/unit/policy_cases.json
+holds both sides to the same answers.
 """
 
 from __future__ import annotations

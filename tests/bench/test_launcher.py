@@ -14,7 +14,7 @@ if sys.platform == "win32":
     pytest.skip("the bench reads /proc and spawns by POSIX", allow_module_level=True)
 
 from bench import deliveries, lambdas, queued, sqs, stage, webhooks
-from launcher.demand.webhook import is_signed, translate
+from launcher.demand.delivery import is_signed, translate
 from local import aws as local_aws
 
 

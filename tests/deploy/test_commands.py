@@ -9,7 +9,8 @@ from launcher.deploy import cli, parameters, rights, stack, starter
 from launcher.deploy.aws import translated
 from launcher.deploy.parameters import APP_KEY, PAT, WEBHOOK_SECRETS, Secret
 from launcher.errors import Exit, LaunchError, SettingsError
-from launcher.pools import Pools, parse_pools
+from launcher.pools.document import parse_pools
+from launcher.pools.pool import Pools
 
 OUTPUTS = {
     "ClusterArn": "arn:aws:ecs:eu-central-1:123456789012:cluster/runners",

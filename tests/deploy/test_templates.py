@@ -10,7 +10,7 @@ import pytest
 
 from launcher.deploy.parameters import APP_KEY, PAT, POOLS, WEBHOOK_SECRETS
 from launcher.deploy.stack import FOLDER
-from launcher.record import EXPIRES, KEY
+from launcher.record.table import EXPIRES, KEY
 from tests.deploy.templates import read, resources
 
 LAUNCHER, RUNNERS = "launcher.yaml", "runners.yaml"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from docs.failures import Row
-    from launcher.demand.webhook import Answer
+    from launcher.demand.delivery import Answer
     from local.github.jobs import Job
 
 PATIENCE = 60.0

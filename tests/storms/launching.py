@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from launcher import identity
 from launcher.demand.queue import Queue, process
 from launcher.demand.webhook import Webhook as Intake
-from launcher.pools import Problems, parse_pools
-from launcher.record import PLACES, Records
-from launcher.record import make_client as make_table_client
+from launcher.pools.document import Problems, parse_pools
+from launcher.record.counters import PLACES
+from launcher.record.records import Records
+from launcher.record.records import make_client as make_table_client
 from launcher.tokens import TokenStore
 from launcher.work import EcsClients, Resources, Worker
 from sidecar import github
@@ -20,8 +21,8 @@ from tests.storms.clock import now
 from tests.storms.hooks import SECRET
 
 if TYPE_CHECKING:
-    from launcher.demand.webhook import Demand
-    from launcher.pools import Pools
+    from launcher.demand.delivery import Demand
+    from launcher.pools.pool import Pools
     from tests.storms.ecs import Task
     from tests.storms.table import Item
     from tests.storms.world import World

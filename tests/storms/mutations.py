@@ -8,14 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from launcher import identity, record
-from launcher.access import Access
+from launcher import identity
 from launcher.demand import queue
 from launcher.launch import Stages
 from launcher.places import Later, Why
 from launcher.places import ecs as places
-from launcher.places.ecs import Ecs, make_request
-from launcher.record import Launch, Records
+from launcher.places.ecs import Ecs
+from launcher.places.request import make_request
+from launcher.pools.access import Access
+from launcher.record import records
+from launcher.record.launch import Launch
+from launcher.record.records import Records
 from launcher.tokens import TokenStore
 from sidecar import github
 from sidecar.aws.calls import TransientError
@@ -79,7 +82,7 @@ def _unknown_is_refused() -> Any:
 
 
 def _no_conditions() -> Any:
-    update = record._update
+    update = records.update_launch
 
     def mutated(*given: Any) -> dict[str, Any]:
         made: dict[str, Any] = update(*given)
@@ -87,7 +90,7 @@ def _no_conditions() -> Any:
         made["ExpressionAttributeValues"].pop(":before", None)
         return made
 
-    return mock.patch.object(record, "_update", mutated)
+    return mock.patch.object(records, "update_launch", mutated)
 
 
 def _try_is_not_raised() -> Any:

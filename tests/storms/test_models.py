@@ -10,8 +10,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from launcher import record
-from launcher.record import Launch
+from launcher.record.counters import give_place, take_place
+from launcher.record.items import update_launch
+from launcher.record.launch import Launch
 from local import aws as local_aws
 from tests.storms import clock
 from tests.storms.calls import Weather
@@ -210,11 +211,11 @@ def _draw_write(chance):
         counters=chance.choice(((), ("pool/small",))),
         served=chance.random() < 0.5,
     )
-    steps = [{"Update": record._update("launches", launch, 5000.0)}]
+    steps = [{"Update": update_launch("launches", launch, 5000.0)}]
     if chance.random() < 0.3:
-        steps.append(record._take("launches", "pool/small", 3))
+        steps.append(take_place("launches", "pool/small", 3))
     elif chance.random() < 0.4:
-        steps.append(record._give("launches", "pool/small"))
+        steps.append(give_place("launches", "pool/small"))
     return steps
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from launcher import secret
 from launcher.connections import REUSED, Connections
-from launcher.demand.webhook import Demand
+from launcher.demand.delivery import Demand
 from launcher.secret import Secret
 from sidecar import github
 from sidecar.github.scope import Scope

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from launcher import jobs
-from launcher.demand.webhook import Demand
+from launcher.demand.delivery import Demand
 from launcher.jobs import Jobs, Unknown
 from sidecar import github
 from tests.support.loops import run

@@ -12,8 +12,8 @@ from launcher import launch as launching
 from launcher.identity import task_id
 from launcher.launch import MemoryJournal, Progress, Stages, explain_end
 from launcher.places import Later, Refused, Started, TaskState, Why
-from launcher.places.ecs import Destination
-from launcher.record import Launch
+from launcher.places.request import Destination
+from launcher.record.launch import Launch
 from launcher.tokens import RunnerToken
 from sidecar import github
 from sidecar.aws.calls import AwsError, TransientError

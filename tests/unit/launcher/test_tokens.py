@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from launcher.access import Access
+from launcher.pools.access import Access
 from launcher.tokens import REUSED, STANDARD, RunnerToken, TokenMaker, TokenStore
 from local import aws as local_aws
 from local import faults, ssm

@@ -10,7 +10,7 @@ from sidecar.runner.job_identity import JobIdentity
 from sidecar.runner.job_policy import JobPolicy, parse_policy
 
 CASES = json.loads((Path(__file__).parents[1] / "policy_cases.json").read_text())
-"""The launcher's own comparison answers them too (tests/unit/launcher/test_access.py)."""
+"""The launcher's own comparison answers them too (tests/unit/launcher/pools/test_access.py)."""
 
 
 @pytest.mark.parametrize("case", CASES)

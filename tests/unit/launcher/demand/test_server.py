@@ -7,7 +7,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from launcher.demand import server
-from launcher.demand.webhook import LARGEST, Webhook
+from launcher.demand.delivery import LARGEST
+from launcher.demand.webhook import Webhook
 from tests.unit.launcher.demand.deliveries import SECRET, deliver, payload
 
 

@@ -11,8 +11,8 @@ import tracemalloc
 import pytest
 from structlog.testing import capture_logs
 
-from launcher.demand import webhook as under_test
-from launcher.demand.webhook import Demand, Webhook, is_signed
+from launcher.demand.delivery import LARGEST, Demand, is_signed
+from launcher.demand.webhook import Webhook
 from tests.unit.launcher.demand.deliveries import SECRET, deliver, payload, sign
 
 HOSTILE = int(os.environ.get("HOSTILE_WEBHOOKS", "5000"))
@@ -126,7 +126,7 @@ def test_what_is_no_demand_has_its_answer(headers, content, status):
 
 def test_more_than_25_mb_is_refused():
     """Before anything is computed."""
-    answer, sent = take({}, bytes(under_test.LARGEST + 1))
+    answer, sent = take({}, bytes(LARGEST + 1))
     assert (answer.status, sent) == (413, [])
 
 

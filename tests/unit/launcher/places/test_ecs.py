@@ -9,7 +9,8 @@ from botocore.exceptions import ClientError
 
 from launcher.identity import client_token, task_id
 from launcher.places import Later, Refused, Started, Why
-from launcher.places.ecs import Destination, Ecs, _read_answer, _translate, make_request
+from launcher.places.ecs import Ecs, _read_answer, _translate
+from launcher.places.request import Destination, make_request
 from local import agent, aws, ecs, faults
 from sidecar.aws import calls
 from sidecar.aws.calls import TransientError

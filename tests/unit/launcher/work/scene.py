@@ -10,17 +10,21 @@ import json
 import random
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
+from launcher.demand.delivery import Demand
 from launcher.demand.message import Message
-from launcher.demand.webhook import Demand
 from launcher.identity import task_id
 from launcher.places import Started, TaskState, Why
-from launcher.pools import Pools, parse_pools
-from launcher.record import Records
+from launcher.pools.document import parse_pools
+from launcher.record.records import Records
 from launcher.work import Maxima, Resources, Worker
 from launcher.work.queued import launch_id
 from sidecar import github
 from tests.storms.table import Table
+
+if TYPE_CHECKING:
+    from launcher.pools.pool import Pools
 
 TABLE = "launches"
 POOLS = """

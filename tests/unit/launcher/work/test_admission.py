@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from launcher.places import Later, Why
-from launcher.record import Records
+from launcher.record.records import Records
 from launcher.work import Maxima
 from launcher.work.pool_rules import Pace
 from sidecar import github

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from launcher.pools import Pools
+from launcher.pools.pool import Pools
 from launcher.work.pool_rules import FAILURES
 from sidecar import github
 from sidecar.aws.calls import TransientError

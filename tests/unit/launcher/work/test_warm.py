@@ -5,9 +5,9 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from launcher.access import Access
 from launcher.connections import Connections
 from launcher.places import Later, Why
+from launcher.pools.access import Access
 from launcher.secret import Secret
 from launcher.warm import WarmRunners
 from launcher.work.queued import HEAD_START

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from launcher.labels import (
+from launcher.pools.labels import (
     SYSTEM_LABELS,
     Match,
     NotOurs,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from launcher.document import Table
+    from launcher.pools.tables import Table
 
 MOST_STARS = 2
 """`*` in one pattern; more of them could be made slow by a ref that somebody invents."""

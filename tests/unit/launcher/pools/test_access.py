@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.access import Access, Requester, read_access
-from launcher.document import Mistakes, Table
+from launcher.pools.access import Access, Requester, read_access
+from launcher.pools.tables import Mistakes, Table
 
 RUN = {
     "event": "push",
@@ -104,7 +104,7 @@ def test_the_agent_gets_the_same_policy():
     assert access.to_policy() == {"owners": ["acme"], "events": ["push"], "forks": False}
 
 
-CASES = json.loads((Path(__file__).parents[1] / "policy_cases.json").read_text())
+CASES = json.loads((Path(__file__).parents[2] / "policy_cases.json").read_text())
 """The agent's own comparison answers them too (tests/unit/runner/test_job_policy.py)."""
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.pools import Pools, parse_pools
+from launcher.pools.document import parse_pools
+from launcher.pools.pool import Pools
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[4] / "docs"
 SHOWN = [
     (page.name, text)
     for page in sorted(DOCS.glob("*.md"))

@@ -10,9 +10,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from launcher.labels import SYSTEM_LABELS
 from launcher.places.ecs import ECS
-from launcher.pools import Pools, Problems, read_document
+from launcher.pools.document import Problems, read_document
+from launcher.pools.labels import SYSTEM_LABELS
 from sidecar.aws.calls import Call, backoff
 from sidecar.aws.session import ServiceClient
 from sidecar.net.retry import call_with_retries
@@ -20,6 +20,8 @@ from sidecar.net.retry import call_with_retries
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from typing import TypeVar
+
+    from launcher.pools.pool import Pools
 
     T = TypeVar("T")
 

@@ -4,8 +4,8 @@ import asyncio
 import stat
 from dataclasses import replace
 
-from launcher.demand.action import journal
-from launcher.record import Launch
+from launcher.action import journal
+from launcher.record.launch import Launch
 
 
 def test_what_is_saved_is_read_again(tmp_path):

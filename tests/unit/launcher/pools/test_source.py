@@ -7,11 +7,11 @@ import boto3
 import pytest
 from structlog.testing import capture_logs
 
-from launcher import families
 from launcher.errors import LaunchError
-from launcher.families import FamilySource, make_name, make_pool
-from launcher.pool_source import EVERY, FileSource, LivePools, ParameterSource
-from launcher.pools import Problems
+from launcher.pools import families
+from launcher.pools.document import Problems
+from launcher.pools.families import FamilySource, make_name, make_pool
+from launcher.pools.source import EVERY, FileSource, LivePools, ParameterSource
 from local import aws as local_aws
 from sidecar.aws.calls import NotFound
 

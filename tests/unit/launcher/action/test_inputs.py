@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from launcher.demand.action import inputs
+from launcher.action import inputs
 from launcher.errors import SettingsError
-from launcher.places.ecs import Destination, make_request
+from launcher.places.request import Destination, make_request
 
 ENVIRON = {
     "GITHUB_REPOSITORY": "octo/repo",

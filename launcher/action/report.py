@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from launcher import identity
-from launcher.demand.action.inputs import name_inputs
+from launcher.action.inputs import name_inputs
 from launcher.errors import Exit
 from sidecar.log.masks import SHORTEST, mask_known_secrets
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
     from pathlib import Path
 
-    from launcher.demand.action.inputs import Request
+    from launcher.action.inputs import Request
 
 QUIET = ("runner.deleted", "launch.cleaned_up", "start.done")
 """Events whose facts are in other lines or in the table."""

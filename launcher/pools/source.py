@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from launcher.errors import Exit, LaunchError, describe
-from launcher.pools import Pools, Problems, parse_pools
+from launcher.pools.document import Problems, parse_pools
 from sidecar.aws.calls import SSM, Call, backoff
 from sidecar.aws.session import ServiceClient
 from sidecar.errors import SidecarError
@@ -23,6 +23,8 @@ from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from launcher.pools.pool import Pools
 
 log = structlog.get_logger()
 

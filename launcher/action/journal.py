@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from launcher.launch import MemoryJournal
-from launcher.record import Launch
+from launcher.record.launch import Launch
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher import start as starting
-from launcher.demand.action import inputs, journal
-from launcher.demand.action.report import Report, make_command, mask
+from launcher.action import inputs, journal
+from launcher.action.report import Report, make_command, mask
 from launcher.errors import Exit, SettingsError
 from launcher.launch import MemoryJournal
 from launcher.order_stages import open_stages

@@ -5,10 +5,10 @@ import json
 import pytest
 import structlog
 
-from launcher.demand.action import inputs
-from launcher.demand.action.report import Report, make_command, mask
+from launcher.action import inputs
+from launcher.action.report import Report, make_command, mask
 from launcher.errors import Exit
-from tests.unit.launcher.demand.action.test_inputs import ENVIRON, LEAST
+from tests.unit.launcher.action.test_inputs import ENVIRON, LEAST
 
 TASK = "arn:aws:ecs:eu-central-1:123456789012:task/runners/" + "ab" * 16
 FACTS = {"launch": "1", "task": TASK, "try": 1}

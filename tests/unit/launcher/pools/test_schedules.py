@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from launcher.document import Mistakes, Table
-from launcher.schedules import read_schedule
+from launcher.pools.schedules import read_schedule
+from launcher.pools.tables import Mistakes, Table
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

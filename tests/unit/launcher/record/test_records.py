@@ -8,7 +8,9 @@ from dataclasses import replace
 import boto3
 import pytest
 
-from launcher.record import Full, Launch, Outdated, Records, make_client
+from launcher.record.launch import Launch
+from launcher.record.records import Records, make_client
+from launcher.record.table import Full, Outdated
 from local import aws as local_aws
 from local import faults
 from local.faults import Rule

@@ -5,14 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from launcher.labels import Pattern
-from launcher.pools import (
-    ADVANCED_PARAMETER,
-    STANDARD_PARAMETER,
-    Pools,
-    Problems,
-    parse_pools,
-)
+from launcher.pools.document import ADVANCED_PARAMETER, STANDARD_PARAMETER, Problems, parse_pools
+from launcher.pools.labels import Pattern
+from launcher.pools.pool import Pools
 
 SMALL = """
 [[pool]]

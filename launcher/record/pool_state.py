@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from launcher.table import KEY, Outdated, Table, make_number
+from launcher.record.table import KEY, Outdated, Table, make_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,102 @@
+"""Say what a pool is: what can be started, for which labels, for whom, and how many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from launcher.pools.labels import rank
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from launcher.pools.access import Access
+    from launcher.pools.labels import Match, Offer
+    from launcher.pools.schedules import Schedule
+
+FARGATE, FARGATE_SPOT, EC2 = "FARGATE", "FARGATE_SPOT", "EC2"
+JUST_IN_TIME, REGISTRATION = "just-in-time", "registration"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where a pool's tasks stand, in awsvpc mode."""
+
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    public_ip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """How long each part of a runner's life may take, in seconds."""
+
+    provisioning: int
+    """From RunTask to placed, where a capacity provider has to start a machine first."""
+    boot: int
+    """From placed to online."""
+    idle: int
+    """From online to a job."""
+    life: int
+    """From placed to the end, whatever GitHub says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What can be started, for which labels and for whom."""
+
+    name: str
+    offer: Offer
+    task_definition: str
+    """Family, family:revision or ARN."""
+    cluster: str
+    container: str
+    """The runner's container in the task definition."""
+    launch_type: str | None
+    capacities: tuple[str, ...]
+    """Capacity providers in the order in which they are tried; with none of both, the cluster's."""
+    cpu: int | None
+    """CPU units; None leaves it to the task definition, as for the next two."""
+    memory: int | None
+    """MiB."""
+    ephemeral_storage: int | None
+    """GiB."""
+    network: Network
+    clocks: Clocks
+    maximum: int
+    """Starts under way and living runners, together."""
+    minimum: int
+    """Warm runners where no schedule covers the hour."""
+    schedules: tuple[Schedule, ...]
+    access: Access
+    runner_group: str | None
+    token: str
+    """JUST_IN_TIME or REGISTRATION."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def minimum_at(self, now: datetime) -> int:
+        """Return how many runners are to be warm at `now`, which has a time zone."""
+        covering = [schedule.minimum for schedule in self.schedules if schedule.covers(now)]
+        return max(covering, default=self.minimum)
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """All pools of a document, by name and in its order."""
+
+    by_name: Mapping[str, Pool]
+
+    def __iter__(self) -> Iterator[Pool]:
+        """Go through the pools."""
+        return iter(self.by_name.values())
+
+    @property
+    def offers(self) -> dict[str, Offer]:
+        """Return what each pool offers, for `launcher.labels`."""
+        return {pool.name: pool.offer for pool in self}
+
+    def rank(self, labels: Iterable[str]) -> Iterator[tuple[Pool, Match]]:
+        """Yield the pools that match the labels, the best first."""
+        for match in rank(labels, self.offers):
+            yield self.by_name[match.pool], match
