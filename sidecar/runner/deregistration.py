@@ -4,7 +4,8 @@
 2. GitHub's API, with a credential of our own;
 3. the runner services, with the registration token while it is young;
 4. the program's own `remove`, with the same token;
-5. none: GitHub removes an ephemeral runner that is offline after one day.
+5. none: the runner may be gone, which its own key tells; else GitHub removes an ephemeral runner
+   that is offline after one day.
 """
 
 from __future__ import annotations
@@ -140,20 +141,26 @@ class Deregistration:
         if self._job_done and await self._was_removed_by_github(runner):
             log.info("runner.deregistered", name=runner.name, rung="github")
             return "github"
-        return await self._try_methods(runner)
+        reasons: list[str] = []
+        method = await self._try_methods(runner, reasons)
+        if method is None and await self._is_seen_gone(runner):
+            method = "github"
+        if method is None:
+            raise RegistrationError(
+                f"cannot deregister {runner.name}: {'; '.join(reasons)}; GitHub removes an "
+                "offline ephemeral runner after one day"
+            )
+        log.info("runner.deregistered", name=runner.name, rung=method)
+        return method
 
-    async def _try_methods(self, runner: RegisteredRunner) -> str:
-        reasons = []
+    async def _try_methods(self, runner: RegisteredRunner, reasons: list[str]) -> str | None:
+        """Return the first method that works; None, and the reason of each, if none does."""
         for name, method in self._list_methods():
             reason = self._final.get(name) or await self._try_method(name, method, runner)
             if reason is None:
-                log.info("runner.deregistered", name=runner.name, rung=name)
                 return name
             reasons.append(reason)
-        raise RegistrationError(
-            f"cannot deregister {runner.name}: {'; '.join(reasons)}; GitHub removes an "
-            "offline ephemeral runner after one day"
-        )
+        return None
 
     def _list_methods(self) -> Iterator[tuple[str, Method]]:
         yield "api", self._by_api
@@ -281,6 +288,21 @@ class Deregistration:
             log.warning("runner.removal_unverified", name=runner.name, reason=str(error))
             return False
         return True
+
+    async def _is_seen_gone(self, runner: RegisteredRunner) -> bool:
+        """Look once whether somebody else removed a runner that no method here could ask about.
+
+        The launcher deletes a runner before it stops the task: a just-in-time runner has nothing
+        but its own key to learn that with.
+        """
+        was_asked = self._usable_service() is not None and not self._token_refused
+        if self._api is not None or self._job_done or was_asked or not self.can_ask_github:
+            return False
+        try:
+            return not await self._is_registered(runner)
+        except SidecarError as error:
+            log.warning("runner.removal_unverified", name=runner.name, reason=str(error))
+            return False
 
     async def _is_registered(self, runner: RegisteredRunner) -> bool:
         if self._api is None:

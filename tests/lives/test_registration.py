@@ -107,6 +107,30 @@ def test_a_stopped_just_in_time_runner_is_removed_by_the_api(aws):
     run_side_by_side(play(PAT, 0, []), play({}, 17, ["runner"]))
 
 
+@pytest.mark.parametrize(("notices", "code"), [(True, 20), (False, 0)])
+def test_a_just_in_time_runner_that_the_launcher_deleted(aws, notices, code):
+    """Nothing is left, and no cleanup step fails: the runner's own key tells that it is gone.
+
+    The launcher deletes a runner before it stops the task; the listener may notice it before.
+    """
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put(await make_jit_configuration(stage))
+            async with stage.life(env=SHORT) as life:
+                await life.wait_for_phase("idle")
+                (runner,) = stage.world.runners
+                if notices:
+                    stage.world.runners.remove(runner, "the launcher")
+                else:
+                    stage.world.make_ghost(runner)
+                    life.signal()
+                await stage.check_end(life, code)
+            assert list_rungs(life) == ["github"]
+
+    run_side_by_side(play())
+
+
 @pytest.mark.parametrize("quoted", [False, True])
 def test_the_arguments_of_config_sh_in_ssm(aws, quoted):
     """Arguments as terraform-aws-github-runner writes them are used: group, labels, URL."""

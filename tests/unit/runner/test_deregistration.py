@@ -251,6 +251,42 @@ def test_without_a_credential_the_runner_services_are_asked():
     assert methods(events) == ["github"]
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_runner_that_nobody_can_remove_may_be_gone(refused):
+    """The launcher deletes a runner before it stops the task: then nothing is left, and no error.
+
+    With a young token the runner services say it; without one, or where they refuse it, the
+    runner's own key does.
+    """
+
+    async def play():
+        error = [PermissionDenied("expired")] if refused else []
+        services = Services(*error, usable_token="T" if refused else None)
+        removal = make_deregistration(None, registered(runner_id=7), service=services)
+        assert await removal.deregister() == "github"
+        assert (services.asked, services.removed) == (1, int(refused))
+
+    with capture_logs() as events:
+        run("asyncio", play())
+    assert methods(events) == ["github"]
+
+
+@pytest.mark.parametrize("known", [True, GitHubError("off")])
+def test_a_runner_that_nobody_can_remove_is_not_taken_for_gone(known):
+    """GitHub still knows it, or does not say: the error names the reason of each method."""
+
+    async def play():
+        services = Services(usable_token=None, known=known)
+        removal = make_deregistration(None, registered(runner_id=7), service=services)
+        with pytest.raises(RegistrationError, match="no credential for GitHub's API"):
+            await removal.deregister()
+        assert services.asked == 1
+
+    with capture_logs() as events:
+        run("asyncio", play())
+    assert methods(events) == []
+
+
 @pytest.mark.parametrize("another", [True, False])
 def test_a_runner_whose_key_github_still_knows_is_not_gone(another):
     """After some looks the next method is tried; without one there are more looks."""
@@ -421,7 +457,7 @@ def test_the_program_is_the_next_method(removable, monkeypatch, error, falls_bac
     async def play():
         runner = removable()
         await runner.register()
-        services = Silent() if error == "hangs" else Services(error)
+        services = Silent() if error == "hangs" else Services(error, known=True)
         removal = make_deregistration(None, runner, usable=True, service=services)
         if falls_back:
             assert await removal.deregister() == "program"
