@@ -134,8 +134,6 @@ def say(line: str) -> None:
 def _deploy_runners(account: Account, given: argparse.Namespace) -> None:
     chosen = _chosen(given, RUNNER_OPTIONS) | {"Deployment": given.deployment}
     chosen["Architecture"] = CPUS[given.runner_architecture]
-    if given.kms_key:
-        chosen["KmsKeyArn"] = given.kms_key
     name, tags = stack_name(given.deployment, "pool"), {TAG: given.deployment}
     outputs = deploy(account, Stack(name, read_template("runners.yaml"), chosen, tags), say)
     say(f"push the runners' image: {outputs['RepositoryUri']}:runner")

@@ -87,7 +87,8 @@ def _translate_task(operation: str, given: dict[str, Any], roles: Roles) -> Iter
     tasks = ARN.format(service="ecs") + f"task/{name}/"
     if operation == "RunTask":
         yield Question("ecs:RunTask", roles.task_definition, within)
-        yield Question("ecs:TagResource", tasks + "new", {"ecs:CreateAction": "RunTask"})
+        if given.get("tags") or given.get("enableECSManagedTags"):  # ECS asks only then
+            yield Question("ecs:TagResource", tasks + "new", {"ecs:CreateAction": "RunTask"})
         for role in roles.roles:
             yield Question("iam:PassRole", role, {"iam:PassedToService": "ecs-tasks.amazonaws.com"})
         return

@@ -1,5 +1,6 @@
 """The templates: what AWS's own rules say of them, and what we promise of them."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from launcher.deploy.parameters import APP_KEY, PAT, POOLS, WEBHOOK_SECRETS
 from launcher.deploy.stack import FOLDER
 from launcher.record.table import EXPIRES, KEY
-from tests.deploy.templates import read, resources
+from tests.deploy.templates import find_references, read, resources, variant
 
 LAUNCHER, RUNNERS = "launcher.yaml", "runners.yaml"
 
@@ -157,3 +158,98 @@ def test_alarms_and_dashboard_name_what_exists():
         assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]
         assert alarm["AlarmDescription"]
         assert alarm["TreatMissingData"] == "notBreaching"
+
+
+# --- variants -------------------------------------------------------------------------------------
+
+
+def statements_of(found, role):
+    """Return the statements of a role by their names, and the actions of each."""
+    (policy,) = found["Resources"][role]["Properties"]["Policies"]
+    return {each["Sid"]: each for each in policy["PolicyDocument"]["Statement"]}
+
+
+@pytest.mark.parametrize("name", [LAUNCHER, RUNNERS])
+def test_each_variant_refers_to_what_it_has(name):
+    """Whichever conditions hold, nothing refers to a resource that this stack leaves out."""
+    template = read(name)
+    conditions = sorted(template["Conditions"])
+    given = {*template["Parameters"], *(f"AWS::{each}" for each in PSEUDO)}
+    for count in range(len(conditions) + 1):
+        for true in itertools.combinations(conditions, count):
+            found = variant(name, *true)
+            assert set(find_references(found)) <= given | set(found["Resources"]), true
+            assert "Fn::If" not in json.dumps(found)
+
+
+PSEUDO = ("AccountId", "Partition", "Region", "URLSuffix")
+
+
+def test_a_private_task_has_no_public_address_and_another_way_out():
+    """NAT: private subnets, whose route leads to the gateway; else public ones, and an address."""
+    for true, subnets, public, via in (
+        ((), "${PublicSubnetA},${PublicSubnetB}", "true", "GatewayId"),
+        (("UsesNat",), "${PrivateSubnetA},${PrivateSubnetB}", "false", "NatGatewayId"),
+    ):
+        found = variant(RUNNERS, *true)
+        assert found["Outputs"]["SubnetIds"]["Value"] == {"Fn::Sub": subnets}
+        assert found["Outputs"]["PublicIp"]["Value"] == public
+        properties = {
+            key: each["Properties"]
+            for key, each in found["Resources"].items()
+            if "Properties" in each
+        }
+        for subnet in find_references({"Fn::Sub": subnets}):
+            (table,) = [
+                each["RouteTableId"]
+                for each in properties.values()
+                if each.get("SubnetId") == {"Ref": subnet} and "RouteTableId" in each
+            ]
+            (route,) = [
+                each
+                for each in properties.values()
+                if each.get("RouteTableId") == table and "DestinationCidrBlock" in each
+            ]
+            assert via in route
+
+
+@pytest.mark.parametrize("app", [True, False])
+def test_the_worker_reads_the_credential_that_it_has(app):
+    """With a GitHub App its key, else the personal access token; never both."""
+    found = variant(LAUNCHER, *(["UsesApp"] if app else []))
+    own, other = (APP_KEY, PAT) if app else (PAT, APP_KEY)
+    read_ = json.dumps(statements_of(found, "WorkerRole")["ReadPoolsAndGitHubCredential"])
+    assert (f"/{own}" in read_, f"/{other}" in read_) == (True, False)
+    variables = found["Resources"]["Worker"]["Properties"]["Environment"]["Variables"]
+    keys = {APP_KEY: "LAUNCHER_GITHUB_APP_KEY", PAT: "LAUNCHER_GITHUB_PAT"}
+    assert variables[keys[own]]["Fn::Sub"].endswith(own)
+    assert variables[keys[other]] == ""
+
+
+@pytest.mark.parametrize(
+    ("role", "reads"),
+    [
+        ("WebhookRole", "ReadWebhookSecrets"),
+        ("WorkerRole", "ReadPoolsAndGitHubCredential"),
+    ],
+)
+def test_with_a_key_of_ones_own_who_reads_a_secret_may_decrypt_it(role, reads):
+    """With that key alone, and through SSM alone; without it no role has a right at KMS."""
+    with_key = statements_of(variant(LAUNCHER, "UsesOwnKey"), role)
+    without = statements_of(variant(LAUNCHER), role)
+    assert reads in without
+    (added,) = with_key.keys() - without.keys()
+    decrypts = with_key[added]
+    assert (decrypts["Action"], decrypts["Resource"]) == ("kms:Decrypt", {"Ref": "KmsKeyArn"})
+    assert list(decrypts["Condition"]["StringEquals"]) == ["kms:ViaService"]
+    assert "kms:" not in json.dumps(list(without.values()))
+
+
+def test_a_worker_in_a_vpc_may_have_network_interfaces():
+    """Lambda creates them in the role's name; elsewhere the role has no right at EC2."""
+    inside, outside = variant(LAUNCHER, "IsInVpc"), variant(LAUNCHER)
+    assert "VpcConfig" in inside["Resources"]["Worker"]["Properties"]
+    assert "VpcConfig" not in outside["Resources"]["Worker"]["Properties"]
+    added = statements_of(inside, "WorkerRole").keys() - statements_of(outside, "WorkerRole").keys()
+    assert added == {"HaveNetworkInterfaces"}
+    assert "ec2:" not in json.dumps(outside)
