@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from launcher.settings import checks
-from sidecar import values
+from sidecar import fields, values
+from sidecar.fields import GivenSettings, setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 PREFIX = "LAUNCHER_"
 SECRETS = ("github_app_key", "github_pat", "webhook_secrets")
 """Settings that are variables only: everybody may read a command line."""
-
-
-def setting(default: Any, help_: str, example: str, **more: Any) -> Any:
-    """Define one setting: its default, its line of help, and the example that its errors show."""
-    return Field(default=default, description=help_, examples=[example], **more)
 
 
 def required(help_: str, example: str, **more: Any) -> Any:
@@ -35,34 +31,13 @@ def required(help_: str, example: str, **more: Any) -> Any:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(checks.parse_names)]
 
 
-class LogSettings(BaseSettings):
+class LogSettings(GivenSettings):
     """What every command has."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        frozen=True,
-        extra="ignore",
-        validate_default=False,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
 
-    log_format: Annotated[
-        Literal["json", "console", "auto"], BeforeValidator(values.lower_case)
-    ] = setting("auto", "json, console, or auto: console on a terminal", "json")
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower_case)
-    ] = setting("info", "debug, info, warning or error", "info")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take only what `load` passes: it merges options and environment itself."""
-        return (init_settings,)
+    log_format: fields.LogFormat = fields.log_format()
+    log_level: fields.LogLevel = fields.log_level()
 
     @classmethod
     def check_together(cls, given: Mapping[str, Any]) -> list[str]:
@@ -106,22 +81,9 @@ class WebhookSettings(QueueSettings):
 class CredentialSettings(LogSettings):
     """The credential for GitHub: an App or a token."""
 
-    github_app_id: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
-        None, "id or client id of the GitHub App that registers the runners", "123456"
-    )
-    github_app_key: SecretStr | None = setting(
-        None,
-        "private key of the App (PEM), or its place: file:, ssm: or secretsmanager: and a name",
-        "file:/run/secrets/app.pem",
-        repr=False,
-    )
-    github_pat: SecretStr | None = setting(
-        None,
-        "personal access token that registers the runners, or file:, ssm: or secretsmanager: "
-        "and a name",
-        "secretsmanager:runner-pat",
-        repr=False,
-    )
+    github_app_id: fields.AppId | None = fields.app_id("the GitHub App that registers the runners")
+    github_app_key: SecretStr | None = fields.app_key()
+    github_pat: SecretStr | None = fields.pat("registers the runners")
 
     @classmethod
     def check_together(cls, given: Mapping[str, Any]) -> list[str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-from sidecar import host, values
+from sidecar import fields, host, values
+from sidecar.fields import GivenSettings, setting
 from sidecar.settings import DEFAULT_HEALTH_ADDRESS, contracts
 
 if TYPE_CHECKING:
@@ -24,21 +25,10 @@ IMDS = "http://169.254.169.254"
 """The instance metadata service."""
 
 
-def setting(default: Any, help_: str, example: str, **more: Any) -> Any:
-    """Define one setting: its default, its line of help, and the example that its errors show."""
-    return Field(default=default, description=help_, examples=[example], **more)
-
-
-class Settings(BaseSettings):
+class Settings(GivenSettings):
     """The settings of one life, checked and frozen."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        frozen=True,
-        extra="ignore",
-        validate_default=False,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
 
     token_parameter: Annotated[str, AfterValidator(values.check_parameter_name)] | None = setting(
         None,
@@ -54,22 +44,11 @@ class Settings(BaseSettings):
         "ghs_…",
         repr=False,
     )
-    github_app_id: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
-        None, "id or client id of a GitHub App that creates registration tokens", "123456"
+    github_app_id: fields.AppId | None = fields.app_id(
+        "a GitHub App that creates registration tokens"
     )
-    github_app_key: SecretStr | None = setting(
-        None,
-        "private key of the App (PEM), or its place: file:, ssm: or secretsmanager: and a name",
-        "file:/run/secrets/app.pem",
-        repr=False,
-    )
-    github_pat: SecretStr | None = setting(
-        None,
-        "personal access token that creates registration tokens, or file:, ssm: or "
-        "secretsmanager: and a name",
-        "secretsmanager:runner-pat",
-        repr=False,
-    )
+    github_app_key: SecretStr | None = fields.app_key()
+    github_pat: SecretStr | None = fields.pat("creates registration tokens")
     just_in_time: bool = setting(
         False,
         "register just in time, by GitHub's API alone: without token and configure step",
@@ -154,12 +133,8 @@ class Settings(BaseSettings):
         "address of /healthz, /readyz and /metrics, or off",
         DEFAULT_HEALTH_ADDRESS,
     )
-    log_format: Annotated[
-        Literal["json", "console", "auto"], BeforeValidator(values.lower_case)
-    ] = setting("auto", "json, console, or auto: console on a terminal", "json")
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower_case)
-    ] = setting("info", "debug, info, warning or error", "info")
+    log_format: fields.LogFormat = fields.log_format()
+    log_level: fields.LogLevel = fields.log_level()
     metrics_namespace: Annotated[str, AfterValidator(values.check_namespace)] | None = setting(
         None,
         "CloudWatch namespace of the metrics that the final event then holds",
@@ -225,17 +200,6 @@ class Settings(BaseSettings):
         "another container: the proxy's socket and the job's folder are made in it",
         "/mnt/runner",
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take only what `load` passes: it merges options and environment itself."""
-        return (init_settings,)
 
 
 SECRETS = {"token", "github_app_key", "github_pat"}
