@@ -49,6 +49,16 @@ def test_a_token_is_bare_or_json(text, found):
     assert parse_token(text, "the token parameter /t") == found
 
 
+def check_refusal(text, why):
+    """Check that a value is refused with the reason, and never quoted."""
+    with pytest.raises(TokenError) as refused:
+        parse_token(text, "the token parameter /t")
+    said = str(refused.value)
+    assert said.startswith(f"cannot use the token parameter /t: {why}")
+    assert "SECRET" not in said
+    assert TOKEN not in said
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -80,12 +90,7 @@ def test_a_token_is_bare_or_json(text, found):
 )
 def test_anything_else_is_refused_without_being_quoted(text, why):
     """The error names the parameter and what is wrong with it, never its value."""
-    with pytest.raises(TokenError) as refused:
-        parse_token(text, "the token parameter /t")
-    said = str(refused.value)
-    assert said.startswith(f"cannot use the token parameter /t: {why}")
-    assert "SECRET" not in said
-    assert TOKEN not in said
+    check_refusal(text, why)
 
 
 def test_the_repr_does_not_show_the_token():
@@ -136,12 +141,7 @@ def test_arguments_of_config_sh_are_parsed(text, found):
 )
 def test_wrong_arguments_are_refused_without_being_quoted(text, why):
     """The error names what is wrong with them, never their values."""
-    with pytest.raises(TokenError) as refused:
-        parse_token(text, "the token parameter /t")
-    said = str(refused.value)
-    assert said.startswith(f"cannot use the token parameter /t: {why}")
-    assert "SECRET" not in said
-    assert TOKEN not in said
+    check_refusal(text, why)
 
 
 # --- just in time ---------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """The inputs of the action: PasseiDireto's names and what they mean, and the new ones."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from launcher.action import inputs
 from launcher.errors import SettingsError
-from launcher.places.request import Destination, make_request
+from launcher.order_stages import make_destination
+from launcher.places.request import make_request
 
 ENVIRON = {
     "GITHUB_REPOSITORY": "octo/repo",
@@ -48,17 +50,8 @@ def problems(read, *args, **given):
 
 def request_of(request):
     """Return what is sent to ECS for an order."""
-    settings = request.settings
-    destination = Destination(
-        settings.cluster,
-        settings.task_definition,
-        settings.container,
-        settings.capacity_providers,
-        settings.launch_type,
-        settings.subnets,
-        settings.security_groups,
-        settings.public_ip,
-        (("SIDECAR_TOKEN_PARAMETER", "/tokens/{task}"),),
+    destination = replace(
+        make_destination(request.settings),
         task_role=request.task_role,
         execution_role=request.execution_role,
         params=request.params,
@@ -249,7 +242,10 @@ def test_the_file_of_parameters_is_merged_at_every_depth(read):
                     "memory": 512,
                     "environment": [
                         {"name": "A", "value": "b"},
-                        {"name": "SIDECAR_TOKEN_PARAMETER", "value": "/tokens/{task}"},
+                        {
+                            "name": "SIDECAR_TOKEN_PARAMETER",
+                            "value": "/runner-launcher/tokens/{task}",
+                        },
                     ],
                 },
             ],
