@@ -48,6 +48,8 @@ NO_ROOM = re.compile(
     re.IGNORECASE,
 )
 """How an end reads that is no fault of the task's own."""
+INTERRUPTIONS = ("SpotInterruption", "TerminationNotice")
+"""Stop codes of a task whose Spot capacity was taken back."""
 DENIED = re.compile(r"not authorized to perform:? (\S+)")
 
 
