@@ -12,7 +12,7 @@ import structlog
 
 from launcher import runs
 from launcher.demand.webhook import COMPLETED, Demand
-from launcher.errors import describe
+from launcher.errors import describe, describe_refusal
 from launcher.jobs import Unknown
 from launcher.work import pauses
 from launcher.work.resources import PutOff
@@ -63,8 +63,8 @@ class Reruns:
         except github.TransientError as error:
             return PutOff(self._pause(message), f"a re-run is not asked for yet: {describe(error)}")
         except github.GitHubError as error:
-            # The traceback says no more than the reason.
-            log.error("rerun.refused", **facts, reason=f"{describe(error)} (Actions: write)")  # noqa: TRY400
+            reason = describe_refusal(error, "Actions: write")
+            log.error("rerun.refused", **facts, reason=reason)  # noqa: TRY400
             return None
         if why_not:
             log.info("rerun.skipped", **facts, reason=why_not)
