@@ -64,6 +64,7 @@ def read_pool(table: Table) -> Pool:
         runner_group=table.text("runner_group", "", check_group_name) or None,
         token=table.choice("token", (JUST_IN_TIME, REGISTRATION), JUST_IN_TIME),
         tags=MappingProxyType(_read_tags(table)),
+        rerun_interrupted=table.flag("rerun_interrupted", default=False),
     )
     check_fargate(table, pool)
     _check_registered(table, pool)

@@ -25,6 +25,7 @@ from launcher.record.items import (
     update_launch,
 )
 from launcher.record.pool_state import PoolStates
+from launcher.record.run_state import RunStates
 from launcher.record.table import Full, Outdated, Table
 from sidecar.aws.calls import DYNAMODB
 from sidecar.aws.session import ServiceClient
@@ -65,6 +66,7 @@ class Records:
         self._now = now
         self._new_id = new_id
         self.pools = PoolStates(self._calls, now)
+        self.runs = RunStates(self._calls, now)
 
     async def read(self, launch_id: str) -> Launch | None:
         """Read a record as it is now; None where there is none."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from launcher.errors import describe
+from launcher.errors import describe, describe_refusal
 from launcher.pools import labels
 from launcher.pools.access import Requester
 from launcher.work.resources import PutOff
@@ -70,7 +70,7 @@ class Admission:
             return PutOff(UNANSWERED, f"who asks is not known: {describe(error)}")
         except github.GitHubError as error:
             # Nobody is admitted, and the message stays: a permission can be given.
-            reason = f"{describe(error)} (Actions: read)"
+            reason = describe_refusal(error, "Actions: read")
             facts = {"job": demand.job_id, "repository": demand.repository}
             log.error("demand.unknown", **facts, reason=reason)  # noqa: TRY400
             return PutOff(REFUSED, f"who asks is not known: {reason}")
