@@ -9,9 +9,11 @@ fail or get lost.
 """
 
 from local.ecs.checks import LONGEST_OVERRIDES, PROVIDERS, RefusedError
+from local.ecs.droughts import Drought
 from local.ecs.events import send_to_queue
 from local.ecs.hosts import AgentHost
-from local.ecs.plane import CONFLICT, TARGET, ControlPlane, Drought, serving
+from local.ecs.plane import CONFLICT, ControlPlane
+from local.ecs.server import TARGET, serving
 from local.ecs.tasks import (
     CANNOT_PULL,
     MEMORY,

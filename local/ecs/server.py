@@ -1,0 +1,94 @@
+"""Serve the control plane by the JSON 1.1 protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from local.ecs.checks import RefusedError
+from local.ecs.operations import OPERATIONS
+from local.ecs.plane import ControlPlane
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from local.ecs.events import Tell
+    from local.ecs.plane import Starter
+
+TARGET = "AmazonEC2ContainerServiceV20141113."
+
+
+@asynccontextmanager
+async def serving(
+    start: Starter,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    now: Callable[[], float] = time.time,
+    tell: Tell | None = None,
+) -> AsyncIterator[ControlPlane]:
+    """Serve ECS; every task ends with the block. `start` starts the agent of a task.
+
+    `tell` gets each event of a task, one after the other.
+    """
+    plane = ControlPlane(start, now, tell)
+    server = web.Server(partial(_answer, plane), handler_cancellation=True, access_log=None)
+    runner = web.ServerRunner(server, shutdown_timeout=0.01)
+    await runner.setup()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
+        watching = asyncio.create_task(plane.watch())
+        stack.push_async_callback(_end, watching)
+        stack.push_async_callback(_end_tasks, plane)
+        await web.TCPSite(runner, host, port).start()
+        plane.url = f"http://{host}:{runner.addresses[0][1]}"
+        yield plane
+
+
+async def _end_tasks(plane: ControlPlane) -> None:
+    stories = [task.story for task in plane.tasks if task.story and not task.story.done()]
+    for story in stories:
+        story.cancel()
+    await asyncio.gather(*stories, return_exceptions=True)
+
+
+async def _end(watching: asyncio.Task[None]) -> None:
+    """End a task of this program; what went wrong in it is raised."""
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+
+
+async def _answer(plane: ControlPlane, request: web.BaseRequest) -> web.Response:
+    """Answer one request of the JSON 1.1 protocol."""
+    operation = request.headers.get("X-Amz-Target", "").removeprefix(TARGET)
+    try:
+        document = _carry_out(plane, operation, await request.read(), request.headers)
+        status = 200
+    except RefusedError as error:
+        status = 400
+        document = {"__type": error.kind, "message": str(error), **error.members}
+    await plane.ring()
+    headers = {"x-amzn-requestid": str(uuid.uuid4())}
+    body = json.dumps(document).encode()
+    kind = "application/x-amz-json-1.1"
+    return web.Response(status=status, body=body, content_type=kind, headers=headers)
+
+
+def _carry_out(
+    plane: ControlPlane, operation: str, body: bytes, headers: Mapping[str, str]
+) -> dict[str, Any]:
+    if "Authorization" not in headers:
+        raise RefusedError("MissingAuthenticationTokenException", "Missing Authentication")
+    if operation not in OPERATIONS:
+        raise RefusedError("UnknownOperationException", f"unknown: {operation}")
+    arguments = json.loads(body or b"{}")
+    plane.requests.append((operation, arguments))
+    return OPERATIONS[operation](plane, arguments)
