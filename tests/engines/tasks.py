@@ -48,7 +48,7 @@ class Task:
         return self.environment["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]
 
     def agent_requests(self) -> list[dict[str, Any]]:
-        """List the requests that reached the ECS agent (see `local.ecs_agent.Seen`)."""
+        """List the requests that reached the ECS agent (see `local.ecs_agent.agent.Seen`)."""
         return _fetch(self.far, f"http://{ECS_AGENT}/_local/requests")
 
     def instance_requests(self) -> list[dict[str, Any]]:
