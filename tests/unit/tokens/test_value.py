@@ -117,9 +117,8 @@ AT = "--url https://github.com/o/r"
         # Labels are quoted as a shell needs it, a group is not quoted at all.
         (f"{AT} --token {TOKEN} --labels 'x,it'\\''s'", {"labels": ("x", "it's")}),
         (
-            f"{AT} --token {TOKEN} --labels 'a b,c --url d' --disableupdate "
-            "--runnergroup Bob's own (big) ones --ephemeral",
-            {"labels": ("a b", "c --url d"), "group": "Bob's own (big) ones"},
+            f"{AT} --token {TOKEN} --labels 'a b,c --url d' --runnergroup Bob's big ones --x",
+            {"labels": ("a b", "c --url d"), "group": "Bob's big ones"},
         ),
         (f"{AT} --token {TOKEN} --runnergroup  --ephemeral", {}),
     ],
