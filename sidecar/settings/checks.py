@@ -54,8 +54,11 @@ def check_contradictions(given: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def check_token_sources(given: Mapping[str, Any]) -> list[str]:
-    """Check that the settings name one source of the registration token, completely."""
+def check_token_sources(given: Mapping[str, Any], variables: Mapping[str, str]) -> list[str]:
+    """Check that the settings name one source of the registration token, completely.
+
+    `variables`: the launcher's variable of each setting that was read from one.
+    """
     app, pat = "github_app_id" in given or "github_app_key" in given, "github_pat" in given
     launch = [field for field in LAUNCH if field in given]
     token = "token_parameter" in given or "token" in given or bool(launch)
@@ -70,11 +73,11 @@ def check_token_sources(given: Mapping[str, Any]) -> list[str]:
             "SIDECAR_TOKEN contradicts SIDECAR_TOKEN_PARAMETER: one of them holds the token "
             "(example: leave SIDECAR_TOKEN out)"
         )
-    sources = [field for field in SOURCES if field in given]
+    sources = [variables.get(field, variable(field)) for field in SOURCES if field in given]
     if launch and sources:
         problems.append(
-            f"{variable(launch[0])} contradicts {variable(sources[0])}: both say where the token "
-            f"comes from (example: leave {variable(launch[0])} out)"
+            f"{variable(launch[0])} contradicts {sources[0]}: both say where the token comes from "
+            f"(example: leave {variable(launch[0])} out)"
         )
     problems += _check_credentials(given, app=app, pat=pat)
     if (app or pat) and "github_url" not in given and not token:

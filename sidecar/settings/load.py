@@ -60,7 +60,8 @@ def load(
     problems += checks.check_contradictions(given)
     if not command:
         problems += checks.check_runner_dir(given)
-        problems += checks.check_token_sources(given) if not launcher.problems else []
+        if not launcher.problems:
+            problems += checks.check_token_sources(given, launcher.variables)
     user, user_problems = checks.choose_user(
         given.get("runner_user"), checks.default_user(launcher, command)
     )
