@@ -266,6 +266,13 @@ def test_a_machine_without_anything_else_is_ec2_s(installed):
     assert problems(installed | {"SIDECAR_LAUNCHER": "native"}, machine)
 
 
+def test_ec2_has_no_configuration(installed):
+    """Whoever names it beside terraform's variable is told that they contradict each other."""
+    env = EXAMPLES["terraform"] | {"SIDECAR_LAUNCHER": "ec2"}
+    (line,) = problems(installed | env)
+    assert line.startswith("SIDECAR_LAUNCH_CONFIG contradicts SIDECAR_LAUNCHER=ec2")
+
+
 def test_options_are_a_mark_too(installed):
     """--launch-config says the same as SIDECAR_LAUNCH_CONFIG."""
     config = load(["--launch-config", CONFIG, "--launch-id", MACHINE], installed)
