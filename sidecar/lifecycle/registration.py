@@ -67,21 +67,23 @@ async def choose_source(
         return tokens.claim_parameter(store, name, cleanup_stack, for_task=for_task)
     if (config := settings.launch_config) is not None:
         launch_id = settings.launch_id or await _read_known_id(read_task_id)
-        wishes = _list_wishes(settings)
-        return tokens.ConfiguredToken(store, config, launch_id, wishes, cleanup_stack)
+        overrides = _list_overrides(settings)
+        return tokens.ConfiguredToken(store, config, launch_id, overrides, cleanup_stack)
     if settings.launch_id is not None:
-        return tokens.MachineToken(store, settings.launch_id, _list_wishes(settings), cleanup_stack)
+        return tokens.MachineToken(
+            store, settings.launch_id, _list_overrides(settings), cleanup_stack
+        )
     if settings.token is not None:
         return tokens.GivenToken(settings.token.get_secret_value(), "SIDECAR_TOKEN")
     assert api is not None  # noqa: S101  settings.load has checked it
     return tokens.MintedToken(api.runners, jit=settings.just_in_time)
 
 
-def _list_wishes(settings: Settings) -> tokens.Wishes:
+def _list_overrides(settings: Settings) -> tokens.Overrides:
     """List what the user set and a launcher's parameters say too."""
     prefix = settings.name_prefix if "name_prefix" in settings.model_fields_set else ""
     user = settings.runner_user or "runner"
-    return tokens.Wishes(settings.name, prefix, settings.github_url, user)
+    return tokens.Overrides(settings.name, prefix, settings.github_url, user)
 
 
 async def _read_known_id(read_task_id: Callable[[], Awaitable[str]]) -> str:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar import host
-from sidecar.settings.model import LAUNCH, SOURCES, Settings, variable
+from sidecar.settings.model import SOURCES, Settings, variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sidecar.settings import contracts
+
+LAUNCH = ("launch_config", "launch_id")
+"""Settings that say where a launcher puts the token of this machine or task."""
 
 
 def check_contradictions(given: Mapping[str, Any]) -> list[str]:

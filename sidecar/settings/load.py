@@ -16,7 +16,6 @@ from sidecar.settings import checks, contracts
 from sidecar.settings.contracts.contract import REGION
 from sidecar.settings.model import (
     IMDS,
-    LAUNCH,
     PREFIX,
     SECRETS,
     SOURCES,
@@ -112,7 +111,7 @@ def _read_launcher(
         return contracts.recognise_launcher(environ, choice)
     sources = [variable(field) for field in SOURCES if field in given]
     # Options of these names are the launcher's mark as much as the variables are.
-    marks = {variable(field): str(given[field]) for field in LAUNCH if field in given}
+    marks = {variable(field): str(given[field]) for field in checks.LAUNCH if field in given}
     environ = {**environ, **marks}
     return contracts.read_launcher(environ, choice, given, sources)
 

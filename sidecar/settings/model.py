@@ -98,14 +98,12 @@ class Settings(BaseSettings):
     )
     launch_config: Annotated[str, AfterValidator(values.check_parameter_name)] | None = setting(
         None,
-        "SSM path of terraform-aws-github-runner's configuration of this pool, which says where "
-        "the token is; its machines have it in the tag ghr:ssm_config_path",
+        "SSM path of terraform-aws-github-runner's configuration: its tag ghr:ssm_config_path",
         "/github-action-runners/build/runners/config",
     )
     launch_id: Annotated[str, AfterValidator(values.check_launch_id)] | None = setting(
         None,
-        "id by which a launcher names this machine's token parameter; default with "
-        "SIDECAR_LAUNCH_CONFIG: the task's id",
+        "id by which a launcher names this machine's token; default, for terraform: the task's id",
         "i-0123456789abcdef0",
     )
     name: Annotated[str, AfterValidator(values.check_runner_name)] | None = setting(
@@ -254,9 +252,6 @@ SECRETS = {"token", "github_app_key", "github_pat"}
 """Settings that are variables only."""
 SOURCES = ("token_parameter", "token", "github_app_id", "github_app_key", "github_pat")
 """Settings that bring a registration token, or a credential that creates one."""
-
-LAUNCH = ("launch_config", "launch_id")
-"""Settings that say where a launcher puts the token of this machine or task."""
 
 
 @dataclass(frozen=True, slots=True)

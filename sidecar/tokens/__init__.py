@@ -7,7 +7,7 @@ has done its work, `is_usable` says whether GitHub still accepts it.
 from __future__ import annotations
 
 from sidecar.tokens.given import GivenToken
-from sidecar.tokens.launched import ConfiguredToken, MachineToken, Wishes
+from sidecar.tokens.launched import ConfiguredToken, MachineToken, Overrides
 from sidecar.tokens.minted import MintedToken
 from sidecar.tokens.parameter import TokenParameter, claim_parameter
 from sidecar.tokens.ssm import ParameterStore
@@ -18,9 +18,9 @@ __all__ = [
     "GivenToken",
     "MachineToken",
     "MintedToken",
+    "Overrides",
     "ParameterStore",
     "RegistrationToken",
     "TokenParameter",
-    "Wishes",
     "claim_parameter",
 ]

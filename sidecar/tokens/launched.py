@@ -33,7 +33,7 @@ LEAST = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Overrides:
     """What the user set; the launcher's own values do not take its place."""
 
     name: str | None
@@ -53,13 +53,13 @@ class ConfiguredToken:
         store: ssm.ParameterStore,
         config: str,
         launch_id: str,
-        wishes: Wishes,
+        overrides: Overrides,
         cleanup_stack: CleanupStack,
     ) -> None:
         self._store = store
         self._config = config
         self._id = launch_id
-        self._wishes = wishes
+        self._overrides = overrides
         self._parameter: TokenParameter | None = None
         self._step = cleanup_stack.register_step("token", self.delete)
 
@@ -74,11 +74,11 @@ class ConfiguredToken:
             path=self._config,
             parameter=self._parameter.name,
             just_in_time=config.just_in_time,
-            unheeded=config.list_unheeded(self._wishes.runner_user),
+            unheeded=config.list_unheeded(self._overrides.runner_user),
         )
         token = await self._parameter.wait(max(end - loop.time(), LEAST))
         # The launcher ends machines whose runner's name does not end with their id.
-        name = self._wishes.name or self._wishes.name_prefix + self._id
+        name = self._overrides.name or self._overrides.name_prefix + self._id
         return replace(
             token,
             name=token.name or name,
@@ -119,7 +119,7 @@ class MachineToken(TokenParameter):
         self,
         store: ssm.ParameterStore,
         launch_id: str,
-        wishes: Wishes,
+        overrides: Overrides,
         cleanup_stack: CleanupStack,
     ) -> None:
         def make(what: str) -> ssm.Parameter:
@@ -127,7 +127,7 @@ class MachineToken(TokenParameter):
 
         super().__init__(make("AgentToken"))
         self._id = launch_id
-        self._wishes = wishes
+        self._overrides = overrides
         self._url, self._label = make("RepositoryUrl"), make("UniqueRunId")
         self._read: dict[ssm.Parameter, ssm.ParameterVersion] = {}
         self.cleanup_step = cleanup_stack.register_step("token", self.delete)
@@ -137,7 +137,7 @@ class MachineToken(TokenParameter):
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
         token = await super().wait(timeout)
-        url = token.url or self._wishes.url
+        url = token.url or self._overrides.url
         try:
             if url is None:
                 url = values.check_github_url(await self._read_other(self._url, end - loop.time()))
@@ -145,7 +145,7 @@ class MachineToken(TokenParameter):
             labels = values.parse_labels(text)
         except ValueError as error:
             raise TokenError(f"cannot use the parameters of {self._id}: a value {error}") from None
-        name = self._wishes.name or self._wishes.name_prefix + self._id
+        name = self._overrides.name or self._overrides.name_prefix + self._id
         return replace(token, url=url, labels=(*token.labels, *labels), name=token.name or name)
 
     async def delete(self) -> str:

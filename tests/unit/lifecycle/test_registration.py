@@ -95,12 +95,12 @@ def test_a_launcher_s_configuration_is_for_the_machine_or_the_task():
     """The id is the setting's, or the task's own; a prefix counts only if the user set it."""
     machine = choose(settings(launch_config="/c", launch_id="i-1"), None, CleanupStack())
     assert isinstance(machine, tokens.ConfiguredToken)
-    assert (machine._id, machine._wishes.name_prefix) == ("i-1", "")
+    assert (machine._id, machine._overrides.name_prefix) == ("i-1", "")
     cleanup_stack = CleanupStack()
     named = settings(launch_config="/c", name_prefix="build-", runner_user="ubuntu")
     task = choose(named, None, cleanup_stack, "", "0f3a")
-    assert (task._id, task._wishes.name_prefix) == ("0f3a", "build-")
-    assert task._wishes.runner_user == "ubuntu"
+    assert (task._id, task._overrides.name_prefix) == ("0f3a", "build-")
+    assert task._overrides.runner_user == "ubuntu"
     assert [cleanup_step.name for cleanup_step in cleanup_stack.steps] == ["token"]
     with pytest.raises(TokenError, match="SIDECAR_LAUNCH_ID is missing"):
         choose(settings(launch_config="/c"), None, CleanupStack(), "", "", "")

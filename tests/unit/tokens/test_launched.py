@@ -16,7 +16,7 @@ from sidecar.aws import session as aws_session
 from sidecar.errors import TokenError
 from sidecar.log import masks
 from sidecar.shutdown.cleanup import CleanupStack
-from sidecar.tokens import ConfiguredToken, MachineToken, ParameterStore, Wishes
+from sidecar.tokens import ConfiguredToken, MachineToken, Overrides, ParameterStore
 from tests.support.loops import run
 from tests.unit.tokens.test_ssm import session
 
@@ -24,7 +24,7 @@ MACHINE = "i-0123456789abcdef0"
 CONFIG, TOKENS = "/pool/config", "/pool/tokens"
 TOKEN = "AABBCCDD1234567890EXAMPLE"
 URL = "https://github.com/o/r"
-NO_WISHES = Wishes(name=None, name_prefix="", url=None, runner_user="runner")
+NO_OVERRIDES = Overrides(name=None, name_prefix="", url=None, runner_user="runner")
 DENIED = Rule("status", error="AccessDeniedException")
 
 
@@ -90,7 +90,7 @@ def test_the_configuration_says_where_the_token_is(aws, monkeypatch, denied):
         rules = [Rule("status", **ABSENT_IS_DENIED)] if denied else []
         async with open_store(monkeypatch, aws, *rules) as (store, proxy):
             steps = CleanupStack()
-            source = ConfiguredToken(store, f"{CONFIG}/", MACHINE, NO_WISHES, steps)
+            source = ConfiguredToken(store, f"{CONFIG}/", MACHINE, NO_OVERRIDES, steps)
             with capture_logs() as logs:
                 waiting = asyncio.create_task(source.wait(30))
                 await proxy.reached(2, target="GetParameter")
@@ -126,12 +126,12 @@ def test_a_user_s_own_name_wins_over_the_machine_s_id(aws, monkeypatch):
     async def life():
         await configure(aws, token_path=TOKENS, agent_mode="ephemeral")
         async with open_store(monkeypatch, aws) as (store, _):
-            for wishes, name in (
-                (Wishes("mine", "", None, "runner"), "mine"),
-                (Wishes(None, "build-", None, "runner"), f"build-{MACHINE}"),
+            for overrides, name in (
+                (Overrides("mine", "", None, "runner"), "mine"),
+                (Overrides(None, "build-", None, "runner"), f"build-{MACHINE}"),
             ):
                 await write_token(aws, f"--url {URL} --token {TOKEN}")
-                source = ConfiguredToken(store, CONFIG, MACHINE, wishes, CleanupStack())
+                source = ConfiguredToken(store, CONFIG, MACHINE, overrides, CleanupStack())
                 assert (await source.wait(5)).name == name
 
     run("asyncio", life())
@@ -152,7 +152,7 @@ def test_a_configuration_that_cannot_be_read(aws, monkeypatch, rule, reason):
     async def life():
         rules = [] if rule is None else [rule]
         async with open_store(monkeypatch, aws, *rules) as (store, proxy):
-            source = ConfiguredToken(store, CONFIG, MACHINE, NO_WISHES, CleanupStack())
+            source = ConfiguredToken(store, CONFIG, MACHINE, NO_OVERRIDES, CleanupStack())
             with pytest.raises(TokenError) as failed:
                 await source.wait(0.2)
             assert str(failed.value).startswith(
@@ -172,7 +172,7 @@ def test_a_token_that_never_comes_is_named_with_its_setting(aws, monkeypatch):
         await configure(aws, token_path=TOKENS)
         async with open_store(monkeypatch, aws) as (store, _):
             monkeypatch.setattr("sidecar.tokens.launched.LEAST", 0.2)
-            source = ConfiguredToken(store, CONFIG, MACHINE, NO_WISHES, CleanupStack())
+            source = ConfiguredToken(store, CONFIG, MACHINE, NO_OVERRIDES, CleanupStack())
             with pytest.raises(TokenError) as failed:
                 await source.wait(0.2)
             assert f"{TOKENS}/{MACHINE}: there is no such parameter" in str(failed.value)
@@ -191,7 +191,7 @@ def test_an_early_stop_deletes_what_was_never_read(aws, monkeypatch, written):
             if written:
                 await write_token(aws, TOKEN)
             steps = CleanupStack()
-            ConfiguredToken(store, CONFIG, MACHINE, NO_WISHES, steps)
+            ConfiguredToken(store, CONFIG, MACHINE, NO_OVERRIDES, steps)
             await steps.steps[0].begin()
             assert steps.not_done == {}
             assert steps.steps[0].result == ("deleted" if written else "absent")
@@ -209,7 +209,7 @@ def test_three_parameters_make_one_token(aws, monkeypatch):
     async def life():
         async with open_store(monkeypatch, aws) as (store, proxy):
             steps = CleanupStack()
-            source = MachineToken(store, MACHINE, NO_WISHES, steps)
+            source = MachineToken(store, MACHINE, NO_OVERRIDES, steps)
             waiting = asyncio.create_task(source.wait(30))
             await proxy.reached(2, target="GetParameter")
             await put(aws, UniqueRunId=MACHINE, RepositoryUrl=URL, AgentToken=TOKEN)
@@ -232,8 +232,8 @@ def test_a_user_s_own_url_is_not_read_from_the_parameter(aws, monkeypatch):
         async with open_store(monkeypatch, aws) as (store, _):
             await put(aws, UniqueRunId=MACHINE, RepositoryUrl="no URL", AgentToken=TOKEN)
             steps = CleanupStack()
-            wishes = Wishes("mine", "", "https://ghe.example.com/o/r", "runner")
-            token = await MachineToken(store, MACHINE, wishes, steps).wait(5)
+            overrides = Overrides("mine", "", "https://ghe.example.com/o/r", "runner")
+            token = await MachineToken(store, MACHINE, overrides, steps).wait(5)
             assert (token.name, token.url) == ("mine", "https://ghe.example.com/o/r")
             await steps.steps[0].begin()
             assert await names(aws) == []
@@ -248,7 +248,7 @@ def test_a_wrong_url_is_named(aws, monkeypatch):
         async with open_store(monkeypatch, aws) as (store, _):
             await put(aws, UniqueRunId=MACHINE, RepositoryUrl="no URL", AgentToken=TOKEN)
             with pytest.raises(TokenError, match=f"{MACHINE}.* must begin with https://"):
-                await MachineToken(store, MACHINE, NO_WISHES, CleanupStack()).wait(5)
+                await MachineToken(store, MACHINE, NO_OVERRIDES, CleanupStack()).wait(5)
 
     run("asyncio", life())
 
@@ -261,7 +261,7 @@ def test_one_that_may_not_be_deleted_does_not_keep_the_others(aws, monkeypatch):
         async with open_store(monkeypatch, aws, refused) as (store, _):
             await put(aws, UniqueRunId=MACHINE, RepositoryUrl=URL, AgentToken=TOKEN)
             steps = CleanupStack()
-            MachineToken(store, MACHINE, NO_WISHES, steps)
+            MachineToken(store, MACHINE, NO_OVERRIDES, steps)
             await steps.steps[0].begin()
             assert "needs ssm:DeleteParameter" in steps.not_done["token"]
             assert len(await names(aws)) == 1
