@@ -162,6 +162,7 @@ def _read(
     for given, other in (("name", "name_prefix"), ("name_prefix", "name")):
         if given in native:
             draft.settings.pop(other, None)
+    missing = [text for name, text in draft.missing.items() if name not in native]
     return Reading(
         contract=contract.name,
         mark=mark,
@@ -169,6 +170,6 @@ def _read(
         variables=draft.variables,
         withheld=contract.names,
         ignored=tuple(draft.ignored),
-        problems=tuple(text for name, text in draft.missing.items() if name not in native),
+        problems=(*draft.problems, *missing),
         region=draft.region,
     )

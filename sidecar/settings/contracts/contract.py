@@ -34,6 +34,8 @@ class Draft:
     """The variable that each setting was read from: an error names it."""
     missing: dict[str, str] = field(default_factory=dict)
     """What is wrong, by the setting that cannot be read; void if the user sets that one."""
+    problems: list[str] = field(default_factory=list)
+    """What is wrong whatever the user sets."""
     ignored: list[str] = field(default_factory=list)
     """What the launcher asks for and the agent does not do."""
     region: str | None = None

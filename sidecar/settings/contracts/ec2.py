@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def _read(draft: Draft) -> None:
     draft.take("launch_id", "SIDECAR_LAUNCH_ID", INSTANCE_ID)
     if "SIDECAR_LAUNCH_CONFIG" in draft.env:  # only if SIDECAR_LAUNCHER names this launcher
-        draft.missing["token_parameter"] = (
+        draft.problems.append(
             "SIDECAR_LAUNCH_CONFIG contradicts SIDECAR_LAUNCHER=ec2: it is of the launcher "
             "terraform (example: SIDECAR_LAUNCHER=auto)"
         )
