@@ -47,6 +47,11 @@ EVENTS = {
     "runner.deleted": "a runner was removed from GitHub",
     "runner.online": "a launch's runner is online",
     "secret.kept": "a secret could not be read again: the one of before is used",
+    "rerun.asked": "GitHub runs the failed jobs of a run again, since Spot took a task with one; "
+    "`attempt` is the new one",
+    "rerun.refused": "GitHub refuses to run a run's failed jobs again; the reason names the "
+    "permission",
+    "rerun.skipped": "a run that Spot interrupted is not run again, and why",
     "service.failed": "the service cannot begin; nothing is served",
     "service.started": "the service runs; `parts` names what it does, `address` is where it "
     "listens",
@@ -64,6 +69,8 @@ EVENTS = {
     "it is tried again",
     "task.failed": "a task ended before its runner had a job: ECS's reason, and the agent's exit "
     "code with its meaning",
+    "task.interrupted": "Spot takes a task in two minutes; `has_job`: with the job that its runner "
+    "has",
     "task.placed": "ECS has started a task; `adopted`: an earlier call had done that",
     "task.refused": "ECS refuses to start a task; the reason names the permission or the setting "
     "to change. It is tried again all the same",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sidecar.errors import FAILURE, OK, ExitCode
+from sidecar.github import AddressRefused, GitHubError
 
 
 class Exit(ExitCode):
@@ -57,3 +58,10 @@ def describe(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     text = text.replace("SIDECAR_", "LAUNCHER_")
     return text.replace("the task needs a taskRoleArn", "see AWS_PROFILE, AWS_ROLE_ARN")
+
+
+def describe_refusal(error: GitHubError, permission: str) -> str:
+    """Return a refusal of GitHub's with what to change: usually a permission of the credential."""
+    if isinstance(error, AddressRefused):
+        permission = "add the launcher's address to the organization's IP allow list"
+    return f"{describe(error)} ({permission})"

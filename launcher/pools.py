@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -116,6 +116,16 @@ class Pool:
     token: str
     """JUST_IN_TIME or REGISTRATION."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    rerun_interrupted: bool = False
+    """Whether a run is run again, once and without Spot, when Spot took a task with its job."""
+
+    def without_spot(self) -> Pool:
+        """Return the pool as it is without Spot capacity; unchanged where it has nothing else."""
+        kept = tuple(name for name in self.capacities if "spot" not in name.lower())
+        if kept or FARGATE_SPOT not in self.capacities:
+            return replace(self, capacities=kept or self.capacities)
+        # The cluster may not have the provider FARGATE; as launch type it is there always.
+        return replace(self, capacities=(), launch_type=FARGATE)
 
     def minimum_at(self, now: datetime) -> int:
         """Return how many runners are to be warm at `now`, which has a time zone."""
@@ -290,6 +300,7 @@ def _read_pool(table: Table) -> Pool:
         runner_group=table.text("runner_group", "", _check_group_name) or None,
         token=table.choice("token", (JUST_IN_TIME, REGISTRATION), JUST_IN_TIME),
         tags=MappingProxyType(_read_tags(table)),
+        rerun_interrupted=table.flag("rerun_interrupted", default=False),
     )
     _check_size(table, pool, fargate=fargate)
     _check_registered(table, pool)

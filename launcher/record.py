@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from launcher.pool_state import PoolStates
+from launcher.rerun_state import RerunStates
 from launcher.table import EXPIRES, KEY, Full, Outdated, Table, make_number
 from sidecar.aws.calls import DYNAMODB
 from sidecar.aws.session import ServiceClient
@@ -208,6 +209,7 @@ class Records:
         self._now = now
         self._new_id = new_id
         self.pools = PoolStates(self._calls, now)
+        self.reruns = RerunStates(self._calls, now)
 
     async def read(self, launch_id: str) -> Launch | None:
         """Read a record as it is now; None where there is none."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher import identity
-from launcher.errors import Exit, LaunchError, describe
+from launcher.errors import Exit, LaunchError, describe, describe_refusal
 from launcher.interruption import InterruptedWork
 from launcher.launch import GENERATIONS, MemoryJournal, Progress, explain_end
 from launcher.places import Later, Refused, Started
@@ -142,7 +142,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     if isinstance(error, calls.TransientError | github.TransientError):
         return LaunchError(Exit.UNAVAILABLE, describe(error))
     if isinstance(error, github.PermissionDenied):
-        return LaunchError(Exit.REFUSED, f"{describe(error)} ({GITHUB_NEEDS})")
+        return LaunchError(Exit.REFUSED, describe_refusal(error, GITHUB_NEEDS))
     return LaunchError(Exit.REFUSED, describe(error)) if isinstance(error, SidecarError) else error
 
 

@@ -10,7 +10,14 @@ from botocore.exceptions import ClientError
 
 from launcher import identity
 from launcher.places import Later, Placement, Refused, Started, TaskState, Why, params
-from sidecar.aws.calls import Call, RateLimited, Service, TransientError, backoff
+from sidecar.aws.calls import (
+    Call,
+    RateLimited,
+    Service,
+    TransientError,
+    backoff,
+    explain_denial,
+)
 from sidecar.aws.session import ServiceClient
 from sidecar.net.retry import call_with_retries
 
@@ -48,6 +55,8 @@ NO_ROOM = re.compile(
     re.IGNORECASE,
 )
 """How an end reads that is no fault of the task's own."""
+INTERRUPTIONS = ("SpotInterruption", "TerminationNotice")
+"""Stop codes of a task whose Spot capacity was taken back."""
 DENIED = re.compile(r"not authorized to perform:? (\S+)")
 
 
@@ -272,7 +281,7 @@ def _translate(error: ClientError) -> Placement | None:
     if code in SETTINGS:
         return Refused(f"{START}: {SETTINGS[code]}")
     if code == "AccessDeniedException" and (denied := DENIED.search(text)):
-        return Refused(f"{START}: access denied (needs {denied[1]})")
+        return Refused(f"{START}: {explain_denial(text)} (needs {denied[1]})")
     if code in ("InvalidParameterException", "ClientException", "LimitExceededException"):
         if THROTTLE.search(text):  # a throttle in another error's coat
             return Later(Why.THROTTLE, f"{START}: {text}")

@@ -8,7 +8,7 @@ import structlog
 
 from launcher import labels
 from launcher.access import Requester
-from launcher.errors import describe
+from launcher.errors import describe, describe_refusal
 from launcher.work.resources import PutOff
 from sidecar import github
 
@@ -70,7 +70,7 @@ class Admission:
             return PutOff(UNANSWERED, f"who asks is not known: {describe(error)}")
         except github.GitHubError as error:
             # Nobody is admitted, and the message stays: a permission can be given.
-            reason = f"{describe(error)} (Actions: read)"
+            reason = describe_refusal(error, "Actions: read")
             facts = {"job": demand.job_id, "repository": demand.repository}
             log.error("demand.unknown", **facts, reason=reason)  # noqa: TRY400
             return PutOff(REFUSED, f"who asks is not known: {reason}")

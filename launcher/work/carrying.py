@@ -17,6 +17,7 @@ from launcher.work import pauses
 from launcher.work.ending import AGAIN, WAITS, Ending, may_have_served
 from launcher.work.placing import Placing
 from launcher.work.pool_rules import PoolRules
+from launcher.work.reruns import Reruns
 from launcher.work.resources import PutOff
 from sidecar import github
 from sidecar.aws import calls
@@ -53,6 +54,7 @@ class Carrier:
         self._admission = admission
         self._rules = PoolRules(around)
         self._placing = Placing(around, self._rules)
+        self._reruns = Reruns(around, jobs)
         self.ending = Ending(around, self._rules)
 
     async def carry_on(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
@@ -65,6 +67,8 @@ class Carrier:
         if found is None:
             return await self._change_pool(held, demand)
         pool, labels = found
+        if held.launch.place is None:
+            pool = await self._reruns.choose_capacity(pool, demand)
         stages = self._around.stages(pool, labels, demand, held)
         return await self._take_stages(held, stages, pool, demand, message)
 

@@ -1,22 +1,28 @@
-"""An event of ECS: a task has ended. It may come before its launch is told, late, or twice."""
+"""An event of ECS: a task has ended, or Spot takes it. It may come late, twice, or too early."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from launcher import identity
 from launcher.demand.message import Poison
 from launcher.demand.webhook import Demand
 from launcher.launch import Look, Progress
-from launcher.places.ecs import read_state
+from launcher.places.ecs import INTERRUPTIONS, read_state
 from launcher.work import pauses
 from launcher.work.held import hold
 from launcher.work.resources import PutOff
 
 if TYPE_CHECKING:
     from launcher.demand.message import Message
+    from launcher.record import Launch
     from launcher.work.carrying import Carrier
+    from launcher.work.reruns import Reruns
     from launcher.work.resources import Resources
+
+log = structlog.get_logger()
 
 AT_ONCE = 3
 """Tries that begin as soon as the one before has ended; later ones come with the job's message."""
@@ -25,23 +31,40 @@ AT_ONCE = 3
 class TaskEvents:
     """Handles state changes of tasks."""
 
-    def __init__(self, around: Resources, carrier: Carrier) -> None:
+    def __init__(self, around: Resources, carrier: Carrier, reruns: Reruns) -> None:
         self._around = around
         self._carrier = carrier
+        self._reruns = reruns
 
     async def handle(self, event: dict[str, Any], message: Message) -> PutOff | None:
         """Clean up after a task that has ended, and begin its launch's next try."""
         detail = event.get("detail")
         if not isinstance(detail, dict) or not isinstance(detail.get("taskArn"), str):
             raise Poison("the event of ECS names no task")
-        if detail.get("lastStatus") != "STOPPED":
+        interrupted = detail.get("stopCode") in INTERRUPTIONS
+        if detail.get("lastStatus") != "STOPPED" and not interrupted:
             return None
-        task = identity.task_id(detail["taskArn"])
-        id_ = await self._around.records.find(task)
+        stored = await self._find_launch(detail)
+        if stored is None:
+            return None  # it is not ours, or the command line's
+        if detail.get("lastStatus") != "STOPPED":
+            _tell_interruption(stored, detail)
+            return None
+        if not stored.ended:
+            later = await self._end(stored, detail, message)
+            stored = await self._around.records.read(stored.id) or stored
+            if later is not None or not stored.ended:
+                return later
+        return await self._reruns.ask(stored, message) if interrupted else None
+
+    async def _find_launch(self, detail: dict[str, Any]) -> Launch | None:
+        id_ = await self._around.records.find(identity.task_id(detail["taskArn"]))
         id_ = id_ or identity.launch_of_order(str(detail.get("startedBy", "")))
         stored = await self._around.records.read(id_) if id_ else None
-        if stored is None or not stored.demand or stored.ended:
-            return None  # it is not ours, or the command line's
+        return stored if stored is not None and stored.demand else None
+
+    async def _end(self, stored: Launch, detail: dict[str, Any], message: Message) -> PutOff | None:
+        task = identity.task_id(detail["taskArn"])
         demand = Demand.from_json(stored.demand)
         async with hold(self._around.records, stored) as held:
             if held is None:
@@ -71,3 +94,17 @@ class TaskEvents:
             if isinstance(each, dict) and each.get("environment"):
                 return str(each.get("name"))
         return "runner"
+
+
+def _tell_interruption(launch: Launch, detail: dict[str, Any]) -> None:
+    """Say that Spot takes a task, two minutes ahead; its agent hears of it by SIGTERM."""
+    demand = Demand.from_json(launch.demand)
+    log.warning(
+        "task.interrupted",
+        launch=launch.id,
+        job=demand.job_id,
+        repository=demand.repository,
+        task=detail["taskArn"],
+        has_job=launch.served,
+        reason=str(detail.get("stoppedReason") or detail["stopCode"]),
+    )

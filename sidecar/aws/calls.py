@@ -7,6 +7,7 @@ its class says whether another try may help.
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -42,6 +43,11 @@ RATE_LIMITED = {
     "RequestLimitExceeded",
     "ProvisionedThroughputExceededException",
 }
+_DENYING = re.compile(
+    r"(?:explicit deny in an?|because no) "
+    r"((?:service control|resource control|resource-based|session|VPC endpoint) policy"
+    r"|permissions boundary)"
+)
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 NOT_FOUND = {"ParameterNotFound", "ParameterVersionNotFound", "ResourceNotFoundException"}
 NOT_ACCEPTED = {
@@ -198,7 +204,7 @@ class Call:
         if code in NO_KMS or (code in DENIED and _is_about_kms(text)):
             return "KMS refuses to decrypt it (needs kms:Decrypt)"
         if code in DENIED:
-            return f"access denied (needs {self.permission})"
+            return f"{explain_denial(text)} (needs {self.permission})"
         if code in NOT_ACCEPTED:
             return f"AWS does not accept the credentials: {code}"
         text = f": {text}" if self.quotes_aws else ""
@@ -224,6 +230,15 @@ def backoff(*, wait_for_missing: bool = False) -> Backoff:
         return (giving_way if missing else limited)(error) or transient(error)
 
     return pause
+
+
+def explain_denial(text: str) -> str:
+    """Say which kind of policy denies, where AWS's text tells; the role's own is the usual one.
+
+    Whoever reads "needs X" looks at the role's policy; these kinds are other people's.
+    """
+    found = _DENYING.search(text)
+    return f"access denied by a {found[1]}" if found else "access denied"
 
 
 def _is_about_kms(text: str) -> bool:

@@ -12,6 +12,7 @@ import aiohttp
 from sidecar.github.api import Api
 from sidecar.github.credentials import App, Credential, Pat
 from sidecar.github.errors import (
+    AddressRefused,
     GitHubError,
     NameTaken,
     PermissionDenied,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 __all__ = [
+    "AddressRefused",
     "App",
     "Connection",
     "Credential",

@@ -20,6 +20,10 @@ class PermissionDenied(GitHubError):
     """The credential may not do this: 401, 403, or the 404 that hides what exists."""
 
 
+class AddressRefused(PermissionDenied):
+    """403: the organization's IP allow list lacks the address that the call came from."""
+
+
 class TransientError(GitHubError):
     """There was no answer, or one that may be different the next time."""
 

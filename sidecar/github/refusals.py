@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sidecar.github.errors import GitHubError, PermissionDenied, RateLimited, TransientError
+from sidecar.github.errors import (
+    AddressRefused,
+    GitHubError,
+    PermissionDenied,
+    RateLimited,
+    TransientError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +28,8 @@ def make_error(
         return RateLimited(text, status, read_pause(headers, now))
     if status >= 500 or status == 408:
         return TransientError(text, status)
+    if status == 403 and "ip allow list" in message.lower():
+        return AddressRefused(text, status)
     if status in (401, 403, 404):
         return PermissionDenied(text, status)
     return GitHubError(text, status)

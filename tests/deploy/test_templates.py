@@ -85,7 +85,7 @@ def test_all_logs_end():
 
 
 def test_events_of_the_launchers_own_stopped_tasks_reach_the_queue():
-    """Only these two rules may send, and only stops of tasks that the launcher has started."""
+    """Only these rules may send, and only stops of tasks that the launcher has started."""
     rules = resources(LAUNCHER, "AWS::Events::Rule")
     queue = {"Fn::GetAtt": ["Queue", "Arn"]}
     assert all([each["Arn"] for each in rule["Targets"]] == [queue] for rule in rules.values())
@@ -96,6 +96,14 @@ def test_events_of_the_launchers_own_stopped_tasks_reach_the_queue():
             "lastStatus": ["STOPPED"],
             "clusterArn": {"Ref": "ClusterArns"},
             "startedBy": [{"prefix": "runner-launcher/"}],
+        },
+    }
+    assert rules["TaskInterrupted"]["EventPattern"] == {
+        **rules["TaskStopped"]["EventPattern"],
+        "detail": {
+            **rules["TaskStopped"]["EventPattern"]["detail"],
+            "lastStatus": [{"anything-but": ["STOPPED"]}],
+            "stopCode": ["SpotInterruption", "TerminationNotice"],
         },
     }
     assert json.loads(rules["Tick"]["Targets"][0]["Input"]) == {"kind": "tick"}

@@ -129,7 +129,7 @@ def test_the_licence_is_the_apache_licence_unabridged():
 
 
 def trees():
-    """Give each committed or new test file with its syntax tree; not what CI installs beside them."""
+    """Give each committed or new test file with its syntax tree, and nothing that CI installs."""
     for path in sorted(committed("--cached", "--others", "--exclude-standard", "tests/*.py")):
         yield path.relative_to(ROOT), ast.parse(path.read_text())
 

@@ -73,6 +73,21 @@ CASES = [
     (refusal("AccessDenied", 403), AccessDenied, "access denied (needs service:Permission)"),
     (refusal("AccessDeniedException"), AccessDenied, "access denied (needs service:Permission)"),
     (refusal("AccessDenied", message="the KMS key"), AwsError, "needs kms:Decrypt"),
+    (
+        refusal("AccessDenied", message="with an explicit deny in a service control policy"),
+        AccessDenied,
+        "access denied by a service control policy (needs service:Permission)",
+    ),
+    (
+        refusal("AccessDenied", message="because no VPC endpoint policy allows the action"),
+        AccessDenied,
+        "access denied by a VPC endpoint policy (needs service:Permission)",
+    ),
+    (
+        refusal("AccessDenied", message="because no identity-based policy allows the action"),
+        AccessDenied,
+        "access denied (needs service:Permission)",
+    ),
     (refusal("DecryptionFailure"), AwsError, "needs kms:Decrypt"),
     (refusal("ResourceNotFoundException"), NotFound, "no such {resource} (SIDECAR_SETTING)"),
     (refusal("InvalidClientTokenId"), AwsError, "does not accept the credentials"),

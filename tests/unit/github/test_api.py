@@ -15,6 +15,7 @@ from local.github.runners import Runner as Registered
 from local.github.scope import Scope as HubScope
 from sidecar.errors import TokenError
 from sidecar.github import (
+    AddressRefused,
     App,
     Connection,
     GitHubError,
@@ -615,6 +616,25 @@ def test_a_refusal_is_final(pause):
 def test_how_long_is_read_from_the_headers(headers, seconds):
     """`retry-after` counts first, else the reset of a used-up limit; a broken value is ignored."""
     assert refusals.read_pause(headers, 1000.0) == seconds
+
+
+ALLOW_LIST = (
+    "Although you appear to have the correct authorization credentials, the `octo` organization "
+    "has an IP allow list enabled, and your IP address is not permitted to access this resource."
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (403, ALLOW_LIST, AddressRefused),
+        (403, "Resource not accessible by integration", PermissionDenied),
+        (403, "API rate limit exceeded for installation", RateLimited),
+    ],
+)
+def test_what_a_403_means_is_read_from_its_text(status, message, kind):
+    """An address that is not allowed looks like a missing permission, and so does a limit."""
+    assert type(refusals.make_error("text", status, message, {}, 0.0)) is kind
 
 
 # --- the connection -------------------------------------------------------------------------------

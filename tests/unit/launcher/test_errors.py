@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from launcher.errors import Exit, SettingsError, describe
+import pytest
+
+from launcher.errors import Exit, SettingsError, describe, describe_refusal
+from sidecar import github
 from sidecar.errors import TokenError
 
 PAGE = (Path(__file__).parents[3] / "docs" / "launcher-reference.md").read_text()
@@ -27,3 +30,15 @@ def test_settings_that_are_wrong_have_one_line_each():
     """And the exit code for settings."""
     error = SettingsError("a", "b")
     assert (error.exit, error.problems, str(error)) == (Exit.SETTINGS, ("a", "b"), "a\nb")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (github.PermissionDenied("no", 403), "no (Actions: read)"),
+        (github.AddressRefused("no", 403), "IP allow list"),
+    ],
+)
+def test_a_refusal_of_github_names_what_to_change(error, words):
+    """A permission, unless it is the address that GitHub refuses."""
+    assert words in describe_refusal(error, "Actions: read")

@@ -191,6 +191,18 @@ DENIED = "User: arn:aws:sts::1:x is not authorized to perform: iam:PassRole on r
     ("code", "message", "kind", "words"),
     [
         ("AccessDeniedException", DENIED, Refused, "needs iam:PassRole"),
+        (
+            "AccessDeniedException",
+            f"{DENIED} with an explicit deny in a service control policy",
+            Refused,
+            "denied by a service control policy (needs iam:PassRole)",
+        ),
+        (
+            "InvalidParameterException",
+            "Unable to assume the service linked role. Please verify that the ECS role exists.",
+            Refused,
+            "service linked role",
+        ),
         ("ClusterNotFoundException", "Cluster not found.", Refused, "LAUNCHER_CLUSTER"),
         ("ClientException", "TaskDefinition not found.", Refused, "LAUNCHER_TASK_DEFINITION"),
         ("InvalidParameterException", "No Container Instances", Refused, "No Container"),

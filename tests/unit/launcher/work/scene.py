@@ -186,17 +186,28 @@ class Hub:
         return self
 
     async def call(self, method, path, *, expects, tries=None, **_):
-        """Answer a look-up."""
-        assert (method, tries) == ("GET", 1)
+        """Answer a look-up, or run a run again."""
+        assert tries == 1
         self.calls.append(path)
         if self.error:
             raise self.error
+        if path.endswith("/rerun-failed-jobs"):
+            assert (method, list(expects)) == ("POST", [201])
+            return self.run_again(int(path.split("/")[-2]))
+        assert method == "GET"
         kind, number = path.split("/")[-2:]
         known = self.jobs if kind == "jobs" else self.runs
         body = known.get(int(number))
         if body is None and 404 not in expects:
             raise github.PermissionDenied("not found", 404)
         return SimpleNamespace(status=200 if body else 404, body=body)
+
+    def run_again(self, run):
+        """Begin the next attempt of a run, with jobs of new numbers."""
+        if self.runs[run]["status"] != "completed":
+            raise github.PermissionDenied("This workflow is already running", 403)
+        self.runs[run] |= {"run_attempt": self.runs[run]["run_attempt"] + 1, "status": "queued"}
+        return SimpleNamespace(status=201, body={})
 
     async def create_jit_config(self, name, labels, group, work):
         """Register a runner."""
@@ -255,7 +266,12 @@ class Scene:
     ticks: list = field(default_factory=list)
 
     def __post_init__(self):
-        self.hub.runs[100] = {"event": "push", "head_repository": {"full_name": "octo/app"}}
+        self.hub.runs[100] = {
+            "event": "push",
+            "head_repository": {"full_name": "octo/app"},
+            "run_attempt": 1,
+            "status": "in_progress",
+        }
         self.worker = self.make_worker()
 
     def make_worker(self):
