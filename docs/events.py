@@ -53,6 +53,8 @@ EVENTS = {
     "killed_agent.set_aside": "that runner could not be removed by its own program; its "
     "configuration was taken out of the folder, and the saved copies are used to remove it later",
     "killed_agent.set_aside_failed": "its configuration could not be taken out of the folder",
+    "launcher.configured": "what terraform-aws-github-runner's configuration in SSM says: which "
+    "`parameter` holds the token; `unheeded` lists what it asks for and the agent does differently",
     "launcher.recognised": "the variables of an existing launcher are read, or its command is "
     "supervised; `unheeded` lists what the launcher asks for and the agent does differently",
     "life.crashed": "a mistake in the agent itself; the traceback is in `exception`",

@@ -139,6 +139,14 @@ def check_parameter_name(value: str) -> str:
     return value
 
 
+def check_launch_id(value: str) -> str:
+    """Check the id of a machine or a task; the names of parameter and runner hold it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
+        message = "must be the id of a machine or a task"
+        raise ValueError(message)
+    return value
+
+
 def check_role_arn(value: str) -> str:
     """Check the ARN of an IAM role, which may have a path."""
     if not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,576}", value, re.ASCII):

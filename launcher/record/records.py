@@ -25,7 +25,7 @@ from launcher.record.items import (
     update_launch,
 )
 from launcher.record.pool_state import PoolStates
-from launcher.record.run_state import RunStates
+from launcher.record.rerun_state import RerunStates
 from launcher.record.table import Full, Outdated, Table
 from sidecar.aws.calls import DYNAMODB
 from sidecar.aws.session import ServiceClient
@@ -66,7 +66,7 @@ class Records:
         self._now = now
         self._new_id = new_id
         self.pools = PoolStates(self._calls, now)
-        self.runs = RunStates(self._calls, now)
+        self.reruns = RerunStates(self._calls, now)
 
     async def read(self, launch_id: str) -> Launch | None:
         """Read a record as it is now; None where there is none."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from launcher import runs
+from launcher import run_again
 from launcher.demand.delivery import COMPLETED, Demand
 from launcher.errors import describe, describe_refusal
 from launcher.jobs import Unknown
@@ -39,7 +39,7 @@ class Reruns:
     def __init__(self, around: Resources, jobs: Jobs) -> None:
         self._around = around
         self._jobs = jobs
-        self._states = around.records.runs
+        self._states = around.records.reruns
 
     async def choose_capacity(self, pool: Pool, demand: Demand) -> Pool:
         """Return the pool for a job's task: without Spot where the job's last attempt lost it."""
@@ -82,15 +82,15 @@ class Reruns:
             return self._wait(message), ""
         if job.conclusion not in FAILED:
             return None, f"its job has ended before: {job.conclusion}"
-        run = await runs.look_at_run(connection, demand)
+        run = await run_again.look_at_run(connection, demand)
         if run.attempt != demand.run_attempt:
             taken = await self._states.read(demand) == demand.run_attempt
             return None, "" if taken else "somebody else has run it again"
-        if run.status != runs.COMPLETED:
+        if run.status != run_again.COMPLETED:
             return self._wait(message), ""
         if not await self._states.claim(demand):
             return None, "it was run again once before"
-        await runs.run_failed_again(connection, demand)
+        await run_again.run_failed_again(connection, demand)
         return None, ""
 
     def _wait(self, message: Message) -> PutOff:

@@ -209,6 +209,8 @@ def _log_shared_role(settings: Settings, access: Access) -> None:
     if settings.token_parameter is not None:
         folder = settings.token_parameter.rpartition("/")[0]
         readable.append(f"SIDECAR_TOKEN_PARAMETER, and others that its policy grants: {folder}/*")
+    if settings.launch_config is not None or settings.launch_id is not None:
+        readable.append("the launcher's tokens for all its machines, if its policy grants them")
     for name in ("github_app_key", "github_pat"):
         secret = getattr(settings, name)
         reference = secret.get_secret_value() if secret is not None else ""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TASK_ID_TRIES = 3
 """Each takes 1.5 s at most (`sidecar.aws.task_metadata`)."""
 
-Source = tokens.TokenParameter | tokens.GivenToken | tokens.MintedToken
+Source = tokens.TokenParameter | tokens.ConfiguredToken | tokens.GivenToken | tokens.MintedToken
 Runner = Registration | JustInTimeRegistration
 
 
@@ -65,10 +65,25 @@ async def choose_source(
         if for_task:
             name = name.replace(values.TASK, await _read_known_id(read_task_id))
         return tokens.claim_parameter(store, name, cleanup_stack, for_task=for_task)
+    if (config := settings.launch_config) is not None:
+        launch_id = settings.launch_id or await _read_known_id(read_task_id)
+        overrides = _list_overrides(settings)
+        return tokens.ConfiguredToken(store, config, launch_id, overrides, cleanup_stack)
+    if settings.launch_id is not None:
+        return tokens.MachineToken(
+            store, settings.launch_id, _list_overrides(settings), cleanup_stack
+        )
     if settings.token is not None:
         return tokens.GivenToken(settings.token.get_secret_value(), "SIDECAR_TOKEN")
     assert api is not None  # noqa: S101  settings.load has checked it
     return tokens.MintedToken(api.runners, jit=settings.just_in_time)
+
+
+def _list_overrides(settings: Settings) -> tokens.Overrides:
+    """List what the user set and a launcher's parameters say too."""
+    prefix = settings.name_prefix if "name_prefix" in settings.model_fields_set else ""
+    user = settings.runner_user or "runner"
+    return tokens.Overrides(settings.name, prefix, settings.github_url, user)
 
 
 async def _read_known_id(read_task_id: Callable[[], Awaitable[str]]) -> str:
@@ -78,7 +93,7 @@ async def _read_known_id(read_task_id: Callable[[], Awaitable[str]]) -> str:
             return task_id
     raise TokenError(
         "cannot name the token parameter: ECS's task metadata does not say the task's id "
-        f"(SIDECAR_TOKEN_PARAMETER has {values.TASK})"
+        f"(SIDECAR_TOKEN_PARAMETER has {values.TASK}, or SIDECAR_LAUNCH_ID is missing)"
     )
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar import host
-from sidecar.settings.model import Settings, variable
+from sidecar.settings.model import SOURCES, Settings, variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sidecar.settings import contracts
+
+LAUNCH = ("launch_config", "launch_id")
+"""Settings that say where a launcher puts the token of this machine or task."""
 
 
 def check_contradictions(given: Mapping[str, Any]) -> list[str]:
@@ -54,10 +57,14 @@ def check_contradictions(given: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def check_token_sources(given: Mapping[str, Any]) -> list[str]:
-    """Check that the settings name one source of the registration token, completely."""
+def check_token_sources(given: Mapping[str, Any], variables: Mapping[str, str]) -> list[str]:
+    """Check that the settings name one source of the registration token, completely.
+
+    `variables`: the launcher's variable of each setting that was read from one.
+    """
     app, pat = "github_app_id" in given or "github_app_key" in given, "github_pat" in given
-    token = "token_parameter" in given or "token" in given
+    launch = [field for field in LAUNCH if field in given]
+    token = "token_parameter" in given or "token" in given or bool(launch)
     problems = []
     if not (app or pat or token):
         problems.append(
@@ -68,6 +75,12 @@ def check_token_sources(given: Mapping[str, Any]) -> list[str]:
         problems.append(
             "SIDECAR_TOKEN contradicts SIDECAR_TOKEN_PARAMETER: one of them holds the token "
             "(example: leave SIDECAR_TOKEN out)"
+        )
+    sources = [variables.get(field, variable(field)) for field in SOURCES if field in given]
+    if launch and sources:
+        problems.append(
+            f"{variable(launch[0])} contradicts {sources[0]}: both say where the token comes from "
+            f"(example: leave {variable(launch[0])} out)"
         )
     problems += _check_credentials(given, app=app, pat=pat)
     if (app or pat) and "github_url" not in given and not token:

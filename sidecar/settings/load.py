@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sidecar.errors import SettingsError
 from sidecar.settings import checks, contracts
+from sidecar.settings.contracts.contract import REGION
 from sidecar.settings.model import (
     IMDS,
     PREFIX,
@@ -29,16 +30,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
+def load(
+    options: Sequence[str],
+    environ: Mapping[str, str],
+    machine: Mapping[str, str] | None = None,
+) -> Configuration:
     """Read options and environment. Raises SettingsError with one line for every mistake.
 
+    `machine`: on EC2, what the instance metadata service says about this machine, by the names
+    that it has there (`instance-id`, `placement/region`, `tags/instance/<key>`).
     What follows `--` among the options is a command to supervise. The command may register a
     runner itself, so no setting of a registration is required, and it gets a launcher's variables.
     """
     options, command = _split_command(options)
     given, warnings = _read_environment(environ)
     given |= _read_options(options)
-    launcher = _read_launcher(given, environ, supervising=bool(command))
+    launcher = _read_launcher(given, {**environ, **(machine or {})}, supervising=bool(command))
     given = {**launcher.settings, **given}
     problems = list(launcher.problems)
     settings: Settings | None = None
@@ -52,7 +59,8 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
     problems += checks.check_contradictions(given)
     if not command:
         problems += checks.check_runner_dir(given)
-        problems += checks.check_token_sources(given) if not launcher.problems else []
+        if not launcher.problems:
+            problems += checks.check_token_sources(given, launcher.variables)
     user, user_problems = checks.choose_user(
         given.get("runner_user"), checks.default_user(launcher, command)
     )
@@ -62,7 +70,7 @@ def load(options: Sequence[str], environ: Mapping[str, str]) -> Configuration:
     return Configuration(
         settings=settings,
         task=Task(
-            region=environ.get("AWS_REGION") or None,
+            region=environ.get("AWS_REGION") or (machine or {}).get(REGION) or launcher.region,
             metadata_uri=environ.get("ECS_CONTAINER_METADATA_URI_V4") or None,
             agent_uri=environ.get("ECS_AGENT_URI") or None,
             instance_uri=(environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or IMDS).rstrip("/"),
@@ -102,6 +110,9 @@ def _read_launcher(
     if supervising:
         return contracts.recognise_launcher(environ, choice)
     sources = [variable(field) for field in SOURCES if field in given]
+    # Options of these names are the launcher's mark as much as the variables are.
+    marks = {variable(field): str(given[field]) for field in checks.LAUNCH if field in given}
+    environ = {**environ, **marks}
     return contracts.read_launcher(environ, choice, given, sources)
 
 

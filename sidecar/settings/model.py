@@ -75,6 +75,16 @@ class Settings(GivenSettings):
         "GitHub server, for launchers that set only owner and repository; default: github.com",
         "https://github.example.com",
     )
+    launch_config: Annotated[str, AfterValidator(values.check_parameter_name)] | None = setting(
+        None,
+        "SSM path of terraform-aws-github-runner's configuration: its tag ghr:ssm_config_path",
+        "/github-action-runners/build/runners/config",
+    )
+    launch_id: Annotated[str, AfterValidator(values.check_launch_id)] | None = setting(
+        None,
+        "id by which a launcher names this machine's token; default, for terraform: the task's id",
+        "i-0123456789abcdef0",
+    )
     name: Annotated[str, AfterValidator(values.check_runner_name)] | None = setting(
         None,
         "name of the runner; default: the prefix, the task's id and random characters",

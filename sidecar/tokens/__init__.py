@@ -7,14 +7,18 @@ has done its work, `is_usable` says whether GitHub still accepts it.
 from __future__ import annotations
 
 from sidecar.tokens.given import GivenToken
+from sidecar.tokens.launched import ConfiguredToken, MachineToken, Overrides
 from sidecar.tokens.minted import MintedToken
 from sidecar.tokens.parameter import TokenParameter, claim_parameter
 from sidecar.tokens.ssm import ParameterStore
 from sidecar.tokens.value import RegistrationToken
 
 __all__ = [
+    "ConfiguredToken",
     "GivenToken",
+    "MachineToken",
     "MintedToken",
+    "Overrides",
     "ParameterStore",
     "RegistrationToken",
     "TokenParameter",

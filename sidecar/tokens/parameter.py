@@ -38,6 +38,11 @@ class TokenParameter:
         """How long the read took from the first throttle on."""
         self._delayed: asyncio.TimerHandle | None = None
 
+    @property
+    def name(self) -> str:
+        """The parameter's name."""
+        return self._parameter.name
+
     async def wait(self, timeout: float) -> value.RegistrationToken:
         """Wait up to `timeout` seconds for the token. Raises TokenError."""
         text, self._version = await ssm.wait_for_value(self._parameter, timeout)

@@ -61,9 +61,13 @@ class Parameter:
     task, and while there is no such parameter SSM answers that access is denied.
     """
 
-    def __init__(self, store: ParameterStore, name: str, *, for_task: bool = False) -> None:
+    def __init__(
+        self, store: ParameterStore, name: str, *, for_task: bool = False, setting: str = SETTING
+    ) -> None:
         self.name = name
         self.for_task = for_task
+        self.setting = setting
+        """The setting that its name comes from: errors name it."""
         self.throttled_at: float | None = None
         """The loop's time when SSM first throttled a read."""
         self._store = store
@@ -100,7 +104,8 @@ class Parameter:
         await self._call("delete", "ssm:DeleteParameter").run(delete)
 
     def _call(self, verb: str, permission: str) -> Call:
-        return Call(f"cannot {verb} the token parameter {self.name}", SSM, permission, SETTING)
+        action = f"cannot {verb} the token parameter {self.name}"
+        return Call(action, SSM, permission, self.setting)
 
 
 async def wait_for_value(parameter: Parameter, timeout: float) -> tuple[str, ParameterVersion]:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 BARE = re.compile(r"[A-Za-z0-9_.=/+-]{8,4096}")
+FLAG = re.compile(r"\s*--(?P<flag>[^\s=]*)=?\s*")
+WORD = re.compile(r"""\s*((?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\])+)\s*""", re.DOTALL)
+"""One word of a shell's command line, with its quotes."""
+NEXT_FLAG = re.compile(r"(?<!\S)--[a-z]")
 JIT_FILES = {".runner", ".credentials", ".credentials_rsaparams"}
 JIT_FILE = re.compile(r"\.[a-z_]{1,40}")
 LONGEST_FILE = 64 * 1024
@@ -155,21 +159,12 @@ def _check_values(
 def _parse_arguments(value: str, where: str) -> RegistrationToken:
     """Parse `--url … --token … --labels …`, as terraform-aws-github-runner writes them.
 
-    Values may be shell-quoted or not: a runner group of two words is not, so a value is everything
-    up to the next flag.
+    Values may be shell-quoted or not: labels are if they need it, a runner group never is, and may
+    be two words or hold a quotation mark.
     """
-    try:
-        words = shlex.split(value)
-    except ValueError:
-        raise TokenError(f"cannot use {where}: its arguments are quoted wrongly") from None
-    given: dict[str, str] = {}
-    flag = ""
-    for word in words:
-        if word.startswith("--"):
-            flag, _, first = word[2:].partition("=")
-            given[flag] = first
-        else:
-            given[flag] = f"{given[flag]} {word}".strip()
+    given = _split_arguments(value)
+    if given is None:
+        raise TokenError(f"cannot use {where}: its arguments are quoted wrongly")
     if not given.get("token"):
         raise TokenError(f"cannot use {where}: its arguments hold no --token")
     checked = _check_values(
@@ -192,6 +187,36 @@ def _parse_arguments(value: str, where: str) -> RegistrationToken:
         work_dir=checked.get("work"),
         no_default_labels="no-default-labels" in given,
     )
+
+
+def _split_arguments(text: str) -> dict[str, str] | None:
+    """Return the flags and their values; None if a quotation mark is not closed.
+
+    A value is everything up to the next flag. What is quoted is never taken for a flag.
+    """
+    given: dict[str, str] = {}
+    flag, at = "", 0
+    while at < len(text):
+        if (found := FLAG.match(text, at)) is not None:
+            flag, at = found["flag"], found.end()
+            given[flag] = ""
+            if flag == "runnergroup":
+                given[flag], at = _read_group(text, at)
+            continue
+        if (word := WORD.match(text, at)) is None:
+            return None
+        given[flag] = f"{given[flag]} {''.join(shlex.split(word[1]))}".strip()
+        at = word.end()
+    return given
+
+
+def _read_group(text: str, at: int) -> tuple[str, int]:
+    """Return the value up to the next flag, and where it ends; quotes around all of it are cut."""
+    following = NEXT_FLAG.search(text, at)
+    end = following.start() if following else len(text)
+    raw = text[at:end].strip()
+    quoted = len(raw) > 1 and raw[0] in "'\"" and WORD.fullmatch(raw) is not None
+    return (shlex.split(raw)[0] if quoted else raw), end
 
 
 # ---- just in time -----------------------------------------------------------------------------

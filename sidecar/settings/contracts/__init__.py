@@ -11,15 +11,32 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sidecar.settings.contracts.cdk import CDK
+from sidecar.settings.contracts.cmcs import CMCS
 from sidecar.settings.contracts.contract import Contract, Draft
+from sidecar.settings.contracts.ec2 import EC2
 from sidecar.settings.contracts.fargate import FARGATE
+from sidecar.settings.contracts.fleet import FLEET
+from sidecar.settings.contracts.garo import GARO
 from sidecar.settings.contracts.myoung34 import MYOUNG34
+from sidecar.settings.contracts.pagopa import PAGOPA
 from sidecar.settings.contracts.passeidireto import PASSEIDIRETO
+from sidecar.settings.contracts.terraform import TERRAFORM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-CONTRACTS = (FARGATE, PASSEIDIRETO, MYOUNG34, CDK)
+CONTRACTS = (
+    FARGATE,
+    PASSEIDIRETO,
+    MYOUNG34,
+    CDK,
+    FLEET,
+    PAGOPA,
+    CMCS,
+    TERRAFORM,
+    GARO,
+    EC2,
+)
 AUTO, NATIVE = "auto", "native"
 
 
@@ -41,6 +58,8 @@ class Reading:
     """What the launcher asks for and the agent does not do."""
     problems: tuple[str, ...] = ()
     """What contradicts or is missing, one line each."""
+    region: str | None = None
+    """The AWS region, if the launcher says it."""
 
 
 NO_LAUNCHER = Reading()
@@ -65,14 +84,15 @@ def read_launcher(
     """Find the launcher and read its variables.
 
     `choice` is SIDECAR_LAUNCHER. `native` are settings that the user gave; `sources` are the
-    variables among them that bring a registration token.
+    variables among them that bring a registration token. On a machine, `environ` also holds what
+    the instance metadata service says, under its names: `instance-id`, `tags/instance/<key>`.
     """
     if choice == NATIVE:
         return NO_LAUNCHER
     env = {name: value.strip() for name, value in environ.items() if value.strip()}
     if choice != AUTO:
         return _read_chosen(choice, env, native or {}, sources)
-    found = find_contracts(env)
+    found = find_contracts(env, last=not sources)
     if not found:
         return NO_LAUNCHER
     if len(found) > 1:
@@ -89,9 +109,11 @@ def recognise_launcher(environ: Mapping[str, str], choice: str = AUTO) -> Readin
     return Reading(contract=found[0].name, mark=found[0].mark(env))
 
 
-def find_contracts(env: Mapping[str, str]) -> list[Contract]:
-    """List the contracts whose variables are set."""
-    return [contract for contract in CONTRACTS if contract.mark(env)]
+def find_contracts(env: Mapping[str, str], *, last: bool = False) -> list[Contract]:
+    """List the contracts whose variables are set; with `last`, those that come last if no other."""
+    found = [contract for contract in CONTRACTS if contract.mark(env)]
+    first = [contract for contract in found if not contract.last]
+    return first or (found if last else [])
 
 
 def _contradiction(found: Sequence[Contract], env: Mapping[str, str]) -> str:
@@ -113,10 +135,9 @@ def _read_chosen(
     if contract is None:
         return NO_LAUNCHER  # check_choice reports it
     if not contract.mark(env):
-        needs = " or ".join(" and ".join(mark) for mark in contract.marks)
         problem = (
-            f"SIDECAR_LAUNCHER={choice} contradicts what is set: that launcher sets {needs} "
-            "(example: SIDECAR_LAUNCHER=auto)"
+            f"SIDECAR_LAUNCHER={choice} contradicts what is set: that launcher sets "
+            f"{contract.describe_marks()} (example: SIDECAR_LAUNCHER=auto)"
         )
         return Reading(problems=(problem,))
     return _read(contract, env, native, sources)
@@ -141,6 +162,7 @@ def _read(
     for given, other in (("name", "name_prefix"), ("name_prefix", "name")):
         if given in native:
             draft.settings.pop(other, None)
+    missing = [text for name, text in draft.missing.items() if name not in native]
     return Reading(
         contract=contract.name,
         mark=mark,
@@ -148,5 +170,6 @@ def _read(
         variables=draft.variables,
         withheld=contract.names,
         ignored=tuple(draft.ignored),
-        problems=tuple(text for name, text in draft.missing.items() if name not in native),
+        problems=(*draft.problems, *missing),
+        region=draft.region,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,22 @@ if TYPE_CHECKING:
 
 GITHUB = "https://github.com"
 
+INSTANCE_ID, REGION = "instance-id", "placement/region"
+"""What a machine is told about itself: the names are those of the instance metadata service, and
+no variable of an environment is called so."""
+
+
+def tag(key: str) -> str:
+    """Return the name of a machine's tag, as in the instance metadata service."""
+    return f"tags/instance/{key}"
+
 
 @dataclass(slots=True)
 class Draft:
     """Collects the settings that a launcher's variables stand for, each as text."""
 
     env: Mapping[str, str]
-    """The environment, without empty variables."""
+    """The environment, without empty variables; on a machine also its id and its tags."""
     server: str | None
     """The GitHub server of owners and repositories, if the user set one."""
     settings: dict[str, str] = field(default_factory=dict)
@@ -24,8 +34,12 @@ class Draft:
     """The variable that each setting was read from: an error names it."""
     missing: dict[str, str] = field(default_factory=dict)
     """What is wrong, by the setting that cannot be read; void if the user sets that one."""
+    problems: list[str] = field(default_factory=list)
+    """What is wrong whatever the user sets."""
     ignored: list[str] = field(default_factory=list)
     """What the launcher asks for and the agent does not do."""
+    region: str | None = None
+    """The AWS region, from launchers that do not set AWS_REGION."""
 
     def take(self, setting: str, *names: str) -> None:
         """Set `setting` from the first of the variables that is set, if any."""
@@ -57,6 +71,15 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What the value of a variable looks like, where its name alone may mean something else."""
+
+    pattern: str
+    text: str
+    """The same in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """How one launcher tells a container what to register."""
 
@@ -67,7 +90,24 @@ class Contract:
     """Every variable that it sets; jobs get none of them."""
     read: Callable[[Draft], None]
     """Fills in the draft."""
+    forms: Mapping[str, Form] = field(default_factory=dict)
+    """The forms of variables that it is recognised by; other values are another's."""
+    last: bool = False
+    """Recognised only where there is no other launcher, nor a token in the agent's settings."""
 
     def mark(self, env: Mapping[str, str]) -> tuple[str, ...]:
         """Return the variables by which it is recognised; none if it is not."""
-        return next((mark for mark in self.marks if all(name in env for name in mark)), ())
+        return next(
+            (mark for mark in self.marks if all(self._is_set(name, env) for name in mark)), ()
+        )
+
+    def describe_marks(self) -> str:
+        """Return by which variables it is recognised, in words."""
+        return " or ".join(" and ".join(map(self._describe, mark)) for mark in self.marks)
+
+    def _is_set(self, name: str, env: Mapping[str, str]) -> bool:
+        form = self.forms.get(name)
+        return name in env and (form is None or bool(re.fullmatch(form.pattern, env[name])))
+
+    def _describe(self, name: str) -> str:
+        return f"{name} ({self.forms[name].text})" if name in self.forms else name

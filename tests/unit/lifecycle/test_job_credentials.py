@@ -75,6 +75,13 @@ def test_without_the_setting_a_job_keeps_the_task_role(make_config):
     assert "SIDECAR_GITHUB_PAT: secretsmanager:runner-pat" in lines
 
 
+def test_a_launcher_s_tokens_for_other_machines_are_named(make_config):
+    """Its policy may grant more than this machine's own: what it does not, nobody can read."""
+    config = make_config(**FULL, SIDECAR_TOKEN_PARAMETER="", SIDECAR_LAUNCH_ID="i-1")
+    (line,) = find_event(run_relay(config)[2], "job.role_shared")["can_read"]
+    assert line.startswith("the launcher's tokens for all its machines")
+
+
 def test_a_secret_itself_is_never_named(make_config):
     """The log may only name the place where it is kept."""
     _, _, logs = run_relay(make_config(**FULL, SIDECAR_GITHUB_PAT="ghp_SECRET"))

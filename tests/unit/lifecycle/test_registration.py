@@ -91,6 +91,30 @@ def test_without_the_task_s_id_there_is_no_parameter():
     assert cleanup_stack.steps == []
 
 
+def test_a_launcher_s_configuration_is_for_the_machine_or_the_task():
+    """The id is the setting's, or the task's own; a prefix counts only if the user set it."""
+    machine = choose(settings(launch_config="/c", launch_id="i-1"), None, CleanupStack())
+    assert isinstance(machine, tokens.ConfiguredToken)
+    assert (machine._id, machine._overrides.name_prefix) == ("i-1", "")
+    cleanup_stack = CleanupStack()
+    named = settings(launch_config="/c", name_prefix="build-", runner_user="ubuntu")
+    task = choose(named, None, cleanup_stack, "", "0f3a")
+    assert (task._id, task._overrides.name_prefix) == ("0f3a", "build-")
+    assert task._overrides.runner_user == "ubuntu"
+    assert [cleanup_step.name for cleanup_step in cleanup_stack.steps] == ["token"]
+    with pytest.raises(TokenError, match="SIDECAR_LAUNCH_ID is missing"):
+        choose(settings(launch_config="/c"), None, CleanupStack(), "", "", "")
+
+
+def test_a_machine_s_id_alone_names_three_parameters():
+    """They are deleted in one step, which exists before anything is read."""
+    cleanup_stack = CleanupStack()
+    source = choose(settings(launch_id="i-1"), None, cleanup_stack)
+    assert isinstance(source, tokens.MachineToken)
+    assert source.name == "i-1_AgentToken"
+    assert [cleanup_step.name for cleanup_step in cleanup_stack.steps] == ["token"]
+
+
 def test_the_parameter_is_preferred():
     """A credential beside it deregisters the runner."""
     cleanup_stack, api = (

@@ -12,6 +12,12 @@ from sidecar.settings.model import Settings
 
 ACCESS = {"ACCESS_TOKEN": "ghp_local"}
 CDK = {"RUNNER_TOKEN": "AAAAAAAAAA"}
+FORMS = {
+    "GITHUB_REPOSITORY": "https://github.com/o/r",
+    "RUNNER_REPO": "o/r",
+    "RUNNER_NAME": "github-runner-spot-abcdefghij",
+}
+"""Values of the variables that mean something else with another value."""
 
 
 @pytest.mark.parametrize(
@@ -144,8 +150,11 @@ def test_jobs_do_not_get_what_is_read():
     """Every variable that a setting is read from is withheld from jobs."""
     for contract in contracts.CONTRACTS:
         for mark in contract.marks:
-            env = dict.fromkeys(contract.names, "x") | dict.fromkeys(mark, "x")
-            found = contracts.read_launcher(dict.fromkeys(env, "x"), contract.name)
+            env = dict.fromkeys((*contract.names, *mark), "x") | {
+                name: FORMS[name] for name in contract.forms
+            }
+            found = contracts.read_launcher(env, contract.name)
+            assert found.contract == contract.name
             assert set(found.variables.values()) <= found.withheld
             assert set(mark) <= found.withheld
 
@@ -180,7 +189,7 @@ def test_the_choices_of_the_setting_are_the_contracts(monkeypatch):
     """A contract that is listed can be chosen, without a second list."""
     for name in ("auto", "native", *(contract.name for contract in contracts.CONTRACTS)):
         assert Settings(launcher=name.upper()).launcher == name
-    with pytest.raises(ValueError, match=r"must be 'auto', 'native', 'fargate', .* or 'cdk'"):
+    with pytest.raises(ValueError, match=r"must be 'auto', 'native', 'fargate', .* or 'ec2'"):
         Settings(launcher="new")
     monkeypatch.setattr(contracts, "CONTRACTS", (*contracts.CONTRACTS, NEW))
     assert Settings(launcher="new").launcher == "new"

@@ -44,6 +44,8 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "token_parameter": "/t",
         "token": None,
         "launcher": "auto",
+        "launch_config": None,
+        "launch_id": None,
         "github_server": None,
         "github_app_id": None,
         "github_app_key": None,

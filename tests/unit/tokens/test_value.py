@@ -119,6 +119,13 @@ AT = "--url https://github.com/o/r"
             {"no_default_labels": True, "labels": ("x",)},
         ),
         (f"{AT} --token {TOKEN} --labels  --disableupdate --unattended --replace", {}),
+        # Labels are quoted as a shell needs it, a group is not quoted at all.
+        (f"{AT} --token {TOKEN} --labels 'x,it'\\''s'", {"labels": ("x", "it's")}),
+        (
+            f"{AT} --token {TOKEN} --labels 'a b,c --url d' --runnergroup Bob's big ones --x",
+            {"labels": ("a b", "c --url d"), "group": "Bob's big ones"},
+        ),
+        (f"{AT} --token {TOKEN} --runnergroup  --ephemeral", {}),
     ],
 )
 def test_arguments_of_config_sh_are_parsed(text, found):
@@ -136,6 +143,7 @@ def test_arguments_of_config_sh_are_parsed(text, found):
         (f"{AT} --token a b SECRET", "its value is no registration token"),
         (f"--url http://github.com/o --token {TOKEN}", 'its "url" must begin with https'),
         (f"{AT} --token {TOKEN} --name -SECRET-", 'its "name" must be 1 to 64'),
+        (f"{AT} --token {TOKEN} --labels '--url SECRET'", 'its "labels" has a label that begins'),
         (f"{AT} --token {TOKEN} --runnergroup -g", 'its "runnergroup" must be printable'),
     ],
 )

@@ -19,7 +19,7 @@ KEPT = 31 * 86_400
 ATTEMPT = "attempt"
 
 
-class RunStates:
+class RerunStates:
     """The runs that were run again. Every call raises AwsError, in one of its kinds."""
 
     def __init__(self, table: Table, now: Callable[[], float]) -> None:
@@ -60,4 +60,4 @@ class RunStates:
 
 
 def _key(demand: Demand) -> dict[str, Any]:
-    return {KEY: {"S": f"run#{demand.repository_id}#{demand.run_id}"}}
+    return {KEY: {"S": f"rerun#{demand.repository_id}#{demand.run_id}"}}
