@@ -20,7 +20,7 @@ from launcher.deploy.wheels import read_wheel
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-SHARED = ("aws", "errors.py", "github", "host", "log", "net", "values.py", "__init__.py")
+SHARED = ("aws", "errors.py", "fields.py", "github", "host", "log", "net", "values.py", "__init__.py")
 """What the launcher uses of `sidecar`; import-linter holds it to these."""
 SERVICES = ("dynamodb", "ecs", "secretsmanager", "sqs", "ssm", "sts")
 """The AWS services that the functions call: botocore's descriptions of the others are left out."""
