@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from local import aws
+from local.listening import listening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -236,15 +237,9 @@ def _md5(text: str) -> str:
 async def serving(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Queue]:
     """Serve one queue; its `url` is the queue's."""
     queue = Queue()
-    server = web.Server(queue.answer, handler_cancellation=True, access_log=None)
-    runner = web.ServerRunner(server, shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        queue.url = f"http://{host}:{runner.addresses[0][1]}{QUEUE}"
+    async with listening(queue.answer, host, port) as url:
+        queue.url = url + QUEUE
         yield queue
-    finally:
-        await runner.cleanup()
 
 
 async def _main(host: str, port: int) -> None:

@@ -16,6 +16,7 @@ import uvloop
 from aiohttp import web
 from botocore.exceptions import ClientError
 
+from local.listening import listening
 from tests.storms.table import Table
 
 if TYPE_CHECKING:
@@ -60,14 +61,8 @@ async def serving() -> AsyncIterator[str]:
         body = json.dumps(document).encode()
         return web.Response(status=status, body=body, content_type="application/x-amz-json-1.0")
 
-    server = web.Server(answer, handler_cancellation=True, access_log=None)
-    runner = web.ServerRunner(server, shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with listening(answer) as url:
+        yield url
 
 
 async def main() -> None:

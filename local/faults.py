@@ -32,6 +32,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from local.listening import listening
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
@@ -478,16 +480,8 @@ async def serving(
         proxy = Proxy(upstream, session, clock)
         proxy.add(*rules)
         proxy.limit(*limits)
-        server = web.Server(proxy.answer, handler_cancellation=True, access_log=None)
-        # Not 0, which aiohttp takes for "wait for ever".
-        runner = web.ServerRunner(server, shutdown_timeout=0.01)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, host, port).start()
-            proxy.url = f"http://{host}:{runner.addresses[0][1]}"
+        async with listening(proxy.answer, host, port) as proxy.url:
             yield proxy
-        finally:
-            await runner.cleanup()
 
 
 async def _main(upstream: str, host: str, port: int, limits: Iterable[Limit]) -> None:

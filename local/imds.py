@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from local import aws
+from local.listening import listening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,12 +93,5 @@ async def serving(endpoint: str, host: str = "127.0.0.1", port: int = 0) -> Asyn
     """Serve the instance's metadata; the role's credentials are those of the STS at `endpoint`."""
     held = await asyncio.to_thread(aws.assume_role, endpoint, INSTANCE_ROLE, INSTANCE)
     metadata = Metadata(held)
-    server = web.Server(metadata.answer, access_log=None)
-    runner = web.ServerRunner(server, shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        metadata.url = f"http://{host}:{runner.addresses[0][1]}"
+    async with listening(metadata.answer, host, port) as metadata.url:
         yield metadata
-    finally:
-        await runner.cleanup()

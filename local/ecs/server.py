@@ -15,6 +15,7 @@ from aiohttp import web
 from local.ecs.checks import RefusedError
 from local.ecs.operations import OPERATIONS
 from local.ecs.plane import ControlPlane
+from local.listening import listening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -39,16 +40,11 @@ async def serving(
     `tell` gets each event of a task, one after the other.
     """
     plane = ControlPlane(start, now, tell)
-    server = web.Server(partial(_answer, plane), handler_cancellation=True, access_log=None)
-    runner = web.ServerRunner(server, shutdown_timeout=0.01)
-    await runner.setup()
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(runner.cleanup)
+        plane.url = await stack.enter_async_context(listening(partial(_answer, plane), host, port))
         watching = asyncio.create_task(plane.watch())
         stack.push_async_callback(_end, watching)
         stack.push_async_callback(_end_tasks, plane)
-        await web.TCPSite(runner, host, port).start()
-        plane.url = f"http://{host}:{runner.addresses[0][1]}"
         yield plane
 
 
