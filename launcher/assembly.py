@@ -25,8 +25,6 @@ from launcher.work import EcsClients, Maxima, Resources, Worker
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pydantic import SecretStr
-
     from launcher.pools.source import Source
     from launcher.settings import WorkSettings
 
@@ -74,18 +72,13 @@ async def open_worker(settings: WorkSettings, region: str | None) -> AsyncIterat
 
 def make_connections(settings: WorkSettings, region: str | None) -> Connections:
     """Make the connections to GitHub."""
-
-    def secret(value: SecretStr, setting: str) -> Secret:
-        return Secret(value.get_secret_value(), setting, region)
-
     if settings.github_pat is not None:
-        token = secret(settings.github_pat, "LAUNCHER_GITHUB_PAT")
+        token = Secret(settings.github_pat.get_secret_value(), "LAUNCHER_GITHUB_PAT", region)
         return Connections(settings.github_url, settings.scope, token=token)
-    app_id, app_key = settings.github_app_id, settings.github_app_key
-    assert app_id is not None  # noqa: S101  settings.load has checked both
-    assert app_key is not None  # noqa: S101
-    app = app_id, secret(app_key, "LAUNCHER_GITHUB_APP_KEY")
-    return Connections(settings.github_url, settings.scope, app=app)
+    apps = [
+        (app_id, Secret(key, "LAUNCHER_GITHUB_APP_KEY", region)) for app_id, key in settings.apps
+    ]
+    return Connections(settings.github_url, settings.scope, apps=apps)
 
 
 async def _open_source(settings: WorkSettings, region: str | None, stack: AsyncExitStack) -> Source:

@@ -1,8 +1,9 @@
-"""Connect to GitHub for each scope: with a token, or as an App with several installations.
+"""Connect to GitHub for each scope: with a token, or as an App; there may be several Apps.
 
 An App's installation is known from the webhook, or found for the repository. One that is gone (the
 App was installed anew) is found again; a suspended one is named by the error, and the message of
-the job stays in the queue until somebody changes that.
+the job stays in the queue until somebody changes that. Of several Apps the one that sent the
+webhook is taken first, and another one where that cannot do it: so one App can replace another.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sidecar.github.api import Api
 from sidecar.github.errors import PermissionDenied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from launcher.demand.delivery import Demand
     from launcher.pools.access import Access
@@ -89,6 +90,43 @@ class Installation:
         return self._app is not None and self._app.forget()
 
 
+class OwnersApps:
+    """The Apps that may be installed for one owner; the one that worked last is asked first."""
+
+    def __init__(self, apps: Sequence[tuple[str, Secret]]) -> None:
+        self._installations = {app_id: Installation(app_id, key) for app_id, key in apps}
+        self._order = list(self._installations)
+
+    def suggest(self, app_id: str | None, number: int | None) -> None:
+        """Take App and installation from a webhook; an App that is not one of these is ignored."""
+        if app_id is None and len(self._order) == 1:
+            app_id = self._order[0]
+        if app_id in self._installations:
+            self._prefer(app_id)
+            self._installations[app_id].suggest(number)
+
+    def _prefer(self, app_id: str) -> None:
+        self._order.remove(app_id)
+        self._order.insert(0, app_id)
+
+    async def token(self, call: Call, scope: github.Scope) -> str:
+        """Return a token of the first App that gets one. Raises what the first one met."""
+        refused: list[PermissionDenied] = []
+        for app_id in tuple(self._order):
+            try:
+                token = await self._installations[app_id].token(call, scope)
+            except PermissionDenied as error:
+                refused.append(error)
+            else:
+                self._prefer(app_id)
+                return token
+        raise refused[0]
+
+    def forget(self) -> bool:
+        """Get a new token the next time."""
+        return self._installations[self._order[0]].forget()
+
+
 class CachedRunners(github.Runners):
     """The calls for one scope; a registration token is made once for many runners."""
 
@@ -141,15 +179,15 @@ class Connections:
         scope: str,
         *,
         token: Secret | None = None,
-        app: tuple[str, Secret] | None = None,
+        apps: Sequence[tuple[str, Secret]] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._server = server
         self._scope = scope
-        self._app = app
+        self._apps = apps
         self._token = Token(token) if token is not None else None
         self._clock = clock
-        self._installations: dict[str, Installation] = {}
+        self._owners: dict[str, OwnersApps] = {}
         self._connections: dict[str, ScopeConnection] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -193,18 +231,20 @@ class Connections:
 
     def for_demand(self, demand: Demand) -> ScopeConnection:
         """Return the connection to the scope that the runner of a job is registered at."""
-        return self.connect(demand.repository, demand.installation)
+        return self.connect(demand.repository, demand.installation, demand.app)
 
-    def connect(self, repository: str, installation: int | None = None) -> ScopeConnection:
+    def connect(
+        self, repository: str, installation: int | None = None, app: str | None = None
+    ) -> ScopeConnection:
         """Return the connection for a job of `repository`; nothing is asked yet.
 
-        `installation` is the App's, where the webhook told it.
+        `app` and its `installation` are those of the webhook, where it told them.
         """
         owner = repository.partition("/")[0].lower()
-        if self._app is not None:
-            if owner not in self._installations:
-                self._installations[owner] = Installation(*self._app)
-            self._installations[owner].suggest(installation)
+        if self._apps:
+            if owner not in self._owners:
+                self._owners[owner] = OwnersApps(self._apps)
+            self._owners[owner].suggest(app, installation)
         url = self.find_url(repository)
         key = f"{owner} {url.lower()}"
         if key not in self._connections:
@@ -214,7 +254,7 @@ class Connections:
     def _open(self, url: str, owner: str) -> ScopeConnection:
         if self._session is None:
             self._session = aiohttp.ClientSession()  # without trust_env: see sidecar.net.proxy
-        credential = self._token if self._token is not None else self._installations[owner]
+        credential = self._token if self._token is not None else self._owners[owner]
         scope = github.Scope.from_url(url)
         return ScopeConnection(url, Api(self._session, scope, credential), scope, self._clock)
 

@@ -26,6 +26,7 @@ ACTIONS = (QUEUED, WAITING, IN_PROGRESS, COMPLETED)
 MOST_LABELS = 100
 _SIGNATURE = re.compile(r"sha256=([0-9a-f]{64})")
 _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,64}")
+_NUMBER = re.compile(r"[0-9]{1,20}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_-]{1,100}/[A-Za-z0-9._-]{1,100}")
 _LARGEST_ID = 2**63
 _LONGEST_TEXT = 255
@@ -58,6 +59,8 @@ class Demand:
     head_branch: str | None = None
     """Of a fork it may be "main": no policy may rely on it."""
     created_at: str | None = None
+    app: str | None = None
+    """The number of the App whose webhook it is; of a repository's own webhook None."""
 
     @property
     def owner(self) -> str:
@@ -203,7 +206,16 @@ def _read_demand(
         workflow=_text(job, "workflow_name"),
         head_branch=_text(job, "head_branch"),
         created_at=_text(job, "created_at"),
+        app=_read_app(headers),
     )
+
+
+def _read_app(headers: Mapping[str, str]) -> str | None:
+    """Read which App sends it. The header is not signed: it only says which one to try first."""
+    if headers.get("x-github-hook-installation-target-type") != "integration":
+        return None
+    number = headers.get("x-github-hook-installation-target-id", "")
+    return number if _NUMBER.fullmatch(number) else None
 
 
 def _read_action(payload: dict[str, Any], job: dict[str, Any]) -> str:

@@ -118,3 +118,17 @@ def check_path(value: str) -> str:
         message = "must be the path of a URL that begins with '/'"
         raise ValueError(message)
     return value
+
+
+def split_apps(ids: str, keys: str) -> list[tuple[str, str]]:
+    """Split the ids of several Apps, and their keys in the same order, at the commas.
+
+    A single App's key is taken as it is: a path may hold a comma. Raises ValueError.
+    """
+    if "," not in ids:
+        return [(ids, keys)]
+    parts = [[part.strip() for part in text.split(",")] for text in (ids, keys)]
+    if len(parts[0]) != len(parts[1]) or not all(parts[0] + parts[1]):
+        message = f"names {len(parts[0])} Apps, and LAUNCHER_GITHUB_APP_KEY {len(parts[1])} keys"
+        raise ValueError(message)
+    return list(zip(*parts, strict=True))

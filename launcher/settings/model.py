@@ -150,6 +150,14 @@ class PlaceSettings(LogSettings):
 class Settings(PlaceSettings, CredentialSettings):
     """The settings of `start` and `stop`."""
 
+    @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> list[str]:
+        """Check that there is one App: these commands serve one scope."""
+        problems = super().check_together(given)
+        if "," in str(given.get("github_app_id", "")):
+            problems.append(line("github_app_id", "must be one App; work and serve take several"))
+        return problems
+
     github_url: Annotated[str, AfterValidator(values.check_github_url)] = required(
         "repository, organization or enterprise whose jobs the runners take",
         "https://github.com/octo-org/octo-repo",
@@ -204,6 +212,27 @@ class WorkSettings(PlaceSettings, CredentialSettings, QueueSettings):
     messages: Annotated[int, Field(ge=1, le=1000)] = setting(
         20, "messages that are handled at the same time", "20"
     )
+    github_app_id: fields.AppId | None = fields.app_id(
+        "the GitHub App that registers the runners; several with commas, and as many keys"
+    )
+
+    @property
+    def apps(self) -> list[tuple[str, str]]:
+        """Return the id of each App, and its key or where that is."""
+        if self.github_app_id is None or self.github_app_key is None:
+            return []
+        return checks.split_apps(self.github_app_id, self.github_app_key.get_secret_value())
+
+    @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> list[str]:
+        """Check that each App has its key."""
+        problems = super().check_together(given)
+        if "github_app_id" in given and "github_app_key" in given:
+            try:
+                checks.split_apps(str(given["github_app_id"]), str(given["github_app_key"]))
+            except ValueError as error:
+                problems.append(line("github_app_id", str(error)))
+        return problems
 
 
 class ServeSettings(WorkSettings, WebhookSettings):

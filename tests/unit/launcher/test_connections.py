@@ -44,6 +44,8 @@ class GitHub:
 
     def __init__(self):
         self.installations = {"acme": 1, "other": 2}
+        self.second = {}
+        """Installations of the App 8, whose key is the newer one."""
         self.suspended = set()
         self.pat = "ghp_first"
         self.calls = []
@@ -62,7 +64,7 @@ class GitHub:
         bearer = request.headers["Authorization"].removeprefix("Bearer ")
         self.calls.append(f"{request.method} {path}")
         if path.endswith("/installation"):
-            number = self.installations.get(path.split("/")[2])
+            number = self.of_app(bearer).get(path.split("/")[2])
             return say(200, id=number) if number else say(404, message="Not Found")
         if path.startswith("/app/installations/"):
             return self.mint(int(path.split("/")[3]), bearer)
@@ -72,15 +74,22 @@ class GitHub:
             return say(201, token=f"AREG{len(self.calls)}", expires_at=later())
         return say(200, runners=[], total_count=0)
 
+    def of_app(self, bearer):
+        """Return the installations of the App that asks."""
+        asks = jwt.decode(bearer, options={"verify_signature": False})["iss"]
+        return self.second if asks == "8" else self.installations
+
     def mint(self, number, bearer):
         """Answer with an installation's token."""
+        second = self.of_app(bearer) is self.second
         try:
-            jwt.decode(bearer, self.key, algorithms=["RS256"], options={"verify_iat": False})
+            key = NEWER_KEY.public_key() if second else self.key
+            jwt.decode(bearer, key, algorithms=["RS256"], options={"verify_iat": False})
         except jwt.PyJWTError:
             return say(401, message="A JSON web token could not be decoded")
         if number in self.suspended:
             return say(403, message="This installation has been suspended")
-        if number not in self.installations.values():
+        if number not in self.of_app(bearer).values():
             return say(404, message="Not Found")
         token = f"ghs_{number}_{len(self.calls)}"
         self.tokens[token] = number
@@ -98,14 +107,14 @@ def later():
 
 
 @asynccontextmanager
-async def connected(scope="organization", *, token=None, key=None, clock=None):
+async def connected(scope="organization", *, token=None, key=None, clock=None, more=()):
     """Yield a GitHub, and the connections to it: by a token's secret, or by an App."""
     fake = GitHub()
     async with TestServer(fake.application()) as server:
         url = str(server.make_url("/")).rstrip("/")
         key = key or Secret(PEM, "LAUNCHER_GITHUB_APP_KEY", None)
-        app = ("7", key) if token is None else None
-        made = Connections(url, scope, token=token, app=app, clock=clock or Clock())
+        apps = [("7", key)] if token is None else []
+        made = Connections(url, scope, token=token, apps=[*apps, *more], clock=clock or Clock())
         async with made as connections:
             yield fake, connections
 
@@ -313,3 +322,64 @@ def test_a_demand_names_its_scope():
             assert (await first.api()) is (await first.api())
 
     run(life())
+
+
+# --- several Apps ---------------------------------------------------------------------------------
+
+
+def with_second(play, **installed):
+    """Play among two Apps; return the calls and what `play` returned."""
+    second = ("8", Secret(make_pem(NEWER_KEY), "LAUNCHER_GITHUB_APP_KEY", None))
+
+    async def life():
+        async with connected("repository", more=[second]) as (fake, connections):
+            fake.second = installed
+            found = await play(fake, connections)
+            return fake.calls, found
+
+    return run(life())
+
+
+def test_the_app_that_sent_the_webhook_is_asked_first():
+    """With the installation that it told: nothing is looked up."""
+
+    async def play(_fake, connections):
+        await list_runners(connections.connect("acme/a", 5, "8"))
+
+    calls, _ = with_second(play, acme=5)
+    assert [call for call in calls if "/app/" in call] == [MINT.format(5)]
+    assert not [call for call in calls if call.endswith("/installation")]
+
+
+def test_an_owner_that_only_one_of_them_serves_gets_that_one():
+    """Nobody told which: each is asked once, and then the one that worked."""
+
+    async def play(_fake, connections):
+        await list_runners(connections.connect("third/a"))
+        await list_runners(connections.connect("third/b"))
+
+    calls, _ = with_second(play, third=6)
+    looked_up = [call for call in calls if call.endswith("/installation")]
+    assert looked_up == ["GET /repos/third/a/installation"] * 2
+    assert [call for call in calls if "/app/" in call] == [MINT.format(6)]
+
+
+def test_a_suspended_app_is_replaced_by_its_successor():
+    """No job waits while one App takes over from another."""
+
+    async def play(fake, connections):
+        fake.suspended.add(1)
+        await list_runners(connections.connect("acme/a", 1, "7"))
+
+    calls, _ = with_second(play, acme=5)
+    assert calls[-2:] == [MINT.format(5), calls[-1]]
+
+
+def test_where_no_app_serves_an_owner_the_first_one_is_named():
+    """The first is the one of the webhook, or of the setting."""
+
+    async def play(_fake, connections):
+        with pytest.raises(github.PermissionDenied, match="App 7 is not installed"):
+            await list_runners(connections.connect("nobody/a"))
+
+    with_second(play)

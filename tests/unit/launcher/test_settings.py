@@ -174,6 +174,30 @@ def test_each_mistake_of_a_service_is_explained(changes, words):
     assert words in line
 
 
+APPS = {"LAUNCHER_GITHUB_APP_ID": "1, 2", "LAUNCHER_GITHUB_APP_KEY": "file:/a, ssm:/b"}
+
+
+def without_pat(**more):
+    """Return a service's environment without a token of its own."""
+    return {key: SERVICE[key] for key in SERVICE if not key.endswith("_PAT")} | more
+
+
+def test_a_worker_may_have_several_apps_with_a_key_each():
+    """A single key is taken as it is: its path may hold a comma."""
+    settings, _ = load({}, without_pat(**APPS), WorkSettings)
+    assert settings.apps == [("1", "file:/a"), ("2", "ssm:/b")]
+    one = {"LAUNCHER_GITHUB_APP_ID": "1", "LAUNCHER_GITHUB_APP_KEY": "file:/a,b"}
+    assert load({}, without_pat(**one), WorkSettings)[0].apps == [("1", "file:/a,b")]
+
+
+def test_each_app_needs_its_key():
+    """And a start has one App: it serves one scope."""
+    with pytest.raises(SettingsError, match="names 2 Apps, and LAUNCHER_GITHUB_APP_KEY 1 keys"):
+        load({}, without_pat(**APPS | {"LAUNCHER_GITHUB_APP_KEY": "ssm:/b"}), WorkSettings)
+    with pytest.raises(SettingsError, match="must be one App; work and serve take several"):
+        load({}, without_pat(**APPS))
+
+
 @pytest.mark.parametrize("url", ["https://octo.ghe.com/", "https://ghes.example/octo"])
 def test_a_worker_s_github_may_be_a_server_or_a_scope(url):
     """Without a last slash."""

@@ -49,6 +49,23 @@ def test_a_queued_job_becomes_a_demand():
     assert Demand.from_json(demand.to_json()) == demand
 
 
+@pytest.mark.parametrize(
+    ("kind", "number", "app"),
+    [
+        ("integration", "123", "123"),
+        ("repository", "123", None),
+        ("integration", "12;3", None),
+        ("integration", "", None),
+    ],
+)
+def test_a_demand_says_which_app_sent_it(kind, number, app):
+    """Of several Apps that one is asked first."""
+    more = {"type": kind, "id": number}
+    headers = {f"x_github_hook_installation_target_{key}": value for key, value in more.items()}
+    _, (demand,) = take(*deliver(payload(), **headers))
+    assert demand.app == app
+
+
 @pytest.mark.parametrize("action", ["queued", "waiting", "in_progress", "completed"])
 def test_each_action_is_passed_on(action):
     """Also those that start nothing: they end a wait, or clean up."""
