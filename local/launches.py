@@ -8,10 +8,12 @@ tasks.
 from __future__ import annotations
 
 import asyncio
+import copy
+import itertools
 import os
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from local import agent, aws, ecs, faults, github, leftovers, sqs
 from local.agent import AgentProcess
@@ -48,6 +50,8 @@ maximum = 50
 class Stage:
     """What surrounds a launcher, and what is left of its launches."""
 
+    command: tuple[str, ...] = COMMAND
+    """What starts the launcher."""
     talkative = False
     """Whether everything that was logged is printed when a block fails."""
 
@@ -79,8 +83,15 @@ class Stage:
         """The worker's credential for GitHub, as settings."""
         self.launchers: list[AgentProcess] = []
         """Every process of the launcher that was started."""
+        self._numbers = itertools.count()
 
     # -- the launcher ------------------------------------------------------------------------
+
+    def behind(self, ssm: faults.Proxy, front: faults.Proxy) -> Self:
+        """Return this stage as those see it who reach AWS through proxies of their own."""
+        other = copy.copy(self)
+        other.ssm, other.front = ssm, front
+        return other
 
     def environment(self, **given: str) -> dict[str, str]:
         """Return the launcher's environment; what is `given` are its settings, lower case."""
@@ -113,10 +124,13 @@ class Stage:
             yield process
 
     @asynccontextmanager
-    async def webhook(self, **settings: str) -> AsyncIterator[AgentProcess]:
-        """Run the webhook's process for the block, and have GitHub send to it."""
+    async def webhook(self, *, told: bool = True, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run the webhook's process for the block; if `told`, have GitHub send to it."""
         given = {**self._webhook_settings(), **settings}
-        async with self._process(("webhook",), given) as process, self._hook(process):
+        async with AsyncExitStack() as stack:
+            process = await stack.enter_async_context(self._process(("webhook",), given))
+            if told:
+                await stack.enter_async_context(self._hook(process))
             yield process
 
     @asynccontextmanager
@@ -182,9 +196,9 @@ class Stage:
     async def _process(
         self, arguments: tuple[str, ...], given: Mapping[str, str]
     ) -> AsyncIterator[AgentProcess]:
-        folder = self.folder / "launcher" / str(len(self.launchers))
+        folder = self.folder / "launcher" / str(next(self._numbers))
         env = {**self.environment(**given), leftovers.MARK: str(folder)}
-        async with AgentProcess.start((*COMMAND, *arguments), env, folder) as process:
+        async with AgentProcess.start((*self.command, *arguments), env, folder) as process:
             self.launchers.append(process)
             try:
                 yield process
