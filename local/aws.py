@@ -11,6 +11,7 @@ and never checks a signature; put `local.faults` in front of it where that matte
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import signal
 import sys
@@ -104,9 +105,9 @@ def _with_control(application: Any) -> Any:
 
 
 _ATTRIBUTES = {
-    "end-delays": "delayed_until",
-    "pass": "delayed_until",
-    "end-visibility": "visible_at",
+    "end-delays": ("delayed_until",),
+    "end-visibility": ("visible_at",),
+    "pass": ("delayed_until", "visible_at"),
 }
 """What of a message each path below CONTROL changes."""
 
@@ -115,12 +116,11 @@ def _change_messages(what: str) -> None:
     from moto.sqs.models import sqs_backends
 
     name, _, seconds = what.partition(":")
-    attribute = _ATTRIBUTES[name]
     for backend in list(sqs_backends[ACCOUNT].values()):
         for queue in list(backend.queues.values()):
-            for message in list(queue._messages):
-                left = getattr(message, attribute) - 1000 * float(seconds) if seconds else 0
-                setattr(message, attribute, left)
+            for message, each in itertools.product(list(queue._messages), _ATTRIBUTES[name]):
+                left = getattr(message, each) - 1000 * float(seconds) if seconds else 0
+                setattr(message, each, left)
 
 
 def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int:
@@ -196,7 +196,7 @@ def end_delays(endpoint: str) -> None:
 
 
 def pass_time(endpoint: str, seconds: float) -> None:
-    """Let delayed messages come so many seconds sooner: to them, this time has passed."""
+    """Let what is delayed, or held by a receiver, come so many seconds sooner: time has passed."""
     _post(f"{endpoint}{CONTROL}/pass:{seconds:g}")
 
 

@@ -281,15 +281,18 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    moto: str, *, queue: bool = False, make: type[S], **agent_settings: Any
+    moto: str, *, queue: bool = False, visibility: int = 30, make: type[S], **agent_settings: Any
 ) -> AsyncIterator[S]:
-    """Open a stage of the class `make`; `agent_settings` are SIDECAR_ variables, lower case."""
+    """Open a stage of the class `make`; `agent_settings` are SIDECAR_ variables, lower case.
+
+    A receiver holds a message of the queue for `visibility` seconds.
+    """
     kept = {key: os.environ[key] for key in os.environ if key.startswith("COVERAGE")}
     image = {f"SIDECAR_{key.upper()}": value for key, value in agent_settings.items()} | kept
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(agent.make_folder("launch-"))
         enter = stack.enter_async_context
-        queues = await asyncio.to_thread(_make_queues, moto) if queue else None
+        queues = await asyncio.to_thread(_make_queues, moto, visibility) if queue else None
         ssm = await enter(faults.serving(moto))
         hub = await enter(github.serving(pats=[PAT]))
         host = ecs.AgentHost(folder, ssm.url, image)
@@ -304,6 +307,6 @@ async def open_stage(
             raise
 
 
-def _make_queues(moto: str) -> aws.Queues:
+def _make_queues(moto: str, visibility: int) -> aws.Queues:
     aws.make_table(moto)
-    return aws.make_queues(moto)
+    return aws.make_queues(moto, visibility=visibility)

@@ -65,7 +65,10 @@ class Stage(launches.Stage):
 
 
 @asynccontextmanager
-async def open_stage(moto: str, *, queue: bool = False, **settings: Any) -> AsyncIterator[Stage]:
+async def open_stage(
+    moto: str, *, queue: bool = False, visibility: int = 30, **settings: Any
+) -> AsyncIterator[Stage]:
     """Open a stage; `settings` are SIDECAR_ variables of the image, lower case."""
-    async with launches.open_stage(moto, queue=queue, make=Stage, **settings) as stage:
+    opened = launches.open_stage(moto, queue=queue, visibility=visibility, make=Stage, **settings)
+    async with opened as stage:
         yield stage

@@ -92,6 +92,10 @@ class Plan:
     """Whether the pool has another task definition from the middle on."""
     held_back: bool = False
     """Whether tasks stay in PROVISIONING until all jobs are queued, or cancelled already."""
+    registered: int = 0
+    """How many runners must have been registered before held-back tasks may run, beside that."""
+    patience: float = 240.0
+    """Seconds in which all jobs have to be over, on a busy machine; by design they take a tenth."""
 
     @property
     def deaths(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 LAUNCH_TAG = "runner-launcher:launch"
 CRASHES = ("message.crashed", "service.failed")
-HOPELESS = 15.0
+HOPELESS = 5.0
 """Seconds that the rest is awaited where something is wrong already."""
 
 
@@ -99,8 +100,6 @@ async def _judge_left(world: World, seconds: float) -> list[str]:
 
 
 async def _read(moto: str) -> dict[str, dict[str, Any]]:
-    import asyncio
-
     items = await asyncio.to_thread(aws.read_table, moto, "launches")
     return {item["id"]["S"]: item for item in items}
 

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from local.github.webhooks import Delivery, Hook
     from tests.storms.real.plan import Death, Life, Plan, Wanted
 
-PATIENCE = 120.0
-"""Seconds in which all jobs have to be over, on a busy machine; by design they take a sixth."""
 SOON = 1.0
 """Seconds after which what should come first is not waited for any more."""
+HELD_BACK = 40
+"""Half seconds for which tasks are held back, at most."""
+LONGEST = 3600.0
+"""Seconds of a wait that something else bounds."""
 STEP, SPEED = 0.2, 15.0
 """Seconds between two steps of the queue's time, and how much faster than ours it goes."""
 REVISION = "runner:2"
@@ -105,7 +107,6 @@ class World:
                 await self._wait_for_end(process, death)
             # What the dead one held comes free, as it does by itself after a minute.
             await asyncio.to_thread(aws.end_leases, self.stage.moto, pid=process.pid)
-            await asyncio.to_thread(aws.end_visibility, self.stage.moto)
 
     async def _keep_webhook(self) -> None:
         """Run the webhook; after its death start another, and have GitHub send to that one."""
@@ -179,15 +180,28 @@ class World:
         """Queue the jobs, let each have its turn, and wait until all are over."""
         resending = asyncio.create_task(self._send_again())
         try:
-            async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as turns:
+            async with asyncio.timeout(self.plan.patience), asyncio.TaskGroup() as turns:
                 early = [await self._queue(wanted, turns) for wanted in self.plan.jobs]
                 await asyncio.gather(*filter(None, early))
                 self.note("has queued all jobs")
+                await self._hold_back()
                 self.stage.ecs.may_run.set()
         except TimeoutError:
             self.note("waits no longer for jobs")
         finally:
             resending.cancel()
+
+    async def _hold_back(self) -> None:
+        """Wait for as many registrations as the plan wants before any task may run."""
+
+        def look() -> bool | None:
+            over = all(job.state == "completed" for job in self.jobs)
+            nobody = over and not self.stage.ecs.living()
+            return nobody or self._registered() >= self.plan.registered or None
+
+        for _ in range(HELD_BACK):
+            if await self.stage.github.world.changes.until(look, 0.5):  # ECS rings no bell there
+                return
 
     async def _queue(self, wanted: Wanted, turns: asyncio.TaskGroup) -> asyncio.Task[None] | None:
         """Queue a job when its time has come; return its turn where no runner is needed for it."""
@@ -219,7 +233,7 @@ class World:
 
     async def _take_turn(self, job: Job, turn: Turn) -> None:
         if turn is Turn.CANCEL_RUNNING:
-            await self._cancel(job, lambda: job.state == "running", PATIENCE)
+            await self._cancel(job, lambda: job.state == "running", LONGEST)
         if turn is Turn.RERUN:
             await self._run_again(job)
         if turn is Turn.APPROVE:
@@ -262,7 +276,7 @@ class World:
             return self._asked() > asked
 
         while True:
-            await self.stage.ecs.wait_for(look, 2 * PATIENCE)
+            await self.stage.ecs.wait_for(look, LONGEST)
             asked = self._asked()
             self.stage.github.world.changes.ring()
 
@@ -283,7 +297,7 @@ class World:
 
     async def _wait(self, job: Job) -> None:
         over = lambda: job.state == "completed" or None  # noqa: E731
-        await self.stage.github.world.changes.until(over, 2 * PATIENCE)
+        await self.stage.github.world.changes.until(over, LONGEST)
 
     async def _send_again(self) -> None:
         """Have GitHub send again what has failed, as the launcher's owner does."""
@@ -294,7 +308,7 @@ class World:
             return [each for each in failed if each.id not in done] or None
 
         while True:
-            found = await self.stage.github.world.changes.until(look, PATIENCE)
+            found = await self.stage.github.world.changes.until(look, LONGEST)
             await self._webhook_runs.wait()
             for delivery in found or ():
                 done.add(delivery.id)
