@@ -33,6 +33,8 @@ S = TypeVar("S", bound="Stage")
 COMMAND = (sys.executable, "-m", "launcher")
 REPOSITORY = "octo/repo"
 PREFIX = "/launches/tokens"
+SENT_AGAIN = 1.0
+"""Seconds until what could not be queued is sent again."""
 WEBHOOK_SECRET = "the secret of a webhook"
 POOLS = """\
 [[pool]]
@@ -188,7 +190,9 @@ class Stage:
             return [each for each in failed if each.id not in done] or None
 
         while not self.github.world.changes.closed:
-            for delivery in await self.github.world.changes.until(look, 3600) or ():
+            found = await self.github.world.changes.until(look, 3600) or ()
+            await asyncio.sleep(SENT_AGAIN)  # at once it would be too much for a busy queue, again
+            for delivery in found:
                 done.add(delivery.id)
                 hooks.redeliver(delivery)
 

@@ -251,7 +251,8 @@ class ControlPlane:
         try:
             await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                process.signal(signal.SIGTERM)
+                with suppress(ProcessLookupError):  # it ends just now
+                    process.signal(signal.SIGTERM)
                 await asyncio.wait([ended], timeout=self.stop_timeout)
             if not ended.done():
                 process.process.kill()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SOON = 1.0
 """Seconds after which what should come first is not waited for any more."""
+PAUSE = 1.5
+"""Seconds until the launcher's owner has failed deliveries sent again."""
 HELD_BACK = 40
 """Half seconds for which tasks are held back, at most."""
 LONGEST = 3600.0
@@ -309,6 +311,7 @@ class World:
 
         while True:
             found = await self.stage.github.world.changes.until(look, LONGEST)
+            await asyncio.sleep(PAUSE)  # else a busy queue is asked ever more
             await self._webhook_runs.wait()
             for delivery in found or ():
                 done.add(delivery.id)
