@@ -36,6 +36,7 @@ check: .venv/ready
 
 soak: .venv/ready
 	@$(BIN)/python -m tests.storms
+	@$(BIN)/python -m tests.storms.real
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench: .venv/ready

@@ -11,6 +11,7 @@ and never checks a signature; put `local.faults` in front of it where that matte
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import signal
 import sys
@@ -103,14 +104,23 @@ def _with_control(application: Any) -> Any:
     return serve
 
 
+_ATTRIBUTES = {
+    "end-delays": ("delayed_until",),
+    "end-visibility": ("visible_at",),
+    "pass": ("delayed_until", "visible_at"),
+}
+"""What of a message each path below CONTROL changes."""
+
+
 def _change_messages(what: str) -> None:
     from moto.sqs.models import sqs_backends
 
-    attribute = {"end-delays": "delayed_until", "end-visibility": "visible_at"}[what]
+    name, _, seconds = what.partition(":")
     for backend in list(sqs_backends[ACCOUNT].values()):
         for queue in list(backend.queues.values()):
-            for message in list(queue._messages):
-                setattr(message, attribute, 0)
+            for message, each in itertools.product(list(queue._messages), _ATTRIBUTES[name]):
+                left = getattr(message, each) - 1000 * float(seconds) if seconds else 0
+                setattr(message, each, left)
 
 
 def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int:
@@ -185,16 +195,27 @@ def end_delays(endpoint: str) -> None:
     _post(f"{endpoint}{CONTROL}/end-delays")
 
 
+def pass_time(endpoint: str, seconds: float) -> None:
+    """Let what is delayed, or held by a receiver, come so many seconds sooner: time has passed."""
+    _post(f"{endpoint}{CONTROL}/pass:{seconds:g}")
+
+
 def end_visibility(endpoint: str) -> None:
     """Give out again what receivers hold, as SQS does when one has died."""
     _post(f"{endpoint}{CONTROL}/end-visibility")
 
 
-def end_leases(endpoint: str, name: str = "launches") -> int:
-    """End the leases of launches, as time does; returns how many these were."""
+def end_leases(endpoint: str, name: str = "launches", *, pid: int | None = None) -> int:
+    """End the leases of launches, as time does; returns how many these were.
+
+    With `pid` only those of one worker's process.
+    """
     with _client("dynamodb", endpoint) as dynamodb:
         items = dynamodb.scan(TableName=name, ConsistentRead=True)["Items"]
-        held = [item for item in items if "lease_holder" in item]
+        part = f"/{pid}/" if pid is not None else ""
+        held = [
+            item for item in items if "lease_holder" in item and part in item["lease_holder"]["S"]
+        ]
         for item in held:
             dynamodb.update_item(
                 TableName=name,

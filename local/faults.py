@@ -150,6 +150,8 @@ class Applied:
     rule: Rule
     matched: int = 0
     """How many times it was applied."""
+    acted: int = 0
+    """How many times it came to its fault: where it forwards, the upstream has acted by then."""
     passed: int = 0
 
     def takes(self, seen: Seen) -> bool:
@@ -226,6 +228,11 @@ class Proxy:
             await self._came.wait_for(lambda: len(self.seen(**of)) >= count)
         return self.seen(**of)
 
+    async def happened(self, applied: Applied) -> None:
+        """Wait until a rule has come to its fault; the caller bounds the time."""
+        async with self._came:
+            await self._came.wait_for(lambda: applied.acted > 0)
+
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request: the proxy's own, or one for the upstream with its faults."""
         if control := _CONTROL.get((request.method, request.path)):
@@ -256,6 +263,9 @@ class Proxy:
         if rule.forward:
             async with self._answer_own(request, body) as reply:
                 await reply.read()
+        applied.acted += 1
+        async with self._came:
+            self._came.notify_all()
         return await _FAULTS[rule.kind](request, rule, seen)
 
     async def _replace(

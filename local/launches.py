@@ -8,10 +8,12 @@ tasks.
 from __future__ import annotations
 
 import asyncio
+import copy
+import itertools
 import os
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from local import agent, aws, ecs, faults, github, leftovers, sqs
 from local.agent import AgentProcess
@@ -31,6 +33,8 @@ S = TypeVar("S", bound="Stage")
 COMMAND = (sys.executable, "-m", "launcher")
 REPOSITORY = "octo/repo"
 PREFIX = "/launches/tokens"
+SENT_AGAIN = 1.0
+"""Seconds until what could not be queued is sent again."""
 WEBHOOK_SECRET = "the secret of a webhook"
 POOLS = """\
 [[pool]]
@@ -48,6 +52,8 @@ maximum = 50
 class Stage:
     """What surrounds a launcher, and what is left of its launches."""
 
+    command: tuple[str, ...] = COMMAND
+    """What starts the launcher."""
     talkative = False
     """Whether everything that was logged is printed when a block fails."""
 
@@ -79,8 +85,15 @@ class Stage:
         """The worker's credential for GitHub, as settings."""
         self.launchers: list[AgentProcess] = []
         """Every process of the launcher that was started."""
+        self._numbers = itertools.count()
 
     # -- the launcher ------------------------------------------------------------------------
+
+    def behind(self, ssm: faults.Proxy, front: faults.Proxy) -> Self:
+        """Return this stage as those see it who reach AWS through proxies of their own."""
+        other = copy.copy(self)
+        other.ssm, other.front = ssm, front
+        return other
 
     def environment(self, **given: str) -> dict[str, str]:
         """Return the launcher's environment; what is `given` are its settings, lower case."""
@@ -113,10 +126,13 @@ class Stage:
             yield process
 
     @asynccontextmanager
-    async def webhook(self, **settings: str) -> AsyncIterator[AgentProcess]:
-        """Run the webhook's process for the block, and have GitHub send to it."""
+    async def webhook(self, *, told: bool = True, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run the webhook's process for the block; if `told`, have GitHub send to it."""
         given = {**self._webhook_settings(), **settings}
-        async with self._process(("webhook",), given) as process, self._hook(process):
+        async with AsyncExitStack() as stack:
+            process = await stack.enter_async_context(self._process(("webhook",), given))
+            if told:
+                await stack.enter_async_context(self._hook(process))
             yield process
 
     @asynccontextmanager
@@ -174,7 +190,9 @@ class Stage:
             return [each for each in failed if each.id not in done] or None
 
         while not self.github.world.changes.closed:
-            for delivery in await self.github.world.changes.until(look, 3600) or ():
+            found = await self.github.world.changes.until(look, 3600) or ()
+            await asyncio.sleep(SENT_AGAIN)  # at once it would be too much for a busy queue, again
+            for delivery in found:
                 done.add(delivery.id)
                 hooks.redeliver(delivery)
 
@@ -182,9 +200,9 @@ class Stage:
     async def _process(
         self, arguments: tuple[str, ...], given: Mapping[str, str]
     ) -> AsyncIterator[AgentProcess]:
-        folder = self.folder / "launcher" / str(len(self.launchers))
+        folder = self.folder / "launcher" / str(next(self._numbers))
         env = {**self.environment(**given), leftovers.MARK: str(folder)}
-        async with AgentProcess.start((*COMMAND, *arguments), env, folder) as process:
+        async with AgentProcess.start((*self.command, *arguments), env, folder) as process:
             self.launchers.append(process)
             try:
                 yield process
@@ -267,15 +285,18 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    moto: str, *, queue: bool = False, make: type[S], **agent_settings: Any
+    moto: str, *, queue: bool = False, visibility: int = 30, make: type[S], **agent_settings: Any
 ) -> AsyncIterator[S]:
-    """Open a stage of the class `make`; `agent_settings` are SIDECAR_ variables, lower case."""
+    """Open a stage of the class `make`; `agent_settings` are SIDECAR_ variables, lower case.
+
+    A receiver holds a message of the queue for `visibility` seconds.
+    """
     kept = {key: os.environ[key] for key in os.environ if key.startswith("COVERAGE")}
     image = {f"SIDECAR_{key.upper()}": value for key, value in agent_settings.items()} | kept
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(agent.make_folder("launch-"))
         enter = stack.enter_async_context
-        queues = await asyncio.to_thread(_make_queues, moto) if queue else None
+        queues = await asyncio.to_thread(_make_queues, moto, visibility) if queue else None
         ssm = await enter(faults.serving(moto))
         hub = await enter(github.serving(pats=[PAT]))
         host = ecs.AgentHost(folder, ssm.url, image)
@@ -290,6 +311,6 @@ async def open_stage(
             raise
 
 
-def _make_queues(moto: str) -> aws.Queues:
+def _make_queues(moto: str, visibility: int) -> aws.Queues:
     aws.make_table(moto)
-    return aws.make_queues(moto)
+    return aws.make_queues(moto, visibility=visibility)

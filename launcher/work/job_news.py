@@ -108,7 +108,9 @@ class JobNews:
         is_wanted = not own.settled and not taken.settled
         is_swap = own.place is not None and is_wanted and _are_equal(own, taken)
         reason = f"job {demand.job_id} took {demand.runner_name}"
-        if own.place is not None and not is_swap:  # its own task is of no use to the other job
+        # A stored request has perhaps started a task, too: its answer may be lost.
+        has_task = own.place is not None or own.request is not None
+        if has_task and not is_swap:  # its own task is of no use to the other job
             if (later := await self._carrier.settle(held, demand, reason)) is not None:
                 return later
             own = held.launch

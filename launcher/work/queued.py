@@ -30,6 +30,9 @@ log = structlog.get_logger()
 SOON = 10.0
 """Seconds until the end of a task is looked for, where an approved job waits for it."""
 
+REDRIVEN = 600.0
+"""Seconds that a message takes, at least, until it is in the dead letters."""
+
 HEAD_START = 4.0
 """Seconds that the warm runners of a pool have to take a job, before it gets a task of its own."""
 
@@ -51,12 +54,13 @@ class Queued:
         """Begin the job's launch, or carry it on."""
         id_ = launch_id(self._around.deployment, demand)
         stored = await self._around.records.read(id_)
+        message = self._recognise(message, stored)
         if stored is None:
             found = await self._admit(id_, demand, message)
             if not isinstance(found, Launch):
                 return found
             stored = found
-        elif _is_repeated(message) and not stored.settled:
+        elif _is_new(message) and not stored.settled:
             return None  # the message that began it lives until the job is in progress
         elif stored.settled and stored.ended and not _waited(stored):
             return None
@@ -68,6 +72,14 @@ class Queued:
                 if answer is not None:
                     return answer.later
             return await self._carrier.carry_on(held, demand, message)
+
+    def _recognise(self, message: Message, launch: Launch | None) -> Message:
+        """Recognise the message that began a launch, where it comes back from the dead letters.
+
+        Then it is read as one that was received before: whether its job still waits is looked up.
+        """
+        old = launch is not None and self._around.now() - launch.first_seen >= REDRIVEN
+        return replace(message, received=2) if old and _is_new(message) else message
 
     async def _revive(self, held: Held, demand: Demand, message: Message) -> Answer | None:
         """Begin a launch anew whose job was approved. None: go on with it."""
@@ -105,7 +117,7 @@ class Queued:
         return Launch(id_, chosen.name, demand.to_json(), message.first_seen)
 
 
-def _is_repeated(message: Message) -> bool:
+def _is_new(message: Message) -> bool:
     """Whether a message for a known launch is another one than that which began it."""
     return message.count == 0 and message.received <= 1
 

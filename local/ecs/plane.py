@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from local import agent, ecs_agent
@@ -196,7 +197,8 @@ class ControlPlane:
         try:
             await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                process.signal(signal.SIGTERM)
+                with suppress(ProcessLookupError):  # it ends just now
+                    process.signal(signal.SIGTERM)
                 await asyncio.wait([ended], timeout=self.stop_timeout)
             if not ended.done():
                 process.process.kill()

@@ -39,10 +39,10 @@ class Stage(launches.Stage):
         answered = lambda: all(each.status_code for each in world.hooks.deliveries) or None  # noqa: E731
         assert await world.changes.until(answered, PATIENCE)
 
-    async def check_nothing_left(self) -> None:
+    async def check_nothing_left(self, seconds: float = PATIENCE) -> None:
         """Check that no task, runner, token or message is left, and no secret was told."""
-        await self.ecs.wait_for(lambda: self.ecs.living() == [])
-        messages = await self.empty_queue() if self.queues.main else {}
+        await self.ecs.wait_for(lambda: self.ecs.living() == [], seconds)
+        messages = await self.empty_queue(seconds) if self.queues.main else {}
         runners = [runner.name for runner in self.github.world.runners]
         left = {
             "runners": runners,
@@ -65,7 +65,10 @@ class Stage(launches.Stage):
 
 
 @asynccontextmanager
-async def open_stage(moto: str, *, queue: bool = False, **settings: Any) -> AsyncIterator[Stage]:
+async def open_stage(
+    moto: str, *, queue: bool = False, visibility: int = 30, **settings: Any
+) -> AsyncIterator[Stage]:
     """Open a stage; `settings` are SIDECAR_ variables of the image, lower case."""
-    async with launches.open_stage(moto, queue=queue, make=Stage, **settings) as stage:
+    opened = launches.open_stage(moto, queue=queue, visibility=visibility, make=Stage, **settings)
+    async with opened as stage:
         yield stage

@@ -419,6 +419,24 @@ def test_a_cancel_by_github_lets_always_run(tmp_path):
     life(tmp_path, story)
 
 
+def test_a_cancel_that_comes_before_the_first_step_ends_the_job(tmp_path):
+    """The worker, which still starts, is told of its job and of the cancel at once."""
+
+    async def story(stage):
+        stage.misbehave(**FAST)
+        await stage.configured()
+        job = stage.queue(FOREVER)
+        async with stage.listening() as child:
+            await stage.until(lambda: job.state == "running")
+            stage.world.cancel(job)
+            code, out, _ = await ended(child)
+        assert code == 0
+        assert "completed with result: Canceled" in out
+        assert (job.result, job.steps[0].result) == ("canceled", "skipped")
+
+    life(tmp_path, story)
+
+
 def test_orphans_of_a_job_are_killed(tmp_path):
     """What a step leaves in the background does not outlive the job."""
 

@@ -8,6 +8,9 @@ import sys
 
 from tests.storms.storm import run_storm, run_storms
 
+AT_ONCE = 50
+"""Storms of one report."""
+
 
 def main() -> int:
     """Run the storms; returns 0 if nothing went wrong."""
@@ -20,8 +23,15 @@ def main() -> int:
         storm = run_storm(args.storm)
         print(storm.tell(100_000))
         return int(bool(storm.wrong))
-    wrong, report = run_storms(f"{args.seed}-{number}" for number in range(args.storms))
-    print(f"seed {args.seed}", report, sep="\n")
+    print(f"seed {args.seed}", flush=True)
+    seeds = [f"{args.seed}-{number}" for number in range(args.storms)]
+    return max([_run(seeds[begin : begin + AT_ONCE]) for begin in range(0, len(seeds), AT_ONCE)])
+
+
+def _run(seeds: list[str]) -> int:
+    """Run some of the storms, and report: nobody waits for the end of all to see a mistake."""
+    wrong, report = run_storms(seeds)
+    print(report, flush=True)
     return int(bool(wrong))
 
 

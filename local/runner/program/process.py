@@ -31,7 +31,7 @@ class Invoker:
 
     def take_messages(self) -> None:
         """Take the messages that have come meanwhile, without waiting."""
-        if select.select([self._channel], [], [], 0)[0]:
+        if self._channel.pending or select.select([self._channel], [], [], 0)[0]:
             self._take_message(self._channel.message())
         if self._signals.asked_to_stop:
             self.canceled = self.shutdown = True

@@ -39,9 +39,14 @@ class Channel:
         """Be something to wait for."""
         return self.descriptor
 
+    @property
+    def pending(self) -> bool:
+        """Whether a message was read already, with the one before."""
+        return b"\n" in self._buffer
+
     def message(self) -> dict[str, Any]:
         """Wait for the next one. A listener that died takes its worker with it, not its steps."""
-        while b"\n" not in self._buffer:
+        while not self.pending:
             data = os.read(self.descriptor, 65536)
             if not data:
                 os._exit(1)

@@ -278,6 +278,57 @@ def test_a_runner_whose_job_another_has_serves_the_job_that_lost_its_own():
     play(story)
 
 
+def test_a_swap_gives_no_task_to_a_launch_that_wants_none():
+    """The job whose runner was taken is cancelled before anybody tells of the theft."""
+
+    async def story(scene):
+        first, second = await scene.begin(1), await scene.begin(2)
+        scene.hub.set_runner(first.runner_name, online=True, busy=True)
+        scene.hub.jobs[2] = {"status": "in_progress", "runner_name": first.runner_name}
+        await scene.send(cancel(1))
+        settled = await scene.launch(1)
+        assert settled.settled
+        await scene.run(2, first.runner_name)
+        assert [task for task, _ in scene.tasks.stops] == [second.place]
+        await scene.send(scene.tasks.end(second.place, 16))
+        await scene.wait(60)
+        assert (await scene.launch(1)).place is None
+        assert (await scene.launch(2)).place == first.place
+        await scene.complete(2, first.runner_name, first.place)
+        await scene.wait(900)
+        await scene.check_nothing_left()
+        assert len(scene.tasks.sent) == 2
+
+    play(story)
+
+
+def test_a_task_whose_answer_was_lost_ends_when_its_job_runs_elsewhere():
+    """The job has taken another one's runner before its own task was known."""
+
+    async def story(scene):
+        first = await scene.begin(1)
+        start = scene.tasks.start
+
+        async def lose(request):
+            scene.tasks.start = start
+            await start(request)
+            raise github.TransientError("the worker's network is gone")
+
+        scene.tasks.start = lose
+        with pytest.raises(github.TransientError):
+            await scene.send(make_demand(2))
+        assert (await scene.launch(2)).place is None
+        await scene.run(2, first.runner_name)
+        assert [task for task, _ in scene.tasks.stops] == [arn(2)]
+        await scene.send(scene.tasks.end(arn(2), 16))
+        await scene.wait(60)
+        assert (await scene.launch(2)).place == first.place
+        await scene.complete(2, first.runner_name, first.place)
+        await finish(scene)
+
+    play(story)
+
+
 def test_only_the_deficit_is_started():
     """A job that nobody had told took the runner: one more task is needed, and only one."""
 

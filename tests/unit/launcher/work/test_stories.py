@@ -313,6 +313,25 @@ def test_the_same_job_twice_is_one_launch():
     play(story)
 
 
+def test_a_message_from_the_dead_letters_goes_on_with_its_launch():
+    """Its workers died five times; sent back from there it is a new message, ten minutes later."""
+
+    async def story(scene):
+        scene.tasks.answers = [TransientError("the worker dies")]
+        with pytest.raises(TransientError):
+            await scene.send(make_demand())
+        scene.hub.jobs[1] = {"status": "queued"}
+        assert await scene.send(make_demand()) is None
+        assert (await scene.launch()).place is None
+        await scene.wait(600)
+        await scene.send(make_demand())
+        assert (await scene.launch()).place == arn(1)
+        assert "/repos/octo/app/actions/jobs/1" in scene.hub.calls
+        await finish(scene)
+
+    play(story)
+
+
 @pytest.mark.parametrize("body", ["no JSON", "[]", '{"labels": []}', '{"action": "queued"}', "1"])
 def test_what_nobody_understands_is_poison(body):
     """It goes to the dead letters; nothing is started."""
