@@ -2,7 +2,8 @@
 
 `python -m bench.launch_fleet [JOBS]` runs it on virtual time: the launcher's own webhook, queue,
 worker and retry policies, and the agent's own code that waits for its token. Only the peers are
-models (`tests/storms`), which have the limits of real ones.
+models (`tests/storms`), which have the limits of real ones. With fewer jobs, all that is counted
+per second or hour is as many times smaller: limits, rates of the launcher, messages at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import random
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench import limits
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.stage import Stage
+    from launcher.work import Rates
     from tests.storms.ecs import Task
     from tests.storms.github import Job, Runner
 
@@ -37,8 +39,11 @@ STARTS, LOOKS, STOPS = 20.0, 20.0, 40.0
 """ECS's calls per second: RunTask, DescribeTasks, StopTask (its documented sustained rates)."""
 TOKEN_TIMEOUT, STOP_TIMEOUT = 300.0, 30.0
 JOB = 60.0
-WORKERS = 4
+WORKERS, BESIDE = 20, 10
+"""Copies of the worker's function, and messages that each handles at the same time."""
 LONGEST = 3 * 3600.0
+TICK = 60.0
+"""Seconds between two ticks of the schedule."""
 REPOSITORY = "octo/app"
 KINDS = {"registration": ("self-hosted", "large"), "just-in-time": ("self-hosted", "small")}
 """The labels of the pool with this kind of token."""
@@ -49,6 +54,8 @@ class Fleet:
     """The starts and ends of all jobs; times in seconds since the first was queued."""
 
     size: int
+    scale: float = 1.0
+    """By how much all rates are smaller, as a fraction."""
     placed: list[float] = field(default_factory=list)
     """The times at which RunTask had started a task."""
     online: list[float] = field(default_factory=list)
@@ -62,7 +69,7 @@ class Fleet:
     @property
     def start_vs_limit(self) -> float:
         """The last start, over the time in which RunTask lets so many tasks be started."""
-        return max(self.placed) / (self.size / STARTS)
+        return max(self.placed) / (self.size / STARTS / self.scale)
 
     @property
     def calls_per_job(self) -> float:
@@ -73,7 +80,7 @@ class Fleet:
 class _World:
     """The models that `tests.storms.launching` needs."""
 
-    def __init__(self, size: int, kind: str) -> None:
+    def __init__(self, size: int, kind: str, scale: float) -> None:
         from tests.storms import launching
         from tests.storms.calls import Weather
         from tests.storms.ecs import Ecs
@@ -83,7 +90,7 @@ class _World:
         from tests.storms.ssm import Ssm
         from tests.storms.table import Table
 
-        self.fleet = Fleet(size)
+        self.fleet = Fleet(size, scale)
         self.plan = make_plan("fleet", maximum=10_000)
         self.revision = 1
         self.chance = random.Random(SEED)  # noqa: S311  chance, not secrecy
@@ -102,18 +109,19 @@ class _World:
         self._set_limits()
 
     def _set_limits(self) -> None:
-        shared, deletes = limits.Bucket(limits.READS), limits.Bucket(limits.DELETES)
+        scale = self.fleet.scale
+        shared, deletes = limits.Bucket(limits.READS * scale), limits.Bucket(limits.DELETES * scale)
         self.weather.buckets = {
-            "ecs:RunTask": limits.Bucket(STARTS),
-            "ecs:DescribeTasks": limits.Bucket(LOOKS),
-            "ecs:StopTask": limits.Bucket(STOPS),
+            "ecs:RunTask": limits.Bucket(STARTS * scale),
+            "ecs:DescribeTasks": limits.Bucket(LOOKS * scale),
+            "ecs:StopTask": limits.Bucket(STOPS * scale),
             "ssm:GetParameter": shared,
             "ssm:PutParameter": shared,
             "ssm:DeleteParameter": deletes,
             "ssm:DeleteParameters": deletes,
         }
-        requests = limits.Window(limits.REQUESTS, limits.HOUR)
-        points = limits.Window(limits.POINTS, 60.0)
+        requests = limits.Window(round(limits.REQUESTS * scale), limits.HOUR)
+        points = limits.Window(round(limits.POINTS * scale), 60.0)
 
         def limit(method: str) -> float:
             cost = limits.POST_POINTS if method == "POST" else 1
@@ -126,16 +134,25 @@ class _World:
     async def run(self) -> Fleet:
         from tests.storms import launching
 
+        scale = self.fleet.scale
         workers = [
-            self._start(launching.work(self, f"worker-{number}"))  # type: ignore[arg-type]
-            for number in range(WORKERS)
+            self._start(
+                launching.work(
+                    self,  # type: ignore[arg-type]
+                    f"worker-{number}",
+                    _scale(scale),
+                    BESIDE,
+                )
+            )
+            for number in range(max(1, round(WORKERS * scale)))
         ]
         for number in range(self.fleet.size):
             self._start(self._queue(number))
+        ticks = self._start(self._tick())
         while not self._is_over() and limits.now() < LONGEST:  # noqa: ASYNC110  virtual time
             await asyncio.sleep(5)
-        for worker in workers:
-            worker.cancel()
+        for each in (ticks, *workers):
+            each.cancel()
         self._sum_up()
         return self.fleet
 
@@ -146,14 +163,19 @@ class _World:
         return started
 
     def _is_over(self) -> bool:
-        if len(self.github.jobs) < self.fleet.size or self.sqs.held:
+        if len(self.github.jobs) < self.fleet.size or self.sqs.held or self.ssm.parameters:
             return False
         return all(task.status == "STOPPED" for task in self.ecs.tasks.values())
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.sqs.put('{"kind":"tick"}')
 
     async def _queue(self, number: int) -> None:
         from tests.storms.github import Job
 
-        await asyncio.sleep(self.chance.uniform(0, WITHIN * self.fleet.size / SIZE))
+        await asyncio.sleep(self.chance.uniform(0, WITHIN))
         run = 1 + number // JOBS_OF_RUN
         self.github.queue(Job(10**6 + number, run, 1, REPOSITORY, self._labels, JOB))
 
@@ -172,7 +194,7 @@ class _World:
         try:
             async with ParameterStore(self.ssm) as store, cleanup.run_cleanup(stack, stop):  # type: ignore[arg-type]
                 name = f"{launching.PREFIX}/{task.id}"
-                parameter = tokens.claim_parameter(store, name, stack)
+                parameter = tokens.claim_parameter(store, name, stack, for_task=True)
                 token = await parameter.wait(TOKEN_TIMEOUT)
                 del token
                 runner = self._register(read_document(self.ssm.values[name]))
@@ -213,13 +235,22 @@ class _World:
         fleet.wrong += [f"dead letter: {held.body[:200]}" for held in self.sqs.dead[:3]]
 
 
-def run_fleet(size: int = SIZE, kind: str = "registration") -> Fleet:
-    """Run the fleet; `kind` is that of its tokens."""
+def _scale(scale: float) -> Rates:
+    """Return the launcher's rates, as many times smaller."""
+    from launcher.work import Rates
+
+    found = asdict(Rates())
+    bursts = {name: max(1.0, value * scale) for name, value in found.items() if "burst" in name}
+    return Rates(**{name: value * scale for name, value in found.items()} | bursts)
+
+
+def run_fleet(size: int = SIZE, kind: str = "registration", scale: float | None = None) -> Fleet:
+    """Run the fleet; `kind` is that of its tokens. Rates are scaled with the size, or by `scale`."""
     from tests.storms import clock
     from tests.storms.world import reached
 
     async def whole() -> Fleet:
-        world = _World(size, kind)
+        world = _World(size, kind, size / SIZE if scale is None else scale)
         with reached(world):
             return await world.run()
 

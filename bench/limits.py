@@ -38,16 +38,17 @@ def now() -> float:
 
 
 class Bucket:
-    """A limit of calls per second; up to one second's worth is saved."""
+    """A limit of calls per second; up to one second's worth is saved, and at least one call."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
-        self._left = rate
+        self._most = max(1.0, rate)
+        self._left = self._most
         self._at = 0.0
 
     def take(self) -> bool:
         """Take one call if there is one; return whether there was. A refused call costs nothing."""
-        self._left = min(self.rate, self._left + (now() - self._at) * self.rate)
+        self._left = min(self._most, self._left + (now() - self._at) * self.rate)
         self._at = now()
         if self._left < 1 - 1e-9:
             return False

@@ -15,8 +15,11 @@ import uuid
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from launcher.paces import Paces
 from launcher.pool_state import PoolStates
+from launcher.runs import Runs
 from launcher.table import EXPIRES, KEY, Full, Outdated, Table, make_number
+from launcher.used_tokens import UsedTokens
 from sidecar.aws.calls import DYNAMODB
 from sidecar.aws.session import ServiceClient
 
@@ -57,6 +60,12 @@ class Launch:
     """Raised when all of the pool's capacities refused."""
     step: int = 0
     """Which of the pool's capacities is asked."""
+    pace: str | None = None
+    """The line in which it has a turn, while it waits to start its task."""
+    turn: int = 0
+    """Its place in that line."""
+    due: float = 0.0
+    """When its turn comes, as far as was known when it was put off."""
     request: str | None = None
     """What is sent to AWS in this step, exactly; stored before it is sent."""
     place: str | None = None
@@ -70,6 +79,8 @@ class Launch:
     runner_id: int | None = None
     handed_over: bool = False
     """Whether this generation's token was written where the agent finds it."""
+    keeps_token: bool = False
+    """Whether its agent leaves the token's parameter to the launcher."""
     online: bool = False
     served: bool = False
     thefts: int = 0
@@ -129,6 +140,9 @@ class Launch:
             tries=self.tries + 1,
             round=1,
             step=0,
+            pace=None,
+            turn=0,
+            due=0.0,
             request=None,
             place=None,
             placed_at=0.0,
@@ -138,6 +152,7 @@ class Launch:
             runner_name=None,
             runner_id=None,
             handed_over=False,
+            keeps_token=False,
             online=False,
             ended=False,
         )
@@ -175,12 +190,14 @@ class Launch:
 
 _FIELDS: Final = tuple(field.name for field in fields(Launch) if field.name != KEY)
 _NUMBERS: Final = frozenset(
-    {"first_seen", "tries", "failures", "round", "step", "placed_at", "generation"}
-    | {"announced_at", "runner_id", "thefts", "lease_until", "version"}
+    {"first_seen", "tries", "failures", "round", "step", "turn", "due", "placed_at"}
+    | {"generation", "announced_at", "runner_id", "thefts", "lease_until", "version"}
 )
-_FRACTIONS: Final = frozenset({"first_seen", "placed_at", "announced_at", "lease_until"})
+_FRACTIONS: Final = frozenset({"first_seen", "due", "placed_at", "announced_at", "lease_until"})
 _LISTS: Final = frozenset({"reasons", "counters"})
-_FLAGS: Final = frozenset({"may_exist", "handed_over", "online", "served", "ended"})
+_FLAGS: Final = frozenset(
+    {"may_exist", "handed_over", "keeps_token", "online", "served", "ended"}
+)
 
 
 class Records:
@@ -208,6 +225,9 @@ class Records:
         self._now = now
         self._new_id = new_id
         self.pools = PoolStates(self._calls, now)
+        self.paces = Paces(self._calls, now)
+        self.runs = Runs(self._calls, now)
+        self.used_tokens = UsedTokens(self._calls, now)
 
     async def read(self, launch_id: str) -> Launch | None:
         """Read a record as it is now; None where there is none."""
