@@ -9,6 +9,8 @@ per second or hour is as many times smaller: limits, rates of the launcher, mess
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import random
 import sys
 from collections import Counter
@@ -103,12 +105,15 @@ class _World:
         self.ecs.started = lambda _: self.fleet.placed.append(limits.now())
         self.ecs.send_event = self.sqs.put
         self.github.deliver = self._deliver
+        self.github.make_blob = _make_blob
         self._labels = KINDS[kind]
         self._webhook = launching.Webhook(self)  # type: ignore[arg-type]
         self._started: set[asyncio.Task[Any]] = set()
         self._set_limits()
 
     def _set_limits(self) -> None:
+        from tests.storms import clock
+
         scale = self.fleet.scale
         shared, deletes = limits.Bucket(limits.READS * scale), limits.Bucket(limits.DELETES * scale)
         self.weather.buckets = {
@@ -125,7 +130,10 @@ class _World:
 
         def limit(method: str) -> float:
             cost = limits.POST_POINTS if method == "POST" else 1
-            return max(points.take(cost), requests.take(1))
+            pause = max(points.take(cost), requests.take(1))
+            self.github.remaining = round(5000 * requests.left / (limits.REQUESTS * scale))
+            self.github.resets_at = clock.EPOCH + requests.until
+            return pause
 
         self.github.limit = limit
 
@@ -188,7 +196,6 @@ class _World:
     async def _live(self, task: Task) -> int:
         """Live as an agent does, with its own code for its token."""
         from tests.storms import launching
-        from tests.storms.agent import read_document
 
         stop, stack = Stop(STOP_TIMEOUT), cleanup.CleanupStack()
         try:
@@ -196,8 +203,7 @@ class _World:
                 name = f"{launching.PREFIX}/{task.id}"
                 parameter = tokens.claim_parameter(store, name, stack, for_task=True)
                 token = await parameter.wait(TOKEN_TIMEOUT)
-                del token
-                runner = self._register(read_document(self.ssm.values[name]))
+                runner = self._register(token)
                 task.runner = runner.name
                 parameter.delete_soon()
                 self.github.connect(runner)
@@ -208,10 +214,10 @@ class _World:
             return 12
         return 0
 
-    def _register(self, document: dict[str, Any]) -> Runner:
-        if (blob := document.get("jit_config")) is not None:
-            return self.github.runners[int(blob.rpartition("-")[2])]
-        runner = self.github.register(document["token"], document["name"], document["labels"])
+    def _register(self, token: tokens.RegistrationToken) -> Runner:
+        if token.runner_id is not None:
+            return self.github.runners[token.runner_id]
+        runner = self.github.register(token.token or "", token.name or "", list(token.labels))
         if runner is None:
             raise RuntimeError("GitHub refuses the registration")
         return runner
@@ -233,6 +239,14 @@ class _World:
         if fleet.done and self.ssm.parameters:
             fleet.wrong.append(f"{len(self.ssm.parameters)} parameters are left")
         fleet.wrong += [f"dead letter: {held.body[:200]}" for held in self.sqs.dead[:3]]
+
+
+def _make_blob(runner: Runner) -> str:
+    """Make a just-in-time configuration that the agent's own code can read."""
+    files = {".runner": json.dumps({"AgentId": str(runner.id), "AgentName": runner.name})}
+    files |= {".credentials": "{}", ".credentials_rsaparams": "{}"}
+    encoded = {name: base64.b64encode(text.encode()).decode() for name, text in files.items()}
+    return base64.b64encode(json.dumps(encoded).encode()).decode()
 
 
 def _scale(scale: float) -> Rates:

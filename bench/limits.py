@@ -61,14 +61,21 @@ class Window:
 
     def __init__(self, points: int, seconds: float) -> None:
         self._points, self._seconds = points, seconds
-        self._spent, self._until = 0, 0.0
+        self._spent = 0
+        self.until = 0.0
+        """When it ends."""
+
+    @property
+    def left(self) -> int:
+        """Return the points that are left."""
+        return self._points - self._spent
 
     def take(self, points: int) -> float:
         """Take `points`; return 0 if they are granted, else the seconds until they may be."""
-        if now() >= self._until:
-            self._spent, self._until = 0, now() + self._seconds
+        if now() >= self.until:
+            self._spent, self.until = 0, now() + self._seconds
         if self._spent + points > self._points:
-            return self._until - now()
+            return self.until - now()
         self._spent += points
         return 0.0
 

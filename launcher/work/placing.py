@@ -43,7 +43,7 @@ class Placing:
             seconds = self._around.chance.uniform(5, 15)
             await self._rules.wait_for_room(held.launch, seconds)
             return PutOff(seconds, str(full))
-        if (later := await self.turns.wait(held, pool, stages.connection.url or "")) is not None:
+        if (later := await self.turns.wait(held, pool, stages.connection)) is not None:
             return later
         if (later := await self._rules.try_stopped(held.launch, state)) is not None:
             return later

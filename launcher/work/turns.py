@@ -29,6 +29,8 @@ EARLY = 1.0
 """Seconds before its turn at which a message may come: SQS delays by whole seconds."""
 EXPIRED = 60.0
 """Seconds after which a turn is lost: after an outage, all whose turn was in it come at once."""
+LEFT = 0.01
+"""The share of GitHub's calls of an hour that is left to other calls than configurations."""
 REFUSED = 4
 """Turns for which the line stands still after a call that was refused all the same."""
 
@@ -40,9 +42,11 @@ class Turns:
         self._around = around
         self._paces = around.records.paces
 
-    async def wait(self, held: Held, pool: Pool, url: str) -> PutOff | None:
+    async def wait(
+        self, held: Held, pool: Pool, connection: github.Connection
+    ) -> PutOff | None:
         """Take the turns that are open, one after the other. None: all of them have come."""
-        lines = self._list(pool, url)
+        lines = await self._list(pool, connection)
         names = [line.name for line in lines]
         first = names.index(held.launch.pace) if held.launch.pace in names else 0
         for line in lines[first:]:
@@ -74,10 +78,15 @@ class Turns:
         held.note(replace(launch, pace=line.name, turn=turn.place, due=turn.due))
         return turn
 
-    def _list(self, pool: Pool, url: str) -> Sequence[Pace]:
-        if pool.token == JUST_IN_TIME and _is_limited(url):
-            return self._configurations(url), self._starts
-        return (self._starts,)
+    async def _list(self, pool: Pool, connection: github.Connection) -> Sequence[Pace]:
+        url = connection.url or ""
+        if pool.token != JUST_IN_TIME or not _is_limited(url):
+            return (self._starts,)
+        line, api = self._configurations(url), await connection.api()
+        until_reset = api.resets_at - self._around.now()
+        if api.left < LEFT and until_reset > 0:
+            await self._paces.stop(line, until_reset)
+        return line, self._starts
 
     @property
     def _starts(self) -> Pace:
