@@ -1,1 +1,1 @@
-"""The GitHub Action: `run` is its story, `inputs` what is asked for, `report` what is told."""
+"""The GitHub Action: `run` is its story, `inputs` reads what is asked for, `report` answers."""

@@ -58,7 +58,7 @@ IN_FILE = {"cluster": "cluster", "taskDefinition": "task_definition", "launchTyp
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a step asks for."""
+    """The order of one step."""
 
     settings: Settings
     labels: tuple[str, ...]

@@ -58,7 +58,7 @@ class Row:
 
 @dataclass
 class Report:
-    """What the workflow is told about one order."""
+    """The report to the workflow about one order."""
 
     request: Request
     output: Path | None

@@ -92,7 +92,7 @@ _NAMES = tuple(field.name for field in fields(Demand))
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What GitHub is told."""
+    """The answer to a delivery."""
 
     status: int
     text: str

@@ -20,7 +20,8 @@ from launcher.deploy.wheels import read_wheel
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-SHARED = ("aws", "errors.py", "github", "host", "log", "net", "values.py", "__init__.py")
+_MODULES = ("errors.py", "fields.py", "values.py", "__init__.py")
+SHARED = ("aws", "github", "host", "log", "net", *_MODULES)
 """What the launcher uses of `sidecar`; import-linter holds it to these."""
 SERVICES = ("dynamodb", "ecs", "secretsmanager", "sqs", "ssm", "sts")
 """The AWS services that the functions call: botocore's descriptions of the others are left out."""

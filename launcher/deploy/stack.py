@@ -24,7 +24,7 @@ REASONS = 5
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What is to be deployed."""
+    """One stack to deploy: its template, and its parameters and tags."""
 
     name: str
     template: str

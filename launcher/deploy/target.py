@@ -17,7 +17,7 @@ OLDER_GLIBC = {"3.11": 26}
 
 @dataclass(frozen=True)
 class Target:
-    """What the functions run on."""
+    """The Python and the processor that the functions run on."""
 
     python: str = "3.13"
     architecture: str = "arm64"

@@ -1,6 +1,6 @@
-"""Where tasks and machines are started: each file is one place, with the verbs start, look, stop.
+"""Start tasks and machines: each file is one place, with the verbs start, look, stop.
 
-What a place answers is one of three things, and each means something else to do next.
+A place gives one of three answers, and each means something else to do next.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Placement = Started | Later | Refused
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """What a place says about a task."""
+    """A task as its place describes it."""
 
     task: str
     status: str

@@ -200,7 +200,7 @@ def _adopt(error: ClientError, text: str) -> Placement:
 
 
 def lacks_room(reason: str) -> bool:
-    """Whether a task ended because there was no room for it: RunTask's good answer told less."""
+    """Say whether a task ended because there was no room for it, though RunTask had started it."""
     return bool(NO_ROOM.search(reason))
 
 

@@ -1,4 +1,4 @@
-"""Make the request of RunTask: where a task is started, from what, and what it is told."""
+"""Make the request of RunTask: where a task is started, from what, with which variables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where tasks are started, and from what."""
+    """A cluster and a task definition, and how tasks are started there."""
 
     cluster: str
     task_definition: str
@@ -25,7 +25,7 @@ class Destination:
     security_groups: tuple[str, ...] = ()
     public_ip: bool = False
     environment: tuple[tuple[str, str], ...] = ()
-    """What the agent's container is told beside the task definition; no secret."""
+    """Variables of the agent's container beside the task definition's; no secret."""
     cpu: int | None = None
     """CPU units; None leaves it to the task definition, as for the next two."""
     memory: int | None = None
@@ -41,7 +41,7 @@ class Destination:
 
     @property
     def steps(self) -> int:
-        """How many capacities can be asked in turn: each provider, then each of a single subnet.
+        """Count the capacities that are asked in turn: each provider, then each of a single subnet.
 
         With all subnets Fargate chooses the zone itself, and looks into no other one.
         """

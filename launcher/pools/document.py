@@ -123,7 +123,7 @@ def _expand_templates(raw: list[dict[str, Any]], mistakes: Mistakes) -> Iterator
 
 
 def _place_of(where: str, size: str, own: Mapping[str, Any]) -> Callable[[str], str]:
-    """Make what says where a key was written: a template's mistake is told once, not per size."""
+    """Make what names a key's place: a template's mistake is said once, not for each size."""
     return lambda key: f"{where}, size {size!r}" if key in own else where
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """What is known of a pool."""
+    """The state of one pool, as far as the workers have seen it."""
 
     failures: int = 0
     """Tasks that ended by a fault since the last one whose runner got a job."""

@@ -1,9 +1,9 @@
 """Keep one record for each launch in DynamoDB, and count what a pool has started.
 
 A launch is recognised before it is made: whatever comes twice finds its record. Every write has a
-condition on the record's version, so of two workers that change it one is told that its copy is
-outdated. A *lease* says who carries a launch on; a worker that dies leaves a lease that ends, and
-the next one adopts the launch with all that was written down.
+condition on the record's version, so of two workers that change it one gets `Outdated`. A *lease*
+says who carries a launch on; a worker that dies leaves a lease that ends, and the next one adopts
+the launch with all that was written down.
 
 An unknown outcome (the answer was lost) is settled here: each write has an id of its own, and a
 refused write that finds its own id in the record has succeeded before.

@@ -32,7 +32,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(checks.parse_names)
 
 
 class LogSettings(GivenSettings):
-    """What every command has."""
+    """The settings that every command has."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
 
@@ -47,7 +47,7 @@ class LogSettings(GivenSettings):
 
 
 class QueueSettings(LogSettings):
-    """What the webhook sends to, and the worker receives from."""
+    """The settings of webhook and worker: the queue between them, and how they run and stop."""
 
     queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] = required(
         "SQS queue of what is demanded",
@@ -101,7 +101,7 @@ class CredentialSettings(LogSettings):
 
 
 class PlaceSettings(LogSettings):
-    """Where tasks are started."""
+    """The settings of the place where tasks are started."""
 
     container: Annotated[str, AfterValidator(checks.check_name)] = setting(
         "runner", "container of the task definition that holds the agent", "runner"

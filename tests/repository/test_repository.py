@@ -5,9 +5,12 @@ import hashlib
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from launcher.deploy.bundle import SHARED
 
 ROOT = Path(__file__).parents[2]
 
@@ -181,3 +184,17 @@ def test_unit_tests_mirror_agent_and_launcher():
     for folder in (ROOT / "tests" / "unit").rglob("*/"):
         if folder.name != "__pycache__":
             assert folder.relative_to(ROOT / "tests" / "unit") in ours, folder
+
+
+def test_the_functions_zip_has_all_that_the_launcher_may_use_of_the_agent():
+    """What the contract of import-linter forbids is left out of the zip, and nothing else is."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = [
+        each
+        for each in contracts["contracts"]
+        if each["type"] == "forbidden" and each["source_modules"] == ["launcher"]
+    ]
+    forbidden = {name.removeprefix("sidecar.") for name in contract["forbidden_modules"]}
+    there = {path.relative_to(ROOT / "sidecar").parts[0] for path in committed("sidecar/*.py")}
+    kept = {name for name in there if name.removesuffix(".py") not in forbidden}
+    assert set(SHARED) == kept
