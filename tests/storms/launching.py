@@ -15,7 +15,7 @@ from launcher.record.counters import PLACES
 from launcher.record.records import Records
 from launcher.record.records import make_client as make_table_client
 from launcher.tokens import TokenStore
-from launcher.work import EcsClients, Resources, Worker
+from launcher.work import EcsClients, Rates, Resources, Worker
 from sidecar import github
 from tests.storms.clock import now
 from tests.storms.hooks import SECRET
@@ -96,7 +96,12 @@ async def _credential() -> github.Credential:
     return github.Pat("CANARY-pat")
 
 
-async def work(world: World, name: str) -> None:
+async def work(
+    world: World,
+    name: str,
+    rates: Rates = Rates(),
+    beside: int = BESIDE,  # noqa: B008  a constant
+) -> None:
     """Be a worker."""
     async with AsyncExitStack() as stack:
         table = await stack.enter_async_context(make_table_client(REGION))
@@ -114,16 +119,17 @@ async def work(world: World, name: str) -> None:
                 deployment="storm",
                 name_prefix="storm-",
                 parameter_prefix=PREFIX,
+                rates=rates,
                 now=now,
                 chance=chance,
             )
         )
-        await _receive(world, queue, worker)
+        await _receive(world, queue, worker, beside)
 
 
-async def _receive(world: World, queue: Queue, worker: Worker) -> None:
+async def _receive(world: World, queue: Queue, worker: Worker, beside: int) -> None:
     """Handle messages as they come, some at the same time, as Lambda does."""
-    room = asyncio.Semaphore(BESIDE)
+    room = asyncio.Semaphore(beside)
 
     async def handle(received: Any) -> None:
         async with room:
