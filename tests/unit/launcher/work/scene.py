@@ -17,7 +17,7 @@ from launcher.identity import task_id
 from launcher.places import Started, TaskState, Why
 from launcher.pools import Pools, parse_pools
 from launcher.record import Records
-from launcher.work import Maxima, Resources, Worker
+from launcher.work import Maxima, Rates, Resources, Worker
 from launcher.work.queued import launch_id
 from sidecar import github
 from tests.storms.table import Table
@@ -140,6 +140,8 @@ class Parameters:
     def __init__(self):
         self.held = {}
         self.written = []
+        self.calls = []
+        """How many tokens each call deleted that deletes several."""
         self.error = None
 
     async def write(self, task, token, tags, is_used):  # noqa: ARG002
@@ -157,13 +159,20 @@ class Parameters:
         """Forget it."""
         return self.held.pop(task, None) is not None
 
+    async def delete_many(self, tasks):
+        """Forget several, by their tasks' ids."""
+        if self.error:
+            raise self.error
+        self.calls.append(len(tasks))
+        self.held = {task: text for task, text in self.held.items() if task_id(task) not in tasks}
+
 
 class Hub:
     """GitHub: connection, API and runners in one."""
 
     def __init__(self):
         self.url = "https://github.com/octo/app"
-        self.left = 1.0
+        self.left, self.resets_at = 1.0, 0.0
         self.runners_by_id = {}
         self.jobs = {}
         """Answers of job look-ups, by job."""
@@ -198,8 +207,9 @@ class Hub:
             raise github.PermissionDenied("not found", 404)
         return SimpleNamespace(status=200 if body else 404, body=body)
 
-    async def create_jit_config(self, name, labels, group, work):
+    async def create_jit_config(self, name, labels, group, work, *, tries):
         """Register a runner."""
+        assert tries == 1
         self.calls.append("jit")
         if self.error:
             raise self.error
@@ -253,6 +263,7 @@ class Scene:
     put_off: list = field(default_factory=list)
     """All answers "later"."""
     ticks: list = field(default_factory=list)
+    rates: Rates = field(default_factory=Rates)
 
     def __post_init__(self):
         self.hub.runs[100] = {"event": "push", "head_repository": {"full_name": "octo/app"}}
@@ -277,6 +288,7 @@ class Scene:
                 self.maxima,
                 self.now,
                 random.Random(7),  # noqa: S311  chance, not secrecy
+                rates=self.rates,
             ),
             tick,
         )
