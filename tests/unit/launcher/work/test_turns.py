@@ -153,6 +153,24 @@ def test_github_s_refusal_of_a_configuration_stops_the_line():
     play(story, MANY, rates=SLOW)
 
 
+def test_a_launch_that_waits_for_its_turn_gives_its_place_to_an_older_one():
+    """Else each of the two waits for the other: one for room, one for the older to go first."""
+
+    async def story(scene):
+        await scene.records.paces.take(Pace("RunTask", 0.1, 1))
+        older = scene.now() - 100
+        await scene.send(make_demand(2))
+        assert (await scene.launch(2)).counters
+        await scene.send(make_demand(1), first_seen=older)
+        assert "its maximum" in scene.put_off[-1].reason
+        await scene.wait(120)
+        assert (await scene.launch(1)).place == arn(1)
+        assert (await scene.launch(2)).counters == ()
+
+    pools = REGISTERED.replace("maximum = 1000", "maximum = 1")
+    play(story, pools, rates=Rates(starts=0.1, start_burst=1))
+
+
 def test_a_message_that_waited_for_its_turn_is_not_looked_up():
     """What came meanwhile is in its record; one that comes long after its turn is looked up."""
 
