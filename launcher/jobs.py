@@ -67,9 +67,7 @@ class Jobs:
                 self._runs[key] = known
         return known
 
-    async def _find_run(
-        self, connection: github.Connection, demand: Demand, key: Key
-    ) -> Requester:
+    async def _find_run(self, connection: github.Connection, demand: Demand, key: Key) -> Requester:
         known = await self._shared.read(*key) if self._shared is not None else None
         if known is not None:
             return known

@@ -129,7 +129,7 @@ class Paces:
             return
 
     async def _take(self, pace: Pace, seen: _Line, due: int | None = None) -> Turn:
-        """Take a turn if the line is still as it was seen, and it comes by then. Raises Outdated."""
+        """Take a turn if the line is as it was seen, and it comes by then. Raises Outdated."""
         begin = seen.begin(pace, round(self._now() * MICRO))
         values = {":late": make_number(seen.late), ":seen": make_number(seen.free)}
         if begin is None:

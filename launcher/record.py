@@ -195,9 +195,7 @@ _NUMBERS: Final = frozenset(
 )
 _FRACTIONS: Final = frozenset({"first_seen", "due", "placed_at", "announced_at", "lease_until"})
 _LISTS: Final = frozenset({"reasons", "counters"})
-_FLAGS: Final = frozenset(
-    {"may_exist", "handed_over", "keeps_token", "online", "served", "ended"}
-)
+_FLAGS: Final = frozenset({"may_exist", "handed_over", "keeps_token", "online", "served", "ended"})
 
 
 class Records:

@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError
 
 from launcher import identity
 from launcher.groups import find_group
-from sidecar.aws.calls import SSM, Call, NotFound, RateLimited, backoff
 from sidecar import github
+from sidecar.aws.calls import SSM, Call, NotFound, RateLimited, backoff
 from sidecar.aws.session import ServiceClient
 from sidecar.github.api import backoff as github_backoff
 from sidecar.log import masks
@@ -121,7 +121,6 @@ class TokenMaker:
                 made = await self._ask(lambda: runners.create_registration_token(tries=1))
                 self._held = (made.secret, now)
             return self._held[0]
-
 
     async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
         """Ask GitHub, and again after what may pass soon."""

@@ -42,9 +42,7 @@ class Turns:
         self._around = around
         self._paces = around.records.paces
 
-    async def wait(
-        self, held: Held, pool: Pool, connection: github.Connection
-    ) -> PutOff | None:
+    async def wait(self, held: Held, pool: Pool, connection: github.Connection) -> PutOff | None:
         """Take the turns that are open, one after the other. None: all of them have come."""
         lines = await self._list(pool, connection)
         names = [line.name for line in lines]
