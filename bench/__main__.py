@@ -17,6 +17,7 @@ from bench import (
     health,
     idle,
     lambdas,
+    launch_fleet,
     proxy,
     queued,
     relay,
@@ -50,6 +51,7 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "lambdas": lambdas.measure,
     "webhooks": webhooks.measure,
     "queued": queued.measure,
+    "launch_fleet": launch_fleet.measure,
 }
 """The parts of the bench in the order of their run; each is one module."""
 

@@ -145,7 +145,8 @@ EVENTS = {
     "token.awaited": "the token parameter is not there yet; the agent polls for so many seconds",
     "token.deleted": "the token parameter was deleted. `unread`: the agent never read it; if it "
     "held a just-in-time configuration, its runner stays until GitHub's one-day clean-up",
-    "token.kept": "the parameter is not the one that was read any more, and stays",
+    "token.kept": "the parameter stays: it is not the one that was read any more, or the launcher "
+    "deletes it with others",
     "token.minted": "GitHub gave a registration token for the App or the access token",
     "token.never_allowed": "the parameter of the task's own id could not be deleted, and was never "
     "read: no policy allows it while it does not exist",

@@ -59,6 +59,17 @@ class _Line:
     """The place of the next turn that nobody has."""
     late: int
     """For how long the line has stood still, in microseconds."""
+    until: int = 0
+    """Until when it stands still now."""
+
+    def begin(self, pace: Pace, now: int) -> int | None:
+        """Say when the line begins anew, if everybody in it has had a turn."""
+        begin = max(now - pace.head, self.until)
+        return begin if self.free + self.late < begin else None
+
+
+REST = _Line(0, 0)
+"""A line that nobody has ever stood in."""
 
 
 class Paces:
@@ -67,40 +78,33 @@ class Paces:
     def __init__(self, table: Table, now: Callable[[], float]) -> None:
         self._table = table
         self._now = now
-        self._seen: dict[str, _Line | None] = {}
+        self._seen: dict[str, _Line] = {}
 
     async def take(self, pace: Pace) -> Turn:
         """Take the next turn."""
-        line = self._seen.get(pace.name)
+        line = self._seen.get(pace.name, REST)
         while True:
-            start = round(self._now() * MICRO) - pace.head
             try:
-                if line is None or line.free + line.late < start:
-                    return await self._begin(pace, line, start)
-                return await self._go_on(pace, line, start)
-            except Outdated:  # another worker has moved it, or it has never begun
+                return await self._take(pace, line)
+            except Outdated:  # another worker has moved it
                 line = await self._read(pace)
 
     async def take_now(self, pace: Pace) -> bool:
         """Take a turn if there is one that comes at once; say whether there was."""
-        line = self._seen.get(pace.name)
-        while True:
-            now = round(self._now() * MICRO)
+        line = self._seen.get(pace.name, REST)
+        # What this process has seen last may be old, but a line never goes back.
+        while line.free + line.late <= (now := round(self._now() * MICRO)):
             try:
-                if line is None or line.free + line.late < now - pace.head:
-                    await self._begin(pace, line, now - pace.head)
-                else:
-                    await self._go_on(pace, line, now - pace.head, now)
-                return True
+                await self._take(pace, line, now)
             except Outdated:
                 line = await self._read(pace)
-            if line is not None and line.free + line.late > now:
-                return False
+            else:
+                return True
+        return False
 
     async def look(self, pace: Pace, place: int) -> Turn:
         """Look when a turn comes that was taken before."""
-        line = await self._read(pace)
-        return _make_turn(place, line.late if line else 0)
+        return _make_turn(place, (await self._read(pace)).late)
 
     async def slow_down(self, pace: Pace, seconds: float) -> None:
         """Let the line stand still for some seconds more, each time that this is called."""
@@ -118,49 +122,41 @@ class Paces:
             ":until": make_number(until),
             ":least": make_number(until - round(SAME * MICRO)),
         }
-        condition = "attribute_exists(#late) AND "
-        condition += "(attribute_not_exists(#until) OR #until < :least)"
+        condition = "attribute_not_exists(#until) OR #until < :least"
         try:
             await self._update(pace, "SET #until = :until ADD #late :late", values, condition)
-        except Outdated:  # nobody has a turn, or another worker has done it
+        except Outdated:  # another worker has done it
             return
 
-    async def _begin(self, pace: Pace, seen: _Line | None, start: int) -> Turn:
-        """Take the first turn after a rest."""
-        late = seen.late if seen else 0
-        place = start - late + pace.step
-        values = {":free": make_number(place + pace.step), ":late": make_number(late)}
-        condition = "attribute_not_exists(#free)"
-        if seen is not None:
-            values[":seen"] = make_number(seen.free)
+    async def _take(self, pace: Pace, seen: _Line, due: int | None = None) -> Turn:
+        """Take a turn if the line is as it was seen, and it comes by then. Raises Outdated."""
+        begin = seen.begin(pace, round(self._now() * MICRO))
+        values = {":late": make_number(seen.late), ":seen": make_number(seen.free)}
+        if begin is None:
+            values[":step"] = make_number(pace.step)
+            # Others may have taken turns meanwhile.
+            change, condition = "ADD #free :step", "#late = :late AND #free >= :seen"
+            if due is not None:
+                values[":due"] = make_number(due - seen.late)
+                condition += " AND #free <= :due"
+        else:
+            values[":free"] = make_number(begin - seen.late + 2 * pace.step)
+            change = "SET #free = :free, #late = :late"
             condition = "#free = :seen AND #late = :late"
-        await self._update(pace, "SET #free = :free, #late = :late", values, condition)
-        self._seen[pace.name] = _Line(place + pace.step, late)
-        return _make_turn(place, late)
-
-    async def _go_on(self, pace: Pace, seen: _Line, start: int, end: int | None = None) -> Turn:
-        values = {
-            ":step": make_number(pace.step),
-            ":late": make_number(seen.late),
-            ":start": make_number(start - seen.late),
-        }
-        condition = "#late = :late AND #free >= :start"
-        if end is not None:
-            values[":end"] = make_number(end - seen.late)
-            condition += " AND #free <= :end"
-        answer = await self._update(pace, "ADD #free :step", values, condition)
+            if not seen.free:
+                del values[":seen"]
+                late = "#late = :late" if seen.late else "attribute_not_exists(#late)"
+                condition = f"attribute_not_exists(#free) AND {late}"
+        answer = await self._update(pace, change, values, condition)
         line = self._seen[pace.name] = _read_line(answer["Attributes"])
         return _make_turn(line.free - pace.step, line.late)
 
-    async def _read(self, pace: Pace) -> _Line | None:
-        item = await self._table.read(_key(pace))
-        line = self._seen[pace.name] = _read_line(item) if item else None
+    async def _read(self, pace: Pace) -> _Line:
+        line = self._seen[pace.name] = _read_line(await self._table.read(_key(pace)) or {})
         return line
 
     async def _update(self, pace: Pace, change: str, values: dict[str, Any], condition: str) -> Any:
-        names = [
-            name for name in ("free", "late", "until") if f"#{name}" in f"{change} {condition}"
-        ]
+        names = [name for name in _NAMES if f"#{name}" in f"{change} {condition}"]
 
         async def write(client: Any) -> Any:
             return await client.update_item(
@@ -176,12 +172,16 @@ class Paces:
         return await self._table.write("write", write)
 
 
+_NAMES = ("free", "late", "until")
+
+
 def _make_turn(place: int, late: int) -> Turn:
     return Turn(place, (place + late) / MICRO)
 
 
 def _read_line(item: dict[str, Any]) -> _Line:
-    return _Line(int(float(item["free"]["N"])), int(float(item["late"]["N"])))
+    values = (int(float(item[name]["N"])) if name in item else 0 for name in _NAMES)
+    return _Line(*values)
 
 
 def _key(pace: Pace) -> dict[str, Any]:

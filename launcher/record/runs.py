@@ -19,7 +19,7 @@ KEPT = 86_400
 
 
 class Runs:
-    """The runs that some worker has asked about. Every call raises AwsError, in one of its kinds."""
+    """The runs that a worker has asked about. Every call raises AwsError, in one of its kinds."""
 
     def __init__(self, table: Table, now: Callable[[], float]) -> None:
         self._table = table

@@ -45,4 +45,4 @@ class Deleting:
                 await self._used.remove(batch)
             await self._used.release()
         except SidecarError as error:
-            log.warning("token.kept", reason=describe(error))
+            log.warning("token.undeleted", reason=describe(error))

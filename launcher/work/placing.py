@@ -36,6 +36,8 @@ class Placing:
         """Have a task for the launch; say how long to wait where there is no room now."""
         state = await self._rules.check(held.launch)
         if isinstance(state, PutOff):
+            if held.launch.request is None:  # the one that goes first may need its place
+                await held.give_places()
             return state
         try:
             await held.take_places(self._limits(pool, demand))

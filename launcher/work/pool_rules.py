@@ -42,6 +42,8 @@ class PoolRules:
     def _check_order(self, launch: Launch, state: PoolState) -> PutOff | None:
         now = self._around.now()
         waits = state.oldest not in (None, launch.id) and state.oldest_until > now
+        if launch.request is not None:  # what became of it is asked in any case, and it has a place
+            return None
         if not waits or state.oldest_seen >= launch.first_seen:
             return None
         seconds = pauses.grow(8.0, int(now - launch.first_seen) // 60, self._around.chance, 60.0)

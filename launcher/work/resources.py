@@ -112,11 +112,11 @@ class Resources:
     name_prefix: str
     parameter_prefix: str
     maxima: Maxima = Maxima()
-    rates: Rates = Rates()
     now: Callable[[], float] = time.time
     chance: random.Random = field(default_factory=random.Random)
     limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
     """Of requests to start a task that are under way at once."""
+    rates: Rates = Rates()
     _makers: dict[tuple[object, ...], TokenMaker] = field(default_factory=dict)
 
     def stages(

@@ -148,11 +148,8 @@ async def _delete_once(parameter: Parameter, read: ParameterVersion | None) -> s
     try:
         # If nothing was read, do not read now: perhaps the task role may not read. And under the
         # task's own name nothing is ever written for another task.
-        if (
-            read is not None
-            and not parameter.for_task
-            and (await parameter.read(decrypt=False))[1] != read
-        ):
+        compares = read is not None and not parameter.for_task
+        if compares and (await parameter.read(decrypt=False))[1] != read:
             log.info("token.kept", parameter=parameter.name, reason="it was written anew")
             return "kept"
         await parameter.delete()

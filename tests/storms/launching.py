@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PREFIX = "/runners"
 QUEUE_URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/launches"
 REGION = "eu-central-1"
+RATES = Rates()
 BESIDE = 20
 """Messages that one worker handles at the same time."""
 POOLS = """
@@ -99,8 +100,8 @@ async def _credential() -> github.Credential:
 async def work(
     world: World,
     name: str,
-    rates: Rates = Rates(),
-    beside: int = BESIDE,  # noqa: B008  a constant
+    rates: Rates = RATES,
+    beside: int = BESIDE,
 ) -> None:
     """Be a worker."""
     async with AsyncExitStack() as stack:
