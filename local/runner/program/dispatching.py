@@ -38,7 +38,7 @@ class Dispatch:
         self._news = ""
         self._abandoned = False
         self._renew_at = 0.0
-        self._worker: Optional["subprocess.Popen[bytes]"] = None
+        self._worker: Optional[subprocess.Popen[bytes]] = None
         self._channel = -1
         terminal.stamp(f"Running job: {self._job.name}")
 

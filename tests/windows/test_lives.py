@@ -1,0 +1,259 @@
+"""Play whole lives on Windows: a genuine Windows Python runs the agent, under wine.
+
+The runner's stand-in runs there as well; AWS, the ECS agent and GitHub run on this machine.
+`Stage.check_end` checks what must be true after each life.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from local import aws as local_aws
+from tests.lives.stage import read_output, run_side_by_side
+from tests.windows.life import CTRL_BREAK, LISTENER, WORKER
+
+BUDGET = "8"
+"""The stop timeout, in seconds, of lives that need all of it."""
+
+
+def test_a_job_that_ends_ends_the_life(aws, open_windows_stage):
+    """Exit 0; both hooks were heard; the token, the runner and every process are gone."""
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            await stage.put()
+            job = stage.job("echo hello", "echo from the second step")
+            async with stage.start_agent() as life:
+                await stage.check_end(life, 0)
+            assert job.result == "succeeded"
+            assert "hello\n" in read_output(job)
+            assert "from the second step\n" in read_output(job)
+            assert life.find_events("job.started")
+            assert life.find_events("job.completed")
+            assert not any((stage.runner_folder / name).exists() for name in CONFIGURATION)
+
+    run_side_by_side(play())
+
+
+CONFIGURATION = (".runner", ".credentials", ".credentials_rsaparams")
+
+
+def test_a_stop_while_waiting_for_the_token(aws, open_windows_stage):
+    """CTRL_SHUTDOWN before there is a token: exit 16, GitHub was never asked anything."""
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            async with stage.start_agent() as life:
+                await stage.ssm.reached(target="GetParameter")
+                stage.stop_container(life)
+                await stage.check_end(life, 16)
+            assert not stage.world.calls
+            check_budget(life)
+
+    run_side_by_side(play())
+
+
+def check_budget(life):
+    """Check that it ended well within the stop timeout of 30 s, which was not used up."""
+    assert life.stop_seconds < 30
+
+
+def test_a_stop_while_configuring_removes_the_runner(aws, open_windows_stage):
+    """CTRL_SHUTDOWN to agent and configure: whatever is at GitHub is removed; exit 16."""
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            await stage.put()
+            stage.world.faults.add({"call": "runner-add", "after": True, "delay": 1.0})
+            async with stage.start_agent() as life:
+                await stage.wait_for(lambda: list(stage.world.runners), "the runner")
+                stage.stop_container(life)
+                await stage.check_end(life, 16)
+            check_budget(life)
+
+    run_side_by_side(play())
+
+
+@pytest.mark.parametrize("who", ["agent", "container"])
+def test_a_stop_while_idle_deregisters_the_runner(aws, open_windows_stage, who):
+    """CTRL_SHUTDOWN while idle, to the agent alone or to all: exit 0, and nothing is left."""
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            await stage.put()
+            async with stage.start_agent() as life:
+                await life.wait_for_phase("idle")
+                stop(stage, life, who)
+                await stage.check_end(life, 0)
+            check_budget(life)
+
+    run_side_by_side(play())
+
+
+def stop(stage, life, who):
+    """Stop the agent alone, or all that has a console."""
+    if who == "agent":
+        stage.stop_agent(life)
+    else:
+        stage.stop_container(life)
+
+
+@pytest.mark.parametrize("who", ["agent", "container"])
+def test_a_stop_while_busy_cancels_the_job(aws, open_windows_stage, who):
+    """CTRL_SHUTDOWN while a job runs that does not end: exit 22, and nothing of it is left.
+
+    A container's stop reaches the listener too, which cancels the job by itself at once.
+    """
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            await stage.put()
+            step, _ = stage.make_gate()
+            job = stage.job(step)
+            stage.misbehave(time_scale=0.1)
+            async with stage.start_agent(env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
+                await stage.wait_for_output(job, "at the gate")
+                stop(stage, life, who)
+                await stage.check_end(life, 22)
+            assert life.stop_seconds < float(BUDGET)
+
+    run_side_by_side(play())
+
+
+def test_a_stop_while_busy_lets_a_short_job_end(aws, open_windows_stage):
+    """CTRL_SHUTDOWN to the agent alone while a job runs, and enough time: the job ends; exit 0."""
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            await stage.put()
+            step, open_gate = stage.make_gate()
+            job = stage.job(step, "echo the second step")
+            async with stage.start_agent(env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
+                await stage.wait_for_output(job, "at the gate")
+                stage.stop_agent(life)
+                await life.wait_for_event("stop.job_awaited")
+                open_gate()
+                await stage.check_end(life, 0)
+            assert job.result == "succeeded"
+            assert "the second step\n" in read_output(job)
+
+    run_side_by_side(play())
+
+
+def test_a_second_stop_cancels_the_job_at_once(aws, open_windows_stage):
+    """Ctrl-Break twice while a job runs: the second one waits for no budget; exit 22."""
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            await stage.put()
+            step, _ = stage.make_gate()
+            job = stage.job(step)
+            stage.misbehave(time_scale=0.1)
+            async with stage.start_agent(env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
+                await stage.wait_for_output(job, "at the gate")
+                stage.stop_agent(life, CTRL_BREAK)
+                await life.wait_for_event("stop.job_awaited")
+                stage.stop_agent(life, CTRL_BREAK)
+                await stage.check_end(life, 22)
+            assert life.stop_seconds < 60
+
+    run_side_by_side(play())
+
+
+@pytest.mark.parametrize("moment", ["before-listening", "after-listening", "in-job"])
+def test_a_listener_that_crashes_is_cleaned_up_after(aws, open_windows_stage, moment):
+    """It dies of an exception, as .NET does (0xE0434352): exit 15, the runner is deregistered."""
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            stage.misbehave(run=f"crash-{moment}")
+            stage.world.settings.lost_after = 1.0  # then GitHub ends the lost job
+            await stage.put()
+            if moment == "in-job":
+                step, _ = stage.make_gate()
+                stage.job(step)
+            async with stage.start_agent() as life:
+                await stage.check_end(life, 15)
+            (ended,) = life.find_events("runner.ended")
+            assert ended["code"] == 0xE0434352
+
+    run_side_by_side(play())
+
+
+def test_nothing_survives_a_killed_agent(aws, open_windows_stage):
+    """TerminateProcess while a job runs: all that it started ends; the next agent cleans up."""
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            await stage.put()
+            step, _ = stage.make_gate()
+            job = stage.job(step)
+            async with stage.start_agent() as life:
+                await stage.wait_for_output(job, "at the gate")
+                assert {LISTENER, WORKER} <= {
+                    each.name for each in stage.controller.list_processes()
+                }
+                stage.controller.kill(stage.find_agent())
+                await life.wait_for_end()
+                assert stage.find_processes() == {}
+            stage.give_up(job)
+            await stage.wait_for(lambda: job.state == "completed", "the end of the lost job")
+            await stage.put()
+            async with stage.start_agent(env={"SIDECAR_IDLE_LIMIT": "1"}) as life:
+                await stage.check_end(life, 18)
+            assert life.find_events("killed_agent.found")
+
+    run_side_by_side(play())
+
+
+ASK = """\
+import json, os, urllib.request
+with urllib.request.urlopen(os.environ["RUNNER_SIDECAR_RELAY_URI"], timeout=10) as answer:
+    print("relayed", json.load(answer)["AccessKeyId"])
+"""
+
+
+def test_health_and_credentials_over_the_wire(aws, open_windows_stage):
+    """While a job runs the health check answers, and a step of it gets the task's credentials."""
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            await stage.put()
+            step, open_gate = stage.make_gate()
+            job = stage.job(step, stage.run_python(ASK))
+            async with stage.start_agent() as life:
+                await stage.wait_for_output(job, "at the gate")
+                port = life.last_event("health.started")["port"]
+                assert await stage.run_agent("health", f"127.0.0.1:{port}") == 0
+                open_gate()
+                await stage.check_end(life, 0)
+            assert job.result == "succeeded", read_output(job)
+            assert f"relayed {stage.ecs._held['AccessKeyId']}\n" in read_output(job)
+
+    run_side_by_side(play())
+
+
+JOB_ROLE = f"arn:aws:iam::{local_aws.ACCOUNT}:role/job"
+WHOAMI = """\
+import boto3
+print("I am", boto3.client("sts").get_caller_identity()["Arn"])
+"""
+
+
+def test_a_job_has_a_role_of_its_own(open_windows_stage):
+    """SIDECAR_JOB_ROLE_ARN: a step's AWS SDK is that role, which the agent has assumed for it."""
+
+    async def play():
+        async with open_windows_stage(use_sts=True) as stage:
+            await stage.put()
+            job = stage.job(stage.run_python(WHOAMI))
+            env = {
+                "AWS_ENDPOINT_URL_STS": stage.moto,
+                "SIDECAR_JOB_ROLE_ARN": JOB_ROLE,
+                "SIDECAR_NAME": "build-1",
+            }
+            async with stage.start_agent(env=env) as life:
+                await stage.check_end(life, 0)
+            assert f"I am arn:aws:sts::{local_aws.ACCOUNT}:assumed-role/job/" in read_output(job)
+
+    run_side_by_side(play())
