@@ -154,7 +154,8 @@ class _Stream:
         self.open = bool(data)
         whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
         if newline:
-            self._output(whole.decode("utf-8", "replace") + "\n")
+            # .NET ends a line with either, on every system.
+            self._output(whole.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\r") + "\n")
 
     def finish(self) -> None:
         """Pass on the rest, though its line never ended."""
