@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
-SIGNALS_TO_ALL: frozenset[str] = frozenset()
+SIGNALS_TO_ALL = frozenset[str]()
 """Stop signals that the system sends to the agent's children too: none here."""
 
 _PR_SET_DUMPABLE = 4

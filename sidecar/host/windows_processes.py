@@ -124,7 +124,8 @@ def _merge_names(env: Mapping[str, str]) -> dict[str, str]:
 async def read_pipe(pipe: Any, feed: Callable[[bytes], None]) -> None:
     """Call `feed` with every chunk that arrives on `pipe`, until its end.
 
-    A thread reads: the pipes of subprocess do not support overlapped reads.
+    A thread reads: the pipes of subprocess do not support overlapped reads. It closes the pipe too,
+    since nobody else can while it waits for output.
     """
     import asyncio  # late: console events are handled before its imports
 
@@ -132,7 +133,7 @@ async def read_pipe(pipe: Any, feed: Callable[[bytes], None]) -> None:
     ended = loop.create_future()
 
     def read() -> None:
-        with suppress(OSError, ValueError, RuntimeError):
+        with suppress(OSError, ValueError, RuntimeError), pipe:
             while chunk := pipe.read1(65536):
                 loop.call_soon_threadsafe(feed, chunk)
         with suppress(RuntimeError):
@@ -152,10 +153,13 @@ def wait_for_exit(popen: subprocess.Popen[bytes]) -> int:
 
 
 def interrupt(pid: int) -> str | None:
-    """Send Ctrl-Break to the process group of `pid`; return why that is not possible, or None.
+    """Send Ctrl-Break to the process group of a child; return why that is not possible, or None.
 
-    Ctrl-C cannot be sent to one group.
+    Ctrl-C cannot be sent to one group. For a process that leads no group, as the child of a child,
+    Windows may send it to every process of the console, this one too.
     """
+    if pid not in _children:
+        return f"Ctrl-Break cannot be sent to {pid}: it leads no process group"
     return console.send_break(pid)
 
 
@@ -171,7 +175,7 @@ def forward_signal(pid: int, name: str) -> str | None:
     Returns why that is not possible, or None.
     """
     del name
-    return console.send_break(pid)
+    return interrupt(pid)
 
 
 # ---- find --------------------------------------------------------------------------------------

@@ -98,4 +98,4 @@ def send_break(group: int) -> str | None:
         finally:
             _free()
     words = ctypes.FormatError(code).strip().rstrip(".")
-    return f"Ctrl-Break cannot be sent to process group {group}: {words} ({code})"
+    return f"Ctrl-Break cannot be sent to {group}: {words} ({code})"
