@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 CONTROLLER = Path(__file__).with_name("controller.py")
+AGENT = Path(__file__).with_name("agent.py")
 CTRL_C, CTRL_BREAK, CTRL_CLOSE, CTRL_SHUTDOWN = 0, 1, 2, 6
 """Console events. A container's stop is CTRL_SHUTDOWN, to each process that has a console."""
 OF_THE_SYSTEM = {
@@ -128,10 +129,14 @@ class WindowsStage(Stage):
         }
 
     def start_agent(
-        self, env: Mapping[str, str | None] | None = None
+        self, env: Mapping[str, str | None] | None = None, *, sends_break: bool = True
     ) -> AbstractAsyncContextManager[Life]:
-        """Start the agent; after the block nothing of it is left."""
-        argv = (*self.wine.command, str(self.wine.python), "-m", "sidecar", "run")
+        """Start the agent; after the block nothing of it is left.
+
+        Without `sends_break` it is as a process without a console: it cannot send Ctrl-Break.
+        """
+        program = (str(AGENT),) if sends_break else ("-m", "sidecar")
+        argv = (*self.wine.command, str(self.wine.python), *program, "run")
         return self.life(argv, env=env)
 
     async def run_agent(self, *words: str) -> int:

@@ -120,6 +120,36 @@ def test_a_stop_while_busy_cancels_the_job(aws, open_windows_stage, who):
     run_side_by_side(play())
 
 
+@pytest.mark.parametrize(
+    ("busy", "code", "left"), [(False, 0, []), (True, 22, ["runner"])], ids=["idle", "busy"]
+)
+def test_a_listener_that_cannot_be_interrupted_is_killed(aws, open_windows_stage, busy, code, left):
+    """Without a console no Ctrl-Break can be sent: idle it is killed, with a job it has its time.
+
+    That is logged. Nobody tells GitHub of the job's end, so it keeps the runner for some minutes.
+    """
+
+    async def play():
+        async with open_windows_stage(aws) as stage:
+            await stage.put()
+            if busy:
+                step, _ = stage.make_gate()
+                job = stage.job(step)
+            env = {"SIDECAR_STOP_TIMEOUT": BUDGET}
+            async with stage.start_agent(env, sends_break=False) as life:
+                if busy:
+                    await stage.wait_for_output(job, "at the gate")
+                else:
+                    await life.wait_for_phase("idle")
+                stage.stop_agent(life)
+                await stage.check_end(life, code, left=left)
+            (failed,) = life.find_events("runner.interrupt_failed")
+            assert failed["busy"] is busy
+            assert life.stop_seconds < float(BUDGET)
+
+    run_side_by_side(play())
+
+
 def test_a_stop_while_busy_lets_a_short_job_end(aws, open_windows_stage):
     """CTRL_SHUTDOWN to the agent alone while a job runs, and enough time: the job ends; exit 0."""
 

@@ -49,6 +49,8 @@ _free = libraries.declare(libraries.kernel32, "FreeConsole", wintypes.BOOL)
 
 _installed: list[object] = []
 """The handler, which must live as long as the process."""
+_ending: list[int] = []
+"""The events whose handler never returns. It may hold the lock of all calls about the console."""
 
 
 def handle_events(receive: Callable[[int], object]) -> None:
@@ -62,6 +64,8 @@ def handle_events(receive: Callable[[int], object]) -> None:
     def handle(event: int) -> int:
         if event not in (CTRL_C, CTRL_BREAK, *_ENDING):
             return 0
+        if event in _ENDING:
+            _ending.append(event)
         receive(event)
         while event in _ENDING:
             _sleep(_INFINITE)  # it does not hold the interpreter's lock
@@ -85,12 +89,13 @@ def send_break(group: int) -> str | None:
     """Send Ctrl-Break to a process group; return why that is not possible, None if it was sent.
 
     A process can send events only within its own console. A child of a process that has none gets
-    a new one: this process then joins that for a moment.
+    a new one: this process then joins that for a moment. Not while it is told to end: it has a
+    console then, and joining another would wait for the handler's end.
     """
     if _generate(CTRL_BREAK, group):
         return None
     code = ctypes.get_last_error()
-    if _attach(group):
+    if not _ending and _attach(group):
         try:
             if _generate(CTRL_BREAK, group):
                 return None
