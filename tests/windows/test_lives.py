@@ -6,21 +6,48 @@ The runner's stand-in runs there as well; AWS, the ECS agent and GitHub run on t
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from local import aws as local_aws
 from tests.lives.stage import read_output, run_side_by_side
-from tests.windows.life import CTRL_BREAK, LISTENER, WORKER
+from tests.windows import life as lives
+from tests.windows.life import LISTENER, WORKER
+from tests.windows.wine import CTRL_BREAK
 
 BUDGET = "8"
 """The stop timeout, in seconds, of lives that need all of it."""
+CONFIGURATION = (".runner", ".credentials", ".credentials_rsaparams")
 
 
-def test_a_job_that_ends_ends_the_life(aws, open_windows_stage):
+@pytest.fixture(scope="module")
+def find_runner(wine, tmp_path_factory):
+    """Give what returns a runner's folder for a version of Python, made once."""
+
+    @functools.cache
+    def find(version):
+        return lives.install_runner(wine, version, tmp_path_factory.mktemp("runner"))
+
+    return find
+
+
+@pytest.fixture
+def open_one(request, wine, find_runner):
+    """Give what opens the stage of a life on Windows; a test may name another Python than 3.11."""
+    version = getattr(request, "param", "3.11")
+    return functools.partial(lives.open_windows_stage, wine, version, find_runner(version))
+
+
+on_both_pythons = pytest.mark.parametrize("open_one", ["3.11", "3.13"], indirect=True)
+
+
+@on_both_pythons
+def test_a_job_that_ends_ends_the_life(aws, open_one):
     """Exit 0; both hooks were heard; the token, the runner and every process are gone."""
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             await stage.put()
             job = stage.job("echo hello", "echo from the second step")
             async with stage.start_agent() as life:
@@ -35,14 +62,11 @@ def test_a_job_that_ends_ends_the_life(aws, open_windows_stage):
     run_side_by_side(play())
 
 
-CONFIGURATION = (".runner", ".credentials", ".credentials_rsaparams")
-
-
-def test_a_stop_while_waiting_for_the_token(aws, open_windows_stage):
+def test_a_stop_while_waiting_for_the_token(aws, open_one):
     """CTRL_SHUTDOWN before there is a token: exit 16, GitHub was never asked anything."""
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             async with stage.start_agent() as life:
                 await stage.ssm.reached(target="GetParameter")
                 stage.stop_container(life)
@@ -58,11 +82,11 @@ def check_budget(life):
     assert life.stop_seconds < 30
 
 
-def test_a_stop_while_configuring_removes_the_runner(aws, open_windows_stage):
+def test_a_stop_while_configuring_removes_the_runner(aws, open_one):
     """CTRL_SHUTDOWN to agent and configure: whatever is at GitHub is removed; exit 16."""
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "runner-add", "after": True, "delay": 1.0})
             async with stage.start_agent() as life:
@@ -75,11 +99,11 @@ def test_a_stop_while_configuring_removes_the_runner(aws, open_windows_stage):
 
 
 @pytest.mark.parametrize("who", ["agent", "container"])
-def test_a_stop_while_idle_deregisters_the_runner(aws, open_windows_stage, who):
+def test_a_stop_while_idle_deregisters_the_runner(aws, open_one, who):
     """CTRL_SHUTDOWN while idle, to the agent alone or to all: exit 0, and nothing is left."""
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             await stage.put()
             async with stage.start_agent() as life:
                 await life.wait_for_phase("idle")
@@ -98,15 +122,16 @@ def stop(stage, life, who):
         stage.stop_container(life)
 
 
+@on_both_pythons
 @pytest.mark.parametrize("who", ["agent", "container"])
-def test_a_stop_while_busy_cancels_the_job(aws, open_windows_stage, who):
+def test_a_stop_while_busy_cancels_the_job(aws, open_one, who):
     """CTRL_SHUTDOWN while a job runs that does not end: exit 22, and nothing of it is left.
 
     A container's stop reaches the listener too, which cancels the job by itself at once.
     """
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             await stage.put()
             step, _ = stage.make_gate()
             job = stage.job(step)
@@ -123,23 +148,25 @@ def test_a_stop_while_busy_cancels_the_job(aws, open_windows_stage, who):
 @pytest.mark.parametrize(
     ("busy", "code", "left"), [(False, 0, []), (True, 22, ["runner"])], ids=["idle", "busy"]
 )
-def test_a_listener_that_cannot_be_interrupted_is_killed(aws, open_windows_stage, busy, code, left):
+def test_a_listener_that_cannot_be_interrupted_is_killed(aws, open_one, busy, code, left):
     """Without a console no Ctrl-Break can be sent: idle it is killed, with a job it has its time.
 
     That is logged. Nobody tells GitHub of the job's end, so it keeps the runner for some minutes.
     """
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             await stage.put()
             if busy:
                 step, _ = stage.make_gate()
                 job = stage.job(step)
+            else:
+                stage.world.faults.add({"call": "runner-message", "count": -1, "hang": True})
             env = {"SIDECAR_STOP_TIMEOUT": BUDGET}
             async with stage.start_agent(env, sends_break=False) as life:
                 if busy:
                     await stage.wait_for_output(job, "at the gate")
-                else:
+                else:  # and it is not told either that its registration is gone
                     await life.wait_for_phase("idle")
                 stage.stop_agent(life)
                 await stage.check_end(life, code, left=left)
@@ -150,11 +177,11 @@ def test_a_listener_that_cannot_be_interrupted_is_killed(aws, open_windows_stage
     run_side_by_side(play())
 
 
-def test_a_stop_while_busy_lets_a_short_job_end(aws, open_windows_stage):
+def test_a_stop_while_busy_lets_a_short_job_end(aws, open_one):
     """CTRL_SHUTDOWN to the agent alone while a job runs, and enough time: the job ends; exit 0."""
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             await stage.put()
             step, open_gate = stage.make_gate()
             job = stage.job(step, "echo the second step")
@@ -170,11 +197,11 @@ def test_a_stop_while_busy_lets_a_short_job_end(aws, open_windows_stage):
     run_side_by_side(play())
 
 
-def test_a_second_stop_cancels_the_job_at_once(aws, open_windows_stage):
+def test_a_second_stop_cancels_the_job_at_once(aws, open_one):
     """Ctrl-Break twice while a job runs: the second one waits for no budget; exit 22."""
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             await stage.put()
             step, _ = stage.make_gate()
             job = stage.job(step)
@@ -191,11 +218,11 @@ def test_a_second_stop_cancels_the_job_at_once(aws, open_windows_stage):
 
 
 @pytest.mark.parametrize("moment", ["before-listening", "after-listening", "in-job"])
-def test_a_listener_that_crashes_is_cleaned_up_after(aws, open_windows_stage, moment):
+def test_a_listener_that_crashes_is_cleaned_up_after(aws, open_one, moment):
     """It dies of an exception, as .NET does (0xE0434352): exit 15, the runner is deregistered."""
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             stage.misbehave(run=f"crash-{moment}")
             stage.world.settings.lost_after = 1.0  # then GitHub ends the lost job
             await stage.put()
@@ -210,20 +237,18 @@ def test_a_listener_that_crashes_is_cleaned_up_after(aws, open_windows_stage, mo
     run_side_by_side(play())
 
 
-def test_nothing_survives_a_killed_agent(aws, open_windows_stage):
+def test_nothing_survives_a_killed_agent(aws, open_one):
     """TerminateProcess while a job runs: all that it started ends; the next agent cleans up."""
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             await stage.put()
             step, _ = stage.make_gate()
             job = stage.job(step)
             async with stage.start_agent() as life:
                 await stage.wait_for_output(job, "at the gate")
-                assert {LISTENER, WORKER} <= {
-                    each.name for each in stage.controller.list_processes()
-                }
-                stage.controller.kill(stage.find_agent())
+                assert {LISTENER, WORKER} <= {each.name for each in stage.wine.list_processes()}
+                stage.wine.terminate(stage.find_agent().pid)
                 await life.wait_for_end()
                 assert stage.find_processes() == {}
             stage.give_up(job)
@@ -243,11 +268,11 @@ with urllib.request.urlopen(os.environ["RUNNER_SIDECAR_RELAY_URI"], timeout=10) 
 """
 
 
-def test_health_and_credentials_over_the_wire(aws, open_windows_stage):
+def test_health_and_credentials_over_the_wire(aws, open_one):
     """While a job runs the health check answers, and a step of it gets the task's credentials."""
 
     async def play():
-        async with open_windows_stage(aws) as stage:
+        async with open_one(aws) as stage:
             await stage.put()
             step, open_gate = stage.make_gate()
             job = stage.job(step, stage.run_python(ASK))
@@ -270,11 +295,11 @@ print("I am", boto3.client("sts").get_caller_identity()["Arn"])
 """
 
 
-def test_a_job_has_a_role_of_its_own(open_windows_stage):
+def test_a_job_has_a_role_of_its_own(open_one):
     """SIDECAR_JOB_ROLE_ARN: a step's AWS SDK is that role, which the agent has assumed for it."""
 
     async def play():
-        async with open_windows_stage(use_sts=True) as stage:
+        async with open_one(use_sts=True) as stage:
             await stage.put()
             job = stage.job(stage.run_python(WHOAMI))
             env = {
