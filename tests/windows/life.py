@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.runner.windows.installing import build_launcher, install
 from tests.lives.stage import PATIENCE, ROOT, Life, Stage, open_stage
-from tests.windows.wine import CTRL_SHUTDOWN, Wine, translate
+from tests.windows.wine import CTRL_SHUTDOWN, Process, Wine, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,7 +135,7 @@ def install_runner(wine: Wine, version: str, folder: Path) -> Path:
 def open_windows_stage(
     wine: Wine, version: str, runner: Path, moto: str = "", **options: Any
 ) -> AbstractAsyncContextManager[WindowsStage]:
-    """Open a stage for one life, with a copy of the folder `runner`; `options` as `open_stage`'s."""
+    """Open a stage for one life, with a copy of `runner`; `options` are those of `open_stage`."""
     kind = type("Stage", (WindowsStage,), {"wine": wine, "version": version})
     copy = functools.partial(shutil.copytree, runner)
     return open_stage(moto, kind=kind, install_runner=copy, **options)

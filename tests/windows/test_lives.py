@@ -160,13 +160,13 @@ def test_a_listener_that_cannot_be_interrupted_is_killed(aws, open_one, busy, co
             if busy:
                 step, _ = stage.make_gate()
                 job = stage.job(step)
-            else:
+            else:  # it is not told that its registration is gone, and so does not end by itself
                 stage.world.faults.add({"call": "runner-message", "count": -1, "hang": True})
             env = {"SIDECAR_STOP_TIMEOUT": BUDGET}
             async with stage.start_agent(env, sends_break=False) as life:
                 if busy:
                     await stage.wait_for_output(job, "at the gate")
-                else:  # and it is not told either that its registration is gone
+                else:
                     await life.wait_for_phase("idle")
                 stage.stop_agent(life)
                 await stage.check_end(life, code, left=left)
