@@ -15,7 +15,7 @@ from tests.lives.stage import PATIENCE, ROOT, Life, Stage, open_stage
 from tests.windows.wine import CTRL_SHUTDOWN, Process, Wine, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
 AGENT = Path(__file__).with_name("agent.py")
@@ -52,14 +52,18 @@ class WindowsStage(Stage):
         }
 
     def start_agent(
-        self, env: Mapping[str, str | None] | None = None, *, sends_break: bool = True
+        self,
+        env: Mapping[str, str | None] | None = None,
+        options: Sequence[str] = (),
+        *,
+        sends_break: bool = True,
     ) -> AbstractAsyncContextManager[Life]:
-        """Start the agent; after the block nothing of it is left.
+        """Start `run` with `options`; after the block nothing of it is left.
 
         Without `sends_break` it is as a process without a console: it cannot send Ctrl-Break.
         """
         program = (translate(AGENT),) if sends_break else ("-m", "sidecar")
-        return self.life(self._make_command(*program, "run"), env=env)
+        return self.life(self._make_command(*program, "run", *options), env=env)
 
     async def run_agent(self, *words: str) -> int:
         """Run another command of the agent to its end, as a health check; return its exit code."""

@@ -11,7 +11,8 @@ import functools
 import pytest
 
 from local import aws as local_aws
-from tests.lives.stage import read_output, run_side_by_side
+from local.stage import PAT
+from tests.lives.stage import ROOT, read_output, run_side_by_side
 from tests.windows import life as lives
 from tests.windows.life import LISTENER, WORKER
 from tests.windows.wine import CTRL_BREAK
@@ -312,3 +313,63 @@ def test_a_job_has_a_role_of_its_own(open_one):
             assert f"I am arn:aws:sts::{local_aws.ACCOUNT}:assumed-role/job/" in read_output(job)
 
     run_side_by_side(play())
+
+
+def test_a_just_in_time_runner_s_key_is_sealed(aws, open_one):
+    """The agent seals it as the runner's program does, which opens it and does a job; exit 0."""
+
+    async def play():
+        async with open_one(aws) as stage:
+            await stage.put(await make_jit_configuration(stage))
+            step, open_gate = stage.make_gate()
+            job = stage.job(step)
+            async with stage.start_agent() as life:
+                await stage.wait_for_output(job, "at the gate")
+                assert b"modulus" not in (stage.runner_folder / CONFIGURATION[2]).read_bytes()
+                open_gate()
+                await stage.check_end(life, 0)
+            assert job.result == "succeeded"
+
+    run_side_by_side(play())
+
+
+async def make_jit_configuration(stage):
+    """Register a just-in-time runner as a launcher does; return its configuration."""
+    url = f"{stage.github.api}/repos/{stage.repository}/actions/runners/generate-jitconfig"
+    body = {"name": "jit-1", "runner_group_id": 1, "labels": ["self-hosted"]}
+    headers = {"Authorization": f"Bearer {PAT}"}
+    async with stage.http.post(url, json=body, headers=headers) as answer:
+        assert answer.status == 201
+        return (await answer.json())["encoded_jit_config"]
+
+
+REGISTER_AND_RUN = (
+    "config.cmd --unattended --ephemeral --disableupdate --url %URL% --token %TOKEN% --name one"
+    " && run.cmd && echo all done"
+)
+
+
+def test_a_supervised_command_registers_and_runs_a_job(aws, open_one):
+    """`run -- cmd`: its scripts start the listener, a job runs; its last line and code are kept."""
+
+    async def play():
+        async with open_one(aws) as stage:
+            job = stage.job("echo hello")
+            env = {"URL": stage.github_url, "TOKEN": stage.mint_token()}
+            command = ("--", "cmd.exe", "/c", f"cd /d %SIDECAR_RUNNER_DIR% && {REGISTER_AND_RUN}")
+            async with stage.start_agent(env, command) as life:
+                assert await life.wait_for_end() == 0
+            assert "all done" in life.text
+            assert job.result == "succeeded"
+            assert stage.find_processes() == {}
+
+    run_side_by_side(play())
+
+
+@pytest.mark.parametrize("code", [3, 0xC000013A])
+def test_a_supervised_command_s_exit_code_is_its_own(wine, code):
+    """All of its 32 bits, which Windows reads without a sign."""
+    python = wine.python("3.11")
+    program = f"import ctypes; ctypes.windll.kernel32.ExitProcess({code})"
+    argv = [python, "-m", "sidecar", "run", "--", python, "-c", program]
+    assert wine.run(argv, cwd=ROOT).code == code
