@@ -4,6 +4,7 @@ import ctypes
 import sys
 from contextlib import contextmanager
 from ctypes import wintypes
+from pathlib import Path
 
 if sys.platform == "win32":
     kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
@@ -48,6 +49,12 @@ def opened(pid, access=_SYNCHRONIZE):
         yield process
     finally:
         kernel32.CloseHandle(process)
+
+
+def open_pipe(path):
+    """Connect to a named pipe, once its server is ready for another client."""
+    kernel32.WaitNamedPipeW(str(path), 20_000)
+    return Path(path).open("r+b", buffering=0)
 
 
 def has_ended(process, seconds=20):

@@ -80,6 +80,7 @@ async def serve_pipe(most: int, on_data: Callable[[bytes, Reply], None]) -> Asyn
     make: Any = lambda: _Connection(pipe)  # noqa: E731  typeshed allows only a stream's protocol
     servers = await loop.start_serving_pipe(make, FOLDER + name)
     try:
+        await asyncio.sleep(0)  # now it is listened to: a client that came before would be lost
         yield name
     finally:
         for server in servers:
