@@ -15,7 +15,7 @@ from local.stage import PAT
 from tests.lives.stage import ROOT, read_output, run_side_by_side
 from tests.windows import life as lives
 from tests.windows.life import LISTENER, WORKER
-from tests.windows.wine import CTRL_BREAK
+from tests.windows.wine import CTRL_BREAK, translate
 
 BUDGET = "8"
 """The stop timeout, in seconds, of lives that need all of it."""
@@ -344,8 +344,8 @@ async def make_jit_configuration(stage):
 
 
 REGISTER_AND_RUN = (
-    "config.cmd --unattended --ephemeral --disableupdate --url %URL% --token %TOKEN% --name one"
-    " && run.cmd && echo all done"
+    "cd /d %WHERE% && call config.cmd --unattended --ephemeral --disableupdate"
+    " --url %URL% --token %TOKEN% --name one && call run.cmd && echo all done"
 )
 
 
@@ -355,8 +355,9 @@ def test_a_supervised_command_registers_and_runs_a_job(aws, open_one):
     async def play():
         async with open_one(aws) as stage:
             job = stage.job("echo hello")
-            env = {"URL": stage.github_url, "TOKEN": stage.mint_token()}
-            command = ("--", "cmd.exe", "/c", f"cd /d %SIDECAR_RUNNER_DIR% && {REGISTER_AND_RUN}")
+            where = translate(stage.runner_folder)
+            env = {"URL": stage.github_url, "TOKEN": stage.mint_token(), "WHERE": where}
+            command = ("--", "cmd.exe", "/c", REGISTER_AND_RUN)
             async with stage.start_agent(env, command) as life:
                 assert await life.wait_for_end() == 0
             assert "all done" in life.text
