@@ -7,6 +7,7 @@ The runner's stand-in runs there as well; AWS, the ECS agent and GitHub run on t
 from __future__ import annotations
 
 import functools
+import json
 
 import pytest
 
@@ -374,3 +375,48 @@ def test_a_supervised_command_s_exit_code_is_its_own(wine, code):
     program = f"import ctypes; ctypes.windll.kernel32.ExitProcess({code})"
     argv = [python, "-m", "sidecar", "run", "--", python, "-c", program]
     assert wine.run(argv, cwd=ROOT).code == code
+
+
+STRANGER = {"event": "pull_request", "pull_request": 7, "head_repository": "mallory/repo"}
+
+
+@pytest.mark.parametrize(("whose", "code"), [({}, 0), (STRANGER, 25)], ids=["own", "stranger"])
+def test_a_policy_decides_which_job_runs(aws, open_one, whose, code):
+    """Asked by the hook, the agent refuses a stranger's job: no step of it runs; exit 25.
+
+    A hook that only fails would let the step with `always()` run.
+    """
+
+    async def play():
+        async with open_one(aws) as stage:
+            policy = {"owners": ["octo"], "forks": False}
+            await stage.put(json.dumps({"token": stage.mint_token(), "policy": policy}))
+            stage.misbehave(time_scale=0.1)
+            steps = [{"run": "echo in^side"}, {"run": "echo in^side", "if": "always()"}]
+            job = stage.queue_job({"name": "build", "steps": steps, **whose})
+            async with stage.start_agent() as life:
+                await stage.check_end(life, code)
+            assert job.result == ("failed" if code else "succeeded")
+            assert ("inside" in read_output(job)) is not bool(code)
+            refused = "Job not admitted::this runner may not run the job" in job.log()
+            assert refused is bool(code)
+
+    run_side_by_side(play())
+
+
+def test_the_user_s_own_hook_runs_after_the_agent_s(aws, open_one):
+    """ACTIONS_RUNNER_HOOK_JOB_STARTED of the image: what it prints is in the job's log."""
+
+    async def play():
+        async with open_one(aws) as stage:
+            await stage.put()
+            hook = stage.folder / "it's mine.ps1"
+            hook.write_text("Write-Host 'from the user''s hook'\n")
+            job = stage.job("echo hello")
+            env = {"ACTIONS_RUNNER_HOOK_JOB_STARTED": translate(hook)}
+            async with stage.start_agent(env) as life:
+                await stage.check_end(life, 0)
+            assert "from the user's hook\n" in job.runner_logs["Set up runner"]
+            assert job.result == "succeeded"
+
+    run_side_by_side(play())
