@@ -12,9 +12,11 @@ USERS = "Windows has no numbers of users; nobody changes the user there"
 NAMESPACES = "Windows has no network namespaces, and of 127.0.0.0/8 one address"
 LINUX = "it is about a program or a file of Linux"
 LAUNCHER = "the launcher does not run on Windows"
+MOTO = "moto, the stand-in of SSM, takes minutes to start under wine; lives call SSM over the wire"
 PATHS = "the expected paths are those of POSIX"
 
 MODULES = {
+    "unit/aws/test_secrets.py": MOTO,
     "unit/docker/test_connection.py": SOCKETS,
     "unit/docker/test_container_listener.py": SOCKETS,
     "unit/docker/test_engine.py": SOCKETS,
@@ -37,6 +39,7 @@ MODULES = {
     "unit/runner/test_program.py": SHELL,
     "unit/runner/test_runner_service.py": SHELL,
     "unit/test_process.py": SHELL,
+    "unit/tokens/test_ssm.py": MOTO,
 }
 
 TESTS = {
