@@ -243,7 +243,7 @@ TOLD = (
 @pytest.mark.skipif(not IS_WINE, reason="only under wine is there no console at all")
 def test_an_interrupt_that_cannot_be_sent_is_a_reason_and_kills_nobody(spawned):
     """CPython's own `os.kill` terminates the process then, with its listener's job."""
-    child = spawned(SLEEPER)
+    child = spawned(WAITING_ORPHAN)
     child.stdout.readline()
     assert host.interrupt(child.pid) == host.forward_signal(child.pid, "SIGTERM")
     assert host.interrupt(child.pid).startswith(f"Ctrl-Break cannot be sent to {child.pid}: ")

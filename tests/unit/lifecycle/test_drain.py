@@ -152,10 +152,10 @@ def test_the_walls_stand_until_the_job_s_last_process_is_dead(loop):
         end = asyncio.get_running_loop().call_later
         interrupt = listener.interrupt
 
-        def interrupt_and_end():
+        def interrupt_and_end(*, busy):
             order.append("interrupted")
-            interrupt()
             end(0.1, lambda: (order.append("ended"), listener.ended.set_result(0)))
+            return interrupt(busy=busy)
 
         listener.interrupt = interrupt_and_end
         working.stop.request("SIGTERM")
