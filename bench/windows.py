@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 KEYS = ("wine_startup_vs_floor",)
 PYTHON = "3.11"
-RUNS = 15
+RUNS = 7
 DEADLINE = 30.0
 LINUX_ONLY = ("PATH", "HOME", "LANG", "TMPDIR", "SIDECAR_RUNNER_USER")
 """Variables of a stage that wine must have its own of."""
