@@ -6,10 +6,13 @@ GitHub's. `test_portable.py` holds that what is named here exists.
 
 SHELL = "its runner or hook is a shell script"
 SOCKETS = "Windows has no Unix sockets in asyncio"
+PIPES = "an engine on Windows has a named pipe in place of a socket"
 FIFOS = "Windows has no FIFOs"
 MODES = "Windows has no file modes; access lists are judged in unit/host/test_windows_files.py"
 USERS = "Windows has no numbers of users; nobody changes the user there"
 NAMESPACES = "Windows has no network namespaces, and of 127.0.0.0/8 one address"
+CLOCK = "the clock of Python 3.11 on Windows moves every 15 ms"
+COLOURS = "Windows' console needs colorama for colours, which the agent does not bring"
 SIGNALS = "Windows has no signals; console events are judged in unit/host/test_windows_agent.py"
 LINKS = "symbolic links are not judged under wine"
 LINUX = "it is about a program or a file of Linux"
@@ -48,12 +51,14 @@ MODULES = {
 
 TESTS = {
     "unit/aws/test_container_credentials.py::test_a_full_uri_is_taken_as_it_is": PATHS,
+    "unit/docker/test_binds.py::test_a_bind_of_the_engine_socket_is_replaced": PIPES,
+    "unit/docker/test_binds.py::test_podman_s_mounts_are_replaced": PIPES,
     "unit/docker/test_created.py::test_a_file_of_another_user_is_not_believed": USERS,
     "unit/docker/test_created.py::test_the_file_outlives_the_process": MODES,
     "unit/docker/test_folder_copy.py::test_a_copy_is_made_once_and_stays": PATHS,
     "unit/docker/test_folder_copy.py::test_a_copy_that_fails_is_tried_again": PATHS,
     "unit/log/test_events.py::test_a_reader_that_leaves_does_not_change_the_exit_code": SIGNALS,
-    "unit/log/test_events.py::test_the_style_is_the_configured_one": "no colorama, no colours there",
+    "unit/log/test_events.py::test_the_style_is_the_configured_one": COLOURS,
     "unit/relay/test_relay.py::test_the_end_is_quick_though_upstream_hangs": (
         "asyncio leaves the task of a Proactor's accept"
     ),
@@ -67,6 +72,7 @@ TESTS = {
     "unit/runner/test_just_in_time.py::test_the_configuration_is_not_logged": SHELL,
     "unit/runner/test_state_file.py::test_the_file_is_readable_by_the_agent_alone": MODES,
     "unit/settings/test_load.py::test_as_root_the_runner_gets_a_user": USERS,
+    "unit/shutdown/test_cleanup.py::test_without_a_step_there_is_nothing_to_do": CLOCK,
     "unit/shutdown/test_stop.py::test_real_signals_reach_a_waiting_loop": SIGNALS,
     "unit/test_values.py::test_a_folder_that_cannot_be_read_is_refused": LINUX,
     "unit/test_values.py::test_a_shared_folder_fits_into_a_bind_mount": LINUX,

@@ -207,7 +207,10 @@ def test_a_terminal_s_log_needs_no_other_package(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "colorama", None)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    events.configure("console", "info")
+    try:
+        events.configure("console", "info")
+    finally:
+        structlog.reset_defaults()
 
 
 def test_the_agent_s_user_needs_no_variable(monkeypatch):
