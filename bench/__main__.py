@@ -26,6 +26,7 @@ from bench import (
     stops,
     webhooks,
     whole,
+    windows,
 )
 from bench.stage import open_stage
 
@@ -39,6 +40,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "startup": startup.measure,
+    "windows": windows.measure,
     "idle": idle.measure,
     "stops": stops.measure,
     "whole": whole.measure,
@@ -84,6 +86,7 @@ def find_missing() -> dict[str, str]:
     """Return the figures that cannot be measured here, each with what it needs."""
     needs = (
         (startup.shell_missing(), ("startup_vs_shell",)),
+        (windows.missing(), windows.KEYS),
         (relay.missing(), relay.KEYS),
         (webhooks.missing(), webhooks.KEYS),
         (docker.missing(), docker.KEYS),
