@@ -65,7 +65,7 @@ def install_libraries(site: Path) -> None:
 def remove_unused(site: Path) -> None:
     """Remove descriptions of other services, other programs, and sources of compiled modules."""
     shutil.rmtree(site / "bin", ignore_errors=True)
-    for folder in (site / "botocore" / "data").iterdir():
+    for folder in (site / "botocore" / "data").glob("*"):
         if folder.is_dir() and folder.name not in SERVICES:
             shutil.rmtree(folder)
     for path in [*site.rglob("*")]:
