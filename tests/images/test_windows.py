@@ -114,12 +114,13 @@ def test_what_is_copied_is_there():
         for word in one.words[:-1]
     ]
     assert [word for word in copied if not (ROOT / word).exists()] == []
-    packages = re.search(r"^packages = (\[.*\])$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    project = (ROOT / "pyproject.toml").read_text()
+    packages = re.search(r"^packages = (\[.*\])$", project, re.MULTILINE)[1]
     assert {f"{package}/" for package in json.loads(packages)} <= set(copied)
 
 
 def test_what_is_copied_between_stages_was_made_there():
-    """Under the very path that it was unpacked or installed to; docker's is the official image's."""
+    """Under the very path that it was unpacked to; docker's is that of the official image."""
     made = {(one.stage.name, one.folder) for one in DOWNLOADS}
     copied = set()
     for one in FINAL.find("COPY"):
