@@ -58,7 +58,7 @@ CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hosti
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give one worker each to: the tests that fill the machine, each docker engine, the images.
+    """Give one worker each to: the tests that fill the machine, docker engines, images, Windows.
 
     xdist's own groups do not work: pytest 9.2 does not look at what they append to a test's id.
     """
@@ -76,6 +76,8 @@ def _group(test: str) -> str:
         return "crowds"
     if test.startswith("tests/images/"):
         return "images"
+    if test.startswith("tests/windows/"):
+        return "windows"
     if test.startswith("tests/engines/"):
         return "debian-12" if "debian-12" in test else "debian-13"
     return test
