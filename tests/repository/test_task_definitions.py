@@ -195,7 +195,7 @@ def test_the_launch_type_s_rules(name):
 
 @pytest.mark.parametrize("name", WINDOWS)
 def test_windows_has_less(name):
-    """What ECS does not know for Windows containers is in none; a Fargate task has 1 vCPU or more."""
+    """Nothing that ECS does not know for Windows containers, and no less than 1 vCPU."""
     task = definition(name)
     assert task["runtimePlatform"] == {
         "operatingSystemFamily": "WINDOWS_SERVER_2022_CORE",  # the image's default
@@ -225,12 +225,12 @@ def test_windows_on_ec2_is_led_to_its_credentials():
 
 
 def test_the_instance_s_pipe_is_mounted_where_docker_looks():
-    """A pipe is mounted under its own name; clients need no DOCKER_HOST."""
+    """A pipe is mounted under its own name; the agent learns of it by DOCKER_HOST."""
     task, runner = definition("windows-ec2"), containers("windows-ec2")["runner"]
     (source,) = [one["host"]["sourcePath"] for one in task["volumes"]]
     assert source == "\\\\.\\pipe\\docker_engine"
     assert list(paths(runner).values()) == [source]
-    assert "DOCKER_HOST" not in environment(runner)
+    assert environment(runner)["DOCKER_HOST"] == "npipe://" + source.replace("\\", "/")
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
