@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "images" / "windows"
-TEXT = (FOLDER / "Dockerfile").read_text()
+TEXT = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
 
 
 class Instruction(NamedTuple):
