@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 REPOSITORY = roots.REPOSITORY
 PROGRAMS = REPOSITORY / "images" / "windows"
 COPIED = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "sidecar", "launcher")
-LEFT_OUT = ("aiobotocore", "botocore")
+LEFT_OUT = ("aiobotocore", "aiohttp", "botocore", "cryptography", "tzdata")
 """Most of the files, and so what takes most of the time; copied from the Windows Python instead."""
 TIMEOUT = 300.0
 
