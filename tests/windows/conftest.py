@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.windows import toolchain
-from tests.windows.wine import Wine
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.windows.wine import Wine
 
 
 @pytest.fixture(scope="session")
 def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wine]:
     """Return a Windows that the tests of one session share; skip where there can be none."""
+    from tests.windows import toolchain  # late: Windows itself cannot import it
+    from tests.windows.wine import Wine
+
     if missing := toolchain.find_missing():
         pytest.skip(f"needs wine: {missing} (make test-windows)")
     if not toolchain.is_built() and os.environ.get("REQUIRE_WINDOWS") != "1":
