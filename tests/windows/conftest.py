@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.windows import toolchain
+from tests.windows import life, toolchain
 from tests.windows.wine import Wine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +31,23 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wine]:
 def version(request: pytest.FixtureRequest) -> str:
     """Return the version of a Windows Python, each in turn."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def find_runner(wine: Wine, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give what returns the runner's folder for a version of Python: one to be copied."""
+
+    @functools.cache
+    def find(version: str) -> Path:
+        return life.install_runner(wine, version, tmp_path_factory.mktemp("runner"))
+
+    return find
+
+
+@pytest.fixture
+def open_one(
+    request: pytest.FixtureRequest, wine: Wine, find_runner: Callable[[str], Path]
+) -> Callable[..., object]:
+    """Give what opens the stage of a life; a test may name another Python than 3.11."""
+    version = getattr(request, "param", "3.11")
+    return functools.partial(life.open_windows_stage, wine, version, find_runner(version))
