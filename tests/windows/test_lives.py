@@ -123,6 +123,26 @@ def test_a_stop_while_busy_cancels_the_job(aws, open_one, who):
     run_side_by_side(play())
 
 
+@pytest.mark.parametrize("listeners_code", [0, 143])
+def test_whatever_a_stopped_listener_s_code_is_its_job_was_cancelled(aws, open_one, listeners_code):
+    """A container's stop that the listener gets before the agent, while a job runs: exit 22."""
+
+    async def play():
+        async with open_one(aws) as stage:
+            await stage.put()
+            step, _ = stage.make_gate()
+            job = stage.job(step)
+            stage.misbehave(time_scale=0.1, sigterm_exit_code=listeners_code)
+            async with stage.start_agent(env={"SIDECAR_STOP_TIMEOUT": BUDGET}) as life:
+                await stage.wait_for_output(job, "at the gate")
+                stage.stop_container(life, agent_last=True)
+                await stage.check_end(life, 22)
+            (ended,) = life.find_events("runner.ended")
+            assert ended["code"] == listeners_code
+
+    run_side_by_side(play())
+
+
 @pytest.mark.parametrize(
     ("busy", "code", "left"), [(False, 0, []), (True, 22, ["runner"])], ids=["idle", "busy"]
 )
