@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from sidecar import host
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-DEFAULT_SOCKET = "/var/run/docker.sock"
+DEFAULT_SOCKET = host.DOCKER_PLACE
 DEADLINE = 2.0
 """Seconds for one call: the engine is on the same machine."""
 DELETE_DEADLINE = 15.0
@@ -34,7 +36,7 @@ class Engine:
     """One docker engine, by its address."""
 
     host: str
-    """As in DOCKER_HOST: `unix:///path` or `tcp://host:port`."""
+    """As in DOCKER_HOST: `unix:///path`, `tcp://host:port` or, on Windows, `npipe:////./pipe/name`."""
     _session: aiohttp.ClientSession | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -45,8 +47,9 @@ class Engine:
         """
         if docker_host:
             return cls(docker_host)
-        path = default or DEFAULT_SOCKET
-        return cls(f"unix://{path}") if Path(path).exists() else None
+        path = Path(default or DEFAULT_SOCKET)
+        address = host.find_docker(path)
+        return None if address is None else cls(address)
 
     @property
     def socket(self) -> Path | None:

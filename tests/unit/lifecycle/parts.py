@@ -48,7 +48,7 @@ class Listener:
         """Whether it has none yet."""
         return not self.ended.done()
 
-    def interrupt(self, *, busy):
+    def interrupt(self, *, busy):  # noqa: ARG002
         """End, unless it is stubborn, or cannot be interrupted."""
         self.interrupted = True
         if not (self._stubborn or self._deaf):
