@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from local import aws as local_aws
 from local import programs
+from tests.windows import portable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +51,21 @@ def pytest_configure() -> None:
     # A shell starts its background jobs with SIGINT ignored, and their children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# --- which tests are for this system --------------------------------------------------------------
+
+ON_WINDOWS = sys.platform == "win32"
+collect_ignore_glob = [*portable.MODULES] if ON_WINDOWS else ["unit/host/test_windows_*.py"]
+"""On Linux, `tests/windows` plays what is ignored here."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip on Windows the single tests that are not for it."""
+    for item in items if ON_WINDOWS else ():
+        name = item.nodeid.partition("[")[0].removeprefix("tests/")
+        if reason := portable.TESTS.get(name):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 # --- which tests run at the same time -------------------------------------------------------------
