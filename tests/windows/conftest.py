@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.windows.wine import Wine
 
@@ -31,3 +33,27 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wine]:
 def version(request: pytest.FixtureRequest) -> str:
     """Return the version of a Windows Python, each in turn."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def find_runner(wine: Wine, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give what returns the runner's folder for a version of Python: one to be copied."""
+
+    @functools.cache
+    def find(version: str) -> Path:
+        from tests.windows import life
+
+        return life.install_runner(wine, version, tmp_path_factory.mktemp("runner"))
+
+    return find
+
+
+@pytest.fixture
+def open_one(
+    request: pytest.FixtureRequest, wine: Wine, find_runner: Callable[[str], Path]
+) -> Callable[..., object]:
+    """Give what opens the stage of a life; a test may name another Python than 3.11."""
+    from tests.windows import life
+
+    version = getattr(request, "param", "3.11")
+    return functools.partial(life.open_windows_stage, wine, version, find_runner(version))

@@ -104,17 +104,18 @@ class WindowsStage(Stage):
         life.note_stop()
         self.wine.send_event(self.find_agent().pid, event)
 
-    def stop_container(self, life: Life) -> None:
+    def stop_container(self, life: Life, *, agent_last: bool = False) -> None:
         """Deliver CTRL_SHUTDOWN to each process that has a console, as a container's stop does.
 
-        The worker has none, nor have the steps below it.
+        The worker has none, nor have the steps below it. The agent, which came first, gets it
+        first or last.
         """
         life.note_stop()
         listed = self.wine.list_processes()
         deaf = {each.pid for each in listed if each.name == WORKER}
         while more := {each.pid for each in listed if each.parent in deaf} - deaf:
             deaf |= more
-        for process in listed:
+        for process in reversed(listed) if agent_last else listed:
             if process.pid not in deaf:
                 self.wine.send_event(process.pid, CTRL_SHUTDOWN)
 

@@ -14,7 +14,7 @@ import pytest
 from local import github
 from local.agent import make_folder, misbehave
 from local.github.scope import Scope
-from tests.windows.life import LISTENER, SLEEPER, install_runner
+from tests.windows.life import LISTENER, SLEEPER
 from tests.windows.wine import (
     CTRL_BREAK,
     CTRL_C,
@@ -36,10 +36,10 @@ with open(".credentials_rsaparams", "rb") as file:
 """
 
 
-@pytest.fixture(scope="module")
-def runner(wine, tmp_path_factory):
+@pytest.fixture
+def runner(find_runner):
     """Return a runner's folder, to be copied."""
-    return install_runner(wine, "3.11", tmp_path_factory.mktemp("runner"))
+    return find_runner("3.11")
 
 
 class Stage:

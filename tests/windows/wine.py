@@ -201,16 +201,8 @@ class Wine:
         return [x for x in found if x.name.lower() not in SERVICES and x.pid != self.own_pid]
 
     def command(self, argv: Sequence[str]) -> tuple[str, ...]:
-        """Return the command by which this machine runs a Windows program, with `environment`.
-
-        Its exit code has 8 bits then.
-        """
+        """Return this machine's command, in `environment`, for a program; its code has 8 bits."""
         return self._command("wine64", *argv)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What wine itself needs."""
-        return self._environment()
 
     # --- its life ---------------------------------------------------------------------------------
 
@@ -220,7 +212,7 @@ class Wine:
         program = str(self._tools.pythons["3.11"] / "python.exe")
         self._process = subprocess.Popen(
             self._command("wine64", program, "-I", translate(INSIDE)),
-            env=self._environment(),
+            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -239,7 +231,7 @@ class Wine:
         try:
             subprocess.run(
                 self._command("wineserver64", "-k"),
-                env=self._environment(),
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 check=False,
                 timeout=TIMEOUT,
@@ -254,7 +246,9 @@ class Wine:
     def _command(self, program: str, *arguments: str) -> tuple[str, ...]:
         return wine_root.enter(self._tools.wine, f"/usr/lib/wine/{program}", *arguments)
 
-    def _environment(self) -> dict[str, str]:
+    @property
+    def environment(self) -> dict[str, str]:
+        """What wine itself needs."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self._prefix),

@@ -159,7 +159,8 @@ class Listener:
 
     def _code(self) -> int:
         if self._signals.terminated and not self._signals.interrupted:
-            return int(self._knobs.knob("sigterm_exit_code") or codes.SIGTERM_RECEIVED)
+            given = self._knobs.knob("sigterm_exit_code")
+            return codes.SIGTERM_RECEIVED if given is None else int(given)
         if self._finished and self._hosted:
             return codes.RESULT_OFFSET + self._result
         return codes.SUCCESS

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 TRIES, PAUSE = 20, 0.05
@@ -135,7 +136,7 @@ def parse(statement: str) -> "re.Pattern[str]":
     return re.compile(form)
 
 
-STATEMENTS = [
+STATEMENTS: list[tuple["re.Pattern[str]", Callable[[dict[str, str]], int | None]]] = [
     (re.compile(r"(#.*)?\n"), lambda _: None),
     (parse(TELL), tell),
     (parse(ASK), ask),
