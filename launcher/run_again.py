@@ -19,7 +19,7 @@ class Run:
     """A run as it is now."""
 
     attempt: int
-    """How often it was started; the first time is 1."""
+    """The number of this start; the first is 1."""
     status: str
 
 

@@ -109,7 +109,7 @@ _ATTRIBUTES = {
     "end-visibility": ("visible_at",),
     "pass": ("delayed_until", "visible_at"),
 }
-"""What of a message each path below CONTROL changes."""
+"""The attributes of a message that each path below CONTROL changes."""
 
 
 def _change_messages(what: str) -> None:

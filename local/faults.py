@@ -151,7 +151,7 @@ class Applied:
     matched: int = 0
     """How many times it was applied."""
     acted: int = 0
-    """How many times it came to its fault: where it forwards, the upstream has acted by then."""
+    """The times that it came to its fault: where it forwards, the upstream has acted by then."""
     passed: int = 0
 
     def takes(self, seen: Seen) -> bool:

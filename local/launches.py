@@ -53,7 +53,7 @@ class Stage:
     """What surrounds a launcher, and what is left of its launches."""
 
     command: tuple[str, ...] = COMMAND
-    """What starts the launcher."""
+    """The command that starts the launcher."""
     talkative = False
     """Whether everything that was logged is printed when a block fails."""
 

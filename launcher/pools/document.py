@@ -30,7 +30,7 @@ SIZE = "{size}"
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """Why a document cannot be used: one line for every mistake."""
+    """The mistakes of a document that cannot be used, one line for each."""
 
     lines: tuple[str, ...]
 

@@ -21,7 +21,7 @@ JUST_IN_TIME, REGISTRATION = "just-in-time", "registration"
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where a pool's tasks stand, in awsvpc mode."""
+    """The network of a pool's tasks, in awsvpc mode."""
 
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """How long each part of a runner's life may take, in seconds."""
+    """The limits of each part of a runner's life, in seconds."""
 
     provisioning: int
     """From RunTask to placed, where a capacity provider has to start a machine first."""
@@ -44,7 +44,7 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """What can be started, for which labels and for whom."""
+    """A kind of task that can be started, the labels that it serves, and for whom."""
 
     name: str
     offer: Offer
@@ -103,7 +103,7 @@ class Pools:
 
     @property
     def offers(self) -> dict[str, Offer]:
-        """Return what each pool offers, for `launcher.labels`."""
+        """Return what each pool offers, for `launcher.pools.labels`."""
         return {pool.name: pool.offer for pool in self}
 
     def rank(self, labels: Iterable[str]) -> Iterator[tuple[Pool, Match]]:

@@ -17,7 +17,7 @@ class Launch:
     """A pure function of deployment, scope and key."""
     pool: str
     demand: str
-    """What asked for it, in JSON."""
+    """The demand that asked for it, in JSON."""
     first_seen: float
     order: str = ""
     """The id of what was asked for, where several launches belong to it."""
@@ -26,20 +26,20 @@ class Launch:
     tries: int = 1
     """Raised when a launch that was placed ended without serving."""
     failures: int = 0
-    """How many of the tries ended by a fault; a theft or an approval is none."""
+    """The tries that ended by a fault; a theft or an approval is none."""
     round: int = 1
     """Raised when all of the pool's capacities refused."""
     step: int = 0
-    """Which of the pool's capacities is asked."""
+    """The number of the pool's capacity that is asked, from 0."""
     request: str | None = None
-    """What is sent to AWS in this step, exactly; stored before it is sent."""
+    """The exact request of this step to AWS; stored before it is sent."""
     place: str | None = None
     """The task's ARN or the instance's id, once there is one."""
     placed_at: float = 0.0
     generation: int = 0
     """Of the runner's token; stored before it is minted."""
     announced_at: float = 0.0
-    """When that generation was stored."""
+    """The time at which that generation was stored."""
     runner_name: str | None = None
     runner_id: int | None = None
     handed_over: bool = False
@@ -47,13 +47,13 @@ class Launch:
     online: bool = False
     served: bool = False
     thefts: int = 0
-    """How often another job took its runner."""
+    """The times that another job took its runner."""
     given_up: str | None = None
-    """Why nobody tries any more."""
+    """The reason why nobody tries any more."""
     ended: bool = False
     """Whether all that it started is cleaned up."""
     reasons: tuple[str, ...] = ()
-    """What went wrong, the latest last."""
+    """The mishaps so far, the latest last."""
     counters: tuple[str, ...] = ()
     """The counters in which it takes a place now."""
     lease_holder: str | None = None

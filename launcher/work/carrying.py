@@ -54,7 +54,7 @@ class Carrier:
         self._admission = admission
         self._rules = PoolRules(around)
         self._placing = Placing(around, self._rules)
-        self._reruns = Reruns(around, jobs)
+        self.reruns = Reruns(around, jobs)
         self.ending = Ending(around, self._rules)
 
     async def carry_on(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
@@ -68,7 +68,7 @@ class Carrier:
             return await self._change_pool(held, demand)
         pool, labels = found
         if held.launch.place is None:
-            pool = await self._reruns.choose_capacity(pool, demand)
+            pool = await self.reruns.choose_capacity(pool, demand)
         stages = self._around.stages(pool, labels, demand, held)
         return await self._take_stages(held, stages, pool, demand, message)
 

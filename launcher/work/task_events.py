@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from launcher.demand.message import Message
     from launcher.record.launch import Launch
     from launcher.work.carrying import Carrier
-    from launcher.work.reruns import Reruns
     from launcher.work.resources import Resources
 
 log = structlog.get_logger()
@@ -31,10 +30,9 @@ AT_ONCE = 3
 class TaskEvents:
     """Handles state changes of tasks."""
 
-    def __init__(self, around: Resources, carrier: Carrier, reruns: Reruns) -> None:
+    def __init__(self, around: Resources, carrier: Carrier) -> None:
         self._around = around
         self._carrier = carrier
-        self._reruns = reruns
 
     async def handle(self, event: dict[str, Any], message: Message) -> PutOff | None:
         """Clean up after a task that has ended, and begin its launch's next try."""
@@ -55,7 +53,7 @@ class TaskEvents:
             stored = await self._around.records.read(stored.id) or stored
             if later is not None or not stored.ended:
                 return later
-        return await self._reruns.ask(stored, message) if interrupted else None
+        return await self._carrier.reruns.ask(stored, message) if interrupted else None
 
     async def _find_launch(self, detail: dict[str, Any]) -> Launch | None:
         id_ = await self._around.records.find(identity.task_id(detail["taskArn"]))

@@ -12,7 +12,6 @@ from launcher.work.admission import Admission
 from launcher.work.carrying import Carrier
 from launcher.work.job_news import JobNews
 from launcher.work.queued import Queued
-from launcher.work.reruns import Reruns
 from launcher.work.task_events import TaskEvents
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class Worker:
         carrier = Carrier(around, jobs, admission)
         self._queued = Queued(around, carrier, admission)
         self._news = JobNews(around, carrier, admission)
-        self._events = TaskEvents(around, carrier, Reruns(around, jobs))
+        self._events = TaskEvents(around, carrier)
         self._tick = tick
 
     async def handle(self, message: Message) -> PutOff | None:

@@ -15,7 +15,7 @@ class Drought:
     reason: str = NO_CAPACITY
     times: int | None = None
     skip: int = 0
-    """How many tasks find room before."""
+    """The number of tasks that find room before."""
 
     def concerns(self, where: str) -> bool:
         """Whether it is there now for this provider or launch type; counts what it refuses."""

@@ -1,4 +1,4 @@
-"""What the control plane answers to each operation; RunTask itself is in `plane`."""
+"""Answer each operation of the control plane; RunTask itself is in `plane`."""
 
 from __future__ import annotations
 

@@ -161,20 +161,12 @@ class Agent:
 
     async def _container(self, _request: web.BaseRequest, asked: str) -> web.Response:
         if asked != self.container_id:
-            return answer_json(
-                404,
-                "V4 container metadata handler: unable to get container ID from request: "
-                f"unable to get docker ID from v3 endpoint ID: {asked}",
-            )
+            return _refuse_endpoint("V4 container", "container ID", "docker ID", asked)
         return answer_json(200, describe_container(self.task, self.container_id))
 
     async def _task(self, _request: web.BaseRequest, asked: str) -> web.Response:
         if asked != self.container_id:
-            return answer_json(
-                404,
-                "V4 task metadata handler: unable to get task arn from request: "
-                f"unable to get task Arn from v3 endpoint ID: {asked}",
-            )
+            return _refuse_endpoint("V4 task", "task arn", "task Arn", asked)
         return answer_json(200, describe_task(self.task, self.container_id))
 
     async def _state(self, request: web.BaseRequest, asked: str) -> web.Response:
@@ -271,3 +263,9 @@ _ROUTES: list[tuple[re.Pattern[str], tuple[str, ...], Callable[..., Awaitable[we
     (re.compile("/v4/([^/]*)/taskWithTags"), (), Agent._task),
     (re.compile("/api/([^/]*)/task-protection/v1/state"), ("GET", "PUT"), Agent._state),
 ]
+
+
+def _refuse_endpoint(handler: str, wanted: str, missing: str, asked: str) -> web.Response:
+    """Answer that no container has this endpoint id, in the agent's own words."""
+    reason = f"unable to get {wanted} from request: unable to get {missing}"
+    return answer_json(404, f"{handler} metadata handler: {reason} from v3 endpoint ID: {asked}")

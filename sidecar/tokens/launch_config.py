@@ -27,10 +27,10 @@ KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class LaunchConfig:
-    """What the launcher decided for every runner of the pool."""
+    """The launcher's decisions for every runner of the pool."""
 
     token_path: str
-    """Where it writes `<token_path>/<id>` after the launch."""
+    """The path below which it writes the token after the launch, as `<token_path>/<id>`."""
     just_in_time: bool
     """Whether that is a just-in-time configuration, else arguments of config.sh."""
     agent_mode: str

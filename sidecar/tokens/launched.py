@@ -34,7 +34,7 @@ LEAST = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the user set; the launcher's own values do not take its place."""
+    """The user's own settings; the launcher's values do not take their place."""
 
     name: str | None
     """None: the launcher's name is used."""
@@ -42,7 +42,7 @@ class Overrides:
     """Before the id, where the launcher's name is used."""
     url: str | None
     runner_user: str
-    """Who runs the jobs."""
+    """The user that runs the jobs."""
 
 
 class ConfiguredToken:

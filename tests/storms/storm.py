@@ -14,6 +14,7 @@ from structlog.testing import LogCapture
 from tests.storms import clock
 from tests.storms.calls import loop_time
 from tests.storms.plan import Plan, make_plan
+from tests.storms.report import write_report
 from tests.storms.verdict import judge
 from tests.storms.world import World, reached
 
@@ -88,16 +89,10 @@ def command(seed: str) -> str:
 def run_storms(seeds: Iterable[str]) -> tuple[list[Storm], str]:
     """Run the storms of seeds; return those that went wrong, and a report."""
     begun, storms = time.monotonic(), [run_storm(seed) for seed in seeds]
+    title = f"storms in {time.monotonic() - begun:.0f} s"
+    figures = {
+        "processes killed": f"{sum(storm.deaths for storm in storms)}",
+        "virtual hours": f"{sum(storm.lasted for storm in storms) / 3600:.0f}",
+    }
     wrong = [storm for storm in storms if storm.wrong]
-    lines = [
-        f"{len(storms)} storms in {time.monotonic() - begun:.0f} s",
-        f"  jobs       {sum(storm.jobs for storm in storms)}",
-        f"  tasks      {sum(storm.tasks for storm in storms)}",
-        f"  processes killed  {sum(storm.deaths for storm in storms)}",
-        f"  virtual hours     {sum(storm.lasted for storm in storms) / 3600:.0f}",
-        f"  wrong      {len(wrong)}",
-    ]
-    for storm in wrong:
-        lines += [f"    {line}" for line in storm.wrong[:5]]
-        lines.append(f"      {command(storm.plan.seed)}")
-    return wrong, "\n".join(lines)
+    return wrong, write_report(title, storms, figures, command)

@@ -54,7 +54,13 @@ def verify(stage: Stage, ending: Ending, jobs: int) -> Iterator[Check]:
         _tally([ending.job_result] * jobs),
         _tally(job.result or job.state for job in world.jobs),
     )
-    yield from _check_tasks(stage, ending) if jobs == 1 else _check_many_tasks(stage, ending, jobs)
+    yield Check(
+        "the tasks ended with" if jobs * len(ending.tasks) > 1 else "the task ended with",
+        _tally(ending.tasks * jobs),
+        _tally(_describe_end(task) for task in stage.ecs.tasks),
+    )
+    asked = len(stage.ecs.asked("RunTask"))
+    yield Check("ECS was asked to run a task", _times(ending.requests * jobs), _times(asked))
     if stage.queues.main:
         yield Check("the webhook answered", "each delivery with 202", _find_answers(stage))
     if ending.job_result == "succeeded":
@@ -75,31 +81,6 @@ def verify(stage: Stage, ending: Ending, jobs: int) -> Iterator[Check]:
     off = "the runner was taken off GitHub" if jobs == 1 else "the runners were taken off GitHub"
     yield Check(off, _tally([wanted] * jobs), _tally(removed))
     yield Check("a secret in a log, an override, a message", "never", find_secrets(stage))
-
-
-def _check_tasks(stage: Stage, ending: Ending) -> Iterator[Check]:
-    yield Check(
-        "the tasks ended with" if len(ending.tasks) > 1 else "the task ended with",
-        _tally(ending.tasks),
-        _tally(_describe_end(task) for task in stage.ecs.tasks),
-    )
-    asked = len(stage.ecs.asked("RunTask"))
-    yield Check("ECS was asked to run a task", _times(ending.requests), _times(asked))
-
-
-def _check_many_tasks(stage: Stage, ending: Ending, jobs: int) -> Iterator[Check]:
-    """Check the tasks that ran a job.
-
-    GitHub gives equal jobs to any runner. Where the launcher learns of it late, as on a busy
-    machine, it starts a task too many, and stops it.
-    """
-    names = [job.runner_name for job in stage.github.world.jobs]
-    served = [task for task in stage.ecs.tasks if any(task.facts.id in name for name in names)]
-    ends = _tally(_describe_end(task) for task in served)
-    yield Check("the tasks that ran a job ended with", _tally(ending.tasks * jobs), ends)
-    asked = len(stage.ecs.asked("RunTask"))
-    least = f"{jobs} times or more"
-    yield Check("ECS was asked to run a task", least, least if asked >= jobs else _times(asked))
 
 
 def _describe_end(task: Any) -> str:

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 GITHUB = "https://github.com"
+LONGEST_NAME = 39
+"""Characters of a launcher's RUNNER_NAME that are kept: a separator and a unique rest still fit."""
 
 INSTANCE_ID, REGION = "instance-id", "placement/region"
-"""What a machine is told about itself: the names are those of the instance metadata service, and
+"""Facts that a machine is told about itself, by the instance metadata service's names, and
 no variable of an environment is called so."""
 
 
@@ -35,7 +37,7 @@ class Draft:
     missing: dict[str, str] = field(default_factory=dict)
     """What is wrong, by the setting that cannot be read; void if the user sets that one."""
     problems: list[str] = field(default_factory=list)
-    """What is wrong whatever the user sets."""
+    """The mistakes that stay whatever the user sets."""
     ignored: list[str] = field(default_factory=list)
     """What the launcher asks for and the agent does not do."""
     region: str | None = None
@@ -72,7 +74,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What the value of a variable looks like, where its name alone may mean something else."""
+    """The form of a variable's value, where its name alone may mean something else."""
 
     pattern: str
     text: str

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.settings.contracts.contract import Contract
+from sidecar.settings.contracts.contract import LONGEST_NAME, Contract
 
 if TYPE_CHECKING:
     from sidecar.settings.contracts.contract import Draft
-
-LONGEST = 39
-"""Characters of RUNNER_NAME that are kept: `-` and a unique rest still fit."""
 
 
 def _read(draft: Draft) -> None:
@@ -19,7 +16,7 @@ def _read(draft: Draft) -> None:
     # The defaults are those of its image.
     draft.set("labels", draft.env.get("RUNNER_LABELS", "ecs-fargate"), "RUNNER_LABELS")
     # Every task gets the same name, and GitHub accepts a name once.
-    prefix = draft.env.get("RUNNER_NAME", "fargate-runner")[:LONGEST]
+    prefix = draft.env.get("RUNNER_NAME", "fargate-runner")[:LONGEST_NAME]
     draft.set("name_prefix", prefix + "-", "RUNNER_NAME")
     if "EVENT_BUS_NAME" in draft.env:
         draft.ignored.append("EVENT_BUS_NAME: no event about the runner's state is sent there")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.settings.contracts.contract import GITHUB, Contract
+from sidecar.settings.contracts.contract import GITHUB, LONGEST_NAME, Contract
 
 if TYPE_CHECKING:
     from sidecar.settings.contracts.contract import Draft
-
-LONGEST = 39
-"""Characters of RUNNER_NAME that are kept: `_` and a unique rest still fit."""
 
 
 def _read(draft: Draft) -> None:
     draft.take("github_pat", "GITHUB_PERSONAL_TOKEN")
     draft.take("labels", "RUNNER_LABELS")
     if "RUNNER_NAME" in draft.env:  # every run of the workflow uses the same name
-        draft.set("name_prefix", draft.env["RUNNER_NAME"][:LONGEST] + "_", "RUNNER_NAME")
+        draft.set("name_prefix", draft.env["RUNNER_NAME"][:LONGEST_NAME] + "_", "RUNNER_NAME")
     # The name of a repository, in older versions owner/name; empty for an organization.
     parts = [draft.server or GITHUB, draft.env["GITHUB_OWNER"]]
     repository = draft.env.get("GITHUB_REPOSITORY", "").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""What happens in a storm of real processes, drawn from its seed."""
+"""Draw from a seed all that happens in a storm of real processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOMENTS = (
 
 
 class Turn(StrEnum):
-    """What becomes of a job, beside that it runs."""
+    """A job's fate, beside that it runs."""
 
     RUN = "run"
     CANCEL_QUEUED = "cancelled as soon as it is queued"
@@ -46,12 +46,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Death:
-    """When a process is killed: at one of its calls of AWS."""
+    """The moment at which a process is killed: at one of its calls of AWS."""
 
     call: str | None
     """The operation; None: any."""
     number: int
-    """Which one of its kind."""
+    """The call's number among those of its kind, from 1."""
     acted: bool
     """Whether AWS has acted, and only its answer is lost."""
 
@@ -74,7 +74,7 @@ class Plan:
     """The lives of each worker, one after the other."""
     webhook: tuple[Life, ...] = (Life(),)
     hooks: int = 1
-    """How many hooks tell of each job."""
+    """The number of hooks that tell of each job."""
     disturbances: tuple[tuple[str, str, int], ...] = ()
     """Kind, action and how many go through before (`local.github.webhooks.Disturbance`)."""
     redelivered: float = 0.0
@@ -93,13 +93,13 @@ class Plan:
     held_back: bool = False
     """Whether tasks stay in PROVISIONING until all jobs are queued, or cancelled already."""
     registered: int = 0
-    """How many runners must have been registered before held-back tasks may run, beside that."""
+    """The runners that must have been registered before held-back tasks may run, beside that."""
     patience: float = 240.0
     """Seconds in which all jobs have to be over, on a busy machine; by design they take a tenth."""
 
     @property
     def deaths(self) -> int:
-        """How many processes are to be killed."""
+        """Count the processes that are to be killed."""
         lives = [*self.webhook, *(life for lives in self.workers for life in lives)]
         return sum(life.death is not None for life in lives)
 

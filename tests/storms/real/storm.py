@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 from local import programs
 from tests.launches.stage import COMMAND, open_stage
+from tests.storms.real.people import People
 from tests.storms.real.plan import Plan, make_plan
+from tests.storms.real.processes import Processes
 from tests.storms.real.story import tell
 from tests.storms.real.verdict import judge
 from tests.storms.real.world import World
+from tests.storms.report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,17 +31,17 @@ VISIBILITY = 120
 
 @dataclass
 class Storm:
-    """What became of a storm."""
+    """The outcome of a storm."""
 
     plan: Plan
     wrong: list[str] = field(default_factory=list)
     jobs: int = 0
     tasks: int = 0
     killed: int = 0
-    """How many processes were killed."""
+    """The number of processes that were killed."""
     seconds: float = 0.0
     story: str = ""
-    """What was seen of it, line by line."""
+    """All that was seen of it, line by line."""
 
     def tell(self) -> str:
         """Tell what happened."""
@@ -70,8 +73,8 @@ async def _run(storm: Storm, command: tuple[str, ...]) -> None:
         world.prepare()
         await stage.prepare_image()
         try:
-            async with world.running():
-                await world.play()
+            async with Processes(world).running():
+                await People(world).play()
                 storm.wrong = await judge(world)
         finally:
             storm.jobs, storm.tasks = len(world.jobs), len(stage.ecs.tasks)
@@ -90,16 +93,10 @@ def run_storms(seeds: Iterable[str], show: Callable[[Storm], None]) -> tuple[lis
     for seed in seeds:
         storms.append(run_storm(seed))
         show(storms[-1])
+    title = f"storms of real processes in {time.monotonic() - begun:.0f} s"
+    figures = {
+        "processes killed": f"{sum(storm.killed for storm in storms)}",
+        "longest": f"{max((storm.seconds for storm in storms), default=0):.0f} s",
+    }
     wrong = [storm for storm in storms if storm.wrong]
-    lines = [
-        f"{len(storms)} storms of real processes in {time.monotonic() - begun:.0f} s",
-        f"  jobs       {sum(storm.jobs for storm in storms)}",
-        f"  tasks      {sum(storm.tasks for storm in storms)}",
-        f"  processes killed  {sum(storm.killed for storm in storms)}",
-        f"  longest    {max((storm.seconds for storm in storms), default=0):.0f} s",
-        f"  wrong      {len(wrong)}",
-    ]
-    for storm in wrong:
-        lines += [f"    {line}" for line in storm.wrong[:5]]
-        lines.append(f"      {command(storm.plan.seed)}")
-    return wrong, "\n".join(lines)
+    return wrong, write_report(title, storms, figures, command)

@@ -1,4 +1,4 @@
-"""What must hold at the end of a storm of real processes; all of it is seen from outside."""
+"""Judge a storm of real processes by what is seen from outside at its end."""
 
 from __future__ import annotations
 

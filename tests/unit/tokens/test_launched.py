@@ -4,21 +4,18 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-import stamina.instrumentation
 from structlog.testing import capture_logs
 
 from local import aws as local_aws
 from local import faults
 from local import ssm as local_ssm
 from local.faults import Rule
-from sidecar.aws import calls
-from sidecar.aws import session as aws_session
 from sidecar.errors import TokenError
-from sidecar.log import masks
 from sidecar.shutdown.cleanup import CleanupStack
 from sidecar.tokens import ConfiguredToken, MachineToken, Overrides, ParameterStore
 from tests.support.loops import run
-from tests.unit.tokens.test_ssm import session
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 MACHINE = "i-0123456789abcdef0"
 CONFIG, TOKENS = "/pool/config", "/pool/tokens"
@@ -26,23 +23,6 @@ TOKEN = "AABBCCDD1234567890EXAMPLE"
 URL = "https://github.com/o/r"
 NO_OVERRIDES = Overrides(name=None, name_prefix="", url=None, runner_user="runner")
 DENIED = Rule("status", error="AccessDeniedException")
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch):
-    """Give dummy credentials and short pauses; keep tokens out of the other tests' logs."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
-    monkeypatch.setattr(masks, "_secrets", set())
-    # The service's description is parsed once for all tests, not once for each.
-    monkeypatch.setattr(aws_session, "get_session", session)
-    growing = calls.growing
-    monkeypatch.setattr(
-        calls, "growing", lambda kinds, **_: growing(kinds, first=0.02, longest=0.05)
-    )
-    stamina.instrumentation.set_on_retry_hooks([])
-    yield
-    stamina.instrumentation.set_on_retry_hooks(None)
 
 
 @asynccontextmanager

@@ -8,15 +8,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import stamina.instrumentation
-from aiobotocore.session import get_session
 from structlog.testing import capture_logs
 
 from local import aws as local_aws
 from local import faults
 from local.faults import Rule
 from sidecar import tokens
-from sidecar.aws import calls
 from sidecar.aws import session as aws_session
 from sidecar.aws.calls import AccessDenied, AwsError, NotFound, RateLimited, TransientError
 from sidecar.errors import TokenError
@@ -26,39 +23,14 @@ from sidecar.tokens import ssm
 from sidecar.tokens.ssm import Parameter, ParameterStore, ParameterVersion
 from tests.support.loops import on_both, run
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 NAME = "/actions/tokens/0f3a"
 TOKEN = "AABBCCDD1234567890EXAMPLE"
 READ, DELETE = (
     f"cannot read the token parameter {NAME}: ",
     f"cannot delete the token parameter {NAME}: ",
 )
-
-
-LOADER = get_session().get_component("data_loader")
-
-
-def session():
-    """Make a session as the library does, with the loader that all tests share."""
-    made = get_session()
-    made.register_component("data_loader", LOADER)
-    return made
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch):
-    """Give dummy credentials and short pauses; keep tokens out of the other tests' logs."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
-    monkeypatch.setattr(logs, "_secrets", set())
-    # The service's description is parsed once for all tests, not once for each.
-    monkeypatch.setattr(aws_session, "get_session", session)
-    growing = calls.growing
-    monkeypatch.setattr(
-        calls, "growing", lambda kinds, **_: growing(kinds, first=0.02, longest=0.05)
-    )
-    stamina.instrumentation.set_on_retry_hooks([])
-    yield
-    stamina.instrumentation.set_on_retry_hooks(None)
 
 
 @asynccontextmanager
