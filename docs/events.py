@@ -1,4 +1,4 @@
-"""What each event means, for somebody who reads the log while something is broken."""
+"""The meaning of each event, for somebody who reads the log while something is broken."""
 
 EVENTS = {
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",

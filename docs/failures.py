@@ -39,7 +39,7 @@ DISK_FAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """How a life ends: its exit code, an event that it logs, what is left."""
+    """The end of a life: its exit code, an event that it logs, what is left."""
 
     exit: int | str
     """An exit code; of a message or a request, what becomes of it."""

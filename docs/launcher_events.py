@@ -1,4 +1,4 @@
-"""What each event of the launcher means, for somebody who reads its log."""
+"""The meaning of each event of the launcher, for somebody who reads its log."""
 
 EVENTS = {
     "batch.cut": "the Lambda function's time was over before `left` messages of its batch were "

@@ -34,7 +34,7 @@ class Exit(ExitCode):
 
 
 class LaunchError(Exception):
-    """What was asked for cannot be done; its text says what and why."""
+    """An order cannot be carried out; its text says what and why."""
 
     def __init__(self, exit_code: Exit, message: str) -> None:
         super().__init__(message)

@@ -48,7 +48,7 @@ END_TIMEOUT = 45.0
 
 
 class Progress(StrEnum):
-    """How far a task has come."""
+    """The stage that a task has reached."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -64,7 +64,7 @@ ENDS = (Progress.SERVED, Progress.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at a task has shown."""
+    """The result of one look at a task."""
 
     progress: Progress
     state: TaskState | None = None
@@ -73,7 +73,7 @@ class Look:
 
 @dataclass(slots=True)
 class Cleanup:
-    """What came of undoing a launch."""
+    """The result of undoing a launch."""
 
     left: list[str] = field(default_factory=list)
     """What could not be undone."""
@@ -82,7 +82,7 @@ class Cleanup:
 
 
 class Journal(Protocol):
-    """Where a launch is written down before anything is done for it."""
+    """The store in which a launch is written down before anything is done for it."""
 
     async def save(self, launch: Launch) -> Launch:
         """Write the launch; return it as it is written."""

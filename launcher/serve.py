@@ -50,7 +50,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 
 class Health:
-    """What the health path answers: 503 while a part of the service does not work."""
+    """The answer of the health path: 503 while a part of the service does not work."""
 
     def __init__(self) -> None:
         self.problems: dict[str, str] = {}

@@ -39,7 +39,7 @@ WAITS = ("online", "running", "none")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked for."""
+    """An order of runners."""
 
     deployment: str
     scope: str

@@ -40,7 +40,7 @@ WORK_DIR = "_work"
 
 @dataclass(frozen=True, slots=True)
 class RunnerToken:
-    """What is written for one runner."""
+    """The token of one runner, as it is written for it."""
 
     text: str = field(repr=False)
     runner_id: int | None = None

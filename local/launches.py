@@ -50,7 +50,7 @@ maximum = 50
 
 
 class Stage:
-    """What surrounds a launcher, and what is left of its launches."""
+    """The surroundings of a launcher, and what is left of its launches."""
 
     command: tuple[str, ...] = COMMAND
     """The command that starts the launcher."""

@@ -34,7 +34,7 @@ ANY_PORT: Address = ("127.0.0.1", 0)
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the stand-ins listen: host and port of each."""
+    """The addresses of the stand-ins: host and port of each."""
 
     aws: Address = ANY_PORT
     ecs_agent: Address = ANY_PORT

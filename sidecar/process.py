@@ -35,7 +35,7 @@ KILL_PAUSE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start, with which environment, where, and as which user (None: as this process)."""
+    """A program to start: its environment, its folder, and its user (None: this process's)."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)

@@ -1,1 +1,1 @@
-"""What asks for a launch: one file for each kind of demand."""
+"""The ways to ask for a launch: one file for each kind of demand."""

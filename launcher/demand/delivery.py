@@ -34,7 +34,7 @@ _LONGEST_TEXT = 255
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one `workflow_job` delivery says."""
+    """The facts of one `workflow_job` delivery."""
 
     action: str
     """One of ACTIONS. A `queued` whose job still waits for an approval is WAITING."""

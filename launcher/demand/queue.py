@@ -97,7 +97,7 @@ class PutOff(Protocol):
 
 
 class Worker(Protocol):
-    """What handles messages."""
+    """A handler of messages."""
 
     async def handle(self, message: Message) -> PutOff | None:
         """Handle one message. None: it is done with."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Why(StrEnum):
-    """Why a task can be started only later."""
+    """A reason for which a task can be started only later."""
 
     CAPACITY = "capacity"
     """There is no room now: another provider may have some, or this one in some minutes."""

@@ -40,7 +40,7 @@ _OF_PULL_REQUEST = frozenset({"pull_request", "pull_request_review", "pull_reque
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who asks for a runner, as far as it is known. What is not known is never admitted."""
+    """The facts about who asks for a runner. What is not known is never admitted."""
 
     repository: str
     """`owner/name`."""
@@ -77,7 +77,7 @@ def _find_refs(event: str | None, run: Mapping[str, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may use a pool. An empty tuple admits all."""
+    """The rules for who may use a pool. An empty tuple admits all."""
 
     repositories: tuple[str, ...] = ()
     """`owner/name`, where the name may hold `*`."""

@@ -69,7 +69,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the runners of one pool are, as far as labels are concerned."""
+    """The system, architecture and labels of a pool's runners."""
 
     system: str
     """`linux` or `windows`."""

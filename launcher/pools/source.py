@@ -36,7 +36,7 @@ TIMEOUT = 15.0
 
 
 class Source(Protocol):
-    """Where pools are kept."""
+    """A place in which pools are kept."""
 
     async def read(self) -> Pools | Problems:
         """Read them. Raises SidecarError where that is not possible."""

@@ -1,4 +1,4 @@
-"""What a worker does with one message of the queue: `Worker.handle`. Start with `worker.py`.
+"""Handle one message of the queue: `Worker.handle`. Start with `worker.py`.
 
 A queued job becomes a launch, and the launch takes its stages (`launcher.launch`). Nothing waits
 here: what has to wait is put off, as a new message.

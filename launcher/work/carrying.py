@@ -260,7 +260,7 @@ class Carrier:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a look has led to: this is the message's answer, and nothing else is to be done."""
+    """The message's answer after a look, with which nothing else is to be done."""
 
     later: PutOff | None
 

@@ -1,4 +1,4 @@
-"""What GitHub tells of a job after it was queued: it waits, is in progress, or is completed."""
+"""Handle GitHub's news of a job that was queued: it waits, is in progress, or is completed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a message is put off, by why it has to wait."""
+"""Decide for how long a message is put off, by the reason why it waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker works with: table, pools, GitHub, ECS, tokens; and the stages made of them."""
+"""Hold a worker's resources: table, pools, GitHub, ECS, tokens; and make stages of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PutOff:
 
 @dataclass(frozen=True, slots=True)
 class Maxima:
-    """How many launches may be under way or living, beside each pool's own maximum."""
+    """The most launches that may be under way or living, beside each pool's own maximum."""
 
     repository: int | None = None
     """Of each repository."""
@@ -78,7 +78,7 @@ class EcsClients:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a worker works with."""
+    """The resources of a worker."""
 
     records: Records
     pools: Callable[[], Pools]

@@ -39,7 +39,7 @@ MOST_JOBS = 50
 
 @dataclass(frozen=True)
 class Play:
-    """What is shown."""
+    """The scenes that are shown."""
 
     title: str
     run: Callable[[Timeline], Awaitable[tuple[list[Check], AgentProcess | None]]]

@@ -26,7 +26,7 @@ TIMEOUT = 20.0
 
 
 class Container:
-    """What the step starts. `arn` is what AWS answered it is."""
+    """A container that the step starts. `arn` is AWS's answer about who it is."""
 
     def __init__(self, folder: Path, start: int, answer: int) -> None:
         self.folder = folder

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """What an event means: what is done, what it ends (a key), what begins (keys and words)."""
+    """The meaning of an event: what is done, what it ends (a key), what begins (keys and words)."""
 
     text: str = ""
     ends: str = ""

@@ -62,7 +62,7 @@ class Timeline:
 
     @property
     def doing(self) -> str:
-        """What goes on now, in words."""
+        """Say in words what goes on now."""
         return "; ".join(f"{who} {doing}" for _, who, doing in self._open.values())
 
     @contextmanager

@@ -48,7 +48,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known when the agent has ended."""
+    """The facts that are known when the agent has ended."""
 
     ending: Ending
     exit_code: int

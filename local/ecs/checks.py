@@ -1,4 +1,4 @@
-"""What ECS checks of a request before it does anything, and moto does not."""
+"""Check a request as ECS does before it does anything, and moto does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the agents of tasks run."""
+"""Run the agents of tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class AgentHost:
-    """Where the tasks' agents run: each with its own folder and its own runner's program."""
+    """The host of the tasks' agents: each has its own folder and its own runner's program."""
 
     folder: Path
     """A folder that every user may read and write."""

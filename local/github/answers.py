@@ -1,4 +1,4 @@
-"""How one call is taken: counted, spoiled if that was ordered, answered with GitHub's headers."""
+"""Take one call: count it, spoil it if that was ordered, answer it with GitHub's headers."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Who calls, and what they may: personal tokens, installation tokens, Apps."""
+"""Find out who calls, and what they may: personal tokens, installation tokens, Apps."""
 
 from aiohttp import web
 

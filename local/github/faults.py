@@ -12,7 +12,7 @@ class WrongFaultError(ValueError):
 
 @dataclass
 class Fault:
-    """What happens to the next `count` calls whose name fits the pattern `call`.
+    """A fault of the next `count` calls whose name fits the pattern `call`.
 
     A pattern with a blank is compared with method and path, as in `POST /broker/session`.
     `seconds` makes it end so long after its first call, whatever `count` says.

@@ -64,7 +64,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Removal:
-    """Who ended a registration: rest, remove, job-completed, ghost, replaced or test."""
+    """The end of a registration: rest, remove, job-completed, ghost, replaced or test."""
 
     id: int
     name: str

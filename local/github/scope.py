@@ -1,4 +1,4 @@
-"""Where runners are registered: a repository, an organization or an enterprise."""
+"""The scopes of runners: a repository, an organization or an enterprise."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""What the services behind GitHub have in common: who calls, and how errors are worded."""
+"""Do what GitHub's inner services have in common: find out who calls, and word errors."""
 
 from aiohttp import web
 

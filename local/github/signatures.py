@@ -1,4 +1,4 @@
-"""Who signed: RSASSA-PSS with SHA-256, which JWT calls PS256 (RFC 8017, 8.1.2)."""
+"""Verify signatures: RSASSA-PSS with SHA-256, which JWT calls PS256 (RFC 8017, 8.1.2)."""
 
 import base64
 import binascii

@@ -47,7 +47,7 @@ class WrongHookError(ValueError):
 
 @dataclass
 class Hook:
-    """Who wants to be told: an App, or the owner of a repository or organization."""
+    """A webhook of an App, or of a repository or organization."""
 
     id: int
     url: str
@@ -102,7 +102,7 @@ class Delivery:
 
 @dataclass
 class Disturbance:
-    """What happens to the next `times` deliveries of `action` ("" is any) that are to come.
+    """A disturbance of the next `times` deliveries of `action` ("" is any).
 
     lose: nobody gets it. hold: it is kept until it is released. twice: it is sent again at once.
     """

@@ -110,7 +110,7 @@ DYNAMODB = Service("dynamodb", "DynamoDB", "table")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a call is for, and what to change when it fails."""
+    """The purpose of a call, and what to change when it fails."""
 
     action: str
     """How its errors begin: `cannot read ...`."""

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SecretReader:
-    """How AWS is asked for secrets."""
+    """A reader of AWS's secrets."""
 
     region: str | None
     session: Callable[[], AioSession] = get_session

@@ -76,7 +76,7 @@ class RequestPolicy(Protocol):
 
 
 class ProxyContext(Protocol):
-    """What a connection needs of the proxy."""
+    """The parts of the proxy that a connection needs."""
 
     loop: asyncio.AbstractEventLoop
     policy: RequestPolicy

@@ -67,7 +67,7 @@ class ObjectRecord:
 
     @property
     def objects(self) -> list[CreatedObject]:
-        """What was created so far; it may be removed already."""
+        """Return the objects that were created so far; they may be removed already."""
         return list(self._objects.values())
 
     # -- what the proxy reports ----------------------------------------------------------------

@@ -125,7 +125,7 @@ class Proxy:
 
 
 class ProxyOptions(NamedTuple):
-    """What `serve` needs."""
+    """The options of `serve`."""
 
     path: Path
     """The socket to listen at."""

@@ -25,7 +25,7 @@ URL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What GitHub gives for a registration token."""
+    """GitHub's answer to a registration token."""
 
     service_url: str
     """The tenant's URL, or the broker's; it ends without a slash."""

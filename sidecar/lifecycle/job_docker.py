@@ -58,7 +58,7 @@ class ProxyUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JobDocker:
-    """How a job reaches the docker engine."""
+    """A job's way to the docker engine."""
 
     proxied: bool = False
     socket: Path | None = None
@@ -193,7 +193,7 @@ async def _listen(
 
 
 class JobObjects:
-    """What jobs created at the engine, this life's and those of killed agents."""
+    """The objects that jobs created at the engine, this life's and those of killed agents."""
 
     def __init__(self, engine: Engine, record: ObjectRecord, *, keep: bool) -> None:
         self._engine = engine
@@ -233,7 +233,7 @@ class JobObjects:
 
 @dataclass(frozen=True, slots=True)
 class _Cleanup:
-    """Where the cleanup of the proxy is registered."""
+    """The places in which the cleanup of the proxy is registered."""
 
     stack: CleanupStack
     stop: Stop
@@ -322,7 +322,7 @@ def _make_inspect(engine: Engine) -> relay.Inspect:
 
 @dataclass(frozen=True, slots=True)
 class ContainerCredentials:
-    """How a job's containers get credentials."""
+    """A container's way to credentials."""
 
     mode: Mode
     variables: CredentialVariables | None = None

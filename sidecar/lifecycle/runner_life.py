@@ -78,7 +78,7 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
 
 
 class _Life:
-    """What one life has acquired so far. Each method needs those before it."""
+    """The things that one life has acquired so far. Each method needs those before it."""
 
     access: Access
     api: github.Connection | None

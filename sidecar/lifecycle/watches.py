@@ -43,7 +43,7 @@ class WatchCause(Enum):
 
 
 class Cause(WatchCause):
-    """Why a watch ends a life, and the exit code that the life then has.
+    """A reason for which a watch ends a life, and the exit code that the life then has.
 
     A job that came to its end, or was cancelled, decides the exit code instead where `supervision`
     says so.
@@ -58,7 +58,7 @@ class Cause(WatchCause):
 
 @dataclass(frozen=True, slots=True)
 class Watches:
-    """What to watch; None or False is not watched."""
+    """The things to watch; None or False is not watched."""
 
     idle: float | None = None
     """Seconds that the runner may wait for a job."""

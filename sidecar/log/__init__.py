@@ -1,1 +1,1 @@
-"""What the agent logs: events, with secrets masked and lines made safe."""
+"""Log events, with secrets masked and lines made safe."""

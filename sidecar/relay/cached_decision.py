@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Grounds(NamedTuple):
-    """What a granted answer is based on. It is not valid any more when one of these changes."""
+    """The facts on which a granted answer is based. It is void when one of them changes."""
 
     identities: Identities
     """Also the policy, which has no version: it is asked again each time."""

@@ -17,7 +17,7 @@ _LOOKUP_TIMEOUT = 2.0
 
 
 class DaemonLocation(StrEnum):
-    """Where the docker daemon is."""
+    """A place where the docker daemon can be."""
 
     ABSENT = "absent"
     SILENT = "silent"

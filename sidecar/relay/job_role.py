@@ -52,7 +52,7 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What jobs get: a role, a policy, or both."""
+    """The rights that jobs get: a role, a policy, or both."""
 
     role_arn: str | None
     """SIDECAR_JOB_ROLE_ARN; None: the task role itself, limited by the policy."""

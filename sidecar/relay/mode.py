@@ -30,7 +30,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the choice depends on."""
+    """The facts on which the choice depends."""
 
     location: DaemonLocation
     evidence: str

@@ -58,7 +58,7 @@ class _ToolError(Exception):
 
 
 class Target(NamedTuple):
-    """Where the rules redirect to, and from which interfaces."""
+    """The relay's address that the rules redirect to, and from which interfaces."""
 
     host: str
     port: int

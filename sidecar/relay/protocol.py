@@ -1,4 +1,4 @@
-"""What both credential protocols share: their decisions, and how they render answers.
+"""Share between both credential protocols their decisions, and the form of answers.
 
 A protocol decides about a request from memory. It neither waits nor does any I/O.
 """

@@ -39,7 +39,7 @@ class Clock(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How often upstream is asked; all times in seconds."""
+    """The times at which upstream is asked, in seconds."""
 
     lead: float = 15 * 60
     """How long before their expiry credentials are refreshed: SDKs do it at that time too."""

@@ -44,7 +44,7 @@ KILLED = 128 + 9
 
 
 class RegisteredRunner(Protocol):
-    """What a deregistration needs to know of a runner."""
+    """The facts of a runner that a deregistration needs."""
 
     @property
     def exists(self) -> bool:

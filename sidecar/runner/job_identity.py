@@ -93,7 +93,7 @@ OF_PULL_REQUEST = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class JobIdentity:
-    """Who a job is; None where that is not known."""
+    """The identity of a job; None where a part is not known."""
 
     repository: str | None = None
     """`owner/name`."""

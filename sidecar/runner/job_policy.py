@@ -28,7 +28,7 @@ LONGEST = 255
 
 @dataclass(frozen=True, slots=True)
 class JobPolicy:
-    """Which jobs may run. An empty tuple admits all; what is not known of a job is not admitted."""
+    """The rules for which jobs may run. An empty tuple admits all, an unknown fact admits none."""
 
     repositories: tuple[str, ...] = ()
     """`owner/name` in lower case, where the name may hold `*`."""

@@ -33,7 +33,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class NewRegistration:
-    """What this life registers its own runner with, and removes those of killed agents with."""
+    """The means to register this life's own runner, and to remove those of killed agents."""
 
     request: RegistrationRequest
     env: Mapping[str, str]

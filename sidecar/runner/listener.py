@@ -209,7 +209,7 @@ class Listener:
 
     @property
     def outcome(self) -> outcomes.Outcome:
-        """How it ended; only for a listener that has ended."""
+        """Return how it ended; only for a listener that has ended."""
         code = self.ended.result()
         if self.refused is not None:
             return outcomes.REFUSED

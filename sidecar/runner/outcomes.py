@@ -13,7 +13,7 @@ FIRST_JOB_RESULT = 100
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the listener ended: a name for the log, the agent's exit code, and the meaning."""
+    """An end of the listener: a name for the log, the agent's exit code, and the meaning."""
 
     name: str
     exit: Exit

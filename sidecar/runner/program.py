@@ -32,7 +32,7 @@ LONGEST_MESSAGE = 300
 
 @dataclass(frozen=True, slots=True)
 class Subcommand:
-    """What to run. The token goes into the environment of this one process, nowhere else."""
+    """A call of the runner's program. The token goes into its environment, nowhere else."""
 
     name: str
     arguments: tuple[str, ...]
@@ -52,7 +52,7 @@ class ProgramResult:
 
     @property
     def reason(self) -> str:
-        """What best explains a failure: GitHub's own words, else the last line.
+        """Return what best explains a failure: GitHub's own words, else the last line.
 
         Banners and successes are no explanation.
         """

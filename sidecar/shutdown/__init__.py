@@ -1,1 +1,1 @@
-"""How a life ends in time: the stop signals, the stop budget, the cleanup steps."""
+"""End a life in time: the stop signals, the stop budget, the cleanup steps."""

@@ -24,7 +24,7 @@ STATES = ("pending", "done", "failed")
 
 
 class When(IntEnum):
-    """When a step may begin, seen from the job: a job goes on for a while after its interrupt."""
+    """The time at which a step may begin; a job goes on for a while after its interrupt."""
 
     ANY_TIME = 1
     """No job needs what it removes."""
@@ -53,7 +53,7 @@ class CleanupStep:
 
     @property
     def state(self) -> Literal["pending", "done", "failed"]:
-        """How far it is; a failed step may still be begun again."""
+        """Return how far it is; a failed step may still be begun again."""
         return "done" if self.done else "pending" if self.error is None else "failed"
 
     def begin(self) -> asyncio.Task[None]:

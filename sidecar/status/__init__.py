@@ -1,1 +1,1 @@
-"""What the agent reports about itself: health server, metrics, final event."""
+"""Report on the agent itself: health server, metrics, final event."""

@@ -1,4 +1,4 @@
-"""Where the registration token comes from: an SSM parameter, the environment, or GitHub's API.
+"""Get the registration token: from an SSM parameter, the environment, or GitHub's API.
 
 Each source has the same three methods: `wait` returns the token, `delete_soon` is called when it
 has done its work, `is_usable` says whether GitHub still accepts it.

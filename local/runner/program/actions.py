@@ -16,7 +16,7 @@ Wanted = dict[str, Any]
 
 
 class Action:
-    """What an action consists of: its `runs:`, and the image that it runs in."""
+    """An action: its `runs:`, and the image that it runs in."""
 
     def __init__(self, runs: dict[str, Any], inputs: dict[str, Any], folder: str = "") -> None:
         self.runs, self.folder = runs, folder

@@ -1,4 +1,4 @@
-"""Where a GitHub's services are."""
+"""Find the services of a GitHub."""
 
 from .codes import TerminatedError
 

@@ -49,7 +49,7 @@ class Folders:
 
     @property
     def in_job_container(self) -> tuple[Volume, ...]:
-        """Where the folders are in the job container."""
+        """Return the runner's folders as volumes of the job container."""
         inside = ((self.work, "/__w"), (self.externals, "/__e"))
         return inside if self.tools.startswith(self.work) else (*inside, (self.tools, "/__t"))
 

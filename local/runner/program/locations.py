@@ -1,4 +1,4 @@
-"""Where the service's calls go, and the cache of it under the user's `.config`.
+"""Find where the service's calls go, and cache it under the user's `.config`.
 
 The cache is believed when the service says that it is fresh: a user who can write it directs the
 next bearer token (actions/runner, `LocationCacheManager`, `VssFileStorage`).

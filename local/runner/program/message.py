@@ -4,7 +4,7 @@ from typing import Any
 
 
 class Job:
-    """What a message says."""
+    """A job, as its message describes it."""
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.body = body

@@ -1,4 +1,4 @@
-"""What is printed, and the diagnostic log beside it."""
+"""Print lines, and write the diagnostic log beside them."""
 
 import os
 import time

@@ -1,3 +1,3 @@
-"""Which actions/runner this stands in for; `local.runner.install(version=…)` writes another."""
+"""The version of actions/runner; `local.runner.install(version=…)` writes another."""
 
 VERSION = "2.336.0"

@@ -44,7 +44,7 @@ class Response:
 
     @property
     def message(self) -> str:
-        """What GitHub says in it, or else what .NET says about it."""
+        """Return GitHub's own words, or else what .NET says about the status."""
         try:
             return str(self.json()["message"])
         except (ValueError, KeyError, TypeError):

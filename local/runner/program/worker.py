@@ -28,7 +28,7 @@ def main(root: str) -> None:
 
 
 class Channel:
-    """What the listener says, one JSON text a line."""
+    """The listener's messages, one JSON text a line."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

@@ -42,7 +42,7 @@ AUTO, NATIVE = "auto", "native"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read from a launcher's variables; empty without a launcher."""
+    """The settings that were read from a launcher's variables; empty without a launcher."""
 
     contract: str | None = None
     """The launcher's name."""

@@ -83,7 +83,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """How one launcher tells a container what to register."""
+    """One launcher's way to tell a container what to register."""
 
     name: str
     marks: tuple[tuple[str, ...], ...]
