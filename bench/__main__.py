@@ -17,6 +17,7 @@ from bench import (
     health,
     idle,
     lambdas,
+    launch_fleet,
     proxy,
     queued,
     relay,
@@ -25,6 +26,7 @@ from bench import (
     stops,
     webhooks,
     whole,
+    windows,
 )
 from bench.stage import open_stage
 
@@ -38,6 +40,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "startup": startup.measure,
+    "windows": windows.measure,
     "idle": idle.measure,
     "stops": stops.measure,
     "whole": whole.measure,
@@ -50,6 +53,7 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "lambdas": lambdas.measure,
     "webhooks": webhooks.measure,
     "queued": queued.measure,
+    "launch_fleet": launch_fleet.measure,
 }
 """The parts of the bench in the order of their run; each is one module."""
 
@@ -82,6 +86,7 @@ def find_missing() -> dict[str, str]:
     """Return the figures that cannot be measured here, each with what it needs."""
     needs = (
         (startup.shell_missing(), ("startup_vs_shell",)),
+        (windows.missing(), windows.KEYS),
         (relay.missing(), relay.KEYS),
         (webhooks.missing(), webhooks.KEYS),
         (docker.missing(), docker.KEYS),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 LIMITS = {
     "startup_vs_floor": 1.25,
     "startup_vs_shell": 0.8,
+    "wine_startup_vs_floor": 1.25,
     "idle_stop_ms": 150,
     "stop_over_budget": 0.95,
     "rss_vs_floor": 1.2,

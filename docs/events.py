@@ -4,6 +4,8 @@ EVENTS = {
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",
     "command.ended": "the supervised command ended, with its own exit code; a negative number is "
     "the signal that killed it",
+    "command.signal_failed": "the stop signal could not be sent on (Windows: the command has no "
+    "console); the command goes on until the stop budget ends, and is killed then",
     "command.signalled": "the stop signal was sent on: only to the listener of the actions runner "
     "if the command runs one, else to the whole process group of the command",
     "command.started": "the supervised command runs; nothing is registered for it",
@@ -116,6 +118,9 @@ EVENTS = {
     "its job back before that began, so no job ran; `no-session`: SIDECAR_SESSION_LIMIT",
     "runner.home_left": "the home of one call of configure or remove could not be deleted; there "
     "is no secret in it",
+    "runner.interrupt_failed": "the listener could not be asked to end (Windows: it has no console "
+    "to be called on). Without a job it is killed, with all that it started, once GitHub has been "
+    "asked to deregister it; with `busy` the job goes on until the stop budget ends",
     "runner.interrupted": "the listener was asked to end, and with `busy` its worker too: always() "
     "steps, post steps and the completed hook are skipped, and GitHub shows the job as failed",
     "runner.killed": "the listener did not end in time; it is killed with all that it started",
@@ -145,7 +150,8 @@ EVENTS = {
     "token.awaited": "the token parameter is not there yet; the agent polls for so many seconds",
     "token.deleted": "the token parameter was deleted. `unread`: the agent never read it; if it "
     "held a just-in-time configuration, its runner stays until GitHub's one-day clean-up",
-    "token.kept": "the parameter is not the one that was read any more, and stays",
+    "token.kept": "the parameter stays: it is not the one that was read any more, or the launcher "
+    "deletes it with others",
     "token.minted": "GitHub gave a registration token for the App or the access token",
     "token.never_allowed": "the parameter of the task's own id could not be deleted, and was never "
     "read: no policy allows it while it does not exist",

@@ -79,6 +79,7 @@ EVENTS = {
     "tick.failed": "what is done every minute failed; it is tried again by the next tick",
     "token.delayed": "a task's token could not be made or written now",
     "token.handed_over": "the token of a task stands where only this task reads it",
+    "token.undeleted": "used tokens that the workers delete are still there: the next tick tries",
     "warm.failed": "a warm runner could not be looked at or started; the next tick tries again",
     "warm.skipped": "a pool keeps no warm runners, because nothing says where to register them",
     "webhook.failed": "a delivery was answered by 503, because the queue does not take it or the "

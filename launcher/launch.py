@@ -25,7 +25,7 @@ from sidecar import github
 from sidecar.errors import Exit, SidecarError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from launcher.places import Placement, TaskState
     from launcher.places.ecs import Ecs
@@ -119,6 +119,8 @@ class Stages:
     now: Callable[[], float] = time.time
     limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
     """Of requests to start a task that are under way at once."""
+    keeps_token: Callable[[], Awaitable[bool]] | None = None
+    """Says whether the agent of the next token leaves its parameter to the launcher."""
 
     # -- placed ------------------------------------------------------------------------------
 
@@ -218,15 +220,16 @@ class Stages:
         for _ in range(GENERATIONS):
             before = launch
             name = self.next_runner_name(launch)
-            launch = await self.journal.save(launch.next_generation(name, self.now()))
+            keeps = await self.keeps_token() if self.keeps_token is not None else False
+            announced = launch.next_generation(name, self.now())
+            launch = await self.journal.save(replace(announced, keeps_token=keeps))
             try:
-                token = await self.maker.make(name)
+                token = await self.maker.make(name, keep=launch.keeps_token)
             except github.NameTaken:
                 await self._delete_runner(name)  # an answer was lost, and with it its token
                 continue
             except SidecarError as error:
-                if not isinstance(error, github.TransientError):
-                    # Refused, or no credential to ask with: there is no runner of that name.
+                if _is_refusal(error):  # or no credential to ask with: no runner has that name
                     await self.journal.save(replace(launch, generation=before.generation))
                 raise
             return replace(launch, runner_id=token.runner_id), token
@@ -364,6 +367,13 @@ class Stages:
         except TimeoutError:
             log.warning("task.still_there", **_facts(launch), seconds=END_TIMEOUT)
         await self._delete_runners(launch)
+
+
+def _is_refusal(error: SidecarError) -> bool:
+    """Whether GitHub has made nothing: no answer of it may be lost."""
+    if isinstance(error, github.RateLimited):
+        return error.tries == 1
+    return not isinstance(error, github.TransientError)
 
 
 def _newest_generation(launch: Launch) -> int:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from local import aws as local_aws
 from local import programs
+from tests.windows import portable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +53,21 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# --- which tests are for this system --------------------------------------------------------------
+
+ON_WINDOWS = sys.platform == "win32"
+collect_ignore_glob = [*portable.MODULES] if ON_WINDOWS else ["unit/*/test_windows_*.py"]
+"""On Linux, `tests/windows` plays what is ignored here."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip on Windows the single tests that are not for it."""
+    for item in items if ON_WINDOWS else ():
+        name = item.nodeid.partition("[")[0].removeprefix("tests/")
+        if reason := portable.TESTS.get(name):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
 # --- which tests run at the same time -------------------------------------------------------------
 
 CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hostile_jobs.py")
@@ -58,7 +75,7 @@ CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hosti
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give one worker each to: the tests that fill the machine, each docker engine, the images.
+    """Give one worker each to: the tests that fill the machine, docker engines, images, Windows.
 
     xdist's own groups do not work: pytest 9.2 does not look at what they append to a test's id.
     """
@@ -76,6 +93,8 @@ def _group(test: str) -> str:
         return "crowds"
     if test.startswith("tests/images/"):
         return "images"
+    if test.startswith("tests/windows/"):
+        return "windows"
     if test.startswith("tests/engines/"):
         return "debian-12" if "debian-12" in test else "debian-13"
     return test

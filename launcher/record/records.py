@@ -24,9 +24,12 @@ from launcher.record.items import (
     task_key,
     update_launch,
 )
+from launcher.record.paces import Paces
 from launcher.record.pool_state import PoolStates
 from launcher.record.rerun_state import RerunStates
+from launcher.record.runs import Runs
 from launcher.record.table import Full, Outdated, Table
+from launcher.record.used_tokens import UsedTokens
 from sidecar.aws.calls import DYNAMODB
 from sidecar.aws.session import ServiceClient
 
@@ -66,6 +69,9 @@ class Records:
         self._now = now
         self._new_id = new_id
         self.pools = PoolStates(self._calls, now)
+        self.paces = Paces(self._calls, now)
+        self.runs = Runs(self._calls, now)
+        self.used_tokens = UsedTokens(self._calls, now)
         self.reruns = RerunStates(self._calls, now)
 
     async def read(self, launch_id: str) -> Launch | None:

@@ -14,6 +14,7 @@ from launcher.jobs import Unknown
 from launcher.launch import ENDS
 from launcher.pools.pool import FARGATE, FARGATE_SPOT
 from launcher.work import pauses
+from launcher.work.deleting import Deleting
 from launcher.work.ending import AGAIN, WAITS, Ending, may_have_served
 from launcher.work.placing import Placing
 from launcher.work.pool_rules import PoolRules
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from launcher.jobs import Jobs
     from launcher.launch import Look, Stages
     from launcher.pools.pool import Pool
+    from launcher.record.launch import Launch
     from launcher.work.admission import Admission
     from launcher.work.held import Held
     from launcher.work.resources import Resources
@@ -55,6 +57,7 @@ class Carrier:
         self._rules = PoolRules(around)
         self._placing = Placing(around, self._rules)
         self.reruns = Reruns(around, jobs)
+        self.deleting = Deleting(around)
         self.ending = Ending(around, self._rules)
 
     async def carry_on(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
@@ -101,7 +104,9 @@ class Carrier:
         self, held: Held, demand: Demand, message: Message
     ) -> Answer | None:
         """Look the job up where the message may be outdated. None: go on."""
-        old = self._around.now() - message.sent > OLD if message.sent else False
+        # A message that waited for its turn is not old: what came meanwhile is in the record.
+        since = max(message.sent, held.launch.due)
+        old = self._around.now() - since > OLD if message.sent else False
         if not old and message.received <= 1:
             return None
         return await self._follow_job(held, demand)
@@ -144,9 +149,16 @@ class Carrier:
         launch = held.launch
         if launch.served:
             return
+        launch = await self.leave_token(launch)
         await held.save(replace(launch, served=True, online=True))
         await self._rules.count_success(launch.pool)
         log.info("launch.served", launch=launch.id, job=demand.job_id, runner=launch.runner_name)
+
+    async def leave_token(self, launch: Launch) -> Launch:
+        """Have a used token deleted that its agent leaves to us."""
+        if launch.keeps_token and launch.place is not None:
+            await self.deleting.add(launch.place)
+        return replace(launch, keeps_token=False)
 
     async def _change_pool(self, held: Held, demand: Demand) -> PutOff | None:
         """Go on with another pool: the launch's own is gone, or does not fit any more."""
@@ -174,17 +186,19 @@ class Carrier:
             async with asyncio.timeout(PATIENCE):
                 launch = await stages.hand_over(held.launch)
         except (SidecarError, TimeoutError) as error:
-            return await self._put_off_token(held, pool, demand, error)
+            return await self._put_off_token(held, stages, pool, demand, error)
         if not launch.handed_over:
             return PutOff(20.0, "whether its token was read is not known yet")
         return PutOff(pauses.CHECK, "its runner starts")
 
     async def _put_off_token(
-        self, held: Held, pool: Pool, demand: Demand, error: Exception
+        self, held: Held, stages: Stages, pool: Pool, demand: Demand, error: Exception
     ) -> PutOff | None:
         reason = f"no token: {describe(error)}"
         transient = (calls.TransientError, github.TransientError, TimeoutError)
         seconds = self._around.now() - held.launch.placed_at
+        if isinstance(error, github.RateLimited):
+            await self._placing.turns.stop_configurations(stages.connection.url or "", error)
         log.warning("token.delayed", launch=held.launch.id, task=held.launch.place, reason=reason)
         if isinstance(error, transient) and seconds < pool.clocks.boot:
             return PutOff(pauses.grow(5.0, int(seconds // 30), self._around.chance, 60.0), reason)
@@ -226,6 +240,8 @@ class Carrier:
                 log.warning("job.unknown", job=demand.job_id, reason=found.reason)
             else:
                 await self.settle_by(held, found)
+        if held.launch.served and held.launch.keeps_token:
+            await held.save(await self.leave_token(held.launch))
         if (later := await self.ending.clean_up(held, demand, look)) is not None:
             return later
         return None if held.launch.settled else self.ending.pause(held.launch)

@@ -114,6 +114,7 @@ class JobNews:
             if (later := await self._carrier.settle(held, demand, reason)) is not None:
                 return later
             own = held.launch
+        taken = await self._carrier.leave_token(taken)
         # Where the task has ended before, no event of it will come that closes the launch.
         moved = replace(_with_task_of(own, taken), served=True, online=True, ended=taken.ended)
         left = taken.with_reason(reason)
@@ -193,5 +194,6 @@ def _with_task_of(launch: Launch, other: Launch) -> Launch:
         runner_name=other.runner_name,
         runner_id=other.runner_id,
         handed_over=other.handed_over,
+        keeps_token=other.keeps_token,
         online=other.online,
     )

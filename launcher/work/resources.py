@@ -14,6 +14,7 @@ from launcher.launch import Journal, Stages
 from launcher.places.ecs import Ecs
 from launcher.places.request import Destination
 from launcher.pools.pool import JUST_IN_TIME
+from launcher.record.paces import Pace
 from launcher.tokens import TokenMaker, TokenStore
 from sidecar import github, values
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from launcher.record.records import Records
 
 MAKERS_KEPT = 500
+PATIENCE = 5.0
+"""Seconds that GitHub may want no requests before a message is put off for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,24 @@ class Maxima:
     """Of each repository."""
     account: int | None = None
     """Of all pools together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How fast calls are made whose rate is limited: below the limit, which others share."""
+
+    starts: float = 19.0
+    """RunTask per second; AWS lets an account start 20 tasks of Fargate, and so many more at once.
+    Each task costs two of SSM's 40 calls: the launcher's and the agent's own."""
+    start_burst: float = 20.0
+    configurations: float = 2.0
+    """Just-in-time configurations per second, of one owner: each costs five of the 900 points that
+    GitHub grants a minute."""
+    configuration_burst: float = 50.0
+    deletions: float = 1.0
+    """Tokens per second that the agents delete themselves: SSM permits an account five calls that
+    delete. What comes faster is deleted by the workers, ten with one call."""
+    deletion_burst: float = 10.0
 
 
 class Connections(Protocol):
@@ -95,6 +116,7 @@ class Resources:
     chance: random.Random = field(default_factory=random.Random)
     limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
     """Of requests to start a task that are under way at once."""
+    rates: Rates = Rates()
     _makers: dict[tuple[object, ...], TokenMaker] = field(default_factory=dict)
 
     def stages(
@@ -135,7 +157,13 @@ class Resources:
             journal,
             self.now,
             self.limit,
+            self._keeps_token,
         )
+
+    async def _keeps_token(self) -> bool:
+        """Whether the next token is deleted by a worker: the agents cannot delete so many."""
+        line = Pace("DeleteParameter", self.rates.deletions, self.rates.deletion_burst)
+        return not await self.records.paces.take_now(line)
 
     def make_destination(self, pool: Pool, *, warm: bool = False) -> Destination:
         """Make the destination of a pool's tasks: the same for each, but a warm one may be idle."""
@@ -174,6 +202,7 @@ class Resources:
                 group=pool.runner_group,
                 just_in_time=pool.token == JUST_IN_TIME,
                 policy=policy,
+                patience=PATIENCE,
             )
         return made
 

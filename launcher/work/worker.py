@@ -36,12 +36,13 @@ class Worker:
     """
 
     def __init__(self, around: Resources, tick: Tick = _do_nothing) -> None:
-        jobs = Jobs()
+        jobs = Jobs(around.records.runs)
         admission = Admission(around, jobs)
         carrier = Carrier(around, jobs, admission)
         self._queued = Queued(around, carrier, admission)
         self._news = JobNews(around, carrier, admission)
         self._events = TaskEvents(around, carrier)
+        self._deleting = carrier.deleting
         self._tick = tick
 
     async def handle(self, message: Message) -> PutOff | None:
@@ -53,6 +54,7 @@ class Worker:
         if body.get("detail-type") == TASK_EVENT:
             return await self._events.handle(body, message)
         if body.get("kind") == "tick":
+            await self._deleting.delete()
             await self._tick()
             return None
         return await self._take_demand(_read_demand(message.body), message)

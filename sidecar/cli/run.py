@@ -6,7 +6,6 @@ Read the settings, start log and event loop, live, turn what ended the life into
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -44,6 +43,7 @@ def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -
     the loop would wait for its threads, and one that asks a dead name server takes longer than
     what is left of the stop budget.
     """
+    host.prepare_output()
     try:
         config = load(options, environ)
     except SettingsError as error:
@@ -70,7 +70,7 @@ def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -
         facts |= final_event.embed_metrics(facts, report, settings.metrics_namespace)
     log.info("life.ended", **facts)
     events.flush()
-    os._exit(code)
+    return host.exit_process(code)
 
 
 def _log_configuration(config: Configuration) -> None:

@@ -112,6 +112,8 @@ def _forward(child: Process, name: str, *, first: bool) -> None:
     If every process got the signal, the job's steps would die before the listener cancels them.
     """
     listeners = child.interrupt_listeners() if first else 0
-    log.info("command.signalled", signal=name, listeners=listeners)
-    if not listeners:
-        child.forward_signal(name)
+    reason = None if listeners else child.forward_signal(name)
+    if reason is None:
+        log.info("command.signalled", signal=name, listeners=listeners)
+    else:
+        log.warning("command.signal_failed", signal=name, reason=reason)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sidecar import host
 from sidecar.errors import Exit
 from sidecar.lifecycle.drain import drain_listener, end_if_idle, end_listener
 from sidecar.lifecycle.watches import Cause
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from sidecar.lifecycle.drain import Drain
     from sidecar.runner.listener import Listener
+    from sidecar.shutdown.stop import Stop
 
 log = structlog.get_logger()
 
@@ -39,10 +41,17 @@ async def supervise(drain: Drain, watches: Iterable[asyncio.Task[Cause]]) -> Exi
                 await end_listener(drain)
             elif cause is not None:
                 stop.request_drain(cause.value)
+    _note_stop_of_all(listener, stop)
     if listener.running:
         await drain_listener(drain)
+    _note_stop_of_all(listener, stop)
     await listener.process.read_last_output()
     return _choose_exit(listener, cause, stopped=stop.requested)
+
+
+def _note_stop_of_all(listener: Listener, stop: Stop) -> None:
+    """Note that the listener got the stop itself, if so: its end is then the stop's doing."""
+    listener.interrupted |= not host.SIGNALS_TO_ALL.isdisjoint(stop.signals)
 
 
 def _choose_exit(listener: Listener, cause: Cause | None, *, stopped: bool) -> Exit:

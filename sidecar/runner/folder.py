@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-CONFIGURED = (".runner", ".credentials", ".credentials_rsaparams")
+KEY = ".credentials_rsaparams"
+CONFIGURED = (".runner", ".credentials", KEY)
 MIGRATED = (".runner_migrated", ".credentials_migrated")
 ABSENT = (".service",)
 """Files of an installation as a service, which no agent has: `remove` refuses beside them."""
@@ -214,7 +215,8 @@ class RunnerFolder:
         Raises RunnerError.
         """
         try:
-            for name, content in files.items():
+            for name, plain in files.items():
+                content = host.seal_runner_key(plain) if name == KEY else plain
                 self._write(name, SavedFile(content, 0o600 if name != ".runner" else 0o644))
         except OSError as error:
             raise RunnerError(

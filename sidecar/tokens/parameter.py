@@ -37,6 +37,8 @@ class TokenParameter:
         self._throttled_seconds = 0.0
         """How long the read took from the first throttle on."""
         self._delayed: asyncio.TimerHandle | None = None
+        self._kept = False
+        """Whether the launcher deletes it."""
 
     @property
     def name(self) -> str:
@@ -51,6 +53,7 @@ class TokenParameter:
             self._throttled_seconds = now - self._parameter.throttled_at
         token = value.parse_token(text, f"the token parameter {self._parameter.name}")
         value.hide(text, token)
+        self._kept = token.keep and self._parameter.for_task
         log.info("token.read", parameter=self._parameter.name, version=self._version.number)
         return token
 
@@ -69,7 +72,14 @@ class TokenParameter:
         self._delayed = asyncio.get_running_loop().call_later(delay, self.cleanup_step.begin)
 
     async def delete(self) -> str:
-        """Delete the parameter if it is still the one that was read; return the result."""
+        """Delete the parameter if it is still the one that was read; return the result.
+
+        One that the launcher deletes is left: SSM permits an account five deletes a second, and the
+        launcher deletes ten parameters with each.
+        """
+        if self._kept:
+            log.info("token.kept", parameter=self._parameter.name, reason="the launcher deletes it")
+            return "kept"
         if self._delayed is not None:
             self._delayed.cancel()
         return await ssm.delete_if_unchanged(self._parameter, self._version)

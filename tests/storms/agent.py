@@ -67,7 +67,8 @@ class Agents:
             self.ssm.parameters.pop(name, None)
             return int(Exit.REGISTRATION)
         task.runner = runner.name
-        self.ssm.parameters.pop(name, None)
+        if not document.get("keep"):
+            self.ssm.parameters.pop(name, None)
         if not task.asked_to_stop.is_set() and not runner.deleted:
             self.github.connect(runner)
         return await self._serve(task, runner, document)

@@ -115,8 +115,9 @@ class Hub:
         self.all[number] = github.Runner(number, name, busy, online)
         return number
 
-    async def make(self, name):
+    async def make(self, name, *, keep):
         """Register a runner and make its token."""
+        self.kept = keep
         if self.refusal is not None:
             raise self.refusal
         if await self.find(name):
@@ -323,9 +324,9 @@ def test_the_generation_is_written_down_before_its_token_is_made():
     seen = []
     make = made.maker.make
 
-    async def look_and_make(name):
+    async def look_and_make(name, **more):
         seen.append((latest(made).generation, latest(made).runner_name == name))
-        return await make(name)
+        return await make(name, **more)
 
     made.maker.make = look_and_make
     run("asyncio", handed_over(made, new()))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from sidecar import host
 from sidecar.log import events, masks
 
 ROOT = Path(events.__file__).parents[2]
@@ -64,6 +65,15 @@ def test_the_style_is_the_configured_one(stdout, style, terminal, is_json, colou
     structlog.get_logger().info("part.done", fact="x")
     assert written.getvalue().startswith("{") == is_json
     assert ("\x1b[" in written.getvalue()) == coloured
+
+
+def test_a_terminal_has_colours_only_where_the_system_can(stdout, monkeypatch):
+    """Windows cannot without another package."""
+    monkeypatch.setattr(host, "may_color", lambda: False)
+    written = stdout("console", terminal=True)
+    structlog.get_logger().info("part.done", fact="x")
+    assert "part.done" in written.getvalue()
+    assert "\x1b[" not in written.getvalue()
 
 
 def test_only_the_configured_level_and_above_is_written(stdout):

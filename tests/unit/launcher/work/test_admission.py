@@ -8,7 +8,6 @@ from structlog.testing import capture_logs
 from launcher.places import Later, Why
 from launcher.record.records import Records
 from launcher.work import Maxima
-from launcher.work.pool_rules import Pace
 from sidecar import github
 from tests.unit.launcher.work.scene import POOLS, TABLE, arn, make_demand, open_scene, play
 from tests.unit.launcher.work.test_stories import find, finish
@@ -267,17 +266,6 @@ def test_in_a_drought_only_the_oldest_job_asks_for_room():
         assert (await scene.launch(1)).place == arn(1)
 
     play(story)
-
-
-def test_starts_are_spread_to_what_runtask_takes():
-    """A burst at once, then each launch has a turn of its own, which it keeps."""
-    pace = Pace(rate=20, burst=20)
-    waits = [pace.take(str(number), 100.0) for number in range(1000)]
-    assert [wait for wait in waits if wait == 0] == [0.0] * 20
-    assert waits[-1] == pytest.approx(49, abs=0.2)
-    assert pace.take("999", 120.0) == pytest.approx(29, abs=0.2)
-    assert pace.take("999", 149.0) == 0
-    assert pace.take("new", 200.0) == 0
 
 
 def test_a_launch_that_was_served_frees_its_place_for_the_next():
