@@ -105,6 +105,8 @@ class JobNews:
         await self._carrier.swaps.move(held, victim, demand, swaps=swaps)
         if held.launch.ended:
             await held.give_places()
+        if own.place is None:
+            await self._carrier.ending.leave_line(held)
         if victim.launch.place is None:
             await self._begin_anew(victim, message)
         return None

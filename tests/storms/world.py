@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tests.storms.plan import Plan, Wanted
 
 TICK = 60.0
+REDRIVE = 1800.0
+"""Seconds between two looks of the operator into the dead letters."""
 LOOK = 30.0
 """Seconds between two looks whether all has come to rest."""
 
@@ -92,6 +94,7 @@ class World:
         self._start(self._keep_webhook())
         self._start(self.hooks.operate(self.plan.resend))
         self._start(self._tick())
+        self._start(self._redrive())
         for wanted in self.plan.jobs:
             self._coming += 1
             self._start(self._live(wanted))
@@ -161,6 +164,12 @@ class World:
             await asyncio.sleep(TICK)
             if not any(body.get("kind") == "tick" for body in self.sqs.bodies()):
                 self.sqs.put(json.dumps({"kind": "tick"}))
+
+    async def _redrive(self) -> None:
+        """Send the dead letters back, as an operator does whom the alarm has called."""
+        while True:
+            await asyncio.sleep(REDRIVE)
+            self.sqs.redrive()
 
     # -- what people do ----------------------------------------------------------------------
 
@@ -248,7 +257,7 @@ class World:
     def _is_at_rest(self) -> bool:
         if self._coming or self.hooks.busy or loop_time() < self.weather.calm:
             return False
-        if any(body.get("kind") != "tick" for body in self.sqs.bodies()):
+        if self.sqs.dead or any(body.get("kind") != "tick" for body in self.sqs.bodies()):
             return False
         return all(task.status == "STOPPED" for task in self.ecs.tasks.values())
 
