@@ -7,7 +7,7 @@ import json
 import random
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
 from launcher.launch import Journal, Stages
@@ -126,7 +126,8 @@ class Resources:
         connection = self.connections.for_demand(demand)
         maker = self._maker(pool, labels, connection)
         destination = self.make_destination(pool, warm=demand.is_warm)
-        return self._make_stages(destination, pool.container, maker, connection, journal)
+        stages = self._make_stages(destination, pool.container, maker, connection, journal)
+        return replace(stages, seals=pool.token != JUST_IN_TIME)
 
     def ending_stages(self, launch: Launch, demand: Demand, journal: Journal) -> Stages:
         """Make the stages that look at a launch's task and end it, whatever has become of its pool.

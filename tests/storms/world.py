@@ -65,7 +65,10 @@ class World:
         self.ecs = Ecs(self.weather)
         self.github = GitHub(self.weather)
         self.github.remaining = plan.remaining
-        agents = Agents(self.weather, self.ssm, self.github, launching.PREFIX, mishaps=plan.mishaps)
+        self.wrong: list[str] = []
+        """What happened that may never happen."""
+        agents = Agents(self.weather, self.ssm, self.github, launching.PREFIX, wrong=self.wrong)
+        agents.mishaps = plan.mishaps
         self.ecs.live = agents.live
         self.ecs.send_event = self.sqs.put
         self.ecs.started = self._check_task
@@ -74,8 +77,6 @@ class World:
         self.hooks = Hooks(self.weather, self._take, plan.hooks, plan.lost, plan.doubled, plan.late)
         self.github.deliver = self.hooks.deliver
         self.revision = 1
-        self.wrong: list[str] = []
-        """What happened that may never happen."""
         self.admitted: list[Job] = []
         """The jobs that have to run, unless they are cancelled."""
         self.processes: list[Process] = []
