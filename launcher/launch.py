@@ -191,8 +191,9 @@ class Stages:
                 return launch
         launch, token = await self._make_token(launch)
         task, tags = _task(launch), self._tags(launch)
-        await self.store.write(task, token, tags, lambda: self.is_online(launch))
-        launch = await self.journal.save(replace(launch, handed_over=True))
+        repeated = await self.store.write(task, token, tags, lambda: self.is_online(launch))
+        launch = replace(launch, handed_over=True, may_be_left=repeated or launch.may_be_left)
+        launch = await self.journal.save(launch)
         log.info("token.handed_over", **_facts(launch), runner=launch.runner_name)
         return launch
 
@@ -219,6 +220,7 @@ class Stages:
             runner_name=name,
             runner_id=found.id if found else launch.runner_id,
             handed_over=True,
+            may_be_left=True,  # the process before may have written it twice
         )
         return await self.journal.save(handed), True
 

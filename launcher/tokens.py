@@ -168,20 +168,23 @@ class TokenStore(ServiceClient):
         token: RunnerToken,
         tags: dict[str, str],
         is_used: Callable[[], Awaitable[bool]],
-    ) -> None:
+    ) -> bool:
         """Write the token of a task, tagged; one of an earlier generation is replaced.
 
+        Returns whether it may have been written twice, and be there after its agent has deleted it.
+
         `is_used` says whether the task's runner is online. If an answer was lost it is asked before
-        the token is written again: the agent may have read and deleted it, and nobody would delete
+        the token is written again: the agent may have read and deleted it, and would not delete
         a second one. A call that SSM throttled has done nothing, so it is just made again.
         """
         masks.hide(token.text)
-        may_be_lost = False
+        may_be_lost = repeated = False
 
         async def write_once() -> None:
-            nonlocal may_be_lost
+            nonlocal may_be_lost, repeated
             if may_be_lost and (await self.exists(task) or await is_used()):
                 return
+            repeated = may_be_lost
             try:
                 await self._write_once(task, token, tags)
             except RateLimited:
@@ -191,6 +194,7 @@ class TokenStore(ServiceClient):
                 raise
 
         await call_with_retries(write_once, backoff(), tries=TRIES)
+        return repeated
 
     async def _write_once(self, task: str, token: RunnerToken, tags: dict[str, str]) -> None:
         name = self.name(task)

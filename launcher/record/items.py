@@ -22,7 +22,9 @@ _FRACTIONS: Final = frozenset(
     {"first_seen", "due", "placed_at", "announced_at", "taken_at", "lease_until"}
 )
 _LISTS: Final = frozenset({"reasons", "counters"})
-_FLAGS: Final = frozenset({"may_exist", "handed_over", "keeps_token", "online", "served", "ended"})
+_FLAGS: Final = frozenset(
+    {"may_exist", "handed_over", "keeps_token", "may_be_left", "online", "served", "ended"}
+)
 
 
 def launch_key(launch_id: str) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Launch:
     """Whether this generation's token was written where the agent finds it."""
     keeps_token: bool = False
     """Whether its agent leaves the token's parameter to the launcher."""
+    may_be_left: bool = False
+    """Whether its token was perhaps written twice: then its agent deletes one alone."""
     online: bool = False
     taken_at: float = 0.0
     """When its task was first seen to have ended with another job's; 0: it was not."""
@@ -126,6 +128,7 @@ class Launch:
             runner_id=None,
             handed_over=False,
             keeps_token=False,
+            may_be_left=False,
             online=False,
             taken_at=0.0,
             ended=False,

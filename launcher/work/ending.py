@@ -94,7 +94,8 @@ class Ending:
         """Remove what an ended task has left; then close the launch, or prepare its next try."""
         launch = held.launch
         ended = look.state or TaskState(launch.place or "", "STOPPED", True, None, "")
-        if not (launch.served and ended.exit_code == Exit.DONE):  # else its agent has done it
+        is_clean = launch.served and ended.exit_code == Exit.DONE  # then its agent has done it
+        if not is_clean or launch.may_be_left:
             stages = self._around.ending_stages(launch, demand, held)
             _, cleanup = await stages.undo(launch, "its task has ended", ended)
             if cleanup.left:

@@ -107,6 +107,7 @@ def _with_task_of(launch: Launch, other: Launch) -> Launch:
         runner_id=other.runner_id,
         handed_over=other.handed_over,
         keeps_token=other.keeps_token,
+        may_be_left=other.may_be_left,
         online=other.online,
         taken_at=other.taken_at,
     )

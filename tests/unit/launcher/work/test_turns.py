@@ -243,6 +243,27 @@ def test_a_kept_token_is_deleted_at_its_task_s_end_where_nobody_told_of_the_job(
     play(story, MANY, rates=Rates(deletions=0.1, deletion_burst=0))
 
 
+@pytest.mark.parametrize("repeated", [True, False])
+def test_a_token_that_was_written_twice_is_deleted_when_its_task_has_ended(repeated):
+    """Its agent has deleted the first one, and knows of no other."""
+
+    async def story(scene):
+        write = scene.parameters.write
+
+        async def write_again(*given):
+            await write(*given)
+            return repeated
+
+        scene.parameters.write = write_again
+        launch = await scene.begin(1)
+        await scene.run(1, launch.runner_name)
+        scene.parameters.held[launch.place] = "the second one"
+        await scene.complete(1, launch.runner_name, launch.place)
+        assert scene.parameters.held == ({} if repeated else {launch.place: "the second one"})
+
+    play(story)
+
+
 def test_a_deletion_that_fails_is_tried_again_with_the_next_tick():
     """SSM limits the rate; the job's own message is done with."""
 
