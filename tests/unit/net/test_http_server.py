@@ -682,11 +682,11 @@ def test_a_silent_connection_is_closed_without_an_answer(run):
     """A new one after `head_seconds`, an idle one after `idle_seconds`."""
 
     async def case():
-        limits = Limits(head_seconds=0.2, idle_seconds=0.1)
-        async with echoing(limits=limits) as server:
+        async with echoing(limits=Limits(head_seconds=0.2)) as server:
             silent = await exchange(server, b"")
+        async with echoing(limits=Limits(idle_seconds=0.1)) as server:
             idle = await exchange(server, head(server))
-            return silent, idle
+        return silent, idle
 
     silent, idle = run(case())
     assert silent == b""
@@ -697,10 +697,10 @@ def test_an_active_connection_stays_open(run):
     """The deadlines are for connections without requests."""
 
     async def case():
-        async with echoing(limits=Limits(head_seconds=0.1, idle_seconds=0.3)) as server:
+        async with echoing(limits=Limits(head_seconds=0.4, idle_seconds=1.2)) as server:
             reader, writer = await asyncio.open_connection(server.host, server.port)
             loop = asyncio.get_running_loop()
-            until = loop.time() + 0.6
+            until = loop.time() + 2.4
             while loop.time() < until:
                 writer.write(head(server))
                 assert (await read_one(reader))[0] == 200
