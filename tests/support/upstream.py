@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -128,10 +128,18 @@ class Upstream:
         self.heads: list[str] = []
         self.kept: list[asyncio.StreamWriter] = []
         """The clients whose answer was None."""
+        self.tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        """What serves a connection, and the connection: all that there ever were."""
         self.hanging = asyncio.Event()
 
     async def serve(self, reader, writer) -> None:
         """Answer one connection."""
+        self.tasks[asyncio.current_task()] = writer
+        with suppress(asyncio.IncompleteReadError, ConnectionError):  # it left, as at a time-out
+            await self.answer(reader, writer)
+
+    async def answer(self, reader, writer) -> None:
+        """Read one request, and give the next answer."""
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
         now = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if now is None:
@@ -148,6 +156,18 @@ class Upstream:
             writer.close()
         self.kept.clear()
 
+    async def end(self) -> None:
+        """Close every connection: one that is left open is a warning in whichever test comes next.
+
+        A client need not have read its answer.
+        """
+        self.release()
+        for writer in self.tasks.values():
+            writer.transport.abort()
+        await asyncio.gather(*self.tasks)
+        closings = (writer.wait_closed() for writer in self.tasks.values())
+        await asyncio.gather(*closings, return_exceptions=True)
+
 
 @pytest.fixture
 def upstream():
@@ -162,8 +182,8 @@ def upstream():
         try:
             yield served
         finally:
-            served.release()
             server.close()
+            await served.end()
 
     return serving
 
