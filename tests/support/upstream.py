@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -135,8 +135,10 @@ class Upstream:
     async def serve(self, reader, writer) -> None:
         """Answer one connection."""
         self.tasks[asyncio.current_task()] = writer
-        with suppress(asyncio.IncompleteReadError, ConnectionError):  # it left, as at a time-out
+        try:
             await self.answer(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):  # it left, as at a time-out
+            writer.close()
 
     async def answer(self, reader, writer) -> None:
         """Read one request, and give the next answer."""
@@ -156,11 +158,17 @@ class Upstream:
             writer.close()
         self.kept.clear()
 
-    async def end(self) -> None:
+    async def end(self, server: asyncio.Server) -> None:
         """Close every connection: one that is left open is a warning in whichever test comes next.
 
         A client need not have read its answer.
         """
+        # Connections are taken in their order: after this one there is none that is yet unknown.
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        server.close()
         self.release()
         for writer in self.tasks.values():
             writer.transport.abort()
@@ -182,8 +190,7 @@ def upstream():
         try:
             yield served
         finally:
-            server.close()
-            await served.end()
+            await served.end(server)
 
     return serving
 
