@@ -19,6 +19,7 @@ from sidecar.relay.ecs_protocol import EcsProtocol
 from sidecar.relay.identities import Identities
 from sidecar.relay.imds_protocol import ImdsProtocol
 from sidecar.relay.router import Router
+from tests.support import servers
 
 TIMEOUT = 30.0
 START = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -128,20 +129,10 @@ class Upstream:
         self.heads: list[str] = []
         self.kept: list[asyncio.StreamWriter] = []
         """The clients whose answer was None."""
-        self.tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        """What serves a connection, and the connection: all that there ever were."""
         self.hanging = asyncio.Event()
 
     async def serve(self, reader, writer) -> None:
         """Answer one connection."""
-        self.tasks[asyncio.current_task()] = writer
-        try:
-            await self.answer(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):  # it left, as at a time-out
-            writer.close()
-
-    async def answer(self, reader, writer) -> None:
-        """Read one request, and give the next answer."""
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
         now = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if now is None:
@@ -158,24 +149,6 @@ class Upstream:
             writer.close()
         self.kept.clear()
 
-    async def end(self, server: asyncio.Server) -> None:
-        """Close every connection: one that is left open is a warning in whichever test comes next.
-
-        A client need not have read its answer.
-        """
-        # Connections are taken in their order: after this one there is none that is yet unknown.
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writer.write_eof()
-        await reader.read()
-        writer.close()
-        server.close()
-        self.release()
-        for writer in self.tasks.values():
-            writer.transport.abort()
-        await asyncio.gather(*self.tasks)
-        closings = (writer.wait_closed() for writer in self.tasks.values())
-        await asyncio.gather(*closings, return_exceptions=True)
-
 
 @pytest.fixture
 def upstream():
@@ -184,13 +157,10 @@ def upstream():
     @asynccontextmanager
     async def serving(*answers: bytes | None):
         served = Upstream(*answers)
-        server = await asyncio.start_server(served.serve, "127.0.0.1", 0, backlog=1000)
-        served.where = "{}:{}".format(*server.sockets[0].getsockname()[:2])
-        served.endpoint = Endpoint(f"http://{served.where}/SECRET-PATH")
-        try:
+        async with servers.serving(served.serve, backlog=1000) as server:
+            served.where = "{}:{}".format(*server.sockets[0].getsockname()[:2])
+            served.endpoint = Endpoint(f"http://{served.where}/SECRET-PATH")
             yield served
-        finally:
-            await served.end(server)
 
     return serving
 
