@@ -401,6 +401,7 @@ def test_a_request_waits_only_for_a_moment(run):
     assert answers == [("/wait", False), ("/wait", True)]
 
 
+@pytest.mark.alone
 def test_a_client_that_leaves_while_it_waits_is_removed(run):
     """It is not answered, and the listener ends at once although another client waits."""
 
@@ -787,6 +788,7 @@ def test_a_client_that_never_reads_is_aborted(run):
     run(case())
 
 
+@pytest.mark.alone
 def test_the_end_of_the_listener_ends_every_connection(run):
     """Connections that are idle, or that have half a request or unread answers, end at once."""
 
