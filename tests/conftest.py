@@ -5,6 +5,7 @@ Fixtures for all: `aws` (an empty SSM and STS) and `started` (a program that pri
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -201,6 +202,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 # --- fixtures -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collect_garbage() -> Iterator[None]:
+    """Collect what the tests of a file left open: its warning fails the file's last test.
+
+    Else it would fail any test that comes later, once in a while.
+    """
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
