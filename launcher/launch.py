@@ -20,16 +20,14 @@ import structlog
 from launcher import identity
 from launcher.errors import describe
 from launcher.places import Later, Started, Why
-from launcher.places.request import make_request, make_tags
+from launcher.places.request import make_tags
 from sidecar import github
 from sidecar.errors import Exit, SidecarError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from launcher.places import Placement, TaskState
-    from launcher.places.ecs import Ecs
-    from launcher.places.request import Destination
+    from launcher.places import Place, Placement, Startable, TaskState
     from launcher.record.launch import Launch
     from launcher.tokens import RunnerToken, TokenMaker, TokenStore
 
@@ -108,8 +106,8 @@ class MemoryJournal:
 class Stages:
     """The stages, with what they need: a place, a store and maker of tokens, GitHub, a journal."""
 
-    ecs: Ecs
-    destination: Destination
+    ecs: Place
+    destination: Startable
     store: TokenStore
     maker: TokenMaker
     connection: github.Connection
@@ -140,8 +138,8 @@ class Stages:
                 if is_new:  # else an earlier answer may be lost: then the request stays
                     launch = await self.journal.save(replace(launch, request=None))
                 return launch, placement
-            lacks_room = isinstance(placement, Later) and placement.why is Why.CAPACITY
-            if not lacks_room or launch.step + 1 >= self.destination.steps:
+            asks_next = isinstance(placement, Later) and placement.asks_next
+            if not asks_next or launch.step + 1 >= self.destination.steps:
                 return await self.journal.save(launch.next_round(placement.reason)), placement
             launch = launch.next_step(placement.reason)
 
@@ -150,7 +148,7 @@ class Stages:
             token = identity.client_token(*launch.client_token_parts)
             started_by = identity.started_by(launch.order_id)
             tags = {**dict(self.destination.tags), **self._tags(launch)}
-            request = make_request(self.destination, token, started_by, tags, launch.step)
+            request = self.destination.make_request(token, started_by, tags, launch.step)
             # Before it is sent: its answer may be lost, and only the same request tells it then.
             launch = await self.journal.save(launch.with_request(json.dumps(request)))
         async with self.limit:
