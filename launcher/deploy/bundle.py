@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MODULES = ("errors.py", "fields.py", "values.py", "__init__.py")
 SHARED = ("aws", "github", "host", "log", "net", *_MODULES)
 """What the launcher uses of `sidecar`; import-linter holds it to these."""
-SERVICES = ("dynamodb", "ecs", "secretsmanager", "sqs", "ssm", "sts")
+SERVICES = ("dynamodb", "ec2", "ecs", "secretsmanager", "sqs", "ssm", "sts")
 """The AWS services that the functions call: botocore's descriptions of the others are left out."""
 UNUSED = re.compile(
     r"(^|/)(tests?|__pycache__)/|\.(pyi|pyx|pxd|pxi|c|h|hash|exe)$|/examples-1\.json$"

@@ -86,7 +86,7 @@ NAMED = (
 )
 """Whose key is meant by the words of an InvalidParameterValue and its like."""
 DENIED = {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}
-_PERMISSION = re.compile(r"not authorized to perform:? (\S+)")
+_PERMISSION = re.compile(r"not authorized to perform:? ([a-z0-9-]+:\w+)")
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 NO_ROOM = re.compile(
     r"Server\.(InsufficientInstanceCapacity|SpotInstanceTermination|SpotInstanceShutdown"

@@ -9,7 +9,8 @@ ids that are not known. Every request and answer is judged by the library's desc
 """
 
 from local.ec2.checks import LONGEST_USER_DATA, RefusedError
-from local.ec2.machines import NO_ROOM, SPOT, Drought, LaunchTemplate, Machine
+from local.ec2.droughts import Drought
+from local.ec2.machines import NO_ROOM, SPOT, LaunchTemplate, Machine
 from local.ec2.plane import ControlPlane
 from local.ec2.server import run_for_ever, serving
 

@@ -1,4 +1,4 @@
-"""Launch templates, machines, and what EC2 has none of: capacity, quotas."""
+"""Launch templates and machines."""
 
 from __future__ import annotations
 
@@ -51,9 +51,8 @@ class LaunchTemplate:
 
     def is_named(self, wanted: Mapping[str, Any]) -> bool:
         """Whether a specification names it, whatever the version."""
-        return wanted.get("LaunchTemplateId", self.id) == self.id and (
-            wanted.get("LaunchTemplateName", self.name) == self.name
-        )
+        names = wanted.get("LaunchTemplateId", self.id), wanted.get("LaunchTemplateName", self.name)
+        return names == (self.id, self.name)
 
     def has_version(self, wanted: str) -> bool:
         """Whether this is the version that is wanted."""
@@ -68,31 +67,6 @@ class LaunchTemplate:
             "DefaultVersion": True,
             "LaunchTemplateData": copy.deepcopy(dict(self.data)),
         }
-
-
-@dataclass
-class Drought:
-    """EC2 refuses with `code`: of one capacity, type or zone, or of any; so many times."""
-
-    code: str = "InsufficientInstanceCapacity"
-    capacity: str | None = None
-    """spot or on-demand."""
-    kind: str | None = None
-    zone: str | None = None
-    times: int | None = None
-
-    def concerns(self, capacity: str, kind: str, zone: str) -> bool:
-        """Whether it is there now for this capacity, type and zone; counts what it refuses."""
-        is_here = (
-            self.capacity in (None, capacity)
-            and self.kind in (None, kind)
-            and self.zone in (None, zone)
-        )
-        if not is_here or self.times == 0:
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
 
 
 @dataclass

@@ -15,26 +15,20 @@ from local.ec2.checks import (
     check_token,
     read_tags,
 )
+from local.ec2.droughts import TEXTS
 from local.ec2.events import Teller
-from local.ec2.machines import SHUT_DOWN, Drought, LaunchTemplate, Machine
+from local.ec2.machines import SHUT_DOWN, LaunchTemplate, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from local.ec2.droughts import Drought
     from local.ec2.events import Tell
     from local.ec2.machines import Program
 
-TEXTS = {
-    "InsufficientInstanceCapacity": "We currently do not have sufficient capacity in the "
-    "Availability Zone you requested.",
-    "MaxSpotInstanceCountExceeded": "Max spot instance count exceeded",
-    "VcpuLimitExceeded": "You have requested more vCPU capacity than your current vCPU limit "
-    "allows for the instance bucket that the specified instance type belongs to.",
-    "RequestLimitExceeded": "Request limit exceeded.",
-    "Unsupported": "Your requested instance type is not supported in your requested Availability "
-    "Zone.",
-    "UnfulfillableCapacity": "Unable to fulfill capacity due to your request configuration.",
-}
+
+_SHOWN = ("InstanceType", "SubnetId", "ImageId", "Priority")
+"""What a fleet's answer says of an override."""
 
 
 @dataclass
@@ -144,7 +138,8 @@ class ControlPlane:
         capacity = wanted["TargetCapacitySpecification"]["DefaultTargetCapacityType"]
         errors, groups, machines = [], [], []
         for specification, override in _list_overrides(wanted):
-            used = {"LaunchTemplateSpecification": specification, "Overrides": override}
+            shown = {key: value for key, value in override.items() if key in _SHOWN}
+            used = {"LaunchTemplateSpecification": specification, "Overrides": shown}
             common = {"LaunchTemplateAndOverrides": used, "Lifecycle": capacity}
             own = {key: value for key, value in override.items() if key != "Priority"}
             tags = {"TagSpecifications": wanted.get("TagSpecifications", [])}
@@ -180,8 +175,7 @@ class ControlPlane:
             if drought is None:
                 break
             if number == len(zones):
-                text = TEXTS.get(drought.code, drought.code)
-                raise RefusedError(drought.code, text)
+                raise RefusedError(drought.code, drought.text)
         machine = Machine(merged, capacity, zone, self._now, self._note, unseen=self.unseen)
         self.machines.append(machine)
         machine.story = asyncio.get_running_loop().create_task(self._live(machine))

@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from local.ec2.checks import RefusedError
+from local.ec2.droughts import TEXTS
 from local.ec2.operations import OPERATIONS
-from local.ec2.plane import TEXTS, ControlPlane
+from local.ec2.plane import ControlPlane
 from local.ec2.protocol import read_request, write_answer, write_error
 from local.listening import listening
 
