@@ -29,6 +29,8 @@ TOOK_ANOTHER = (Exit.DONE, Exit.REFUSED)
 
 TRIES = 3
 """Tasks that may end by a fault, for one job; and runners that other jobs may take."""
+NEWS, LONGEST_NEWS = 30.0, 10.0
+"""Seconds for which the news of a job that took a runner may be late, and between two looks."""
 AGAIN = 30.0
 """Seconds until a cleanup step that failed is taken again."""
 WAITS = "its job waits for an approval"
@@ -82,6 +84,20 @@ class Ending:
                 await self.close(held)
             return None
         return PutOff(AGAIN, "its task is being stopped")
+
+    async def wait_for_news(self, held: Held, look: Look) -> PutOff | None:
+        """Wait a little for the news of the job that the launch's runner has run. None: go on.
+
+        The launch of that job has a task that is free now. It comes with the news, and without
+        them this launch would start another one.
+        """
+        if look.state is None or look.state.exit_code not in TOOK_ANOTHER:
+            return None
+        now = self._around.now()
+        if not held.launch.taken_at:
+            await held.save(replace(held.launch, taken_at=now))
+        left = held.launch.taken_at + NEWS - now
+        return PutOff(min(left, LONGEST_NEWS), "which job took its runner") if left > 0 else None
 
     async def clean_up(self, held: Held, demand: Demand, look: Look) -> PutOff | None:
         """Remove what an ended task has left; then close the launch, or prepare its next try."""
