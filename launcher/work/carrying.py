@@ -20,7 +20,7 @@ from launcher.work.ending import AGAIN, WAITS, Ending, may_have_served
 from launcher.work.placing import Placing
 from launcher.work.pool_rules import PoolRules
 from launcher.work.reruns import Reruns
-from launcher.work.resources import PutOff, is_of_machine
+from launcher.work.resources import PutOff, asks_elsewhere
 from launcher.work.swapping import Swaps
 from sidecar import github
 from sidecar.aws import calls
@@ -69,7 +69,7 @@ class Carrier:
         if self._around.now() - held.launch.first_seen > DAY:
             return await self.give_up(held, demand, "GitHub keeps a job queued for a day only")
         found = self._admission.find(held.launch.pool, demand)
-        if found is None or _asked_elsewhere(held.launch, found[0]):
+        if found is None or asks_elsewhere(held.launch, found[0]):
             return await self._change_pool(held, demand)
         pool, labels = found
         if held.launch.place is None:
@@ -290,12 +290,6 @@ class Answer:
     """The message's answer after a look, with which nothing else is to be done."""
 
     later: PutOff | None
-
-
-def _asked_elsewhere(launch: Launch, pool: Pool) -> bool:
-    """Whether a request whose outcome is not known went to another place than the pool's is now."""
-    is_open = launch.place is None and launch.request is not None
-    return is_open and is_of_machine(launch) != (pool.machine is not None)
 
 
 def _boot_limit(pool: Pool) -> float:

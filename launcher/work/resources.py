@@ -257,6 +257,12 @@ def is_of_machine(launch: Launch) -> bool:
     return "Operation" in json.loads(launch.request or "{}")
 
 
+def asks_elsewhere(launch: Launch, pool: Pool) -> bool:
+    """Whether a request whose outcome is not known went to another place than the pool's is now."""
+    is_open = launch.place is None and launch.request is not None
+    return is_open and is_of_machine(launch) != (pool.machine is not None)
+
+
 def _find_place(launch: Launch) -> tuple[str, str]:
     """Return cluster and container of a launch's task."""
     request = json.loads(launch.request or "{}")
