@@ -34,6 +34,7 @@ def describe_instances(plane: ControlPlane, wanted: dict[str, Any]) -> dict[str,
         raise RefusedError(code, f"The instance ID '{hidden[0].id}' does not exist")
     shown = [each for each in found if each not in hidden]
     for condition in wanted.get("Filters", []):
+        _check_filter(condition)
         shown = [each for each in shown if _passes(each, condition)]
     begins, most = int(wanted.get("NextToken") or 0), int(wanted.get("MaxResults") or PAGE)
     end = begins + most
@@ -49,18 +50,21 @@ def describe_instances(plane: ControlPlane, wanted: dict[str, Any]) -> dict[str,
     return {"Reservations": reservations, **more}
 
 
-def _passes(machine: Machine, condition: dict[str, Any]) -> bool:
-    name, values = condition["Name"], condition["Values"]
-    if len(values) > MOST_VALUES:
+def _check_filter(condition: dict[str, Any]) -> None:
+    name = condition["Name"]
+    if len(condition["Values"]) > MOST_VALUES:
         raise RefusedError("FilterLimitExceeded", "The maximum number of filter values is 200")
-    own: str | None
+    if not name.startswith("tag:") and name not in _FILTERS:
+        raise RefusedError("InvalidParameterValue", f"The filter '{name}' is invalid")
+
+
+def _passes(machine: Machine, condition: dict[str, Any]) -> bool:
+    name = condition["Name"]
     if name.startswith("tag:"):
         own = machine.tags.get(name.removeprefix("tag:"))
-    elif name in _FILTERS:
-        own = _FILTERS[name](machine)
     else:
-        raise RefusedError("InvalidParameterValue", f"The filter '{name}' is invalid")
-    return own is not None and any(fnmatch.fnmatchcase(own, value) for value in values)
+        own = _FILTERS[name](machine)
+    return own is not None and any(fnmatch.fnmatchcase(own, each) for each in condition["Values"])
 
 
 _FILTERS: dict[str, Callable[[Machine], str | None]] = {
