@@ -396,12 +396,12 @@ def _facts(launch: Launch) -> dict[str, Any]:
 
 
 def explain_end(state: TaskState | None) -> str:
-    """Say in one line why a task ended: ECS's reason and the agent's exit code."""
+    """Say in one line why a task ended: AWS's reason and the agent's exit code."""
     if state is None:
-        return "ECS does not know the task any more"
+        return "AWS does not know it any more"
     code = state.exit_code
     if code is None:
-        return f"{state.reason or 'ECS gives no reason'}; no exit code"
+        return f"{state.reason or 'AWS gives no reason'}; no exit code"
     known = {int(each): each.meaning for each in Exit}
     meaning = f" ({known[code]})" if code in known else ""
     return f"{state.reason}; exit code {code}{meaning}"

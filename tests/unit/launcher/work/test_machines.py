@@ -230,12 +230,13 @@ def test_a_machine_that_ec2_does_not_know_any_more_has_ended(monkeypatch):
     play(story())
 
 
-def test_a_machine_that_dies_of_no_room_is_no_fault(monkeypatch):
-    """It came to nothing seconds after a good answer."""
+@pytest.mark.parametrize("reason", [ec2.NO_ROOM, ec2.SPOT])
+def test_a_machine_that_dies_of_no_room_is_no_fault(monkeypatch, reason):
+    """It came to nothing seconds after a good answer; or Spot took it before it had a job."""
 
     async def story():
         async with opened(monkeypatch) as (scene, plane):
-            plane.failing_starts = [ec2.NO_ROOM]
+            plane.failing_starts = [reason]
             await scene.begin()
             await plane.wait_for(lambda: not plane.machines[0].lives)
             with capture_logs() as events:
