@@ -74,11 +74,12 @@ EVENTS = {
     "it is tried again",
     "task.failed": "a task or machine ended before its runner had a job: AWS's reason, and the "
     "agent's exit code with its meaning",
-    "task.interrupted": "Spot takes a task or machine in two minutes; `has_job`: with the job that its runner "
-    "has",
-    "task.placed": "ECS has started a task, or EC2 a machine; `adopted`: an earlier call had done that",
-    "task.refused": "ECS or EC2 refuses to start one; the reason names the permission or the setting "
-    "to change. It is tried again all the same",
+    "task.interrupted": "Spot takes a task or machine in two minutes; `has_job`: with the job that "
+    "its runner has",
+    "task.placed": "ECS has started a task, or EC2 a machine; `adopted`: an earlier call had done "
+    "that",
+    "task.refused": "ECS or EC2 refuses to start one; the reason names the permission or the "
+    "setting to change. It is tried again all the same",
     "task.still_there": "a stopped task has not ended in time; its runner could not be looked for "
     "once more",
     "tick.failed": "what is done every minute failed; it is tried again by the next tick",

@@ -113,7 +113,7 @@ class Ec2(ServiceClient):
                 return read_fleet(await client.create_fleet(**wanted))
             answer = await client.run_instances(**wanted)
         except ClientError as error:
-            return _translate(error)
+            return _translate(error, f"ec2:{operation}")
         return Started(answer["Instances"][0]["InstanceId"])
 
     async def _find_started(self, token: str) -> str | None:
@@ -132,6 +132,7 @@ class Ec2(ServiceClient):
         if self._clock() - self._checked.get(key, -CHECKED_FOR) < CHECKED_FOR:
             return None
         version = template.pop("Version", "$Default")
+        permission = "ec2:DescribeLaunchTemplateVersions"
 
         async def read() -> dict[str, Any] | Refused:
             client = await self.connect()
@@ -140,13 +141,12 @@ class Ec2(ServiceClient):
                     **template, Versions=[version]
                 )
             except ClientError as error:
-                if isinstance(refusal := _translate(error), Refused):
+                if isinstance(refusal := _translate(error, permission), Refused):
                     return refusal
                 raise
             versions = found["LaunchTemplateVersions"]
             return dict(versions[0]["LaunchTemplateData"]) if versions else {}
 
-        permission = "ec2:DescribeLaunchTemplateVersions"
         data = await Call("cannot read the launch template", EC2, permission, SETTING).run(read)
         if isinstance(data, Refused):
             return data
@@ -269,12 +269,12 @@ class NoLatestConsole(AwsError):
     """EC2 shows the console of this type only after the machine's state has changed."""
 
 
-def _translate(error: ClientError) -> Placement:
+def _translate(error: ClientError, permission: str) -> Placement:
     """Translate what an error means for a start, or raise it for what all calls have in common."""
     code, text = _code(error), str(error.response.get("Error", {}).get("Message", ""))
     if code == MISMATCH:  # the next try may find its machine by its tag
         raise Mismatch(f"{START}: {code}: {text[:300]}") from error
-    found = translate_error(code, text)
+    found = translate_error(code, text, permission)
     if found is None or (isinstance(found, Later) and found.why is Why.THROTTLE):
         raise error
     return found

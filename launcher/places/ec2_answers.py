@@ -112,7 +112,9 @@ def read_fleet(answer: Mapping[str, Any]) -> Placement:
             return Started(group["InstanceIds"][0])
     errors = answer.get("Errors", [])
     found = [
-        translate_error(str(each.get("ErrorCode", "")), str(each.get("ErrorMessage", "")))
+        translate_error(
+            str(each.get("ErrorCode", "")), str(each.get("ErrorMessage", "")), "ec2:RunInstances"
+        )
         for each in errors
     ]
     reasons = list(dict.fromkeys(_shorten(each) for each in errors))
@@ -126,8 +128,11 @@ def read_fleet(answer: Mapping[str, Any]) -> Placement:
     return next((each for each in found if each is not None), Refused(f"{text} (launch_template)"))
 
 
-def translate_error(code: str, text: str) -> Placement | None:
-    """Say what an error means for a start; None leaves it to what all calls have in common."""
+def translate_error(code: str, text: str, permission: str) -> Placement | None:
+    """Say what an error means for a start; None leaves it to what all calls have in common.
+
+    `permission` is what the call needs; EC2's own text may name another one.
+    """
     shown = f"{START}: {code}: {_tidy(text)}"
     if code in CAPACITY:
         return Later(Why.CAPACITY, shown)
@@ -137,8 +142,10 @@ def translate_error(code: str, text: str) -> Placement | None:
         return Later(Why.THROTTLE, shown)
     if code in SETTINGS:
         return Refused(f"{START}: {SETTINGS[code]}")
-    if code in DENIED and (denied := _PERMISSION.search(text)):
-        return Refused(f"{START}: {explain_denial(text)} (needs {denied[1]})")
+    if code in DENIED:
+        denied = _PERMISSION.search(text)
+        needed = denied[1] if denied else permission
+        return Refused(f"{START}: {explain_denial(text)} (needs {needed})")
     if code.startswith(("Invalid", "Missing", "Unknown")):
         named = next((key for words, key in NAMED if words.search(text)), "launch_template")
         return Refused(f"{shown} ({named})")

@@ -411,6 +411,7 @@ DENIED = (
         ("InstanceLimitExceeded", "x", Why.QUOTA, "InstanceLimit"),
         ("NetworkInterfaceLimitExceeded", "x", Why.QUOTA, "NetworkInterface"),
         ("UnauthorizedOperation", DENIED.format("ec2:RunInstances"), None, "ec2:RunInstances"),
+        ("UnauthorizedOperation", "You are not authorized.", None, "needs ec2:RunInstances"),
         ("UnauthorizedOperation", DENIED.format("iam:PassRole"), None, "needs iam:PassRole"),
         (
             "UnauthorizedOperation",
@@ -448,7 +449,7 @@ DENIED = (
 )
 def test_each_error_has_its_meaning(code, message, kind, words):
     """A refusal names what to change, and nothing of AWS's encoded message is shown."""
-    found = _translate(error(code, message))
+    found = _translate(error(code, message), "ec2:RunInstances")
     assert type(found) is (Refused if kind is None else Later)
     assert getattr(found, "why", None) == kind
     assert words in found.reason
@@ -459,7 +460,7 @@ def test_each_error_has_its_meaning(code, message, kind, words):
 def test_what_all_calls_have_in_common_is_left_to_them(code):
     """An expired token, an error of EC2's own, a throttle: they are raised."""
     with pytest.raises(ClientError):
-        _translate(error(code))
+        _translate(error(code), "ec2:RunInstances")
 
 
 @pytest.mark.parametrize(
@@ -494,7 +495,7 @@ def test_a_fleet_with_a_machine_and_errors_has_started():
 
 def test_a_throttle_is_known_where_it_is_read():
     """As of a fleet's errors."""
-    assert translate_error("RequestLimitExceeded", "x").why is Why.THROTTLE
+    assert translate_error("RequestLimitExceeded", "x", "ec2:RunInstances").why is Why.THROTTLE
 
 
 def test_a_denied_look_names_its_permission(monkeypatch):
