@@ -20,8 +20,9 @@ import structlog
 from launcher import identity
 from launcher.errors import describe
 from launcher.places import Later, Started, Why
-from launcher.places.request import make_tags
+from launcher.places.request import Destination, make_tags, read_token_key
 from sidecar import github
+from sidecar.aws import sealing
 from sidecar.errors import Exit, SidecarError
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class Stages:
     """Of requests to start a task that are under way at once."""
     keeps_token: Callable[[], Awaitable[bool]] | None = None
     """Says whether the agent of the next token leaves its parameter to the launcher."""
+    seals: bool = False
+    """Whether only the task's own agent can read its token: one that registers more runners."""
 
     # -- placed ------------------------------------------------------------------------------
 
@@ -148,7 +151,11 @@ class Stages:
             token = identity.client_token(*launch.client_token_parts)
             started_by = identity.started_by(launch.order_id)
             tags = {**dict(self.destination.tags), **self._tags(launch)}
-            request = self.destination.make_request(token, started_by, tags, launch.step)
+            destination = self.destination
+            # A machine can be told no secret: every job reads its user data and tags.
+            if self.seals and isinstance(destination, Destination):
+                destination = destination.with_token_key(sealing.make_key())
+            request = destination.make_request(token, started_by, tags, launch.step)
             # Before it is sent: its answer may be lost, and only the same request tells it then.
             launch = await self.journal.save(launch.with_request(json.dumps(request)))
         async with self.limit:
@@ -218,7 +225,10 @@ class Stages:
         for _ in range(GENERATIONS):
             before = launch
             name = self.next_runner_name(launch)
-            keeps = await self.keeps_token() if self.keeps_token is not None else False
+            key = _read_token_key(launch)
+            # A job could read it until it is deleted.
+            is_safe = key is not None or not self.seals
+            keeps = is_safe and self.keeps_token is not None and await self.keeps_token()
             announced = launch.next_generation(name, self.now())
             launch = await self.journal.save(replace(announced, keeps_token=keeps))
             try:
@@ -230,7 +240,8 @@ class Stages:
                 if _is_refusal(error):  # or no credential to ask with: no runner has that name
                     await self.journal.save(replace(launch, generation=before.generation))
                 raise
-            return replace(launch, runner_id=token.runner_id), token
+            launch = replace(launch, runner_id=token.runner_id)
+            return launch, token.seal(key, _task(launch)) if key is not None else token
         raise github.GitHubError(f"cannot register a runner for {launch.place}: its name is taken")
 
     def next_runner_name(self, launch: Launch) -> str:
@@ -372,6 +383,11 @@ def _is_refusal(error: SidecarError) -> bool:
     if isinstance(error, github.RateLimited):
         return error.tries == 1
     return not isinstance(error, github.TransientError)
+
+
+def _read_token_key(launch: Launch) -> str | None:
+    """Return the key that the launch's agent has; one that was started unrecorded has its own."""
+    return None if launch.may_exist else read_token_key(json.loads(launch.request or "{}"))
 
 
 def _newest_generation(launch: Launch) -> int:

@@ -274,6 +274,8 @@ class Carrier:
 
     async def finish(self, held: Held, demand: Demand) -> PutOff | None:
         """Undo what a settled launch has started, unless its runner has its job."""
+        if held.launch.ended:
+            await held.give_places()  # whoever wrote that it has ended may have died then
         if held.launch.ended or held.launch.served:
             return None
         if held.launch.place is None and held.launch.request is None:

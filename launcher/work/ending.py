@@ -155,10 +155,15 @@ class Ending:
             reasons=list(launch.reasons),
         )
 
+    async def leave_line(self, held: Held) -> None:
+        """Let the next launch of the pool go first: this one has a task, or wants none."""
+        await self._rules.leave_line(held.launch)
+
     async def close(self, held: Held) -> None:
         """Write down that nothing of the launch is left, and free its places."""
         await held.give_places()
         if not held.launch.ended:
+            await self.leave_line(held)
             await held.save(replace(held.launch, ended=True))
             log.info("launch.ended", launch=held.launch.id, pool=held.launch.pool)
 

@@ -105,6 +105,8 @@ class JobNews:
         await self._carrier.swaps.move(held, victim, demand, swaps=swaps)
         if held.launch.ended:
             await held.give_places()
+        if own.place is None:
+            await self._carrier.ending.leave_line(held)
         if victim.launch.place is None:
             await self._begin_anew(victim, message)
         return None
@@ -125,7 +127,7 @@ class JobNews:
         """Want nothing more for the job, and see that what was started for it ends."""
         other = await self._carrier.swaps.find_launch_of(demand.runner_name)
         own = await self._find_own(demand)
-        if own is None or (own.settled and own.ended):
+        if own is None or (own.settled and own.ended and not own.counters):
             return None
         if other is not None and other.id != own.id and not own.served:
             if (later := await self.handle_in_progress(demand, message)) is not None:
@@ -142,7 +144,7 @@ class JobNews:
     async def _watch_end(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
         """See that the task ends with its job, also where its event is lost."""
         if held.launch.ended:
-            return None
+            return await self._carrier.finish(held, demand)
         if message.count == 0:
             return PutOff(pauses.CHECK, "its task ends")
         look = await self._carrier.ending.look(held, demand)

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
 from launcher import identity
@@ -135,7 +135,8 @@ class Resources:
         maker = self._maker(pool, labels, connection)
         destination = self.make_destination(pool, warm=demand.is_warm)
         place = self._place(pool.machine is not None, pool.cluster, pool.container)
-        return self._make_stages(place, destination, maker, connection, journal)
+        stages = self._make_stages(place, destination, maker, connection, journal)
+        return replace(stages, seals=pool.token != JUST_IN_TIME)
 
     def ending_stages(self, launch: Launch, demand: Demand, journal: Journal) -> Stages:
         """Make the stages that look at a launch's task and end it, whatever has become of its pool.

@@ -56,12 +56,13 @@ After=network-online.target docker.service
 SuccessAction=poweroff
 FailureAction=poweroff
 [Service]
-EnvironmentFile=-/etc/runner-sidecar/environment
+Environment=SIDECAR_STOP_TIMEOUT=100
+EnvironmentFile=-/etc/runner-sidecar.env
 ExecStart=$own/machine run
 ExecStopPost=$own/machine end
 Restart=no
 RuntimeMaxSec=$((LIMIT - 300))
-TimeoutStopSec=300
+TimeoutStopSec=120
 KillMode=mixed
 OOMPolicy=continue
 StandardOutput=journal+console

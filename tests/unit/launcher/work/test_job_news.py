@@ -3,6 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
+from launcher.places import Later, Why
 from sidecar import github
 from tests.unit.launcher.work.scene import POOLS, arn, make_demand, play
 from tests.unit.launcher.work.test_stories import find, finish
@@ -476,6 +477,39 @@ def test_the_task_at_the_end_of_a_chain_serves_the_job_at_its_beginning(ends, ne
         await scene.check_nothing_left()
         assert len(scene.tasks.sent) == 3
         assert scene.tasks.stops == []
+
+    play(story)
+
+
+@pytest.mark.parametrize("action", ["in_progress", "completed"])
+def test_a_death_before_the_place_is_given_back_leaves_none_taken(action):
+    """The job waited for capacity, and ran on a task that had ended when anybody told of it."""
+
+    async def story(scene):
+        first = await scene.begin(1)
+        scene.tasks.answers = [Later(Why.CAPACITY, "none")]
+        await scene.send(make_demand(2))
+        assert await scene.records.count("pool/small") == 2
+        done = {"status": "completed", "conclusion": "success"}
+        scene.hub.jobs[1] = done | {"runner_name": "somebody-s"}
+        scene.hub.jobs[2] = done | {"runner_name": first.runner_name}
+        scene.hub.remove(first.runner_name)
+        await scene.send(scene.tasks.end(first.place, 0))
+        give = scene.records.give_places
+
+        async def die(launch):
+            del launch
+            raise github.TransientError("the worker dies")
+
+        news = make_demand(2, action, conclusion="success", runner_name=first.runner_name)
+        scene.records.give_places = die
+        with pytest.raises(github.TransientError):
+            await scene.send(news)
+        assert (await scene.launch(2)).ended
+        scene.records.give_places = give
+        await scene.send(news, received=2)
+        await scene.wait(900)
+        await scene.check_nothing_left()
 
     play(story)
 
