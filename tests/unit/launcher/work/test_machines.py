@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -124,6 +125,25 @@ def test_user_data_are_constant_and_hold_no_secret(monkeypatch):
                 assert text not in str(plane.requests)
             assert "blob of" not in str(plane.requests)
             assert one.tags[CLIENT_TOKEN_TAG] != two.tags[CLIENT_TOKEN_TAG]
+
+    play(story())
+
+
+def test_a_machine_is_told_no_key_of_its_token(monkeypatch):
+    """Every job could read it in the user data: its agent deletes a registration token itself."""
+
+    async def story():
+        pools = f'{MACHINES}token = "registration"\n'
+        async with opened(monkeypatch, pools) as (scene, plane):
+            scene.hub.create_registration_token = make_token
+            launch = await scene.begin()
+            assert "TOKEN_KEY" not in plane.machines[0].user_data
+            assert json.loads(scene.parameters.held[launch.place])["token"] == "AREG"
+            assert launch.keeps_token is False
+
+    async def make_token(*, tries):
+        assert tries == 1
+        return SimpleNamespace(secret="AREG")
 
     play(story())
 
