@@ -72,7 +72,7 @@ def _write_linux(boot: Boot) -> str:
     }
     lines = ["#!/bin/sh", *(f"{key}={shlex.quote(value)}" for key, value in values.items())]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in boot.environment]
-    return "\n".join([*lines, (_FOLDER / "linux.sh").read_text()])
+    return "\n".join([*lines, (_FOLDER / "linux.sh").read_text("ascii")])
 
 
 def _write_windows(boot: Boot) -> str:
@@ -85,7 +85,7 @@ def _write_windows(boot: Boot) -> str:
     lines = [f"${key} = {_quote(value)}" for key, value in values.items()]
     pairs = "; ".join(f"{_quote(name)} = {_quote(value)}" for name, value in boot.environment)
     lines += [f"$Limit = {boot.limit}", f"$Environment = @{{ {pairs} }}"]
-    script = (_FOLDER / "windows.ps1").read_text()
+    script = (_FOLDER / "windows.ps1").read_text("ascii")
     return "\n".join(["<powershell>", *lines, script.rstrip(), "</powershell>", ""])
 
 
