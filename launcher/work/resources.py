@@ -63,6 +63,9 @@ class Rates:
     """RunTask per second; AWS lets an account start 20 tasks of Fargate, and so many more at once.
     Each task costs two of SSM's 40 calls: the launcher's and the agent's own."""
     start_burst: float = 20.0
+    machines: float = 2.0
+    """RunInstances or CreateFleet per second: as many RunInstances as AWS lets an account call."""
+    machine_burst: float = 5.0
     configurations: float = 2.0
     """Just-in-time configurations per second, of one owner: each costs five of the 900 points that
     GitHub grants a minute."""

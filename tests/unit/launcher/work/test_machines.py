@@ -148,6 +148,23 @@ def test_a_machine_is_told_no_key_of_its_token(monkeypatch):
     play(story())
 
 
+def test_machines_have_a_pace_of_their_own(monkeypatch):
+    """EC2 lets an account start two a second; who comes later waits for its turn, and says so."""
+
+    async def story():
+        async with opened(monkeypatch, MACHINES.replace("maximum = 3", "maximum = 9")) as opens:
+            scene, plane = opens
+            for number in range(1, 9):
+                await scene.send(make_demand(number))
+            assert len(plane.machines) == 7  # five at once, and what comes within a second
+            (later,) = [put_off for put_off in scene.put_off if "calls a second" in put_off.reason]
+            assert later.reason == "RunInstances takes 2 calls a second"
+            await scene.wait(5)
+            assert len(plane.machines) == 8
+
+    play(story())
+
+
 def test_capacities_types_and_subnets_are_asked_in_order(monkeypatch):
     """A quota of Spot does not stop the pass; what was refused is in the record."""
 
