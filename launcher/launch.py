@@ -20,7 +20,7 @@ import structlog
 from launcher import identity
 from launcher.errors import describe
 from launcher.places import Later, Started, Why
-from launcher.places.request import make_request, make_tags, read_token_key
+from launcher.places.request import Destination, make_tags, read_token_key
 from sidecar import github
 from sidecar.aws import sealing
 from sidecar.errors import Exit, SidecarError
@@ -28,9 +28,7 @@ from sidecar.errors import Exit, SidecarError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from launcher.places import Placement, TaskState
-    from launcher.places.ecs import Ecs
-    from launcher.places.request import Destination
+    from launcher.places import Place, Placement, Startable, TaskState
     from launcher.record.launch import Launch
     from launcher.tokens import RunnerToken, TokenMaker, TokenStore
 
@@ -109,8 +107,8 @@ class MemoryJournal:
 class Stages:
     """The stages, with what they need: a place, a store and maker of tokens, GitHub, a journal."""
 
-    ecs: Ecs
-    destination: Destination
+    ecs: Place
+    destination: Startable
     store: TokenStore
     maker: TokenMaker
     connection: github.Connection
@@ -143,8 +141,8 @@ class Stages:
                 if is_new:  # else an earlier answer may be lost: then the request stays
                     launch = await self.journal.save(replace(launch, request=None))
                 return launch, placement
-            lacks_room = isinstance(placement, Later) and placement.why is Why.CAPACITY
-            if not lacks_room or launch.step + 1 >= self.destination.steps:
+            asks_next = isinstance(placement, Later) and placement.asks_next
+            if not asks_next or launch.step + 1 >= self.destination.steps:
                 return await self.journal.save(launch.next_round(placement.reason)), placement
             launch = launch.next_step(placement.reason)
 
@@ -154,9 +152,10 @@ class Stages:
             started_by = identity.started_by(launch.order_id)
             tags = {**dict(self.destination.tags), **self._tags(launch)}
             destination = self.destination
-            if self.seals:
+            # A machine can be told no secret: every job reads its user data and tags.
+            if self.seals and isinstance(destination, Destination):
                 destination = destination.with_token_key(sealing.make_key())
-            request = make_request(destination, token, started_by, tags, launch.step)
+            request = destination.make_request(token, started_by, tags, launch.step)
             # Before it is sent: its answer may be lost, and only the same request tells it then.
             launch = await self.journal.save(launch.with_request(json.dumps(request)))
         async with self.limit:
@@ -415,12 +414,12 @@ def _facts(launch: Launch) -> dict[str, Any]:
 
 
 def explain_end(state: TaskState | None) -> str:
-    """Say in one line why a task ended: ECS's reason and the agent's exit code."""
+    """Say in one line why a task ended: AWS's reason and the agent's exit code."""
     if state is None:
-        return "ECS does not know the task any more"
+        return "AWS does not know it any more"
     code = state.exit_code
     if code is None:
-        return f"{state.reason or 'ECS gives no reason'}; no exit code"
+        return f"{state.reason or 'AWS gives no reason'}; no exit code"
     known = {int(each): each.meaning for each in Exit}
     meaning = f" ({known[code]})" if code in known else ""
     return f"{state.reason}; exit code {code}{meaning}"

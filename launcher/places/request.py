@@ -65,9 +65,15 @@ class Destination:
         subnets = self.subnets if turn == 0 else (self._single_subnets[turn - 1],)
         return providers[which], subnets
 
+    def make_request(
+        self, token: str, started_by: str, tags: Mapping[str, str], step: int
+    ) -> dict[str, Any]:
+        """Make the request of a step."""
+        return make_request(self, token, started_by, tags, step)
+
 
 def make_request(
-    destination: Destination, token: str, started_by: str, tags: dict[str, str], step: int
+    destination: Destination, token: str, started_by: str, tags: Mapping[str, str], step: int
 ) -> dict[str, Any]:
     """Make the whole request of RunTask for one task.
 

@@ -14,12 +14,13 @@ from launcher.jobs import Unknown
 from launcher.launch import ENDS
 from launcher.pools.pool import FARGATE, FARGATE_SPOT
 from launcher.work import pauses
+from launcher.work.console import show_console
 from launcher.work.deleting import Deleting
 from launcher.work.ending import AGAIN, WAITS, Ending, may_have_served
 from launcher.work.placing import Placing
 from launcher.work.pool_rules import PoolRules
 from launcher.work.reruns import Reruns
-from launcher.work.resources import PutOff
+from launcher.work.resources import PutOff, asks_elsewhere
 from launcher.work.swapping import Swaps
 from sidecar import github
 from sidecar.aws import calls
@@ -68,7 +69,7 @@ class Carrier:
         if self._around.now() - held.launch.first_seen > DAY:
             return await self.give_up(held, demand, "GitHub keeps a job queued for a day only")
         found = self._admission.find(held.launch.pool, demand)
-        if found is None:
+        if found is None or asks_elsewhere(held.launch, found[0]):
             return await self._change_pool(held, demand)
         pool, labels = found
         if held.launch.place is None:
@@ -223,7 +224,9 @@ class Carrier:
             await held.save(replace(held.launch, online=True))
             log.info("runner.online", launch=held.launch.id, task=held.launch.place)
             return PutOff(1.0, "its runner is online")
-        return await self._fail(held, demand, f"no runner is online after {limit:g} s")
+        reason = f"no runner is online after {limit:g} s"
+        await show_console(stages.ecs, held.launch, reason)
+        return await self._fail(held, demand, reason)
 
     # -- ended -------------------------------------------------------------------------------
 
@@ -293,5 +296,7 @@ class Answer:
 
 def _boot_limit(pool: Pool) -> float:
     """Return the seconds from RunTask until the runner must be online."""
+    if pool.machine is not None:
+        return float(pool.clocks.boot)
     fargate = {pool.launch_type, *pool.capacities} & {FARGATE, FARGATE_SPOT}
     return float(pool.clocks.boot if fargate else pool.clocks.provisioning + pool.clocks.boot)

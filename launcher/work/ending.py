@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from launcher import identity
 from launcher.launch import explain_end
-from launcher.places import TaskState
-from launcher.places.ecs import lacks_room
+from launcher.places import TaskState, ec2_answers, ecs
 from launcher.work import pauses
 from launcher.work.resources import PutOff
 from sidecar.errors import Exit
@@ -46,8 +46,17 @@ _ONLINE = {
 
 
 def may_have_served(state: TaskState | None) -> bool:
-    """Whether the agent may have had a job, or ended because nobody needed it."""
-    return state is None or state.exit_code in {*_ONLINE, Exit.LEFT_BEHIND}
+    """Whether the agent may have had a job, or ended because nobody needed it.
+
+    Of a machine that says nothing at its end nobody knows.
+    """
+    if state is None or (state.exit_code is None and identity.is_machine(state.task)):
+        return True
+    return state.exit_code in {*_ONLINE, Exit.LEFT_BEHIND}
+
+
+def _lacks_room(reason: str) -> bool:
+    return ecs.lacks_room(reason) or ec2_answers.lacks_room(reason)
 
 
 class Ending:
@@ -109,7 +118,7 @@ class Ending:
     async def _prepare_next_try(self, held: Held, demand: Demand, state: TaskState | None) -> None:
         launch, reason = held.launch, explain_end(state)
         facts = {"launch": launch.id, "job": demand.job_id, "task": launch.place}
-        if state is not None and lacks_room(state.reason):  # a good answer that came to nothing
+        if state is not None and _lacks_room(state.reason):  # a good answer that came to nothing
             log.warning("task.delayed", **facts, why="capacity", reason=reason)
             await held.save(launch.next_try(reason))
             return
