@@ -28,6 +28,7 @@ from launcher.record.paces import Paces
 from launcher.record.pool_state import PoolStates
 from launcher.record.rerun_state import RerunStates
 from launcher.record.runs import Runs
+from launcher.record.shown_tokens import ShownTokens
 from launcher.record.table import Full, Outdated, Table
 from launcher.record.used_tokens import UsedTokens
 from sidecar.aws.calls import DYNAMODB
@@ -71,6 +72,7 @@ class Records:
         self.pools = PoolStates(self._calls, now)
         self.paces = Paces(self._calls, now)
         self.runs = Runs(self._calls, now)
+        self.shown_tokens = ShownTokens(self._calls)
         self.used_tokens = UsedTokens(self._calls, now)
         self.reruns = RerunStates(self._calls, now)
 

@@ -95,7 +95,10 @@ class JobNews:
     async def _find_launch_of(self, runner: str | None) -> Launch | None:
         task = identity.task_of_runner(self._around.name_prefix, runner or "")
         id_ = await self._around.records.find(task) if task else None
-        return await self._around.records.read(id_) if id_ else None
+        found = await self._around.records.read(id_) if id_ else None
+        if found is not None and found.demand and Demand.from_json(found.demand).order is not None:
+            return None  # its caller ordered it for a job that it knows: nobody stole it
+        return found
 
     async def _move(
         self, held: Held, victim: Held, demand: Demand, message: Message

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
 from launcher.launch import Journal, Stages
@@ -21,7 +21,10 @@ from sidecar import github, values
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiobotocore.session import AioSession
+
     from launcher.demand.delivery import Demand
+    from launcher.demand.order import Order
     from launcher.pools.pool import Pool, Pools
     from launcher.record.launch import Launch
     from launcher.record.records import Records
@@ -77,8 +80,13 @@ class Connections(Protocol):
 class EcsClients:
     """A client of ECS for each cluster and container; leaving closes them."""
 
-    def __init__(self, region: str | None = None) -> None:
+    def __init__(
+        self,
+        region: str | None = None,
+        make_session: Callable[[], AioSession] | None = None,
+    ) -> None:
         self._region = region
+        self._make_session = make_session
         self._opened: dict[tuple[str, str], Ecs] = {}
         self._stack = AsyncExitStack()
 
@@ -92,7 +100,7 @@ class EcsClients:
         """Return the client for a cluster; its connection is opened on its first call."""
         key = cluster, container
         if key not in self._opened:
-            client = self._opened[key] = Ecs(cluster, container, self._region)
+            client = self._opened[key] = Ecs(cluster, container, self._region, self._make_session)
             self._stack.push_async_exit(client)
         return self._opened[key]
 
@@ -124,8 +132,10 @@ class Resources:
     ) -> Stages:
         """Make the stages of a launch for a pool."""
         connection = self.connections.for_demand(demand)
-        maker = self._maker(pool, labels, connection)
+        maker = self._maker(pool, labels, connection, demand)
         destination = self.make_destination(pool, warm=demand.is_warm)
+        if demand.order is not None:
+            destination = _apply(demand.order, destination)
         return self._make_stages(destination, pool.container, maker, connection, journal)
 
     def ending_stages(self, launch: Launch, demand: Demand, journal: Journal) -> Stages:
@@ -189,9 +199,12 @@ class Resources:
         )
 
     def _maker(
-        self, pool: Pool, labels: tuple[str, ...], connection: github.Connection
+        self, pool: Pool, labels: tuple[str, ...], connection: github.Connection, demand: Demand
     ) -> TokenMaker:
         policy = pool.access.to_policy()
+        if demand.order is not None:  # its runner is its caller's alone, wherever it is registered
+            policy = {**policy, "repositories": [demand.repository]}
+            policy.pop("owners", None)
         key = (connection.url, labels, pool.runner_group, pool.token, json.dumps(policy))
         if (made := self._makers.get(key)) is None:
             if len(self._makers) >= MAKERS_KEPT:
@@ -205,6 +218,18 @@ class Resources:
                 patience=PATIENCE,
             )
         return made
+
+
+def _apply(order: Order, destination: Destination) -> Destination:
+    """Return a pool's destination with what the caller of the API has chosen."""
+    return replace(
+        destination,
+        subnets=(order.subnet,) if order.subnet else destination.subnets,
+        security_groups=(
+            (order.security_group,) if order.security_group else destination.security_groups
+        ),
+        task_role=order.task_role or destination.task_role,
+    )
 
 
 def _find_place(launch: Launch) -> tuple[str, str]:
