@@ -149,6 +149,15 @@ class Stage:
         async with self._process(("serve",), given) as process, self._hook(process):
             yield process
 
+    @asynccontextmanager
+    async def api(self, issuer: str, **settings: str) -> AsyncIterator[tuple[AgentProcess, str]]:
+        """Run the API's process for the block; yield it and its URL."""
+        given = {**self._work_settings(), "api_issuer": issuer, **settings}
+        given.pop("queue_url")
+        async with self._process(("api",), given) as process:
+            started = await process.wait_for_event("service.started")
+            yield process, str(started["address"])
+
     def _webhook_settings(self) -> dict[str, str]:
         return {
             "queue_url": self.queues.main,
