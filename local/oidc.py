@@ -67,7 +67,7 @@ class Issuer:
 
     def __init__(self, url: str, now: Callable[[], float] = time.time) -> None:
         self.url = url
-        self._now = now
+        self.now = now
         self.key = Key.fresh()
         """The key that signs now."""
         self.listed = [self.key]
@@ -85,7 +85,7 @@ class Issuer:
 
     def mint(self, audience: str = "runner-launcher", **claims: Any) -> str:
         """Make a token of a job with these claims; None takes a claim away."""
-        return self.sign(make_claims(self.url, audience, int(self._now()), **claims))
+        return self.sign(make_claims(self.url, audience, int(self.now()), **claims))
 
     def sign(self, claims: Mapping[str, Any], **head: Any) -> str:
         """Sign any claims; `head` is added to the token's head."""

@@ -46,7 +46,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SIGNED = re.compile(r"[0-9a-fA-F]{128}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_-]{1,100}/[A-Za-z0-9._-]{1,100}")
 _TYPE = re.compile(r"[a-z0-9]{1,20}")
-_LABELS = re.compile(r"[A-Za-z0-9_-]{1,50}(,[A-Za-z0-9_-]{1,50}){0,9}")
+_LABELS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,49}(,[A-Za-z0-9_][A-Za-z0-9_-]{0,49}){0,9}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _ANY = re.compile(r"[ -~]{1,1300}")
 

@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_-]{1,100}/[A-Za-z0-9._-]{1,100}")
 _EVENT = re.compile(r"[a-z_]{1,50}")
 _REF = re.compile(r"refs/[!-~]{1,250}")
-_UNIQUE = re.compile(r"[!-~]{8,200}")
+_UNIQUE = re.compile(r"[0-9A-Za-z_-]{8,100}")
 
 
 @dataclass(frozen=True, slots=True)

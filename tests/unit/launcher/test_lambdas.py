@@ -38,6 +38,7 @@ OF_WEBHOOK = [
     "launcher.demand.events",
     "launcher.demand.function",
     "launcher.demand.message",
+    "launcher.demand.order",
     "launcher.demand.references",
     "launcher.demand.signed_call",
     "sidecar",

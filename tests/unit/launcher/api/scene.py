@@ -58,12 +58,12 @@ name = "alphagov"
 repositories = ["octo/app"]
 account = "{ACCOUNT}"
 role = "arn:aws:iam::{ACCOUNT}:role/GitHubRunnerAssumeRole"
-external_id = "an external id"
+external_id = "an-external-id"
 region = "eu-west-2"
 types = {{ spot = "small", ondemand = "small" }}
 subnets = ["subnet-11111111"]
 security_groups = ["sg-11111111"]
-""".replace("an external id", "an-external-id")
+"""
 
 
 class Proved:
