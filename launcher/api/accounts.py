@@ -124,8 +124,8 @@ class Accounts:
 
     async def _assume(self, guest: Guest) -> Mapping[str, Any]:
         account = guest.account
-        setting = f"external_id and role of {guest.caller} in LAUNCHER_POOLS"
-        call = Call(f"cannot assume {account.role}", STS, "sts:AssumeRole", setting)
+        action = f"cannot assume {account.role} with the external_id of {guest.caller}"
+        call = Call(action, STS, "sts:AssumeRole", "LAUNCHER_POOLS")
         request: dict[str, Any] = {
             "RoleArn": account.role,
             "RoleSessionName": re.sub(r"[^\w+=,.@-]", "-", f"runner-launcher-{guest.caller}")[:64],
