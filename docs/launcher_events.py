@@ -43,7 +43,7 @@ EVENTS = {
     "at or stopped",
     "order.refused": "a caller of the API asked for what is not listed for it; nothing was started",
     "order.stopped": "a caller of the API has stopped what it had started",
-    "order.taken": "a caller of the API has started a runner, or has asked again for the same one",
+    "order.taken": "a runner was started for a caller of the API",
     "pool.resumed": "a pool that was stopped has a runner with a job again",
     "pool.stopped": "the last tasks of a pool all failed: none is started for `seconds`, then one",
     "pool.tried": "a pool was stopped; one launch tries whether its tasks start again",

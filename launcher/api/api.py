@@ -130,18 +130,8 @@ class Api:
     # -- both ------------------------------------------------------------------------------------
 
     async def _begin(self, start: Start) -> None:
-        if start.dry_run:
-            return
-        launch = await self._orders.start(start.id, start.pool, start.demand)
-        order = start.demand.order
-        log.info(
-            "order.taken",
-            launch=launch.id,
-            caller=order.caller if order else "",
-            repository=start.demand.repository,
-            pool=launch.pool,
-            task=launch.place,
-        )
+        if not start.dry_run:
+            await self._orders.start(start.id, start.pool, start.demand)
 
     async def _go_on(self, path: str, launch: Launch, demand: Demand) -> Launch:
         if path == STATE:

@@ -83,6 +83,7 @@ class Orders:
             reason = later.reason if later is not None else "it cannot be started"
             seconds = later.seconds if later is not None else HELD
             raise Refused(503, f"nothing is started: {reason}", again_in=seconds)
+        _tell_taken(launch, demand)
         return launch
 
     async def look(self, launch: Launch, demand: Demand) -> Launch:
@@ -162,6 +163,18 @@ class Orders:
     def _message(self) -> Message:
         now = self._around.now()
         return Message("", now, sent=now)
+
+
+def _tell_taken(launch: Launch, demand: Demand) -> None:
+    order = demand.order
+    log.info(
+        "order.taken",
+        launch=launch.id,
+        caller=order.caller if order is not None else "",
+        repository=demand.repository,
+        pool=launch.pool,
+        task=launch.place,
+    )
 
 
 def _make_carrier(around: Resources) -> Carrier:

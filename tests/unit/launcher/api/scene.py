@@ -164,10 +164,10 @@ def sign(body, token=TOKEN):
     }
 
 
-def play(story, pools=POOLS + GARO):
-    """Run a story, for 60 s at most."""
+def play(story, pools=POOLS + GARO, seconds=60):
+    """Run a story, for so many seconds at most."""
 
     async def run():
         return await story(ApiScene(pools))
 
-    return asyncio.run(asyncio.wait_for(run(), 60))
+    return asyncio.run(asyncio.wait_for(run(), seconds))

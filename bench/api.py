@@ -1,0 +1,179 @@
+"""Measure the API, `runner-launcher api`: how soon a start is at AWS, and its speed beside a floor.
+
+*How soon*: from before the request is sent until the stand-in for ECS receives RunTask. Between the
+two: the token's verification, its use and the launch's record in DynamoDB. (With a place for
+machines RunInstances takes RunTask's part; the way there is the same.)
+
+*Speed*: wrk posts the same start, which was taken before, over 32 connections to the API and to
+bare aiohttp with the same cryptography and the same calls of the table, in turns; what counts is
+what a server answers in a second of its own CPU time (see `bench.webhooks`).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+from bench.cores import pinned
+from bench.figure import Figure, typical
+from bench.lambdas import environment
+from bench.stage import call, life, program
+from bench.webhooks import LAUNCHER, Reading, Server, missing, post
+from local.stage import PAT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.stage import Stage
+
+KEYS = ("api_to_runinstances_ms", "api_vs_floor")
+STARTS = 18
+"""Fewer than the launcher starts at once: the rest would wait for its turn."""
+TURNS = 9
+LIFE = 3000
+"""Seconds for which the tokens hold: for longer than all of this takes."""
+FLOOR = str(Path(__file__).parent / "api_floor.py")
+BODY = {"labels": ["bench"]}
+POOLS = """\
+[[pool]]
+name = "bench"
+labels = ["bench"]
+cluster = "runners"
+task_definition = "runner:1"
+launch_type = "FARGATE"
+subnets = ["subnet-01234567"]
+maximum = 1000
+
+[[caller]]
+name = "bench"
+repositories = [7]
+events = ["push"]
+refs = ["refs/heads/main"]
+pools = ["bench"]
+maximum = 1000
+"""
+SCRIPT = """\
+wrk.method = "POST"
+wrk.body = [==[{body}]==]
+wrk.headers["authorization"] = "Bearer {token}"
+wrk.headers["content-type"] = "application/json"
+"""
+
+
+def measure(stage: Stage, starts: int = STARTS, turns: int = TURNS) -> Iterator[Figure]:
+    """Measure both; without wrk only the first."""
+    with (
+        program("local.oidc") as issuer,
+        program("bench.run_task") as ecs,
+        program("bench.table") as table,
+        serve(stage, issuer, ecs, table) as own,
+    ):
+        yield _measure_starts(own.url, issuer, ecs, starts)
+        if not missing():
+            with floor(issuer, table) as peer:
+                yield _measure_speed(stage, issuer, own, peer, turns)
+
+
+def _measure_starts(url: str, issuer: str, ecs: str, starts: int) -> Figure:
+    """Start one runner after the other; the first one is not counted."""
+    took = []
+    for number in range(starts + 1):
+        token = make_token(issuer)
+        sent = start(url, token)
+        received = call(f"{ecs}/_local/received?count={number + 1}")[number]
+        took.append((received - sent) * 1000)
+    counted = sorted(took[1:])
+    return Figure(
+        "api_to_runinstances_ms",
+        typical(counted),
+        f"{typical(counted):.0f} ms",
+        f"{counted[-1]:.0f} ms (the slowest of {starts})",
+        {"api_to_runinstances_least_ms": counted[0], "api_to_runinstances_most_ms": counted[-1]},
+    )
+
+
+def _measure_speed(stage: Stage, issuer: str, own: Server, peer: Server, turns: int) -> Figure:
+    token = make_token(issuer)
+    script = stage.folder / "start.lua"
+    script.write_text(SCRIPT.format(body=json.dumps(BODY), token=token))
+    start(own.url, token)  # what wrk sends is this start again
+    pairs: list[tuple[Reading, Reading]] = []
+    with pinned(-1):
+        for turn in range(turns + 1):
+            pair = post(own, script), post(peer, script)
+            if turn:  # the first one is not counted
+                pairs.append(pair)
+    rate, least = (typical([each.per_cpu for each in side]) for side in zip(*pairs, strict=True))
+    return Figure(
+        "api_vs_floor",
+        typical([ours.per_cpu / theirs.per_cpu for ours, theirs in pairs]),
+        f"{rate:.0f} per CPU second",
+        f"{least:.0f} (bare aiohttp)",
+        {"api_per_cpu_second": rate, "api_floor_per_cpu_second": least},
+    )
+
+
+@contextmanager
+def serve(stage: Stage, issuer: str, ecs: str, table: str) -> Iterator[Server]:
+    """Run the API on its own core."""
+    pools = stage.folder / "api-pools.toml"
+    pools.write_text(POOLS, encoding="utf-8")
+    env = {
+        **environment(stage.ssm),
+        "AWS_ENDPOINT_URL_SSM": stage.ssm,
+        "AWS_ENDPOINT_URL_DYNAMODB": table,
+        "AWS_ENDPOINT_URL_ECS": ecs,
+        "LAUNCHER_LISTEN": "127.0.0.1:0",
+        "LAUNCHER_LOG_FORMAT": "json",
+        "LAUNCHER_TABLE": "launches",
+        "LAUNCHER_POOLS": str(pools),
+        "LAUNCHER_GITHUB_URL": stage.github,
+        "LAUNCHER_GITHUB_PAT": PAT,
+        "LAUNCHER_PARAMETER_PREFIX": "/bench/api",
+        "LAUNCHER_API_ISSUER": issuer,
+    }
+    with pinned(0), life(env, (*LAUNCHER, "api")) as child:
+        child.until('"event": "service.started"')
+        yield Server(f"{json.loads(child.said[-1])['address']}/start", child.pid)
+
+
+@contextmanager
+def floor(issuer: str, table: str) -> Iterator[Server]:
+    """Run the floor on the same core."""
+    env = {**environment(table), "ISSUER": issuer, "TABLE": table}
+    with pinned(0):
+        child = subprocess.Popen(
+            (sys.executable, FLOOR),
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    with child:
+        assert child.stdout is not None  # noqa: S101
+        line = child.stdout.readline()
+        if not line.startswith("ready "):
+            raise RuntimeError(f"the floor did not start: {line!r}")
+        yield Server(f"{line.split()[1]}/start", child.pid)
+
+
+def make_token(issuer: str) -> str:
+    """Have a token made for a job of the caller's repository."""
+    claims = {"repository": "octo/repo", "repository_id": 7, "exp": int(time()) + LIFE}
+    return str(call(f"{issuer}/_local/tokens", claims)["value"])
+
+
+def start(url: str, token: str) -> float:
+    """Start a runner; return when the request was sent. Raises OSError if it is refused."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(BODY).encode(), headers)
+    sent = monotonic()
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        answer.read()
+    return sent
