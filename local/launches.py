@@ -79,6 +79,8 @@ class Stage:
         self.host = host
         """Where the agents of tasks run."""
         self.queues = queues or aws.Queues("", "")
+        self.sts = ssm.url
+        """Where roles are assumed."""
         self.pools = folder / "pools.toml"
         self.pools.write_text(POOLS, encoding="utf-8")
         self.credential = {"github_pat": PAT}
@@ -107,6 +109,7 @@ class Stage:
             "AWS_ENDPOINT_URL": agent.NO_SERVICE,
             **{f"AWS_ENDPOINT_URL_{name}": self.ssm.url for name in ("SSM", "SQS", "DYNAMODB")},
             "AWS_ENDPOINT_URL_ECS": self.front.url,
+            "AWS_ENDPOINT_URL_STS": self.sts,
             "LAUNCHER_LOG_FORMAT": "json",
             **{f"LAUNCHER_{name.upper()}": value for name, value in given.items()},
         }

@@ -83,7 +83,7 @@ class Sts:
 
 
 def _read_tags(given: dict[str, str]) -> dict[str, str]:
-    tags = {}
+    tags: dict[str, str] = {}
     for number in itertools.count(1):
         name = given.get(f"Tags.member.{number}.Key")
         if name is None:

@@ -97,7 +97,7 @@ class Ending:
         """
         if not may_have_served(state) or (state is not None and lacks_room(state.reason)):
             return
-        if state is not None and state.exit_code in TOOK_ANOTHER:
+        if state is not None and state.exit_code in (*TOOK_ANOTHER, Exit.LEFT_BEHIND):
             await held.save(replace(held.launch, served=True, online=True))
             log.info("launch.served", launch=held.launch.id, runner=held.launch.runner_name)
             return
