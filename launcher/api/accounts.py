@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiobotocore.session import AioSession, get_session
 
+from launcher.places.ec2 import Ec2
 from launcher.tokens import TokenStore
 from launcher.work import EcsClients
 from sidecar.aws.calls import STS, Call, backoff
@@ -112,7 +113,9 @@ class Accounts:
         closing = AsyncExitStack()
         closing.push_async_exit(clients)
         closing.push_async_exit(store)
-        resources = replace(self._around, ecs=clients, store=store)
+        machines = Ec2(region, make_session=make_session)
+        closing.push_async_exit(machines)
+        resources = replace(self._around, ecs=clients, store=store, ec2=machines)
         return _Session(resources, self._around.now() + guest.account.session, closing)
 
     async def _retire(self, guest: Guest) -> None:

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
     from launcher.api.requests import Fields
     from launcher.pools.callers import Choices
+    from launcher.pools.pool import Pool
 
-NAMES = {"subnet": "subnet", "security_group": "security_group", "task_role": "task_role"}
+NAMES = {name: name for name in ("subnet", "security_group", "role", "image", "type")}
 """The fields of the API's own contract, by what they choose."""
+OF_MACHINES = ("image", "type")
 LONGEST = 600
 
 
@@ -27,11 +29,22 @@ def choose(
     listed = {
         "subnet": choices.subnets,
         "security_group": choices.security_groups,
-        "task_role": choices.task_roles,
+        "role": choices.roles,
+        "image": choices.images,
+        "type": choices.instance_types,
     }
     return {
         what: check_listed(fields.take(field), field, listed[what]) for what, field in names.items()
     }
+
+
+def check_fitting(
+    chosen: Mapping[str, str | None], pool: Pool, names: Mapping[str, str] = NAMES
+) -> None:
+    """Refuse what only a machine has, where the pool starts tasks. Raises Refused."""
+    for what in OF_MACHINES:
+        if chosen[what] is not None and pool.machine is None:
+            raise Refused(403, f"{names[what]} is for machines, and {pool.name} has tasks")
 
 
 def check_listed(value: object, field: str, listed: tuple[str, ...]) -> str | None:

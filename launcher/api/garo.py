@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher import identity
 from launcher.api.answers import Refused
-from launcher.api.choices import check_listed, choose
+from launcher.api.choices import check_fitting, check_listed, choose
 from launcher.api.native import Start, make_demand
 from launcher.demand.order import Order
 from launcher.pools.access import Requester
@@ -35,10 +35,14 @@ if TYPE_CHECKING:
 TOKEN, COMMIT, SIGNATURE = "x-github-token", "x-github-commitsha", "x-github-signature"
 WINDOW = 30.0
 """Seconds that a request may be old, or its caller's clock ahead."""
-FIELDS = {"subnet": "subnet", "security_group": "sg", "task_role": "instanceRoleArn"}
+FIELDS = {
+    "subnet": "subnet",
+    "security_group": "sg",
+    "role": "instanceRoleArn",
+    "image": "imageid",
+    "type": "instanceType",
+}
 """GARO's fields, by what they choose."""
-UNLISTED = ("instanceType", "imageid")
-"""Fields that choose what a task does not have: none of their values is ever listed."""
 LETTERS = 10
 NAME = re.compile(r"github-runner-([a-z0-9]{1,20})-([a-z]{10})")
 _TOKEN = re.compile(r"[A-Za-z0-9_.-]{20,1000}")
@@ -114,11 +118,10 @@ def read_start(
     labels = fields.optional_text("label", _LABELS)
     fields.number("timeout", 3600.0)  # the pool's own limits hold, whatever a caller wants
     chosen = choose(fields, caller.choices, FIELDS)
-    for name in UNLISTED:
-        check_listed(fields.take(name), name, ())
     dry_run = fields.flag("dryrun")
     fields.finish()
     pool = pools.by_name[caller.types[kind]]
+    check_fitting(chosen, pool, FIELDS)
     # Neither event nor ref is known, so a pool whose policy needs them admits nobody.
     asking = Requester(signed.repository, None, signed.repository)
     if (reason := pool.access.refusal(asking)) is not None:

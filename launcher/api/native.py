@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher import identity
 from launcher.api.answers import Refused
-from launcher.api.choices import choose
+from launcher.api.choices import check_fitting, choose
 from launcher.demand.delivery import MOST_LABELS, QUEUED, Demand
 from launcher.demand.order import Order
 from launcher.pools.access import Requester
@@ -59,6 +59,7 @@ def read_start(fields: Fields, who: Identity, pools: Pools, deployment: str) -> 
     chosen = choose(fields, caller.choices)
     fields.finish()
     pool, registered = _choose_pool(pools, caller, labels, wanted, who)
+    check_fitting(chosen, pool)
     order = Order(
         caller.name,
         caller.maximum,

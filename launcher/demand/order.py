@@ -17,7 +17,11 @@ class Order:
     subnet: str | None = None
     """Named by the caller, out of those that the document lists for it; so are the next two."""
     security_group: str | None = None
-    task_role: str | None = None
+    role: str | None = None
+    """A task role, or an instance profile."""
+    image: str | None = None
+    type: str | None = None
+    """An instance type; type and image are for machines alone."""
     account: str | None = None
     """The account that the task is started in, where it is not the launcher's own."""
 

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from launcher.pools.access import check_event, check_ref, check_repository, matches_any
-from launcher.pools.checks import check_name, check_security_group, check_subnet
+from launcher.pools.checks import (
+    check_image,
+    check_instance_type,
+    check_name,
+    check_profile,
+    check_security_group,
+    check_subnet,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +54,11 @@ class Choices:
 
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
-    task_roles: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    """Task roles; of machines instance profiles."""
+    images: tuple[str, ...] = ()
+    """Of machines, as the next one."""
+    instance_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +155,9 @@ def _read_choices(table: Table) -> Choices:
     return Choices(
         table.texts("subnets", check_subnet),
         table.texts("security_groups", check_security_group),
-        table.texts("task_roles", _check_role),
+        table.texts("roles", _check_task_role),
+        table.texts("images", check_image),
+        table.texts("instance_types", check_instance_type),
     )
 
 
@@ -196,6 +209,11 @@ def _check_role(text: str) -> None:
     if not _ROLE.fullmatch(text):
         message = "must be the ARN of a role"
         raise ValueError(message)
+
+
+def _check_task_role(text: str) -> None:
+    if not _ROLE.fullmatch(text):
+        check_profile(text)
 
 
 def _check_external_id(text: str) -> None:

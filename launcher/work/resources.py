@@ -10,12 +10,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
+from launcher import identity
 from launcher.launch import Journal, Stages
+from launcher.places import boot
+from launcher.places.ec2_request import Machine
 from launcher.places.ecs import Ecs
 from launcher.places.request import Destination
 from launcher.pools.pool import JUST_IN_TIME
 from launcher.record.paces import Pace
 from launcher.tokens import TokenMaker, TokenStore
+from launcher.work.ordered import apply
 from sidecar import github, values
 
 if TYPE_CHECKING:
@@ -24,12 +28,14 @@ if TYPE_CHECKING:
     from aiobotocore.session import AioSession
 
     from launcher.demand.delivery import Demand
-    from launcher.demand.order import Order
-    from launcher.pools.pool import Pool, Pools
+    from launcher.places import Place, Startable
+    from launcher.pools.pool import MachineKind, Pool, Pools
     from launcher.record.launch import Launch
     from launcher.record.records import Records
 
 MAKERS_KEPT = 500
+MACHINE_MARGIN = 900
+"""Seconds that a machine has beside boot and life, until it ends itself whatever its agent does."""
 PATIENCE = 5.0
 """Seconds that GitHub may want no requests before a message is put off for it."""
 
@@ -125,6 +131,8 @@ class Resources:
     limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
     """Of requests to start a task that are under way at once."""
     rates: Rates = Rates()
+    ec2: Place | None = None
+    """EC2, for pools of machines."""
     _makers: dict[tuple[object, ...], TokenMaker] = field(default_factory=dict)
 
     def stages(
@@ -135,8 +143,10 @@ class Resources:
         maker = self._maker(pool, labels, connection, demand)
         destination = self.make_destination(pool, warm=demand.is_warm)
         if demand.order is not None:
-            destination = _apply(demand.order, destination)
-        return self._make_stages(destination, pool.container, maker, connection, journal)
+            destination = apply(demand.order, destination)
+        place = self._place(pool.machine is not None, pool.cluster, pool.container)
+        stages = self._make_stages(place, destination, maker, connection, journal)
+        return replace(stages, seals=pool.token != JUST_IN_TIME)
 
     def ending_stages(self, launch: Launch, demand: Demand, journal: Journal) -> Stages:
         """Make the stages that look at a launch's task and end it, whatever has become of its pool.
@@ -146,18 +156,25 @@ class Resources:
         cluster, container = _find_place(launch)
         connection = self.connections.for_demand(demand)
         maker, destination = TokenMaker(connection, ()), Destination(cluster, "")
-        return self._make_stages(destination, container, maker, connection, journal)
+        place = self._place(is_of_machine(launch), cluster, container)
+        return self._make_stages(place, destination, maker, connection, journal)
+
+    def _place(self, is_machine: bool, cluster: str, container: str) -> Place:
+        if not is_machine:
+            return self.ecs(cluster, container)
+        assert self.ec2 is not None, "whoever has pools of machines has EC2"  # noqa: S101
+        return self.ec2
 
     def _make_stages(
         self,
-        destination: Destination,
-        container: str,
+        place: Place,
+        destination: Startable,
         maker: TokenMaker,
         connection: github.Connection,
         journal: Journal,
     ) -> Stages:
         return Stages(
-            self.ecs(destination.cluster, container),
+            place,
             destination,
             self.store,
             maker,
@@ -175,9 +192,11 @@ class Resources:
         line = Pace("DeleteParameter", self.rates.deletions, self.rates.deletion_burst)
         return not await self.records.paces.take_now(line)
 
-    def make_destination(self, pool: Pool, *, warm: bool = False) -> Destination:
+    def make_destination(self, pool: Pool, *, warm: bool = False) -> Startable:
         """Make the destination of a pool's tasks: the same for each, but a warm one may be idle."""
         idle = pool.clocks.life if warm else pool.clocks.idle
+        if pool.machine is not None:
+            return self._make_machine(pool, pool.machine, idle)
         return Destination(
             pool.cluster,
             pool.task_definition,
@@ -196,6 +215,31 @@ class Resources:
             pool.memory,
             pool.ephemeral_storage,
             tuple(sorted(pool.tags.items())),
+        )
+
+    def _make_machine(self, pool: Pool, kind: MachineKind, idle: int) -> Machine:
+        """Make the machine of a pool. Its user data are the pool's; what differs is in a tag."""
+        limits = (
+            ("SIDECAR_IDLE_LIMIT", str(pool.clocks.idle)),
+            ("SIDECAR_LIFETIME_LIMIT", str(pool.clocks.life)),
+        )
+        user_data = None
+        if kind.agent is not None:
+            limit = pool.clocks.boot + pool.clocks.life + MACHINE_MARGIN
+            user_data = boot.write_user_data(
+                boot.Boot(pool.offer.system, kind.agent, self.parameter_prefix, limit, limits)
+            )
+        return Machine(
+            kind.launch_template,
+            kind.version,
+            pool.capacities,
+            kind.instance_types,
+            pool.network.subnets,
+            pool.network.security_groups,
+            kind.image,
+            kind.instance_profile,
+            user_data,
+            tuple(sorted({**pool.tags, boot.IDLE_TAG: str(idle)}.items())),
         )
 
     def _maker(
@@ -220,16 +264,17 @@ class Resources:
         return made
 
 
-def _apply(order: Order, destination: Destination) -> Destination:
-    """Return a pool's destination with what the caller of the API has chosen."""
-    return replace(
-        destination,
-        subnets=(order.subnet,) if order.subnet else destination.subnets,
-        security_groups=(
-            (order.security_group,) if order.security_group else destination.security_groups
-        ),
-        task_role=order.task_role or destination.task_role,
-    )
+def is_of_machine(launch: Launch) -> bool:
+    """Whether a launch has a machine, or has asked for one."""
+    if launch.place is not None:
+        return identity.is_machine(launch.place)
+    return "Operation" in json.loads(launch.request or "{}")
+
+
+def asks_elsewhere(launch: Launch, pool: Pool) -> bool:
+    """Whether a request whose outcome is not known went to another place than the pool's is now."""
+    is_open = launch.place is None and launch.request is not None
+    return is_open and is_of_machine(launch) != (pool.machine is not None)
 
 
 def _find_place(launch: Launch) -> tuple[str, str]:

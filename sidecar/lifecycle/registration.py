@@ -64,7 +64,8 @@ async def choose_source(
         for_task = values.TASK in name
         if for_task:
             name = name.replace(values.TASK, await _read_known_id(read_task_id))
-        return tokens.claim_parameter(store, name, cleanup_stack, for_task=for_task)
+        key = settings.token_key.get_secret_value() if settings.token_key is not None else None
+        return tokens.claim_parameter(store, name, cleanup_stack, for_task=for_task, key=key)
     if (config := settings.launch_config) is not None:
         launch_id = settings.launch_id or await _read_known_id(read_task_id)
         overrides = _list_overrides(settings)

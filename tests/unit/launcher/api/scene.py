@@ -50,7 +50,7 @@ pools = ["small"]
 maximum = 2
 subnets = ["subnet-11111111"]
 security_groups = ["sg-11111111"]
-task_roles = ["arn:aws:iam::123456789012:role/listed"]
+roles = ["arn:aws:iam::123456789012:role/listed"]
 """
 GARO = f"""
 [[garo]]

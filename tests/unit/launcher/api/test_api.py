@@ -157,7 +157,9 @@ FIELDS = [
     ({"pool": "large"}, 403, "pool: large"),
     ({"subnet": "subnet-99999999"}, 403, "subnet"),
     ({"security_group": "sg-99999999"}, 403, "security_group"),
-    ({"task_role": "arn:aws:iam::123456789012:role/admin"}, 403, "task_role"),
+    ({"role": "arn:aws:iam::123456789012:role/admin"}, 403, "role"),
+    ({"image": "ami-0123456789abcdef0"}, 403, "image is not listed"),
+    ({"type": "x1e.32xlarge"}, 403, "type is not listed"),
     ({"subnet": ["subnet-11111111"]}, 403, "subnet"),
     ({"labels": []}, 400, "labels"),
     ({"labels": "small"}, 400, "labels"),
@@ -166,7 +168,7 @@ FIELDS = [
     ({"labels": ["small"] * 101}, 400, "labels"),
     ({"key": "a b"}, 400, "key"),
     ({"key": "$(id)"}, 400, "key"),
-    ({"image": "ami-1"}, 400, "'image' is no field"),
+    ({"user_data": "#!/bin/sh"}, 400, "'user_data' is no field"),
     ({"dryrun": "maybe"}, 400, "dryrun"),
     ({"pool": "../x"}, 400, "pool"),
 ]
@@ -189,7 +191,7 @@ def test_what_is_listed_may_be_chosen():
 
     async def story(scene):
         role = "arn:aws:iam::123456789012:role/listed"
-        chosen = {"subnet": "subnet-11111111", "security_group": "sg-11111111", "task_role": role}
+        chosen = {"subnet": "subnet-11111111", "security_group": "sg-11111111", "role": role}
         assert (await scene.start(**chosen))[0] == 200
         (request,) = scene.started
         network = request["networkConfiguration"]["awsvpcConfiguration"]

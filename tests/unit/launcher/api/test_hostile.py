@@ -61,7 +61,7 @@ CLAIMS = (
     *("repository_owner_id", "event_name", "ref", "run_id", "run_attempt", "check_run_id"),
 )
 """All that is read out of a token."""
-FIELDS = ("labels", "key", "pool", "subnet", "security_group", "task_role", "dryrun", "odd")
+FIELDS = ("labels", "key", "pool", "subnet", "security_group", "role", "image", "type", "odd")
 GARO_FIELDS = (
     *("repo", "account_id", "external_id", "time", "sg", "subnet", "type", "label", "region"),
     *("timeout", "instanceRoleArn", "instanceType", "imageid", "dryrun", "odd"),
