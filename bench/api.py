@@ -1,8 +1,7 @@
 """Measure the API, `runner-launcher api`: how soon a start is at AWS, and its speed beside a floor.
 
-*How soon*: from before the request is sent until the stand-in for ECS receives RunTask. Between the
-two: the token's verification, its use and the launch's record in DynamoDB. (With a place for
-machines RunInstances takes RunTask's part; the way there is the same.)
+*How soon*: from before the request is sent until the stand-in for EC2 has answered RunInstances.
+Between the two: the token's verification, its use and the launch's record in DynamoDB.
 
 *Speed*: wrk posts the same start, which was taken before, over 32 connections to the API and to
 bare aiohttp with the same cryptography and the same calls of the table, in turns; what counts is
@@ -43,11 +42,12 @@ BODY = {"labels": ["bench"]}
 POOLS = """\
 [[pool]]
 name = "bench"
+place = "ec2"
 labels = ["bench"]
-cluster = "runners"
-task_definition = "runner:1"
-launch_type = "FARGATE"
-subnets = ["subnet-01234567"]
+launch_template = "runner"
+capacities = ["on-demand"]
+instance_types = ["c7i.large"]
+subnets = ["subnet-0000000a"]
 maximum = 1000
 
 [[caller]]
@@ -70,23 +70,23 @@ def measure(stage: Stage, starts: int = STARTS, turns: int = TURNS) -> Iterator[
     """Measure both; without wrk only the first."""
     with (
         program("local.oidc") as issuer,
-        program("bench.run_task") as ecs,
+        program("bench.run_instances") as ec2,
         program("bench.table") as table,
-        serve(stage, issuer, ecs, table) as own,
+        serve(stage, issuer, ec2, table) as own,
     ):
-        yield _measure_starts(own.url, issuer, ecs, starts)
+        yield _measure_starts(own.url, issuer, ec2, starts)
         if not missing():
             with floor(issuer, table) as peer:
                 yield _measure_speed(stage, issuer, own, peer, turns)
 
 
-def _measure_starts(url: str, issuer: str, ecs: str, starts: int) -> Figure:
+def _measure_starts(url: str, issuer: str, ec2: str, starts: int) -> Figure:
     """Start one runner after the other; the first one is not counted."""
     took = []
     for number in range(starts + 1):
         token = make_token(issuer)
         sent = start(url, token)
-        received = call(f"{ecs}/_local/received?count={number + 1}")[number]
+        received = call(f"{ec2}/_local/received?count={number + 1}")[number]
         took.append((received - sent) * 1000)
     counted = sorted(took[1:])
     return Figure(
@@ -120,7 +120,7 @@ def _measure_speed(stage: Stage, issuer: str, own: Server, peer: Server, turns: 
 
 
 @contextmanager
-def serve(stage: Stage, issuer: str, ecs: str, table: str) -> Iterator[Server]:
+def serve(stage: Stage, issuer: str, ec2: str, table: str) -> Iterator[Server]:
     """Run the API on its own core."""
     pools = stage.folder / "api-pools.toml"
     pools.write_text(POOLS, encoding="utf-8")
@@ -128,7 +128,7 @@ def serve(stage: Stage, issuer: str, ecs: str, table: str) -> Iterator[Server]:
         **environment(stage.ssm),
         "AWS_ENDPOINT_URL_SSM": stage.ssm,
         "AWS_ENDPOINT_URL_DYNAMODB": table,
-        "AWS_ENDPOINT_URL_ECS": ecs,
+        "AWS_ENDPOINT_URL_EC2": call(f"{ec2}/_local/endpoint"),
         "LAUNCHER_LISTEN": "127.0.0.1:0",
         "LAUNCHER_LOG_FORMAT": "json",
         "LAUNCHER_TABLE": "launches",

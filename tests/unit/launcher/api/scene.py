@@ -98,8 +98,9 @@ class Here(Accounts):
 class ApiScene:
     """An API, what surrounds it, and its callers."""
 
-    def __init__(self, pools):
+    def __init__(self, pools, ec2=None):
         self.work = open_scene(pools)
+        self.work.ec2 = ec2
         self.issuer = Issuer(ISSUER, self.work.now)
         self.proof = Proved()
         around = self.work.make_resources()
