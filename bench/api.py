@@ -17,7 +17,7 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.cores import pinned
 from bench.figure import Figure, typical
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 KEYS = ("api_to_runinstances_ms", "api_vs_floor")
 STARTS = 18
 """Fewer than the launcher starts at once: the rest would wait for its turn."""
-TURNS = 9
+TURNS, SECONDS = 7, 2
 LIFE = 3000
 """Seconds for which the tokens hold: for longer than all of this takes."""
 FLOOR = str(Path(__file__).parent / "api_floor.py")
@@ -66,6 +66,13 @@ wrk.headers["content-type"] = "application/json"
 """
 
 
+class Begun(NamedTuple):
+    """A start: when it was sent, and the id of its launch."""
+
+    sent: float
+    id: str
+
+
 def measure(stage: Stage, starts: int = STARTS, turns: int = TURNS) -> Iterator[Figure]:
     """Measure both; without wrk only the first."""
     with (
@@ -76,8 +83,10 @@ def measure(stage: Stage, starts: int = STARTS, turns: int = TURNS) -> Iterator[
     ):
         yield _measure_starts(own.url, issuer, ec2, starts)
         if not missing():
-            with floor(issuer, table) as peer:
-                yield _measure_speed(stage, issuer, own, peer, turns)
+            token = make_token(issuer)
+            begun = start(own.url, token)  # what wrk sends is this start again
+            with floor(issuer, table, begun.id) as peer:
+                yield _measure_speed(stage, token, own, peer, turns)
 
 
 def _measure_starts(url: str, issuer: str, ec2: str, starts: int) -> Figure:
@@ -85,7 +94,7 @@ def _measure_starts(url: str, issuer: str, ec2: str, starts: int) -> Figure:
     took = []
     for number in range(starts + 1):
         token = make_token(issuer)
-        sent = start(url, token)
+        sent = start(url, token).sent
         received = call(f"{ec2}/_local/received?count={number + 1}")[number]
         took.append((received - sent) * 1000)
     counted = sorted(took[1:])
@@ -98,15 +107,13 @@ def _measure_starts(url: str, issuer: str, ec2: str, starts: int) -> Figure:
     )
 
 
-def _measure_speed(stage: Stage, issuer: str, own: Server, peer: Server, turns: int) -> Figure:
-    token = make_token(issuer)
+def _measure_speed(stage: Stage, token: str, own: Server, peer: Server, turns: int) -> Figure:
     script = stage.folder / "start.lua"
     script.write_text(SCRIPT.format(body=json.dumps(BODY), token=token))
-    start(own.url, token)  # what wrk sends is this start again
     pairs: list[tuple[Reading, Reading]] = []
     with pinned(-1):
         for turn in range(turns + 1):
-            pair = post(own, script), post(peer, script)
+            pair = post(own, script, SECONDS), post(peer, script, SECONDS)
             if turn:  # the first one is not counted
                 pairs.append(pair)
     rate, least = (typical([each.per_cpu for each in side]) for side in zip(*pairs, strict=True))
@@ -144,9 +151,9 @@ def serve(stage: Stage, issuer: str, ec2: str, table: str) -> Iterator[Server]:
 
 
 @contextmanager
-def floor(issuer: str, table: str) -> Iterator[Server]:
-    """Run the floor on the same core."""
-    env = {**environment(table), "ISSUER": issuer, "TABLE": table}
+def floor(issuer: str, table: str, launch: str) -> Iterator[Server]:
+    """Run the floor on the same core; it reads the same launch's record."""
+    env = {**environment(table), "ISSUER": issuer, "TABLE": table, "LAUNCH": launch}
     with pinned(0):
         child = subprocess.Popen(
             (sys.executable, FLOOR),
@@ -169,11 +176,10 @@ def make_token(issuer: str) -> str:
     return str(call(f"{issuer}/_local/tokens", claims)["value"])
 
 
-def start(url: str, token: str) -> float:
-    """Start a runner; return when the request was sent. Raises OSError if it is refused."""
+def start(url: str, token: str) -> Begun:
+    """Start a runner. Raises OSError if it is refused."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(BODY).encode(), headers)
     sent = monotonic()
     with urllib.request.urlopen(request, timeout=30) as answer:
-        answer.read()
-    return sent
+        return Begun(sent, str(json.load(answer)["id"]))

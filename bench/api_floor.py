@@ -1,8 +1,8 @@
 """The floor of the API: bare aiohttp, one RS256 by PyJWT, the same two calls of the table.
 
-It listens on a free port of loopback, prints "ready URL" and ends with its standard input. ISSUER
-and TABLE are its settings; the keys are read once. What the API takes beyond this is its own:
-claims, callers, pools, fields, bounds of time and memory.
+It listens on a free port of loopback, prints "ready URL" and ends with its standard input. ISSUER,
+TABLE and LAUNCH are its settings; the keys are read once. What the API takes beyond this is its
+own: claims, callers, pools, fields, bounds of time and memory.
 """
 
 import asyncio
@@ -28,8 +28,9 @@ def read_keys(issuer: str) -> dict[str, Any]:
     return {each["kid"]: jwt.PyJWK(each).key for each in listed}
 
 
-async def main(issuer: str, table: str, keys: dict[str, Any]) -> None:
+async def main(issuer: str, table: str, launch: str, keys: dict[str, Any]) -> None:
     """Serve until standard input ends."""
+    record = {"id": {"S": f"launch#{launch}"}}
     async with get_session().create_client(
         "dynamodb", endpoint_url=table, region_name="eu-central-1", config=CONFIG
     ) as dynamodb:
@@ -50,7 +51,7 @@ async def main(issuer: str, table: str, keys: dict[str, Any]) -> None:
                 ExpressionAttributeNames={"#launch": "launch"},
                 ExpressionAttributeValues={":launch": {"S": "1"}},
             )
-            await dynamodb.get_item(TableName="launches", Key=used, ConsistentRead=True)
+            await dynamodb.get_item(TableName="launches", Key=record, ConsistentRead=True)
             return web.json_response({"labels": wanted["labels"], "state": "starting"})
 
         application = web.Application(client_max_size=16 * 1024)
@@ -65,4 +66,4 @@ async def main(issuer: str, table: str, keys: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     issuer = os.environ["ISSUER"]
-    asyncio.run(main(issuer, os.environ["TABLE"], read_keys(issuer)))
+    asyncio.run(main(issuer, os.environ["TABLE"], os.environ["LAUNCH"], read_keys(issuer)))

@@ -7,6 +7,8 @@ with the other claims. Decisions are made by the numbers: a name may belong to s
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -77,10 +79,7 @@ class TokenVerifier:
         return read_identity(await self._read_claims(token))
 
     async def _read_claims(self, token: str) -> dict[str, Any]:
-        try:
-            head = jwt.get_unverified_header(token)
-        except (jwt.InvalidTokenError, ValueError, RecursionError):
-            raise Refused(401, "the token is none: its head cannot be read") from None
+        head = _read_head(token)
         name = head.get("kid")
         if head.get("alg") != ALGORITHM or not isinstance(name, str):
             raise Refused(401, f"the token must be signed by {ALGORITHM}, with a key's name")
@@ -145,6 +144,18 @@ def is_subject_of(subject: str, identity: Identity) -> bool:
     owner, _, name = identity.repository.partition("/")
     numbered = f"repo:{owner}@{identity.owner_id}/{name}@{identity.repository_id}:"
     return subject.startswith((f"repo:{identity.repository}:", numbered))
+
+
+def _read_head(token: str) -> dict[str, Any]:
+    """Read the head alone: the library would read all of the token, twice."""
+    text = token.partition(".")[0]
+    try:
+        head = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, RecursionError):
+        head = None
+    if not isinstance(head, dict):
+        raise Refused(401, "the token is none: its head cannot be read")
+    return head
 
 
 def _is_token(text: str) -> bool:
