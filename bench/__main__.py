@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench import (
+    api,
     burst,
     docker,
     fleet,
@@ -53,6 +54,7 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "lambdas": lambdas.measure,
     "webhooks": webhooks.measure,
     "queued": queued.measure,
+    "api": api.measure,
     "launch_fleet": launch_fleet.measure,
 }
 """The parts of the bench in the order of their run; each is one module."""
@@ -89,6 +91,7 @@ def find_missing() -> dict[str, str]:
         (windows.missing(), windows.KEYS),
         (relay.missing(), relay.KEYS),
         (webhooks.missing(), webhooks.KEYS),
+        (webhooks.missing(), ("api_vs_floor",)),
         (docker.missing(), docker.KEYS),
     )
     return {key: f"skipped: needs {what}" for what, keys in needs if what for key in keys}

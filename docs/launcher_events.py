@@ -19,6 +19,9 @@ EVENTS = {
     "has most of them",
     "job.unknown": "GitHub did not tell the state of a job; the launch goes on as if it were "
     "queued",
+    "keys.failed": "the public keys of GitHub's OIDC tokens cannot be fetched: those of before are "
+    "used for a day",
+    "keys.fetched": "the public keys of GitHub's OIDC tokens are these",
     "launch.admitted": "a job that was not seen before gets a runner of `pool`",
     "launch.cleaned_up": "what a launch had started is gone",
     "launch.ended": "nothing of a launch is left",
@@ -37,6 +40,13 @@ EVENTS = {
     "`count`: how often it was put off",
     "message.put_off": "a message comes again later, as a new one, and why",
     "message.refused": "a message that no worker understands; it goes to the dead letters",
+    "order.cut": "the Lambda function's time was over before an order was started; who asks again "
+    "goes on with it",
+    "order.failed": "AWS or GitHub did not answer, or refused, while an order was started, looked "
+    "at or stopped",
+    "order.refused": "a caller of the API asked for what is not listed for it; nothing was started",
+    "order.stopped": "a caller of the API has stopped what it had started",
+    "order.taken": "a runner was started for a caller of the API",
     "pool.resumed": "a pool that was stopped has a runner with a job again",
     "pool.stopped": "the last tasks of a pool all failed: none is started for `seconds`, then one",
     "pool.tried": "a pool was stopped; one launch tries whether its tasks start again",

@@ -86,7 +86,7 @@ class Jobs:
 
         `spare`: leave the last calls of the hour to others, and say that it is not known.
         """
-        if demand.is_warm:
+        if demand.is_warm or demand.order is not None:
             return demand  # no job: it is always queued
         api = await connection.api()
         if spare and api.left < SPARED:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import TypeVar
 
+    from aiobotocore.session import AioSession
+
     T = TypeVar("T")
 
 TRIES = 6
@@ -154,8 +156,13 @@ class TokenMaker:
 class TokenStore(ServiceClient):
     """The token parameters in SSM. Every call raises AwsError, in one of its kinds."""
 
-    def __init__(self, prefix: str, region: str | None = None) -> None:
-        super().__init__(SSM, region)
+    def __init__(
+        self,
+        prefix: str,
+        region: str | None = None,
+        make_session: Callable[[], AioSession] | None = None,
+    ) -> None:
+        super().__init__(SSM, region, make_session)
         self._prefix = prefix
 
     def name(self, task: str) -> str:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import ClassVar, TypeVar
 
+    from aiobotocore.session import AioSession
+
     T = TypeVar("T")
 
 log = structlog.get_logger()
@@ -63,9 +65,12 @@ class Ec2(ServiceClient):
     config: ClassVar[AioConfig] = CONFIG.merge(AioConfig(read_timeout=START_TIMEOUT - 5))
 
     def __init__(
-        self, region: str | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        region: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        make_session: Callable[[], AioSession] | None = None,
     ) -> None:
-        super().__init__(EC2, region)
+        super().__init__(EC2, region, make_session)
         self._clock = clock
         self._checked: dict[str, float] = {}
         """Launch templates that end their machines, and when that was seen."""

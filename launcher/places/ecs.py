@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeVar
 
+    from aiobotocore.session import AioSession
+
     T = TypeVar("T")
 
 ECS = Service("ecs", "ECS", "task")
@@ -62,8 +64,14 @@ DENIED = re.compile(r"not authorized to perform:? (\S+)")
 class Ecs(ServiceClient):
     """A client of ECS for one cluster. Every call raises AwsError, in one of its kinds."""
 
-    def __init__(self, cluster: str, container: str, region: str | None = None) -> None:
-        super().__init__(ECS, region)
+    def __init__(
+        self,
+        cluster: str,
+        container: str,
+        region: str | None = None,
+        make_session: Callable[[], AioSession] | None = None,
+    ) -> None:
+        super().__init__(ECS, region, make_session)
         self._cluster = cluster
         self._container = container
 

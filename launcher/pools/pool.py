@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from launcher.places.boot import AgentSource
     from launcher.pools.access import Access
+    from launcher.pools.callers import Caller, GaroCaller
     from launcher.pools.labels import Match, Offer
     from launcher.pools.schedules import Schedule
 
@@ -117,6 +118,10 @@ class Pools:
     """All pools of a document, by name and in its order."""
 
     by_name: Mapping[str, Pool]
+    callers: tuple[Caller, ...] = ()
+    """Who may start runners by the API."""
+    garo: tuple[GaroCaller, ...] = ()
+    """The same by GARO's contract."""
 
     def __iter__(self) -> Iterator[Pool]:
         """Go through the pools."""

@@ -232,7 +232,9 @@ class Carrier:
 
     async def end(self, held: Held, demand: Demand, look: Look) -> PutOff | None:
         """Clean up after a task that has ended; where its job still waits, begin the next try."""
-        if not held.launch.settled and may_have_served(look.state):
+        if not held.launch.settled and demand.order is not None:
+            await self.ending.settle_order(held, look.state)
+        elif not held.launch.settled and may_have_served(look.state):
             found = await self.look_up(demand)
             if isinstance(found, Unknown):
                 if found.may_pass:

@@ -10,6 +10,7 @@ import structlog
 from launcher import identity
 from launcher.launch import explain_end
 from launcher.places import TaskState, ec2_answers, ecs
+from launcher.record.launch import LONGEST_REASON
 from launcher.work import pauses
 from launcher.work.resources import PutOff
 from sidecar.errors import Exit
@@ -114,6 +115,21 @@ class Ending:
         if held.launch.settled:
             await self.close(held)
         return None
+
+    async def settle_order(self, held: Held, state: TaskState | None) -> None:
+        """Settle what a caller of the API has ordered, unless its task ended by a fault.
+
+        No job's state tells whether its runner is still wanted: the agent's exit code does.
+        """
+        if not may_have_served(state) or (state is not None and _lacks_room(state.reason)):
+            return
+        if state is not None and state.exit_code in (*TOOK_ANOTHER, Exit.LEFT_BEHIND):
+            await held.save(replace(held.launch, served=True, online=True))
+            log.info("launch.served", launch=held.launch.id, runner=held.launch.runner_name)
+            return
+        reason = explain_end(state)
+        await held.save(replace(held.launch.with_reason(reason), given_up=reason[:LONGEST_REASON]))
+        log.info("launch.settled", launch=held.launch.id, reason=reason)
 
     async def _prepare_next_try(self, held: Held, demand: Demand, state: TaskState | None) -> None:
         launch, reason = held.launch, explain_end(state)

@@ -75,6 +75,8 @@ class Placing:
     def _limits(self, pool: Pool, demand: Demand) -> dict[str, int]:
         maxima = self._around.maxima
         limits = {f"pool/{pool.name}": pool.maximum}
+        if demand.order is not None:
+            limits[f"caller/{demand.order.caller}"] = demand.order.maximum
         if maxima.repository is not None:
             limits[f"repository/{demand.repository_id}"] = maxima.repository
         if maxima.account is not None:

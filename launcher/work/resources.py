@@ -19,10 +19,13 @@ from launcher.places.request import Destination
 from launcher.pools.pool import JUST_IN_TIME
 from launcher.record.paces import Pace
 from launcher.tokens import TokenMaker, TokenStore
+from launcher.work.ordered import apply
 from sidecar import github, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aiobotocore.session import AioSession
 
     from launcher.demand.delivery import Demand
     from launcher.places import Place, Startable
@@ -86,8 +89,13 @@ class Connections(Protocol):
 class EcsClients:
     """A client of ECS for each cluster and container; leaving closes them."""
 
-    def __init__(self, region: str | None = None) -> None:
+    def __init__(
+        self,
+        region: str | None = None,
+        make_session: Callable[[], AioSession] | None = None,
+    ) -> None:
         self._region = region
+        self._make_session = make_session
         self._opened: dict[tuple[str, str], Ecs] = {}
         self._stack = AsyncExitStack()
 
@@ -101,7 +109,7 @@ class EcsClients:
         """Return the client for a cluster; its connection is opened on its first call."""
         key = cluster, container
         if key not in self._opened:
-            client = self._opened[key] = Ecs(cluster, container, self._region)
+            client = self._opened[key] = Ecs(cluster, container, self._region, self._make_session)
             self._stack.push_async_exit(client)
         return self._opened[key]
 
@@ -135,8 +143,10 @@ class Resources:
     ) -> Stages:
         """Make the stages of a launch for a pool."""
         connection = self.connections.for_demand(demand)
-        maker = self._maker(pool, labels, connection)
+        maker = self._maker(pool, labels, connection, demand)
         destination = self.make_destination(pool, warm=demand.is_warm)
+        if demand.order is not None:
+            destination = apply(demand.order, destination)
         place = self._place(pool.machine is not None, pool.cluster, pool.container)
         stages = self._make_stages(place, destination, maker, connection, journal)
         return replace(stages, seals=pool.token != JUST_IN_TIME)
@@ -236,9 +246,12 @@ class Resources:
         )
 
     def _maker(
-        self, pool: Pool, labels: tuple[str, ...], connection: github.Connection
+        self, pool: Pool, labels: tuple[str, ...], connection: github.Connection, demand: Demand
     ) -> TokenMaker:
         policy = pool.access.to_policy()
+        if demand.order is not None:  # its runner is its caller's alone, wherever it is registered
+            policy = {**policy, "repositories": [demand.repository]}
+            policy.pop("owners", None)
         key = (connection.url, labels, pool.runner_group, pool.token, json.dumps(policy))
         if (made := self._makers.get(key)) is None:
             if len(self._makers) >= MAKERS_KEPT:

@@ -40,7 +40,10 @@ class Swaps:
         """Find the launch whose task has a runner now."""
         task = identity.task_of_runner(self._name_prefix, runner or "")
         id_ = await self._records.find(task) if task else None
-        return await self._records.read(id_) if id_ else None
+        found = await self._records.read(id_) if id_ else None
+        if found is not None and found.demand and Demand.from_json(found.demand).order is not None:
+            return None  # its caller ordered it for a job that it knows: nobody stole it
+        return found
 
     async def try_swap(self, held: Held, found: Demand) -> PutOff | bool:
         """Swap with the launch whose runner has the job; return whether there was such a launch.

@@ -297,23 +297,24 @@ class Scene:
         async def tick():
             self.ticks.append(self.now())
 
-        return Worker(
-            Resources(
-                self.records,
-                lambda: self.pools,
-                self.hub,
-                self.tasks,
-                self.parameters,
-                "default",
-                "ecs-",
-                "/tokens",
-                self.maxima,
-                self.now,
-                random.Random(7),  # noqa: S311  chance, not secrecy
-                rates=self.rates,
-                ec2=self.ec2,
-            ),
-            tick,
+        return Worker(self.make_resources(), tick)
+
+    def make_resources(self):
+        """Make the resources of a worker, or of whatever else starts tasks."""
+        return Resources(
+            self.records,
+            lambda: self.pools,
+            self.hub,
+            self.tasks,
+            self.parameters,
+            "default",
+            "ecs-",
+            "/tokens",
+            self.maxima,
+            self.now,
+            random.Random(7),  # noqa: S311  chance, not secrecy
+            rates=self.rates,
+            ec2=self.ec2,
         )
 
     def now(self):
