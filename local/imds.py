@@ -84,7 +84,18 @@ class Instance:
             "meta-data/instance-type": self.type,
             "meta-data/placement/availability-zone": self.zone,
             "meta-data/placement/region": self.region,
+            "meta-data/services/domain": "amazonaws.com",
+            "meta-data/services/partition": "aws",
         }
+        if self.has_role:
+            found["meta-data/iam/info"] = json.dumps(
+                {
+                    "Code": "Success",
+                    "LastUpdated": _format(datetime.now(UTC)),
+                    "InstanceProfileArn": f"arn:aws:iam::{aws.ACCOUNT}:instance-profile/instance",
+                    "InstanceProfileId": "AIPALOCALINSTANCE",
+                }
+            )
         for key, value in (self.tags or {}).items():
             found[f"meta-data/tags/instance/{key}"] = value
         if self.action is not None:
