@@ -156,6 +156,10 @@ class Metadata:
             self._changed.clear()
             await self._changed.wait()
 
+    def forget_tokens(self) -> None:
+        """Accept none of the tokens that were given so far."""
+        self._tokens.clear()
+
     def _issue(self, request: web.BaseRequest) -> web.Response:
         if request.method != "PUT" or self.fault == "v1":
             return web.Response(status=404 if self.fault == "v1" else 405)

@@ -63,6 +63,6 @@ def make_name(prefix: str, facts: Facts) -> str:
 
 
 def _choose_prefix(settings: Settings, facts: Facts) -> str:
-    is_set = "name_prefix" in settings.model_fields_set
-    is_machine = isinstance(facts, InstanceFacts)
-    return MACHINE_PREFIX if is_machine and not is_set else settings.name_prefix
+    if isinstance(facts, InstanceFacts) and "name_prefix" not in settings.model_fields_set:
+        return MACHINE_PREFIX
+    return settings.name_prefix

@@ -47,6 +47,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "launch_config": None,
         "launch_id": None,
         "github_server": None,
+        "platform": "auto",
         "github_app_id": None,
         "github_app_key": None,
         "github_pat": None,
