@@ -167,8 +167,12 @@ async def read_machine(
     `is_stopped` ends that early. Raises MetadataError.
     """
     growing_pause = growing(SilentError, first=0.2, longest=2.0)
+    reason = f"no whole answer within {PATIENCE:g} s"
 
     def pause(error: Exception) -> bool | float:
+        nonlocal reason
+        if isinstance(error, SilentError):  # not the end of the time
+            reason = str(error)
         return False if is_stopped() else growing_pause(error)
 
     async with connect(url, so_mark=so_mark) as metadata:
@@ -180,7 +184,7 @@ async def read_machine(
                     lambda: _read_all(metadata), pause, seconds=PATIENCE - CALL_SECONDS
                 )
         except TimeoutError as error:
-            raise MetadataError(f"no whole answer within {PATIENCE:g} s") from error
+            raise MetadataError(reason) from error
 
 
 async def _look(metadata: InstanceMetadata) -> None:

@@ -76,8 +76,10 @@ class CredentialsRoute:
             return running, True, choice.mode
         await network_rules.remove_leftovers(self.network_modes)
         address = settings.relay_address
+        # On a machine, rules lead its own programs here too: they ask as jobs do, without a path.
+        imds = make_imds(config) if config.machine and settings.relay_imds else None
         running = await serving.enter_async_context(
-            relay.serving(source, address.host, address.port)
+            relay.serving(source, address.host, address.port, imds=imds)
         )
         redirected = self.separate_job_role and await self._redirect(running, serving)
         return running, redirected, choice.mode

@@ -1,4 +1,4 @@
-"""The stage of a life on a machine: no ECS, and the instance metadata service of an EC2 instance."""
+"""The stage of a life on a machine: no ECS, but the metadata service of an EC2 instance."""
 
 from __future__ import annotations
 
@@ -44,12 +44,19 @@ class MachineStage(stage.Stage):
 
 @asynccontextmanager
 async def open_machine(
-    aws: str, *, host: str = "127.0.0.1", port: int = 0, **facts: Any
+    aws: str = "",
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    **facts: Any,
 ) -> AsyncIterator[MachineStage]:
-    """Open a stage whose agent runs on an instance of these facts (`imds.Instance`)."""
+    """Open a stage whose agent runs on an instance of these facts (`imds.Instance`).
+
+    `aws` is the endpoint of an SSM and STS that several stages share.
+    """
     facts = {"token_required": True, "tags": {"Name": "runner"}} | facts
     async with (
         stage.open_stage(aws, kind=MachineStage) as opened,
-        imds.serving(aws, host, port, instance=imds.Instance(**facts)) as opened.metadata,
+        imds.serving(opened.moto, host, port, instance=imds.Instance(**facts)) as opened.metadata,
     ):
         yield opened
