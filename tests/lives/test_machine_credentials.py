@@ -41,7 +41,8 @@ def ask(path, method="GET", **headers):
 
 found = {"env": {k: v for k, v in os.environ.items() if k.startswith("AWS_")}}
 try:
-    found["arn"] = boto3.client("sts", region_name=os.environ["AWS_REGION"]).get_caller_identity()["Arn"]
+    sts = boto3.client("sts", region_name=os.environ["AWS_REGION"])
+    found["arn"] = sts.get_caller_identity()["Arn"]
 except Exception as error:
     found["arn"] = type(error).__name__
 token = ask("/latest/api/token", "PUT", X_aws_ec2_metadata_token_ttl_seconds="60")
