@@ -32,6 +32,12 @@ _ROLES = f"{_DATA}/iam/security-credentials"
 _TOKEN = "/latest/api/token"
 _TOKEN_HEADER, _TTL = "X-aws-ec2-metadata-token", "X-aws-ec2-metadata-token-ttl-seconds"
 _LONGEST = 21600
+_PAGE = "<html>\n<p>Welcome</p>\n</html>"
+_FAULTS: dict[str, Callable[[], web.Response]] = {
+    "disabled": lambda: web.Response(status=403),
+    "throttled": lambda: web.Response(status=503),
+    "page": lambda: web.Response(text=_PAGE, content_type="text/html"),
+}
 _SPOT_NOTICE = timedelta(minutes=2)
 
 
@@ -124,9 +130,9 @@ class Metadata:
     """The role's credentials, as IMDS names their parts."""
     url: str = ""
     requests: list[Seen] = field(default_factory=list)
-    fault: Literal["", "silent", "v1", "disabled", "throttled"] = ""
+    fault: Literal["", "silent", "v1", "disabled", "throttled", "page"] = ""
     """What is wrong with it: it never answers, knows no tokens (only IMDSv1), is switched off
-    (HttpEndpoint), or refuses because of too many requests."""
+    (HttpEndpoint), refuses because of too many requests, or somebody else answers: with a page."""
     _tokens: dict[str, float] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -138,10 +144,8 @@ class Metadata:
         self._changed.set()
         if self.fault == "silent":
             await asyncio.Event().wait()
-        if self.fault == "disabled":
-            return web.Response(status=403)
-        if self.fault == "throttled":
-            return web.Response(status=503)
+        if self.fault in _FAULTS:
+            return _FAULTS[self.fault]()
         if request.path == _TOKEN:
             return self._issue(request)
         if request.method not in ("GET", "HEAD"):

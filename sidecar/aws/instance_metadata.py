@@ -8,6 +8,8 @@ job fetches could ask it too.
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,7 @@ FACTS = (
     "placement/region",
 )
 """What is read of a machine, beside its role, its tags and its identity document."""
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 _DATA, _DYNAMIC = "/latest/meta-data", "/latest/dynamic"
 
 
@@ -83,6 +86,22 @@ class InstanceMetadata:
             raise kind(f"it answers {status} for {path}")
         return text
 
+    async def has_notice(self, path: str) -> bool:
+        """Return whether there is a notice at `path`. Raises MetadataError.
+
+        A page of somebody else, who answers in the service's place, is no notice.
+        """
+        text = await self.read(path)
+        if text is None:
+            return False
+        try:
+            notice = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SilentError(f"it answers no notice for {path}") from error
+        if not isinstance(notice, dict) or not {"action", "noticeTime"} & notice.keys():
+            raise SilentError(f"it answers no notice for {path}")
+        return True
+
     async def read_document(self) -> str | None:
         """Return the instance's identity document. Raises MetadataError."""
         return await self.read(DOCUMENT, root=_DYNAMIC)
@@ -96,6 +115,8 @@ class InstanceMetadata:
         if status != 200:
             kind = SilentError if status == 429 or status >= 500 else MetadataError
             raise kind(_explain_no_token(status))
+        if not _TOKEN.fullmatch(text.strip()):  # it must fit into a header
+            raise SilentError("it answers a token that is none")
         self._token = text.strip()
 
     async def _get(self, path: str) -> tuple[int, str]:

@@ -155,7 +155,7 @@ async def _watch_notice(url: str, path: str, cause: Cause, *, so_mark: bool) -> 
     async with connect(url, so_mark=so_mark) as metadata:
         while True:
             try:
-                if await metadata.read(path) is not None:
+                if await metadata.has_notice(path):
                     return cause
             except MetadataError as error:
                 log.debug("spot.lookup_failed", reason=str(error))

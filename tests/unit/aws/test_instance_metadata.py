@@ -40,12 +40,24 @@ def test_a_notice_is_there_or_not(loop):
 
     async def play():
         async with serve() as served, connect(served.url) as metadata:
-            assert await metadata.read(SPOT_NOTICE) is None
+            assert not await metadata.has_notice(SPOT_NOTICE)
             served.instance.interrupt()
-            assert "terminate" in await metadata.read(SPOT_NOTICE)
+            assert await metadata.has_notice(SPOT_NOTICE)
             assert [seen.method for seen in served.requests] == ["PUT", "GET", "GET"]
 
     run(loop, play())
+
+
+@pytest.mark.parametrize("text", ["<html>", "[]", '"action"', "{}"])
+def test_a_page_is_no_notice(text):
+    """A life must not end because of what somebody else answers."""
+
+    async def play():
+        async with serve(tags={"notice": text}) as served, connect(served.url) as metadata:
+            with pytest.raises(SilentError, match="answers no notice"):
+                await metadata.has_notice("tags/instance/notice")
+
+    run("asyncio", play())
 
 
 def test_a_token_that_is_too_old_is_renewed():
@@ -80,6 +92,21 @@ def test_without_a_token_nothing_is_known(fault, kind, reason):
             with pytest.raises(MetadataError, match=reason) as raised:
                 await metadata.read("instance-id")
             assert type(raised.value) is kind
+
+    run("asyncio", play())
+
+
+def test_a_page_is_no_token():
+    """As a captive portal answers; the next try asks for another."""
+
+    async def play():
+        async with serve() as served:
+            served.fault = "page"
+            async with connect(served.url) as metadata:
+                with pytest.raises(SilentError, match="a token that is none"):
+                    await metadata.read("instance-id")
+                served.fault = ""
+                assert await metadata.read("instance-id") == imds.INSTANCE
 
     run("asyncio", play())
 

@@ -217,12 +217,12 @@ def test_a_busy_runner_is_not_looked_up():
 )
 def test_a_notice_of_the_instance_ends_the_life(loop, monkeypatch, path, cause):
     """No notice and a failed lookup are looked at again; the other notice is looked for too."""
-    answers = [None, MetadataError("no route"), "{}"]
+    answers = [False, MetadataError("no route"), True]
 
     class Session:
-        async def read(self, asked):
+        async def has_notice(self, asked):
             if asked != path:
-                return None
+                return False
             answer = answers.pop(0)
             if isinstance(answer, Exception):
                 raise answer
