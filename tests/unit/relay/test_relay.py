@@ -328,6 +328,7 @@ def test_a_taken_address_is_named(run):
 # --- end ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_the_end_is_quick_though_upstream_hangs(run, upstream):
     """A fetch in progress and waiting clients are ended, and no asyncio task remains."""
 
