@@ -63,7 +63,7 @@ EVENTS = {
     "life.ended": "the last event of every life: `outcome`, `exit_code`, `meaning`, `error`, "
     "`life_seconds`, `phase_seconds`, `undone`, `left_behind`, and metrics if a namespace is set",
     "life.failed": "the one error that ended the life",
-    "life.started": "the settings are read; nothing was contacted yet",
+    "life.started": "the settings are read; nothing was contacted yet but a machine's metadata",
     "life.stopped": "a stop came before the runner was registered",
     "listener.printed": "one line that the listener printed; control characters are escaped",
     "machine.recognised": "the agent runs on a machine of EC2, and this is what its metadata say; "

@@ -323,7 +323,11 @@ def test_the_process_ends_with_11_and_a_line_for_each_mistake(tmp_path):
     """Nothing is contacted, and no traceback is shown."""
     ended = subprocess.run(
         [sys.executable, "-m", "sidecar", "run", "--relay", "of"],
-        env={"SIDECAR_RUNNER_DIR": str(tmp_path), "SIDECAR_RUNNER_USER": getpass.getuser()},
+        env={
+            "SIDECAR_RUNNER_DIR": str(tmp_path),
+            "SIDECAR_RUNNER_USER": getpass.getuser(),
+            "AWS_EC2_METADATA_DISABLED": "true",
+        },
         cwd=Path(model.__file__).parents[2],
         capture_output=True,
         text=True,
