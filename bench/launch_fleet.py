@@ -198,12 +198,14 @@ class _World:
     async def _live(self, task: Task) -> int:
         """Live as an agent does, with its own code for its token."""
         from tests.storms import launching
+        from tests.storms.agent import read_variables
 
         stop, stack = Stop(STOP_TIMEOUT), cleanup.CleanupStack()
         try:
             async with ParameterStore(self.ssm) as store, cleanup.run_cleanup(stack, stop):  # type: ignore[arg-type]
                 name = f"{launching.PREFIX}/{task.id}"
-                parameter = tokens.claim_parameter(store, name, stack, for_task=True)
+                key = read_variables(task).get("SIDECAR_TOKEN_KEY")
+                parameter = tokens.claim_parameter(store, name, stack, for_task=True, key=key)
                 token = await parameter.wait(TOKEN_TIMEOUT)
                 runner = self._register(token)
                 task.runner = runner.name

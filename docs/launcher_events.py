@@ -8,6 +8,8 @@ EVENTS = {
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",
     "cleanup.incomplete": "`left` was not cleaned up; `requests` holds requests to start a task "
     "whose outcome is not known",
+    "console.unread": "the console of a machine that has ended could not be read, so nothing is "
+    "known of its agent's exit code",
     "demand.expired": "a job was queued for longer than a day: GitHub does not keep it queued",
     "demand.refused": "the policy of every pool with the job's labels refuses it; it gets no "
     "runner here",
@@ -28,6 +30,7 @@ EVENTS = {
     "launch.stolen": "another job took the launch's runner; `swapped`: the two launches have "
     "changed their tasks, and nothing more has to be started",
     "lease.kept": "the lease of a launch could not be given back; it ends by itself",
+    "machine.terminated": "a machine of EC2 was ended, and why",
     "message.crashed": "a mistake in the launcher itself; the message comes again, and goes to the "
     "dead letters in the end; the traceback is in `exception`",
     "message.failed": "a message could not be handled, sent or deleted now; it comes again. "
@@ -45,6 +48,8 @@ EVENTS = {
     "queue.reached": "messages can be received again",
     "retry.scheduled": "a call of AWS or GitHub failed and is made again after `seconds`",
     "runner.deleted": "a runner was removed from GitHub",
+    "runner.missed": "a machine's runner was not online within its boot time, so the machine is "
+    "ended; `console` holds the last lines of its console",
     "runner.online": "a launch's runner is online",
     "secret.kept": "a secret could not be read again: the one of before is used",
     "rerun.asked": "GitHub runs the failed jobs of a run again, since Spot took a task with one; "
@@ -67,13 +72,14 @@ EVENTS = {
     "stop.failed": "an order could not be stopped",
     "task.delayed": "a task cannot be started now: no capacity, a quota or a throttle (`why`); "
     "it is tried again",
-    "task.failed": "a task ended before its runner had a job: ECS's reason, and the agent's exit "
-    "code with its meaning",
-    "task.interrupted": "Spot takes a task in two minutes; `has_job`: with the job that its runner "
-    "has",
-    "task.placed": "ECS has started a task; `adopted`: an earlier call had done that",
-    "task.refused": "ECS refuses to start a task; the reason names the permission or the setting "
-    "to change. It is tried again all the same",
+    "task.failed": "a task or machine ended before its runner had a job: AWS's reason, and the "
+    "agent's exit code with its meaning",
+    "task.interrupted": "Spot takes a task or machine in two minutes; `has_job`: with the job that "
+    "its runner has",
+    "task.placed": "ECS has started a task, or EC2 a machine; `adopted`: an earlier call had done "
+    "that",
+    "task.refused": "ECS or EC2 refuses to start one; the reason names the permission or the "
+    "setting to change. It is tried again all the same",
     "task.still_there": "a stopped task has not ended in time; its runner could not be looked for "
     "once more",
     "tick.failed": "what is done every minute failed; it is tried again by the next tick",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.connections import Connections
 from launcher.demand.queue import Queue
+from launcher.places.ec2 import Ec2
 from launcher.pools.families import FamilySource
 from launcher.pools.source import FileSource, LivePools, ParameterSource
 from launcher.record.records import Records, make_client
@@ -63,6 +64,7 @@ async def open_worker(settings: WorkSettings, region: str | None) -> AsyncIterat
             settings.name_prefix,
             settings.parameter_prefix,
             Maxima(settings.repository_maximum, settings.maximum),
+            ec2=await enter(Ec2(region)),
         )
         warm = WarmRunners(resources, connections.find_home)
         queue = await enter(Queue(settings.queue_url, region))

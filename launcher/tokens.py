@@ -11,7 +11,7 @@ import asyncio
 import json
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 from launcher import identity
 from launcher.groups import find_group
 from sidecar import github
+from sidecar.aws import sealing
 from sidecar.aws.calls import SSM, Call, NotFound, RateLimited, backoff
 from sidecar.aws.session import ServiceClient
 from sidecar.github.api import backoff as github_backoff
@@ -49,6 +50,11 @@ class RunnerToken:
     text: str = field(repr=False)
     runner_id: int | None = None
     """GitHub's number of a runner that is registered by this already (just in time)."""
+
+    def seal(self, key: str, task: str) -> RunnerToken:
+        """Return the token as only the task's own agent can read it."""
+        masks.hide(self.text)
+        return replace(self, text=sealing.seal(self.text, key, identity.task_id(task)))
 
 
 class TokenMaker:

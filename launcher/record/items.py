@@ -16,9 +16,11 @@ LAUNCH: Final = "launch"
 _FIELDS: Final = tuple(field.name for field in fields(Launch) if field.name != KEY)
 _NUMBERS: Final = frozenset(
     {"first_seen", "tries", "failures", "round", "step", "turn", "due", "placed_at"}
-    | {"generation", "announced_at", "runner_id", "thefts", "lease_until", "version"}
+    | {"generation", "announced_at", "runner_id", "taken_at", "thefts", "lease_until", "version"}
 )
-_FRACTIONS: Final = frozenset({"first_seen", "due", "placed_at", "announced_at", "lease_until"})
+_FRACTIONS: Final = frozenset(
+    {"first_seen", "due", "placed_at", "announced_at", "taken_at", "lease_until"}
+)
 _LISTS: Final = frozenset({"reasons", "counters"})
 _FLAGS: Final = frozenset({"may_exist", "handed_over", "keeps_token", "online", "served", "ended"})
 

@@ -53,6 +53,8 @@ class Launch:
     keeps_token: bool = False
     """Whether its agent leaves the token's parameter to the launcher."""
     online: bool = False
+    taken_at: float = 0.0
+    """When its task was first seen to have ended with another job's; 0: it was not."""
     served: bool = False
     thefts: int = 0
     """The times that another job took its runner."""
@@ -125,6 +127,7 @@ class Launch:
             handed_over=False,
             keeps_token=False,
             online=False,
+            taken_at=0.0,
             ended=False,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,6 +12,7 @@ from launcher.errors import describe
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
+    from launcher.record.launch import Launch
     from launcher.work.resources import Resources
 
 log = structlog.get_logger()
@@ -32,6 +34,12 @@ class Deleting:
         """Have the token of a task deleted, with others or within a minute. Raises AwsError."""
         if await self._used.add(identity.task_id(place)) >= ENOUGH:
             await self.delete()
+
+    async def leave_token(self, launch: Launch) -> Launch:
+        """Have a used token deleted that its agent leaves to the workers. Raises AwsError."""
+        if launch.keeps_token and launch.place is not None:
+            await self.add(launch.place)
+        return replace(launch, keeps_token=False)
 
     async def delete(self) -> None:
         """Delete what there is, unless another worker does. What fails is tried again later."""

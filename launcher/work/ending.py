@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from launcher import identity
 from launcher.launch import explain_end
-from launcher.places import TaskState
-from launcher.places.ecs import lacks_room
+from launcher.places import TaskState, ec2_answers, ecs
 from launcher.work import pauses
 from launcher.work.resources import PutOff
 from sidecar.errors import Exit
@@ -29,6 +29,8 @@ TOOK_ANOTHER = (Exit.DONE, Exit.REFUSED)
 
 TRIES = 3
 """Tasks that may end by a fault, for one job; and runners that other jobs may take."""
+NEWS, LONGEST_NEWS = 30.0, 10.0
+"""Seconds for which the news of a job that took a runner may be late, and between two looks."""
 AGAIN = 30.0
 """Seconds until a cleanup step that failed is taken again."""
 WAITS = "its job waits for an approval"
@@ -44,8 +46,17 @@ _ONLINE = {
 
 
 def may_have_served(state: TaskState | None) -> bool:
-    """Whether the agent may have had a job, or ended because nobody needed it."""
-    return state is None or state.exit_code in {*_ONLINE, Exit.LEFT_BEHIND}
+    """Whether the agent may have had a job, or ended because nobody needed it.
+
+    Of a machine that says nothing at its end nobody knows.
+    """
+    if state is None or (state.exit_code is None and identity.is_machine(state.task)):
+        return True
+    return state.exit_code in {*_ONLINE, Exit.LEFT_BEHIND}
+
+
+def _lacks_room(reason: str) -> bool:
+    return ecs.lacks_room(reason) or ec2_answers.lacks_room(reason)
 
 
 class Ending:
@@ -74,6 +85,20 @@ class Ending:
             return None
         return PutOff(AGAIN, "its task is being stopped")
 
+    async def wait_for_news(self, held: Held, look: Look) -> PutOff | None:
+        """Wait a little for the news of the job that the launch's runner has run. None: go on.
+
+        The launch of that job has a task that is free now. It comes with the news, and without
+        them this launch would start another one.
+        """
+        if look.state is None or look.state.exit_code not in TOOK_ANOTHER:
+            return None
+        now = self._around.now()
+        if not held.launch.taken_at:
+            await held.save(replace(held.launch, taken_at=now))
+        left = held.launch.taken_at + NEWS - now
+        return PutOff(min(left, LONGEST_NEWS), "which job took its runner") if left > 0 else None
+
     async def clean_up(self, held: Held, demand: Demand, look: Look) -> PutOff | None:
         """Remove what an ended task has left; then close the launch, or prepare its next try."""
         launch = held.launch
@@ -92,7 +117,7 @@ class Ending:
     async def _prepare_next_try(self, held: Held, demand: Demand, state: TaskState | None) -> None:
         launch, reason = held.launch, explain_end(state)
         facts = {"launch": launch.id, "job": demand.job_id, "task": launch.place}
-        if state is not None and lacks_room(state.reason):  # a good answer that came to nothing
+        if state is not None and _lacks_room(state.reason):  # a good answer that came to nothing
             log.warning("task.delayed", **facts, why="capacity", reason=reason)
             await held.save(launch.next_try(reason))
             return
@@ -130,10 +155,15 @@ class Ending:
             reasons=list(launch.reasons),
         )
 
+    async def leave_line(self, held: Held) -> None:
+        """Let the next launch of the pool go first: this one has a task, or wants none."""
+        await self._rules.leave_line(held.launch)
+
     async def close(self, held: Held) -> None:
         """Write down that nothing of the launch is left, and free its places."""
         await held.give_places()
         if not held.launch.ended:
+            await self.leave_line(held)
             await held.save(replace(held.launch, ended=True))
             log.info("launch.ended", launch=held.launch.id, pool=held.launch.pool)
 

@@ -51,7 +51,7 @@ class Placing:
             return later
         launch, placement = await stages.place(held.launch)
         if isinstance(placement, Later) and placement.why is Why.THROTTLE:
-            await self.turns.count_refused()  # its own turn stays
+            await self.turns.count_refused(pool)  # its own turn stays
         else:
             self.turns.end(held)
         if isinstance(placement, Started):

@@ -59,6 +59,10 @@ class PoolRules:
         if state.oldest == launch.id:
             await self._states.stop_waiting(launch.pool, launch.id)
 
+    async def leave_line(self, launch: Launch) -> None:
+        """Let the next one go first where this launch waited for room, and wants none any more."""
+        await self.stop_waiting(launch, await self._states.read(launch.pool))
+
     # -- breaker -----------------------------------------------------------------------------
 
     def _check_stop(self, state: PoolState) -> PutOff | None:

@@ -7,10 +7,13 @@ import json
 import random
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
+from launcher import identity
 from launcher.launch import Journal, Stages
+from launcher.places import boot
+from launcher.places.ec2_request import Machine
 from launcher.places.ecs import Ecs
 from launcher.places.request import Destination
 from launcher.pools.pool import JUST_IN_TIME
@@ -22,11 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from launcher.demand.delivery import Demand
-    from launcher.pools.pool import Pool, Pools
+    from launcher.places import Place, Startable
+    from launcher.pools.pool import MachineKind, Pool, Pools
     from launcher.record.launch import Launch
     from launcher.record.records import Records
 
 MAKERS_KEPT = 500
+MACHINE_MARGIN = 900
+"""Seconds that a machine has beside boot and life, until it ends itself whatever its agent does."""
 PATIENCE = 5.0
 """Seconds that GitHub may want no requests before a message is put off for it."""
 
@@ -57,6 +63,9 @@ class Rates:
     """RunTask per second; AWS lets an account start 20 tasks of Fargate, and so many more at once.
     Each task costs two of SSM's 40 calls: the launcher's and the agent's own."""
     start_burst: float = 20.0
+    machines: float = 2.0
+    """RunInstances or CreateFleet per second: as many RunInstances as AWS lets an account call."""
+    machine_burst: float = 5.0
     configurations: float = 2.0
     """Just-in-time configurations per second, of one owner: each costs five of the 900 points that
     GitHub grants a minute."""
@@ -117,6 +126,8 @@ class Resources:
     limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
     """Of requests to start a task that are under way at once."""
     rates: Rates = Rates()
+    ec2: Place | None = None
+    """EC2, for pools of machines."""
     _makers: dict[tuple[object, ...], TokenMaker] = field(default_factory=dict)
 
     def stages(
@@ -126,7 +137,9 @@ class Resources:
         connection = self.connections.for_demand(demand)
         maker = self._maker(pool, labels, connection)
         destination = self.make_destination(pool, warm=demand.is_warm)
-        return self._make_stages(destination, pool.container, maker, connection, journal)
+        place = self._place(pool.machine is not None, pool.cluster, pool.container)
+        stages = self._make_stages(place, destination, maker, connection, journal)
+        return replace(stages, seals=pool.token != JUST_IN_TIME)
 
     def ending_stages(self, launch: Launch, demand: Demand, journal: Journal) -> Stages:
         """Make the stages that look at a launch's task and end it, whatever has become of its pool.
@@ -136,18 +149,25 @@ class Resources:
         cluster, container = _find_place(launch)
         connection = self.connections.for_demand(demand)
         maker, destination = TokenMaker(connection, ()), Destination(cluster, "")
-        return self._make_stages(destination, container, maker, connection, journal)
+        place = self._place(is_of_machine(launch), cluster, container)
+        return self._make_stages(place, destination, maker, connection, journal)
+
+    def _place(self, is_machine: bool, cluster: str, container: str) -> Place:
+        if not is_machine:
+            return self.ecs(cluster, container)
+        assert self.ec2 is not None, "whoever has pools of machines has EC2"  # noqa: S101
+        return self.ec2
 
     def _make_stages(
         self,
-        destination: Destination,
-        container: str,
+        place: Place,
+        destination: Startable,
         maker: TokenMaker,
         connection: github.Connection,
         journal: Journal,
     ) -> Stages:
         return Stages(
-            self.ecs(destination.cluster, container),
+            place,
             destination,
             self.store,
             maker,
@@ -165,9 +185,11 @@ class Resources:
         line = Pace("DeleteParameter", self.rates.deletions, self.rates.deletion_burst)
         return not await self.records.paces.take_now(line)
 
-    def make_destination(self, pool: Pool, *, warm: bool = False) -> Destination:
+    def make_destination(self, pool: Pool, *, warm: bool = False) -> Startable:
         """Make the destination of a pool's tasks: the same for each, but a warm one may be idle."""
         idle = pool.clocks.life if warm else pool.clocks.idle
+        if pool.machine is not None:
+            return self._make_machine(pool, pool.machine, idle)
         return Destination(
             pool.cluster,
             pool.task_definition,
@@ -188,6 +210,31 @@ class Resources:
             tuple(sorted(pool.tags.items())),
         )
 
+    def _make_machine(self, pool: Pool, kind: MachineKind, idle: int) -> Machine:
+        """Make the machine of a pool. Its user data are the pool's; what differs is in a tag."""
+        limits = (
+            ("SIDECAR_IDLE_LIMIT", str(pool.clocks.idle)),
+            ("SIDECAR_LIFETIME_LIMIT", str(pool.clocks.life)),
+        )
+        user_data = None
+        if kind.agent is not None:
+            limit = pool.clocks.boot + pool.clocks.life + MACHINE_MARGIN
+            user_data = boot.write_user_data(
+                boot.Boot(pool.offer.system, kind.agent, self.parameter_prefix, limit, limits)
+            )
+        return Machine(
+            kind.launch_template,
+            kind.version,
+            pool.capacities,
+            kind.instance_types,
+            pool.network.subnets,
+            pool.network.security_groups,
+            kind.image,
+            kind.instance_profile,
+            user_data,
+            tuple(sorted({**pool.tags, boot.IDLE_TAG: str(idle)}.items())),
+        )
+
     def _maker(
         self, pool: Pool, labels: tuple[str, ...], connection: github.Connection
     ) -> TokenMaker:
@@ -205,6 +252,19 @@ class Resources:
                 patience=PATIENCE,
             )
         return made
+
+
+def is_of_machine(launch: Launch) -> bool:
+    """Whether a launch has a machine, or has asked for one."""
+    if launch.place is not None:
+        return identity.is_machine(launch.place)
+    return "Operation" in json.loads(launch.request or "{}")
+
+
+def asks_elsewhere(launch: Launch, pool: Pool) -> bool:
+    """Whether a request whose outcome is not known went to another place than the pool's is now."""
+    is_open = launch.place is None and launch.request is not None
+    return is_open and is_of_machine(launch) != (pool.machine is not None)
 
 
 def _find_place(launch: Launch) -> tuple[str, str]:

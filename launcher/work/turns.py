@@ -58,9 +58,9 @@ class Turns:
         """Forget a turn that was used."""
         held.note(replace(held.launch, pace=None, turn=0, due=0.0))
 
-    async def count_refused(self) -> None:
-        """Let all wait a little longer: RunTask has refused a call."""
-        line = self._starts
+    async def count_refused(self, pool: Pool) -> None:
+        """Let all wait a little longer: RunTask or RunInstances has refused a call."""
+        line = self._starts(pool)
         await self._paces.slow_down(line, REFUSED / line.rate)
 
     async def stop_configurations(self, url: str, error: github.RateLimited) -> None:
@@ -79,16 +79,17 @@ class Turns:
     async def _list(self, pool: Pool, connection: github.Connection) -> Sequence[Pace]:
         url = connection.url or ""
         if pool.token != JUST_IN_TIME or not _is_limited(url):
-            return (self._starts,)
+            return (self._starts(pool),)
         line, api = self._configurations(url), await connection.api()
         until_reset = api.resets_at - self._around.now()
         if api.left < LEFT and until_reset > 0:
             await self._paces.stop(line, until_reset)
-        return line, self._starts
+        return line, self._starts(pool)
 
-    @property
-    def _starts(self) -> Pace:
+    def _starts(self, pool: Pool) -> Pace:
         rates = self._around.rates
+        if pool.machine is not None:
+            return Pace("RunInstances", rates.machines, rates.machine_burst)
         return Pace("RunTask", rates.starts, rates.start_burst)
 
     def _configurations(self, url: str) -> Pace:

@@ -66,7 +66,8 @@ async def choose_source(
             name = values.put_id(name, await _read_known_id(read_own_id))
         # A launcher may write the whole name into a tag.
         is_own = is_own or (bool(machine_id) and name.rpartition("/")[2] == machine_id)
-        return tokens.claim_parameter(store, name, cleanup_stack, for_task=is_own)
+        key = settings.token_key.get_secret_value() if settings.token_key is not None else None
+        return tokens.claim_parameter(store, name, cleanup_stack, for_task=is_own, key=key)
     if (config := settings.launch_config) is not None:
         launch_id = settings.launch_id or await _read_known_id(read_own_id)
         overrides = _list_overrides(settings)

@@ -52,6 +52,13 @@ class Settings(GivenSettings):
         "ghs_…",
         repr=False,
     )
+    token_key: SecretStr | None = setting(
+        None,
+        "key that opens the token parameter, where its value is sealed: a launcher makes one for "
+        "each task, so that no job can use the token",
+        "3q2-7w…",
+        repr=False,
+    )
     github_app_id: fields.AppId | None = fields.app_id(
         "a GitHub App that creates registration tokens"
     )

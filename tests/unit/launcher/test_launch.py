@@ -534,8 +534,8 @@ def test_a_task_that_does_not_end_is_not_awaited_for_ever(monkeypatch):
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        (None, "ECS does not know the task any more"),
-        (TaskState("t", "STOPPED", True, None, ""), "ECS gives no reason; no exit code"),
+        (None, "AWS does not know it any more"),
+        (TaskState("t", "STOPPED", True, None, ""), "AWS gives no reason; no exit code"),
         (
             TaskState("t", "STOPPED", True, 18, "Essential"),
             "Essential; exit code 18 (no job came within SIDECAR_IDLE_LIMIT)",

@@ -279,6 +279,8 @@ class Scene:
     """All answers "later"."""
     ticks: list = field(default_factory=list)
     rates: Rates = field(default_factory=Rates)
+    ec2: object = None
+    """A client of EC2, for pools of machines."""
 
     def __post_init__(self):
         self.hub.runs[100] = {
@@ -309,6 +311,7 @@ class Scene:
                 self.now,
                 random.Random(7),  # noqa: S311  chance, not secrecy
                 rates=self.rates,
+                ec2=self.ec2,
             ),
             tick,
         )

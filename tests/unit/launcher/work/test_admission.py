@@ -268,6 +268,28 @@ def test_in_a_drought_only_the_oldest_job_asks_for_room():
     play(story)
 
 
+@pytest.mark.parametrize("end", ["cancelled", "on another's runner"])
+def test_a_job_that_waits_for_room_no_more_lets_the_next_one_go(end):
+    """Nobody waits for the oldest job until its time is over."""
+
+    async def story(scene):
+        first = await scene.begin(1)
+        scene.tasks.answers = [Later(Why.CAPACITY, "no room")]
+        scene.clock[0] += 1
+        await scene.send(make_demand(2))
+        scene.clock[0] += 1
+        await scene.send(make_demand(3))
+        assert not (await scene.launch(3)).handed_over
+        if end == "cancelled":
+            await scene.send(make_demand(2, "completed", conclusion="cancelled"))
+        else:
+            await scene.run(2, first.runner_name)
+        scene.clock[0] += 1
+        await scene.begin(4)
+
+    play(story, POOLS.replace("maximum = 3", "maximum = 9"))
+
+
 def test_a_launch_that_was_served_frees_its_place_for_the_next():
     """One after the other, in one place."""
 

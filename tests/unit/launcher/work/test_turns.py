@@ -1,15 +1,19 @@
 """Tasks are started as fast as RunTask and GitHub allow, and their tokens deleted as SSM does."""
 
 import asyncio
+import json
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
 from launcher.demand.message import Message
+from launcher.identity import task_id
 from launcher.places import Later, Why
 from launcher.record.paces import Pace
 from launcher.work import Rates
 from sidecar import github
+from sidecar.aws import sealing
 from sidecar.aws.calls import RateLimited
 from tests.unit.launcher.work.scene import POOLS, arn, make_demand, play
 from tests.unit.launcher.work.test_stories import find
@@ -273,3 +277,69 @@ def test_two_workers_do_not_delete_the_same_tokens():
         assert scene.parameters.calls == [9]
 
     play(story)
+
+
+# --- what a job could read ------------------------------------------------------------------------
+
+
+def read_key(request):
+    """Return the key in a request of RunTask."""
+    (container,) = request["overrides"]["containerOverrides"]
+    variables = {each["name"]: each["value"] for each in container["environment"]}
+    return variables.get("SIDECAR_TOKEN_KEY")
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_token_that_registers_more_runners_is_sealed_for_the_task_alone(keeps):
+    """A job with the task's role may read the parameter, until it is deleted, and learns nothing.
+
+    The key is in the task's environment, made anew for each task, and opens nothing else.
+    """
+
+    async def story(scene):
+        if keeps:
+            await scene.records.paces.take_now(Pace("DeleteParameter", 0.1, 0))
+        launches = [await scene.begin(number) for number in (1, 2)]
+        keys = [read_key(request) for request in scene.tasks.sent]
+        assert len(set(keys)) == 2
+        for launch, key in zip(launches, keys, strict=True):
+            text = scene.parameters.held[launch.place]
+            assert "TOKEN" not in text
+            document = json.loads(sealing.unseal(text, key, task_id(launch.place)))
+            assert document["token"] == "TOKEN"
+            assert document.get("keep", False) is launch.keeps_token is keeps
+
+    play(story, REGISTERED, rates=Rates(deletions=0.1, deletion_burst=0 if keeps else 10))
+
+
+def test_a_token_for_one_runner_needs_no_seal():
+    """Just in time: the runner is registered already, and the configuration is used once."""
+
+    async def story(scene):
+        launch = await scene.begin(1)
+        assert read_key(scene.tasks.sent[0]) is None
+        assert not sealing.is_sealed(scene.parameters.held[launch.place])
+
+    play(story, MANY)
+
+
+def test_a_token_that_cannot_be_sealed_is_deleted_by_its_agent_at_once():
+    """The task was started by a launcher of before: its agent has no key."""
+
+    async def story(scene):
+        await scene.records.paces.take_now(Pace("DeleteParameter", 0.1, 0))
+        start = scene.tasks.start
+
+        async def adopt(request):
+            return replace(await start(request), adopted=True)
+
+        scene.tasks.start = adopt
+        scene.hub.jobs[1] = {"status": "queued"}
+        await scene.send(make_demand(1))
+        await scene.wait(200)
+        launch = await scene.launch(1)
+        assert not launch.keeps_token
+        document = json.loads(scene.parameters.held[launch.place])
+        assert "keep" not in document
+
+    play(story, REGISTERED, rates=Rates(deletions=0.1, deletion_burst=0))
