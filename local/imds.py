@@ -154,9 +154,13 @@ class Metadata:
             return web.Response(status=401)
         return self._find(request.path)
 
+    def count_requests(self, path: str) -> int:
+        """Return how many requests have come in whose path ends with `path`."""
+        return sum(seen.path.endswith(path) for seen in self.requests)
+
     async def wait_for_request(self, path: str, count: int = 1) -> None:
         """Wait until so many requests whose path ends with `path` have come in."""
-        while sum(seen.path.endswith(path) for seen in self.requests) < count:
+        while self.count_requests(path) < count:
             self._changed.clear()
             await self._changed.wait()
 

@@ -205,8 +205,8 @@ def test_a_rebalance_recommendation_ends_only_an_idle_machine(aws, busy):
                 stage.instance.recommend_rebalance()
                 await life.wait_for_event("watch.triggered", reason="rebalance-recommendation")
                 if busy:
-                    asked = len(stage.metadata.requests)
-                    await stage.metadata.wait_for_request("spot/instance-action", asked + 2)
+                    asked = stage.metadata.count_requests("instance-action")
+                    await stage.metadata.wait_for_request("instance-action", asked + 2)
                     let_go()
                 await stage.check_end(life, 0)
             assert not life.find_events("stop.requested")

@@ -48,6 +48,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "launch_id": None,
         "github_server": None,
         "platform": "auto",
+        "token_key": None,
         "github_app_id": None,
         "github_app_key": None,
         "github_pat": None,
