@@ -63,9 +63,11 @@ EVENTS = {
     "life.ended": "the last event of every life: `outcome`, `exit_code`, `meaning`, `error`, "
     "`life_seconds`, `phase_seconds`, `undone`, `left_behind`, and metrics if a namespace is set",
     "life.failed": "the one error that ended the life",
-    "life.started": "the settings are read; nothing was contacted yet",
+    "life.started": "the settings are read; nothing was contacted yet but a machine's metadata",
     "life.stopped": "a stop came before the runner was registered",
     "listener.printed": "one line that the listener printed; control characters are escaped",
+    "machine.recognised": "the agent runs on a machine of EC2, and this is what its metadata say; "
+    "of its tags only the keys",
     "memory.exhausted": "the kernel killed processes of this container because its memory was "
     "full; the agent goes on, the job most likely failed",
     "network.ipv6_unprotected": "containers can reach the instance's metadata by IPv6, because no "
@@ -137,7 +139,8 @@ EVENTS = {
     "runner.state_write_failed": "the state file could not be written; if this agent is killed, "
     "the next one cannot remove its runner",
     "settings.ignored": "a `SIDECAR_*` variable that is not a setting",
-    "spot.lookup_failed": "the instance could not be asked for a Spot notice",
+    "spot.lookup_failed": "the instance could not be asked for a Spot notice, or for a rebalance "
+    "recommendation",
     "stop.job_awaited": "a job runs, and may go on for so many seconds; then it is interrupted, "
     "and GitHub shows it as failed",
     "stop.requested": "a stop was requested; the drain begins",
@@ -158,5 +161,6 @@ EVENTS = {
     "token.read": "the token was read from its parameter",
     "watch.failed": "a watch stopped with an error; the life goes on without it",
     "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "
-    "session limit, deregistered runner (`ghost`) or Spot notice",
+    "session limit, deregistered runner (`ghost`), Spot notice or rebalance recommendation, which "
+    "ends only an idle runner",
 }

@@ -32,8 +32,10 @@ async def supervise(drain: Drain, watches: Iterable[asyncio.Task[Cause]]) -> Exi
         while listener.running and not stop.requested:
             await stop.wait_for_first(listener.ended, *running, level=DRAIN)
             cause = _take_cause(running)
-            if cause is Cause.IDLE and not await end_if_idle(drain):
-                cause = None  # a job came just then: the life goes on
+            if cause in (Cause.IDLE, Cause.REBALANCE) and not await end_if_idle(drain):
+                # A job came just then, or runs: the life goes on. A recommendation only says that
+                # an interruption is likelier; most of these jobs come to their end.
+                cause = None
             elif cause in (Cause.DEREGISTERED, Cause.NO_SESSION):
                 # No job can come: there is nothing to be drained.
                 listener.session_limit_reached = cause is Cause.NO_SESSION
@@ -58,7 +60,7 @@ def _choose_exit(listener: Listener, cause: Cause | None, *, stopped: bool) -> E
     """Return the listener's exit code, or the cause's; mypy demands a case for every cause."""
     code = listener.choose_exit_code(stopped=stopped)
     match cause:
-        case Cause.IDLE | Cause.NO_SESSION | Cause.DEREGISTERED:
+        case Cause.IDLE | Cause.NO_SESSION | Cause.DEREGISTERED | Cause.REBALANCE:
             return cause.exit
         case Cause.LIFETIME:
             return code if listener.had_job and code is Exit.DONE else cause.exit

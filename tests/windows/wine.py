@@ -258,6 +258,8 @@ class Wine:
             # Neither .NET nor a browser: wine would ask for its own ones on a display.
             "WINEDLLOVERRIDES": "mscoree,mshtml=",
             "XDG_RUNTIME_DIR": str(self._prefix),
+            # No agent asks this machine's own network what machine it is.
+            "AWS_EC2_METADATA_DISABLED": "true",
         }
 
     # --- lines ------------------------------------------------------------------------------------

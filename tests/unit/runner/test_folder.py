@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar import __version__, host
+from sidecar.aws.instance_facts import InstanceFacts
 from sidecar.aws.task_metadata import TaskFacts
 from sidecar.errors import RunnerError
 from sidecar.runner.folder import CONFIGURED, RunnerFolder
@@ -94,6 +95,15 @@ def test_a_job_s_log_begins_with_the_task(root, before, kept):
     ]
     root.write_setup_info(TaskFacts())
     assert json.loads(info.read_bytes())[-1]["detail"] == f"Agent: runner-sidecar {__version__}"
+
+
+def test_a_job_s_log_begins_with_the_machine(root):
+    """What is not known is left out."""
+    root.write_setup_info(InstanceFacts("i-1", type="m7i.large", life_cycle="spot"))
+    (own,) = json.loads((root.path / ".setup_info").read_bytes())
+    assert own["group"] == "EC2 instance"
+    lines = ["Instance: i-1", "Type: m7i.large", "Life cycle: spot"]
+    assert own["detail"].splitlines() == [*lines, f"Agent: runner-sidecar {__version__}"]
 
 
 def test_remove_obeys_the_files_of_configure_not_those_of_a_job(root):
