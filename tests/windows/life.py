@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 AGENT = Path(__file__).with_name("agent.py")
 LISTENER, WORKER = "Runner.Listener.exe", "Runner.Worker.exe"
-GONE_SECONDS = 5.0
+GONE_SECONDS = 30.0
 """Seconds that a process which was ended may still be in a snapshot."""
 SLEEPER = "import time; time.sleep(600)"
 GATE = """\
