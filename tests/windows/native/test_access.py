@@ -59,7 +59,7 @@ def test_a_fresh_folder_is_its_owner_s_alone(tmp_path, own_sid):
 @pytest.fixture
 def other_user():
     """Make a user for one test; return what becomes that user within a block."""
-    name, password = "sidecar-other", f"{secrets.token_hex(12)}aA1!"
+    name, password = "sidecar-other", f"{secrets.token_hex(5)}aA1!"  # `net` asks about longer ones
     run_net("user", name, password, "/add")
     try:
         yield lambda: impersonate(name, password)
