@@ -217,28 +217,6 @@ def test_a_second_stop_cancels_the_job_at_once(aws, open_one):
     run_side_by_side(play())
 
 
-@again
-def test_a_third_stop_kills_the_listener(aws, open_one):
-    """One that heeds no Ctrl-Break, with all that it has started; exit 22."""
-
-    async def play():
-        async with open_one(aws) as stage:
-            await stage.put()
-            stage.world.settings.lost_after = 1.0  # then GitHub ends the lost job
-            stage.misbehave(ignore_signals=True)
-            step, _ = stage.make_gate()
-            job = stage.job(step)
-            async with stage.start_agent(env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
-                await stage.wait_for_output(job, "at the gate")
-                for count in (1, 2, 3):
-                    stage.stop_agent(life, CTRL_BREAK)
-                    await life.wait_for_event("stop.requested", count=count)
-                await stage.check_end(life, 22)
-            assert life.stop_seconds < 60
-
-    run_side_by_side(play())
-
-
 @pytest.mark.parametrize(
     "moment", ["before-listening", pytest.param("after-listening", marks=again), "in-job"]
 )
