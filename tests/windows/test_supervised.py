@@ -28,6 +28,7 @@ print("ready", flush=True)
 heard.wait()
 sys.exit(33)
 """
+STUBBORN = LISTENER.replace("heard.wait()", "threading.Event().wait()")
 DEAF = "import threading; print('ready', flush=True); threading.Event().wait()"
 
 
@@ -55,6 +56,26 @@ def test_a_stop_reaches_the_command_as_ctrl_break(aws, open_one, event):
                 assert await life.wait_for_end() == 33
             assert f"heard {CTRL_BREAK}" in life.text.splitlines()
             assert life.find_events("command.signalled")
+            assert stage.find_processes() == {}
+
+    run_side_by_side(play())
+
+
+def test_a_third_stop_kills_the_command(aws, open_one):
+    """Two are passed on as Ctrl-Break; the third waits for no budget."""
+
+    async def play():
+        async with open_one(aws) as stage:
+            command = ("--", stage.wine.python(stage.version), "-c", STUBBORN)
+            env = {"SIDECAR_STOP_TIMEOUT": "600"}
+            async with stage.start_agent(env, command) as life:
+                await life.wait_for_text("ready")
+                for count in (1, 2):
+                    stage.stop_agent(life, CTRL_BREAK)
+                    await life.wait_for_event("command.signalled", count=count)
+                stage.stop_agent(life, CTRL_BREAK)
+                assert await life.wait_for_end() == KILLED
+            assert f"heard {CTRL_BREAK}" in life.text.splitlines()
             assert stage.find_processes() == {}
 
     run_side_by_side(play())
