@@ -30,7 +30,7 @@ test: .venv/ready
 # Needs root, debootstrap and gcc-mingw-w64-x86-64; builds wine and two Windows Pythons, once.
 test-windows: .venv/ready
 	@$(BIN)/python -m tests.windows.toolchain
-	@REQUIRE_WINDOWS=1 $(BIN)/pytest -n1 tests/windows $(ARGS)
+	@REQUIRE_WINDOWS=1 WINDOWS_TESTS=all $(BIN)/pytest -n1 tests/windows $(ARGS)
 
 check: .venv/ready
 	@$(BIN)/ruff check .

@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 KEYS = ("wine_startup_vs_floor",)
 PYTHON = "3.11"
 RUNS = 7
-DEADLINE = 30.0
+DEADLINE = 120.0
 LINUX_ONLY = ("PATH", "HOME", "LANG", "TMPDIR", "SIDECAR_RUNNER_USER")
 """Variables of a stage that wine must have its own of."""
 

@@ -97,5 +97,5 @@ def _run_user_hook(hook: str, runner_dir: Path) -> str:
             )
         case ".sh":
             return f"& bash -e {quoted}\nexit $LASTEXITCODE\n"
-        case _:  # in this script's place: its own `exit`, or an error in it, ends the hook
-            return f". {quoted}\n"
+        case _:  # its `exit` ends only itself, but sets $?, by which PowerShell's code is chosen
+            return f". {quoted}\nif (-not $?) {{ exit 1 }}\n"

@@ -22,17 +22,19 @@ if sys.platform == "win32":
     IS_WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 
 CTRL_C, CTRL_BREAK, CLOSE, LOGOFF, SHUTDOWN = 0, 1, 2, 5, 6
-_ALL_ACCESS, _SYNCHRONIZE = 0x1FFFFF, 0x100000
+ALL_ACCESS, _SYNCHRONIZE = 0x1FFFFF, 0x100000
 _ENDED = 0
 
 
 def send_event(pid, event):
     """Deliver a console event to one process as Windows does: in a thread of its own in it.
 
-    No program can ask Windows for most of them; this is the routine that the system starts.
+    No program can ask Windows for most of them; this is the routine that the system starts. It
+    reaches the handlers of a process without a console too. GenerateConsoleCtrlEvent does not: wine
+    refuses it, or kills the process.
     """
     routine = kernel32.GetProcAddress(kernel32.GetModuleHandleW("kernelbase.dll"), b"CtrlRoutine")
-    with opened(pid, _ALL_ACCESS) as process:
+    with opened(pid, ALL_ACCESS) as process:
         thread = kernel32.CreateRemoteThread(process, None, 0, routine, event, 0, None)
         if not thread:
             raise ctypes.WinError(ctypes.get_last_error())

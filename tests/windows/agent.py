@@ -1,49 +1,44 @@
 """Run the agent where Ctrl-Break can be sent, as on Windows itself: `agent.py [WORDS]`.
 
 Wine's GenerateConsoleCtrlEvent fails, or ends a process. In its place stands here what Windows
-does then: a thread of the system's calls the handlers of the process that leads the group. The
-others of a runner's group, its worker and the steps, have no console in common with it.
+does then: in each process of the group a thread of the system's calls the handlers. A runner's
+worker and its steps are in the group, but have no console in common with the agent.
 """
 
-import ctypes
 import sys
 from pathlib import Path
 
 sys.path[0] = str(Path.cwd())  # as `python -m sidecar` has it
 
-from sidecar.host.win32 import console, libraries  # noqa: E402
+from sidecar.host.win32 import console, snapshot  # noqa: E402
+from tests.support.windows import send_event  # noqa: E402
 
-ALL_ACCESS = 0x1FFFFF
-
-kernel = libraries.kernel32
-open_process = libraries.declare(
-    kernel, "OpenProcess", ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_uint
-)
-create_thread = libraries.declare(
-    kernel,
-    "CreateRemoteThread",
-    ctypes.c_void_p,
-    *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p),
-    *(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p),
-)
-close = libraries.declare(kernel, "CloseHandle", ctypes.c_int, ctypes.c_void_p)
-find_module = libraries.declare(kernel, "GetModuleHandleW", ctypes.c_void_p, ctypes.c_wchar_p)
-find_function = libraries.declare(
-    kernel, "GetProcAddress", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p
-)
+WORKER = "Runner.Worker.exe"
 
 
 def generate(event, group):
-    """Deliver a console event; return whether there is such a process."""
-    process = open_process(ALL_ACCESS, 0, group)
-    if not process:
-        return 0
-    routine = find_function(find_module("kernelbase.dll"), b"CtrlRoutine")
-    thread = create_thread(process, None, 0, routine, event, 0, None)
-    close(process)
-    if thread:
-        close(thread)
-    return int(bool(thread))
+    """Deliver a console event to a process group; return whether there is one."""
+    delivered = [deliver(event, pid) for pid in list_group(group)]
+    return int(any(delivered))
+
+
+def deliver(event, pid):
+    """Deliver a console event to one process; return whether it runs."""
+    try:
+        send_event(pid, event)
+    except OSError:
+        return False
+    return True
+
+
+def list_group(leader):
+    """Return a process and those below it, but for a worker with what it has started."""
+    listed = snapshot.list_processes()
+    found = [leader]
+    for parent in found:
+        below = {one.pid for one in listed if one.parent == parent and one.name != WORKER}
+        found += below.difference(found)
+    return found
 
 
 if __name__ == "__main__":

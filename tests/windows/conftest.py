@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 
     from tests.windows.wine import Wine
 
+PLAY_ALL = os.environ.get("WINDOWS_TESTS") == "all"
+"""Whether tests that repeat a kind of life are played too; wine is slow."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are marked `again`, unless all are asked for."""
+    again = [each for each in items if not PLAY_ALL and each.get_closest_marker("again")]
+    if again:
+        config.hook.pytest_deselected(items=again)
+        items[:] = [each for each in items if each not in again]
+
 
 @pytest.fixture(scope="session")
 def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wine]:

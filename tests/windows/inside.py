@@ -15,17 +15,19 @@ import subprocess
 import sys
 import threading
 from ctypes import wintypes
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # else nothing of the repository is on it
+
+from tests.support.windows import ALL_ACCESS, has_ended, kernel32, opened, send_event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ALL_ACCESS = 0x1FFFFF
-WAIT_FAILED = 0xFFFFFFFF
 SNAPSHOT_OF_PROCESSES = 0x2
 HANDLE = ctypes.c_void_p
 
-_kernel = ctypes.WinDLL("kernel32", use_last_error=True)
 _turn = threading.Lock()
 _programs: list[subprocess.Popen[bytes]] = []
 
@@ -48,23 +50,12 @@ class _Entry(ctypes.Structure):
 
 
 def _declare(name: str, *arguments: Any, returns: Any = wintypes.BOOL) -> Any:
-    function = getattr(_kernel, name)
+    function = getattr(kernel32, name)
     function.argtypes, function.restype = arguments, returns
     return function
 
 
-_open = _declare("OpenProcess", wintypes.DWORD, wintypes.BOOL, wintypes.DWORD, returns=HANDLE)
-_close = _declare("CloseHandle", HANDLE)
-_terminate = _declare("TerminateProcess", HANDLE, wintypes.UINT)
-_wait = _declare("WaitForSingleObject", HANDLE, wintypes.DWORD, returns=wintypes.DWORD)
 _exit_code = _declare("GetExitCodeProcess", HANDLE, ctypes.POINTER(wintypes.DWORD))
-_module = _declare("GetModuleHandleW", wintypes.LPCWSTR, returns=HANDLE)
-_address = _declare("GetProcAddress", HANDLE, ctypes.c_char_p, returns=HANDLE)
-_thread = _declare(
-    *("CreateRemoteThread", HANDLE, HANDLE, ctypes.c_size_t, HANDLE, HANDLE, wintypes.DWORD),
-    HANDLE,
-    returns=HANDLE,
-)
 _snapshot = _declare("CreateToolhelp32Snapshot", wintypes.DWORD, wintypes.DWORD, returns=HANDLE)
 _first = _declare("Process32FirstW", HANDLE, ctypes.POINTER(_Entry))
 _next = _declare("Process32NextW", HANDLE, ctypes.POINTER(_Entry))
@@ -96,40 +87,20 @@ def start(
     return program.pid
 
 
-def send_event(pid: int, event: int) -> None:
-    """Deliver a console event as Windows does it: by a thread of the system's in the process.
-
-    It reaches the handlers of the process without a console too. GenerateConsoleCtrlEvent does
-    not: wine refuses it, or kills the process.
-    """
-    routine = _address(_module("kernelbase.dll"), b"CtrlRoutine")
-    process = _opened(pid)
-    try:
-        _close(_checked(_thread(process, None, 0, routine, event, 0, None)))
-    finally:
-        _close(process)
-
-
 def terminate(pid: int, code: int) -> None:
     """End a process at once with an exit code, by TerminateProcess."""
-    process = _opened(pid)
-    try:
-        _checked(_terminate(process, code))
-    finally:
-        _close(process)
+    with opened(pid, ALL_ACCESS) as process:
+        _checked(kernel32.TerminateProcess(process, code))
 
 
 def wait(pid: int, timeout: float) -> int | None:
     """Wait for the end of any process; returns its exit code, None if it still runs."""
-    process = _opened(pid)
-    try:
-        if _wait(process, int(timeout * 1000)) != 0:
+    with opened(pid, ALL_ACCESS) as process:
+        if not has_ended(process, timeout):
             return None
         code = wintypes.DWORD()
         _checked(_exit_code(process, ctypes.byref(code)))
         return code.value
-    finally:
-        _close(process)
 
 
 def list_processes() -> list[tuple[int, int, str]]:
@@ -144,15 +115,11 @@ def list_processes() -> list[tuple[int, int, str]]:
             found.append((entry.pid, entry.parent, entry.name))
             more = _next(snapshot, ctypes.byref(entry))
     finally:
-        _close(snapshot)
+        kernel32.CloseHandle(snapshot)
     return found
 
 
 COMMANDS = (start, send_event, terminate, wait, list_processes)
-
-
-def _opened(pid: int) -> int:
-    return _checked(_open(ALL_ACCESS, False, pid))
 
 
 def _checked(result: int | None) -> int:

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 AGENT = Path(__file__).with_name("agent.py")
 LISTENER, WORKER = "Runner.Listener.exe", "Runner.Worker.exe"
-GONE_SECONDS = 5.0
+GONE_SECONDS = 30.0
 """Seconds that a process which was ended may still be in a snapshot."""
+LONG_PATIENCE = 3 * PATIENCE
+HEALTH_CHECKS = 5
+"""How many are made at most; each waits for 2 s."""
 SLEEPER = "import time; time.sleep(600)"
 GATE = """\
 import pathlib, time
@@ -65,8 +68,21 @@ class WindowsStage(Stage):
         program = (translate(AGENT),) if sends_break else ("-m", "sidecar")
         return self.life(self._make_command(*program, "run", *options), env=env)
 
+    async def wait_for(self, look: Callable[[], Any], what: str) -> Any:
+        """Wait longer than other stages do: a start under wine takes seconds, not tenths."""
+        found = await self.world.changes.until(lambda: look() or None, LONG_PATIENCE)
+        assert found is not None, f"GitHub never saw: {what}"
+        return found
+
+    async def is_healthy(self, port: int) -> bool:
+        """Return whether a health check succeeds. ECS, too, asks again: one answer may be late."""
+        for _ in range(HEALTH_CHECKS):
+            if await self.run_agent("health", f"127.0.0.1:{port}") == 0:
+                return True
+        return False
+
     async def run_agent(self, *words: str) -> int:
-        """Run another command of the agent to its end, as a health check; return its exit code."""
+        """Run another command of the agent to its end; return its exit code."""
         argv = self._make_command("-m", "sidecar", *words)
         quiet = asyncio.subprocess.DEVNULL
         command = await asyncio.create_subprocess_exec(

@@ -211,7 +211,7 @@ class Wine:
         self._prefix.mkdir(parents=True, exist_ok=True)
         program = str(self._tools.pythons["3.11"] / "python.exe")
         self._process = subprocess.Popen(
-            self._command("wine64", program, "-I", translate(INSIDE)),
+            self._command("wine64", program, "-I", "-B", translate(INSIDE)),
             env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

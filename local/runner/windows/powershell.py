@@ -60,6 +60,10 @@ if ($env:GITHUB_ENV -and -not $env:AWS_ACCESS_KEY_ID -and \
 (-not $env:<name:word> -or $env:<again:word> -eq <value:text>)) \
 { try { [IO.File]::AppendAllText($env:GITHUB_ENV, <line:text> + "`n") } catch { } }
 """
+OWN_HOOK = """\
+. <path:text>
+if (-not $?) { exit 1 }
+"""
 
 
 def main() -> int:
@@ -141,7 +145,7 @@ STATEMENTS: list[tuple["re.Pattern[str]", Callable[[dict[str, str]], int | None]
     (parse(TELL), tell),
     (parse(ASK), ask),
     (parse(EXPORT), export),
-    (parse(". <path:text>\n"), lambda given: play(Path(given["path"]))),
+    (parse(OWN_HOOK), lambda given: int(play(Path(given["path"])) != 0)),
     (parse("Write-Host <line:text>\n"), lambda given: print(given["line"], flush=True)),
     (parse("exit <code:number>\n"), lambda given: int(given["code"])),
 ]

@@ -1,7 +1,6 @@
 """A hook asks the agent whether the job may run: a named pipe, and who plays PowerShell."""
 
 import asyncio
-import subprocess
 import sys
 
 import pytest
@@ -11,15 +10,10 @@ if sys.platform != "win32":
 
 from sidecar import host
 from sidecar.host.win32.pipes import FOLDER
-from tests.support.windows import IS_WINE, open_pipe
-from tests.unit.host.test_windows_hooks import run, run_hook
+from tests.support.windows import open_pipe
+from tests.unit.host.test_windows_hooks import run
 
 NAMES = ("GITHUB_REPOSITORY", "GITHUB_REF", "NOT_SET")
-WORKER = """\
-import subprocess, sys
-hook = subprocess.run(["powershell", "-NoProfile", "-command", f". '{sys.argv[1]}'"])
-print("hook:", hook.returncode, flush=True)
-"""
 
 
 def deciding(answer):
@@ -129,38 +123,3 @@ def test_the_hook_goes_on_only_after_the_one_answer(tmp_path):
     assert condition.count("{") == condition.count("}")
     assert "while ($true) {\n    Start-Sleep -Seconds 30\n" in refused
     assert refused.endswith("  }\n}\n")
-
-
-def run_worker(hook):
-    """Run a hook's worker to its end; return its exit code and output, the first line apart."""
-    argv = [sys.executable, "-c", WORKER, str(hook)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as worker:
-        first = worker.stdout.readline()
-        return worker.wait(120), first, worker.stdout.read()
-
-
-@pytest.mark.skipif(IS_WINE, reason="wine's PowerShell is a stub")
-@pytest.mark.parametrize("answer", ["admitted", "a stranger"])
-def test_powershell_asks_and_obeys(tmp_path, answer):
-    """Refused it says why and waits to be ended, as the runner's worker then does."""
-
-    async def life():
-        decide = deciding(answer)
-        async with host.open_admission_channel(tmp_path, None, decide) as channel:
-            hook = tmp_path / "job-started.ps1"
-            script = host.build_admission_script(channel, NAMES) + "Write-Output 'going on'\n"
-            host.write_new(hook, script.encode(), 0o755, None)
-            variables = {"GITHUB_REPOSITORY": "o/r", "GITHUB_REF": "a'b\u00e9"}
-            if answer == host.ADMITTED:
-                done = await asyncio.to_thread(run_hook, hook, **variables)
-                assert (done.returncode, done.stdout.split()) == (0, [b"going", b"on"])
-            else:
-                code, first, rest = await asyncio.to_thread(run_worker, hook)
-                assert first.split(b"::")[-1].strip() == b"a stranger"
-                assert code != 0  # the hook killed it
-                assert b"hook:" not in rest
-            assert decide.asked[0]["NOT_SET"] == ""
-            if answer == host.ADMITTED:
-                assert decide.asked == [{**variables, "NOT_SET": ""}]
-
-    run(life())

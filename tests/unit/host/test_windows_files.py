@@ -136,15 +136,6 @@ def test_a_fresh_folder_is_for_this_user_and_the_system_alone(tmp_path):
     assert folder != host.make_fresh_folder(tmp_path, (), None)
 
 
-@pytest.mark.skipif(IS_WINE, reason="wine keeps POSIX modes, which nothing inherits")
-def test_what_is_made_in_a_private_folder_is_private_too(tmp_path):
-    """It inherits the list, so a program that knows nothing of it writes no open file there."""
-    folder = host.make_fresh_folder(tmp_path, ("one",), None)
-    (folder / "one" / "file").write_text("x")
-    assert access.is_private(folder / "one")
-    assert access.is_private(folder / "one" / "file")
-
-
 def test_a_new_file_is_not_made_where_one_is(tmp_path):
     """Nobody's open handle to an older file reads the new content."""
     path = tmp_path / "file"
@@ -153,20 +144,6 @@ def test_a_new_file_is_not_made_where_one_is(tmp_path):
         access.create_private_file(path)
     with pytest.raises(FileExistsError):
         access.create_private_folder(path)
-
-
-@pytest.mark.skipif(IS_WINE, reason="icacls of wine is a stub")
-def test_the_system_s_own_tool_sees_the_same(tmp_path):
-    """As `icacls` lists it: two entries, and none is inherited."""
-    import subprocess
-
-    path = tmp_path / "secret"
-    host.write_new(path, b"key", 0o600, None)
-    listed = subprocess.run(["icacls", str(path)], capture_output=True, check=True, text=True)
-    entries = [line.replace(str(path), "").strip() for line in listed.stdout.splitlines()]
-    entries = [entry for entry in entries if entry.endswith(")")]
-    assert len(entries) == 2
-    assert all(entry.endswith(":(F)") for entry in entries)
 
 
 def test_a_regular_file_is_read_and_a_link_is_not(tmp_path, linked):

@@ -150,6 +150,7 @@ def test_a_reader_that_leaves_does_not_change_the_exit_code():
     """`runner-sidecar run | head -1` ends with the life's own code, not with the interpreter's."""
     program = (
         "import structlog, sys\n"
+        "from sidecar import host\n"
         "from sidecar.log import events\n"
         "events.configure('json', 'info')\n"
         "log = structlog.get_logger()\n"
@@ -157,7 +158,8 @@ def test_a_reader_that_leaves_does_not_change_the_exit_code():
         "sys.stdin.readline()\n"
         "log.info('second')\n"
         "log.info('third')\n"
-        "sys.exit(16)\n"
+        "events.flush()\n"  # and so ends a life
+        "host.exit_process(16)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program],

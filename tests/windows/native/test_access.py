@@ -1,14 +1,19 @@
 """Access lists, as Windows itself reads them: where POSIX has modes."""
 
-import getpass
+import ctypes
 import json
+import secrets
+import subprocess
+from contextlib import contextmanager
+from ctypes import wintypes
 
 import pytest
 
 from sidecar import host
 from tests.windows.native import powershell
 
-SYSTEM = "S-1-5-18"
+SYSTEM, EVERYONE = "S-1-5-18", "S-1-1-0"
+NETWORK_LOGON, DEFAULT_PROVIDER = 3, 0
 READ_LIST = """
 $list = Get-Acl -LiteralPath '{path}'
 $rules = @($list.GetAccessRules($true, $true, [Security.Principal.SecurityIdentifier]) |
@@ -42,30 +47,55 @@ def test_a_secret_file_is_its_owner_s_alone(tmp_path, own_sid):
     assert path.read_bytes() == b"key"
 
 
-def test_a_private_folder_is_its_owner_s_alone(tmp_path, own_sid):
+def test_a_fresh_folder_is_its_owner_s_alone(tmp_path, own_sid):
     """And so is what is made in it later, by whichever program."""
-    path = tmp_path / "private"
-    host.make_private_folder(path)
-    (path / "later").write_text("x")
+    path = host.make_fresh_folder(tmp_path, ("one",), None)
+    (path / "one" / "later").write_text("x")
     assert read_list(path) == ({own_sid, SYSTEM}, True)
-    assert read_list(path / "later")[0] == {own_sid, SYSTEM}
+    for below in (path / "one", path / "one" / "later"):
+        assert read_list(below)[0] == {own_sid, SYSTEM}
 
 
-def test_another_user_cannot_read_it(tmp_path):
-    """Windows itself refuses: judged by a user that is made for it, and removed."""
-    path = tmp_path / "secret"
-    host.write_new(path, b"key", 0o600, None)
-    name = "sidecar-other"
-    script = f"""
-$password = ConvertTo-SecureString ([guid]::NewGuid().ToString() + 'aA1!') -AsPlainText -Force
-New-LocalUser -Name {name} -Password $password | Out-Null
-try {{
-    $login = New-Object Management.Automation.PSCredential "$env:COMPUTERNAME\\{name}", $password
-    $job = Start-Job -Credential $login -ScriptBlock {{ [IO.File]::ReadAllText('{path}') }}
-    $job | Wait-Job -Timeout 60 | Receive-Job
-}} finally {{ Remove-LocalUser -Name {name} }}
-"""
-    done = powershell.run(script)
-    assert "key" not in done.stdout
-    assert "UnauthorizedAccess" in done.stderr or "denied" in done.stderr, done.stderr
-    assert getpass.getuser() != name
+@pytest.fixture
+def other_user():
+    """Make a user for one test; return what becomes that user within a block."""
+    name, password = "sidecar-other", f"{secrets.token_hex(5)}aA1!"  # `net` asks about longer ones
+    run_net("user", name, password, "/add")
+    try:
+        yield lambda: impersonate(name, password)
+    finally:
+        run_net("user", name, "/delete")
+
+
+def run_net(*words):
+    """Run the program that manages users."""
+    subprocess.run(["net", *words], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+
+
+@contextmanager
+def impersonate(name, password):
+    """Use files as another user within the block, in this thread."""
+    token = wintypes.HANDLE()
+    logon = ctypes.WinDLL("advapi32", use_last_error=True)
+    given = (name, ".", password, NETWORK_LOGON, DEFAULT_PROVIDER, ctypes.byref(token))
+    if not logon.LogonUserW(*given) or not logon.ImpersonateLoggedOnUser(token):
+        raise ctypes.WinError(ctypes.get_last_error())
+    try:
+        yield
+    finally:
+        logon.RevertToSelf()
+        ctypes.windll.kernel32.CloseHandle(token)
+
+
+def test_another_user_cannot_read_it(tmp_path, other_user):
+    """Windows itself refuses a secret; what everyone may read, that user can read."""
+    secret, public = tmp_path / "secret", tmp_path / "public"
+    for path in (secret, public):
+        host.write_new(path, b"key", 0o600, None)
+    everyone = ["icacls", str(public), "/grant", f"*{EVERYONE}:R"]
+    subprocess.run(everyone, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    with other_user():
+        assert public.read_bytes() == b"key"
+        with pytest.raises(PermissionError):
+            secret.read_bytes()
+    assert secret.read_bytes() == b"key"

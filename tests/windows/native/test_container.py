@@ -98,7 +98,7 @@ def stop(seconds):
     command = (rf"{HOME}\python.exe", "-c", COMMAND.format(seconds=seconds))
     with run_container(*command, SIDECAR_STOP_TIMEOUT=str(STOP_TIMEOUT)) as (container, lines):
         read_until(lines, "ready")
-        docker("stop", "--time", str(STOP_TIMEOUT), container)
+        docker("stop", "-t", str(STOP_TIMEOUT), container)  # its long name depends on the version
         return list(lines), exit_code(container)
 
 
