@@ -5,6 +5,7 @@ Fixtures for all: `aws` (an empty SSM and STS) and `started` (a program that pri
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -19,10 +20,11 @@ import pytest
 
 from local import aws as local_aws
 from local import programs
+from tests.support.alone import hold_machine
 from tests.windows import portable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 ROOT = Path(__file__).parent.parent
 JUDGES = ROOT / "tests" / "judges" / "node_modules"
@@ -43,8 +45,9 @@ HARMLESS = {
 REQUIRED = os.environ.get("REQUIRE_DOCKER") == "1"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Clean the environment before anything is imported or started; let interrupts through."""
+    _share_folder(config)
     for name in [name for name in os.environ if PRIVATE.fullmatch(name)]:
         del os.environ[name]
     os.environ.update(HARMLESS)
@@ -60,8 +63,7 @@ collect_ignore_glob = [*portable.MODULES] if ON_WINDOWS else ["unit/*/test_windo
 """On Linux, `tests/windows` plays what is ignored here."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip on Windows the single tests that are not for it."""
+def _skip_on_windows(items: list[pytest.Item]) -> None:
     for item in items if ON_WINDOWS else ():
         name = item.nodeid.partition("[")[0].removeprefix("tests/")
         if reason := portable.TESTS.get(name):
@@ -72,31 +74,85 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hostile_jobs.py")
 """Tests that run many lives at once, or measure one: never two of these at the same time."""
+SHARED_FOLDER = pytest.StashKey[Path]()
+"""The folder that all processes of one run share."""
 
 
+def _share_folder(config: pytest.Config) -> None:
+    """Make the folder of the run, or take the one that its first process has made."""
+    if hasattr(config, "workerinput"):
+        config.stash[SHARED_FOLDER] = Path(config.workerinput["shared_folder"])
+    else:
+        folder = tempfile.TemporaryDirectory(prefix="tests-")
+        config.add_cleanup(folder.cleanup)
+        config.stash[SHARED_FOLDER] = Path(folder.name)
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist's, which -p no:xdist leaves out
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker which folder it shares with the others."""
+    node.workerinput["shared_folder"] = str(node.config.stash[SHARED_FOLDER])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what is not for this system. Put the tests that run alone last.
+
+    These are named to the scheduler, which sees only ids.
+    """
+    _skip_on_windows(items)
+    items.sort(key=_is_alone)
+    ids = "".join(f"{item.nodeid}\n" for item in items if _is_alone(item))
+    (config.stash[SHARED_FOLDER] / f"alone-{os.getpid()}").write_text(ids, encoding="utf-8")
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Run one test with all its fixtures; no other test meanwhile if it judges time."""
+    with hold_machine(item.config.stash[SHARED_FOLDER], alone=_is_alone(item)):
+        return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give one worker each to: the tests that fill the machine, docker engines, images, Windows.
 
-    xdist's own groups do not work: pytest 9.2 does not look at what they append to a test's id.
+    The tests that run alone come last, on one worker: then they wait for few others. xdist's own
+    groups do not work: pytest 9.2 does not look at what they append to a test's id.
     """
     from xdist.scheduler import LoadScopeScheduling  # neither there nor needed with -p no:xdist
 
     class Grouped(LoadScopeScheduling):
+        def schedule(self) -> None:
+            lists = config.stash[SHARED_FOLDER].glob("alone-*")
+            self._alone = {line for path in lists for line in path.read_text("utf-8").splitlines()}
+            super().schedule()
+
         def _split_scope(self, nodeid: str) -> str:
-            return _group(nodeid)
+            return _group(nodeid, self._alone)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            if "alone" in self.workqueue:
+                self.workqueue.move_to_end("alone")
+            super()._assign_work_unit(node)
 
     return Grouped(config, log)
 
 
-def _group(test: str) -> str:
-    if test.startswith(CROWDS):
-        return "crowds"
+def _group(test: str, alone: Collection[str] = ()) -> str:
     if test.startswith("tests/images/"):
         return "images"
     if test.startswith("tests/windows/"):
         return "windows"
     if test.startswith("tests/engines/"):
         return "debian-12" if "debian-12" in test else "debian-13"
+    if test in alone:
+        return "alone"
+    if test.startswith(CROWDS):
+        return "crowds"
     return test
 
 
@@ -168,6 +224,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 # --- fixtures -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collect_garbage() -> Iterator[None]:
+    """Collect what the tests of a file left open: its warning fails the file's last test.
+
+    Else it would fail any test that comes later, once in a while.
+    """
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

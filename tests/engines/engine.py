@@ -274,7 +274,16 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _remove_cgroups(name: str) -> None:
     """Remove the empty control groups of a killed engine."""
-    for top in Path("/sys/fs/cgroup").glob(f"**/{name}"):
+    for top in find_cgroups(name):
         for folder, _, _ in os.walk(top, topdown=False):
             with suppress(OSError):
                 Path(folder).rmdir()
+
+
+def find_cgroups(name: str) -> list[Path]:
+    """Find the control groups of the engine of this name.
+
+    Those of other engines may vanish meanwhile, which `os.walk` ignores; `Path.glob` does not.
+    """
+    walk = os.walk("/sys/fs/cgroup")
+    return [Path(folder, name) for folder, folders, _ in walk if name in folders]

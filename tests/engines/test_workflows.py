@@ -7,6 +7,7 @@ for. The daemon elsewhere shares one folder with the agent and nothing else.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -100,7 +101,9 @@ def lay_elsewhere(place: Place, root: Path) -> Iterator[Layout]:
         env = {"SIDECAR_DOCKER_PROXY": "on", "SIDECAR_SHARED_DIR": str(folder)}
 
         def find_socket() -> Path:
-            (socket,) = [path for path in folder.rglob("*") if path.is_socket()]
+            walk = os.walk(folder)  # it ignores what the agent removes meanwhile
+            paths = (Path(here, name) for here, _, names in walk for name in names)
+            (socket,) = [path for path in paths if path.is_socket()]
             return socket
 
         yield Layout(place, find_socket, env, stages.ON_UVLOOP)

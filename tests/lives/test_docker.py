@@ -1,6 +1,5 @@
 """Run lives whose jobs reach a docker daemon through the agent; a script plays the daemon."""
 
-import asyncio
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -8,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.lives.stage import open_stage, run_side_by_side
+from tests.support.servers import serving
 from tests.unit.docker.fakes import answer_all
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="docker has a pipe there")
@@ -22,17 +22,14 @@ ASK = (
 async def serve_daemon(stage):
     """Serve a daemon; gives the variables that make the agent its proxy."""
     path = stage.folder / "engine.sock"
-    server = await asyncio.start_unix_server(answer_all, path)
-    path.chmod(0o600)
-    try:
+    async with serving(answer_all, path):
+        path.chmod(0o600)
         yield {
             "DOCKER_HOST": f"unix://{path}",
             "SIDECAR_DOCKER_PROXY": "on",
             "SIDECAR_RELAY": "local",
             "SIDECAR_SHARED_DIR": str(stage.folder / "shared"),
         }
-    finally:
-        server.close()
 
 
 def test_a_job_reaches_the_daemon_through_the_agent(aws):

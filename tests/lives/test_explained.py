@@ -81,7 +81,8 @@ def test_a_token_in_the_runner_s_own_log_is_masked(aws):
             )
             async with stage.life(ON_UVLOOP) as life:
                 await stage.wait_for_output(job, "at the gate")
-                stage.give_up(job)
+                stage.give_up(job, 0.0)
+                await stage.wait_for(lambda: job.state == "completed", "the end of the job")
                 os.kill(life.find_events("runner.started")[0]["pid"], signal.SIGKILL)
                 await stage.check_end(life, 15)
             found = check_explanation(life, outcome="runner")

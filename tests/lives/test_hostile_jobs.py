@@ -285,6 +285,7 @@ def test_daemons_of_a_job_are_killed(aws):
     run_side_by_side(play())
 
 
+@pytest.mark.alone
 def test_a_listener_that_its_job_stopped_is_killed(aws):
     """After SIGSTOP the listener handles no interrupt, so it is killed within the stop budget.
 

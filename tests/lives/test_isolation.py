@@ -25,6 +25,7 @@ from tests.lives.stage import (
     read_output,
     run_side_by_side,
 )
+from tests.support.servers import serving
 
 CANARY = "canary-of-a-setting-7d1f"
 
@@ -397,8 +398,7 @@ async def open_planted_server():
         sent.append((await reader.readline()).decode().split())
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
+    async with serving(answer) as server:
         yield server.sockets[0].getsockname()[1], sent
 
 

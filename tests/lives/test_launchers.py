@@ -335,6 +335,7 @@ def test_a_command_s_exit_code_is_its_own(aws):
     )
 
 
+@pytest.mark.alone
 def test_a_command_gets_signals_and_the_stop_budget(aws):
     """A shell's child gets them, too; what ignores them is killed before the budget ends."""
 

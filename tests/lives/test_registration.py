@@ -94,7 +94,7 @@ def test_a_stopped_just_in_time_runner_is_removed_by_the_api(aws):
     async def play(env, code, left):
         async with open_stage(aws) as stage:
             await stage.put(await make_jit_configuration(stage))
-            async with stage.life(env=env | SHORT) as life:
+            async with stage.life(env=env | (SHORT if left else {})) as life:
                 await life.wait_for_phase("idle")
                 life.signal()
                 await stage.check_end(life, code, left=left)
@@ -317,7 +317,7 @@ def test_a_registration_token_that_has_expired_at_the_end(aws):
     async def play(env, code, left):
         async with open_stage(aws) as stage:
             await stage.put()
-            async with stage.life(env=env | SHORT) as life:
+            async with stage.life(env=env | (SHORT if left else {})) as life:
                 await life.wait_for_phase("idle")
                 for token in stage.world.tokens:
                     if token.kind == "registration":
@@ -360,7 +360,7 @@ def test_a_token_alone_removes_the_runner_without_its_program(aws, admin_flow):
             stage.world.settings.admin_flow = admin_flow
             stage.misbehave(remove="fail")
             await stage.put()
-            async with stage.life(env=SHORT) as life:
+            async with stage.life() as life:
                 await life.wait_for_phase("idle")
                 life.signal()
                 await stage.check_end(life, 0)

@@ -74,7 +74,6 @@ def test_a_stop_while_waiting_for_the_token(aws):
                 life.signal()
                 await stage.check_end(life, 16)
             assert not stage.world.calls
-            assert life.stop_seconds < 20
 
     on_both_loops(play)
 
@@ -107,11 +106,11 @@ def test_a_stop_while_configuring_removes_the_runner(aws):
                 life.signal()
                 await stage.check_end(life, 16)
             assert [gone.by for gone in stage.world.runners.removed] == ["remove"]
-            assert life.stop_seconds < 30
 
     on_both_loops(play)
 
 
+@pytest.mark.alone
 def test_a_stop_while_configure_does_not_end(aws):
     """TERM while configure hangs: it is killed in time, the runner is removed; exit 16."""
 
@@ -153,7 +152,7 @@ def test_a_stop_while_idle_deregisters_first(aws):
                 await stage.check_end(life, 0)
             assert job.state == "queued"
             assert [gone.by for gone in stage.world.runners.removed] == ["remove"]
-            assert life.stop_seconds < 20
+            assert life.find_events("runner.killed") == []
 
     on_both_loops(play)
 
@@ -193,7 +192,7 @@ def test_a_stop_while_busy_cancels_a_job_that_is_too_long(aws):
             assert job.result == "failed"
             (reported,) = life.find_events("job.reported")
             assert (reported["result"], reported["conclusion"]) == ("Canceled", "failed")
-            assert life.stop_seconds < 20
+            assert life.find_events("runner.killed") == []
 
     on_both_loops(play)
 
@@ -215,11 +214,12 @@ def test_a_stop_while_github_cancels_ends_an_always_step(aws):
                 await stage.wait_for_output(job, "always")
                 life.signal()
                 await life.wait_for_event("stop.job_awaited")
-                life.signal(signal.SIGINT)  # interrupts at once
+                life.signal(signal.SIGINT)
+                # Long before the budget's own moment, for which this would not wait.
+                await life.wait_for_event("runner.interrupted")
                 await stage.check_end(life, 22)
             assert job.state == "completed"
             assert life.find_events("runner.killed") == []
-            assert life.stop_seconds < 60
 
     on_both_loops(play)
 
@@ -254,20 +254,24 @@ def test_three_signals_interrupt_then_kill(aws):
             job = stage.job(STUBBORN)
             async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "120"}) as life:
                 await stage.wait_for_output(job, "stubborn")
-                stage.give_up(job)
                 life.signal(signal.SIGTERM)
                 await life.wait_for_event("stop.job_awaited")
                 life.signal(signal.SIGINT)
+                # Each long before the budget's own moment, for which these would not wait.
                 await life.wait_for_event("runner.interrupted")
                 assert life.find_events("runner.killed") == []
+                # After a kill the agent does not wait for long until GitHub gives up the job.
+                stage.give_up(job, 0.0)
+                await stage.wait_for(lambda: job.state == "completed", "the end of the job")
                 life.signal(signal.SIGTERM)
+                await life.wait_for_event("runner.killed")
                 await stage.check_end(life, 22)
             assert len(life.find_events("runner.killed")) == 1
-            assert life.stop_seconds < 95, "long before the budget's own moment to interrupt"
 
     on_both_loops(play)
 
 
+@pytest.mark.alone
 def test_a_child_that_ignores_everything_is_killed(aws):
     """A runner and a step that ignore signals are killed in time; the log says what is left."""
 
@@ -286,6 +290,7 @@ def test_a_child_that_ignores_everything_is_killed(aws):
     on_both_loops(play)
 
 
+@pytest.mark.alone
 def test_a_cleanup_step_that_hangs_is_cancelled_within_the_budget(aws):
     """SSM and GitHub hang at the stop: it ends in time, the log says what is left; exit 17."""
 
@@ -369,6 +374,7 @@ def test_a_stop_at_any_early_moment(aws, milliseconds):
     on_both_loops(play)
 
 
+@pytest.mark.alone
 @pytest.mark.root
 @pytest.mark.parametrize("milliseconds", [100, 300])
 def test_a_stop_at_an_early_moment_of_pid_1(aws, milliseconds):

@@ -93,7 +93,7 @@ def test_a_stop_is_sigterm_and_then_sigkill(with_client, program, code):
     """After the stop timeout; the reason is the caller's, and the tags are gone."""
 
     async def scene(plane, client):
-        plane.stop_timeout = 0.5
+        plane.stop_timeout = 0.5 if program is IGNORES else 30.0
         arn = await started(client, tags=[{"key": "a", "value": "b"}])
         await plane.wait_for(lambda: plane.tasks[0].process)
         await plane.tasks[0].process.wait_for_event("ready")

@@ -42,6 +42,15 @@ def test_clean():
     assert "real" not in os.environ.values()
 '''
 
+LEFT_OPEN = """
+import socket
+
+def test_leaves_a_socket():
+    '''Make it garbage that only the collector finds.'''
+    garbage = [socket.socket()]
+    garbage.append(garbage)
+"""
+
 
 def judged(folder, text, **environment):
     """Run pytest on one file under our conftest; gives its exit code and all it said."""
@@ -89,3 +98,11 @@ def test_a_developer_s_environment_stays_outside(tmp_path):
     names = ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "SIDECAR_TOKEN", "GITHUB_TOKEN", "https_proxy")
     code, said = judged(tmp_path, CLEAN, **dict.fromkeys(names, "real"))
     assert code == 0, said
+
+
+def test_what_a_file_leaves_open_fails_its_own_last_test(tmp_path):
+    """It is not left to the test during which it happens to be collected."""
+    code, said = judged(tmp_path, LEFT_OPEN)
+    assert code == 1
+    assert "ERROR at teardown of test_leaves_a_socket" in said
+    assert "unclosed <socket.socket" in said

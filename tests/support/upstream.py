@@ -19,6 +19,7 @@ from sidecar.relay.ecs_protocol import EcsProtocol
 from sidecar.relay.identities import Identities
 from sidecar.relay.imds_protocol import ImdsProtocol
 from sidecar.relay.router import Router
+from tests.support import servers
 
 TIMEOUT = 30.0
 START = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -156,14 +157,10 @@ def upstream():
     @asynccontextmanager
     async def serving(*answers: bytes | None):
         served = Upstream(*answers)
-        server = await asyncio.start_server(served.serve, "127.0.0.1", 0, backlog=1000)
-        served.where = "{}:{}".format(*server.sockets[0].getsockname()[:2])
-        served.endpoint = Endpoint(f"http://{served.where}/SECRET-PATH")
-        try:
+        async with servers.serving(served.serve, backlog=1000) as server:
+            served.where = "{}:{}".format(*server.sockets[0].getsockname()[:2])
+            served.endpoint = Endpoint(f"http://{served.where}/SECRET-PATH")
             yield served
-        finally:
-            served.release()
-            server.close()
 
     return serving
 

@@ -14,7 +14,9 @@ from sidecar.errors import TokenError
 from tests.support.loops import on_both, run
 
 SETTING = "SIDECAR_GITHUB_PAT"
-READER = SecretReader(local_aws.REGION, timeout=0.5)
+READER = SecretReader(local_aws.REGION)
+HASTY = SecretReader(local_aws.REGION, timeout=0.5)
+"""For errors that are retried until there is no time left."""
 
 
 @pytest.fixture(autouse=True)
@@ -137,8 +139,7 @@ def test_with_a_separate_job_role_there_is_no_warning(aws, monkeypatch, kind):
 def test_transient_errors_are_retried(aws, monkeypatch, kind, rule):
     """Two failures, then the secret, from each service."""
     reference = put(aws, kind, "ghp_x")
-    patient = SecretReader(local_aws.REGION, timeout=20)
-    found = run("asyncio", read(aws, monkeypatch, reference, rule, secret_reader=patient))
+    found = run("asyncio", read(aws, monkeypatch, reference, rule))
     assert found == ("ghp_x", 3)
 
 
@@ -158,7 +159,7 @@ def test_an_error_names_the_setting(aws, monkeypatch, kind, rule, why):
     why = why.format(permission=permission[kind])
     words = f"cannot read {SETTING} from the (parameter|secret) /pat: {why}"
     with pytest.raises(TokenError, match=words):
-        run("asyncio", read(aws, monkeypatch, reference, rule))
+        run("asyncio", read(aws, monkeypatch, reference, rule, secret_reader=HASTY))
 
 
 @pytest.mark.parametrize("kind", ["ssm", "secretsmanager"])

@@ -1,7 +1,5 @@
 """The ECS agent's task protection API: what is sent, and every documented answer."""
 
-import asyncio
-
 import aiohttp
 import pytest
 
@@ -9,6 +7,7 @@ from local import ecs_agent
 from sidecar.aws import task_protection
 from sidecar.aws.task_protection import NoAnswer, ProtectionError, protect_task, unprotect_task
 from tests.support.loops import on_both, run
+from tests.support.servers import serving
 
 REFUSALS = [mode for mode in ecs_agent.PROTECTION if mode not in ("ready", "hang")]
 
@@ -70,7 +69,7 @@ def test_an_answer_of_another_shape_is_a_refusal(body):
         await writer.wait_closed()
 
     async def play():
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        async with serving(answer) as server:
             host, port = server.sockets[0].getsockname()
             with pytest.raises(ProtectionError):
                 await protect_task(f"http://{host}:{port}", 60)

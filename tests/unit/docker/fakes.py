@@ -13,6 +13,7 @@ from sidecar.docker.binds import Sockets
 from sidecar.docker.credential_variables import CredentialVariables
 from sidecar.docker.engine import Engine
 from sidecar.docker.rewriting import RequestRewriter
+from tests.support.servers import serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -132,15 +133,12 @@ async def start_stage(
         read_image_variables,
         **options,
     )
-    server = await asyncio.start_unix_server(on_client, engine, limit=1 << 22)
-    if not engine_listens:
-        server.close()
-    try:
-        async with proxy.serve(proxy.ProxyOptions(path, engine, policy, None)) as serving:
-            serving.max_connections = limit or serving.max_connections
-            yield ProxyStage(path, engine, serving, paths, received, images)
-    finally:
-        server.close()
+    async with serving(on_client, engine, limit=1 << 22) as server:
+        if not engine_listens:
+            server.close()
+        async with proxy.serve(proxy.ProxyOptions(path, engine, policy, None)) as running:
+            running.max_connections = limit or running.max_connections
+            yield ProxyStage(path, engine, running, paths, received, images)
 
 
 async def ping(path: Path) -> bytes:
@@ -242,11 +240,8 @@ async def fake_engine(folder: Path, responses: dict[str, object]):
         writer.close()
 
     path = folder / "docker.sock"
-    server = await asyncio.start_unix_server(on_client, path)
-    try:
+    async with serving(on_client, path):
         yield Engine(f"unix://{path}"), requests
-    finally:
-        server.close()
 
 
 def run_bounded(work):

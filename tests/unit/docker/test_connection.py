@@ -13,6 +13,7 @@ import pytest
 from sidecar import host
 from sidecar.docker import connection, spliced_socket
 from tests.support.loops import on_both, run
+from tests.support.servers import serving
 from tests.unit.docker.fakes import (
     CREATED,
     ID,
@@ -445,9 +446,8 @@ def test_requests_get_503_while_the_engine_is_away(loop, tmp_path):
                 assert str(stage.engine) in body["message"]
             assert stage.paths.revoked == stage.paths.minted
             stage.engine.unlink(missing_ok=True)
-            server = await asyncio.start_unix_server(answer_all, stage.engine)
-            assert (await stage.send(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
-            server.close()
+            async with serving(answer_all, stage.engine):
+                assert (await stage.send(post("/_ping"))).startswith(b"HTTP/1.1 200 ")
             await wait_until_empty(stage.proxy)
 
     run(loop, scenario())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -13,6 +12,7 @@ from sidecar.docker import removal
 from sidecar.docker.created import CreatedObject, ObjectRecord
 from sidecar.docker.engine import Engine, EngineError
 from sidecar.docker.removal import find_left, remove_objects
+from tests.support.servers import serving
 from tests.unit.docker.fakes import response, run_bounded
 
 ONE, OTHER, NETWORK = "1" * 64, "2" * 64, "d" * 64
@@ -77,17 +77,12 @@ async def serve(folder, fake):
     async def on_client(reader, writer):
         try:
             await fake.serve(reader, writer)
-        except asyncio.IncompleteReadError:
-            pass
         finally:
             writer.close()
 
-    server = await asyncio.start_unix_server(on_client, folder / "engine.sock")
-    try:
-        async with Engine(f"unix://{folder}/engine.sock").open_session() as engine:
-            yield engine
-    finally:
-        server.close()
+    client = Engine(f"unix://{folder}/engine.sock")
+    async with serving(on_client, folder / "engine.sock"), client.open_session() as engine:
+        yield engine
 
 
 def make_record(folder, *objects) -> ObjectRecord:

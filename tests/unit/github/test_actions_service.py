@@ -30,6 +30,7 @@ from sidecar.github.answers import LONGEST_BODY
 from sidecar.github.registration_exchange import is_service_url
 from sidecar.github.runner_key import LIFETIME, RunnerKey
 from tests.support.loops import on_both, run
+from tests.support.servers import serving
 
 TOKEN = "AREGISTRATIONTOKEN"
 JWT = "eyJhbGciOiJub25lIn0.eyJzY3AiOiJ4In0."
@@ -350,13 +351,13 @@ def test_each_kind_of_github_is_asked_through_the_environments_proxy(loop, url, 
             writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
             writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        proxy = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        monkeypatch.setenv("http_proxy", proxy)
-        monkeypatch.setenv("https_proxy", proxy)
-        async with server, ActionsService(url) as service:
-            with pytest.raises(TransientError):
-                await service.exchange(TOKEN, tries=1)
+        async with serving(serve) as server:
+            proxy = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            monkeypatch.setenv("http_proxy", proxy)
+            monkeypatch.setenv("https_proxy", proxy)
+            async with ActionsService(url) as service:
+                with pytest.raises(TransientError):
+                    await service.exchange(TOKEN, tries=1)
 
     run(loop, play())
     assert seen[0].startswith(f"{call} HTTP/1.1")

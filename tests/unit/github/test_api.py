@@ -1,6 +1,5 @@
 """GitHub's API for runners, against the stand-in that Prism judges."""
 
-import asyncio
 import random
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,7 @@ from sidecar.github import (
 )
 from sidecar.github.scope import Scope
 from tests.support.loops import on_both, run
+from tests.support.servers import serving
 
 SCOPES = ("octo/demo", "octo", "enterprises/big")
 
@@ -513,8 +513,7 @@ def test_the_environments_proxy_is_used(monkeypatch):
         async def be():
             return Pat("x")
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        async with server, Connection(be) as connection:
+        async with serving(serve) as server, Connection(be) as connection:
             host, port = server.sockets[0].getsockname()
             monkeypatch.setenv("http_proxy", f"http://{host}:{port}")
             monkeypatch.delenv("no_proxy", raising=False)
@@ -544,8 +543,7 @@ def test_an_answer_of_no_json_is_shown_in_part():
         async def be():
             return Pat("x")
 
-        server = await asyncio.start_server(page, "127.0.0.1", 0)
-        async with server, Connection(be) as connection:
+        async with serving(page) as server, Connection(be) as connection:
             host, port = server.sockets[0].getsockname()
             connection.url = f"http://{host}:{port}/o"
             with pytest.raises(PermissionDenied, match="Forbidden by the firewall") as denied:

@@ -66,9 +66,9 @@ def test_capacity_is_waited_for():
 
 def test_without_capacity_in_time_the_reason_is_said():
     """With what kept it: capacity, quota or throttle."""
-    code, events = play(stages(*[Later(Why.QUOTA, "too many vCPUs")] * 99), timeout=0.1)
+    code, events = play(stages(*[Later(Why.QUOTA, "too many vCPUs")] * 99), timeout=1.0)
     assert code is Exit.LATER
-    assert find_reason(events) == "too many vCPUs (quota); tried for 0.1 s"
+    assert find_reason(events) == "too many vCPUs (quota); tried for 1 s"
 
 
 def test_a_runner_that_does_not_come_in_time_is_taken_back():

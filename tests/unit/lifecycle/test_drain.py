@@ -134,7 +134,7 @@ def test_the_walls_stand_until_the_job_s_last_process_is_dead(loop):
     async def play():
         order = []
         listener = Listener(busy=True, stubborn=True)
-        working = drain(listener, budget=1.0)
+        working = drain(listener, budget=20.0)
 
         def register(name, when):
             async def act():

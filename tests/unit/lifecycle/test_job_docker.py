@@ -28,6 +28,7 @@ from sidecar.relay.mode import Mode
 from sidecar.settings.load import load
 from sidecar.shutdown.cleanup import CleanupStack
 from sidecar.shutdown.stop import Stop
+from tests.support.servers import serving
 from tests.unit.docker.fakes import (
     CREATED,
     ID,
@@ -87,11 +88,8 @@ async def run_proxy(config, credentials=None):
 @asynccontextmanager
 async def run_engine(path):
     """Run a fake engine at this path."""
-    server = await asyncio.start_unix_server(answer_all, path)
-    try:
+    async with serving(answer_all, path):
         yield f"unix://{path}"
-    finally:
-        server.close()
 
 
 def run_bounded(work) -> None:
@@ -281,11 +279,8 @@ class ListingEngine:
 async def run_listing_engine(folder):
     """Run such an engine; yield it and its DOCKER_HOST."""
     engine = ListingEngine(folder / "engine.sock")
-    server = await asyncio.start_unix_server(engine.answer, engine.path)
-    try:
+    async with serving(engine.answer, engine.path):
         yield engine, f"unix://{engine.path}"
-    finally:
-        server.close()
 
 
 async def create_container(path) -> None:
@@ -471,16 +466,18 @@ def test_containers_and_images_are_inspected(make_config, tmp_path):
 
     async def scenario():
         credentials = make_netfilter()
-        server = await asyncio.start_unix_server(answer, tmp_path / "engine.sock")
         config = make_config(DOCKER_HOST=f"unix://{tmp_path}/engine.sock")
-        async with run_proxy(config, credentials):
+        async with (
+            serving(answer, tmp_path / "engine.sock") as server,
+            run_proxy(config, credentials),
+        ):
             inspect = credentials.relay.identities.inspect
             assert await inspect("c") == {"172.17.0.2"}
             read = job_docker._make_image_reader(engines.Engine(config.task.docker_host))
             assert await read("a/b:1") == ["A=1"]
             assert await read("unknown") == ()
-        server.close()
-        assert await read("a/b:1") == ()
+            server.close()
+            assert await read("a/b:1") == ()
 
     run_bounded(scenario())
 

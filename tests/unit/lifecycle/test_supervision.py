@@ -112,7 +112,7 @@ def test_a_job_may_end_within_the_drain_of_the_lifetime_limit(result, code):
 
     async def play():
         listener = Listener(busy=True, result=result)
-        assert await supervise(drain(listener, budget=1.0), [watch(Cause.LIFETIME)]) is code
+        assert await supervise(drain(listener, budget=20.0), [watch(Cause.LIFETIME)]) is code
 
     run("asyncio", play())
 

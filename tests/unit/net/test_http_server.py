@@ -418,6 +418,7 @@ def test_a_request_waits_only_for_a_moment(run):
     assert answers == [("/wait", False), ("/wait", True)]
 
 
+@pytest.mark.alone
 def test_a_client_that_leaves_while_it_waits_is_removed(run):
     """It is not answered, and the listener ends at once although another client waits."""
 
@@ -699,11 +700,11 @@ def test_a_silent_connection_is_closed_without_an_answer(run):
     """A new one after `head_seconds`, an idle one after `idle_seconds`."""
 
     async def case():
-        limits = Limits(head_seconds=0.2, idle_seconds=0.1)
-        async with echoing(limits=limits) as server:
+        async with echoing(limits=Limits(head_seconds=0.2)) as server:
             silent = await exchange(server, b"")
+        async with echoing(limits=Limits(idle_seconds=0.1)) as server:
             idle = await exchange(server, head(server))
-            return silent, idle
+        return silent, idle
 
     silent, idle = run(case())
     assert silent == b""
@@ -714,10 +715,10 @@ def test_an_active_connection_stays_open(run):
     """The deadlines are for connections without requests."""
 
     async def case():
-        async with echoing(limits=Limits(head_seconds=0.1, idle_seconds=0.3)) as server:
+        async with echoing(limits=Limits(head_seconds=0.4, idle_seconds=1.2)) as server:
             reader, writer = await asyncio.open_connection(server.host, server.port)
             loop = asyncio.get_running_loop()
-            until = loop.time() + 0.6
+            until = loop.time() + 2.4
             while loop.time() < until:
                 writer.write(head(server))
                 assert (await read_one(reader))[0] == 200
@@ -804,6 +805,7 @@ def test_a_client_that_never_reads_is_aborted(run):
     run(case())
 
 
+@pytest.mark.alone
 def test_the_end_of_the_listener_ends_every_connection(run):
     """Connections that are idle, or that have half a request or unread answers, end at once."""
 

@@ -257,6 +257,7 @@ def test_the_session_token_of_another_container_is_refused(play, serve):
     assert play(case()) == [[401], [200]]
 
 
+@pytest.mark.alone
 def test_refusals_are_quick(play, serve):
     """Within 50 ms, for clients with short timeouts; the median, since the machine is shared."""
 

@@ -19,6 +19,7 @@ from sidecar.net.marked_sockets import connector
 from sidecar.relay import network_rules
 from sidecar.relay.network_rules import Iptables, Nft, Redirect, RulesUnavailable, Target
 from tests.support.namespace import ECS_AGENT, in_namespace
+from tests.support.servers import serving
 
 OWN = frozenset({"awsvpc"})
 
@@ -46,12 +47,9 @@ async def serve_word(word: str, address: str, port: int = 0):
         writer.write(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % len(word) + word.encode())
         writer.close()
 
-    server = await asyncio.start_server(answer, address, port)
-    try:
+    async with serving(answer, host=address, port=port) as server:
         port = server.sockets[0].getsockname()[1]
         yield SimpleNamespace(host=address, port=port, relative_uri="/v2/credentials/secret")
-    finally:
-        server.close()
 
 
 async def ask(*, so_mark: bool) -> str:
@@ -389,12 +387,9 @@ async def serve_refusals():
         writer.write(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    try:
+    async with serving(answer) as server:
         port = server.sockets[0].getsockname()[1]
         yield SimpleNamespace(host="127.0.0.1", port=port, relative_uri="/x")
-    finally:
-        server.close()
 
 
 @pytest.mark.root

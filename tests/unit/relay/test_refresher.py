@@ -238,7 +238,7 @@ def test_an_upstream_that_hangs_costs_one_try_not_the_fetch(run, upstream, say, 
     async def case():
         async with (
             upstream(None, say.good()) as served,
-            refreshing(served.endpoint, time, hasty._replace(try_timeout=0.1)) as (refresher, _),
+            refreshing(served.endpoint, time, hasty._replace(try_timeout=1.0)) as (refresher, _),
         ):
             await refresher.wait_until_fetched(20)
             return len(served.heads)

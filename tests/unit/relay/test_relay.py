@@ -333,6 +333,7 @@ def is_an_accept(task):
     return task.get_coro().__qualname__ == "IocpProactor.accept.<locals>.accept_coro"
 
 
+@pytest.mark.alone
 def test_the_end_is_quick_though_upstream_hangs(run, upstream):
     """A fetch in progress and waiting clients are ended, and no asyncio task remains."""
 

@@ -90,6 +90,7 @@ def test_an_hour_of_failures(run, upstream, say, time, hasty, failure):
     assert len(logs) <= 200
 
 
+@pytest.mark.alone
 def test_an_upstream_that_hangs_delays_no_client(run, upstream, say, time, hasty):
     """A client is answered at once, or within the limit of `patience_seconds`."""
 

@@ -1,6 +1,7 @@
 """Configure and remove, against programs that print what the actions runner prints."""
 
 import asyncio
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -66,6 +67,17 @@ def script(configure_lines, remove_lines="exit 9\n"):
         'n=$(grep -c "^$1 " runs)\n'
         f'case "$1" in\nconfigure)\n:\n{configure_lines};;\nremove)\n:\n{remove_lines};;\nesac\n'
     )
+
+
+def limit_run(monkeypatch, number, seconds):
+    """Give one run of the program, counted from 1, so little time; the others have all theirs."""
+    run_program, numbers = configure.run_program, itertools.count(1)
+
+    async def run_limited(*given, timeout, **more):
+        limit = seconds if next(numbers) == number else timeout
+        return await run_program(*given, timeout=limit, **more)
+
+    monkeypatch.setattr(configure, "run_program", run_limited)
 
 
 async def register(runner, grace=0.0):
@@ -311,12 +323,13 @@ def test_a_network_failure_is_not_retried_for_ever(runner, program):
 
 def test_a_configure_that_hangs_has_an_end(runner, root, program, monkeypatch):
     """It is killed, and tried again as after any transient error."""
-    monkeypatch.setattr(configure, "CONFIGURE_TIMEOUT", 0.1)
+    limit_run(monkeypatch, 1, 2.0)
     program(script("if [ $n = 1 ]; then sleep 60; fi\n" + ADDED + SAVED))
     run("asyncio", register(runner))
     assert len(program.runs()) == 2
     (root.path / ".runner").unlink()
     monkeypatch.setattr(configure, "ATTEMPTS", 1)
+    monkeypatch.setattr(configure, "CONFIGURE_TIMEOUT", 0.1)
     program(script("sleep 60\n"))
     with pytest.raises(RegistrationError, match=r"no end after 0\.1 s"):
         run("asyncio", register(runner))
@@ -325,7 +338,8 @@ def test_a_configure_that_hangs_has_an_end(runner, root, program, monkeypatch):
 @pytest.mark.parametrize("then", ["sleep 60\n", "kill -ABRT $$\n"])
 def test_a_configure_that_fails_on_its_way_out_has_register(runner, program, monkeypatch, then):
     """A second try would only fail with "already configured"."""
-    monkeypatch.setattr(configure, "CONFIGURE_TIMEOUT", 1.0)
+    if then.startswith("sleep"):
+        limit_run(monkeypatch, 1, 3.0)
     program(script(ADDED + SAVED + then, REMOVED))
     run("asyncio", register(runner))
     assert runner.complete
@@ -532,7 +546,7 @@ def test_an_old_token_is_not_tried(runner, program):
 @on_both
 def test_a_transient_error_of_remove_is_retried(loop, runner, program, monkeypatch):
     """No network, then a removal that hangs, then success."""
-    monkeypatch.setattr(configure, "REMOVE_TIMEOUT", 0.2)
+    limit_run(monkeypatch, 3, 2.0)
     program(script(ADDED + SAVED, f"case $n in 1) {OFFLINE};; 2) sleep 60;; esac\n" + REMOVED))
 
     async def life():

@@ -70,6 +70,7 @@ def test_a_refusal_names_what_is_missing():
     )
 
 
+@pytest.mark.alone
 def test_a_long_ref_is_refused_quickly():
     """A stranger's ref must not make the comparison slow."""
     policy = parse_policy({"forks": True, "refs": ["refs/heads/*a*b"]})

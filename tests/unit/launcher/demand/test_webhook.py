@@ -170,6 +170,7 @@ async def _failing(_):
     raise OSError("the queue is gone")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("send", [_stubborn, _failing])
 def test_the_answer_comes_within_a_second_whatever_the_queue_does(send):
     """GitHub is told that it failed, so that the sweep finds the delivery and asks for it."""

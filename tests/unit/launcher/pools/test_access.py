@@ -121,6 +121,7 @@ def test_launcher_and_agent_decide_alike(case):
     assert access.to_policy() == {**case["policy"], "forks": case["policy"].get("forks", False)}
 
 
+@pytest.mark.alone
 def test_a_long_ref_is_refused_quickly():
     """A stranger's ref must not make the comparison slow."""
     access = Access(refs=("refs/heads/*a*b",), forks=True)
