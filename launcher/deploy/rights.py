@@ -1,38 +1,59 @@
-"""Find out what the worker must be allowed: the pools' clusters, task definitions and roles."""
+"""Find out what the worker must be allowed: what the pools' tasks and machines are started from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from launcher.deploy.machine_rights import MachineRights, find_machine_rights
 from launcher.errors import Exit, LaunchError
 
 if TYPE_CHECKING:
     from launcher.deploy.aws import Account
-    from launcher.pools.pool import Pools
+    from launcher.pools.pool import Pool, Pools
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRights:
+    """ARNs of what the worker uses for tasks; all are empty where no pool starts any."""
+
+    clusters: tuple[str, ...] = ()
+    task_definitions: tuple[str, ...] = ()
+    """With `*` for the revision, unless the pools name one."""
+    roles: tuple[str, ...] = ()
+    """The task roles and execution roles that tasks get."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """ARNs of what the worker uses."""
+    """All that the worker uses."""
 
-    clusters: tuple[str, ...]
-    task_definitions: tuple[str, ...]
-    """With `*` for the revision, unless the pools name one."""
-    roles: tuple[str, ...]
-    """The task roles and execution roles that tasks get."""
+    tasks: TaskRights
+    machines: MachineRights
 
     def parameters(self) -> dict[str, str]:
         """Return them as parameters of launcher.yaml."""
         return {
-            "ClusterArns": ",".join(self.clusters),
-            "TaskDefinitionArns": ",".join(self.task_definitions),
-            "RoleArns": ",".join(self.roles),
+            "Tasks": _yes_or_no(self.tasks.task_definitions),
+            "ClusterArns": ",".join(self.tasks.clusters),
+            "TaskDefinitionArns": ",".join(self.tasks.task_definitions),
+            "RoleArns": ",".join(self.tasks.roles),
+            "Machines": _yes_or_no(self.machines.launch_templates),
+            "LaunchTemplateArns": ",".join(self.machines.launch_templates),
+            "MachineRoleArns": ",".join(self.machines.roles),
         }
 
 
 def find_rights(account: Account, pools: Pools) -> Rights:
-    """Look the pools' task definitions up. Raises LaunchError where one does not exist."""
+    """Look up what the pools name. Raises LaunchError where something does not exist."""
+    tasks = [pool for pool in pools if pool.machine is None]
+    machines = {pool.name: pool.machine for pool in pools if pool.machine is not None}
+    return Rights(_find_task_rights(account, tasks), find_machine_rights(account, machines))
+
+
+def _find_task_rights(account: Account, pools: list[Pool]) -> TaskRights:
+    if not pools:
+        return TaskRights()
     clusters = {_cluster_arn(account, pool.cluster) for pool in pools}
     named = {pool.task_definition: pool.name for pool in pools}
     roles: set[str] = set()
@@ -48,7 +69,11 @@ def find_rights(account: Account, pools: Pools) -> Rights:
         )
         raise LaunchError(Exit.SETTINGS, text)
     definitions = {_definition_arn(account, definition) for definition in named}
-    return Rights(tuple(sorted(clusters)), tuple(sorted(definitions)), tuple(sorted(roles)))
+    return TaskRights(tuple(sorted(clusters)), tuple(sorted(definitions)), tuple(sorted(roles)))
+
+
+def _yes_or_no(arns: tuple[str, ...]) -> str:
+    return "yes" if arns else "no"
 
 
 def _cluster_arn(account: Account, cluster: str) -> str:
