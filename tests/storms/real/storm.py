@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LONGEST = 600.0
 """Seconds after which a storm counts as one that never ends."""
 
-VISIBILITY = 120
+VISIBILITY = 180
 """Seconds of the queue's time for which a worker holds a message, as the documents advise."""
 
 
