@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LONGEST = 600.0
 """Seconds after which a storm counts as one that never ends."""
 
-VISIBILITY = 180
-"""Seconds of the queue's time for which a worker holds a message, as the documents advise."""
+VISIBILITY = 120
+"""Seconds of the queue's time for which a worker holds a message."""
 
 
 @dataclass
