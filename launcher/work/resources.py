@@ -76,7 +76,8 @@ class Rates:
     deletions: float = 1.0
     """Tokens per second that the agents delete themselves: SSM permits an account five calls that
     delete. What comes faster is deleted by the workers, ten with one call."""
-    deletion_burst: float = 10.0
+    deletion_burst: float = 50.0
+    """So many are deleted within ten seconds, and no tick has to come for them."""
 
 
 class Connections(Protocol):
