@@ -148,7 +148,7 @@ def name_template(wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(found) if found else None
 
 
-def name_by_id_or_name(text: str) -> dict[str, str]:
+def name_by_id_or_name(text: str) -> dict[str, Any]:
     """Name a launch template in a request, by its id or its name."""
     return {"LaunchTemplateId" if text.startswith("lt-") else "LaunchTemplateName": text}
 
