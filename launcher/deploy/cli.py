@@ -115,7 +115,7 @@ def put_pools(given: argparse.Namespace) -> None:
         rights = find_rights(account, pools)
         deployed = read_parameters(account, stack_name(given.deployment))
         if any(deployed.get(key) != value for key, value in rights.parameters().items()):
-            text = "the pools name other things of AWS, or have other roles, than before"
+            text = "the pools name other clusters, task definitions or roles than before"
             raise LaunchError(Exit.SETTINGS, f"{text}: run launcher.deploy stack")
         say(f"pools: {parameters.put_pools(account, given.deployment, text)}")
 
