@@ -86,7 +86,10 @@ def test_a_job_cannot_choose_which_runner_is_removed(aws):
             await stage.put()
             left = await kill_agent(stage, BY_PAT)
             settings = json.loads((stage.runner_folder / ".runner").read_text("utf-8-sig"))
-            (stage.runner_folder / ".runner").write_text(json.dumps({**settings, "agentId": 4711}))
+            # The folder is sticky: Linux may refuse even root to open another's file as a new one.
+            with (stage.runner_folder / ".runner").open("r+") as file:
+                file.truncate()
+                json.dump({**settings, "agentId": 4711}, file)
             await stage.call_ssm("DeleteParameter", Name=stage.parameter)
             async with stage.life(HURRIED, env={**IDLE, **BY_PAT}) as life:
                 await stage.check_end(life, 18)
