@@ -16,12 +16,10 @@ import httptools
 import pydantic_settings
 import stamina
 import structlog
+import uvloop
 from aiobotocore.session import get_session
 
-if sys.platform != "win32":
-    import uvloop
-
-LIBRARIES = (aiohttp, httptools, pydantic_settings, stamina, structlog)
+LIBRARIES = (aiohttp, httptools, pydantic_settings, stamina, structlog, uvloop)
 """Named, so that nobody takes the imports for unused ones."""
 
 
@@ -39,6 +37,5 @@ async def main(parameter: str, *command: str) -> int:
 
 
 if __name__ == "__main__":
-    make_loop = asyncio.new_event_loop if sys.platform == "win32" else uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=make_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         sys.exit(runner.run(main(*sys.argv[1:])))

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +20,6 @@ import pytest
 from local import aws as local_aws
 from local import programs
 from tests.support.alone import hold_machine
-from tests.windows import portable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -56,20 +54,6 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# --- which tests are for this system --------------------------------------------------------------
-
-ON_WINDOWS = sys.platform == "win32"
-collect_ignore_glob = [*portable.MODULES] if ON_WINDOWS else ["unit/*/test_windows_*.py"]
-"""On Linux, `tests/windows` plays what is ignored here."""
-
-
-def _skip_on_windows(items: list[pytest.Item]) -> None:
-    for item in items if ON_WINDOWS else ():
-        name = item.nodeid.partition("[")[0].removeprefix("tests/")
-        if reason := portable.TESTS.get(name):
-            item.add_marker(pytest.mark.skip(reason=reason))
-
-
 # --- which tests run at the same time -------------------------------------------------------------
 
 CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hostile_jobs.py")
@@ -95,11 +79,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what is not for this system. Put the tests that run alone last.
-
-    These are named to the scheduler, which sees only ids.
-    """
-    _skip_on_windows(items)
+    """Put the tests that run alone last, and name them to the scheduler, which sees only ids."""
     items.sort(key=_is_alone)
     ids = "".join(f"{item.nodeid}\n" for item in items if _is_alone(item))
     (config.stash[SHARED_FOLDER] / f"alone-{os.getpid()}").write_text(ids, encoding="utf-8")
@@ -118,7 +98,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give one worker each to: the tests that fill the machine, docker engines, images, Windows.
+    """Give one worker each to: the tests that fill the machine, each docker engine, the images.
 
     The tests that run alone come last, on one worker: then they wait for few others. xdist's own
     groups do not work: pytest 9.2 does not look at what they append to a test's id.
@@ -145,8 +125,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _group(test: str, alone: Collection[str] = ()) -> str:
     if test.startswith("tests/images/"):
         return "images"
-    if test.startswith("tests/windows/"):
-        return "windows"
     if test.startswith("tests/engines/"):
         return "debian-12" if "debian-12" in test else "debian-13"
     if test in alone:

@@ -4,11 +4,8 @@ from launcher.settings.load import load
 from launcher.settings.model import (
     MODELS,
     SECRETS,
-    ApiSettings,
     LogSettings,
-    RecordSettings,
     ServeSettings,
-    ServiceSettings,
     Settings,
     WebhookSettings,
     WorkSettings,
@@ -20,11 +17,8 @@ from launcher.settings.model import (
 __all__ = [
     "MODELS",
     "SECRETS",
-    "ApiSettings",
     "LogSettings",
-    "RecordSettings",
     "ServeSettings",
-    "ServiceSettings",
     "Settings",
     "WebhookSettings",
     "WorkSettings",

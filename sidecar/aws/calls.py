@@ -152,8 +152,7 @@ class Call:
         """Say why the library did not even ask, where that is what happened."""
         match error:
             case library.NoCredentialsError() | library.PartialCredentialsError():
-                needed = "a machine needs an instance profile, the task needs a taskRoleArn"
-                return f"no AWS credentials ({needed})"
+                return "no AWS credentials (the task needs a taskRoleArn)"
             case library.NoRegionError():
                 return "no region is set (set AWS_REGION)"
             case library.InvalidEndpointConfigurationError() | library.UnknownEndpointError():

@@ -7,7 +7,6 @@ import socket
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sidecar import host
 from sidecar.relay.routes import has_network, is_own
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Bridge(NamedTuple):
 async def locate_daemon(daemon: Daemon | None) -> tuple[DaemonLocation, str]:
     """Return where the daemon is, and how that is known; takes a few seconds at most."""
     if daemon is None:
-        reason = f"nothing names a docker daemon (DOCKER_HOST, {host.DOCKER_PLACE})"
+        reason = "nothing names a docker daemon (DOCKER_HOST, /var/run/docker.sock)"
         return DaemonLocation.ABSENT, reason
     if daemon.hostname is not None:
         return await _locate_by_address(daemon.hostname)

@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import select
-import sys
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 if TYPE_CHECKING:
@@ -61,8 +60,7 @@ class Response:
 def blocking(descriptor: int, write: bool) -> None:
     """Wait with nothing else to listen to."""
     reads, writes = ([], [descriptor]) if write else ([descriptor], [])
-    # Windows tells of a connection that failed only as an exception.
-    if select.select(reads, writes, writes, _SECONDS) == ([], [], []):
+    if select.select(reads, writes, [], _SECONDS) == ([], [], []):
         limit = f"the configured HttpClient.Timeout of {_SECONDS:g} seconds elapsing"
         raise UnreachableError(f"The request was canceled due to {limit}.")
 
@@ -139,7 +137,7 @@ class Connection:
             candidate = _socket.socket(family, kind, protocol)
             candidate.setblocking(False)
             code = candidate.connect_ex(address)
-            if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):  # the latter on Windows
+            if code == errno.EINPROGRESS:
                 self._wait(candidate.fileno(), True)
                 code = candidate.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
             if code == 0:
@@ -148,7 +146,7 @@ class Connection:
                     self._seal()
                 return
             candidate.close()
-            failure = OSError(code, _word(code))
+            failure = OSError(code, os.strerror(code))
         raise failure
 
     def _seal(self) -> None:
@@ -228,12 +226,3 @@ class Connection:
     def _ended(self) -> OSError:
         self.close()
         return _EndedError()
-
-
-def _word(code: int) -> str:
-    """Return the system's words for an error of a socket."""
-    if sys.platform == "win32":
-        from ctypes import FormatError
-
-        return FormatError(code).strip()
-    return os.strerror(code)

@@ -115,9 +115,8 @@ class Hub:
         self.all[number] = github.Runner(number, name, busy, online)
         return number
 
-    async def make(self, name, *, keep):
+    async def make(self, name):
         """Register a runner and make its token."""
-        self.kept = keep
         if self.refusal is not None:
             raise self.refusal
         if await self.find(name):
@@ -324,9 +323,9 @@ def test_the_generation_is_written_down_before_its_token_is_made():
     seen = []
     make = made.maker.make
 
-    async def look_and_make(name, **more):
+    async def look_and_make(name):
         seen.append((latest(made).generation, latest(made).runner_name == name))
-        return await make(name, **more)
+        return await make(name)
 
     made.maker.make = look_and_make
     run("asyncio", handed_over(made, new()))
@@ -534,8 +533,8 @@ def test_a_task_that_does_not_end_is_not_awaited_for_ever(monkeypatch):
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        (None, "AWS does not know it any more"),
-        (TaskState("t", "STOPPED", True, None, ""), "AWS gives no reason; no exit code"),
+        (None, "ECS does not know the task any more"),
+        (TaskState("t", "STOPPED", True, None, ""), "ECS gives no reason; no exit code"),
         (
             TaskState("t", "STOPPED", True, 18, "Essential"),
             "Essential; exit code 18 (no job came within SIDECAR_IDLE_LIMIT)",

@@ -29,14 +29,13 @@ class Process:
 class Listener:
     """A listener, as far as the drain needs one; a test says what it does."""
 
-    def __init__(self, *, busy=False, stubborn=False, deaf=False, result=None):
+    def __init__(self, *, busy=False, stubborn=False, result=None):
         self.process = Process()
         self.busy = busy
         self.had_job = busy
         self.result = result
         self.interrupted = self.session_limit_reached = False
         self._stubborn = stubborn
-        self._deaf = deaf
 
     @property
     def ended(self):
@@ -48,12 +47,11 @@ class Listener:
         """Whether it has none yet."""
         return not self.ended.done()
 
-    def interrupt(self, *, busy):  # noqa: ARG002
-        """End, unless it is stubborn, or cannot be interrupted."""
+    def interrupt(self):
+        """End, unless it is stubborn."""
         self.interrupted = True
-        if not (self._stubborn or self._deaf):
+        if not self._stubborn:
             self.ended.set_result(0)
-        return not self._deaf
 
     def choose_exit_code(self, *, stopped):
         """Return what the real one would."""

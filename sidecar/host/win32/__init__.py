@@ -1,1 +1,0 @@
-"""Use Windows' own libraries, for `sidecar/host/windows_*.py`; each file is one topic."""
