@@ -16,6 +16,7 @@ from local import aws
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from tests.deploy.machines import Machines
     from tests.deploy.recorder import Call
 
 SIMULATOR = Path(__file__).with_name("simulate.mjs")
@@ -33,11 +34,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Roles:
-    """What a task definition gives its tasks."""
+    """What the launcher gives to what it starts."""
 
     task_definition: str
     """Its ARN, with the revision."""
     roles: tuple[str, ...]
+    """Those of the task definition."""
+    machines: Machines
 
 
 def find_questions(calls: Iterable[Call], roles: Roles) -> list[Question]:
@@ -63,6 +66,9 @@ def _translate(call: Call, roles: Roles) -> Iterator[Question]:
             yield from _translate_table(operation, given)
         case "AmazonEC2ContainerServiceV20141113":
             yield from _translate_task(operation, given, roles)
+        case "AmazonEC2":
+            for action, resource, context in roles.machines.translate(operation, given):
+                yield Question(action, resource, context)
         case _:
             raise AssertionError(f"no test knows what {call.target} needs")
 

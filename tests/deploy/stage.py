@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from launcher.deploy.target import Target
-from local import agent, aws, ecs, github, sqs
+from local import agent, aws, ec2, ecs, github, sqs
 from local.agent import PATIENCE
 from local.github.scope import Scope
 from local.stage import PAT
-from tests.deploy import ministack
+from tests.deploy import machines, ministack
 from tests.deploy.recorder import recording
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Deployed:
     outputs: dict[str, str] = field(default_factory=dict)
     pool_outputs: dict[str, str] = field(default_factory=dict)
     clients: dict[str, Any] = field(default_factory=dict)
+    machines: machines.Machines = field(default_factory=machines.Machines)
 
     def client(self, service: str) -> Any:
         """Return a client of this AWS."""
@@ -143,13 +144,17 @@ def deploy(folder: Path) -> Iterator[Deployed]:
         pat.write_text(PAT)
         common = ("--deployment", DEPLOYMENT)
         machine = ("--python", target.python, "--architecture", target.architecture)
-        stack = ("stack", *common, *machine, "--runners", "--allow", "octo")
-        printed = _run(url, folder, *stack)
+        stack = ("stack", *common, *machine, "--allow", "octo")
+        printed = _run(url, folder, *stack, "--runners")
         printed += _run(
             url, folder, "secrets", *common, "--webhook-secret", str(secret), "--pat", str(pat)
         )
         deployed = Deployed(url, folder, printed)
         with closing(deployed):
+            deployed.machines = machines.prepare(deployed.client)
+            with (folder / "pools.toml").open("a") as pools:
+                pools.write(machines.POOLS)
+            deployed.printed += _run(url, folder, *stack)
             deployed.read_outputs()
             yield deployed
 
@@ -185,11 +190,13 @@ class Stage:
         self,
         deployed: Deployed,
         plane: ecs.ControlPlane,
+        machines: ec2.ControlPlane,
         hub: github.GitHub,
         calls: dict[str, Recorder],
     ) -> None:
         self.deployed = deployed
         self.ecs = plane
+        self.ec2 = machines
         self.github = hub
         self.calls = calls
         """By the function that makes them."""
@@ -243,13 +250,15 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
         plane.definitions.append(ecs.TaskDefinition(family=deployed.pool_outputs["Family"]))
         calls = {name: await enter(recording(deployed.url)) for name in ("Webhook", "Worker")}
         calls["ECS"] = await enter(recording(plane.url))
-        await asyncio.to_thread(_connect, deployed, hub, calls)
+        hosts = await enter(ec2.serving(tell=tell))
+        hosts.templates = [deployed.machines.template]
+        await asyncio.to_thread(_connect, deployed, hub, hosts, calls)
         # Else the worker would go on, with nobody to call any more.
         stack.push_async_callback(asyncio.to_thread, deployed.set_mapping, Enabled=False)
         hub.world.hooks.add(
             deployed.webhook_url, CANARY, scope=Scope.of_path("/repos/" + REPOSITORY)
         )
-        stage = Stage(deployed, plane, hub, calls)
+        stage = Stage(deployed, plane, hosts, hub, calls)
         try:
             yield stage
         except BaseException:
@@ -266,7 +275,9 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
             raise
 
 
-def _connect(deployed: Deployed, hub: github.GitHub, calls: dict[str, Recorder]) -> None:
+def _connect(
+    deployed: Deployed, hub: github.GitHub, hosts: ec2.ControlPlane, calls: dict[str, Recorder]
+) -> None:
     """Do what only a test needs: lead the functions' calls to the stand-ins."""
     # ministack takes the template's number as text, and CloudFormation as a number.
     deployed.set_mapping(ScalingConfig={"MaximumConcurrency": 2})
@@ -275,5 +286,6 @@ def _connect(deployed: Deployed, hub: github.GitHub, calls: dict[str, Recorder])
         "Worker",
         AWS_ENDPOINT_URL=calls["Worker"].url,
         AWS_ENDPOINT_URL_ECS=calls["ECS"].url,
+        AWS_ENDPOINT_URL_EC2=hosts.url,
         LAUNCHER_GITHUB_URL=hub.url,
     )

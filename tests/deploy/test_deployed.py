@@ -61,9 +61,20 @@ def test_a_delivery_that_comes_twice_starts_nothing_twice(story):
     assert story.tasks_of_first_job == 1
 
 
+def test_a_queued_job_starts_a_machine_of_its_own(story):
+    """By RunInstances with the launcher's user data, by CreateFleet with the template's."""
+    assert story.started == ["RunInstances", "CreateFleet"]
+
+
 def test_nothing_is_left(story):
-    """No task, no runner, no token, no place in a counter; a cancelled job leaves nothing too."""
-    assert story.left == {"parameters": [], "runners": [], "tasks": [], "counters": []}
+    """No task, machine, runner, token or place in a counter; nor does a cancelled job leave any."""
+    assert story.left == {
+        "parameters": [],
+        "runners": [],
+        "tasks": [],
+        "machines": [],
+        "counters": [],
+    }
 
 
 def test_poison_reaches_the_dead_letters_only_after_all_receives(story):
@@ -180,10 +191,12 @@ def _read_parameter(story, name):
 
 def _seen(story, function):
     """Return what IAM is asked for all calls of a function."""
-    calls = [*story.calls[function], *(story.calls["ECS"] if function == "Worker" else [])]
+    names = {"Webhook": ["Webhook"], "Worker": ["Worker", "ECS", "EC2"]}[function]
+    calls = [call for name in names for call in story.calls[name]]
     roles = Roles(
         story.definition,
         tuple(story.deployed.role_arn(role, POOL_STACK) for role in ("TaskRole", "ExecutionRole")),
+        story.deployed.machines,
     )
     return find_questions(calls, roles)
 
@@ -223,6 +236,7 @@ def test_what_is_somebody_elses_is_denied(story):
             Question("ecs:TagResource", ecs + "task/production/1", {}),
             Question("iam:PassRole", f"arn:aws:iam::{aws.ACCOUNT}:role/admin", service),
             Question("iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"}),
+            *(Question(*each) for each in story.deployed.machines.list_others(DEPLOYMENT)),
             Question("ssm:GetParameter", ssm + parameter(DEPLOYMENT, WEBHOOK_SECRETS)),
             Question("ssm:GetParameter", ssm + parameter("other", POOLS)),
             Question("ssm:PutParameter", ssm + parameter(DEPLOYMENT, POOLS)),
