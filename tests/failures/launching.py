@@ -30,7 +30,7 @@ from local.github.runners import Runner
 from local.github.scope import Scope
 from local.runner.program import keys
 from local.stage import PAT
-from sidecar.aws import session
+from sidecar.aws import sealing, session
 from sidecar.aws.secrets import SecretReader
 from sidecar.github import api
 
@@ -207,11 +207,11 @@ class Stage:
 
     @asynccontextmanager
     async def start_agent(
-        self, own: ecs_agent.Agent, _environment: Mapping[str, str]
+        self, own: ecs_agent.Agent, environment: Mapping[str, str]
     ) -> AsyncIterator[Any]:
         """Run a model of an agent: it reads its token, deletes it, and waits for a job."""
         process = self.processes[own.task.id] = ModelProcess()
-        life = asyncio.create_task(self._live(own.task.id))
+        life = asyncio.create_task(self._live(own.task.id, environment))
         try:
             yield process
         finally:
@@ -232,12 +232,14 @@ class Stage:
             code = await process.wait()
         machine.say(f"runner-machine: the agent has ended with exit code {code}")
 
-    async def _live(self, task: str) -> None:
+    async def _live(self, task: str, environment: Mapping[str, str]) -> None:
         name, aws = f"{PREFIX}/{task}", self.proxies["aws"]
         await aws.reached(target="PutParameter")  # moto takes long for each look
         while (token := await asyncio.to_thread(ssm.read, self.moto, name)) is None:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_EVERY)  # as agents do
         await asyncio.to_thread(ssm.call, self.moto, "DeleteParameter", Name=name)
+        if sealing.is_sealed(token):
+            token = sealing.unseal(token, environment["SIDECAR_TOKEN_KEY"], task)
         runner = self._register(task, token)
         opened = self.hub.world.open_session(runner, "model", "2.0")
         opened.polls = 1
