@@ -13,16 +13,22 @@ import signal
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from local import aws as local_aws
 from local import programs
-from tests.support.alone import hold_machine
+from tests.support.scheduling import (  # noqa: F401  pytest calls these hooks
+    pytest_collection_modifyitems,
+    pytest_configure_node,
+    pytest_runtest_protocol,
+    pytest_xdist_make_scheduler,
+    share_folder,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 JUDGES = ROOT / "tests" / "judges" / "node_modules"
@@ -45,93 +51,13 @@ REQUIRED = os.environ.get("REQUIRE_DOCKER") == "1"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Clean the environment before anything is imported or started; let interrupts through."""
-    _share_folder(config)
+    share_folder(config)
     for name in [name for name in os.environ if PRIVATE.fullmatch(name)]:
         del os.environ[name]
     os.environ.update(HARMLESS)
     # A shell starts its background jobs with SIGINT ignored, and their children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-# --- which tests run at the same time -------------------------------------------------------------
-
-CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hostile_jobs.py")
-"""Tests that run many lives at once, or measure one: never two of these at the same time."""
-SHARED_FOLDER = pytest.StashKey[Path]()
-"""The folder that all processes of one run share."""
-
-
-def _share_folder(config: pytest.Config) -> None:
-    """Make the folder of the run, or take the one that its first process has made."""
-    if hasattr(config, "workerinput"):
-        config.stash[SHARED_FOLDER] = Path(config.workerinput["shared_folder"])
-    else:
-        folder = tempfile.TemporaryDirectory(prefix="tests-")
-        config.add_cleanup(folder.cleanup)
-        config.stash[SHARED_FOLDER] = Path(folder.name)
-
-
-@pytest.hookimpl(optionalhook=True)  # xdist's, which -p no:xdist leaves out
-def pytest_configure_node(node: Any) -> None:
-    """Tell a worker which folder it shares with the others."""
-    node.workerinput["shared_folder"] = str(node.config.stash[SHARED_FOLDER])
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the tests that run alone last, and name them to the scheduler, which sees only ids."""
-    items.sort(key=_is_alone)
-    ids = "".join(f"{item.nodeid}\n" for item in items if _is_alone(item))
-    (config.stash[SHARED_FOLDER] / f"alone-{os.getpid()}").write_text(ids, encoding="utf-8")
-
-
-def _is_alone(item: pytest.Item) -> bool:
-    return item.get_closest_marker("alone") is not None
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Run one test with all its fixtures; no other test meanwhile if it judges time."""
-    with hold_machine(item.config.stash[SHARED_FOLDER], alone=_is_alone(item)):
-        return (yield)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give one worker each to: the tests that fill the machine, each docker engine, the images.
-
-    The tests that run alone come last, on one worker: then they wait for few others. xdist's own
-    groups do not work: pytest 9.2 does not look at what they append to a test's id.
-    """
-    from xdist.scheduler import LoadScopeScheduling  # neither there nor needed with -p no:xdist
-
-    class Grouped(LoadScopeScheduling):
-        def schedule(self) -> None:
-            lists = config.stash[SHARED_FOLDER].glob("alone-*")
-            self._alone = {line for path in lists for line in path.read_text("utf-8").splitlines()}
-            super().schedule()
-
-        def _split_scope(self, nodeid: str) -> str:
-            return _group(nodeid, self._alone)
-
-        def _assign_work_unit(self, node: Any) -> None:
-            if "alone" in self.workqueue:
-                self.workqueue.move_to_end("alone")
-            super()._assign_work_unit(node)
-
-    return Grouped(config, log)
-
-
-def _group(test: str, alone: Collection[str] = ()) -> str:
-    if test.startswith("tests/images/"):
-        return "images"
-    if test.startswith("tests/engines/"):
-        return "debian-12" if "debian-12" in test else "debian-13"
-    if test in alone:
-        return "alone"
-    if test.startswith(CROWDS):
-        return "crowds"
-    return test
 
 
 # --- what a marked test needs -------------------------------------------------------------------

@@ -12,7 +12,7 @@ from tests.failures.launching import PREFIX, hurried, open_stage
 
 ROWS = [row for section in SECTIONS for row in section.rows]
 BESIDE = 8
-"""How many cells run at the same time; more of them come to time-outs on a busy machine."""
+"""The cells that run at the same time; more of them come to time-outs on a busy machine."""
 
 
 @pytest.mark.parametrize("kind", ["commands", "messages"])

@@ -13,7 +13,7 @@ SHARING, TURNS = 4, 10
 # Takes turns, one after another without a pause: `turns` of them, or until its input ends. The
 # log has one line for each begin and each end; a line is written at once and as a whole.
 TAKE_TURNS = """
-import os, random, select, sys, time
+import os, select, sys
 from pathlib import Path
 from tests.support.alone import hold_machine
 
@@ -23,7 +23,7 @@ while turns and not select.select([sys.stdin], [], [], 0)[0]:
     with hold_machine(folder, alone=kind == "alone"):
         os.write(log, f"{kind} +1\\n".encode())
         if turns < 0:
-            time.sleep(random.uniform(0.001, 0.01))
+            sum(range(200_000))  # so long that others get in beside it
         os.write(log, f"{kind} -1\\n".encode())
     turns -= 1
     print("had a turn", flush=True)
@@ -32,7 +32,7 @@ while turns and not select.select([sys.stdin], [], [], 0)[0]:
 MARKED = '''
 import fcntl
 import pytest
-from tests.conftest import SHARED_FOLDER
+from tests.support.scheduling import SHARED_FOLDER
 
 @pytest.fixture
 def free(pytestconfig):
