@@ -4,7 +4,7 @@ BIN := .venv/bin
 DOCKER ?= docker
 IMAGE ?= ecs-runner-sidecar
 
-.PHONY: demo compose test check soak bench image lock docs clean
+.PHONY: demo compose test test-windows check soak bench image lock docs clean
 
 # A whole life on stand-ins. STOP=idle, busy or crash shows another ending. LAUNCH=webhook shows how
 # queued jobs become tasks: JOBS=20 of them; END=no-capacity, pull or cancel is what goes wrong.
@@ -26,6 +26,11 @@ test: .venv/ready
 	@$(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
+
+# Needs root, debootstrap and gcc-mingw-w64-x86-64; builds wine and two Windows Pythons, once.
+test-windows: .venv/ready
+	@$(BIN)/python -m tests.windows.toolchain
+	@REQUIRE_WINDOWS=1 WINDOWS_TESTS=all $(BIN)/pytest -n1 tests/windows $(ARGS)
 
 check: .venv/ready
 	@$(BIN)/ruff check .
@@ -77,3 +82,9 @@ lock::
 		| $(COMPILE) --python-version 3.11 \
 		-c requirements/runtime.txt -o launcher/deploy/requirements.txt -
 	printf 'ministack\n' | $(COMPILE) --python-version 3.11 -o requirements/ministack.txt -
+
+# The Windows Pythons. The agent has no colorama there, so no package finds one in a test either.
+lock::
+	$(subst --universal,--python-platform x86_64-pc-windows-msvc,$(COMPILE)) \
+		--python-version 3.11 pyproject.toml --group windows --no-emit-package colorama \
+		-c requirements/dev.txt -o requirements/windows.txt

@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench import (
+    api,
     burst,
     docker,
     fleet,
     health,
     idle,
     lambdas,
+    launch_fleet,
     proxy,
     queued,
     relay,
@@ -25,6 +27,7 @@ from bench import (
     stops,
     webhooks,
     whole,
+    windows,
 )
 from bench.stage import open_stage
 
@@ -38,6 +41,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "startup": startup.measure,
+    "windows": windows.measure,
     "idle": idle.measure,
     "stops": stops.measure,
     "whole": whole.measure,
@@ -50,6 +54,8 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "lambdas": lambdas.measure,
     "webhooks": webhooks.measure,
     "queued": queued.measure,
+    "api": api.measure,
+    "launch_fleet": launch_fleet.measure,
 }
 """The parts of the bench in the order of their run; each is one module."""
 
@@ -82,8 +88,10 @@ def find_missing() -> dict[str, str]:
     """Return the figures that cannot be measured here, each with what it needs."""
     needs = (
         (startup.shell_missing(), ("startup_vs_shell",)),
+        (windows.missing(), windows.KEYS),
         (relay.missing(), relay.KEYS),
         (webhooks.missing(), webhooks.KEYS),
+        (webhooks.missing(), ("api_vs_floor",)),
         (docker.missing(), docker.KEYS),
     )
     return {key: f"skipped: needs {what}" for what, keys in needs if what for key in keys}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 LIMITS = {
     "startup_vs_floor": 1.25,
     "startup_vs_shell": 0.8,
+    "wine_startup_vs_floor": 1.25,
     "idle_stop_ms": 150,
     "stop_over_budget": 0.95,
     "rss_vs_floor": 1.2,
@@ -26,6 +27,7 @@ LIMITS = {
     "docker_run_overhead_ms": 5,
     "proxy_rss_growth_mib": 8,
     "queued_to_runtask_ms": 100,
+    "api_to_runinstances_ms": 100,
     "lambda_cold_vs_floor": 3.0,
 }
 """The most that each figure may be."""
@@ -35,6 +37,7 @@ LEAST = {
     "docker_save_ratio": 0.9,
     "proxy_splice_ratio": 0.4,
     "webhook_vs_floor": 0.8,
+    "api_vs_floor": 0.8,
 }
 """The least that each of these may be: for a speed, more is better."""
 

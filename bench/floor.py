@@ -16,10 +16,12 @@ import httptools
 import pydantic_settings
 import stamina
 import structlog
-import uvloop
 from aiobotocore.session import get_session
 
-LIBRARIES = (aiohttp, httptools, pydantic_settings, stamina, structlog, uvloop)
+if sys.platform != "win32":
+    import uvloop
+
+LIBRARIES = (aiohttp, httptools, pydantic_settings, stamina, structlog)
 """Named, so that nobody takes the imports for unused ones."""
 
 
@@ -37,5 +39,6 @@ async def main(parameter: str, *command: str) -> int:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    make_loop = asyncio.new_event_loop if sys.platform == "win32" else uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=make_loop) as runner:
         sys.exit(runner.run(main(*sys.argv[1:])))

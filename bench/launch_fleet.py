@@ -2,16 +2,19 @@
 
 `python -m bench.launch_fleet [JOBS]` runs it on virtual time: the launcher's own webhook, queue,
 worker and retry policies, and the agent's own code that waits for its token. Only the peers are
-models (`tests/storms`), which have the limits of real ones.
+models (`tests/storms`), which have the limits of real ones. With fewer jobs, all that is counted
+per second or hour is as many times smaller: limits, rates of the launcher, messages at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import random
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench import limits
@@ -25,11 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.stage import Stage
+    from launcher.work import Rates
     from tests.storms.ecs import Task
     from tests.storms.github import Job, Runner
 
 KEY, CALLS_KEY = "launch_fleet_vs_limit", "github_calls_per_job"
 SIZE, SEED = 10_000, "1"
+MEASURED = 1000
+"""Jobs of the figure, with all rates a tenth: ten thousand take minutes to compute."""
 JOBS_OF_RUN = 100
 WITHIN = 60.0
 """Seconds in which all jobs are queued."""
@@ -37,8 +43,11 @@ STARTS, LOOKS, STOPS = 20.0, 20.0, 40.0
 """ECS's calls per second: RunTask, DescribeTasks, StopTask (its documented sustained rates)."""
 TOKEN_TIMEOUT, STOP_TIMEOUT = 300.0, 30.0
 JOB = 60.0
-WORKERS = 4
+WORKERS, BESIDE = 20, 10
+"""Copies of the worker's function, and messages that each handles at the same time."""
 LONGEST = 3 * 3600.0
+TICK = 60.0
+"""Seconds between two ticks of the schedule."""
 REPOSITORY = "octo/app"
 KINDS = {"registration": ("self-hosted", "large"), "just-in-time": ("self-hosted", "small")}
 """The labels of the pool with this kind of token."""
@@ -49,6 +58,8 @@ class Fleet:
     """The starts and ends of all jobs; times in seconds since the first was queued."""
 
     size: int
+    scale: float = 1.0
+    """By how much all rates are smaller, as a fraction."""
     placed: list[float] = field(default_factory=list)
     """The times at which RunTask had started a task."""
     online: list[float] = field(default_factory=list)
@@ -62,7 +73,7 @@ class Fleet:
     @property
     def start_vs_limit(self) -> float:
         """The last start, over the time in which RunTask lets so many tasks be started."""
-        return max(self.placed) / (self.size / STARTS)
+        return max(self.placed) / (self.size / STARTS / self.scale)
 
     @property
     def calls_per_job(self) -> float:
@@ -73,7 +84,7 @@ class Fleet:
 class _World:
     """The models that `tests.storms.launching` needs."""
 
-    def __init__(self, size: int, kind: str) -> None:
+    def __init__(self, size: int, kind: str, scale: float) -> None:
         from tests.storms import launching
         from tests.storms.calls import Weather
         from tests.storms.ecs import Ecs
@@ -83,7 +94,7 @@ class _World:
         from tests.storms.ssm import Ssm
         from tests.storms.table import Table
 
-        self.fleet = Fleet(size)
+        self.fleet = Fleet(size, scale)
         self.plan = make_plan("fleet", maximum=10_000)
         self.revision = 1
         self.chance = random.Random(SEED)  # noqa: S311  chance, not secrecy
@@ -96,28 +107,35 @@ class _World:
         self.ecs.started = lambda _: self.fleet.placed.append(limits.now())
         self.ecs.send_event = self.sqs.put
         self.github.deliver = self._deliver
+        self.github.make_blob = _make_blob
         self._labels = KINDS[kind]
         self._webhook = launching.Webhook(self)  # type: ignore[arg-type]
         self._started: set[asyncio.Task[Any]] = set()
         self._set_limits()
 
     def _set_limits(self) -> None:
-        shared, deletes = limits.Bucket(limits.READS), limits.Bucket(limits.DELETES)
+        from tests.storms import clock
+
+        scale = self.fleet.scale
+        shared, deletes = limits.Bucket(limits.READS * scale), limits.Bucket(limits.DELETES * scale)
         self.weather.buckets = {
-            "ecs:RunTask": limits.Bucket(STARTS),
-            "ecs:DescribeTasks": limits.Bucket(LOOKS),
-            "ecs:StopTask": limits.Bucket(STOPS),
+            "ecs:RunTask": limits.Bucket(STARTS * scale),
+            "ecs:DescribeTasks": limits.Bucket(LOOKS * scale),
+            "ecs:StopTask": limits.Bucket(STOPS * scale),
             "ssm:GetParameter": shared,
             "ssm:PutParameter": shared,
             "ssm:DeleteParameter": deletes,
             "ssm:DeleteParameters": deletes,
         }
-        requests = limits.Window(limits.REQUESTS, limits.HOUR)
-        points = limits.Window(limits.POINTS, 60.0)
+        requests = limits.Window(round(limits.REQUESTS * scale), limits.HOUR)
+        points = limits.Window(round(limits.POINTS * scale), 60.0)
 
         def limit(method: str) -> float:
             cost = limits.POST_POINTS if method == "POST" else 1
-            return max(points.take(cost), requests.take(1))
+            pause = max(points.take(cost), requests.take(1))
+            self.github.remaining = round(5000 * requests.left / (limits.REQUESTS * scale))
+            self.github.resets_at = clock.EPOCH + requests.until
+            return pause
 
         self.github.limit = limit
 
@@ -126,16 +144,25 @@ class _World:
     async def run(self) -> Fleet:
         from tests.storms import launching
 
+        scale = self.fleet.scale
         workers = [
-            self._start(launching.work(self, f"worker-{number}"))  # type: ignore[arg-type]
-            for number in range(WORKERS)
+            self._start(
+                launching.work(
+                    self,  # type: ignore[arg-type]
+                    f"worker-{number}",
+                    _scale(scale),
+                    BESIDE,
+                )
+            )
+            for number in range(max(1, round(WORKERS * scale)))
         ]
         for number in range(self.fleet.size):
             self._start(self._queue(number))
+        ticks = self._start(self._tick())
         while not self._is_over() and limits.now() < LONGEST:  # noqa: ASYNC110  virtual time
             await asyncio.sleep(5)
-        for worker in workers:
-            worker.cancel()
+        for each in (ticks, *workers):
+            each.cancel()
         self._sum_up()
         return self.fleet
 
@@ -146,14 +173,19 @@ class _World:
         return started
 
     def _is_over(self) -> bool:
-        if len(self.github.jobs) < self.fleet.size or self.sqs.held:
+        if len(self.github.jobs) < self.fleet.size or self.sqs.held or self.ssm.parameters:
             return False
         return all(task.status == "STOPPED" for task in self.ecs.tasks.values())
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.sqs.put('{"kind":"tick"}')
 
     async def _queue(self, number: int) -> None:
         from tests.storms.github import Job
 
-        await asyncio.sleep(self.chance.uniform(0, WITHIN * self.fleet.size / SIZE))
+        await asyncio.sleep(self.chance.uniform(0, WITHIN))
         run = 1 + number // JOBS_OF_RUN
         self.github.queue(Job(10**6 + number, run, 1, REPOSITORY, self._labels, JOB))
 
@@ -166,16 +198,16 @@ class _World:
     async def _live(self, task: Task) -> int:
         """Live as an agent does, with its own code for its token."""
         from tests.storms import launching
-        from tests.storms.agent import read_document
+        from tests.storms.agent import read_variables
 
         stop, stack = Stop(STOP_TIMEOUT), cleanup.CleanupStack()
         try:
             async with ParameterStore(self.ssm) as store, cleanup.run_cleanup(stack, stop):  # type: ignore[arg-type]
                 name = f"{launching.PREFIX}/{task.id}"
-                parameter = tokens.claim_parameter(store, name, stack)
+                key = read_variables(task).get("SIDECAR_TOKEN_KEY")
+                parameter = tokens.claim_parameter(store, name, stack, for_task=True, key=key)
                 token = await parameter.wait(TOKEN_TIMEOUT)
-                del token
-                runner = self._register(read_document(self.ssm.values[name]))
+                runner = self._register(token)
                 task.runner = runner.name
                 parameter.delete_soon()
                 self.github.connect(runner)
@@ -186,10 +218,10 @@ class _World:
             return 12
         return 0
 
-    def _register(self, document: dict[str, Any]) -> Runner:
-        if (blob := document.get("jit_config")) is not None:
-            return self.github.runners[int(blob.rpartition("-")[2])]
-        runner = self.github.register(document["token"], document["name"], document["labels"])
+    def _register(self, token: tokens.RegistrationToken) -> Runner:
+        if token.runner_id is not None:
+            return self.github.runners[token.runner_id]
+        runner = self.github.register(token.token or "", token.name or "", list(token.labels))
         if runner is None:
             raise RuntimeError("GitHub refuses the registration")
         return runner
@@ -213,13 +245,30 @@ class _World:
         fleet.wrong += [f"dead letter: {held.body[:200]}" for held in self.sqs.dead[:3]]
 
 
-def run_fleet(size: int = SIZE, kind: str = "registration") -> Fleet:
-    """Run the fleet; `kind` is that of its tokens."""
+def _make_blob(runner: Runner) -> str:
+    """Make a just-in-time configuration that the agent's own code can read."""
+    files = {".runner": json.dumps({"AgentId": str(runner.id), "AgentName": runner.name})}
+    files |= {".credentials": "{}", ".credentials_rsaparams": "{}"}
+    encoded = {name: base64.b64encode(text.encode()).decode() for name, text in files.items()}
+    return base64.b64encode(json.dumps(encoded).encode()).decode()
+
+
+def _scale(scale: float) -> Rates:
+    """Return the launcher's rates, as many times smaller."""
+    from launcher.work import Rates
+
+    found = asdict(Rates())
+    bursts = {name: max(1.0, value * scale) for name, value in found.items() if "burst" in name}
+    return Rates(**{name: value * scale for name, value in found.items()} | bursts)
+
+
+def run_fleet(size: int = SIZE, kind: str = "registration", scale: float | None = None) -> Fleet:
+    """Run the fleet; `kind` is that of its tokens. Rates are scaled with size, or by `scale`."""
     from tests.storms import clock
     from tests.storms.world import reached
 
     async def whole() -> Fleet:
-        world = _World(size, kind)
+        world = _World(size, kind, size / SIZE if scale is None else scale)
         with reached(world):
             return await world.run()
 
@@ -237,17 +286,17 @@ def check(fleet: Fleet) -> Fleet:
 
 def measure(_stage: Stage) -> Iterator[Figure]:
     """Measure the fleet; nothing real is started for it."""
-    fleet = check(run_fleet())
-    last, least = max(fleet.placed), SIZE / STARTS
+    fleet = check(run_fleet(MEASURED))
+    last, least = max(fleet.placed), fleet.size / STARTS / fleet.scale
     parts = {
         "launch_fleet_last_start_s": last,
         "launch_fleet_last_online_s": max(fleet.online),
-        "launch_fleet_run_task_calls_per_job": fleet.calls["ecs:RunTask"] / SIZE,
+        "launch_fleet_run_task_calls_per_job": fleet.calls["ecs:RunTask"] / fleet.size,
     }
     floor = f"{least:.0f} s (RunTask's limit)"
     yield Figure(KEY, fleet.start_vs_limit, f"{last:.1f} s", floor, parts)
     calls = fleet.calls_per_job
-    yield Figure(CALLS_KEY, calls, f"{sum(fleet.github.values())} calls", f"{SIZE} jobs", {})
+    yield Figure(CALLS_KEY, calls, f"{sum(fleet.github.values())} calls", f"{fleet.size} jobs", {})
 
 
 def main(arguments: list[str]) -> None:

@@ -38,16 +38,17 @@ def now() -> float:
 
 
 class Bucket:
-    """A limit of calls per second; up to one second's worth is saved."""
+    """A limit of calls per second; up to one second's worth is saved, and at least one call."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
-        self._left = rate
+        self._most = max(1.0, rate)
+        self._left = self._most
         self._at = 0.0
 
     def take(self) -> bool:
         """Take one call if there is one; return whether there was. A refused call costs nothing."""
-        self._left = min(self.rate, self._left + (now() - self._at) * self.rate)
+        self._left = min(self._most, self._left + (now() - self._at) * self.rate)
         self._at = now()
         if self._left < 1 - 1e-9:
             return False
@@ -60,14 +61,21 @@ class Window:
 
     def __init__(self, points: int, seconds: float) -> None:
         self._points, self._seconds = points, seconds
-        self._spent, self._until = 0, 0.0
+        self._spent = 0
+        self.until = 0.0
+        """When it ends."""
+
+    @property
+    def left(self) -> int:
+        """Return the points that are left."""
+        return self._points - self._spent
 
     def take(self, points: int) -> float:
         """Take `points`; return 0 if they are granted, else the seconds until they may be."""
-        if now() >= self._until:
-            self._spent, self._until = 0, now() + self._seconds
+        if now() >= self.until:
+            self._spent, self.until = 0, now() + self._seconds
         if self._spent + points > self._points:
-            return self._until - now()
+            return self.until - now()
         self._spent += points
         return 0.0
 

@@ -4,6 +4,8 @@ EVENTS = {
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",
     "command.ended": "the supervised command ended, with its own exit code; a negative number is "
     "the signal that killed it",
+    "command.signal_failed": "the stop signal could not be sent on (Windows: the command has no "
+    "console); the command goes on until the stop budget ends, and is killed then",
     "command.signalled": "the stop signal was sent on: only to the listener of the actions runner "
     "if the command runs one, else to the whole process group of the command",
     "command.started": "the supervised command runs; nothing is registered for it",
@@ -61,9 +63,11 @@ EVENTS = {
     "life.ended": "the last event of every life: `outcome`, `exit_code`, `meaning`, `error`, "
     "`life_seconds`, `phase_seconds`, `undone`, `left_behind`, and metrics if a namespace is set",
     "life.failed": "the one error that ended the life",
-    "life.started": "the settings are read; nothing was contacted yet",
+    "life.started": "the settings are read; nothing was contacted yet but a machine's metadata",
     "life.stopped": "a stop came before the runner was registered",
     "listener.printed": "one line that the listener printed; control characters are escaped",
+    "machine.recognised": "the agent runs on a machine of EC2, and this is what its metadata say; "
+    "of its tags only the keys",
     "memory.exhausted": "the kernel killed processes of this container because its memory was "
     "full; the agent goes on, the job most likely failed",
     "network.ipv6_unprotected": "containers can reach the instance's metadata by IPv6, because no "
@@ -116,6 +120,9 @@ EVENTS = {
     "its job back before that began, so no job ran; `no-session`: SIDECAR_SESSION_LIMIT",
     "runner.home_left": "the home of one call of configure or remove could not be deleted; there "
     "is no secret in it",
+    "runner.interrupt_failed": "the listener could not be asked to end (Windows: it has no console "
+    "to be called on). Without a job it is killed, with all that it started, once GitHub has been "
+    "asked to deregister it; with `busy` the job goes on until the stop budget ends",
     "runner.interrupted": "the listener was asked to end, and with `busy` its worker too: always() "
     "steps, post steps and the completed hook are skipped, and GitHub shows the job as failed",
     "runner.killed": "the listener did not end in time; it is killed with all that it started",
@@ -132,7 +139,8 @@ EVENTS = {
     "runner.state_write_failed": "the state file could not be written; if this agent is killed, "
     "the next one cannot remove its runner",
     "settings.ignored": "a `SIDECAR_*` variable that is not a setting",
-    "spot.lookup_failed": "the instance could not be asked for a Spot notice",
+    "spot.lookup_failed": "the instance could not be asked for a Spot notice, or for a rebalance "
+    "recommendation",
     "stop.job_awaited": "a job runs, and may go on for so many seconds; then it is interrupted, "
     "and GitHub shows it as failed",
     "stop.requested": "a stop was requested; the drain begins",
@@ -145,12 +153,14 @@ EVENTS = {
     "token.awaited": "the token parameter is not there yet; the agent polls for so many seconds",
     "token.deleted": "the token parameter was deleted. `unread`: the agent never read it; if it "
     "held a just-in-time configuration, its runner stays until GitHub's one-day clean-up",
-    "token.kept": "the parameter is not the one that was read any more, and stays",
+    "token.kept": "the parameter stays: it is not the one that was read any more, or the launcher "
+    "deletes it with others",
     "token.minted": "GitHub gave a registration token for the App or the access token",
     "token.never_allowed": "the parameter of the task's own id could not be deleted, and was never "
     "read: no policy allows it while it does not exist",
     "token.read": "the token was read from its parameter",
     "watch.failed": "a watch stopped with an error; the life goes on without it",
     "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "
-    "session limit, deregistered runner (`ghost`) or Spot notice",
+    "session limit, deregistered runner (`ghost`), Spot notice or rebalance recommendation, which "
+    "ends only an idle runner",
 }

@@ -56,7 +56,7 @@ class Row:
     play: str
     """Which kind of life: see PLAYS in tests/failures."""
     where: str
-    """The service (ssm, sts, ecs, github), or spawn, or disk."""
+    """The service (ssm, sts, ecs, imds, github), or spawn, or disk."""
     match: Mapping[str, Any]
     """Which requests (method, path, target, skip), which command, or which path."""
     cells: Mapping[str, Cell]
@@ -148,6 +148,32 @@ SERVICES = (
             Cell(0, "task.protection_failed"),
             reset=UNHARMED,
             time_out=UNHARMED,
+        ),
+    ),
+    Row(
+        "EC2 credentials",
+        "machine",
+        "imds",
+        {"path": "security-credentials/instance$"},
+        outcomes(
+            UNHARMED,
+            _403=Cell(12, "life.failed", ("token",)),
+            _404=Cell(12, "life.failed", ("token",)),
+            never=Cell(12, "life.failed", ("token",)),
+        ),
+    ),
+    Row(
+        "EC2 notices",
+        "machine",
+        "imds",
+        {"path": "spot/instance-action$"},
+        outcomes(
+            # A page is no notice. A job may end before a time-out does.
+            Cell(0, "spot.lookup_failed"),
+            time_out=UNHARMED,
+            reset=UNHARMED,
+            _404=UNHARMED,
+            never=UNHARMED,
         ),
     ),
     Row(

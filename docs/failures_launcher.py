@@ -200,6 +200,7 @@ def serves(waits: str, **others: Cell) -> dict[str, Cell]:
 GOES_ON = Cell("served", "job.unknown")
 NOT_TAKEN = Cell("503", "webhook.failed")
 UNDONE = Cell("undone")
+UNREAD = Cell("served", "console.unread")
 WORK = (
     Row(
         "SQS SendMessage (of the webhook)",
@@ -332,6 +333,44 @@ WORK = (
         serves("message.failed"),
     ),
 )
+WORK_ON_MACHINES = (
+    Row(
+        "EC2 RunInstances",
+        "work-machine",
+        "ec2",
+        {"target": "RunInstances"},
+        serves("task.refused", never=Cell("waits", "message.failed")),
+    ),
+    Row(
+        "EC2 CreateFleet",
+        "work-fleet",
+        "ec2",
+        {"target": "CreateFleet"},
+        serves("task.refused", never=Cell("waits", "message.failed")),
+    ),
+    Row(
+        "EC2 DescribeLaunchTemplateVersions",
+        "work-fleet",
+        "ec2",
+        {"target": "DescribeLaunchTemplateVersions"},
+        serves("task.refused", never=Cell("waits", "message.failed")),
+    ),
+    Row(
+        "EC2 DescribeInstances",
+        "work-machine",
+        "ec2",
+        {"target": "DescribeInstances"},
+        serves("message.failed"),
+    ),
+    Row(
+        "EC2 GetConsoleOutput",
+        "work-machine",
+        "ec2",
+        {"target": "GetConsoleOutput"},
+        # Without it the agent's exit code is not known: the job's state is asked for.
+        serves("", _403=UNREAD, _404=Cell("served"), never=UNREAD),
+    ),
+)
 NOT_UNDONE = Cell("waits", "cleanup.failed")
 CANCELLED = (
     Row(
@@ -356,6 +395,13 @@ CANCELLED = (
         outcomes(NOT_UNDONE, NOT_UNDONE, UNDONE),
     ),
     Row(
+        "EC2 TerminateInstances",
+        "work-machine-cancel",
+        "ec2",
+        {"target": "TerminateInstances"},
+        outcomes(NOT_UNDONE, NOT_UNDONE, UNDONE, _404=UNDONE),
+    ),
+    Row(
         "SSM DeleteParameter",
         "work-cancel",
         "aws",
@@ -367,6 +413,7 @@ SECTIONS = (
     Section("Calls of the launcher: `runner-launcher start`", FAULTS, START),
     Section("Calls of the launcher: `runner-launcher stop`", FAULTS, STOP),
     Section("Calls of the launcher: a queued job, from its webhook to its end", FAULTS, WORK),
+    Section("Calls of the launcher: a queued job on a machine", FAULTS, WORK_ON_MACHINES),
     Section(
         "Calls of the launcher: a job that is cancelled while its task starts", FAULTS, CANCELLED
     ),
@@ -375,6 +422,6 @@ MEANINGS = {
     "served": "the job gets its runner",
     "waits": "the message comes again until the fault is gone; then the job is served",
     "503": "GitHub is told that the delivery failed; sent again, it is served",
-    "undone": "task, token and runner are gone",
+    "undone": "task or machine, token and runner are gone",
 }
-"""What the words of the last two sections mean: there is no exit code."""
+"""What the words of the last three sections mean: there is no exit code."""

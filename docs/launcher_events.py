@@ -8,6 +8,8 @@ EVENTS = {
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",
     "cleanup.incomplete": "`left` was not cleaned up; `requests` holds requests to start a task "
     "whose outcome is not known",
+    "console.unread": "the console of a machine that has ended could not be read, so nothing is "
+    "known of its agent's exit code",
     "demand.expired": "a job was queued for longer than a day: GitHub does not keep it queued",
     "demand.refused": "the policy of every pool with the job's labels refuses it; it gets no "
     "runner here",
@@ -17,6 +19,9 @@ EVENTS = {
     "has most of them",
     "job.unknown": "GitHub did not tell the state of a job; the launch goes on as if it were "
     "queued",
+    "keys.failed": "the public keys of GitHub's OIDC tokens cannot be fetched: those of before are "
+    "used for a day",
+    "keys.fetched": "the public keys of GitHub's OIDC tokens are these",
     "launch.admitted": "a job that was not seen before gets a runner of `pool`",
     "launch.cleaned_up": "what a launch had started is gone",
     "launch.ended": "nothing of a launch is left",
@@ -28,12 +33,20 @@ EVENTS = {
     "launch.stolen": "another job took the launch's runner; `swapped`: the two launches have "
     "changed their tasks, and nothing more has to be started",
     "lease.kept": "the lease of a launch could not be given back; it ends by itself",
+    "machine.terminated": "a machine of EC2 was ended, and why",
     "message.crashed": "a mistake in the launcher itself; the message comes again, and goes to the "
     "dead letters in the end; the traceback is in `exception`",
     "message.failed": "a message could not be handled, sent or deleted now; it comes again. "
     "`count`: how often it was put off",
     "message.put_off": "a message comes again later, as a new one, and why",
     "message.refused": "a message that no worker understands; it goes to the dead letters",
+    "order.cut": "the Lambda function's time was over before an order was started; who asks again "
+    "goes on with it",
+    "order.failed": "AWS or GitHub did not answer, or refused, while an order was started, looked "
+    "at or stopped",
+    "order.refused": "a caller of the API asked for what is not listed for it; nothing was started",
+    "order.stopped": "a caller of the API has stopped what it had started",
+    "order.taken": "a runner was started for a caller of the API",
     "pool.resumed": "a pool that was stopped has a runner with a job again",
     "pool.stopped": "the last tasks of a pool all failed: none is started for `seconds`, then one",
     "pool.tried": "a pool was stopped; one launch tries whether its tasks start again",
@@ -45,6 +58,8 @@ EVENTS = {
     "queue.reached": "messages can be received again",
     "retry.scheduled": "a call of AWS or GitHub failed and is made again after `seconds`",
     "runner.deleted": "a runner was removed from GitHub",
+    "runner.missed": "a machine's runner was not online within its boot time, so the machine is "
+    "ended; `console` holds the last lines of its console",
     "runner.online": "a launch's runner is online",
     "secret.kept": "a secret could not be read again: the one of before is used",
     "rerun.asked": "GitHub runs the failed jobs of a run again, since Spot took a task with one; "
@@ -67,18 +82,20 @@ EVENTS = {
     "stop.failed": "an order could not be stopped",
     "task.delayed": "a task cannot be started now: no capacity, a quota or a throttle (`why`); "
     "it is tried again",
-    "task.failed": "a task ended before its runner had a job: ECS's reason, and the agent's exit "
-    "code with its meaning",
-    "task.interrupted": "Spot takes a task in two minutes; `has_job`: with the job that its runner "
-    "has",
-    "task.placed": "ECS has started a task; `adopted`: an earlier call had done that",
-    "task.refused": "ECS refuses to start a task; the reason names the permission or the setting "
-    "to change. It is tried again all the same",
+    "task.failed": "a task or machine ended before its runner had a job: AWS's reason, and the "
+    "agent's exit code with its meaning",
+    "task.interrupted": "Spot takes a task or machine in two minutes; `has_job`: with the job that "
+    "its runner has",
+    "task.placed": "ECS has started a task, or EC2 a machine; `adopted`: an earlier call had done "
+    "that",
+    "task.refused": "ECS or EC2 refuses to start one; the reason names the permission or the "
+    "setting to change. It is tried again all the same",
     "task.still_there": "a stopped task has not ended in time; its runner could not be looked for "
     "once more",
     "tick.failed": "what is done every minute failed; it is tried again by the next tick",
     "token.delayed": "a task's token could not be made or written now",
     "token.handed_over": "the token of a task stands where only this task reads it",
+    "token.undeleted": "used tokens that the workers delete are still there: the next tick tries",
     "warm.failed": "a warm runner could not be looked at or started; the next tick tries again",
     "warm.skipped": "a pool keeps no warm runners, because nothing says where to register them",
     "webhook.failed": "a delivery was answered by 503, because the queue does not take it or the "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.connections import Connections
 from launcher.demand.queue import Queue
+from launcher.places.ec2 import Ec2
 from launcher.pools.families import FamilySource
 from launcher.pools.source import FileSource, LivePools, ParameterSource
 from launcher.record.records import Records, make_client
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from launcher.pools.source import Source
-    from launcher.settings import WorkSettings
+    from launcher.settings import RecordSettings, WorkSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +46,41 @@ async def open_worker(settings: WorkSettings, region: str | None) -> AsyncIterat
     Nothing but the pools is asked for yet.
     """
     async with AsyncExitStack() as stack:
-        enter = stack.enter_async_context
-        pools = LivePools(await _open_source(settings, region, stack))
-        connections = await enter(make_connections(settings, region))
-        resources = Resources(
-            Records(
-                await enter(make_client(region)),
-                settings.table,
-                f"{socket.gethostname()}/{os.getpid()}",
-                now=time.time,
-            ),
-            pools,
-            connections,
-            await enter(EcsClients(region)),
-            await enter(TokenStore(settings.parameter_prefix, region)),
-            settings.deployment,
-            settings.name_prefix,
-            settings.parameter_prefix,
-            Maxima(settings.repository_maximum, settings.maximum),
-        )
+        resources, pools, connections = await open_resources(settings, region, stack)
         warm = WarmRunners(resources, connections.find_home)
-        queue = await enter(Queue(settings.queue_url, region))
+        queue = await stack.enter_async_context(Queue(settings.queue_url, region))
         await pools.load()
         yield Parts(queue, Worker(resources, warm.keep), pools)
 
 
-def make_connections(settings: WorkSettings, region: str | None) -> Connections:
+async def open_resources(
+    settings: RecordSettings, region: str | None, stack: AsyncExitStack
+) -> tuple[Resources, LivePools, Connections]:
+    """Open what starts tasks from pools, which are not loaded yet; `stack` closes it."""
+    enter = stack.enter_async_context
+    pools = LivePools(await _open_source(settings, region, stack))
+    connections = await enter(make_connections(settings, region))
+    resources = Resources(
+        Records(
+            await enter(make_client(region)),
+            settings.table,
+            f"{socket.gethostname()}/{os.getpid()}",
+            now=time.time,
+        ),
+        pools,
+        connections,
+        await enter(EcsClients(region)),
+        await enter(TokenStore(settings.parameter_prefix, region)),
+        settings.deployment,
+        settings.name_prefix,
+        settings.parameter_prefix,
+        Maxima(settings.repository_maximum, settings.maximum),
+        ec2=await enter(Ec2(region)),
+    )
+    return resources, pools, connections
+
+
+def make_connections(settings: RecordSettings, region: str | None) -> Connections:
     """Make the connections to GitHub."""
     if settings.github_pat is not None:
         token = Secret(settings.github_pat.get_secret_value(), "LAUNCHER_GITHUB_PAT", region)
@@ -81,7 +91,9 @@ def make_connections(settings: WorkSettings, region: str | None) -> Connections:
     return Connections(settings.github_url, settings.scope, apps=apps)
 
 
-async def _open_source(settings: WorkSettings, region: str | None, stack: AsyncExitStack) -> Source:
+async def _open_source(
+    settings: RecordSettings, region: str | None, stack: AsyncExitStack
+) -> Source:
     kind, colon, name = settings.pools.partition(":")
     if colon and kind == "ssm":
         return await stack.enter_async_context(ParameterSource(name.split("+"), region))
@@ -91,7 +103,7 @@ async def _open_source(settings: WorkSettings, region: str | None, stack: AsyncE
     return FileSource(settings.pools)
 
 
-def make_common(settings: WorkSettings) -> dict[str, Any]:
+def make_common(settings: RecordSettings) -> dict[str, Any]:
     """Make what all pools have that are task definitions."""
     common: dict[str, Any] = {
         "cluster": settings.cluster,

@@ -36,8 +36,9 @@ COMMANDS = {
     "webhook": "take GitHub's webhooks, and put what they demand into the queue",
     "work": "take what is demanded out of the queue, and start a task for each job",
     "serve": "do both, webhook and work, in one process",
+    "api": "start runners for callers that prove who they are",
 }
-SERVICES = ("webhook", "work", "serve")
+SERVICES = ("webhook", "work", "serve", "api")
 OWN = ("labels", "count", "wait", "timeout", "key")
 """Options that are no settings."""
 

@@ -20,10 +20,13 @@ TASK_ID_LENGTH = 32
 LONGEST_PREFIX = NAME_LENGTH - TASK_ID_LENGTH - len("-999")
 """Characters of a runner's name before the task's id."""
 _TASK_ID = re.compile(r"[0-9a-zA-Z-]{8,64}")
+_INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
 DEPLOYMENT_TAG = "runner-launcher:deployment"
 REQUEST_TAG = "runner-launcher:request"
 LAUNCH_TAG = "runner-launcher:launch"
 TASK_TAG = "runner-launcher:task"
+CLIENT_TOKEN_TAG = "runner-launcher:client-token"  # noqa: S105  it is no secret
+"""Of a machine: the client token of the request that it was started by."""
 
 
 def launch_id(deployment: str, scope: str, *key: str) -> str:
@@ -51,6 +54,11 @@ def started_by(request: str) -> str:
 def task_id(arn: str) -> str:
     """Return the id at the end of a task's ARN."""
     return arn.rpartition("/")[2]
+
+
+def is_machine(place: str) -> bool:
+    """Whether this is the id of an EC2 instance, and not a task's ARN or id."""
+    return _INSTANCE_ID.fullmatch(place) is not None
 
 
 def runner_name(prefix: str, task: str, generation: int) -> str:

@@ -6,8 +6,10 @@ answer now is put off with its message.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -18,6 +20,9 @@ from sidecar import github
 
 if TYPE_CHECKING:
     from launcher.demand.delivery import Demand
+    from launcher.record.runs import Runs
+
+    Key = tuple[str, str, int]
 
 log = structlog.get_logger()
 
@@ -44,23 +49,34 @@ class Unknown:
 
 
 class Jobs:
-    """Looks jobs and runs up."""
+    """Looks jobs and runs up. `runs` is what all workers know of runs."""
 
-    def __init__(self) -> None:
-        self._runs: dict[tuple[str, str, int], Requester] = {}
+    def __init__(self, runs: Runs | None = None) -> None:
+        self._shared = runs
+        self._runs: dict[Key, Requester] = {}
+        self._asking: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     async def find_requester(self, connection: github.Connection, demand: Demand) -> Requester:
         """Find out who asks for a runner; once for each run. Raises SidecarError."""
         key = connection.url or "", demand.repository, demand.run_id
-        if (known := self._runs.get(key)) is not None:
+        async with self._asking.setdefault(key, asyncio.Lock()):  # the others wait for its answer
+            if (known := self._runs.get(key)) is None:
+                known = await self._find_run(connection, demand, key)
+                if len(self._runs) >= RUNS_KEPT:
+                    self._runs.pop(next(iter(self._runs)))
+                self._runs[key] = known
+        return known
+
+    async def _find_run(self, connection: github.Connection, demand: Demand, key: Key) -> Requester:
+        known = await self._shared.read(*key) if self._shared is not None else None
+        if known is not None:
             return known
         api = await connection.api()
         path = f"/repos/{demand.repository}/actions/runs/{demand.run_id}"
         answer = await api.call("GET", path, expects={200: None}, tries=1)
         found = Requester.from_run(demand.repository, _table(answer.body))
-        if len(self._runs) >= RUNS_KEPT:
-            self._runs.pop(next(iter(self._runs)))
-        self._runs[key] = found
+        if self._shared is not None:
+            await self._shared.save(key[0], demand.run_id, found)
         return found
 
     async def look_up(
@@ -70,7 +86,7 @@ class Jobs:
 
         `spare`: leave the last calls of the hour to others, and say that it is not known.
         """
-        if demand.is_warm:
+        if demand.is_warm or demand.order is not None:
             return demand  # no job: it is always queued
         api = await connection.api()
         if spare and api.left < SPARED:

@@ -1,7 +1,8 @@
 """The handlers of the Lambda functions. Each imports what it uses when it is first called.
 
 `webhook` takes deliveries from a function URL, an HTTP API or a load balancer. `work` takes batches
-of the queue, whose event source mapping must have ReportBatchItemFailures.
+of the queue, whose event source mapping must have ReportBatchItemFailures. `api` answers the
+requests of callers that start runners.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from launcher.api_function import ApiFunction
     from launcher.batch import Batches
     from launcher.demand.function import Function
 
 _function: Function | None = None
 _batches: Batches | None = None
+_api: ApiFunction | None = None
 
 
 def webhook(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -36,3 +39,13 @@ def work(event: dict[str, Any], context: object) -> dict[str, Any]:
 
         _batches = Batches(os.environ)
     return _batches.work(event, context)
+
+
+def api(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Answer one request of a caller that starts runners."""
+    global _api  # noqa: PLW0603
+    if _api is None:
+        from launcher.api_function import ApiFunction
+
+        _api = ApiFunction(os.environ)
+    return _api.answer(event, context)

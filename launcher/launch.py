@@ -20,16 +20,15 @@ import structlog
 from launcher import identity
 from launcher.errors import describe
 from launcher.places import Later, Started, Why
-from launcher.places.request import make_request, make_tags
+from launcher.places.request import Destination, make_tags, read_token_key
 from sidecar import github
+from sidecar.aws import sealing
 from sidecar.errors import Exit, SidecarError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from launcher.places import Placement, TaskState
-    from launcher.places.ecs import Ecs
-    from launcher.places.request import Destination
+    from launcher.places import Place, Placement, Startable, TaskState
     from launcher.record.launch import Launch
     from launcher.tokens import RunnerToken, TokenMaker, TokenStore
 
@@ -108,8 +107,8 @@ class MemoryJournal:
 class Stages:
     """The stages, with what they need: a place, a store and maker of tokens, GitHub, a journal."""
 
-    ecs: Ecs
-    destination: Destination
+    ecs: Place
+    destination: Startable
     store: TokenStore
     maker: TokenMaker
     connection: github.Connection
@@ -119,6 +118,10 @@ class Stages:
     now: Callable[[], float] = time.time
     limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
     """Of requests to start a task that are under way at once."""
+    keeps_token: Callable[[], Awaitable[bool]] | None = None
+    """Says whether the agent of the next token leaves its parameter to the launcher."""
+    seals: bool = False
+    """Whether only the task's own agent can read its token: one that registers more runners."""
 
     # -- placed ------------------------------------------------------------------------------
 
@@ -138,8 +141,8 @@ class Stages:
                 if is_new:  # else an earlier answer may be lost: then the request stays
                     launch = await self.journal.save(replace(launch, request=None))
                 return launch, placement
-            lacks_room = isinstance(placement, Later) and placement.why is Why.CAPACITY
-            if not lacks_room or launch.step + 1 >= self.destination.steps:
+            asks_next = isinstance(placement, Later) and placement.asks_next
+            if not asks_next or launch.step + 1 >= self.destination.steps:
                 return await self.journal.save(launch.next_round(placement.reason)), placement
             launch = launch.next_step(placement.reason)
 
@@ -148,7 +151,11 @@ class Stages:
             token = identity.client_token(*launch.client_token_parts)
             started_by = identity.started_by(launch.order_id)
             tags = {**dict(self.destination.tags), **self._tags(launch)}
-            request = make_request(self.destination, token, started_by, tags, launch.step)
+            destination = self.destination
+            # A machine can be told no secret: every job reads its user data and tags.
+            if self.seals and isinstance(destination, Destination):
+                destination = destination.with_token_key(sealing.make_key())
+            request = destination.make_request(token, started_by, tags, launch.step)
             # Before it is sent: its answer may be lost, and only the same request tells it then.
             launch = await self.journal.save(launch.with_request(json.dumps(request)))
         async with self.limit:
@@ -183,8 +190,9 @@ class Stages:
                 return launch
         launch, token = await self._make_token(launch)
         task, tags = _task(launch), self._tags(launch)
-        await self.store.write(task, token, tags, lambda: self.is_online(launch))
-        launch = await self.journal.save(replace(launch, handed_over=True))
+        repeated = await self.store.write(task, token, tags, lambda: self.is_online(launch))
+        launch = replace(launch, handed_over=True, may_be_left=repeated or launch.may_be_left)
+        launch = await self.journal.save(launch)
         log.info("token.handed_over", **_facts(launch), runner=launch.runner_name)
         return launch
 
@@ -211,6 +219,7 @@ class Stages:
             runner_name=name,
             runner_id=found.id if found else launch.runner_id,
             handed_over=True,
+            may_be_left=True,  # the process before may have written it twice
         )
         return await self.journal.save(handed), True
 
@@ -218,18 +227,23 @@ class Stages:
         for _ in range(GENERATIONS):
             before = launch
             name = self.next_runner_name(launch)
-            launch = await self.journal.save(launch.next_generation(name, self.now()))
+            key = _read_token_key(launch)
+            # A job could read it until it is deleted.
+            is_safe = key is not None or not self.seals
+            keeps = is_safe and self.keeps_token is not None and await self.keeps_token()
+            announced = launch.next_generation(name, self.now())
+            launch = await self.journal.save(replace(announced, keeps_token=keeps))
             try:
-                token = await self.maker.make(name)
+                token = await self.maker.make(name, keep=launch.keeps_token)
             except github.NameTaken:
                 await self._delete_runner(name)  # an answer was lost, and with it its token
                 continue
             except SidecarError as error:
-                if not isinstance(error, github.TransientError):
-                    # Refused, or no credential to ask with: there is no runner of that name.
+                if _is_refusal(error):  # or no credential to ask with: no runner has that name
                     await self.journal.save(replace(launch, generation=before.generation))
                 raise
-            return replace(launch, runner_id=token.runner_id), token
+            launch = replace(launch, runner_id=token.runner_id)
+            return launch, token.seal(key, _task(launch)) if key is not None else token
         raise github.GitHubError(f"cannot register a runner for {launch.place}: its name is taken")
 
     def next_runner_name(self, launch: Launch) -> str:
@@ -366,6 +380,18 @@ class Stages:
         await self._delete_runners(launch)
 
 
+def _is_refusal(error: SidecarError) -> bool:
+    """Whether GitHub has made nothing: no answer of it may be lost."""
+    if isinstance(error, github.RateLimited):
+        return error.tries == 1
+    return not isinstance(error, github.TransientError)
+
+
+def _read_token_key(launch: Launch) -> str | None:
+    """Return the key that the launch's agent has; one that was started unrecorded has its own."""
+    return None if launch.may_exist else read_token_key(json.loads(launch.request or "{}"))
+
+
 def _newest_generation(launch: Launch) -> int:
     """Return the newest generation that may have a runner; an earlier process may have made one."""
     return launch.generation or int(launch.may_exist)
@@ -388,12 +414,12 @@ def _facts(launch: Launch) -> dict[str, Any]:
 
 
 def explain_end(state: TaskState | None) -> str:
-    """Say in one line why a task ended: ECS's reason and the agent's exit code."""
+    """Say in one line why a task ended: AWS's reason and the agent's exit code."""
     if state is None:
-        return "ECS does not know the task any more"
+        return "AWS does not know it any more"
     code = state.exit_code
     if code is None:
-        return f"{state.reason or 'ECS gives no reason'}; no exit code"
+        return f"{state.reason or 'AWS gives no reason'}; no exit code"
     known = {int(each): each.meaning for each in Exit}
     meaning = f" ({known[code]})" if code in known else ""
     return f"{state.reason}; exit code {code}{meaning}"

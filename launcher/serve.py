@@ -24,7 +24,13 @@ from launcher.demand.webhook import Webhook
 from launcher.errors import Exit, LaunchError, describe
 from launcher.interruption import InterruptedWork
 from launcher.secret import Secret
-from launcher.settings import LogSettings, WebhookSettings, WorkSettings
+from launcher.settings import (
+    ApiSettings,
+    LogSettings,
+    ServiceSettings,
+    WebhookSettings,
+    WorkSettings,
+)
 from sidecar import github, host
 from sidecar.aws import calls
 from sidecar.errors import SidecarError
@@ -32,10 +38,10 @@ from sidecar.errors import SidecarError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from launcher.api.orders import Orders
     from launcher.demand.delivery import Demand
     from launcher.demand.queue import Received, Worker
     from launcher.interruption import Interruption
-    from launcher.settings.model import QueueSettings
 
 log = structlog.get_logger()
 
@@ -82,7 +88,7 @@ def run(settings: LogSettings, region: str | None, interruption: Interruption) -
 
 async def serve(settings: LogSettings, region: str | None, interruption: Interruption) -> Exit:
     """Serve until a signal comes; what is served depends on whose settings these are."""
-    assert isinstance(settings, WebhookSettings | WorkSettings)  # noqa: S101
+    assert isinstance(settings, ServiceSettings)  # noqa: S101
     health = Health()
     async with AsyncExitStack() as stack:
         application = web.Application()
@@ -98,6 +104,13 @@ async def serve(settings: LogSettings, region: str | None, interruption: Interru
             poller = Poller(parts.queue, parts.worker, settings.messages, health)
             stack.push_async_callback(poller.finish, settings.stop_timeout)
             tasks += [poller.poll, parts.pools.reload, partial(_tick, parts.worker)]
+        if isinstance(settings, ApiSettings):
+            from launcher.api.server import make_application as make_api
+            from launcher.api_assembly import open_api  # late: nobody else needs it
+
+            served = await stack.enter_async_context(open_api(settings, region))
+            application = make_api(served.api)
+            tasks += [served.pools.reload, partial(_tend, served.orders)]
         health.add_to(application)
         address = await _listen(application, settings, stack)
         gc.freeze()  # what was imported stays: collecting it again and again takes time
@@ -123,17 +136,24 @@ async def _tick(worker: Worker) -> None:
         await asyncio.sleep(TICK_EVERY)
 
 
+async def _tend(orders: Orders) -> None:
+    """Look after the orders that this process has begun, every minute."""
+    while True:
+        await asyncio.sleep(TICK_EVERY)
+        await orders.tend()
+
+
 async def _run(task: Callable[[], Awaitable[None]]) -> None:
     await task()
 
 
 def _name_parts(settings: LogSettings) -> list[str]:
-    kinds = {"webhook": WebhookSettings, "work": WorkSettings}
+    kinds = {"webhook": WebhookSettings, "work": WorkSettings, "api": ApiSettings}
     return [name for name, kind in kinds.items() if isinstance(settings, kind)]
 
 
 async def _listen(
-    application: web.Application, settings: QueueSettings, stack: AsyncExitStack
+    application: web.Application, settings: ServiceSettings, stack: AsyncExitStack
 ) -> str:
     """Listen; on leaving, take nothing new and answer what has begun."""
     host, _, port = settings.listen.rpartition(":")

@@ -49,7 +49,7 @@ class WarmRunners:
     """
 
     def __init__(self, around: Resources, find_home: Callable[[Access], str]) -> None:
-        jobs = Jobs()
+        jobs = Jobs(around.records.runs)
         admission = Admission(around, jobs)
         self._around = around
         self._find_home = find_home

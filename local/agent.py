@@ -279,10 +279,14 @@ class AgentProcess:
 
     # -- its end -----------------------------------------------------------------------------
 
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
+    def note_stop(self) -> None:
+        """Take note that it is asked to stop now, in whatever way."""
         self._stopped_at = self._stopped_at or time.monotonic()
         self.signals += 1
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self.note_stop()
         os.kill(self.pid, number)
 
     async def wait_for_end(self) -> int:

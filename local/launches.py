@@ -79,6 +79,8 @@ class Stage:
         self.host = host
         """Where the agents of tasks run."""
         self.queues = queues or aws.Queues("", "")
+        self.sts = ssm.url
+        """Where roles are assumed."""
         self.pools = folder / "pools.toml"
         self.pools.write_text(POOLS, encoding="utf-8")
         self.credential = {"github_pat": PAT}
@@ -107,6 +109,7 @@ class Stage:
             "AWS_ENDPOINT_URL": agent.NO_SERVICE,
             **{f"AWS_ENDPOINT_URL_{name}": self.ssm.url for name in ("SSM", "SQS", "DYNAMODB")},
             "AWS_ENDPOINT_URL_ECS": self.front.url,
+            "AWS_ENDPOINT_URL_STS": self.sts,
             "LAUNCHER_LOG_FORMAT": "json",
             **{f"LAUNCHER_{name.upper()}": value for name, value in given.items()},
         }
@@ -148,6 +151,15 @@ class Stage:
         given = {**self._webhook_settings(), **self._work_settings(), **settings}
         async with self._process(("serve",), given) as process, self._hook(process):
             yield process
+
+    @asynccontextmanager
+    async def api(self, issuer: str, **settings: str) -> AsyncIterator[tuple[AgentProcess, str]]:
+        """Run the API's process for the block; yield it and its URL."""
+        given = {**self._work_settings(), "api_issuer": issuer, **settings}
+        given.pop("queue_url")
+        async with self._process(("api",), given) as process:
+            started = await process.wait_for_event("service.started")
+            yield process, str(started["address"])
 
     def _webhook_settings(self) -> dict[str, str]:
         return {

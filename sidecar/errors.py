@@ -42,7 +42,10 @@ class Exit(ExitCode):
     SETTINGS = (
         11,
         FAILURE,
-        "a setting is wrong, missing or contradicts another; nothing was contacted",
+        (
+            "a setting is wrong, missing or contradicts another; nothing was contacted but a "
+            "machine's own metadata"
+        ),
     )
     TOKEN = 12, FAILURE, "the agent could not get a registration token"
     REGISTRATION = 13, FAILURE, "GitHub or the runner's configure step refused the registration"

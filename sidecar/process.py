@@ -68,7 +68,7 @@ class Process:
             raise
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        code = self._popen.wait()
+        code = host.wait_for_exit(self._popen)
         try:
             loop.call_soon_threadsafe(self._end, code)
         except RuntimeError:  # the loop is closed
@@ -84,31 +84,34 @@ class Process:
         """Whether the child itself still runs."""
         return not self.ended.done()
 
-    def interrupt(self) -> None:
-        """Send an interrupt to the child alone."""
-        if self.running:
-            host.interrupt(self.pid)
+    def interrupt(self) -> str | None:
+        """Send an interrupt to the child alone; return why that is not possible, or None."""
+        return host.interrupt(self.pid) if self.running else None
 
-    def interrupt_listener(self) -> None:
+    def interrupt_listener(self) -> str | None:
         """Interrupt the child, an actions runner's listener, and ask its worker to end.
 
         A listener tells its worker to stop only once. While GitHub cancels the job, that is used
         up: the worker would go on with its always() steps. It takes SIGTERM for a shutdown.
+        Returns why that is not possible, or None.
         """
-        if self.running:
-            _interrupt_listener(self.pid)
+        return _interrupt_listener(self.pid) if self.running else None
 
-    def forward_signal(self, name: str) -> None:
-        """Send the stop signal `name` to the child's process group."""
-        if self.running:
-            host.forward_signal(self.pid, name)
+    def forward_signal(self, name: str) -> str | None:
+        """Send the stop signal `name` to the child's process group.
+
+        Returns why that is not possible, or None.
+        """
+        return host.forward_signal(self.pid, name) if self.running else None
 
     def interrupt_listeners(self) -> int:
-        """Do the same to every listener below the child; return how many there are."""
+        """Do the same to every listener below the child; return how many could be interrupted.
+
+        On Windows that is none: only a whole process group gets Ctrl-Break there, and theirs is the
+        child's.
+        """
         found = host.find_descendants(self.pid, host.LISTENER.name) if self.running else []
-        for pid in found:
-            _interrupt_listener(pid)
-        return len(found)
+        return sum(_interrupt_listener(pid) is None for pid in found)
 
     async def wait_for_tree(self) -> None:
         """Wait until the child, and every process that it started, has ended by itself."""
@@ -141,9 +144,10 @@ class Process:
         return bool(set(host.list_dead_children()) - spare)
 
 
-def _interrupt_listener(pid: int) -> None:
-    host.interrupt(pid)
+def _interrupt_listener(pid: int) -> str | None:
+    reason = host.interrupt(pid)
     host.terminate_children(pid, host.WORKER)
+    return reason
 
 
 @asynccontextmanager

@@ -127,16 +127,21 @@ def parse_labels(value: object) -> tuple[str, ...]:
     return found
 
 
-TASK = "{task}"
-"""What stands for the task's own id in the name of its token parameter."""
+TASK, INSTANCE = "{task}", "{instance}"
+"""What stands for the task's own id, or the machine's, in the name of its token parameter."""
 
 
 def check_parameter_name(value: str) -> str:
-    """Check the name or ARN of an SSM parameter; `{task}` in it stands for the task's id."""
-    if not re.fullmatch(r"[A-Za-z0-9_.:/-]{1,2048}", value.replace(TASK, "task")):
+    """Check the name or ARN of an SSM parameter; it may hold TASK or INSTANCE."""
+    if not re.fullmatch(r"[A-Za-z0-9_.:/-]{1,2048}", put_id(value, "id")):
         message = "must be the name or the ARN of an SSM parameter"
         raise ValueError(message)
     return value
+
+
+def put_id(name: str, own_id: str) -> str:
+    """Return the name of a token parameter with the id of its task, or of its machine."""
+    return name.replace(TASK, own_id).replace(INSTANCE, own_id)
 
 
 def check_launch_id(value: str) -> str:

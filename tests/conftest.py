@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.support.scheduling import (  # noqa: F401  pytest calls these hooks
     pytest_xdist_make_scheduler,
     share_folder,
 )
+from tests.windows import portable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +60,20 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts its background jobs with SIGINT ignored, and their children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# --- which tests are for this system --------------------------------------------------------------
+
+ON_WINDOWS = sys.platform == "win32"
+collect_ignore_glob = [*portable.MODULES] if ON_WINDOWS else ["unit/*/test_windows_*.py"]
+"""On Linux, `tests/windows` plays what is ignored here."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Skip what is not for this system."""
+    name = item.nodeid.partition("[")[0].removeprefix("tests/")
+    if ON_WINDOWS and (reason := portable.TESTS.get(name)):
+        item.add_marker(pytest.mark.skip(reason=reason))
 
 
 # --- what a marked test needs -------------------------------------------------------------------

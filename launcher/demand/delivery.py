@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from launcher.demand.order import Order
 from sidecar.values import LABEL_LENGTH
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Demand:
     created_at: str | None = None
     app: str | None = None
     """The number of the App whose webhook it is; of a repository's own webhook None."""
+    order: Order | None = None
+    """What a caller of the API has ordered; then there is no job, and the job's number is 0."""
 
     @property
     def owner(self) -> str:
@@ -70,11 +73,12 @@ class Demand:
     @property
     def is_warm(self) -> bool:
         """Whether it stands for a warm runner, and not for a job: no job has the number 0."""
-        return self.job_id == 0
+        return self.job_id == 0 and self.order is None
 
     def to_json(self) -> str:
         """Return it as a queue's message."""
         values = {name: getattr(self, name) for name in _NAMES}  # asdict takes three times as long
+        values["order"] = self.order.to_dict() if self.order is not None else None
         return json.dumps(values, separators=(",", ":"))
 
     @classmethod
@@ -84,7 +88,9 @@ class Demand:
         if not isinstance(found, dict) or not isinstance(found.get("labels"), list):
             raise ValueError("the message is no demand")  # noqa: TRY004  a value of the sender's
         values = {key: value for key, value in found.items() if key in _NAMES}
+        order = values.pop("order", None)
         try:
+            values["order"] = Order.from_dict(order) if isinstance(order, dict) else None
             return cls(**{**values, "labels": tuple(map(str, found["labels"]))})
         except TypeError as error:
             raise ValueError("the message is no demand") from error

@@ -1,4 +1,4 @@
-"""Read a webhook out of a Lambda event: a function URL, an HTTP API, a load balancer."""
+"""Read a request out of a Lambda event: a function URL, an HTTP API, a load balancer."""
 
 from __future__ import annotations
 
@@ -33,15 +33,26 @@ def read_event(event: Mapping[str, Any]) -> tuple[str, dict[str, str], bytes]:
 
 def make_answer(event: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     """Return the answer in the shape that the sender of the event reads."""
-    shape: dict[str, Any] = {
-        "statusCode": answer.status,
-        "body": answer.text,
-        "isBase64Encoded": False,
-    }
     headers = {"content-type": "text/plain; charset=utf-8"}
+    return shape_answer(event, answer.status, answer.text, headers)
+
+
+def shape_answer(
+    event: Mapping[str, Any], status: int, text: str, headers: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return an answer of this status, text and headers in the shape that the sender reads."""
+    shape: dict[str, Any] = {"statusCode": status, "body": text, "isBase64Encoded": False}
     if "multiValueHeaders" in event and "headers" not in event:
         return shape | {"multiValueHeaders": {key: [value] for key, value in headers.items()}}
-    return shape | {"headers": headers}
+    return shape | {"headers": dict(headers)}
+
+
+def read_path(event: Mapping[str, Any]) -> str:
+    """Return the path: `rawPath` of format 2.0, `path` of the others. Raises Malformed."""
+    path = event.get("rawPath", event.get("path"))
+    if not isinstance(path, str):
+        raise Malformed("the event has no path")
+    return path
 
 
 def _read_headers(event: Mapping[str, Any]) -> dict[str, str]:

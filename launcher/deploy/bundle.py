@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 _MODULES = ("errors.py", "fields.py", "values.py", "__init__.py")
 SHARED = ("aws", "github", "host", "log", "net", *_MODULES)
 """What the launcher uses of `sidecar`; import-linter holds it to these."""
-SERVICES = ("dynamodb", "ecs", "secretsmanager", "sqs", "ssm", "sts")
+SERVICES = ("dynamodb", "ec2", "ecs", "secretsmanager", "sqs", "ssm", "sts")
 """The AWS services that the functions call: botocore's descriptions of the others are left out."""
+SOURCES = (".py", ".sh", ".ps1")
+"""The launcher's own files by their ends: code, and what is written into user data."""
 UNUSED = re.compile(
     r"(^|/)(tests?|__pycache__)/|\.(pyi|pyx|pxd|pxi|c|h|hash|exe)$|/examples-1\.json$"
     r"|\.dist-info/(WHEEL|INSTALLER|REQUESTED|top_level\.txt|entry_points\.txt|sboms/.*)$"
@@ -69,8 +71,8 @@ def collect(wheels: Iterable[Path]) -> dict[str, bytes]:
 def read_sources() -> Iterator[tuple[str, bytes]]:
     """Yield the sources of the launcher and of what it shares with the agent."""
     own = Path(launcher.__file__).parent
-    for path in sorted(own.rglob("*.py")):
-        if path.relative_to(own).parts[0] != "deploy":
+    for path in sorted(own.rglob("*")):
+        if path.suffix in SOURCES and path.relative_to(own).parts[0] != "deploy":
             yield path.relative_to(own.parent).as_posix(), path.read_bytes()
     agent = Path(sidecar.__file__).parent
     for name in SHARED:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeVar
 
+    from aiobotocore.session import AioSession
+
     T = TypeVar("T")
 
 ECS = Service("ecs", "ECS", "task")
@@ -62,8 +64,14 @@ DENIED = re.compile(r"not authorized to perform:? (\S+)")
 class Ecs(ServiceClient):
     """A client of ECS for one cluster. Every call raises AwsError, in one of its kinds."""
 
-    def __init__(self, cluster: str, container: str, region: str | None = None) -> None:
-        super().__init__(ECS, region)
+    def __init__(
+        self,
+        cluster: str,
+        container: str,
+        region: str | None = None,
+        make_session: Callable[[], AioSession] | None = None,
+    ) -> None:
+        super().__init__(ECS, region, make_session)
         self._cluster = cluster
         self._container = container
 
@@ -142,6 +150,10 @@ class Ecs(ServiceClient):
             return [task async for page in pages for task in page["taskArns"]]
 
         return await self._call("cannot list the tasks", "ecs:ListTasks", find)
+
+    async def read_console(self, task: str) -> list[str]:  # noqa: ARG002  as every place has it
+        """Return nothing: a task's log is where its task definition sends it."""
+        return []
 
     async def _call(self, action: str, permission: str, work: Callable[[], Awaitable[T]]) -> T:
         call = Call(action, ECS, permission, "LAUNCHER_CLUSTER", SETTINGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from launcher import identity
@@ -10,6 +10,9 @@ from launcher.places import params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+TOKEN_KEY = "SIDECAR_TOKEN_KEY"  # noqa: S105  the name of a variable
+"""The variable with the key that opens the task's token, where that is sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,10 @@ class Destination:
         """
         return max(1, len(self.capacity_providers)) * (1 + len(self._single_subnets))
 
+    def with_token_key(self, key: str) -> Destination:
+        """Return the destination of one task, whose token is sealed with the key."""
+        return replace(self, environment=(*self.environment, (TOKEN_KEY, key)))
+
     @property
     def _single_subnets(self) -> tuple[str, ...]:
         return self.subnets if len(self.subnets) > 1 else ()
@@ -58,13 +65,19 @@ class Destination:
         subnets = self.subnets if turn == 0 else (self._single_subnets[turn - 1],)
         return providers[which], subnets
 
+    def make_request(
+        self, token: str, started_by: str, tags: Mapping[str, str], step: int
+    ) -> dict[str, Any]:
+        """Make the request of a step."""
+        return make_request(self, token, started_by, tags, step)
+
 
 def make_request(
-    destination: Destination, token: str, started_by: str, tags: dict[str, str], step: int
+    destination: Destination, token: str, started_by: str, tags: Mapping[str, str], step: int
 ) -> dict[str, Any]:
     """Make the whole request of RunTask for one task.
 
-    Nothing in it depends on time or chance, so it can be sent again word for word.
+    Nothing in it depends on time, so it can be sent again word for word.
     """
     request: dict[str, Any] = {
         "cluster": destination.cluster,
@@ -91,6 +104,13 @@ def make_request(
         }
         request["networkConfiguration"] = {"awsvpcConfiguration": network}
     return params.merge({"enableECSManagedTags": True}, given, request)
+
+
+def read_token_key(request: Mapping[str, Any]) -> str | None:
+    """Return the key that the agent of a request's task has; None: its token is not sealed."""
+    containers = request.get("overrides", {}).get("containerOverrides", [])
+    variables = [each for one in containers for each in one.get("environment", [])]
+    return next((each["value"] for each in variables if each["name"] == TOKEN_KEY), None)
 
 
 def _make_overrides(destination: Destination) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Access:
             return f"the event {who.event or 'is not known and'} is none of its events"
         if not self.forks and (reason := _refuse_fork(who)):
             return reason
-        if self.refs and not any(_matches(self.refs, ref) for ref in who.refs):
+        if self.refs and not any(matches_any(self.refs, ref) for ref in who.refs):
             shown = " or ".join(who.refs)[:200] or "the ref is not known, and"
             return f"{shown} is none of its refs"
         return None
@@ -121,7 +121,7 @@ class Access:
         if not self.repositories and not self.owners:
             return True
         owner = repository.partition("/")[0].lower()
-        return owner in map(str.lower, self.owners) or _matches(
+        return owner in map(str.lower, self.owners) or matches_any(
             _lower(self.repositories), repository.lower()
         )
 
@@ -134,11 +134,11 @@ def _lower(items: tuple[str, ...]) -> tuple[str, ...]:
 def read_access(table: Table) -> Access:
     """Read a pool's access table; mistakes are reported."""
     access = Access(
-        table.texts("repositories", _check_repository),
+        table.texts("repositories", check_repository),
         table.texts("owners", _check_owner),
-        table.texts("events", _check_event),
+        table.texts("events", check_event),
         table.flag("forks", default=False),
-        table.texts("refs", _check_ref),
+        table.texts("refs", check_ref),
     )
     if (size := len(json.dumps(access.to_policy()).encode())) > LONGEST_POLICY:
         keys = "repositories, owners, events, refs"
@@ -155,7 +155,8 @@ def _refuse_fork(who: Requester) -> str | None:
     return None
 
 
-def _matches(patterns: tuple[str, ...], text: str) -> bool:
+def matches_any(patterns: tuple[str, ...], text: str) -> bool:
+    """Whether a text fits one of the patterns."""
     return len(text) <= LONGEST and any(_glob(pattern).fullmatch(text) for pattern in patterns)
 
 
@@ -171,7 +172,8 @@ def _check_stars(text: str) -> None:
         raise ValueError(message)
 
 
-def _check_repository(text: str) -> None:
+def check_repository(text: str) -> None:
+    """Check a repository: `owner/name`, where the name may hold `*`."""
     if not _REPOSITORY.fullmatch(text):
         message = "must be owner/name or owner/*"
         raise ValueError(message)
@@ -187,13 +189,15 @@ def _check_owner(text: str) -> None:
         raise ValueError(message)
 
 
-def _check_event(text: str) -> None:
+def check_event(text: str) -> None:
+    """Check the name of an event of GitHub's."""
     if not _EVENT.fullmatch(text):
         message = "must be an event's name, such as push"
         raise ValueError(message)
 
 
-def _check_ref(text: str) -> None:
+def check_ref(text: str) -> None:
+    """Check a ref, which may hold `*` and `**`."""
     if not _REF.fullmatch(text):
         message = "must be a whole ref, such as refs/heads/main or refs/tags/v*"
         raise ValueError(message)

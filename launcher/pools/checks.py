@@ -23,6 +23,17 @@ _DEFINITION = re.compile(
 _CONTAINER = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _SUBNET = re.compile(r"subnet-[0-9a-f]{8,17}")
 _GROUP = re.compile(r"sg-[0-9a-f]{8,17}")
+_TEMPLATE = re.compile(r"lt-[0-9a-f]{8,17}|[A-Za-z0-9()./_-]{3,128}")
+_VERSION = re.compile(r"\$Default|\$Latest|[1-9]\d{0,8}")
+_INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]{0,30}\.[a-z0-9-]{1,30}")
+_IMAGE = re.compile(r"ami-[0-9a-f]{8,17}")
+_PROFILE = re.compile(
+    r"(arn:aws[a-z-]*:iam::\d{12}:instance-profile/([!-~]+/)?)?[A-Za-z0-9+=,.@_-]{1,128}"
+)
+_AGENT_IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]{0,254}")
+_ADDRESS = re.compile(r"(https|s3)://[A-Za-z0-9._~:/?&=%+-]{1,1000}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_METADATA_TAG = re.compile(r"[A-Za-z0-9+=.,_:@-]+")
 _TAG = re.compile(r"[\w\s.:/=+\-@]*")
 _TAG_KEY, _TAG_VALUE, _GROUP_NAME = 128, 256, 256
 """Characters, at most."""
@@ -42,6 +53,14 @@ check_cluster = _matching(_CLUSTER, "must be the name or ARN of a cluster")
 check_definition = _matching(_DEFINITION, "must be a family, family:revision or an ARN")
 check_subnet = _matching(_SUBNET, "must be the id of a subnet")
 check_security_group = _matching(_GROUP, "must be the id of a group")
+check_template = _matching(_TEMPLATE, "must be the id or the name of a launch template")
+check_version = _matching(_VERSION, "must be a number, $Default or $Latest")
+check_instance_type = _matching(_INSTANCE_TYPE, "must be an instance type, such as c7i.large")
+check_image = _matching(_IMAGE, "must be the id of an image, such as ami-0123456789abcdef0")
+check_profile = _matching(_PROFILE, "must be the name or ARN of an instance profile")
+check_agent_image = _matching(_AGENT_IMAGE, "must be the name of an image that docker can pull")
+check_address = _matching(_ADDRESS, "must be an address with https:// or s3://")
+check_sha256 = _matching(_SHA256, "must be a SHA-256 sum: 64 lower-case hexadecimal digits")
 check_container = _matching(_CONTAINER, "must be the name of a container")
 
 
@@ -75,4 +94,12 @@ def check_tag(key: str, value: str) -> None:
         raise ValueError(message)
     if len(value) > _TAG_VALUE or not _TAG.fullmatch(value):
         message = f"must have {_TAG_VALUE} characters at most, letters, digits and _.:/=+-@"
+        raise ValueError(message)
+
+
+def check_metadata_tag(key: str, value: str) -> None:
+    """Check a tag of a machine, whose metadata show it."""
+    check_tag(key, value)
+    if not _METADATA_TAG.fullmatch(key):
+        message = "must be letters, digits and +-=.,_:@ alone: a machine's metadata show its tags"
         raise ValueError(message)

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from launcher.pools.callers import read_caller, read_garo
 from launcher.pools.pool import Pools
 from launcher.pools.pool_table import read_pool
 from launcher.pools.tables import Mistakes, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from launcher.pools.callers import Caller, GaroCaller
     from launcher.pools.pool import Pool
+
+    Named = Pool | Caller | GaroCaller
 
 STANDARD_PARAMETER, ADVANCED_PARAMETER = 4096, 8192
 """Bytes of an SSM parameter's value, by its tier (SSM, PutParameter, "Value")."""
@@ -53,7 +57,7 @@ def read_document(document: dict[str, Any]) -> Pools | Problems:
     pools = _read_document(document, mistakes)
     if lines := mistakes.lines():
         return Problems(lines)
-    return Pools(MappingProxyType({pool.name: pool for pool in pools}))
+    return pools
 
 
 def _check_length(text: str, room: int) -> str | None:
@@ -69,22 +73,33 @@ def _check_length(text: str, room: int) -> str | None:
     )
 
 
-def _read_document(document: dict[str, Any], mistakes: Mistakes) -> list[Pool]:
+def _read_document(document: dict[str, Any], mistakes: Mistakes) -> Pools:
     top = Table(document, mistakes, "")
     tables = [
-        *_expand_pools(_raw_tables(top, "pool"), mistakes),
+        *_expand("pool", _raw_tables(top, "pool"), mistakes),
         *_expand_templates(_raw_tables(top, "template"), mistakes),
     ]
+    raw_callers, raw_garo = _raw_tables(top, "caller"), _raw_tables(top, "garo")
     top.finish()
     if not tables and top.right("pool", "template"):
         mistakes.add("the document has neither [[pool]] nor [[template]]")
     if len(tables) > MOST_POOLS:
         mistakes.add(f"the document has {len(tables)} pools, and {MOST_POOLS} is the limit")
-        return []
+        return Pools({})
     pools = [read_pool(table) for table in tables]
     _check_names(pools, tables)
     _check_patterns(pools, tables)
-    return pools
+    by_name = MappingProxyType({pool.name: pool for pool in pools})
+    callers = list(_expand("caller", raw_callers, mistakes))
+    garo = list(_expand("garo", raw_garo, mistakes))
+    names = frozenset(by_name)
+    found = Pools(
+        by_name,
+        tuple(read_caller(table, names) for table in callers),
+        tuple(read_garo(table, names) for table in garo),
+    )
+    _check_names((*found.callers, *found.garo), [*callers, *garo])
+    return found
 
 
 def _raw_tables(top: Table, key: str) -> list[dict[str, Any]]:
@@ -97,9 +112,9 @@ def _raw_tables(top: Table, key: str) -> list[dict[str, Any]]:
     return value
 
 
-def _expand_pools(raw: list[dict[str, Any]], mistakes: Mistakes) -> Iterator[Table]:
+def _expand(kind: str, raw: list[dict[str, Any]], mistakes: Mistakes) -> Iterator[Table]:
     for number, values in enumerate(raw, 1):
-        yield Table(values, mistakes, _title("pool", values, number))
+        yield Table(values, mistakes, _title(kind, values, number))
 
 
 def _expand_templates(raw: list[dict[str, Any]], mistakes: Mistakes) -> Iterator[Table]:
@@ -144,12 +159,12 @@ def _title(kind: str, values: Mapping[str, Any], number: int) -> str:
     return f"{kind} {name[:60]!r}" if isinstance(name, str) and name else f"{kind} {number}"
 
 
-def _check_names(pools: list[Pool], tables: list[Table]) -> None:
+def _check_names(named: Sequence[Named], tables: list[Table]) -> None:
     seen: set[str] = set()
-    for pool, table in zip(pools, tables, strict=True):
-        if pool.name in seen and pool.name:
-            table.report("name", f"is used twice: {pool.name}")
-        seen.add(pool.name)
+    for each, table in zip(named, tables, strict=True):
+        if each.name in seen and each.name:
+            table.report("name", f"is used twice: {each.name}")
+        seen.add(each.name)
 
 
 def _check_patterns(pools: list[Pool], tables: list[Table]) -> None:

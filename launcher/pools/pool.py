@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from launcher.places.boot import AgentSource
     from launcher.pools.access import Access
+    from launcher.pools.callers import Caller, GaroCaller
     from launcher.pools.labels import Match, Offer
     from launcher.pools.schedules import Schedule
 
 FARGATE, FARGATE_SPOT, EC2 = "FARGATE", "FARGATE_SPOT", "EC2"
+TASKS, MACHINES = "ecs", "ec2"
+"""Where a pool's runners live: in tasks of ECS, or on machines of EC2."""
 JUST_IN_TIME, REGISTRATION = "just-in-time", "registration"
 
 
@@ -43,13 +47,28 @@ class Clocks:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineKind:
+    """The machines of a pool on EC2; what is None or empty is the launch template's own."""
+
+    launch_template: str
+    """Its id or its name."""
+    version: str
+    instance_types: tuple[str, ...]
+    """In order of preference."""
+    image: str | None
+    instance_profile: str | None
+    agent: AgentSource | None
+    """Where the agent comes from by the launcher's user data; None: the template has its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
-    """A kind of task that can be started, the labels that it serves, and for whom."""
+    """A kind of task or machine that can be started, the labels that it serves, and for whom."""
 
     name: str
     offer: Offer
     task_definition: str
-    """Family, family:revision or ARN."""
+    """Family, family:revision or ARN; empty where it has machines."""
     cluster: str
     container: str
     """The runner's container in the task definition."""
@@ -76,6 +95,9 @@ class Pool:
     tags: Mapping[str, str] = field(default_factory=dict)
     rerun_interrupted: bool = False
     """Whether a run is run again, once and without Spot, when Spot took a task with its job."""
+    machine: MachineKind | None = None
+    """Where its runners live on machines of EC2; then it has no task definition, and its capacities
+    are spot and on-demand."""
 
     def without_spot(self) -> Pool:
         """Return the pool as it is without Spot capacity; unchanged where it has nothing else."""
@@ -96,6 +118,10 @@ class Pools:
     """All pools of a document, by name and in its order."""
 
     by_name: Mapping[str, Pool]
+    callers: tuple[Caller, ...] = ()
+    """Who may start runners by the API."""
+    garo: tuple[GaroCaller, ...] = ()
+    """The same by GARO's contract."""
 
     def __iter__(self) -> Iterator[Pool]:
         """Go through the pools."""

@@ -101,6 +101,21 @@ class Table:
             return default
         return value
 
+    def numbers(self, key: str, low: int, high: int, *, most: int = 100) -> tuple[int, ...]:
+        """Read a list of whole numbers between `low` and `high`; each is kept once."""
+        value = self._take(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(
+            type(item) is int and low <= item <= high for item in value
+        ):
+            self.report(key, f"must be a list of whole numbers, not {_show(value)}")
+            return ()
+        if len(value) > most:
+            self.report(key, f"must have {most} items at most, and has {len(value)}")
+            return ()
+        return tuple(dict.fromkeys(value))
+
     def optional_number(self, key: str, low: int, high: int) -> int | None:
         """Read a whole number between `low` and `high`, or None where it is not set."""
         found = self.number(key, low - 1, low, high)

@@ -15,12 +15,16 @@ LAUNCH: Final = "launch"
 """The attribute of a task's item that holds the id of its launch."""
 _FIELDS: Final = tuple(field.name for field in fields(Launch) if field.name != KEY)
 _NUMBERS: Final = frozenset(
-    {"first_seen", "tries", "failures", "round", "step", "placed_at", "generation"}
-    | {"announced_at", "runner_id", "thefts", "lease_until", "version"}
+    {"first_seen", "tries", "failures", "round", "step", "turn", "due", "placed_at"}
+    | {"generation", "announced_at", "runner_id", "taken_at", "thefts", "lease_until", "version"}
 )
-_FRACTIONS: Final = frozenset({"first_seen", "placed_at", "announced_at", "lease_until"})
+_FRACTIONS: Final = frozenset(
+    {"first_seen", "due", "placed_at", "announced_at", "taken_at", "lease_until"}
+)
 _LISTS: Final = frozenset({"reasons", "counters"})
-_FLAGS: Final = frozenset({"may_exist", "handed_over", "online", "served", "ended"})
+_FLAGS: Final = frozenset(
+    {"may_exist", "handed_over", "keeps_token", "may_be_left", "online", "served", "ended"}
+)
 
 
 def launch_key(launch_id: str) -> dict[str, Any]:

@@ -31,6 +31,12 @@ class Launch:
     """Raised when all of the pool's capacities refused."""
     step: int = 0
     """The number of the pool's capacity that is asked, from 0."""
+    pace: str | None = None
+    """The line in which it has a turn, while it waits to start its task."""
+    turn: int = 0
+    """Its place in that line."""
+    due: float = 0.0
+    """When its turn comes, as far as was known when it was put off."""
     request: str | None = None
     """The exact request of this step to AWS; stored before it is sent."""
     place: str | None = None
@@ -44,7 +50,13 @@ class Launch:
     runner_id: int | None = None
     handed_over: bool = False
     """Whether this generation's token was written where the agent finds it."""
+    keeps_token: bool = False
+    """Whether its agent leaves the token's parameter to the launcher."""
+    may_be_left: bool = False
+    """Whether its token was perhaps written twice: then its agent deletes one alone."""
     online: bool = False
+    taken_at: float = 0.0
+    """When its task was first seen to have ended with another job's; 0: it was not."""
     served: bool = False
     thefts: int = 0
     """The times that another job took its runner."""
@@ -103,6 +115,9 @@ class Launch:
             tries=self.tries + 1,
             round=1,
             step=0,
+            pace=None,
+            turn=0,
+            due=0.0,
             request=None,
             place=None,
             placed_at=0.0,
@@ -112,7 +127,10 @@ class Launch:
             runner_name=None,
             runner_id=None,
             handed_over=False,
+            keeps_token=False,
+            may_be_left=False,
             online=False,
+            taken_at=0.0,
             ended=False,
         )
 

@@ -15,6 +15,8 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from aiobotocore.config import AioConfig
+
 from launcher.record.counters import PLACES, correct_count, counter_key, give_place, take_place
 from launcher.record.items import (
     LAUNCH,
@@ -24,11 +26,15 @@ from launcher.record.items import (
     task_key,
     update_launch,
 )
+from launcher.record.paces import Paces
 from launcher.record.pool_state import PoolStates
 from launcher.record.rerun_state import RerunStates
+from launcher.record.runs import Runs
+from launcher.record.shown_tokens import ShownTokens
 from launcher.record.table import Full, Outdated, Table
+from launcher.record.used_tokens import UsedTokens
 from sidecar.aws.calls import DYNAMODB
-from sidecar.aws.session import ServiceClient
+from sidecar.aws.session import CONFIG, ServiceClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +45,15 @@ if TYPE_CHECKING:
 
 KEPT: Final = 3 * 86_400
 """Seconds that a record outlives its last write. GitHub keeps a job queued for one day."""
+
+
+class TableClient(ServiceClient):
+    """A client of the table, for many launches at once.
+
+    Whoever waits for a connection does so within the call's own deadline.
+    """
+
+    config = CONFIG.merge(AioConfig(max_pool_connections=50))
 
 
 class Records:
@@ -66,6 +81,10 @@ class Records:
         self._now = now
         self._new_id = new_id
         self.pools = PoolStates(self._calls, now)
+        self.paces = Paces(self._calls, now)
+        self.runs = Runs(self._calls, now)
+        self.shown_tokens = ShownTokens(self._calls)
+        self.used_tokens = UsedTokens(self._calls, now)
         self.reruns = RerunStates(self._calls, now)
 
     async def read(self, launch_id: str) -> Launch | None:
@@ -224,4 +243,4 @@ def make_client(
     region: str | None, make_session: Callable[[], AioSession] | None = None
 ) -> ServiceClient:
     """Make the client that `Records` needs; enter it, and it closes on leaving."""
-    return ServiceClient(DYNAMODB, region, make_session)
+    return TableClient(DYNAMODB, region, make_session)

@@ -4,8 +4,11 @@ from launcher.settings.load import load
 from launcher.settings.model import (
     MODELS,
     SECRETS,
+    ApiSettings,
     LogSettings,
+    RecordSettings,
     ServeSettings,
+    ServiceSettings,
     Settings,
     WebhookSettings,
     WorkSettings,
@@ -17,8 +20,11 @@ from launcher.settings.model import (
 __all__ = [
     "MODELS",
     "SECRETS",
+    "ApiSettings",
     "LogSettings",
+    "RecordSettings",
     "ServeSettings",
+    "ServiceSettings",
     "Settings",
     "WebhookSettings",
     "WorkSettings",

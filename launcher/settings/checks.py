@@ -112,6 +112,23 @@ def check_listen(value: str) -> str:
     return value
 
 
+def check_issuer(value: str) -> str:
+    """Check the issuer of OIDC tokens: it is compared as it is, so it has no last slash."""
+    host = r"https://[A-Za-z0-9.-]+(:\d{1,5})?|http://(127\.0\.0\.1|localhost)(:\d{1,5})?"
+    if not re.fullmatch(rf"({host})(/[A-Za-z0-9._~-]+)*", value):
+        message = "must be a URL that begins with https://, without a slash at its end"
+        raise ValueError(message)
+    return value
+
+
+def check_audience(value: str) -> str:
+    """Check the audience of OIDC tokens."""
+    if not re.fullmatch(r"[!-~]{1,255}", value):
+        message = "must be 1 to 255 characters without spaces"
+        raise ValueError(message)
+    return value
+
+
 def check_path(value: str) -> str:
     """Check the path of a URL."""
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):

@@ -46,18 +46,25 @@ class LogSettings(GivenSettings):
         return []
 
 
-class QueueSettings(LogSettings):
-    """The settings of webhook and worker: the queue between them, and how they run and stop."""
+class ServiceSettings(LogSettings):
+    """The settings of every service: where it listens, and how it stops."""
 
-    queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] = required(
-        "SQS queue of what is demanded",
-        "https://sqs.eu-central-1.amazonaws.com/123456789012/runner-demand",
-    )
     stop_timeout: Annotated[float, Field(gt=0, le=3600)] = setting(
         25.0, "seconds after a stop in which what has begun may end", "25"
     )
     listen: Annotated[str, AfterValidator(checks.check_listen)] = setting(
-        ":8080", "address of the webhook and of `/healthz`; without a host: all", "127.0.0.1:8080"
+        ":8080",
+        "address of the webhook, of the API and of `/healthz`; without a host: all",
+        "127.0.0.1:8080",
+    )
+
+
+class QueueSettings(ServiceSettings):
+    """The settings of webhook and worker: the queue between them."""
+
+    queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] = required(
+        "SQS queue of what is demanded",
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/runner-demand",
     )
 
 
@@ -178,8 +185,11 @@ class Settings(PlaceSettings, CredentialSettings):
     )
 
 
-class WorkSettings(PlaceSettings, CredentialSettings, QueueSettings):
-    """The settings of `work`. Those of a place are for pools that are task definitions."""
+class RecordSettings(PlaceSettings, CredentialSettings, ServiceSettings):
+    """The settings of what starts tasks from pools, and keeps records of them.
+
+    Those of a place are for pools that are task definitions.
+    """
 
     table: Annotated[str, AfterValidator(checks.check_name)] = required(
         "DynamoDB table of the launches' records", "runner-launches"
@@ -209,9 +219,6 @@ class WorkSettings(PlaceSettings, CredentialSettings, QueueSettings):
     repository_maximum: Annotated[int, Field(ge=1)] | None = setting(
         None, "the same of each repository", "50"
     )
-    messages: Annotated[int, Field(ge=1, le=1000)] = setting(
-        20, "messages that are handled at the same time", "20"
-    )
     github_app_id: fields.AppId | None = fields.app_id(
         "the GitHub App that registers the runners; several with commas, and as many keys"
     )
@@ -235,6 +242,29 @@ class WorkSettings(PlaceSettings, CredentialSettings, QueueSettings):
         return problems
 
 
+class WorkSettings(RecordSettings, QueueSettings):
+    """The settings of `work`."""
+
+    messages: Annotated[int, Field(ge=1, le=1000)] = setting(
+        20, "messages that are handled at the same time", "20"
+    )
+
+
+class ApiSettings(RecordSettings):
+    """The settings of `api`."""
+
+    api_issuer: Annotated[str, AfterValidator(checks.check_issuer)] = setting(
+        "https://token.actions.githubusercontent.com",
+        "issuer of GitHub's OIDC tokens; of a server of your own it ends with `/_services/token`",
+        "https://github.example.com/_services/token",
+    )
+    api_audience: Annotated[str, AfterValidator(checks.check_audience)] = setting(
+        "runner-launcher",
+        "audience that a caller's OIDC token must be made for: a name that nothing else uses",
+        "runner-launcher",
+    )
+
+
 class ServeSettings(WorkSettings, WebhookSettings):
     """The settings of `serve`: both in one process."""
 
@@ -245,6 +275,7 @@ MODELS: dict[str, type[LogSettings]] = {
     "webhook": WebhookSettings,
     "work": WorkSettings,
     "serve": ServeSettings,
+    "api": ApiSettings,
 }
 """The settings of each command."""
 

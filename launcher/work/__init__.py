@@ -5,7 +5,16 @@ here: what has to wait is put off, as a new message.
 """
 
 from launcher.demand.message import Message, Poison
-from launcher.work.resources import EcsClients, Maxima, PutOff, Resources
+from launcher.work.resources import EcsClients, Maxima, PutOff, Rates, Resources
 from launcher.work.worker import Worker
 
-__all__ = ["EcsClients", "Maxima", "Message", "Poison", "PutOff", "Resources", "Worker"]
+__all__ = [
+    "EcsClients",
+    "Maxima",
+    "Message",
+    "Poison",
+    "PutOff",
+    "Rates",
+    "Resources",
+    "Worker",
+]

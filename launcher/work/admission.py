@@ -39,6 +39,9 @@ class Admission:
 
     def find(self, name: str, demand: Demand) -> tuple[Pool, tuple[str, ...]] | None:
         """Return a pool, and what its runner registers; None where it does not fit any more."""
+        if demand.order is not None:  # the API has chosen the pool, and the labels
+            chosen = self._around.pools().by_name.get(name)
+            return (chosen, demand.labels) if chosen is not None else None
         for pool, match in self._around.pools().rank(demand.labels):
             if pool.name == name:
                 return pool, match.labels
@@ -49,6 +52,8 @@ class Admission:
 
         A policy that needs what only GitHub tells admits nobody until GitHub tells it.
         """
+        if demand.order is not None:  # only its caller may choose another pool
+            return None
         reasons = []
         for pool, _ in self._around.pools().rank(demand.labels):
             who: Requester | PutOff = Requester(demand.repository)

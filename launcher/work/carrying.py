@@ -14,11 +14,14 @@ from launcher.jobs import Unknown
 from launcher.launch import ENDS
 from launcher.pools.pool import FARGATE, FARGATE_SPOT
 from launcher.work import pauses
+from launcher.work.console import show_console
+from launcher.work.deleting import Deleting
 from launcher.work.ending import AGAIN, WAITS, Ending, may_have_served
 from launcher.work.placing import Placing
 from launcher.work.pool_rules import PoolRules
 from launcher.work.reruns import Reruns
-from launcher.work.resources import PutOff
+from launcher.work.resources import PutOff, asks_elsewhere
+from launcher.work.swapping import Swaps
 from sidecar import github
 from sidecar.aws import calls
 from sidecar.errors import SidecarError
@@ -55,6 +58,8 @@ class Carrier:
         self._rules = PoolRules(around)
         self._placing = Placing(around, self._rules)
         self.reruns = Reruns(around, jobs)
+        self.deleting = Deleting(around)
+        self.swaps = Swaps(around, self.deleting)
         self.ending = Ending(around, self._rules)
 
     async def carry_on(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
@@ -64,7 +69,7 @@ class Carrier:
         if self._around.now() - held.launch.first_seen > DAY:
             return await self.give_up(held, demand, "GitHub keeps a job queued for a day only")
         found = self._admission.find(held.launch.pool, demand)
-        if found is None:
+        if found is None or asks_elsewhere(held.launch, found[0]):
             return await self._change_pool(held, demand)
         pool, labels = found
         if held.launch.place is None:
@@ -101,7 +106,9 @@ class Carrier:
         self, held: Held, demand: Demand, message: Message
     ) -> Answer | None:
         """Look the job up where the message may be outdated. None: go on."""
-        old = self._around.now() - message.sent > OLD if message.sent else False
+        # A message that waited for its turn is not old: what came meanwhile is in the record.
+        since = max(message.sent, held.launch.due)
+        old = self._around.now() - since > OLD if message.sent else False
         if not old and message.received <= 1:
             return None
         return await self._follow_job(held, demand)
@@ -114,7 +121,10 @@ class Carrier:
             return None
         if found.action == QUEUED:
             return None
-        return Answer(await self.follow(held, found))
+        swapped = await self.swaps.try_swap(held, found)
+        if isinstance(swapped, PutOff):
+            return Answer(swapped)
+        return Answer(None if swapped else await self.follow(held, found))
 
     async def look_up(self, demand: Demand, *, spare: bool = False) -> Demand | Unknown:
         """Ask GitHub for a job's state; with `spare` only while many of its calls are left."""
@@ -144,6 +154,7 @@ class Carrier:
         launch = held.launch
         if launch.served:
             return
+        launch = await self.deleting.leave_token(launch)
         await held.save(replace(launch, served=True, online=True))
         await self._rules.count_success(launch.pool)
         log.info("launch.served", launch=launch.id, job=demand.job_id, runner=launch.runner_name)
@@ -174,17 +185,19 @@ class Carrier:
             async with asyncio.timeout(PATIENCE):
                 launch = await stages.hand_over(held.launch)
         except (SidecarError, TimeoutError) as error:
-            return await self._put_off_token(held, pool, demand, error)
+            return await self._put_off_token(held, stages, pool, demand, error)
         if not launch.handed_over:
             return PutOff(20.0, "whether its token was read is not known yet")
         return PutOff(pauses.CHECK, "its runner starts")
 
     async def _put_off_token(
-        self, held: Held, pool: Pool, demand: Demand, error: Exception
+        self, held: Held, stages: Stages, pool: Pool, demand: Demand, error: Exception
     ) -> PutOff | None:
         reason = f"no token: {describe(error)}"
         transient = (calls.TransientError, github.TransientError, TimeoutError)
         seconds = self._around.now() - held.launch.placed_at
+        if isinstance(error, github.RateLimited):
+            await self._placing.turns.stop_configurations(stages.connection.url or "", error)
         log.warning("token.delayed", launch=held.launch.id, task=held.launch.place, reason=reason)
         if isinstance(error, transient) and seconds < pool.clocks.boot:
             return PutOff(pauses.grow(5.0, int(seconds // 30), self._around.chance, 60.0), reason)
@@ -211,24 +224,40 @@ class Carrier:
             await held.save(replace(held.launch, online=True))
             log.info("runner.online", launch=held.launch.id, task=held.launch.place)
             return PutOff(1.0, "its runner is online")
-        return await self._fail(held, demand, f"no runner is online after {limit:g} s")
+        reason = f"no runner is online after {limit:g} s"
+        await show_console(stages.ecs, held.launch, reason)
+        return await self._fail(held, demand, reason)
 
     # -- ended -------------------------------------------------------------------------------
 
     async def end(self, held: Held, demand: Demand, look: Look) -> PutOff | None:
         """Clean up after a task that has ended; where its job still waits, begin the next try."""
-        if not held.launch.settled and may_have_served(look.state):
+        if not held.launch.settled and demand.order is not None:
+            await self.ending.settle_order(held, look.state)
+        elif not held.launch.settled and may_have_served(look.state):
             found = await self.look_up(demand)
             if isinstance(found, Unknown):
                 if found.may_pass:
                     reason = f"whether its job still waits is not known: {found.reason}"
                     return PutOff(UNANSWERED, reason)
                 log.warning("job.unknown", job=demand.job_id, reason=found.reason)
-            else:
-                await self.settle_by(held, found)
+            elif (later := await self._follow_taken(held, found, look)) is not None:
+                return later
+        if held.launch.served and held.launch.keeps_token:
+            await held.save(await self.deleting.leave_token(held.launch))
         if (later := await self.ending.clean_up(held, demand, look)) is not None:
             return later
         return None if held.launch.settled else self.ending.pause(held.launch)
+
+    async def _follow_taken(self, held: Held, found: Demand, look: Look) -> PutOff | None:
+        """Learn what became of the job of a launch whose task has run another job, perhaps."""
+        swapped = await self.swaps.try_swap(held, found)
+        if isinstance(swapped, PutOff):
+            return swapped
+        if swapped:
+            return PutOff(1.0, "the task belongs to another job's launch now")
+        await self.settle_by(held, found)
+        return None if held.launch.settled else await self.ending.wait_for_news(held, look)
 
     async def settle(self, held: Held, demand: Demand, why: str) -> PutOff | None:
         """Want nothing more for a launch, without a fault."""
@@ -247,6 +276,8 @@ class Carrier:
 
     async def finish(self, held: Held, demand: Demand) -> PutOff | None:
         """Undo what a settled launch has started, unless its runner has its job."""
+        if held.launch.ended:
+            await held.give_places()  # whoever wrote that it has ended may have died then
         if held.launch.ended or held.launch.served:
             return None
         if held.launch.place is None and held.launch.request is None:
@@ -267,5 +298,7 @@ class Answer:
 
 def _boot_limit(pool: Pool) -> float:
     """Return the seconds from RunTask until the runner must be online."""
+    if pool.machine is not None:
+        return float(pool.clocks.boot)
     fargate = {pool.launch_type, *pool.capacities} & {FARGATE, FARGATE_SPOT}
     return float(pool.clocks.boot if fargate else pool.clocks.provisioning + pool.clocks.boot)

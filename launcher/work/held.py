@@ -25,6 +25,10 @@ class Held:
         self.launch = launch
         """As it is in the table."""
 
+    def note(self, launch: Launch) -> None:
+        """Change the launch; it is written with the next change, or as its lease ends."""
+        self.launch = launch
+
     async def save(self, launch: Launch) -> Launch:
         """Write the launch, and first whose task it is. Raises Outdated, AwsError."""
         if launch == self.launch:

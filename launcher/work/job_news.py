@@ -6,9 +6,6 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
-
-from launcher import identity
 from launcher.demand.delivery import WAITING, Demand
 from launcher.jobs import Unknown
 from launcher.launch import ENDS
@@ -19,6 +16,7 @@ from launcher.work.ending import WAITS
 from launcher.work.held import Held, hold
 from launcher.work.queued import launch_id
 from launcher.work.resources import PutOff
+from launcher.work.swapping import BUSY, are_swapped
 
 if TYPE_CHECKING:
     from launcher.demand.message import Message
@@ -26,11 +24,8 @@ if TYPE_CHECKING:
     from launcher.work.carrying import Carrier
     from launcher.work.resources import Resources
 
-log = structlog.get_logger()
-
 LAST_LOOK = 10
 """Looks after which a task whose job is completed is stopped."""
-BUSY = PutOff(pauses.HELD, "another worker carries it on")
 
 
 class JobNews:
@@ -69,7 +64,7 @@ class JobNews:
         """Learn which runner has the job: its own launch's, another one's, a foreign one."""
         if (own := await self._find_own(demand)) is None:
             return None
-        other = await self._find_launch_of(demand.runner_name)
+        other = await self._carrier.swaps.find_launch_of(demand.runner_name)
         async with AsyncExitStack() as stack:
             held = await stack.enter_async_context(hold(self._around.records, own))
             if held is None:
@@ -92,11 +87,6 @@ class JobNews:
         name = pool[0].name if pool else ""
         return Launch(self._id(demand), name, demand.to_json(), self._around.now())
 
-    async def _find_launch_of(self, runner: str | None) -> Launch | None:
-        task = identity.task_of_runner(self._around.name_prefix, runner or "")
-        id_ = await self._around.records.find(task) if task else None
-        return await self._around.records.read(id_) if id_ else None
-
     async def _move(
         self, held: Held, victim: Held, demand: Demand, message: Message
     ) -> PutOff | None:
@@ -104,42 +94,40 @@ class JobNews:
 
         Thefts among equals are swaps: what the job's launch has started serves the other job.
         """
-        taken, own = victim.launch, held.launch
-        is_wanted = not own.settled and not taken.settled
-        is_swap = own.place is not None and is_wanted and _are_equal(own, taken)
-        reason = f"job {demand.job_id} took {demand.runner_name}"
+        own = held.launch
+        swaps = are_swapped(own, victim.launch)
         # A stored request has perhaps started a task, too: its answer may be lost.
         has_task = own.place is not None or own.request is not None
-        if has_task and not is_swap:  # its own task is of no use to the other job
+        if has_task and not swaps:  # its own task is of no use to the other job
+            reason = f"job {demand.job_id} took {demand.runner_name}"
             if (later := await self._carrier.settle(held, demand, reason)) is not None:
                 return later
-            own = held.launch
-        # Where the task has ended before, no event of it will come that closes the launch.
-        moved = replace(_with_task_of(own, taken), served=True, online=True, ended=taken.ended)
-        left = taken.with_reason(reason)
-        left = _with_task_of(left, own) if is_swap else left.stolen(reason).next_try(reason)
-        if not own.counters:
-            moved = replace(moved, counters=taken.counters)
-            left = replace(left, counters=())
-        await held.save_with(moved, victim, left)
+        await self._carrier.swaps.move(held, victim, demand, swaps=swaps)
         if held.launch.ended:
             await held.give_places()
-        log.warning("launch.stolen", launch=taken.id, by=own.id, swapped=is_swap, reason=reason)
+        if own.place is None:
+            await self._carrier.ending.leave_line(held)
         if victim.launch.place is None:
-            other = Demand.from_json(taken.demand)
-            if victim.launch.settled:
-                return await self._carrier.finish(victim, other)
-            await self._carrier.ending.check_tries(victim, other)
-            await self._carrier.carry_on(victim, other, message)
+            await self._begin_anew(victim, message)
         return None
+
+    async def _begin_anew(self, victim: Held, message: Message) -> None:
+        """Begin the next try of a launch whose runner was taken, where its job still waits."""
+        other = Demand.from_json(victim.launch.demand)
+        if victim.launch.settled:
+            await self._carrier.finish(victim, other)
+            return
+        await self._carrier.ending.check_tries(victim, other)
+        # Its job may have taken a runner in turn: then nothing is missing.
+        await self._carrier.carry_on(victim, other, replace(message, received=2))
 
     # -- completed ---------------------------------------------------------------------------
 
     async def handle_completed(self, demand: Demand, message: Message) -> PutOff | None:
         """Want nothing more for the job, and see that what was started for it ends."""
-        other = await self._find_launch_of(demand.runner_name)
+        other = await self._carrier.swaps.find_launch_of(demand.runner_name)
         own = await self._find_own(demand)
-        if own is None or (own.settled and own.ended):
+        if own is None or (own.settled and own.ended and not own.counters):
             return None
         if other is not None and other.id != own.id and not own.served:
             if (later := await self.handle_in_progress(demand, message)) is not None:
@@ -156,7 +144,7 @@ class JobNews:
     async def _watch_end(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
         """See that the task ends with its job, also where its event is lost."""
         if held.launch.ended:
-            return None
+            return await self._carrier.finish(held, demand)
         if message.count == 0:
             return PutOff(pauses.CHECK, "its task ends")
         look = await self._carrier.ending.look(held, demand)
@@ -168,30 +156,3 @@ class JobNews:
 
     def _id(self, demand: Demand) -> str:
         return launch_id(self._around.deployment, demand)
-
-
-def _are_equal(one: Launch, other: Launch) -> bool:
-    """Whether a runner of one launch serves the job of the other just as well."""
-    first, second = Demand.from_json(one.demand), Demand.from_json(other.demand)
-    labels = [frozenset(map(str.lower, each.labels)) for each in (first, second)]
-    return (
-        one.pool == other.pool
-        and first.repository_id == second.repository_id
-        and labels[0] == labels[1]
-    )
-
-
-def _with_task_of(launch: Launch, other: Launch) -> Launch:
-    """Return the launch with the task of the other one, and all that belongs to the task."""
-    return replace(
-        launch,
-        request=other.request,
-        place=other.place,
-        placed_at=other.placed_at,
-        generation=other.generation,
-        announced_at=other.announced_at,
-        runner_name=other.runner_name,
-        runner_id=other.runner_id,
-        handed_over=other.handed_over,
-        online=other.online,
-    )

@@ -1,4 +1,4 @@
-"""Rules for a pool as a whole: its breaker, who waits first, and how fast tasks are started."""
+"""Rules for a pool as a whole: its breaker, and who waits first."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ FAILURES = 6
 """Faults in a row that stop a pool: those of more than one launch."""
 FIRST_STOP, LONGEST_STOP = 60.0, 900.0
 """Seconds for which a pool is stopped; then one launch tries, and a fault doubles them."""
-RATE, BURST = 20.0, 20.0
-"""RunTask's own limit for Fargate: calls a second, and at once."""
 SPARE = 60.0
 """Seconds for which the oldest is waited for beyond its own pause."""
 
@@ -32,25 +30,20 @@ class PoolRules:
     def __init__(self, around: Resources) -> None:
         self._around = around
         self._states = around.records.pools
-        self._pace = Pace()
 
     async def check(self, launch: Launch) -> PutOff | PoolState:
-        """Return the pool's state where the launch may start its task now."""
+        """Return the pool's state where the launch may start its task, when its turn comes."""
         state = await self._states.read(launch.pool)
-        if (later := self._check_order(launch, state)) is not None:
-            return later
-        if (later := await self._check_breaker(launch, state)) is not None:
-            return later
-        seconds = self._pace.take(launch.id, self._around.now())
-        if seconds > 0:
-            return PutOff(seconds, f"RunTask takes {RATE:g} calls a second")
-        return state
+        later = self._check_order(launch, state) or self._check_stop(state)
+        return state if later is None else later
 
     # -- who waits first ---------------------------------------------------------------------
 
     def _check_order(self, launch: Launch, state: PoolState) -> PutOff | None:
         now = self._around.now()
         waits = state.oldest not in (None, launch.id) and state.oldest_until > now
+        if launch.request is not None:  # what became of it is asked in any case, and it has a place
+            return None
         if not waits or state.oldest_seen >= launch.first_seen:
             return None
         seconds = pauses.grow(8.0, int(now - launch.first_seen) // 60, self._around.chance, 60.0)
@@ -66,20 +59,28 @@ class PoolRules:
         if state.oldest == launch.id:
             await self._states.stop_waiting(launch.pool, launch.id)
 
+    async def leave_line(self, launch: Launch) -> None:
+        """Let the next one go first where this launch waited for room, and wants none any more."""
+        await self.stop_waiting(launch, await self._states.read(launch.pool))
+
     # -- breaker -----------------------------------------------------------------------------
 
-    async def _check_breaker(self, launch: Launch, state: PoolState) -> PutOff | None:
+    def _check_stop(self, state: PoolState) -> PutOff | None:
+        now = self._around.now()
+        if state.failures < FAILURES or state.stopped_until <= now:
+            return None
+        spread = self._around.chance.uniform(0, 30)
+        return PutOff(state.stopped_until - now + spread, _explain(state))
+
+    async def try_stopped(self, launch: Launch, state: PoolState) -> PutOff | None:
+        """Let one launch alone try a pool that was stopped. None: this launch may start."""
         if state.failures < FAILURES:
             return None
         now = self._around.now()
-        reason = f"the pool is stopped: its last {state.failures} tasks failed"
-        if state.stopped_until > now:
-            spread = self._around.chance.uniform(0, 30)
-            return PutOff(state.stopped_until - now + spread, reason)
         if await self._states.stop(launch.pool, state, now + _stop(state.failures)):
             log.info("pool.tried", pool=launch.pool, launch=launch.id, failures=state.failures)
             return None
-        return PutOff(pauses.grow(60.0, 0, self._around.chance), reason)
+        return PutOff(pauses.grow(60.0, 0, self._around.chance), _explain(state))
 
     async def count_failure(self, pool: str, reason: str) -> None:
         """Count a fault of a pool's task, or a refusal; enough of them stop the pool."""
@@ -105,25 +106,5 @@ def _stop(failures: int) -> float:
     return min(LONGEST_STOP, FIRST_STOP * 2.0 ** min(failures - FAILURES, 10))
 
 
-class Pace:
-    """Spreads the starts of this process: a launch that comes too early gets a turn of its own."""
-
-    def __init__(self, rate: float = RATE, burst: float = BURST) -> None:
-        self._step = 1 / rate
-        self._burst = burst / rate
-        self._next = 0.0
-        self._turns: dict[str, float] = {}
-
-    def take(self, launch: str, now: float) -> float:
-        """Return the seconds until the launch's turn; 0 if that is now."""
-        turn = self._turns.pop(launch, None)
-        if turn is not None and turn <= now + 1:
-            return 0.0
-        if turn is None:
-            turn = self._next = max(self._next, now - self._burst) + self._step
-        if turn <= now:
-            return 0.0
-        self._turns[launch] = turn
-        if len(self._turns) > 100_000:  # turns that were never taken
-            self._turns = {key: at for key, at in self._turns.items() if at > now - 3600}
-        return turn - now
+def _explain(state: PoolState) -> str:
+    return f"the pool is stopped: its last {state.failures} tasks failed"

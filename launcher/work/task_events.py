@@ -62,26 +62,13 @@ class TaskEvents:
         return stored if stored is not None and stored.demand else None
 
     async def _end(self, stored: Launch, detail: dict[str, Any], message: Message) -> PutOff | None:
-        task = identity.task_id(detail["taskArn"])
-        demand = Demand.from_json(stored.demand)
-        async with hold(self._around.records, stored) as held:
-            if held is None:
-                return PutOff(pauses.HELD, "another worker carries its launch on")
-            if held.launch.place is None or identity.task_id(held.launch.place) != task:
-                return None  # an earlier try's, or one whose RunTask is not settled yet
-            look = self._read(detail, held.launch.place)
-            later = await self._carrier.end(held, demand, look)
-            if later is None or held.launch.place is not None:
-                return later
-            # The job's own message comes back in any case: this is only sooner.
-            if held.launch.tries <= AT_ONCE:
-                await self._carrier.carry_on(held, demand, message)
-            return None
+        task, look = identity.task_id(detail["taskArn"]), self._read(detail)
+        return await end_task(self._around, self._carrier, stored, task, look, message)
 
-    def _read(self, detail: dict[str, Any], place: str) -> Look:
+    def _read(self, detail: dict[str, Any]) -> Look:
         containers = detail.get("containers")
         known = containers if isinstance(containers, list) else []
-        state = read_state({**detail, "containers": known, "taskArn": place}, self._agent(detail))
+        state = read_state({**detail, "containers": known}, self._agent(detail))
         return Look(Progress.SERVED if state.exit_code == 0 else Progress.FAILED, state)
 
     def _agent(self, detail: dict[str, Any]) -> str:
@@ -92,6 +79,30 @@ class TaskEvents:
             if isinstance(each, dict) and each.get("environment"):
                 return str(each.get("name"))
         return "runner"
+
+
+async def end_task(
+    around: Resources,
+    carrier: Carrier,
+    stored: Launch,
+    task: str,
+    look: Look,
+    message: Message,
+) -> PutOff | None:
+    """Clean up after a task, by its id, that has ended, and begin its launch's next try."""
+    demand = Demand.from_json(stored.demand)
+    async with hold(around.records, stored) as held:
+        if held is None:
+            return PutOff(pauses.HELD, "another worker carries its launch on")
+        if held.launch.place is None or identity.task_id(held.launch.place) != task:
+            return None  # an earlier try's, or one whose request is not settled yet
+        later = await carrier.end(held, demand, look)
+        if later is None or held.launch.place is not None:
+            return later
+        # The job's own message comes back in any case: this is only sooner.
+        if held.launch.tries <= AT_ONCE:
+            await carrier.carry_on(held, demand, message)
+        return None
 
 
 def _tell_interruption(launch: Launch, detail: dict[str, Any]) -> None:

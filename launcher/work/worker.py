@@ -11,6 +11,7 @@ from launcher.jobs import Jobs
 from launcher.work.admission import Admission
 from launcher.work.carrying import Carrier
 from launcher.work.job_news import JobNews
+from launcher.work.machine_events import MACHINE_EVENTS, MachineEvents
 from launcher.work.queued import Queued
 from launcher.work.task_events import TaskEvents
 
@@ -36,12 +37,14 @@ class Worker:
     """
 
     def __init__(self, around: Resources, tick: Tick = _do_nothing) -> None:
-        jobs = Jobs()
+        jobs = Jobs(around.records.runs)
         admission = Admission(around, jobs)
         carrier = Carrier(around, jobs, admission)
         self._queued = Queued(around, carrier, admission)
         self._news = JobNews(around, carrier, admission)
         self._events = TaskEvents(around, carrier)
+        self._machine_events = MachineEvents(around, carrier)
+        self._deleting = carrier.deleting
         self._tick = tick
 
     async def handle(self, message: Message) -> PutOff | None:
@@ -52,7 +55,10 @@ class Worker:
         body = _read(message.body)
         if body.get("detail-type") == TASK_EVENT:
             return await self._events.handle(body, message)
+        if body.get("detail-type") in MACHINE_EVENTS:
+            return await self._machine_events.handle(body, message)
         if body.get("kind") == "tick":
+            await self._deleting.delete()
             await self._tick()
             return None
         return await self._take_demand(_read_demand(message.body), message)

@@ -15,6 +15,7 @@ from local.github import (
     control,
     deliveries,
     oauth,
+    repositories,
     rest,
     results,
     run_service,
@@ -51,6 +52,7 @@ def _application(world: World, control_path: str) -> web.Application:
         calls = (
             *rest.routes(),
             *runs_rest.routes(),
+            *repositories.routes(),
             *deliveries.routes(),
             *admin.routes(rest.SCOPES),
             *tenant.registration_routes(),

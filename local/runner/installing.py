@@ -79,7 +79,7 @@ def install(
     machine's, for a root that will be used there: `warmup` there compiles what is compiled here.
     """
     if sys.platform == "win32":
-        raise NotImplementedError("cannot lay out the runner: this stand-in needs POSIX")
+        raise NotImplementedError("cannot lay out this root: Windows has local.runner.windows")
     root = directory.absolute()
     package = root / "bin" / "lib" / "runner_program"
     package.mkdir(parents=True, exist_ok=True)

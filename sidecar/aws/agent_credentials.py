@@ -18,7 +18,7 @@ from sidecar.aws.container_credentials import UnavailableError, UpstreamError
 from sidecar.net.retry import call_with_retries, growing
 
 if TYPE_CHECKING:
-    from sidecar.aws.container_credentials import Credentials, Endpoint
+    from sidecar.aws.container_credentials import Credentials, CredentialsSource
 
 _METHOD = "container-role"
 _TIMEOUT = 3.0
@@ -30,7 +30,7 @@ class AgentCredentials:
 
     METHOD = _METHOD
 
-    def __init__(self, endpoint: Endpoint, *, alone: bool = True) -> None:
+    def __init__(self, endpoint: CredentialsSource, *, alone: bool = True) -> None:
         self._endpoint = endpoint
         self.role_arn: str | None = None
         """The task role, as the endpoint names it; None before a fetch, or if it does not."""

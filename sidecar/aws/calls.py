@@ -152,7 +152,8 @@ class Call:
         """Say why the library did not even ask, where that is what happened."""
         match error:
             case library.NoCredentialsError() | library.PartialCredentialsError():
-                return "no AWS credentials (the task needs a taskRoleArn)"
+                needed = "a machine needs an instance profile, the task needs a taskRoleArn"
+                return f"no AWS credentials ({needed})"
             case library.NoRegionError():
                 return "no region is set (set AWS_REGION)"
             case library.InvalidEndpointConfigurationError() | library.UnknownEndpointError():

@@ -8,7 +8,6 @@ The protocol is that of the AWS SDKs' container credential provider: `GET`, opti
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from sidecar import host
 from sidecar.errors import RelayError
 from sidecar.net.marked_sockets import connector
 
@@ -216,8 +216,9 @@ async def _read_body(content: aiohttp.StreamReader) -> bytes:
 
 def reason(error: Exception) -> str:
     """Return why a socket or a file failed, without its address."""
-    number = getattr(error, "errno", None)
-    return os.strerror(number).lower() if isinstance(number, int) else type(error).__name__
+    if isinstance(error, OSError) and error.errno is not None:
+        return host.explain_error(error)
+    return type(error).__name__
 
 
 def _failure(endpoint: Endpoint, status: int, body: bytes) -> UpstreamError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 import structlog
@@ -14,6 +14,8 @@ log = structlog.get_logger()
 
 DEADLINE = 1.5
 """Seconds; the endpoint is on the same machine, and nothing depends on the answer."""
+ID_SHOWN = 12
+"""Characters of the task's id in the runner's name: enough to find the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,22 @@ class TaskFacts:
     launch_type: str = ""
     network_modes: frozenset[str] = frozenset()
     """Of the task's containers; in ECS they all have the same."""
+    title: ClassVar[str] = "ECS task"
 
     @property
     def id(self) -> str:
         """The task's id: the last part of its ARN."""
         return self.arn.rpartition("/")[2]
+
+    @property
+    def shown_id(self) -> str:
+        """The part of the id that stands in the runner's name."""
+        return self.id[:ID_SHOWN]
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """What every job's first log group shows."""
+        return {"Task": self.arn, "Zone": self.zone, "Launch type": self.launch_type}
 
 
 async def read_task_facts(metadata_uri: str | None, *, so_mark: bool = False) -> TaskFacts:

@@ -6,7 +6,6 @@ Read the settings, start log and event loop, live, turn what ended the life into
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,8 +17,9 @@ from sidecar import __version__, host
 from sidecar.aws.calls import NotFound
 from sidecar.errors import Exit, SettingsError, SidecarError, Stopped
 from sidecar.lifecycle import runner_life
+from sidecar.lifecycle.facts import log_machine
 from sidecar.log import events
-from sidecar.settings.load import load
+from sidecar.settings.load import find_question, load
 from sidecar.shutdown.stop import Stop
 from sidecar.status import final_event
 from sidecar.status.report import Report
@@ -44,8 +44,14 @@ def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -
     the loop would wait for its threads, and one that asks a dead name server takes longer than
     what is left of the stop budget.
     """
+    host.prepare_output()
+    runner = asyncio.Runner(loop_factory=host.loop_factory())
     try:
-        config = load(options, environ)
+        machine, reason = _read_machine(options, environ, signals, runner)
+        if signals.received and not machine and reason:
+            sys.stderr.write(f"stopped by {signals.received[0]} before any setting was read\n")
+            return Exit.STOPPED
+        config = load(options, environ, machine, reason)
     except SettingsError as error:
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")
@@ -60,7 +66,7 @@ def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -
     _log_configuration(config)
     host.harden()
     killed_before = host.count_memory_kills()
-    code = asyncio.Runner(loop_factory=host.loop_factory()).run(_live(config, signals, report))
+    code = runner.run(_live(config, signals, report))
     if kills := host.count_memory_kills() - killed_before:
         log.warning(
             "memory.exhausted", kills=kills, advice="give the task, or its jobs, more memory"
@@ -70,7 +76,35 @@ def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -
         facts |= final_event.embed_metrics(facts, report, settings.metrics_namespace)
     log.info("life.ended", **facts)
     events.flush()
-    os._exit(code)
+    return host.exit_process(code)
+
+
+def _read_machine(
+    options: Sequence[str],
+    environ: Mapping[str, str],
+    signals: Signals,
+    runner: asyncio.Runner,
+) -> tuple[Mapping[str, str], str]:
+    """Read what machine this is, where the platform may be one; return that, or why it is unknown.
+
+    Its tags are settings, so this comes before the settings. Raises SettingsError.
+    """
+    question = find_question(options, environ)
+    if question is None:
+        return {}, ""
+    from sidecar.aws.instance_metadata import MetadataError, read_machine
+
+    stamina.instrumentation.set_on_retry_hooks([])  # there is no log yet
+    try:
+        reading = read_machine(
+            question.url,
+            expected=question.expected,
+            so_mark=host.may_filter(),
+            is_stopped=lambda: bool(signals.received),
+        )
+        return runner.run(reading), ""
+    except MetadataError as error:
+        return {}, str(error)
 
 
 def _log_configuration(config: Configuration) -> None:
@@ -92,6 +126,7 @@ async def _live(config: Configuration, signals: Signals, report: Report) -> int:
     stop = Stop(config.settings.stop_timeout)
     with stop.receiving(signals):
         log.info("life.started", version=__version__)
+        log_machine(config)
         try:
             code = await _choose_life(config)(config, stop, report)
         except Stopped as stopped:

@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from sidecar import host
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-DEFAULT_SOCKET = "/var/run/docker.sock"
+DEFAULT_SOCKET = host.DOCKER_PLACE
 DEADLINE = 2.0
 """Seconds for one call: the engine is on the same machine."""
 DELETE_DEADLINE = 15.0
@@ -34,7 +36,7 @@ class Engine:
     """One docker engine, by its address."""
 
     host: str
-    """As in DOCKER_HOST: `unix:///path` or `tcp://host:port`."""
+    """As in DOCKER_HOST: `unix:///path`, `npipe:////./pipe/name` or `tcp://host:port`."""
     _session: aiohttp.ClientSession | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -45,8 +47,9 @@ class Engine:
         """
         if docker_host:
             return cls(docker_host)
-        path = default or DEFAULT_SOCKET
-        return cls(f"unix://{path}") if Path(path).exists() else None
+        path = Path(default or DEFAULT_SOCKET)
+        address = host.find_docker(path)
+        return None if address is None else cls(address)
 
     @property
     def socket(self) -> Path | None:
@@ -55,8 +58,14 @@ class Engine:
         return Path(parts.path) if parts.scheme == "unix" else None
 
     @property
+    def pipe(self) -> str | None:
+        """The path of its named pipe, which docker has on Windows; None if it has none."""
+        parts = urlsplit(self.host)
+        return parts.path.replace("/", "\\") if parts.scheme == "npipe" else None
+
+    @property
     def hostname(self) -> str | None:
-        """The name or address of its machine; None if it is reached by a socket."""
+        """The name or address of its machine; None if it is reached by a socket or a pipe."""
         return None if self.socket is not None else urlsplit(self.host).hostname
 
     async def get(self, path: str) -> Any:
@@ -102,7 +111,14 @@ class Engine:
             yield replace(self, _session=session)
 
     def _new_session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.UnixConnector(str(self.socket))
+        connector: aiohttp.BaseConnector
+        if self.pipe is None:
+            connector = aiohttp.UnixConnector(str(self.socket))
+        else:
+            try:
+                connector = aiohttp.NamedPipeConnector(self.pipe)
+            except (AttributeError, RuntimeError) as error:  # the event loop knows no pipes
+                raise EngineError(f"{self.host} cannot be asked: no named pipes here") from error
         return aiohttp.ClientSession(connector=connector, trust_env=False)
 
     @asynccontextmanager
@@ -114,7 +130,7 @@ class Engine:
         *,
         method: str = "GET",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        if self.socket is None:
+        if self.socket is None and self.pipe is None:
             raise EngineError(f"{self.host} is no socket")
         try:
             async with (

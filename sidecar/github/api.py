@@ -48,6 +48,8 @@ class Api:
         self._now = now
         self.left = 1.0
         """The share of the hour's calls that is left, as GitHub said last."""
+        self.resets_at = 0.0
+        """When all of them are there again, in seconds since 1970."""
 
     async def call(
         self,
@@ -131,6 +133,8 @@ class Api:
         limit, left = headers.get("x-ratelimit-limit"), headers.get("x-ratelimit-remaining")
         if limit and left and limit.isdecimal() and left.isdecimal() and int(limit):
             self.left = int(left) / int(limit)
+            reset = headers.get("x-ratelimit-reset", "")
+            self.resets_at = float(reset) if reset.isdecimal() else 0.0
 
     def _error(
         self, method: str, path: str, answer: Answer, headers: Mapping[str, str]

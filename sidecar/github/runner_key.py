@@ -44,8 +44,8 @@ class RunnerKey:
         """Read the contents of `.credentials` and `.credentials_rsaparams`.
 
         Keys are matched in any case, after an optional BOM (`configure` writes camelCase, a JIT
-        configuration PascalCase). Raises GitHubError for anything else, on Windows too, where the
-        second file is encrypted.
+        configuration PascalCase). On Windows the second file is encrypted, and must be decrypted
+        before. Raises GitHubError for anything else.
         """
         data = _object(_object(_json(credentials, ".credentials")).get("data"))
         client, url = data.get("clientid"), data.get("authorizationurl")

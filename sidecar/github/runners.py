@@ -65,7 +65,13 @@ class Runners:
         return IssuedToken(token, read_moment(answer.body, "expires_at"))
 
     async def create_jit_config(
-        self, name: str, labels: tuple[str, ...], group: int, work: str
+        self,
+        name: str,
+        labels: tuple[str, ...],
+        group: int,
+        work: str,
+        *,
+        tries: int | None = 6,
     ) -> JitConfig:
         """Register a runner just in time.
 
@@ -81,6 +87,7 @@ class Runners:
                 "work_folder": work,
             },
             expects={201: None, 409: NameTaken},
+            tries=tries,
         )
         runner = _runner(read_field(answer.body, "runner"))
         blob = str(read_field(answer.body, "encoded_jit_config"))

@@ -5,6 +5,8 @@ Each file exists twice, as `posix_*.py` and `windows_*.py`, with the same public
 
 import sys
 
+from sidecar.host.admission_request import *  # noqa: F403
+
 if sys.platform == "win32":
     from sidecar.host.windows_admission import *  # noqa: F403
     from sidecar.host.windows_agent import *  # noqa: F403
@@ -12,6 +14,7 @@ if sys.platform == "win32":
     from sidecar.host.windows_hooks import *  # noqa: F403
     from sidecar.host.windows_network import *  # noqa: F403
     from sidecar.host.windows_processes import *  # noqa: F403
+    from sidecar.host.windows_secrets import *  # noqa: F403
     from sidecar.host.windows_sockets import *  # noqa: F403
     from sidecar.host.windows_users import *  # noqa: F403
 else:
@@ -21,5 +24,6 @@ else:
     from sidecar.host.posix_hooks import *  # noqa: F403
     from sidecar.host.posix_network import *  # noqa: F403
     from sidecar.host.posix_processes import *  # noqa: F403
+    from sidecar.host.posix_secrets import *  # noqa: F403
     from sidecar.host.posix_sockets import *  # noqa: F403
     from sidecar.host.posix_users import *  # noqa: F403

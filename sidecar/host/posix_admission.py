@@ -12,6 +12,17 @@ import sys
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.host.admission_request import (
+    ADMITTED,
+    END_PATIENCE,
+    LONGEST_REQUEST,
+    LONGEST_VALUE,
+    PATIENCE,
+    is_whole,
+    parse_request,
+    write_answer,
+)
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
@@ -20,19 +31,6 @@ if TYPE_CHECKING:
         from sidecar.host.posix_users import User
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
-
-_LONGEST_REQUEST = 64 * 1024
-"""Bytes of a request; a longer one is not read to its end."""
-_LONGEST_VALUE = 1000
-"""Bytes of one value in it. What is compared is shorter (LONGEST in `job_policy`)."""
-_END = b"\0\0"
-"""After the last `NAME=value`, each of which ends with a NUL: no variable can hold one."""
-_PATIENCE = 10
-"""Seconds that a hook waits for the answer."""
-_END_PATIENCE = 30
-"""Seconds that a hook waits until the runner's worker ends it; then it kills the worker."""
-
-ADMITTED = "admitted"
 
 
 class AdmissionChannel(NamedTuple):
@@ -60,16 +58,15 @@ async def open_admission_channel(
     deciding: asyncio.Task[None] | None = None
 
     async def reply() -> None:
-        variables = None if len(received) > _LONGEST_REQUEST else _parse(bytes(received))
-        line = await decide(variables)
+        line = await decide(parse_request(received))
         with suppress(BlockingIOError):  # the FIFO is empty: it has room for one line
-            os.write(answer, f"{line[:_LONGEST_VALUE]}\n".encode())
+            os.write(answer, write_answer(line))
 
     def read() -> None:
         nonlocal deciding
         with suppress(BlockingIOError):
-            received.extend(os.read(request, _LONGEST_REQUEST))
-        if received.find(_END) >= 0 or len(received) > _LONGEST_REQUEST:
+            received.extend(os.read(request, LONGEST_REQUEST))
+        if is_whole(received):
             loop.remove_reader(request)
             deciding = asyncio.create_task(reply())
 
@@ -100,11 +97,6 @@ def _make_fifo(path: Path, user: User | None, mode: int, *, owner: User | None) 
     return os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
 
-def _parse(request: bytes) -> dict[str, str]:
-    pairs = request.partition(_END)[0].decode(errors="replace").split("\0")
-    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
-
-
 def build_admission_script(channel: AdmissionChannel, names: Iterable[str]) -> str:
     """Return shell lines that ask, and go on only if the answer is ADMITTED.
 
@@ -113,22 +105,22 @@ def build_admission_script(channel: AdmissionChannel, names: Iterable[str]) -> s
     A hook that only fails would let those steps run.
     """
     pairs = " ".join(f'"{name}=${{{name}-}}"' for name in names)
-    form = f"%.{_LONGEST_VALUE}s\\0"
+    form = f"%.{LONGEST_VALUE}s\\0"
     request, answer = _quote(str(channel.request)), _quote(str(channel.answer))
     return (
         "# The pool's policy decides which jobs may run here; without an answer none may.\n"
-        f"answer=$(timeout {_PATIENCE} sh -c '\n"
+        f"answer=$(timeout {PATIENCE} sh -c '\n"
         "  request=$1 answer=$2; shift 2; line=\n"
         f'  printf "{form}" "$@" "" 1<>"$request" && IFS= read -r line <"$answer"\n'
         '  printf %s "$line"\n'
         f"' - {request} {answer} {pairs} 2>/dev/null) || :\n"
         f'if [ "$answer" != {ADMITTED} ]; then\n'
-        f'  reason=${{answer:-"the agent did not answer within {_PATIENCE} s"}}\n'
+        f'  reason=${{answer:-"the agent did not answer within {PATIENCE} s"}}\n'
         "  printf '::error title=Job not admitted::%s\\n' \"$reason\" || :\n"
         "  trap 'exit 1' INT TERM\n"
         '  kill -TERM "$PPID" || :\n'
         "  tries=0\n"
-        f'  while [ "$tries" -lt {_END_PATIENCE * 5} ]; do\n'
+        f'  while [ "$tries" -lt {END_PATIENCE * 5} ]; do\n'
         '    kill -0 "$PPID" 2>/dev/null || exit 1\n'
         "    sleep 0.2 || :; tries=$((tries + 1))\n"
         "  done\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -10,8 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from typing import NoReturn
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
+
+SIGNALS_TO_ALL = frozenset[str]()
+"""Stop signals that the system sends to the agent's children too: none here."""
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -19,12 +24,14 @@ _MEMORY_EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.
 """Where control groups of version 2, and of version 1, count kills for lack of memory."""
 
 
-def unblock_stop_signals() -> None:
+def unblock_stop_signals(handle: Callable[[int], object]) -> None:
     """Unblock SIGTERM and SIGINT, so that those sent before now arrive.
 
-    The entrypoint blocks them before it starts the agent (entrypoint/start). The kernel would
-    drop a signal that the first process of a container does not handle yet.
+    `handle` is their handler already. The entrypoint blocks them before it starts the agent
+    (entrypoint/start). The kernel would drop a signal that the first process of a container does
+    not handle yet.
     """
+    del handle
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
 
 
@@ -65,6 +72,20 @@ def harden() -> None:
     """
     _prctl(_PR_SET_DUMPABLE, 0)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def prepare_output() -> None:
+    """Do nothing: output is UTF-8 here."""
+
+
+def may_color() -> bool:
+    """Return True: a terminal shows colours here."""
+    return True
+
+
+def exit_process(code: int) -> NoReturn:
+    """End this process with `code`, and run nothing more of it."""
+    os._exit(code)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -24,6 +24,11 @@ _NETLINK_TIMEOUT = 2.0
 _CLAIM = "\0ecs-runner-sidecar"
 
 
+def explain_error(error: OSError) -> str:
+    """Return why a call of the system failed, in a few words."""
+    return str(error) if error.errno is None else os.strerror(error.errno).lower()
+
+
 def mark(sock: socket.socket) -> None:
     """Set SO_MARK on a socket of the agent's, where this process may."""
     option = getattr(socket, "SO_MARK", None)  # only Linux has it

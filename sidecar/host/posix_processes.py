@@ -90,10 +90,19 @@ async def read_pipe(pipe: Any, feed: Callable[[bytes], None]) -> None:
         transport.close()
 
 
-def interrupt(pid: int) -> None:
-    """Send SIGINT to one process, not to its children."""
+def wait_for_exit(popen: subprocess.Popen[bytes]) -> int:
+    """Wait for a child's end; return its exit code, a negative one for the signal that ended it."""
+    return popen.wait()
+
+
+def interrupt(pid: int) -> str | None:
+    """Send SIGINT to one process, not to its children.
+
+    Returns why that is not possible, or None; here it always is.
+    """
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGINT)
+    return None
 
 
 def terminate_children(parent: int, program: str) -> int:
@@ -130,13 +139,15 @@ def _terminate(pid: int, parent: int, program: str) -> bool:
     return True
 
 
-def forward_signal(pid: int, name: str) -> None:
+def forward_signal(pid: int, name: str) -> str | None:
     """Send the stop signal `name` to the process group that `pid` leads.
 
     To the whole group: a shell alone would end at once, and its own child would get no signal.
+    Returns why that is not possible, or None; here it always is.
     """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.Signals[name])
+    return None
 
 
 # ---- find --------------------------------------------------------------------------------------

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
+DOCKER_PLACE = "/var/run/docker.sock"
+"""Where docker listens, and its clients look, unless DOCKER_HOST says otherwise."""
+
+
+def find_docker(path: Path) -> str | None:
+    """Return the DOCKER_HOST for a daemon whose socket is at `path`; None if there is none."""
+    return f"unix://{path}" if path.exists() else None
+
 
 def listen_at(path: Path, user: User | None, backlog: int) -> socket.socket:
     """Listen at `path`, for root and the group of `user`; a socket without a listener is replaced.

@@ -1,4 +1,9 @@
-"""Ask the agent whether a job may run, on Windows: not there yet, so no job may run."""
+"""Ask the agent whether a job may run, on Windows: a named pipe, and PowerShell lines that use it.
+
+A pipe has one answer for each client, so one is enough. Its name is new in each life, and the agent
+has it first: who makes a pipe of a name decides who may be another server of it, and no process of
+a job runs before the answer.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +11,105 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.host.admission_request import (
+    ADMITTED,
+    END_PATIENCE,
+    LONGEST_REQUEST,
+    LONGEST_VALUE,
+    PATIENCE,
+    is_whole,
+    parse_request,
+    write_answer,
+)
+from sidecar.host.win32 import powershell
+
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
     if sys.platform == "win32":  # the type checker reads this for both systems
+        from sidecar.host.win32.pipes import Reply
         from sidecar.host.windows_users import User
 
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 
-ADMITTED = "admitted"
-
 
 class AdmissionChannel(NamedTuple):
-    """A channel on which a hook asks."""
+    """The pipe's name, without its folder."""
+
+    name: str
 
 
 @asynccontextmanager
 async def open_admission_channel(
     folder: Path, user: User | None, decide: Callable[[dict[str, str] | None], Awaitable[str]]
 ) -> AsyncIterator[AdmissionChannel]:
-    """Raise OSError: a runner with a policy takes no job on Windows."""
-    del folder, user, decide
-    raise OSError("a policy cannot be enforced on Windows yet (remove the pool's access table)")
-    yield AdmissionChannel()
+    """Open a channel on which one hook asks once; `decide` gets its variables.
+
+    `decide` returns the answer: ADMITTED, or the reason of a refusal. It gets None for a request
+    that is too long. Whatever comes after the first request is never read.
+    """
+    del folder, user
+    import asyncio  # late: console events are handled before its imports
+
+    from sidecar.host.win32.pipes import serve_pipe
+
+    deciding: asyncio.Task[None] | None = None
+
+    async def answer(received: bytes, reply: Reply) -> None:
+        reply.send(write_answer(await decide(parse_request(received))))
+
+    def read(received: bytes, reply: Reply) -> None:
+        nonlocal deciding
+        if deciding is None and is_whole(received):
+            deciding = asyncio.create_task(answer(received, reply))
+
+    try:
+        async with serve_pipe(LONGEST_REQUEST, read) as name:
+            yield AdmissionChannel(name)
+    finally:
+        if deciding is not None:
+            deciding.cancel()
+            await asyncio.wait([deciding])
 
 
 def build_admission_script(channel: AdmissionChannel, names: Iterable[str]) -> str:
-    """Return no lines: nobody gets here."""
-    del channel, names
-    raise NotImplementedError
+    """Return PowerShell lines that ask, and go on only if the answer is ADMITTED.
+
+    Else they wait. The agent interrupts the listener of a refused job, which shuts its worker down;
+    that runs no further step of the job then, not even one with `if: always()`, and ends this hook.
+    A hook that only fails would let those steps run. If nobody ends it, it kills the worker, which
+    has started it, and goes on to wait if it cannot.
+    """
+    listed = ", ".join(map(powershell.quote, names))
+    return (
+        "# The pool's policy decides which jobs may run here; without an answer none may.\n"
+        "$answer = ''\n"
+        "try {\n"
+        f"  $request = -join (@({listed}) | ForEach-Object {{\n"
+        "    $value = [string][Environment]::GetEnvironmentVariable($_)\n"
+        f"    $_ + '=' + $value.Substring(0, [Math]::Min($value.Length, {LONGEST_VALUE}))"
+        " + [char]0\n"
+        "  }) + [char]0\n"
+        "  $pipe = New-Object System.IO.Pipes.NamedPipeClientStream("
+        f"'.', {powershell.quote(channel.name)}, 'InOut', 'Asynchronous')\n"
+        f"  $pipe.Connect({PATIENCE * 1000})\n"
+        "  $bytes = [Text.Encoding]::UTF8.GetBytes($request)\n"
+        "  $pipe.Write($bytes, 0, $bytes.Length)\n"
+        "  $line = (New-Object System.IO.StreamReader($pipe)).ReadLineAsync()\n"
+        f"  if ($line.Wait({PATIENCE * 1000})) {{ $answer = [string]$line.Result }}\n"
+        "} catch { }\n"
+        f"if ($answer -cne {powershell.quote(ADMITTED)}) {{\n"
+        f"  if (-not $answer) {{ $answer = "
+        f"{powershell.quote(f'the agent did not answer within {PATIENCE} s')} }}\n"
+        "  Write-Host ('::error title=Job not admitted::' + $answer)\n"
+        "  while ($true) {\n"
+        f"    Start-Sleep -Seconds {END_PATIENCE}\n"
+        "    try {\n"
+        '      $self = Get-CimInstance Win32_Process -Filter "ProcessId=$PID"\n'
+        "      Stop-Process -Id $self.ParentProcessId -Force\n"
+        "    } catch { }\n"
+        "  }\n"
+        "}\n"
+    )

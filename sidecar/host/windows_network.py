@@ -10,8 +10,38 @@ if TYPE_CHECKING:
 
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 
+_WORDS = {
+    10013: "permission denied",
+    10048: "address already in use",
+    10049: "cannot assign requested address",
+    10051: "network is unreachable",
+    10053: "software caused connection abort",
+    10054: "connection reset by peer",
+    10060: "connection timed out",
+    10061: "connection refused",
+    10065: "no route to host",
+    121: "connection timed out",
+    1225: "connection refused",
+    1231: "network is unreachable",
+    1232: "no route to host",
+    11001: "name or service not known",
+}
+"""What went wrong with a socket, in POSIX's words: Windows' own are in the system's language.
+
+The first are WSA codes, the others what the Proactor loop gets for the same.
+"""
+
 AGENT_MARK = 0
 """Sockets have no mark here."""
+
+
+def explain_error(error: OSError) -> str:
+    """Return why a call of the system failed, in a few words."""
+    for cause in (error, error.__cause__):  # a library's own error may not have the code
+        code = getattr(cause, "winerror", None) or getattr(cause, "errno", None)
+        if code in _WORDS:
+            return _WORDS[code]
+    return (error.strerror or str(error)).rstrip(".").lower()
 
 
 def mark(sock: socket.socket) -> None:

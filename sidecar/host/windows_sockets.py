@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 
+DOCKER_PLACE = r"\\.\pipe\docker_engine"
+"""Where docker listens, and its clients look, unless DOCKER_HOST says otherwise: a named pipe."""
+
+_ALL_BUSY = 121
+"""The error of waiting for a pipe that is there, but has clients enough for now."""
+
+
+def find_docker(path: Path) -> str | None:
+    """Return the DOCKER_HOST for a daemon whose named pipe is `path`; None if there is none.
+
+    It is not opened, as `exists` would do: the daemon would take that for a client.
+    """
+    import ctypes
+
+    wait = ctypes.WinDLL("kernel32", use_last_error=True).WaitNamedPipeW
+    if wait(ctypes.c_wchar_p(str(path)), 1) or ctypes.get_last_error() == _ALL_BUSY:
+        return f"npipe://{path.as_posix()}"
+    return None
+
 
 def listen_at(path: Path, user: User | None, backlog: int) -> socket.socket:  # noqa: ARG001
     """Raise OSError: docker has a named pipe here, and there is no proxy before it."""

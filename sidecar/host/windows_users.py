@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import sys
 from dataclasses import dataclass
 
@@ -24,8 +24,8 @@ def find_user(name: str) -> User | None:
 
 
 def agent_user_name() -> str:
-    """Return the name of the user this process runs as."""
-    return getpass.getuser()
+    """Return the name of the user this process runs as; no variable says it, the system does."""
+    return os.getlogin()
 
 
 def is_root() -> bool:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar import phase, process
-from sidecar.aws import task_metadata
 from sidecar.errors import Stopped
+from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.runner_life import WARM_TIMEOUT
@@ -74,8 +74,8 @@ async def _start(
 ) -> Process:
     """Serve credentials and docker, and start the command."""
     enter = exit_stack.enter_async_context
-    task = await task_metadata.read_task_facts(config.task.metadata_uri, so_mark=access.so_mark)
-    credentials = await enter(job_credentials(config, access, task, report.cleanup_stack))
+    facts = await read_facts(config, so_mark=access.so_mark)
+    credentials = await enter(job_credentials(config, access, facts, report.cleanup_stack))
     report.relay = credentials.relay
     docker = await enter(job_docker(config, credentials, report.cleanup_stack, stop))
     report.phase.enter(phase.WARMING)
@@ -83,7 +83,7 @@ async def _start(
         config.user, docker.set_docker_host(credentials.remove_agent_variables(config.passed_on))
     )
     env |= await credentials.wait_for_credentials(
-        task.id, WARM_TIMEOUT, config.passed_on, required=config.settings.relay_required
+        facts.id, WARM_TIMEOUT, config.passed_on, required=config.settings.relay_required
     )
     command = process.Command(config.command, env, Path.cwd(), config.user)
     return await enter(process.run_child(command))
@@ -112,6 +112,8 @@ def _forward(child: Process, name: str, *, first: bool) -> None:
     If every process got the signal, the job's steps would die before the listener cancels them.
     """
     listeners = child.interrupt_listeners() if first else 0
-    log.info("command.signalled", signal=name, listeners=listeners)
-    if not listeners:
-        child.forward_signal(name)
+    reason = None if listeners else child.forward_signal(name)
+    if reason is None:
+        log.info("command.signalled", signal=name, listeners=listeners)
+    else:
+        log.warning("command.signal_failed", signal=name, reason=reason)

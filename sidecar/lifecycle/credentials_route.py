@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar import relay
+from sidecar.aws.instance_metadata import DOCUMENT, FACTS
+from sidecar.aws.instance_role import InstanceRole
 from sidecar.docker import internal_networks
 from sidecar.docker.engine import Engine
 from sidecar.errors import RelayError
@@ -29,7 +31,7 @@ log = structlog.get_logger()
 class CredentialsRoute:
     """Chooses the relay mode, and runs the relay in it."""
 
-    endpoint: relay.Endpoint | None
+    endpoint: relay.Endpoint | InstanceRole | None
     """The source of the agent's own credentials."""
     separate_job_role: bool
     """Whether jobs have a role of their own."""
@@ -52,6 +54,7 @@ class CredentialsRoute:
             reason,
             obstacle=network_rules.obstacle(self.network_modes),
             relative_uri=config.task.credentials_relative_uri is not None,
+            machine=isinstance(self.endpoint, InstanceRole),
             separate_job_role=self.separate_job_role,
         )
         choice = mode.choose(settings.relay, facts)
@@ -73,8 +76,10 @@ class CredentialsRoute:
             return running, True, choice.mode
         await network_rules.remove_leftovers(self.network_modes)
         address = settings.relay_address
+        # On a machine, rules lead its own programs here too: they ask as jobs do, without a path.
+        imds = make_imds(config) if config.machine and settings.relay_imds else None
         running = await serving.enter_async_context(
-            relay.serving(source, address.host, address.port)
+            relay.serving(source, address.host, address.port, imds=imds)
         )
         redirected = self.separate_job_role and await self._redirect(running, serving)
         return running, redirected, choice.mode
@@ -88,7 +93,7 @@ class CredentialsRoute:
         """
         address, port = network_rules.RELAY_ADDRESS, config.settings.relay_address.port
         uri = config.task.credentials_relative_uri
-        imds = relay.Imds(config.task.region) if config.settings.relay_imds else None
+        imds = make_imds(config) if config.settings.relay_imds else None
         redirect = Redirect(self.network_modes, containers=True)
         removal = self.cleanup_stack.register_step("network", redirect.remove_rules, when=When.LAST)
         try:
@@ -109,12 +114,19 @@ class CredentialsRoute:
         serving.callback(removal.begin)  # before the relay closes; the stack waits for its end
         return running
 
+    @property
+    def _is_redirectable(self) -> bool:
+        """Whether the agent's own credentials are at an address that rules redirect."""
+        if isinstance(self.endpoint, InstanceRole):
+            return True
+        return self.endpoint is not None and self.endpoint.variable == relay.RELATIVE_URI
+
     async def _redirect(self, running: relay.Relay, serving: AsyncExitStack) -> bool:
         """Redirect requests for the ECS agent to the relay, except those of this agent.
 
         Returns whether that is possible.
         """
-        if self.endpoint is None or self.endpoint.variable != relay.RELATIVE_URI:
+        if not self._is_redirectable:
             log.info("network.rules_skipped", reason=f"the task has no {relay.RELATIVE_URI}")
             return False
         redirect = Redirect(self.network_modes)
@@ -128,3 +140,14 @@ class CredentialsRoute:
             return False
         serving.callback(removal.begin)  # before the relay closes; the stack waits for its end
         return True
+
+
+def make_imds(config: Configuration) -> relay.Imds:
+    """Choose what the relay's IMDS protocol says beside credentials: on a machine, who it is.
+
+    Other programs of the machine are led to the relay, too, and need that.
+    """
+    names = [*FACTS, DOCUMENT] if config.machine else []
+    return relay.Imds(
+        config.task.region, {name: config.machine[name] for name in names if name in config.machine}
+    )

@@ -65,16 +65,19 @@ async def end_listener(drain: Drain, skip: CleanupStep | None = None) -> None:
 
     The step `skip` is not begun yet: a busy runner cannot be deregistered before its job has ended.
     Nor are the steps that remove what a job needs, or what keeps it within its bounds: the job goes
-    on for some seconds. An ended listener may leave processes of its job: they are killed too.
+    on for some seconds. An ended listener may leave processes of its job: they are killed too. A
+    listener that cannot be interrupted goes on only while it has a job.
     """
     listener, stop = drain.listener, drain.stop
-    if listener.running:
-        log.info("runner.interrupted", busy=skip is not None)
-        listener.interrupt()
+    reason = "it did not end in time"
+    moment = stop.budget.kill
+    if listener.running and not listener.interrupt(busy=skip is not None) and skip is None:
+        # Nothing would end it, and it has no job: there is nothing to wait for.
+        reason, moment = "it could not be interrupted", 0.0
     drain.cleanup_stack.begin_steps(When.ANY_TIME, skip)
-    await stop.wait_for_first(listener.ended, moment=stop.budget.kill, level=KILL)
+    await stop.wait_for_first(listener.ended, moment=moment, level=KILL)
     if listener.running:
-        log.warning("runner.killed", reason="it did not end in time")
+        log.warning("runner.killed", reason=reason)
     if killed := await listener.process.kill():
         log.info("process.killed", pid=listener.process.pid, processes=killed)
     drain.cleanup_stack.begin_steps(When.JOB_ENDED, skip)

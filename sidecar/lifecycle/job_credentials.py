@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar import host, relay
+from sidecar.aws.instance_metadata import ROLES
+from sidecar.aws.instance_role import InstanceRole
 from sidecar.aws.secrets import SecretReader
 from sidecar.errors import RelayError
 from sidecar.lifecycle.credentials_route import CredentialsRoute
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from aiobotocore.session import AioSession
 
     from sidecar.aws.agent_credentials import AgentCredentials
-    from sidecar.aws.task_metadata import TaskFacts
+    from sidecar.aws.container_credentials import CredentialsSource
+    from sidecar.aws.instance_facts import Facts
     from sidecar.relay import Relay
     from sidecar.relay.job_role import JobRole
     from sidecar.settings.model import Configuration, Settings
@@ -51,7 +54,8 @@ class Access:
         by_rules = settings.relay != "off" and host.may_filter()
         self.so_mark = self.separate_job_role or by_rules
         """Whether the agent uses SO_MARK sockets, which no rule redirects."""
-        self.endpoint: relay.Endpoint | None = None
+        self.endpoint: relay.Endpoint | InstanceRole | None = None
+        """Where the agent's own credentials come from, if not from the library's usual places."""
         self.endpoint_error: RelayError | None = None
         """Why there is no endpoint, although a variable names one."""
         self.agent_credentials: AgentCredentials | None = None
@@ -65,11 +69,14 @@ class Access:
             )
         except RelayError as error:
             self.endpoint_error = error
-        if self.so_mark and self.endpoint is not None:
+        if self.endpoint is None and self.endpoint_error is None and ROLES in config.machine:
+            self.endpoint = InstanceRole(task.instance_uri)
+        # A machine's service is asked once by the library, and may be slow while it boots.
+        if self.endpoint is not None and (self.so_mark or config.machine):
             # Imported when needed, here as below: that keeps other starts fast.
             from sidecar.aws.agent_credentials import AgentCredentials
 
-            self.endpoint = replace(self.endpoint, so_mark=True)
+            self.endpoint = replace(self.endpoint, so_mark=self.so_mark)
             self.agent_credentials = AgentCredentials(self.endpoint, alone=self.separate_job_role)
 
     def session(self) -> AioSession:
@@ -154,7 +161,7 @@ class JobCredentials:
 
 @asynccontextmanager
 async def job_credentials(
-    config: Configuration, access: Access, facts: TaskFacts, cleanup_stack: CleanupStack
+    config: Configuration, access: Access, facts: Facts, cleanup_stack: CleanupStack
 ) -> AsyncIterator[JobCredentials]:
     """Run the relay within the block, if there can be one.
 
@@ -183,7 +190,7 @@ async def job_credentials(
 
 def _choose_source(
     config: Configuration, access: Access, credentials: JobCredentials
-) -> relay.Endpoint | JobRole | None:
+) -> CredentialsSource | None:
     """Return the source of the credentials to relay; None for none. Raises RelayError."""
     settings = config.settings
     if settings.relay == "off":
@@ -196,8 +203,11 @@ def _choose_source(
         return credentials.job_role
     if access.endpoint is None:
         if settings.relay_required or settings.relay != "auto":
-            raise RelayError("cannot relay credentials: the task has no role (taskRoleArn)")
-        log.info("relay.disabled", reason="no task role")
+            lacking = "machine has no instance profile" if config.machine else "task has no role"
+            raise RelayError(f"cannot relay credentials: the {lacking} (taskRoleArn)")
+        log.info(
+            "relay.disabled", reason="no instance profile" if config.machine else "no task role"
+        )
     return access.endpoint
 
 

@@ -257,7 +257,7 @@ class _Cleanup:
 def _find_engine(config: Configuration) -> tuple[Engine, Path]:
     engine = Engine.find(config.task.docker_host)
     if engine is None:
-        message = "nothing names a docker daemon (DOCKER_HOST, /var/run/docker.sock)"
+        message = f"nothing names a docker daemon (DOCKER_HOST, {host.DOCKER_PLACE})"
         raise ProxyUnavailable(message, has_engine=False)
     if engine.socket is None:
         raise ProxyUnavailable(f"DOCKER_HOST={engine.host} is no socket of the file system")

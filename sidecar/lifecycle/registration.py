@@ -53,20 +53,23 @@ async def choose_source(
     store: tokens.ParameterStore,
     api: github.Connection | None,
     cleanup_stack: CleanupStack,
-    read_task_id: Callable[[], Awaitable[str]],
+    read_own_id: Callable[[], Awaitable[str]],
+    machine_id: str = "",
 ) -> Source:
     """Choose the source of the token: the SSM parameter, the setting, or GitHub's API.
 
-    `read_task_id` is called only where the parameter's name needs the task's id. Raises TokenError
-    if the id is not known.
+    `read_own_id` is called only where the parameter's name needs the id of the task or machine.
+    `machine_id`: that of the machine, if this is one. Raises TokenError if the id is not known.
     """
     if (name := settings.token_parameter) is not None:
-        for_task = values.TASK in name
-        if for_task:
-            name = name.replace(values.TASK, await _read_known_id(read_task_id))
-        return tokens.claim_parameter(store, name, cleanup_stack, for_task=for_task)
+        if is_own := values.TASK in name or values.INSTANCE in name:
+            name = values.put_id(name, await _read_known_id(read_own_id))
+        # A launcher may write the whole name into a tag.
+        is_own = is_own or (bool(machine_id) and name.rpartition("/")[2] == machine_id)
+        key = settings.token_key.get_secret_value() if settings.token_key is not None else None
+        return tokens.claim_parameter(store, name, cleanup_stack, for_task=is_own, key=key)
     if (config := settings.launch_config) is not None:
-        launch_id = settings.launch_id or await _read_known_id(read_task_id)
+        launch_id = settings.launch_id or await _read_known_id(read_own_id)
         overrides = _list_overrides(settings)
         return tokens.ConfiguredToken(store, config, launch_id, overrides, cleanup_stack)
     if settings.launch_id is not None:
@@ -86,14 +89,15 @@ def _list_overrides(settings: Settings) -> tokens.Overrides:
     return tokens.Overrides(settings.name, prefix, settings.github_url, user)
 
 
-async def _read_known_id(read_task_id: Callable[[], Awaitable[str]]) -> str:
+async def _read_known_id(read_own_id: Callable[[], Awaitable[str]]) -> str:
     """Read the task's id: the endpoint is near, and may be late or limit the rate for a moment."""
     for _ in range(TASK_ID_TRIES):
-        if task_id := await read_task_id():
-            return task_id
+        if own_id := await read_own_id():
+            return own_id
     raise TokenError(
         "cannot name the token parameter: ECS's task metadata does not say the task's id "
-        f"(SIDECAR_TOKEN_PARAMETER has {values.TASK}, or SIDECAR_LAUNCH_ID is missing)"
+        f"(SIDECAR_TOKEN_PARAMETER has {values.TASK} or {values.INSTANCE}, or SIDECAR_LAUNCH_ID "
+        "is missing)"
     )
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from sidecar import values
+from sidecar.aws.instance_facts import InstanceFacts
 from sidecar.errors import TokenError
 from sidecar.runner.registration_request import RegistrationRequest
 from sidecar.runner.workspace import NAME
 
 if TYPE_CHECKING:
-    from sidecar.aws.task_metadata import TaskFacts
+    from sidecar.aws.instance_facts import Facts
     from sidecar.settings.model import Settings
     from sidecar.tokens.value import RegistrationToken
 
-TASK_ID_SHOWN = 12
-"""Characters of the task's id in the runner's name: enough to find the task."""
+RANDOM, RANDOM_ALONE = 6, 12
+"""Characters that make a name unique: after the id, and where no id is known."""
+MACHINE_PREFIX = "ec2-"
+"""The prefix of a machine's runner, where none is set."""
 
 
 def make_request(
-    settings: Settings, token: RegistrationToken, task: TaskFacts, work_dir: str | None = None
+    settings: Settings, token: RegistrationToken, facts: Facts, work_dir: str | None = None
 ) -> RegistrationRequest:
     """Choose what to register. What came with the token was made for this task, so it wins.
 
@@ -33,7 +37,7 @@ def make_request(
             f"cannot register: neither SIDECAR_GITHUB_URL nor {named} says where "
             "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
         )
-    name = token.name or settings.name or make_name(settings.name_prefix, task)
+    name = token.name or settings.name or make_name(_choose_prefix(settings, facts), facts)
     return RegistrationRequest(
         url=url or "",
         token=token.token,
@@ -46,11 +50,19 @@ def make_request(
     )
 
 
-def make_name(prefix: str, task: TaskFacts) -> str:
-    """Make a runner name with the task's id in it, so that people find one from the other.
+def make_name(prefix: str, facts: Facts) -> str:
+    """Make a runner name with the task's or machine's id, so that people find one from the other.
 
     It ends with random characters, so no two runners share it, not even of the same task: after
     a lost answer a registration is taken over by its name.
     """
-    random = secrets.token_hex(TASK_ID_SHOWN // 2)
-    return f"{prefix}{task.id[:TASK_ID_SHOWN]}-{random[:6]}" if task.id else prefix + random
+    random = secrets.token_hex(RANDOM_ALONE // 2)
+    room = values.NAME_LENGTH - len(prefix) - RANDOM - 1
+    own_id = facts.shown_id[-room:]  # the end of a machine's id tells it from others
+    return f"{prefix}{own_id}-{random[:RANDOM]}" if own_id else prefix + random
+
+
+def _choose_prefix(settings: Settings, facts: Facts) -> str:
+    if isinstance(facts, InstanceFacts) and "name_prefix" not in settings.model_fields_set:
+        return MACHINE_PREFIX
+    return settings.name_prefix

@@ -12,10 +12,11 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from sidecar import phase, process, tokens
-from sidecar.aws import task_metadata
+from sidecar.aws.instance_facts import InstanceFacts
 from sidecar.errors import Exit, Stopped
 from sidecar.lifecycle import registration
 from sidecar.lifecycle.drain import Drain
+from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_admission import make_admission
 from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.lifecycle.job_docker import job_docker
@@ -30,11 +31,13 @@ from sidecar.runner.environment import build_environment
 from sidecar.runner.folder import RunnerFolder
 from sidecar.runner.listener import Listener, run_listener
 from sidecar.runner.workspace import NAME, make_workspace
+from sidecar.settings.contracts.contract import INSTANCE_ID
 from sidecar.shutdown.cleanup import When, run_cleanup
 from sidecar.status.health_server import serve_health
 
 if TYPE_CHECKING:
     from sidecar import github
+    from sidecar.aws.instance_facts import Facts
     from sidecar.lifecycle.job_credentials import JobCredentials
     from sidecar.lifecycle.job_docker import JobDocker
     from sidecar.runner.admission import Admission
@@ -83,7 +86,7 @@ class _Life:
     access: Access
     api: github.Connection | None
     source: registration.Source
-    task: task_metadata.TaskFacts
+    facts: Facts
     credentials: JobCredentials
     docker: JobDocker
     token: tokens.RegistrationToken
@@ -126,23 +129,26 @@ class _Life:
             self.folder, self.cleanup_stack, self.api
         )
         self.source = await registration.choose_source(
-            settings, store, self.api, self.cleanup_stack, self._read_task_id
+            settings,
+            store,
+            self.api,
+            self.cleanup_stack,
+            self._read_own_id,
+            self.config.machine.get(INSTANCE_ID, ""),
         )
 
-    async def _read_task_id(self) -> str:
-        return (await self._read_task_facts()).id
+    async def _read_own_id(self) -> str:
+        return (await self._read_facts()).id
 
-    async def _read_task_facts(self) -> task_metadata.TaskFacts:
-        return await task_metadata.read_task_facts(
-            self.config.task.metadata_uri, so_mark=self.access.so_mark
-        )
+    async def _read_facts(self) -> Facts:
+        return await read_facts(self.config, so_mark=self.access.so_mark)
 
     async def serve_credentials_and_docker(self) -> None:
         """Serve what jobs use: the relay with their credentials, and the docker proxy."""
         config, cleanup_stack = self.config, self.cleanup_stack
-        self.task = await self._read_task_facts()
+        self.facts = await self._read_facts()
         self.credentials = await self._enter(
-            job_credentials(config, self.access, self.task, cleanup_stack)
+            job_credentials(config, self.access, self.facts, cleanup_stack)
         )
         self.report.relay = self.credentials.relay
         self.docker = await self._enter(
@@ -164,7 +170,7 @@ class _Life:
             self.credentials.remove_agent_variables(self.config.passed_on)
         )
         self.env = build_environment(passed_on, self.config.user)
-        request = make_request(self.settings, self.token, self.task, self.docker.work_dir)
+        request = make_request(self.settings, self.token, self.facts, self.docker.work_dir)
         await self._make_work_folder(request.work_dir)
         if self.killed_agents is not None:
             await self.killed_agents.deregister_first(
@@ -175,7 +181,7 @@ class _Life:
             await runner.register(self.stop.let_finish)
         self.docker.set_runner_label(self.folder.docker_label)
         self.source.delete_soon()  # the token is deleted beside what follows: no job waits for that
-        self.folder.write_setup_info(self.task)
+        self.folder.write_setup_info(self.facts)
 
     async def _make_work_folder(self, work_dir: str) -> None:
         remove_after = self.token.work_dir is None and NAME in self.settings.work_dir
@@ -266,11 +272,12 @@ class _Life:
 
     def _choose_watches(self) -> Watches:
         settings, deregistration = self.settings, self.deregistration
+        is_spot = isinstance(self.facts, InstanceFacts) and self.facts.is_spot
         return Watches(
             idle=settings.idle_limit,
             lifetime=settings.lifetime_limit,
             session=settings.session_limit,
-            spot=settings.spot_watch,
+            spot=settings.spot_watch or (is_spot and "spot_watch" not in settings.model_fields_set),
             is_registered=deregistration.is_known if deregistration.can_ask_github else None,
             instance_uri=self.config.task.instance_uri,
             so_mark=self.access.so_mark,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sidecar import host
 from sidecar.errors import Exit
 from sidecar.lifecycle.drain import drain_listener, end_if_idle, end_listener
 from sidecar.lifecycle.watches import Cause
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from sidecar.lifecycle.drain import Drain
     from sidecar.runner.listener import Listener
+    from sidecar.shutdown.stop import Stop
 
 log = structlog.get_logger()
 
@@ -30,8 +32,10 @@ async def supervise(drain: Drain, watches: Iterable[asyncio.Task[Cause]]) -> Exi
         while listener.running and not stop.requested:
             await stop.wait_for_first(listener.ended, *running, level=DRAIN)
             cause = _take_cause(running)
-            if cause is Cause.IDLE and not await end_if_idle(drain):
-                cause = None  # a job came just then: the life goes on
+            if cause in (Cause.IDLE, Cause.REBALANCE) and not await end_if_idle(drain):
+                # A job came just then, or runs: the life goes on. A recommendation only says that
+                # an interruption is likelier; most of these jobs come to their end.
+                cause = None
             elif cause in (Cause.DEREGISTERED, Cause.NO_SESSION):
                 # No job can come: there is nothing to be drained.
                 listener.session_limit_reached = cause is Cause.NO_SESSION
@@ -39,17 +43,24 @@ async def supervise(drain: Drain, watches: Iterable[asyncio.Task[Cause]]) -> Exi
                 await end_listener(drain)
             elif cause is not None:
                 stop.request_drain(cause.value)
+    _note_stop_of_all(listener, stop)
     if listener.running:
         await drain_listener(drain)
+    _note_stop_of_all(listener, stop)
     await listener.process.read_last_output()
     return _choose_exit(listener, cause, stopped=stop.requested)
+
+
+def _note_stop_of_all(listener: Listener, stop: Stop) -> None:
+    """Note that the listener got the stop itself, if so: its end is then the stop's doing."""
+    listener.interrupted |= not host.SIGNALS_TO_ALL.isdisjoint(stop.signals)
 
 
 def _choose_exit(listener: Listener, cause: Cause | None, *, stopped: bool) -> Exit:
     """Return the listener's exit code, or the cause's; mypy demands a case for every cause."""
     code = listener.choose_exit_code(stopped=stopped)
     match cause:
-        case Cause.IDLE | Cause.NO_SESSION | Cause.DEREGISTERED:
+        case Cause.IDLE | Cause.NO_SESSION | Cause.DEREGISTERED | Cause.REBALANCE:
             return cause.exit
         case Cause.LIFETIME:
             return code if listener.had_job and code is Exit.DONE else cause.exit

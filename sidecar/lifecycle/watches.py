@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar.aws.instance_metadata import MetadataError, has_spot_notice
+from sidecar.aws.instance_metadata import REBALANCE, SPOT_NOTICE, MetadataError, connect
 from sidecar.errors import Exit, SidecarError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ A credential has 5,000 calls an hour. A hundred idle runners would use them up a
 so the pause grows; after a lookup that did not find the runner it is the first one again.
 """
 SPOT_EVERY = 5.0
-"""Seconds between two looks for a Spot notice, which comes two minutes ahead."""
+"""Seconds between two looks for a notice, as AWS advises; the Spot notice is two minutes ahead."""
 
 
 class WatchCause(Enum):
@@ -54,6 +54,7 @@ class Cause(WatchCause):
     NO_SESSION = "session-limit", Exit.RUNNER
     DEREGISTERED = "ghost", Exit.GHOST  # named as its exit code
     SPOT = "spot-notice", Exit.DONE
+    REBALANCE = "rebalance-recommendation", Exit.DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Watches:
     session: float | None = None
     """Seconds that the listener may be without a session at GitHub."""
     spot: bool = False
-    """Whether to look for a Spot notice."""
+    """Whether to look for a Spot notice, and for a rebalance recommendation."""
     is_registered: Callable[[], Awaitable[bool]] | None = None
     """Asks GitHub whether it knows the runner; None without a credential for that."""
     instance_uri: str = ""
@@ -87,7 +88,8 @@ class Watches:
         if self.is_registered is not None:
             watches.append(_watch_registration(listener, self.is_registered))
         if self.spot:
-            watches.append(_watch_spot(self.instance_uri, so_mark=self.so_mark))
+            for path, cause in ((SPOT_NOTICE, Cause.SPOT), (REBALANCE, Cause.REBALANCE)):
+                watches.append(_watch_notice(self.instance_uri, path, cause, so_mark=self.so_mark))
         for watch in watches:
             yield asyncio.ensure_future(watch)
 
@@ -148,15 +150,16 @@ async def _watch_registration(
     return Cause.DEREGISTERED
 
 
-async def _watch_spot(instance_uri: str, *, so_mark: bool) -> Cause:
-    """End when the instance has a Spot notice: some tasks get no SIGTERM then."""
-    while True:
-        try:
-            if await has_spot_notice(instance_uri, so_mark=so_mark):
-                return Cause.SPOT
-        except MetadataError as error:
-            log.debug("spot.lookup_failed", reason=str(error))
-        await asyncio.sleep(SPOT_EVERY)
+async def _watch_notice(url: str, path: str, cause: Cause, *, so_mark: bool) -> Cause:
+    """End when the instance has this notice: no machine gets a SIGTERM then, nor do some tasks."""
+    async with connect(url, so_mark=so_mark) as metadata:
+        while True:
+            try:
+                if await metadata.has_notice(path):
+                    return cause
+            except MetadataError as error:
+                log.debug("spot.lookup_failed", reason=str(error))
+            await asyncio.sleep(SPOT_EVERY)
 
 
 async def _wait_forever() -> Cause:

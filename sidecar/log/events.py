@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from sidecar import host
 from sidecar.log.masks import mask_known_secrets
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def configure(
     console = style == "console" or (style == "auto" and terminal)
     renderer: Any = (
         structlog.dev.ConsoleRenderer(
-            colors=terminal, exception_formatter=structlog.dev.plain_traceback
+            colors=terminal and host.may_color(), exception_formatter=structlog.dev.plain_traceback
         )
         if console
         else structlog.processors.JSONRenderer()

@@ -468,6 +468,7 @@ class _Connection(asyncio.Protocol):
         self._listener.remove(self)
 
     def data_received(self, data: bytes) -> None:
+        data = bytes(data)  # the Proactor loop of Python 3.11 hands over a bytearray
         # Nearly every request of a busy client is answered here (ADR 8).
         replay = self._cached.get(data)
         if replay is not None and not self._pending and not self._paused:

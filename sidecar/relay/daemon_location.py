@@ -7,6 +7,7 @@ import socket
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from sidecar import host
 from sidecar.relay.routes import has_network, is_own
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Bridge(NamedTuple):
 async def locate_daemon(daemon: Daemon | None) -> tuple[DaemonLocation, str]:
     """Return where the daemon is, and how that is known; takes a few seconds at most."""
     if daemon is None:
-        reason = "nothing names a docker daemon (DOCKER_HOST, /var/run/docker.sock)"
+        reason = f"nothing names a docker daemon (DOCKER_HOST, {host.DOCKER_PLACE})"
         return DaemonLocation.ABSENT, reason
     if daemon.hostname is not None:
         return await _locate_by_address(daemon.hostname)

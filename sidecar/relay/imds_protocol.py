@@ -14,6 +14,7 @@ import hmac
 import json
 import secrets
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sidecar.net.http_server import Answer, Request
@@ -21,7 +22,7 @@ from sidecar.relay.cached_decision import Grounds
 from sidecar.relay.protocol import Granted, Refused, RenderedAnswers, refuse_not_fetched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sidecar.aws.container_credentials import Credentials
     from sidecar.relay.identities import Identities
@@ -63,13 +64,17 @@ class ImdsProtocol:
     name = "imds"
 
     def __init__(
-        self, identities: Identities, region: str | None, now: Callable[[], float]
+        self,
+        identities: Identities,
+        region: str | None,
+        now: Callable[[], float],
+        machine: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._identities = identities
         self._now = now
         self._tokens = Tokens(now)
         self._rendered = RenderedAnswers(self._render)
-        self._public = _public_answers(region)
+        self._public = _public_answers(region, machine)
 
     def decide(self, request: Request) -> Granted | Refused | Answer:
         """Decide as an instance would that has the relayed role."""
@@ -163,8 +168,8 @@ def _role_name(credentials: Credentials) -> str:
     return (credentials.role_arn or "task-role").rpartition("/")[2]
 
 
-def _public_answers(region: str | None) -> dict[str, Answer]:
-    """Return the answers without secrets, by path."""
+def _public_answers(region: str | None, machine: Mapping[str, str]) -> dict[str, Answer]:
+    """Return the answers without secrets, by path; those of `machine` as they are."""
     answers = {"/latest/meta-data/iam/info": _json({"Code": "Success"})}
     if region is not None:
         # The zone does not matter: botocore cuts its letter off to get the region.
@@ -172,6 +177,9 @@ def _public_answers(region: str | None) -> dict[str, Answer]:
         answers[f"{placement}/availability-zone"] = Answer(200, zone.encode(), "text/plain")
         answers[f"{placement}/region"] = Answer(200, region.encode(), "text/plain")
         answers["/latest/dynamic/instance-identity/document"] = _json({"region": region})
+    for name, text in machine.items():
+        folder = "dynamic" if name.startswith("instance-identity/") else "meta-data"
+        answers[f"/latest/{folder}/{name}"] = Answer(200, text.encode(), "text/plain")
     return answers
 
 

@@ -41,6 +41,8 @@ class Facts:
     """Whether the task has a URI at the ECS agent's address."""
     separate_job_role: bool = False
     """Whether jobs have a separate role."""
+    machine: bool = False
+    """Whether the credentials are a machine's, which containers may ask for themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,18 @@ def _choose_automatically(facts: Facts) -> Choice:
     reason = _why_no_rules(facts)
     if facts.separate_job_role:
         return Choice(Mode.LOCAL, f"{reason}; containers shall not have the task role")
+    if facts.machine:
+        return Choice(Mode.LOCAL, f"{reason}; {_HOP_LIMIT}")
     if not facts.relative_uri:
         return Choice(Mode.LOCAL, f"{reason}; {_NO_URI}")
     return Choice(Mode.PASS_THROUGH, str(reason))
 
 
 _NO_URI = "the task has no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+_HOP_LIMIT = (
+    "containers reach the instance's own metadata where its hop limit is 2 or more "
+    "(HttpPutResponseHopLimit)"
+)
 
 
 def _why_no_rules(facts: Facts) -> str | None:

@@ -39,8 +39,10 @@ RELAY_ADDRESS = "169.254.170.23"
 """Where the relay listens for containers: no network of theirs can have this address."""
 CHAIN = "ECS_RUNNER_SIDECAR"
 TABLE = "ecs_runner_sidecar"
-OWN_NAMESPACES = frozenset({"awsvpc", "bridge"})
-"""Network modes (task metadata, `NetworkMode`) with a namespace that belongs to the task alone."""
+OWN_NAMESPACES = frozenset({"awsvpc", "bridge", "machine"})
+"""Network modes (task metadata, `NetworkMode`) with a namespace that belongs to the task alone.
+
+`machine`: a machine of EC2, which is there for this agent alone."""
 
 _IMDS6 = "fd00:ec2::254"
 _REDIRECTED = (ECS_AGENT, IMDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -21,7 +22,7 @@ from sidecar.relay.refresher import Clock, Pace, Refresher
 from sidecar.relay.router import Router
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from sidecar.aws.container_credentials import CredentialsSource
     from sidecar.relay.counts import Counts
@@ -43,6 +44,8 @@ class Imds(NamedTuple):
 
     region: str | None
     """The region that SDKs get; None: they must have it from elsewhere."""
+    machine: Mapping[str, str] = MappingProxyType({})
+    """What else is no secret of the machine that this is, by the service's names."""
 
 
 class Relay:
@@ -145,7 +148,9 @@ def _make_router(
     return Router(
         identities,
         EcsProtocol(identities),
-        ImdsProtocol(identities, imds.region, clock.now) if imds is not None else ImdsDisabled(),
+        ImdsProtocol(identities, imds.region, clock.now, imds.machine)
+        if imds is not None
+        else ImdsDisabled(),
         Audit(clock.now),
         refresher.counts,
         clock.now,

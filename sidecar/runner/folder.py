@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from sidecar.aws.task_metadata import TaskFacts
+    from sidecar.aws.instance_facts import Facts
 
 log = structlog.get_logger()
 
-CONFIGURED = (".runner", ".credentials", ".credentials_rsaparams")
+KEY = ".credentials_rsaparams"
+CONFIGURED = (".runner", ".credentials", KEY)
 MIGRATED = (".runner_migrated", ".credentials_migrated")
 ABSENT = (".service",)
 """Files of an installation as a service, which no agent has: `remove` refuses beside them."""
 ENVIRONMENT = (".env", ".path")
 """Files that the program reads at every start, before anything else: their variables win."""
-GROUP = "ECS task"
 FREE_SPACE = 1 << 20
 """Bytes that the files of a registration, and the beginning of its logs, need."""
 
@@ -142,13 +142,12 @@ class RunnerFolder:
         ):
             yield homes.use_home(env, variables)
 
-    def write_setup_info(self, task: TaskFacts) -> None:
+    def write_setup_info(self, facts: Facts) -> None:
         """Write where the job runs into `.setup_info`, which every job's first log group shows."""
-        facts = {"Task": task.arn, "Zone": task.zone, "Launch type": task.launch_type}
-        lines = [f"{key}: {fact}" for key, fact in facts.items() if fact]
+        lines = [f"{key}: {fact}" for key, fact in facts.lines.items() if fact]
         lines.append(f"Agent: runner-sidecar {__version__}")
-        groups = [group for group in self._read_setup_info() if group.get("group") != GROUP]
-        groups.append({"group": GROUP, "detail": "\n".join(lines)})
+        groups = [group for group in self._read_setup_info() if group.get("group") != facts.title]
+        groups.append({"group": facts.title, "detail": "\n".join(lines)})
         try:
             host.write_new(self.path / ".setup_info", json.dumps(groups).encode(), 0o644, None)
         except OSError as error:  # it only informs: the job can run without it
@@ -214,7 +213,8 @@ class RunnerFolder:
         Raises RunnerError.
         """
         try:
-            for name, content in files.items():
+            for name, plain in files.items():
+                content = host.seal_runner_key(plain) if name == KEY else plain
                 self._write(name, SavedFile(content, 0o600 if name != ".runner" else 0o644))
         except OSError as error:
             raise RunnerError(

@@ -150,8 +150,7 @@ class Listener:
 
     def _interrupt_refused(self) -> None:
         if self.running:
-            log.info("runner.interrupted", busy=True)
-            self.interrupt()
+            self.interrupt(busy=True)
 
     # -- its state -----------------------------------------------------------------------------
 
@@ -187,10 +186,18 @@ class Listener:
         """Its exit code, when it has ended."""
         return self.process.ended
 
-    def interrupt(self) -> None:
-        """Interrupt it: it ends a running job, which GitHub then shows as failed, and itself."""
+    def interrupt(self, *, busy: bool) -> bool:
+        """Interrupt it: it ends a running job, which GitHub then shows as failed, and itself.
+
+        Returns whether that was possible; on Windows it may have no console to be called on.
+        """
         self.interrupted = True
-        self.process.interrupt_listener()
+        reason = self.process.interrupt_listener()
+        if reason is None:
+            log.info("runner.interrupted", busy=busy)
+        else:
+            log.warning("runner.interrupt_failed", busy=busy, reason=reason)
+        return reason is None
 
     def choose_exit_code(self, *, stopped: bool) -> Exit:
         """Return the agent's exit code for a listener that has ended.
@@ -202,7 +209,10 @@ class Listener:
             return Exit.REFUSED
         if not stopped or (self.had_job and not self.interrupted):
             return self.outcome.exit
-        ended_well = self.ended.result() >= 0 and self.result not in (None, "Canceled")
+        ended_well = not outcomes.is_kill(self.ended.result()) and self.result not in (
+            None,
+            "Canceled",
+        )
         if self.had_job and not (ended_well and self._hook_completed):
             return Exit.CANCELLED
         return Exit.DONE

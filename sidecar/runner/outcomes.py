@@ -43,6 +43,21 @@ NO_SESSION = Outcome(
 )
 
 
+WINDOWS_KILLS = {
+    0xC000_013A: "Ctrl-C or Ctrl-Break ended it",
+    0xC000_0005: "it used memory that is not its own",
+    0xE043_4352: "an error of .NET that it did not handle ended it",
+}
+"""Exit codes of Windows, which have no sign: what ended a process that did not end itself."""
+FIRST_WINDOWS_KILL = 0x8000_0000
+"""Windows' exit codes of processes that a failure ended are all at least this."""
+
+
+def is_kill(code: int) -> bool:
+    """Whether an exit code says that the process did not end by itself."""
+    return code < 0 or code >= FIRST_WINDOWS_KILL
+
+
 def find_outcome(code: int) -> Outcome:
     """Return the outcome of an exit code; a negative one is the signal that killed the listener."""
     if code in NAMED:
@@ -53,4 +68,7 @@ def find_outcome(code: int) -> Outcome:
     if code < 0 or 128 < code < 160:
         number = -code if code < 0 else code - 128
         return Outcome("killed", Exit.RUNNER, f"signal {number} killed it")
+    if is_kill(code):
+        reason = WINDOWS_KILLS.get(code, "Windows ended it")
+        return Outcome("killed", Exit.RUNNER, f"{reason} (0x{code:08X})")
     return Outcome("unknown", Exit.RUNNER, f"it ended with exit code {code}, which has no name")

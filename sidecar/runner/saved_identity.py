@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from sidecar import host
 from sidecar.github import GitHubError
 from sidecar.github.runner_key import RunnerKey
 
@@ -40,12 +41,17 @@ class SavedIdentity:
         return str(self._read_settings().get("userunneradminflow")).lower() == "true"
 
     def read_key(self) -> RunnerKey:
-        """Read the runner's own key. Raises GitHubError, on Windows always: it is encrypted."""
+        """Read the runner's own key. Raises GitHubError."""
         credentials = self._copies.get(".credentials")
         parameters = self._copies.get(".credentials_rsaparams")
         if credentials is None or parameters is None:
             raise GitHubError("cannot ask as the runner: there is no copy of its key")
-        return RunnerKey.read(credentials.content, parameters.content)
+        try:
+            plain = host.unseal_runner_key(parameters.content)
+        except OSError as error:
+            reason = host.explain_error(error)
+            raise GitHubError(f"cannot read the runner's key: {reason}") from error
+        return RunnerKey.read(credentials.content, plain)
 
     def _read_settings(self) -> dict[str, Any]:
         """Read `.runner`: camelCase from configure, PascalCase just in time."""

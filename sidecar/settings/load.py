@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pydantic import ValidationError
 
 from sidecar.errors import SettingsError
-from sidecar.settings import checks, contracts
-from sidecar.settings.contracts.contract import REGION
+from sidecar.settings import checks, contracts, platform
+from sidecar.settings.contracts.contract import REGION, tag
 from sidecar.settings.model import (
-    IMDS,
     PREFIX,
     SECRETS,
     SOURCES,
+    TAGGED,
     Configuration,
     Settings,
     Task,
@@ -34,33 +34,43 @@ def load(
     options: Sequence[str],
     environ: Mapping[str, str],
     machine: Mapping[str, str] | None = None,
+    no_machine: str = "",
 ) -> Configuration:
     """Read options and environment. Raises SettingsError with one line for every mistake.
 
     `machine`: on EC2, what the instance metadata service says about this machine, by the names
-    that it has there (`instance-id`, `placement/region`, `tags/instance/<key>`).
+    that it has there (`instance-id`, `placement/region`, `tags/instance/<key>`); `no_machine`: why
+    that is not known.
     What follows `--` among the options is a command to supervise. The command may register a
     runner itself, so no setting of a registration is required, and it gets a launcher's variables.
     """
     options, command = _split_command(options)
+    machine = machine or {}
     given, warnings = _read_environment(environ)
     given |= _read_options(options)
-    launcher = _read_launcher(given, {**environ, **(machine or {})}, supervising=bool(command))
+    tagged, ignored = _read_tags(machine)
+    tagged = {field: value for field, value in tagged.items() if field not in given}
+    given |= tagged
+    warnings += ignored
+    launcher = _read_launcher(given, {**environ, **machine}, supervising=bool(command))
     given = {**launcher.settings, **given}
+    sources = {**launcher.variables, **{field: tag(variable(field)) for field in tagged}}
     problems = list(launcher.problems)
+    wanted = str(given.get("platform", platform.Platform.AUTO)).lower()
+    problems += platform.check_platform(wanted, machine, no_machine, environ)
     settings: Settings | None = None
     try:
         settings = Settings(**given)
     except ValidationError as error:
         problems += [
-            checks.describe_problem(detail, given, launcher.variables)
+            checks.describe_problem(detail, given, sources)
             for detail in error.errors(include_url=False)
         ]
     problems += checks.check_contradictions(given)
     if not command:
         problems += checks.check_runner_dir(given)
         if not launcher.problems:
-            problems += checks.check_token_sources(given, launcher.variables)
+            problems += checks.check_token_sources(given, sources)
     user, user_problems = checks.choose_user(
         given.get("runner_user"), checks.default_user(launcher, command)
     )
@@ -70,10 +80,10 @@ def load(
     return Configuration(
         settings=settings,
         task=Task(
-            region=environ.get("AWS_REGION") or (machine or {}).get(REGION) or launcher.region,
+            region=environ.get("AWS_REGION") or machine.get(REGION) or launcher.region,
             metadata_uri=environ.get("ECS_CONTAINER_METADATA_URI_V4") or None,
             agent_uri=environ.get("ECS_AGENT_URI") or None,
-            instance_uri=(environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or IMDS).rstrip("/"),
+            instance_uri=platform.find_url(environ),
             credentials_relative_uri=environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or None,
             credentials_full_uri=environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") or None,
             credentials_token=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN") or None,
@@ -81,15 +91,50 @@ def load(
             docker_host=environ.get("DOCKER_HOST") or None,
         ),
         user=user,
-        passed_on={
+        passed_on=_region_of(machine)
+        | {
             key: value
             for key, value in environ.items()
             if not key.startswith(PREFIX) and key not in launcher.withheld
         },
         warnings=tuple(warnings),
         launcher=launcher,
+        machine=machine,
         command=command,
     )
+
+
+def find_question(options: Sequence[str], environ: Mapping[str, str]) -> platform.Question | None:
+    """Return the instance metadata service that `load` needs an answer of, None for none.
+
+    Raises SettingsError for options that cannot be read, as `load` does.
+    """
+    given, _ = _read_environment(environ)
+    given |= _read_options(_split_command(options)[0])
+    wanted = str(given.get("platform", platform.Platform.AUTO)).lower()
+    return platform.choose_question(wanted, environ)
+
+
+def _region_of(machine: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that ECS sets in a task, and nobody sets on a machine."""
+    return {"AWS_REGION": machine[REGION]} if REGION in machine else {}
+
+
+def _read_tags(machine: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings that are tags of the machine, and a warning for each other such tag."""
+    given: dict[str, Any] = {}
+    warnings: list[str] = []
+    known = {tag(variable(field)): field for field in TAGGED}
+    for key, value in machine.items():
+        if not key.startswith(tag(PREFIX)):
+            continue
+        if key in known:
+            if value.strip():
+                given[known[key]] = value.strip()
+        else:
+            names = ", ".join(map(variable, TAGGED))
+            warnings.append(f"{key} is not read: a tag may hold {names}")
+    return given, warnings
 
 
 def _split_command(options: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:

@@ -6,7 +6,7 @@ of AWS are set by AWS's own variables, which the AWS library reads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "SIDECAR_"
-IMDS = "http://169.254.169.254"
-"""The instance metadata service."""
 
 
 class Settings(GivenSettings):
@@ -30,10 +28,20 @@ class Settings(GivenSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
 
+    platform: Annotated[Literal["auto", "ecs", "ec2"], BeforeValidator(values.lower_case)] = (
+        setting(
+            "auto",
+            "where the agent runs: in a task of ECS, or on a machine of EC2, whose metadata then "
+            "say who it is; auto: ECS where ECS's variable is set, else EC2 if the metadata "
+            "service answers within a second",
+            "ec2",
+        )
+    )
     token_parameter: Annotated[str, AfterValidator(values.check_parameter_name)] | None = setting(
         None,
         "SSM parameter that holds a registration token, JSON, arguments of config.sh or a "
-        "just-in-time configuration; {task} in its name is replaced by the task's own id",
+        "just-in-time configuration; {task} in its name is replaced by the task's own id, or "
+        "{instance} by the machine's",
         "/actions/tokens/0f3a",
         repr=False,  # people put the token itself here: it must not be shown
     )
@@ -42,6 +50,13 @@ class Settings(GivenSettings):
         "the same as plain text, for launchers without a parameter: everybody who may describe "
         "the task can read it",
         "ghs_…",
+        repr=False,
+    )
+    token_key: SecretStr | None = setting(
+        None,
+        "key that opens the token parameter, where its value is sealed: a launcher makes one for "
+        "each task, so that no job can use the token",
+        "3q2-7w…",
         repr=False,
     )
     github_app_id: fields.AppId | None = fields.app_id(
@@ -82,16 +97,17 @@ class Settings(GivenSettings):
     )
     launch_id: Annotated[str, AfterValidator(values.check_launch_id)] | None = setting(
         None,
-        "id by which a launcher names this machine's token; default, for terraform: the task's id",
+        "id by which a launcher names this machine's token; default: the machine's id, or, for "
+        "terraform, the task's",
         "i-0123456789abcdef0",
     )
     name: Annotated[str, AfterValidator(values.check_runner_name)] | None = setting(
         None,
-        "name of the runner; default: the prefix, the task's id and random characters",
+        "name of the runner; default: the prefix, the task's or machine's id and random characters",
         "build-1",
     )
     name_prefix: Annotated[str, AfterValidator(values.check_name_prefix)] = setting(
-        "ecs-", "prefix of the name, where no name is set", "ecs-"
+        "ecs-", "prefix of the name, where no name is set; default on a machine: ec2-", "ecs-"
     )
     labels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.parse_labels)] = setting(
         (), "labels beside the default ones, separated by commas", "ecs,large"
@@ -131,7 +147,10 @@ class Settings(GivenSettings):
         "300",
     )
     spot_watch: bool = setting(
-        False, "look for Spot notices of the instance: some tasks get no SIGTERM then", "true"
+        False,
+        "look for Spot notices of the instance: some tasks get no SIGTERM then; default on a Spot "
+        "machine: true",
+        "true",
     )
     stop_timeout: Annotated[float, Field(ge=1, le=3600)] = setting(
         30.0, "stopTimeout of the container, in seconds: the stop budget", "30"
@@ -216,6 +235,11 @@ SECRETS = {"token", "github_app_key", "github_pat"}
 """Settings that are variables only."""
 SOURCES = ("token_parameter", "token", "github_app_id", "github_app_key", "github_pat")
 """Settings that bring a registration token, or a credential that creates one."""
+TAGGED = ("token_parameter", "github_url", "name", "name_prefix", "labels", "runner_group")
+"""Settings that a machine's tag of the variable's name may hold: what each launch has of its own.
+
+None of them gives a job more rights: whoever may tag a machine need not be allowed to change it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +252,7 @@ class Task:
     agent_uri: str | None
     """ECS_AGENT_URI: the endpoint of scale-in protection."""
     instance_uri: str
-    """AWS_EC2_METADATA_SERVICE_ENDPOINT, as AWS SDKs read it: where a Spot notice appears."""
+    """AWS_EC2_METADATA_SERVICE_ENDPOINT, as AWS SDKs read it: the instance metadata service."""
     credentials_relative_uri: str | None
     credentials_full_uri: str | None
     credentials_token: str | None
@@ -249,6 +273,8 @@ class Configuration:
     warnings: tuple[str, ...]
     launcher: contracts.Reading = contracts.NO_LAUNCHER
     """The launcher whose variables were read, too."""
+    machine: Mapping[str, str] = field(default_factory=dict)
+    """What the instance metadata say about the machine that this is; empty in a task."""
     command: tuple[str, ...] = ()
     """The command to supervise instead of a runner; empty for a runner."""
 

@@ -29,7 +29,7 @@ class Signals:
         self._receiver: Callable[[str], object] | None = None
 
     def handle(self, number: int, _frame: object = None) -> None:
-        """Keep one signal and deliver it; this is the signal handler."""
+        """Keep one signal and deliver it; this is the signal handler, on Windows in any thread."""
         name = signal.Signals(number).name
         self.received.append(name)
         self._undelivered.append(name)
@@ -38,7 +38,8 @@ class Signals:
     def deliver_to(self, receiver: Callable[[str], object]) -> None:
         """Call `receiver` with every signal, and first with those that came before.
 
-        It is called within the signal handler, in the main thread, between two bytecodes.
+        It is called within the signal handler: in the main thread, between two bytecodes, or on
+        Windows in a thread of the system's. So it must only hand over to the event loop.
         """
         self._receiver = receiver
         self._deliver()
@@ -73,7 +74,7 @@ class capture:  # noqa: N801  a context manager that reads as a verb, as context
             signal.signal(number, signals.handle)
         from sidecar import host
 
-        host.unblock_stop_signals()
+        host.unblock_stop_signals(signals.handle)
         return signals
 
     def __exit__(self, *_: object) -> None:

@@ -26,7 +26,8 @@ class Stop:
         self.level = 0
         self.signal: str | None = None
         """The first signal, or the agent's own reason to stop."""
-        self._signals = 0
+        self.signals: list[str] = []
+        """Every stop signal so far, in order."""
         self._since: float | None = None
         self._changed = asyncio.Event()
         self._cut: asyncio.Timeout | None = None
@@ -48,8 +49,8 @@ class Stop:
 
     def request(self, name: str) -> None:
         """Take one stop signal. Each raises the level; the first starts the budget's clock."""
-        self._signals += 1
-        self._raise_level(self._signals, name)
+        self.signals.append(name)
+        self._raise_level(len(self.signals), name)
 
     def request_drain(self, reason: str) -> None:
         """Stop for a reason of the agent's own; the next signal still counts as the first."""

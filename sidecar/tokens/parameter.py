@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sidecar.aws import sealing
+from sidecar.errors import TokenError
+from sidecar.log import masks
 from sidecar.tokens import ssm, value
 
 if TYPE_CHECKING:
@@ -27,16 +30,22 @@ start, and at most. The end of the life does not wait for it."""
 
 
 class TokenParameter:
-    """The token parameter of one life: read once, then deleted."""
+    """The token parameter of one life: read once, then deleted.
 
-    def __init__(self, parameter: ssm.Parameter) -> None:
+    `key` opens a value that is sealed.
+    """
+
+    def __init__(self, parameter: ssm.Parameter, key: str | None = None) -> None:
         self.cleanup_step: CleanupStep
         self._parameter = parameter
+        self._key = key
         self._version: ssm.ParameterVersion | None = None
         """What was read."""
         self._throttled_seconds = 0.0
         """How long the read took from the first throttle on."""
         self._delayed: asyncio.TimerHandle | None = None
+        self._kept = False
+        """Whether the launcher deletes it."""
 
     @property
     def name(self) -> str:
@@ -49,10 +58,24 @@ class TokenParameter:
         if self._parameter.throttled_at is not None:
             now = asyncio.get_running_loop().time()
             self._throttled_seconds = now - self._parameter.throttled_at
+        text = self._unseal(text)
         token = value.parse_token(text, f"the token parameter {self._parameter.name}")
         value.hide(text, token)
+        self._kept = token.keep and self._parameter.for_task
         log.info("token.read", parameter=self._parameter.name, version=self._version.number)
         return token
+
+    def _unseal(self, text: str) -> str:
+        if not sealing.is_sealed(text):
+            return text
+        where = f"the token parameter {self._parameter.name}"
+        if self._key is None:
+            raise TokenError(f"cannot use {where}: it is sealed (SIDECAR_TOKEN_KEY is missing)")
+        masks.hide(self._key)
+        try:
+            return sealing.unseal(text, self._key, self._parameter.name.rpartition("/")[2])
+        except ValueError as error:
+            raise TokenError(f"cannot use {where}: {error} (SIDECAR_TOKEN_KEY)") from None
 
     def delete_soon(self) -> None:
         """Begin to delete the parameter; the job does not wait for it.
@@ -69,7 +92,14 @@ class TokenParameter:
         self._delayed = asyncio.get_running_loop().call_later(delay, self.cleanup_step.begin)
 
     async def delete(self) -> str:
-        """Delete the parameter if it is still the one that was read; return the result."""
+        """Delete the parameter if it is still the one that was read; return the result.
+
+        One that the launcher deletes is left: SSM permits an account five deletes a second, and the
+        launcher deletes ten parameters with each.
+        """
+        if self._kept:
+            log.info("token.kept", parameter=self._parameter.name, reason="the launcher deletes it")
+            return "kept"
         if self._delayed is not None:
             self._delayed.cancel()
         return await ssm.delete_if_unchanged(self._parameter, self._version)
@@ -82,13 +112,18 @@ class TokenParameter:
 
 
 def claim_parameter(
-    store: ssm.ParameterStore, name: str, cleanup_stack: CleanupStack, *, for_task: bool = False
+    store: ssm.ParameterStore,
+    name: str,
+    cleanup_stack: CleanupStack,
+    *,
+    for_task: bool = False,
+    key: str | None = None,
 ) -> TokenParameter:
     """Register the deletion of the parameter `name` as a cleanup step, before the first read.
 
     So the parameter is deleted even if the stop comes very early. `for_task`: its name holds the
-    task's id.
+    task's id. `key` opens a value that is sealed.
     """
-    parameter = TokenParameter(ssm.Parameter(store, name, for_task=for_task))
+    parameter = TokenParameter(ssm.Parameter(store, name, for_task=for_task), key)
     parameter.cleanup_step = cleanup_stack.register_step("token", parameter.delete)
     return parameter

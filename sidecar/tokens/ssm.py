@@ -146,8 +146,10 @@ async def delete_if_unchanged(parameter: Parameter, read: ParameterVersion | Non
 
 async def _delete_once(parameter: Parameter, read: ParameterVersion | None) -> str:
     try:
-        # If nothing was read, do not read now: perhaps the task role may not read.
-        if read is not None and (await parameter.read(decrypt=False))[1] != read:
+        # If nothing was read, do not read now: perhaps the task role may not read. And under the
+        # task's own name nothing is ever written for another task.
+        compares = read is not None and not parameter.for_task
+        if compares and (await parameter.read(decrypt=False))[1] != read:
             log.info("token.kept", parameter=parameter.name, reason="it was written anew")
             return "kept"
         await parameter.delete()

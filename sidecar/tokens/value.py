@@ -47,6 +47,8 @@ class RegistrationToken:
     """Of a just-in-time runner."""
     policy: Mapping[str, Any] | None = None
     """Which jobs the runner may take (`sidecar.runner.job_policy` reads it); None: every job."""
+    keep: bool = False
+    """Whether the launcher deletes the token's parameter, which this task then leaves."""
 
 
 def hide(text: str, token: RegistrationToken) -> None:
@@ -89,8 +91,9 @@ def _parse_json(value: str, where: str) -> RegistrationToken:
         # The decoder's message names the place; its exception holds the whole value.
         raise TokenError(f"cannot use {where}: its JSON is malformed: {error.args[0]}") from None
     policy = _check_policy(content, where)
+    keep = content.get("keep") is True
     if "jit_config" in content:
-        return replace(_parse_wrapped_jit_config(content, where), policy=policy)
+        return replace(_parse_wrapped_jit_config(content, where), policy=policy, keep=keep)
     token = content.get("token")
     if not isinstance(token, str) or not token.strip():
         raise TokenError(f'cannot use {where}: its JSON holds no "token"')
@@ -108,6 +111,7 @@ def _parse_json(value: str, where: str) -> RegistrationToken:
         token=_parse_bare(token.strip(), where).token,
         no_default_labels=content.get("no_default_labels") is True,
         policy=policy,
+        keep=keep,
         **checked,
     )
 

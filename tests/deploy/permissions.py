@@ -54,8 +54,9 @@ def _translate(call: Call, roles: Roles) -> Iterator[Question]:
             queue = given["QueueUrl"].rpartition("/")[2]
             yield Question(f"sqs:{operation}", ARN.format(service="sqs") + queue)
         case "AmazonSSM":
-            parameter = ARN.format(service="ssm") + "parameter" + given["Name"]
-            yield Question(f"ssm:{operation}", parameter)
+            for name in given.get("Names") or [given["Name"]]:
+                parameter = ARN.format(service="ssm") + "parameter" + name
+                yield Question(f"ssm:{operation}", parameter)
             if operation == "PutParameter" and "Tags" in given:
                 yield Question("ssm:AddTagsToResource", parameter)
         case "DynamoDB":

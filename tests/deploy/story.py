@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ async def play(told: Story) -> None:
     async with open_stage(told.deployed) as stage:
         await _serve_one_job(told, stage)
         await _cancel_one_job(stage)
+        await _delete_used_tokens(told, stage)
         await _send_poison(told, stage)
         await _look_around(told, stage)
 
@@ -80,6 +82,25 @@ async def _cancel_one_job(stage: Stage) -> None:
     stage.github.world.cancel(job)
     await wait_until(lambda: not stage.ecs.living(), "the second task's stop")
     stage.ecs.may_run.set()
+
+
+async def _delete_used_tokens(told: Story, stage: Stage) -> None:
+    """Leave tokens as a fleet's agents do: the next tick deletes them with one call."""
+    ssm, prefix = told.deployed.client("ssm"), parameter(DEPLOYMENT, "tokens")
+    tasks = [f"used{number}" for number in range(3)]
+    for task in tasks:
+        ssm.put_parameter(Name=f"{prefix}/{task}", Value="used", Type="SecureString")
+    told.deployed.client("dynamodb").put_item(
+        TableName=told.deployed.resource("Table"),
+        Item={"id": {"S": "used-tokens"}, "tasks": {"SS": tasks}},
+    )
+    told.deployed.client("sqs").send_message(
+        QueueUrl=stage.queue, MessageBody=json.dumps({"kind": "tick"})
+    )
+    await wait_until(
+        lambda: not set(aws.names(told.deployed.url, prefix)) & {f"{prefix}/{it}" for it in tasks},
+        "the end of used tokens",
+    )
 
 
 async def _send_poison(told: Story, stage: Stage) -> None:

@@ -54,6 +54,7 @@ def test_the_zip_for_lambda_is_built_of_wheels_for_it(tmp_path, record_property)
         bundle.SHARED
     )
     assert not [name for name in names if name.startswith(("launcher/deploy", "local/", "tests/"))]
+    assert {"launcher/places/boot/linux.sh", "launcher/places/boot/windows.ps1"} <= set(names)
     services = {name.split("/")[2] for name in names if name.startswith("botocore/data/")}
     assert {name for name in services if not name.endswith(".json")} == set(bundle.SERVICES)
     assert made.size < 25e6
@@ -88,7 +89,7 @@ def test_what_no_function_needs_is_left_out():
     """Tests, headers, types, and botocore's descriptions of services that nobody calls."""
     used = ("aiohttp/client.py", "botocore/data/sqs/2012-11-05/service-2.json.gz")
     used += ("botocore/data/endpoints.json", "tzdata/zoneinfo/Europe/Berlin")
-    unused = ("aiohttp/_http_parser.pyx", "pydantic/main.pyi", "botocore/data/ec2/2016/a.json")
+    unused = ("aiohttp/_http_parser.pyx", "pydantic/main.pyi", "botocore/data/acm/2016/a.json")
     unused += ("botocore/data/sqs/2012-11-05/examples-1.json", "numpy/tests/test_a.py")
     assert [name for name in used if not bundle.is_used(name)] == []
     assert [name for name in unused if bundle.is_used(name)] == []

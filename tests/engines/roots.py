@@ -46,11 +46,16 @@ def create() -> Path:
     return build_cached(CODENAME, b"\0".join(parts), _make)
 
 
-def build_cached(name: str, recipe: bytes, make: Callable[[Path], None]) -> Path:
-    """Return the cached folder of a recipe; `make` makes it first if there is none."""
+def find_cached(name: str, recipe: bytes) -> Path:
+    """Return where the folder of a recipe is, or would be."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(recipe).hexdigest()[:12]
-    folder = cache / "ecs-runner-sidecar" / f"{name}-{digest}"
+    return cache / "ecs-runner-sidecar" / f"{name}-{digest}"
+
+
+def build_cached(name: str, recipe: bytes, make: Callable[[Path], None]) -> Path:
+    """Return the cached folder of a recipe; `make` makes it first if there is none."""
+    folder = find_cached(name, recipe)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # with two test sessions at once, only one makes it

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.entrypoint.words import WORDS
+
 ROOT = Path(__file__).parents[2]
 START = ROOT / "entrypoint" / "start"
 PROGRAMS = Path(__file__).parent / "programs"
@@ -92,17 +94,7 @@ def run(tmp_path, *argv, **more):
 # --- the agent that it starts ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("argv", "agent_s"),
-    [
-        ([], ["run"]),
-        (["--name-prefix", "a b"], ["run", "--name-prefix", "a b"]),
-        (["sh", "-c", "exit  7"], ["run", "--", "sh", "-c", "exit  7"]),
-        (["/bin/true", "--help"], ["run", "--", "/bin/true", "--help"]),
-        (["runner-sidecar", "health"], ["health"]),
-        (["runner-sidecar", "run", "--", "true"], ["run", "--", "true"]),
-    ],
-)
+@pytest.mark.parametrize(("argv", "agent_s"), WORDS)
 def test_it_becomes_the_agent(tmp_path, argv, agent_s):
     """It becomes the agent, which runs a life, or supervises a command; no process is added."""
     code, report, errors = run(tmp_path, *argv)

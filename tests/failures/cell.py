@@ -11,6 +11,7 @@ from local import aws
 from local.agent import EndedError
 from local.faults import Rule
 from tests.failures.stage import HURRIED, PAT, FailingStage, open_stage
+from tests.lives.machine import ECS_VARIABLES
 
 if TYPE_CHECKING:
     from docs.failures import Row
@@ -29,7 +30,9 @@ NO_PARAMETER: dict[str, str | None] = {"SIDECAR_TOKEN_PARAMETER": None}
 PLAYS: dict[str, dict[str, Any]] = {
     # A registration token in SSM, one job.
     "job": {},
-    # The same, with a role of its own for the job.
+    # The same on a Spot machine, which has no ECS.
+    "machine": {"machine": True},
+    # The first, with a role of its own for the job.
     "job-role": {"role": f"arn:aws:iam::{aws.ACCOUNT}:role/job"},
     # The first without a job: stopped as soon as it waits for one.
     "idle": {"stop": True},
@@ -120,6 +123,12 @@ async def prepare(stage: FailingStage, play: dict[str, Any]) -> dict[str, str | 
     env: dict[str, str | None] = dict(SETTINGS)
     if role := play.get("role"):
         env |= {"SIDECAR_JOB_ROLE_ARN": role, "AWS_ENDPOINT_URL_STS": stage.ssm.url}
+    if play.get("machine"):
+        env |= dict.fromkeys((*ECS_VARIABLES, "AWS_EC2_METADATA_DISABLED"))
+        env |= {
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": stage.metadata.url,
+            "SIDECAR_PLATFORM": "ec2",
+        }
     match play.get("source", "token"):
         case "token":
             await stage.put()

@@ -47,6 +47,12 @@ NOT_FOUND = {
     "DescribeTasks": "ClusterNotFoundException",
     "ListTasks": "ClusterNotFoundException",
     "StopTask": "ClusterNotFoundException",
+    "RunInstances": "InvalidLaunchTemplateName.NotFoundException",
+    "CreateFleet": "InvalidLaunchTemplateName.NotFoundException",
+    "DescribeLaunchTemplateVersions": "InvalidLaunchTemplateName.NotFoundException",
+    "DescribeInstances": "InvalidInstanceID.NotFound",
+    "TerminateInstances": "InvalidInstanceID.NotFound",
+    "GetConsoleOutput": "InvalidInstanceID.NotFound",
     "GetSecretValue": "ResourceNotFoundException",
     "GetItem": "ResourceNotFoundException",
     "UpdateItem": "ResourceNotFoundException",
@@ -88,7 +94,7 @@ def make_rule(row: Row, fault: str) -> Rule:
     return Rule(kind, **match, forward=forward, times=times)  # type: ignore[arg-type]
 
 
-DELETIONS = ("SSM DeleteParameter",)
+DELETIONS = ("SSM DeleteParameter", "EC2 TerminateInstances")
 
 
 make_app_key = functools.cache(fresh_key)
@@ -117,9 +123,9 @@ class Ended:
     left: tuple[str, ...]
     """What the log says is left."""
     tasks: int
-    """Tasks that were not stopped."""
+    """Tasks and machines that were not stopped."""
     started: int
-    """Tasks that were ever started."""
+    """Tasks and machines that were ever started."""
     parameters: int
     runners: int
     transcript: str
@@ -172,16 +178,19 @@ async def run_command(
 
 async def look(stage: Stage, code: int | str) -> Ended:
     """Say how it ended and what is left."""
-    tasks = [task for task in stage.plane.tasks if task.desired == "RUNNING"]
-    held = [
-        ssm.read(stage.moto, f"{PREFIX}/{task.facts.id}") is not None for task in stage.plane.tasks
-    ]
+    tasks = [task.facts.id for task in stage.plane.tasks if task.desired == "RUNNING"]
+    started = [task.facts.id for task in stage.plane.tasks]
+    if stage.machines is not None:
+        over = ("shutting-down", "terminated")
+        tasks += [each.id for each in stage.machines.machines if each.state not in over]
+        started += [each.id for each in stage.machines.machines]
+    held = [ssm.read(stage.moto, f"{PREFIX}/{each}") is not None for each in started]
     return Ended(
         code,
         {event["event"] for event in stage.log},
         tuple(sorted({each["undo"] for each in stage.log if each["event"] == "cleanup.failed"})),
         len(tasks),
-        len(stage.plane.tasks),
+        len(started),
         sum(held),
         len(list(stage.hub.world.runners)),
         "\n".join(map(str, stage.log)),

@@ -13,6 +13,7 @@ import os
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 from unittest.mock import patch
 
@@ -24,12 +25,12 @@ from stamina.instrumentation import set_on_retry_hooks
 
 from launcher import launch, order_stages, retries, secret, serve, start
 from launcher.demand import queue
-from local import aws, ecs, ecs_agent, faults, github, ssm
+from local import aws, ec2, ecs, ecs_agent, faults, github, ssm
 from local.github.runners import Runner
 from local.github.scope import Scope
 from local.runner.program import keys
 from local.stage import PAT
-from sidecar.aws import session
+from sidecar.aws import sealing, session
 from sidecar.aws.secrets import SecretReader
 from sidecar.github import api
 
@@ -46,7 +47,7 @@ ANSWER_WITHIN = 2.0
 """Seconds for one try of a call."""
 LOOK_EVERY = 0.05
 """Seconds between two looks of a model agent at its token."""
-SERVICES = ("ecs", "ssm", "secretsmanager", "dynamodb", "sqs")
+SERVICES = ("ec2", "ecs", "ssm", "secretsmanager", "dynamodb", "sqs")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
 addresses: ContextVar[Mapping[str, str]] = ContextVar("addresses")
@@ -180,6 +181,10 @@ class Stage:
     log: list[dict[str, Any]] = field(default_factory=list)
     processes: dict[str, ModelProcess] = field(default_factory=dict)
     """The agents by the ids of their tasks."""
+    machines: ec2.ControlPlane | None = None
+    """EC2, where a cell has machines."""
+    may_run: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared: the agents of machines are not started."""
 
     @property
     def github_url(self) -> str:
@@ -202,11 +207,11 @@ class Stage:
 
     @asynccontextmanager
     async def start_agent(
-        self, own: ecs_agent.Agent, _environment: Mapping[str, str]
+        self, own: ecs_agent.Agent, environment: Mapping[str, str]
     ) -> AsyncIterator[Any]:
         """Run a model of an agent: it reads its token, deletes it, and waits for a job."""
         process = self.processes[own.task.id] = ModelProcess()
-        life = asyncio.create_task(self._live(own.task.id))
+        life = asyncio.create_task(self._live(own.task.id, environment))
         try:
             yield process
         finally:
@@ -214,12 +219,27 @@ class Stage:
             for runner in self.runners_of(own.task.id):
                 _close_sessions(self.hub, runner)
 
-    async def _live(self, task: str) -> None:
+    def hold_agents(self) -> None:
+        """Start no agent from now on."""
+        self.plane.may_run.clear()
+        self.may_run.clear()
+
+    async def run_machine(self, machine: ec2.Machine) -> None:
+        """Run a model of an agent on a machine, and say on its console how it has ended."""
+        await self.may_run.wait()
+        own = SimpleNamespace(task=SimpleNamespace(id=machine.id))
+        async with self.start_agent(own, {}) as process:  # type: ignore[arg-type]
+            code = await process.wait()
+        machine.say(f"runner-machine: the agent has ended with exit code {code}")
+
+    async def _live(self, task: str, environment: Mapping[str, str]) -> None:
         name, aws = f"{PREFIX}/{task}", self.proxies["aws"]
         await aws.reached(target="PutParameter")  # moto takes long for each look
         while (token := await asyncio.to_thread(ssm.read, self.moto, name)) is None:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_EVERY)  # as agents do
         await asyncio.to_thread(ssm.call, self.moto, "DeleteParameter", Name=name)
+        if sealing.is_sealed(token):
+            token = sealing.unseal(token, environment["SIDECAR_TOKEN_KEY"], task)
         runner = self._register(task, token)
         opened = self.hub.world.open_session(runner, "model", "2.0")
         opened.polls = 1
@@ -247,8 +267,10 @@ def _close_sessions(hub: github.GitHub, runner: Runner) -> None:
 
 
 @asynccontextmanager
-async def open_stage(moto: str, tell: Any = None, **more: str) -> AsyncIterator[Stage]:
-    """Open the stage of one cell, in front of the AWS at `moto`.
+async def open_stage(
+    moto: str, tell: Any = None, *, machines: bool = False, **more: str
+) -> AsyncIterator[Stage]:
+    """Open the stage of one cell, in front of the AWS at `moto`; with `machines` EC2 too.
 
     `more` are the URLs of services that moto does not play; ECS `tell`s of its tasks.
     """
@@ -261,6 +283,14 @@ async def open_stage(moto: str, tell: Any = None, **more: str) -> AsyncIterator[
 
         plane = await stack.enter_async_context(ecs.serving(start_agent, tell=tell))
         stage = Stage(moto, plane, hub)
+        stage.may_run.set()
+        if machines:
+            stage.machines = await stack.enter_async_context(
+                ec2.serving(stage.run_machine, tell=tell)
+            )
+            data = {**ec2.LaunchTemplate().data, "InstanceInitiatedShutdownBehavior": "terminate"}
+            stage.machines.templates = [ec2.LaunchTemplate(data=data)]
+            more["ec2"] = stage.machines.url
         urls = {"aws": moto, "ecs": plane.url, "github": hub.url, **more}
         for name, url in urls.items():
             stage.proxies[name] = await stack.enter_async_context(faults.serving(url))

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local import faults
+from local import faults, imds
 from local.github.apps import fresh_key
 from local.runner import install
 from local.stage import PAT
@@ -34,6 +34,8 @@ class FailingStage(Stage):
 
     hub: faults.Proxy
     task: faults.Proxy
+    metadata: faults.Proxy
+    """The proxy to the metadata service of a Spot machine."""
 
     @property
     def github_url(self) -> str:
@@ -41,8 +43,14 @@ class FailingStage(Stage):
         return f"{self.hub.url}/{self.repository}"
 
     def proxy(self, name: str) -> faults.Proxy:
-        """Return the proxy to "ssm", "sts", "github" or "ecs"."""
-        return {"ssm": self.ssm, "sts": self.ssm, "github": self.hub, "ecs": self.task}[name]
+        """Return the proxy to "ssm", "sts", "github", "ecs" or "imds"."""
+        return {
+            "ssm": self.ssm,
+            "sts": self.ssm,
+            "github": self.hub,
+            "ecs": self.task,
+            "imds": self.metadata,
+        }[name]
 
     def environment(self) -> dict[str, str]:
         """Return the agent's environment, with the proxies' URLs, and without the coverage tool.
@@ -71,6 +79,8 @@ async def open_stage(moto: str) -> AsyncIterator[FailingStage]:
         opening as stage,
         faults.serving(stage.github.url) as stage.hub,
         faults.serving(stage.ecs.url) as stage.task,
+        imds.serving(instance=imds.Instance(life_cycle="spot", token_required=True)) as instance,
+        faults.serving(instance.url) as stage.metadata,
     ):
         # How long the runner's program and GitHub wait is not what is tested here.
         stage.world.settings.lost_after = stage.world.settings.session_timeout = 1.0

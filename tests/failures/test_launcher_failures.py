@@ -24,7 +24,10 @@ def test_a_failing_call_of_the_launcher_has_the_documented_outcome(aws, kind):
     async def play(row, fault, cell):
         async with gate:
             run_cell = (launch_cell if kind == "commands" else work_cell).run_cell
-            ended = await run_cell(aws, row, fault)
+            try:
+                ended = await run_cell(aws, row, fault)
+            except AssertionError as error:
+                raise AssertionError(f"{row.call} / {fault}: {error}") from None
         text = f"{row.call} / {fault}: {ended.exit} {ended.left}\n{ended.transcript}"
         left = ended.left if kind == "commands" else cell.left  # a worker tries again
         assert (ended.exit, left) == (cell.exit, cell.left), text

@@ -46,6 +46,20 @@ cluster = "runners"
 task_definition = "runner:1"
 launch_type = "EC2"
 """
+MACHINES = """\
+[[pool]]
+name = "build"
+labels = ["bench"]
+place = "ec2"
+launch_template = "runner"
+"""
+FLEET = 'instance_types = ["c7i.large", "m7i.large"]\nuser_data = "template"\n'
+PLACES = {
+    "work-machine": MACHINES,
+    "work-machine-cancel": MACHINES,
+    "work-fleet": MACHINES + FLEET,
+}
+"""The pools of plays whose jobs run on machines of EC2."""
 TOKEN = 'token = "registration"\n'
 
 SENDING = "SQS SendMessage (of the webhook)"
@@ -135,7 +149,7 @@ async def run_cell(moto: str, row: Row, fault: str) -> Ended:
         # A busy machine must not be taken for a queue that does not answer.
         hangs = row.call == SENDING and fault in ("time-out", "never")
         async with open_work(moto, row.play, folder, patient=not hangs) as work:
-            if row.play == "work-cancel":
+            if row.play.endswith("-cancel"):
                 return await _run_cancelled(work, row, fault)
             proxy = work.stage.proxies[row.where]
             proxy.add(make_rule(row, fault))
@@ -158,7 +172,7 @@ async def run_cell(moto: str, row: Row, fault: str) -> Ended:
 async def _run_cancelled(work: Work, row: Row, fault: str) -> Ended:
     """Have a job cancelled while its task starts."""
     stage, cell = work.stage, row.cells[fault]
-    stage.plane.may_run.clear()
+    stage.hold_agents()
     work.begin()
     job = work.queue_job()
     assert (await work.deliver(job, "queued")).status == 202
@@ -194,12 +208,15 @@ async def open_work(moto: str, play: str, folder: Path, *, patient: bool) -> Asy
             open_stage(
                 moto,
                 tell,
+                machines=play in PLACES,
                 sqs=queue.url.removesuffix(sqs.QUEUE),
                 dynamodb=await enter(table.serving()),
             )
         )
         pools = folder / "pools.toml"
-        pools.write_text(POOLS + (TOKEN if play == "work-token" else ""), encoding="utf-8")
+        pools.write_text(
+            PLACES.get(play, POOLS) + (TOKEN if play == "work-token" else ""), encoding="utf-8"
+        )
         credential = await prepare(stage, play.partition("-")[2])
         given = {
             "github_url": stage.proxies["github"].url,

@@ -18,7 +18,7 @@ from local import github
 from local.github.scope import Scope
 from local.runner import install
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in needs POSIX")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows: tests/windows")
 
 DEMO = Scope.of_path("/repos/octo/demo")
 FAST = {"time_scale": 0.02}

@@ -1,12 +1,14 @@
 """The workflows, held to what keeps others from running their code in them."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 FOLDER = Path(__file__).parents[2] / ".github" / "workflows"
+JUDGES = Path(__file__).parents[1] / "judges" / "node_modules"
 WORKFLOWS = sorted(path.name for path in FOLDER.iterdir())
 
 each = pytest.mark.parametrize("name", WORKFLOWS)
@@ -24,9 +26,18 @@ def steps(name):
     return [step for job in parsed(name)["jobs"].values() for step in job["steps"]]
 
 
-def test_there_are_three():
-    """Tests, images and the package."""
-    assert WORKFLOWS == ["ci.yml", "images.yml", "package.yml"]
+def test_there_are_four():
+    """Tests, images, the package, and what only Windows can judge."""
+    assert WORKFLOWS == ["ci.yml", "images.yml", "package.yml", "windows.yml"]
+
+
+@pytest.mark.node
+@each
+def test_github_would_take_it(name):
+    """Judged by @action-validator/cli, which knows the form of every key."""
+    argv = [JUDGES / ".bin" / "action-validator", FOLDER / name]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @each
@@ -90,5 +101,27 @@ def test_what_is_published_is_a_tag_s():
     """Nothing leaves for a registry from a branch or a pull request."""
     for name, job in (("images.yml", "join"), ("package.yml", "publish")):
         assert parsed(name)["jobs"][job]["if"] == "github.ref_type == 'tag'"
+    for step in steps("windows.yml"):
+        if "docker push" in step.get("run", "") or "docker login" in step.get("run", ""):
+            assert step["if"] == "github.ref_type == 'tag'"
     (build,) = [step for step in steps("images.yml") if step.get("name") == "build"]
     assert "--sbom=true --provenance=mode=max" in build["run"]
+
+
+def test_windows_runs_what_is_there():
+    """Every path that its workflow tests exists, and all that only Windows can judge is in it."""
+    root = FOLDER.parents[1]
+    commands = " ".join(step.get("run", "") for step in steps("windows.yml"))
+    paths = set(re.findall(r"(?<= )tests/[\w/.]+", commands))
+    assert {path for path in paths if not (root / path).exists()} == set()
+    assert {"tests/windows/native", "tests/unit"} <= paths
+    for version in ("3.11", "3.13"):
+        assert version in parsed("windows.yml")["jobs"]["tests"]["strategy"]["matrix"]["python"]
+
+
+def test_each_image_for_windows_is_built_on_its_own_version():
+    """A machine of another version cannot run the steps of the build."""
+    job = parsed("windows.yml")["jobs"]["image"]
+    pairs = {(one["windows"], one["machine"]) for one in job["strategy"]["matrix"]["include"]}
+    assert pairs == {("ltsc2022", "windows-2022"), ("ltsc2025", "windows-2025")}
+    assert job["runs-on"] == "${{ matrix.machine }}"

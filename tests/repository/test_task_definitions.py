@@ -36,12 +36,14 @@ FILLED = {
     "SUBNET": "subnet-0123456789abcdef0",
     "TASK_ROLE": "runner-task",
     "TOKEN_PATH": "/actions/tokens/",
+    "WINDOWS_IMAGE": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner:1-ltsc2022",
 }
 DEFINITIONS = sorted(path.parent.name for path in FOLDER.glob("*/task-definition.json"))
 POLICIES = sorted(
     str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.json") if "-role" in path.name
 )
-TOKENS = ["fargate", "ec2-docker-sock", "ec2-docker-in-docker"]
+WINDOWS = ["windows-ec2", "windows-fargate"]
+TOKENS = ["fargate", "ec2-docker-sock", "ec2-docker-in-docker", *WINDOWS]
 """Those of tasks that a launcher starts, each with a token of its own."""
 
 
@@ -80,9 +82,10 @@ def environment(container):
     return {one["name"]: one["value"] for one in container.get("environment", [])}
 
 
-def test_there_are_four():
+def test_there_are_six():
     """One for each place that the agent is used in."""
-    assert DEFINITIONS == ["ec2-docker-in-docker", "ec2-docker-sock", "fargate", "service"]
+    linux = ["ec2-docker-in-docker", "ec2-docker-sock", "fargate", "service"]
+    assert sorted([*linux, *WINDOWS]) == DEFINITIONS
 
 
 # --- filling in -----------------------------------------------------------------------------------
@@ -146,7 +149,9 @@ def test_it_registers_as_it_is(aws, name):
         got = client.register_task_definition(**wanted)["taskDefinition"]
     finally:
         client.close()
-    assert (got["family"], got["networkMode"]) == (wanted["family"], wanted["networkMode"])
+    assert got["family"] == wanted["family"]
+    assert got["runtimePlatform"] == wanted["runtimePlatform"]
+    assert got["networkMode"] == wanted.get("networkMode", got["networkMode"])
     assert [one["name"] for one in got["containerDefinitions"]] == list(containers(name))
     assert got["taskRoleArn"] == wanted["taskRoleArn"]
 
@@ -162,13 +167,19 @@ FARGATE_MEMORY = {
 }
 
 
+UNKNOWN_TO_WINDOWS = {
+    *("disableNetworking", "dnsSearchDomains", "dnsServers", "extraHosts", "links"),
+    *("linuxParameters", "privileged", "readonlyRootFilesystem", "ulimits", "user"),
+}
+
+
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_the_launch_type_s_rules(name):
     """Fargate: awsvpc, a size that it sells, 120 s to stop, and nothing of the instance's."""
     task = definition(name)
     (launch_type,) = task["requiresCompatibilities"]
     if launch_type == "EC2":
-        assert task["networkMode"] in ("bridge", "awsvpc")
+        assert task.get("networkMode") in (("bridge", "awsvpc"), (None, "awsvpc"))[name in WINDOWS]
         for one in task["containerDefinitions"]:
             assert "memory" in one or "memoryReservation" in one
         return
@@ -180,6 +191,46 @@ def test_the_launch_type_s_rules(name):
         assert not {"privileged", "dockerSecurityOptions", "extraHosts", "links"} & set(one)
         added = one.get("linuxParameters", {}).get("capabilities", {}).get("add", [])
         assert set(added) <= {"SYS_PTRACE"}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows_has_less(name):
+    """Nothing that ECS does not know for Windows containers, and no less than 1 vCPU."""
+    task = definition(name)
+    assert task["runtimePlatform"] == {
+        "operatingSystemFamily": "WINDOWS_SERVER_2022_CORE",  # the image's default
+        "cpuArchitecture": "X86_64",
+    }
+    assert not {"pidMode", "ipcMode", "proxyConfiguration", "placementConstraints"} & set(task)
+    for one in task["containerDefinitions"]:
+        assert not UNKNOWN_TO_WINDOWS & set(one)
+        if (
+            name == "windows-ec2"
+        ):  # sizes of the task are ignored there, and no size is 1 % of a CPU
+            assert not {"cpu", "memory"} & set(task)
+            assert one["cpu"] >= 1024
+        else:
+            assert int(task["cpu"]) in (1024, 2048, 4096)
+            assert "restartPolicy" not in one
+
+
+def test_windows_on_ec2_is_led_to_its_credentials():
+    """In the default network mode ECS adds no route to them; in `awsvpc` there would be one."""
+    asked = environment(containers("windows-ec2")["runner"]).get("ENTRYPOINT_CREDENTIALS_ROUTE")
+    assert "networkMode" not in definition("windows-ec2")
+    assert asked == "true"
+    assert "ENTRYPOINT_CREDENTIALS_ROUTE" not in environment(
+        containers("windows-fargate")["runner"]
+    )
+
+
+def test_the_instance_s_pipe_is_mounted_where_docker_looks():
+    """A pipe is mounted under its own name; the agent learns of it by DOCKER_HOST."""
+    task, runner = definition("windows-ec2"), containers("windows-ec2")["runner"]
+    (source,) = [one["host"]["sourcePath"] for one in task["volumes"]]
+    assert source == "\\\\.\\pipe\\docker_engine"
+    assert list(paths(runner).values()) == [source]
+    assert environment(runner)["DOCKER_HOST"] == "npipe://" + source.replace("\\", "/")
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
@@ -198,18 +249,17 @@ def test_its_health_is_asked(name):
         assert 2 <= check["timeout"] <= 60
         assert 1 <= check["retries"] <= 10
         assert 0 <= check["startPeriod"] <= 300
-    assert containers(name)["runner"]["healthCheck"]["command"] == [
-        "CMD",
-        "runner-sidecar",
-        "health",
-    ]
+    program = "runner-sidecar.exe" if name in WINDOWS else "runner-sidecar"
+    command = containers(name)["runner"]["healthCheck"]["command"]
+    assert command == ["CMD", program, "health"]
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_nothing_restarts_in_place_and_everything_logs(name):
     """A life has one token: the next needs another. The log goes where the role may write."""
     for one in containers(name).values():
-        assert one["restartPolicy"] == {"enabled": False}
+        if name != "windows-fargate":  # which knows no such policy, and never restarts
+            assert one["restartPolicy"] == {"enabled": False}
         options = one["logConfiguration"]["options"]
         assert options["awslogs-group"] == FILLED["LOG_GROUP"]
         assert options["awslogs-stream-prefix"] == one["name"]
@@ -278,6 +328,7 @@ def test_the_agent_accepts_what_it_is_told(name, tmp_path):
     (tmp_path / "bin" / "Runner.Listener").touch()
     runner = containers(name)["runner"]
     env = environment(runner) | {one["name"]: "-----BEGIN" for one in runner.get("secrets", [])}
+    env.pop("ENTRYPOINT_CREDENTIALS_ROUTE", None)  # the first program's, which removes it
     env |= {"SIDECAR_RUNNER_DIR": str(tmp_path), "SIDECAR_RUNNER_USER": host.agent_user_name()}
     if name in TOKENS:
         env["SIDECAR_TOKEN_PARAMETER"] = FILLED["TOKEN_PATH"] + "0f3a"

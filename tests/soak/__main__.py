@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--seed", default=secrets.token_hex(4), help="of all lives together")
     parser.add_argument("--beside", type=int, default=8, help="lives at the same time")
     parser.add_argument("--webhooks", type=int, default=100_000, help="hostile ones; 0: none")
+    parser.add_argument("--requests", type=int, default=100_000, help="hostile ones; 0: none")
     parser.add_argument("--life", help="the seed of one life, as SEED-NUMBER")
     args = parser.parse_args()
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
@@ -37,18 +38,25 @@ def main() -> int:
     if args.life:
         print(plan(args.life), verdicts[0].transcript, sep="\n")
     print(report(verdicts, begun))
-    taken = args.life or not args.webhooks or take_webhooks(args.webhooks)
-    return int(any(verdict.wrong for verdict in verdicts) or not taken)
+    counts = {"webhooks": args.webhooks, "requests": args.requests} if not args.life else {}
+    taken = [take_hostile(what, count) for what, count in counts.items() if count]
+    return int(any(verdict.wrong for verdict in verdicts) or not all(taken))
 
 
-def take_webhooks(count: int) -> bool:
-    """Let the webhook take hostile deliveries; return whether all was well."""
+HOSTILE = {
+    "webhooks": "tests/unit/launcher/demand/test_webhook.py",
+    "requests": "tests/unit/launcher/api/test_hostile.py",
+}
+"""What strangers send, and the tests that send it."""
+
+
+def take_hostile(what: str, count: int) -> bool:
+    """Let webhook or API take so many hostile ones; return whether all was well."""
     begun = time.monotonic()
-    tests = "tests/unit/launcher/demand/test_webhook.py"
-    argv = [sys.executable, "-m", "pytest", "-q", "-n0", tests, "-k", "hostile"]
-    env = os.environ | {"HOSTILE_WEBHOOKS": str(count)}
+    argv = [sys.executable, "-m", "pytest", "-q", "-n0", HOSTILE[what], "-k", "hostile"]
+    env = os.environ | {f"HOSTILE_{what.upper()}": str(count)}
     done = subprocess.run(argv, env=env, check=False, capture_output=True, text=True)
-    print(f"{count} hostile webhooks in {time.monotonic() - begun:.0f} s: exit {done.returncode}")
+    print(f"{count} hostile {what} in {time.monotonic() - begun:.0f} s: exit {done.returncode}")
     if done.returncode:
         print(done.stdout)
     return done.returncode == 0

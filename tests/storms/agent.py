@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sidecar.aws import sealing
 from sidecar.errors import Exit
 from tests.storms.calls import loop_time
 from tests.storms.github import CANARY
@@ -33,6 +34,8 @@ class Agents:
     idle: float = 300.0
     wait: float = 300.0
     """Seconds for which its parameter is awaited."""
+    wrong: list[str] = field(default_factory=list)
+    """What happened that may never happen."""
     mishaps: float = 0.0
     """How many agents die without a word, as a fraction."""
 
@@ -67,7 +70,8 @@ class Agents:
             self.ssm.parameters.pop(name, None)
             return int(Exit.REGISTRATION)
         task.runner = runner.name
-        self.ssm.parameters.pop(name, None)
+        if not document.get("keep"):
+            self.ssm.parameters.pop(name, None)
         if not task.asked_to_stop.is_set() and not runner.deleted:
             self.github.connect(runner)
         return await self._serve(task, runner, document)
@@ -77,7 +81,7 @@ class Agents:
         pause = 1.0
         while loop_time() < until and not task.asked_to_stop.is_set():
             if (held := self.ssm.parameters.get(name)) is not None:
-                return read_document(held.value)
+                return read_document(held.value, task)
             await self._pause(task, pause / 2, pause)
             pause = min(15.0, pause * 2)
         return None
@@ -102,6 +106,7 @@ class Agents:
         return int(Exit.DONE if stopped else Exit.IDLE)
 
     async def _work(self, task: Task, job: Job, document: dict[str, Any]) -> int:
+        self._check_token(task)
         if not _admits(document.get("policy"), job):
             self.weather.note(f"the hook of {task.id[:6]} refuses job {job.id}")
             self.github.complete(job, "failure")
@@ -110,6 +115,12 @@ class Agents:
         cut = task.asked_to_stop.is_set() and not job.over
         self.github.complete(job, "failure" if cut else "success")
         return int(Exit.CANCELLED if cut else Exit.DONE)
+
+    def _check_token(self, task: Task) -> None:
+        """Note a token that a job with the task's role can read, and use for other runners."""
+        held = self.ssm.parameters.get(f"{self.prefix}/{task.id}")
+        if held is not None and '"token"' in held.value:
+            self.wrong.append(f"the job of {task.id[:6]} can read a registration token")
 
     async def _pause(self, task: Task, least: float, most: float) -> None:
         await self._first(task, asyncio.sleep(3600), self.weather.chance.uniform(least, most))
@@ -128,8 +139,16 @@ class Agents:
         return next(found, None)
 
 
-def read_document(text: str) -> dict[str, Any]:
-    """Read a parameter's value: a just-in-time configuration alone, or JSON."""
+def read_variables(task: Task) -> dict[str, str]:
+    """Read the variables that a task's containers were started with."""
+    containers = task.request["overrides"]["containerOverrides"]
+    return {each["name"]: each["value"] for one in containers for each in one["environment"]}
+
+
+def read_document(text: str, task: Task) -> dict[str, Any]:
+    """Read a parameter's value: a just-in-time configuration alone, or JSON; sealed or not."""
+    if sealing.is_sealed(text):
+        text = sealing.unseal(text, read_variables(task)["SIDECAR_TOKEN_KEY"], task.id)
     if text.startswith(f"{CANARY}-jit-"):
         return {"jit_config": text}
     document: dict[str, Any] = json.loads(text)

@@ -88,7 +88,11 @@ class GitHub:
         self.calls: Counter[str] = Counter()
         self.limit: Callable[[str], float] = lambda _: 0.0
         """Takes a method; returns for how long GitHub wants no requests."""
+        self.make_blob: Callable[[Runner], str] = lambda runner: f"{CANARY}-jit-{runner.id}"
+        """Makes a just-in-time configuration."""
         self.remaining = 4900
+        self.resets_at: float | None = None
+        """When the limit's hour ends; None: in half an hour."""
         self._queued: dict[int, Job] = {}
         self._idle: dict[int, Runner] = {}
         self._names: set[str] = set()
@@ -215,8 +219,7 @@ class GitHub:
             return 409, {"message": "Already exists - A runner with the name already exists."}
         runner = self.add(asked.repository, name, asked.body["labels"], just_in_time=True)
         self._weather.note(f"runner {name[-8:]} is configured just in time")
-        blob = f"{CANARY}-jit-{runner.id}"
-        return 201, {"runner": _show(runner), "encoded_jit_config": blob}
+        return 201, {"runner": _show(runner), "encoded_jit_config": self.make_blob(runner)}
 
     def _list_runners(self, asked: Any) -> tuple[int, Any]:
         name = asked.query.get("name")

@@ -15,7 +15,7 @@ from launcher.record.counters import PLACES
 from launcher.record.records import Records
 from launcher.record.records import make_client as make_table_client
 from launcher.tokens import TokenStore
-from launcher.work import EcsClients, Resources, Worker
+from launcher.work import EcsClients, Rates, Resources, Worker
 from sidecar import github
 from tests.storms.clock import now
 from tests.storms.hooks import SECRET
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PREFIX = "/runners"
 QUEUE_URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/launches"
 REGION = "eu-central-1"
+RATES = Rates()
 BESIDE = 20
 """Messages that one worker handles at the same time."""
 POOLS = """
@@ -96,7 +97,12 @@ async def _credential() -> github.Credential:
     return github.Pat("CANARY-pat")
 
 
-async def work(world: World, name: str) -> None:
+async def work(
+    world: World,
+    name: str,
+    rates: Rates = RATES,
+    beside: int = BESIDE,
+) -> None:
     """Be a worker."""
     async with AsyncExitStack() as stack:
         table = await stack.enter_async_context(make_table_client(REGION))
@@ -114,16 +120,17 @@ async def work(world: World, name: str) -> None:
                 deployment="storm",
                 name_prefix="storm-",
                 parameter_prefix=PREFIX,
+                rates=rates,
                 now=now,
                 chance=chance,
             )
         )
-        await _receive(world, queue, worker)
+        await _receive(world, queue, worker, beside)
 
 
-async def _receive(world: World, queue: Queue, worker: Worker) -> None:
+async def _receive(world: World, queue: Queue, worker: Worker, beside: int) -> None:
     """Handle messages as they come, some at the same time, as Lambda does."""
-    room = asyncio.Semaphore(BESIDE)
+    room = asyncio.Semaphore(beside)
 
     async def handle(received: Any) -> None:
         async with room:

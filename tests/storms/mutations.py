@@ -19,7 +19,8 @@ from launcher.pools.access import Access
 from launcher.record import records
 from launcher.record.launch import Launch
 from launcher.record.records import Records
-from launcher.tokens import TokenStore
+from launcher.tokens import RunnerToken, TokenStore
+from launcher.work import Resources
 from sidecar import github
 from sidecar.aws.calls import TransientError
 from sidecar.errors import SidecarError
@@ -162,6 +163,16 @@ def _policy_stays_here() -> Any:
     return mock.patch.object(Access, "to_policy", return_value={"forks": True})
 
 
+def _token_is_not_sealed() -> Any:
+    async def keeps(self: Resources) -> bool:
+        return True
+
+    stack = contextlib.ExitStack()
+    stack.enter_context(mock.patch.object(Resources, "_keeps_token", keeps))
+    stack.enter_context(mock.patch.object(RunnerToken, "seal", lambda self, *_: self))
+    return stack
+
+
 _SMALL = {
     "longest": 2 * HOUR,
     "outages": {},
@@ -177,7 +188,7 @@ MUTATIONS: dict[str, Mutation] = {
     "a request is made anew each time": Mutation(_request_is_made_anew, "two living", _UNLUCKY),
     "an unknown outcome counts as refused": Mutation(_unknown_is_refused, "two living", _UNLUCKY),
     "records are written without a condition": Mutation(_no_conditions, "counter", {"hooks": 2}),
-    "the try is not raised": Mutation(_try_is_not_raised, "is left", {"mishaps": 0.5}),
+    "the try is not raised": Mutation(_try_is_not_raised, "is left", {"mishaps": 0.5, **_UNLUCKY}),
     "the parameter is not deleted": Mutation(_parameter_is_kept, "parameter ", {"mishaps": 0.5}),
     "the runner is not deleted": Mutation(_runner_is_kept, "runner ", {"mishaps": 0.5}),
     "the place in the counter is not given back": Mutation(_place_is_kept, "counter"),
@@ -186,4 +197,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "an error deletes the message": Mutation(_error_ends_message, "is still queued", _OUTAGE),
     "the policy does not go with the token": Mutation(_policy_stays_here, "a stranger's"),
+    "a token for many runners is not sealed": Mutation(
+        _token_is_not_sealed, "can read a registration token"
+    ),
 }

@@ -106,6 +106,27 @@ def make_plan(seed: str, **changes: Any) -> Plan:
     return replace(drawn, **changes)
 
 
+def make_equal_plan(seed: str) -> Plan:
+    """Draw a storm of equal, short jobs: what GitHub tells comes late and twice, nothing fails."""
+    plan = make_plan(
+        seed,
+        lost=0.0,
+        late=0.3,
+        faults=0.0,
+        mishaps=0.0,
+        deaths=None,
+        droughts=(),
+        outages={},
+        broken=(),
+        reloads=(),
+        thieves=(),
+        maximum=60,
+        remaining=4900,
+    )
+    equal = {"turn": Turn.RUN, "labels": SMALL, "repository": APP, "seconds": 2.0}
+    return replace(plan, jobs=tuple(replace(job, **equal) for job in plan.jobs))
+
+
 def _draw_job(chance: random.Random, length: float) -> Wanted:
     turns = [Turn.RUN] * 10 + [Turn.CANCEL] * 3 + [Turn.RERUN, Turn.APPROVE, Turn.RECONSIDER]
     turn = chance.choice([*turns, Turn.STRANGER])

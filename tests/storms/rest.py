@@ -73,7 +73,7 @@ class _Request:
         self.headers = {
             "x-ratelimit-limit": "5000",
             "x-ratelimit-remaining": str(self._github.remaining),
-            "x-ratelimit-reset": str(int(now()) + 1800),
+            "x-ratelimit-reset": str(int(self._github.resets_at or now() + 1800)),
         }
         await self._weather.wait()
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SERVICE = "sqs"
 VISIBILITY = 180.0
-MOST_RECEIVES = 50
-"""Five times a deployment's: in a storm workers die far more often than anywhere."""
+MOST_RECEIVES = 5
+"""As in the deployment."""
 LONGEST = 256 * 1024
 
 
@@ -75,6 +75,13 @@ class Sqs:
     def bodies(self) -> list[dict[str, Any]]:
         """Return what is in the queue."""
         return [json.loads(each.body) for each in self.held.values()]
+
+    def redrive(self) -> None:
+        """Send the dead letters back, as new messages (StartMessageMoveTask)."""
+        dead, self.dead = self.dead, []
+        for held in dead:
+            self._weather.note(f"a dead letter comes back: {held.body[:100]}")
+            self.put(held.body, 0.0, held.attributes)
 
     async def wait_visible(self) -> None:
         """Wait until there is a message to receive."""

@@ -73,7 +73,7 @@ class Ssm:
         def act() -> dict[str, Any]:
             if self.parameters.pop(given["Name"], None) is None:
                 raise refusal("ParameterNotFound", "DeleteParameter")
-            return {}
+            return {"ResponseMetadata": {"HTTPHeaders": {"x-amzn-requestid": "1"}}}
 
         return await self._call("DeleteParameter", act)
 

@@ -5,11 +5,13 @@ import os
 import pytest
 
 from tests.storms.mutations import MUTATIONS
+from tests.storms.plan import make_equal_plan
 from tests.storms.storm import run_storm, run_storms
 
 STORMS = int(os.environ.get("STORMS", "50"))
 SEED = os.environ.get("STORMS_SEED", "c")
 """The same each time, so that a change is judged by what it changes; `make soak` has new ones."""
+EQUAL = 9
 MOST_SEEDS = 12
 """Storms in which a mutation may show itself."""
 
@@ -19,6 +21,15 @@ def test_every_queued_job_runs_once_and_nothing_is_left(record_property):
     wrong, report = run_storms(f"{SEED}-{number}" for number in range(STORMS))
     record_property(f"storms, seed {SEED}", report)
     assert not wrong, f"{report}\n{wrong[0].tell()}"
+
+
+def test_equal_jobs_that_take_each_other_s_runners_get_one_task_each():
+    """Whichever runner GitHub gives them, and in whatever order it tells: all thefts are swaps."""
+    for number in range(EQUAL):
+        seed = f"equal-{number}"
+        storm = run_storm(seed, make_equal_plan(seed))
+        assert not storm.wrong, storm.tell()
+        assert storm.tasks == storm.jobs, storm.tell()
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tests.storms.plan import Plan, Wanted
 
 TICK = 60.0
+REDRIVE = 1800.0
+"""Seconds between two looks of the operator into the dead letters."""
 LOOK = 30.0
 """Seconds between two looks whether all has come to rest."""
 
@@ -63,7 +65,10 @@ class World:
         self.ecs = Ecs(self.weather)
         self.github = GitHub(self.weather)
         self.github.remaining = plan.remaining
-        agents = Agents(self.weather, self.ssm, self.github, launching.PREFIX, mishaps=plan.mishaps)
+        self.wrong: list[str] = []
+        """What happened that may never happen."""
+        agents = Agents(self.weather, self.ssm, self.github, launching.PREFIX, wrong=self.wrong)
+        agents.mishaps = plan.mishaps
         self.ecs.live = agents.live
         self.ecs.send_event = self.sqs.put
         self.ecs.started = self._check_task
@@ -72,8 +77,6 @@ class World:
         self.hooks = Hooks(self.weather, self._take, plan.hooks, plan.lost, plan.doubled, plan.late)
         self.github.deliver = self.hooks.deliver
         self.revision = 1
-        self.wrong: list[str] = []
-        """What happened that may never happen."""
         self.admitted: list[Job] = []
         """The jobs that have to run, unless they are cancelled."""
         self.processes: list[Process] = []
@@ -92,6 +95,7 @@ class World:
         self._start(self._keep_webhook())
         self._start(self.hooks.operate(self.plan.resend))
         self._start(self._tick())
+        self._start(self._redrive())
         for wanted in self.plan.jobs:
             self._coming += 1
             self._start(self._live(wanted))
@@ -161,6 +165,12 @@ class World:
             await asyncio.sleep(TICK)
             if not any(body.get("kind") == "tick" for body in self.sqs.bodies()):
                 self.sqs.put(json.dumps({"kind": "tick"}))
+
+    async def _redrive(self) -> None:
+        """Send the dead letters back, as an operator does whom the alarm has called."""
+        while True:
+            await asyncio.sleep(REDRIVE)
+            self.sqs.redrive()
 
     # -- what people do ----------------------------------------------------------------------
 
@@ -248,7 +258,7 @@ class World:
     def _is_at_rest(self) -> bool:
         if self._coming or self.hooks.busy or loop_time() < self.weather.calm:
             return False
-        if any(body.get("kind") != "tick" for body in self.sqs.bodies()):
+        if self.sqs.dead or any(body.get("kind") != "tick" for body in self.sqs.bodies()):
             return False
         return all(task.status == "STOPPED" for task in self.ecs.tasks.values())
 

@@ -1,11 +1,16 @@
-"""Run a test on both event loops, asyncio's and uvloop."""
+"""Run a test on both event loops, asyncio's and uvloop's; on Windows there is only the first."""
 
 import asyncio
+import sys
 
 import pytest
-import uvloop
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+LOOPS = {"asyncio": asyncio.new_event_loop}
+if sys.platform != "win32":
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
 on_both = pytest.mark.parametrize("loop", LOOPS)
 
 

@@ -59,7 +59,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give one worker each to: the tests that fill the machine, each docker engine, the images.
+    """Give one worker each to: the tests that fill the machine, docker engines, images, Windows.
 
     The tests that run alone come last, on one worker: then they wait for few others. xdist's own
     groups do not work: pytest 9.2 does not look at what they append to a test's id.
@@ -86,6 +86,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _group(test: str, alone: Collection[str] = ()) -> str:
     if test.startswith("tests/images/"):
         return "images"
+    if test.startswith("tests/windows/"):
+        return "windows"
     if test.startswith("tests/engines/"):
         return "debian-12" if "debian-12" in test else "debian-13"
     if test in alone:

@@ -1,6 +1,7 @@
 """`configure`."""
 
 import os
+import sys
 from typing import Any
 
 from . import agents, codes, keys, misbehaviour
@@ -162,4 +163,7 @@ class _Configuration:
         self._terminal.line()
         self._terminal.success("Settings Saved.")
         self._terminal.line()
-        self._store.write_program("svc.sh", "#!/bin/bash\n# Installs the runner as a service.\n")
+        if sys.platform != "win32":
+            self._store.write_program(
+                "svc.sh", "#!/bin/bash\n# Installs the runner as a service.\n"
+            )

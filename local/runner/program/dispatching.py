@@ -3,15 +3,18 @@
 import json
 import os
 import random
-import subprocess
 import time
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import codes, message
 from .broker import Broker
 from .misbehaviour import Misbehaviour
+from .signals import Signals
 from .terminal import Terminal
 from .wire import Response, UnreachableError
+
+if TYPE_CHECKING:
+    import subprocess
 
 _NEVER = float("inf")
 _RENEW_SECONDS = 60.0
@@ -27,8 +30,10 @@ class Dispatch:
         terminal: Terminal,
         job: dict[str, Any],
         knobs: Misbehaviour,
+        signals: Signals,
     ) -> None:
         self._broker, self._terminal, self._knobs = broker, terminal, knobs
+        self._signals = signals
         self._root, self._job = root, message.Job(job)
         self._news = ""
         self._abandoned = False
@@ -72,16 +77,11 @@ class Dispatch:
         return self._broker.client.ask("POST", url, body, f"Bearer {self._job.token}")
 
     def _start_worker(self) -> None:
-        reading, self._channel = os.pipe()
+        from . import children  # most listeners never get so far
+
         echo = os.environ.get("ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT", "").lower() in ("1", "true")
-        self._worker = subprocess.Popen(
-            [os.path.join(self._root, "bin", "Runner.Worker"), "spawnclient", str(reading)],
-            cwd=os.path.join(self._root, "bin"),
-            stdin=subprocess.DEVNULL,
-            stdout=None if echo else subprocess.DEVNULL,
-            pass_fds=[reading],
-        )
-        os.close(reading)
+        folder = os.path.join(self._root, "bin")
+        self._worker, self._channel = children.start_worker(folder, echo, self._signals)
         self._send("NewJobRequest", self._job.body)
 
     def _send(self, kind: str, body: object = None) -> None:

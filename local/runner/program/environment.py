@@ -5,9 +5,6 @@ import os
 from . import system
 from .message import Job
 
-SHELLS = {"bash": ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail"], "sh": ["sh", "-e"]}
-"""The commands of the values of `shell:`."""
-
 
 def find_tools(work: str) -> str:
     """Return the folder of the tool cache."""

@@ -6,14 +6,14 @@ import random
 import shutil
 from typing import Any, Callable, Optional
 
-from . import codes, tree
+from . import codes, shells, tree
 from .client import Client
 from .commands import FileCommands
 from .conditions import WrongConditionError, holds
 from .contained import Contained, Preparation
 from .containers import Folders, Log
 from .docker import DockerError
-from .environment import SHELLS, find_event_file, find_tools, make_variables
+from .environment import find_event_file, find_tools, make_variables
 from .identities import uuid
 from .message import Job
 from .misbehaviour import Misbehaviour
@@ -64,6 +64,7 @@ class _Run:
         self._commands = FileCommands(self._temp)
         self._variables: dict[str, str] = {}
         """What a step gets beside the worker's own environment; steps add to it."""
+        self._externals = os.path.join(root, "externals")
         folders = (root, self._work, self._workspace, find_tools(self._work))
         added_paths = self._commands.added_paths
         self._contained = Contained(invoker, knobs, Folders(*folders), added_paths)
@@ -175,7 +176,7 @@ class _Run:
         kind = {"action": f"{moment} Job Hook", "type": "runner"}
         step = self._steps.begin(name, kind)
         step.log(f"A {words} has been configured by the self-hosted runner administrator\n")
-        command = _hook_command(path)
+        command = self._find_hook_command(path)
         if command is None:
             text = "File doesn't exist" if not os.path.isfile(path) else "is not a .sh, .ps1, .js"
             step.log(f"##[error]{text}\n")
@@ -193,6 +194,12 @@ class _Run:
             self._fail(step)
         else:
             step.end("succeeded")
+
+    def _find_hook_command(self, path: str) -> Optional[list[str]]:
+        """Return the command of a hook; None if there is no such file, or nothing that runs it."""
+        if not os.path.isfile(path):
+            return None
+        return shells.find_hook_command(path, self._externals) or None
 
     def _write_event(self) -> None:
         """Write the event that started the workflow, anew for each hook and each action."""
@@ -246,7 +253,7 @@ class _Run:
         if step is None:
             return
         if wanted["reference"]["type"] == "script":
-            step.log(_heading(wanted["run"]))
+            step.log(_head(wanted["run"], shells.find_shell("", contained=False)))
             self._finish(step, self._script(step, wanted, condition))
         else:
             self._finish(step, self._action(step, wanted, condition))
@@ -271,15 +278,16 @@ class _Run:
 
     def _script(self, step: Step, wanted: dict[str, Any], condition: str) -> int:
         contained = bool(self._contained.containers.job_container)
-        shell = SHELLS.get(wanted["shell"]) or (["sh", "-e"] if contained else [_bash(), "-e"])
+        shell = shells.find_shell(wanted["shell"], contained)
         command = [*shell, self._write(wanted["run"])]
         return self._invoke(step, command, None, condition, contained=contained)
 
     def _write(self, text: str) -> str:
         """Write a step's script; return its path."""
-        script = os.path.join(self._temp, f"{uuid()}.sh")
-        with open(script, "w", encoding="utf-8") as file:
-            file.write(text)
+        words, ending = shells.word_script(text)
+        script = os.path.join(self._temp, uuid() + ending)
+        with open(script, "w", encoding="utf-8", newline="") as file:
+            file.write(words)
         return script
 
     def _finish(self, step: Step, code: int) -> None:
@@ -367,19 +375,7 @@ def _raising(error: DockerError) -> Callable[[Log], None]:
     return call
 
 
-def _bash() -> str:
-    return shutil.which("bash") or "/bin/sh"
-
-
-def _hook_command(path: str) -> Optional[list[str]]:
-    if not os.path.isfile(path):
-        return None
-    _, kind = os.path.splitext(path)
-    shells = {".sh": [_bash(), "-e"], ".ps1": ["pwsh", "-command", "."], ".js": ["node"]}
-    return [*shells[kind], path] if kind in shells else None
-
-
-def _heading(script: str) -> str:
+def _head(script: str, shell: list[str]) -> str:
     first = script.strip().splitlines()[0] if script.strip() else ""
     body = "".join(f"\x1b[36;1m{line}\x1b[0m\n" for line in script.splitlines())
-    return f"##[group]Run {first}\n{body}shell: {_bash()} -e {{0}}\n##[endgroup]\n"
+    return f"##[group]Run {first}\n{body}shell: {' '.join(shell)} {{0}}\n##[endgroup]\n"

@@ -27,7 +27,7 @@ def main(root: str) -> None:
     _load_env(root)
     code = _run_guarded(root, sys.argv[1:])
     sys.stdout.flush()
-    os._exit(code)
+    codes.leave(code)
 
 
 def _run_guarded(root: str, words: list[str]) -> int:

@@ -8,6 +8,7 @@ import os
 import re
 from typing import Any
 
+from . import system
 from .client import Client
 from .codes import TerminatedError
 
@@ -60,7 +61,7 @@ def remember(url: str, point: str) -> None:
 
 def _cache(url: str) -> str:
     """Give the cache file's path; "" where it cannot be written."""
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.environ.get("HOME", ""), ".config")
+    home = system.find_caches()
     if not os.access(home, os.W_OK):
         return ""
     folder = os.path.join(home, "GitHub", "ActionsService", "8.0", "Cache")

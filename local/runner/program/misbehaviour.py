@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any
 
+from . import codes
+
 FILE = ".misbehave.json"
 _SECONDS = {
     "configure": (1.0, 1.9),
@@ -36,10 +38,9 @@ class Misbehaviour:
 
     def dawdle(self, what: str) -> None:
         """Be as slow as the real program was measured, times the knob `slowness` (0)."""
-        home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(
-            os.environ.get("HOME", ""), ".config"
-        )
-        cached = os.access(home, os.W_OK)
+        from . import system
+
+        cached = os.access(system.find_caches(), os.W_OK)
         time.sleep(float(self._knobs.get("slowness", 0)) * _SECONDS[what][0 if cached else 1])
 
     def knob(self, name: str) -> Any:
@@ -91,7 +92,7 @@ def hang() -> None:
 def crash() -> None:
     """Die as .NET does of an exception that nobody caught."""
     if sys.platform == "win32":
-        raise NotImplementedError
+        codes.leave(codes.CRASHED)
     import resource
     import signal
 
@@ -103,4 +104,4 @@ def crash() -> None:
 def leave(kind: str) -> None:
     """Exit at once if `kind` is `exit:N`."""
     if kind.startswith("exit:"):
-        os._exit(int(kind[5:]))
+        codes.leave(int(kind[5:]))

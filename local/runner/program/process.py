@@ -4,17 +4,17 @@ SIGINT to the process alone; 7.5 s later SIGTERM; 2.5 s later SIGKILL to its who
 somebody else still holds open is waited for 5 s (actions/runner, `ProcessInvoker`).
 """
 
-import os
 import select
-import signal
-import subprocess
 import time
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
-from . import tree
+from . import children, tree
 from .conditions import holds
 from .misbehaviour import Misbehaviour
 from .signals import Signals
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 class Invoker:
@@ -80,14 +80,7 @@ class Invoker:
         self.step_canceled = False
         started_canceled = self.canceled
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.PIPE if text else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
+            process = children.start_step(command, environment, folder, bool(text), self._signals)
         except OSError as error:
             output(f"##[error]An error occurred trying to start process: {error}\n")
             return 1
@@ -147,28 +140,28 @@ class _Stream:
     """A process's output, passed on in whole lines."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", output: Callable[[str], None]) -> None:
-        assert process.stdout is not None
-        self._file, self._output = process.stdout, output
+        self._reader, self._output = children.open_output(process), output
         self._rest = b""
         self.open = True
 
     def fileno(self) -> int:
         """Be something to wait for."""
-        return self._file.fileno()
+        return self._reader.fileno()
 
     def read(self) -> None:
         """Pass on what is there."""
-        data = os.read(self.fileno(), 65536)
+        data = self._reader.read()
         self.open = bool(data)
         whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
         if newline:
-            self._output(whole.decode("utf-8", "replace") + "\n")
+            # .NET ends a line with either, on every system.
+            self._output(whole.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\r") + "\n")
 
     def finish(self) -> None:
         """Pass on the rest, though its line never ended."""
         if self._rest:
             self._output(self._rest.decode("utf-8", "replace") + "\n")
-        self._file.close()
+        self._reader.close()
 
 
 class _Ladder:
@@ -190,7 +183,7 @@ class _Ladder:
             if self._rung == 2:
                 tree.kill(self._process.pid)
             else:
-                self._process.send_signal((signal.SIGINT, signal.SIGTERM)[self._rung])
+                children.ask_to_end(self._process, final=self._rung == 1)
             self.due = time.monotonic() + self._waits[self._rung]
             self._rung += 1
         elif self._process.poll() is not None:

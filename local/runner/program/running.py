@@ -159,7 +159,8 @@ class Listener:
 
     def _code(self) -> int:
         if self._signals.terminated and not self._signals.interrupted:
-            return int(self._knobs.knob("sigterm_exit_code") or codes.SIGTERM_RECEIVED)
+            given = self._knobs.knob("sigterm_exit_code")
+            return codes.SIGTERM_RECEIVED if given is None else int(given)
         if self._finished and self._hosted:
             return codes.RESULT_OFFSET + self._result
         return codes.SUCCESS
@@ -174,11 +175,13 @@ class Listener:
                 raise _StoppedError
             reads = [self._signals.wake] if write else [self._signals.wake, descriptor]
             left = max(0.0, min(end, self._deadline) - time.monotonic())
-            ready, writable, _ = select.select(reads, [descriptor] if write else [], [], left)
+            writes = [descriptor] if write else []
+            # Windows tells of a connection that failed only as an exception.
+            ready, writable, failed = select.select(reads, writes, writes, left)
             if self._signals.wake in ready:
                 self._signals.drain()
                 ready.remove(self._signals.wake)
-            if ready or writable:
+            if ready or writable or failed:
                 return
             if left == 0:
                 raise UnreachableError("The request was canceled due to its time-out.")
@@ -307,7 +310,8 @@ class Listener:
         self._start(job)
 
     def _start(self, job: dict[str, Any]) -> None:
-        dispatch = Dispatch(self._store.root, self._broker, self._terminal, job, self._knobs)
+        given = (self._store.root, self._broker, self._terminal, job, self._knobs, self._signals)
+        dispatch = Dispatch(*given)
         self._poll.cancel()
         self._poll.start("Busy")
         self._poll.send_if_due()
@@ -340,7 +344,7 @@ class Listener:
                 self._deadline = min(self._deadline, time.monotonic() + limit)
             left = self._deadline - time.monotonic()
             if left <= 0:
-                os._exit(codes.SIGTERM_RECEIVED)  # the worker is left behind, as in truth
+                codes.leave(codes.SIGTERM_RECEIVED)  # the worker is left behind, as in truth
             renew = min(left, self._dispatch.renew_in())
             timeout = None if renew == _NEVER else renew
             if select.select([self._signals.wake], [], [], timeout)[0]:

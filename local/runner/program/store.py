@@ -2,7 +2,13 @@
 
 import json
 import os
+import sys
 from typing import Any
+
+if sys.platform == "win32":
+    from . import windows_files as files
+else:
+    from . import posix_files as files
 
 _BOM = b"\xef\xbb\xbf"
 NOT_CONFIGURED = "Not configured. Run config.(sh/cmd) to configure the runner."
@@ -25,17 +31,13 @@ class Store:
 
     def save(self, name: str, content: Any) -> None:
         """Write JSON as the runner does; the key is its owner's alone."""
-        self.save_raw(name, _BOM + json.dumps(content, indent=2).encode())
+        text = json.dumps(content, indent=2).replace("\n", os.linesep).encode()
+        self.save_raw(name, text if name == KEY and files.SEALS else _BOM + text)
 
     def save_raw(self, name: str, data: bytes) -> None:
-        """Write a file as it is."""
-        mode = 0o600 if name == KEY else 0o644
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        descriptor = os.open(self.path(name), flags, mode)
-        try:
-            os.write(descriptor, data)
-        finally:
-            os.close(descriptor)
+        """Write a file as it is; a key as this system keeps keys."""
+        private = name == KEY
+        files.write(self.path(name), files.seal(data) if private else data, private)
 
     def write_program(self, name: str, text: str) -> None:
         """Write a file that everyone may run."""
@@ -47,7 +49,7 @@ class Store:
         """Read a file; keys come back in lower case, at every level."""
         with open(self.path(name), "rb") as file:
             data = file.read()
-        text = data.removeprefix(_BOM)
+        text = (files.unseal(data) if name == KEY else data).removeprefix(_BOM)
         return dict(_lower(json.loads(text)))
 
     def delete(self, name: str) -> None:

@@ -1,36 +1,10 @@
 """This machine, in the words of GitHub's default labels."""
 
-import os
 import sys
 
+if sys.platform == "win32":
+    from .windows_system import architecture, description, find_caches, host, name
+else:
+    from .posix_system import architecture, description, find_caches, host, name
 
-def name() -> str:
-    """Give `Linux` or `macOS`."""
-    return "macOS" if sys.platform == "darwin" else "Linux"
-
-
-def host() -> str:
-    """Give the machine's name."""
-    if sys.platform == "win32":
-        raise NotImplementedError
-    return os.uname().nodename
-
-
-def architecture() -> str:
-    """Give `X64`, `ARM64`, or what the machine calls itself."""
-    if sys.platform == "win32":
-        raise NotImplementedError
-    machine = os.uname().machine
-    return {"x86_64": "X64", "aarch64": "ARM64", "arm64": "ARM64"}.get(machine, machine)
-
-
-def description() -> str:
-    """Give the system's name and version, as `/etc/os-release` has it."""
-    try:
-        with open("/etc/os-release", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("PRETTY_NAME="):
-                    return line.partition("=")[2].strip().strip('"')
-    except OSError:
-        pass
-    return name()
+__all__ = ["architecture", "description", "find_caches", "host", "name"]

@@ -56,14 +56,15 @@ def _open_log(root: str, kind: str) -> int:
     name = f"{kind}_{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-utc.log"
     try:
         os.makedirs(folder, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        binary = getattr(os, "O_BINARY", 0)  # Windows
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | binary
         return os.open(os.path.join(folder, name), flags, 0o644)
     except OSError:
         return -1  # a listener that may not write there still works
 
 
 def _write(descriptor: int, text: str) -> None:
-    data = text.encode("utf-8", "replace")
+    data = text.replace("\n", os.linesep).encode("utf-8", "replace")
     try:
         while data:
             data = data[os.write(descriptor, data) :]

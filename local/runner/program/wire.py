@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import select
+import sys
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class Response:
 def blocking(descriptor: int, write: bool) -> None:
     """Wait with nothing else to listen to."""
     reads, writes = ([], [descriptor]) if write else ([descriptor], [])
-    if select.select(reads, writes, [], _SECONDS) == ([], [], []):
+    # Windows tells of a connection that failed only as an exception.
+    if select.select(reads, writes, writes, _SECONDS) == ([], [], []):
         limit = f"the configured HttpClient.Timeout of {_SECONDS:g} seconds elapsing"
         raise UnreachableError(f"The request was canceled due to {limit}.")
 
@@ -137,7 +139,7 @@ class Connection:
             candidate = _socket.socket(family, kind, protocol)
             candidate.setblocking(False)
             code = candidate.connect_ex(address)
-            if code == errno.EINPROGRESS:
+            if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):  # the latter on Windows
                 self._wait(candidate.fileno(), True)
                 code = candidate.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
             if code == 0:
@@ -146,7 +148,7 @@ class Connection:
                     self._seal()
                 return
             candidate.close()
-            failure = OSError(code, os.strerror(code))
+            failure = OSError(code, _word(code))
         raise failure
 
     def _seal(self) -> None:
@@ -226,3 +228,12 @@ class Connection:
     def _ended(self) -> OSError:
         self.close()
         return _EndedError()
+
+
+def _word(code: int) -> str:
+    """Return the system's words for an error of a socket."""
+    if sys.platform == "win32":
+        from ctypes import FormatError
+
+        return FormatError(code).strip()
+    return os.strerror(code)

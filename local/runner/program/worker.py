@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any
 
-from . import codes
+from . import children, codes
 from .misbehaviour import Misbehaviour
 from .signals import Signals
 from .terminal import Terminal
@@ -30,14 +30,13 @@ def main(root: str) -> None:
 class Channel:
     """The listener's messages, one JSON text a line."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, handle: int) -> None:
+        self._reader = children.open_channel(handle)
         self._buffer = b""
-        os.set_inheritable(descriptor, False)
 
     def fileno(self) -> int:
         """Be something to wait for."""
-        return self.descriptor
+        return self._reader.fileno()
 
     @property
     def pending(self) -> bool:
@@ -47,7 +46,7 @@ class Channel:
     def message(self) -> dict[str, Any]:
         """Wait for the next one. A listener that died takes its worker with it, not its steps."""
         while not self.pending:
-            data = os.read(self.descriptor, 65536)
+            data = self._reader.read()
             if not data:
                 os._exit(1)
             self._buffer += data

@@ -26,7 +26,7 @@ LONGEST = 600.0
 """Seconds after which a storm counts as one that never ends."""
 
 VISIBILITY = 120
-"""Seconds of the queue's time for which a worker holds a message, as the documents advise."""
+"""Seconds of the queue's time for which a worker holds a message."""
 
 
 @dataclass

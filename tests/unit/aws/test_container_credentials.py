@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -61,7 +62,7 @@ def test_a_full_uri_is_taken_as_it_is(uri):
     """The relay accepts what SDKs accept."""
     endpoint = Endpoint.from_variables(full_uri=uri, authorization="a", token_file="/b")
     assert endpoint is not None
-    assert (endpoint.url, endpoint.authorization, str(endpoint.token_file)) == (uri, "a", "/b")
+    assert (endpoint.url, endpoint.authorization, endpoint.token_file) == (uri, "a", Path("/b"))
 
 
 @pytest.mark.parametrize(

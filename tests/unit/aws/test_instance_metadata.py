@@ -1,73 +1,201 @@
-"""The instance metadata service, as AWS describes it: a token first, then the notice."""
+"""The instance metadata service: a token first, then the machine's facts and notices."""
 
-from contextlib import asynccontextmanager
+from __future__ import annotations
+
+import asyncio
 
 import pytest
-from aiohttp import web
 
-from sidecar.aws.instance_metadata import MetadataError, has_spot_notice
+from local import imds
+from sidecar.aws import instance_metadata
+from sidecar.aws.instance_metadata import (
+    DOCUMENT,
+    ROLES,
+    SPOT_NOTICE,
+    MetadataError,
+    SilentError,
+    connect,
+    read_machine,
+)
 from tests.support.loops import on_both, run
 
+NOBODY = "http://127.0.0.1:9"
 
-@asynccontextmanager
-async def instance(*answers):
-    """Serve instance metadata; `answers`: statuses of the notice, or a fault of the token."""
-    left = list(answers)
 
-    async def token(request):
-        assert request.headers["X-aws-ec2-metadata-token-ttl-seconds"] == "60"
-        if left and left[0] in ("no token", "bad token"):
-            return web.Response(status=403 if left.pop(0) == "no token" else 200, body=b"a\nb\xff")
-        return web.Response(text="TOKEN")
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch):
+    monkeypatch.setattr(instance_metadata, "CALL_SECONDS", 0.3)
+    monkeypatch.setattr(instance_metadata, "LOOK", 0.2)
+    monkeypatch.setattr(instance_metadata, "PATIENCE", 1.0)
 
-    async def notice(request):
-        if request.headers.get("X-aws-ec2-metadata-token") != "TOKEN":
-            return web.Response(status=401)
-        status = left.pop(0) if len(left) > 1 else left[0]
-        return web.json_response({"action": "terminate"}, status=status)
 
-    app = web.Application()
-    app.router.add_put("/latest/api/token", token)
-    app.router.add_get("/latest/meta-data/spot/instance-action", notice)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0]
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
+def serve(**facts):
+    """Serve an instance of these facts, which answers with a token alone."""
+    return imds.serving(instance=imds.Instance(**{"token_required": True} | facts))
 
 
 @on_both
-@pytest.mark.parametrize(("status", "noticed"), [(200, True), (404, False), (500, False)])
-def test_only_200_is_a_notice(loop, status, noticed):
-    """IMDSv2: the token of the first request goes with the second."""
+def test_a_notice_is_there_or_not(loop):
+    """404 until it comes; one token is enough for both looks."""
 
     async def play():
-        async with instance(status) as url:
-            assert await has_spot_notice(url) is noticed
+        async with serve() as served, connect(served.url) as metadata:
+            assert not await metadata.has_notice(SPOT_NOTICE)
+            served.instance.interrupt()
+            assert await metadata.has_notice(SPOT_NOTICE)
+            assert [seen.method for seen in served.requests] == ["PUT", "GET", "GET"]
 
     run(loop, play())
 
 
-@pytest.mark.parametrize("fault", ["no token", "bad token"])
-def test_without_a_token_nothing_is_known(fault):
-    """Refused, or not the text of a header."""
+@pytest.mark.parametrize("text", ["<html>", "[]", '"action"', "{}"])
+def test_a_page_is_no_notice(text):
+    """A life must not end because of what somebody else answers."""
 
     async def play():
-        async with instance(fault) as url:
+        async with serve(tags={"notice": text}) as served, connect(served.url) as metadata:
+            with pytest.raises(SilentError, match="answers no notice"):
+                await metadata.has_notice("tags/instance/notice")
+
+    run("asyncio", play())
+
+
+def test_a_token_that_is_too_old_is_renewed():
+    """As after a machine has slept: 401, then a new token."""
+
+    async def play():
+        async with serve() as served, connect(served.url) as metadata:
+            assert await metadata.read("instance-id") == imds.INSTANCE
+            served.forget_tokens()
+            assert await metadata.read("instance-id") == imds.INSTANCE
+            methods = [seen.method for seen in served.requests]
+            assert methods == ["PUT", "GET", "GET", "PUT", "GET"]
+
+    run("asyncio", play())
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "reason"),
+    [
+        ("silent", SilentError, r"no answer within 0\.3 s; .*hop limit must be 2"),
+        ("throttled", SilentError, "it answers 503"),
+        ("disabled", MetadataError, "switched off"),
+        ("v1", MetadataError, "no IMDSv2"),
+    ],
+)
+def test_without_a_token_nothing_is_known(fault, kind, reason):
+    """Each fault has its reason; only the first two may pass."""
+
+    async def play():
+        async with serve(token_required=False) as served, connect(served.url) as metadata:
+            served.fault = fault
+            with pytest.raises(MetadataError, match=reason) as raised:
+                await metadata.read("instance-id")
+            assert type(raised.value) is kind
+
+    run("asyncio", play())
+
+
+def test_a_page_is_no_token():
+    """As a captive portal answers; the next try asks for another."""
+
+    async def play():
+        async with serve() as served:
+            served.fault = "page"
+            async with connect(served.url) as metadata:
+                with pytest.raises(SilentError, match="a token that is none"):
+                    await metadata.read("instance-id")
+                served.fault = ""
+                assert await metadata.read("instance-id") == imds.INSTANCE
+
+    run("asyncio", play())
+
+
+def test_an_answer_without_end_is_not_read():
+    """64 KB are enough for any of them."""
+
+    async def play():
+        async with serve(tags={"Long": "x" * 70_000}) as served, connect(served.url) as metadata:
+            with pytest.raises(SilentError, match="more than 65536 bytes"):
+                await metadata.read("tags/instance/Long")
+
+    run("asyncio", play())
+
+
+@on_both
+@pytest.mark.parametrize("expected", [False, True])
+def test_a_machine_is_read(loop, expected):
+    """All that a life needs, by the names of the service."""
+
+    async def play():
+        async with serve(life_cycle="spot", tags={"ghr:x": "a/b c", "Name": ""}) as served:
+            return await read_machine(served.url, expected=expected)
+
+    found = run(loop, play())
+    assert found.pop(DOCUMENT).startswith("{")
+    assert found == {
+        "ami-id": "ami-0abcdef1234567890",
+        "instance-id": imds.INSTANCE,
+        "instance-life-cycle": "spot",
+        "instance-type": "m7i.large",
+        "placement/availability-zone": "eu-central-1b",
+        "placement/region": "eu-central-1",
+        ROLES: "instance",
+        "tags/instance/Name": "",
+        "tags/instance/ghr:x": "a/b c",
+    }
+
+
+def test_tags_and_role_may_be_missing():
+    """Tags are not in the metadata by default, and an instance may have no profile."""
+
+    async def play():
+        async with serve(tags=None, has_role=False) as served:
+            return await read_machine(served.url, expected=True)
+
+    found = run("asyncio", play())
+    assert found["instance-id"] == imds.INSTANCE
+    assert ROLES not in found
+    assert not any(name.startswith("tags/") for name in found)
+
+
+@pytest.mark.parametrize("url", [NOBODY, "silent"])
+def test_elsewhere_one_short_look_is_all(url):
+    """Refused, or no answer: then this is no machine, and the start goes on."""
+
+    async def play():
+        async with serve() as served:
+            served.fault = "silent"
+            with pytest.raises(SilentError):
+                await read_machine(served.url if url == "silent" else url, expected=False)
+            assert len(served.requests) == (url == "silent")
+
+    run("asyncio", play())
+
+
+def test_a_machine_that_boots_is_waited_for():
+    """Where it must be one, a service that is late, or throttles, is asked again."""
+
+    async def play():
+        async with serve() as served:
+            served.fault = "throttled"
+            reading = asyncio.ensure_future(read_machine(served.url, expected=True))
+            await served.wait_for_request("/api/token", 2)
+            served.fault = ""
+            assert (await reading)["instance-id"] == imds.INSTANCE
+
+    run("asyncio", play())
+
+
+def test_waiting_has_an_end():
+    """And a stop ends it at once."""
+
+    async def play(*, stopped):
+        async with serve() as served:
+            served.fault = "throttled"
             with pytest.raises(MetadataError):
-                await has_spot_notice(url)
+                await read_machine(served.url, expected=True, is_stopped=lambda: stopped)
+            return len(served.requests)
 
-    run("asyncio", play())
-
-
-def test_where_nothing_answers_nothing_is_known():
-    """As on Fargate, or where rules refuse it."""
-
-    async def play():
-        with pytest.raises(MetadataError):
-            await has_spot_notice("http://127.0.0.1:9")
-
-    run("asyncio", play())
+    assert run("asyncio", play(stopped=True)) == 1
+    assert run("asyncio", play(stopped=False)) > 1

@@ -17,7 +17,7 @@ from sidecar.status.report import Report
 def config(**given):
     """Make a configuration, as far as `run` needs one."""
     settings = SimpleNamespace(stop_timeout=10.0)
-    return SimpleNamespace(**{"command": (), "settings": settings} | given)
+    return SimpleNamespace(**{"command": (), "settings": settings, "machine": {}} | given)
 
 
 def test_a_command_has_a_life_of_its_own():

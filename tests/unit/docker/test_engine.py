@@ -20,6 +20,19 @@ def test_the_engine_is_found_by_variable_or_socket(tmp_path):
     by_network = Engine.find("tcp://docker:2376")
     assert (by_network.socket, by_network.hostname) == (None, "docker")
     assert Engine("unix:///run/d.sock").hostname is None
+    by_pipe = Engine.find("npipe:////./pipe/docker_engine")
+    assert (by_pipe.socket, by_pipe.hostname) == (None, None)
+    assert by_pipe.pipe == r"\\.\pipe\docker_engine"
+
+
+def test_where_there_are_no_pipes_one_is_an_error():
+    """DOCKER_HOST of Windows in a Linux task: the text names it."""
+
+    async def scenario():
+        await Engine("npipe:////./pipe/nobody").networks()
+
+    with pytest.raises(EngineError, match=r"npipe:////\./pipe/nobody cannot be asked"):
+        run_bounded(scenario())
 
 
 @pytest.mark.parametrize(

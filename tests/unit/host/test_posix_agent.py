@@ -30,7 +30,7 @@ def test_hardening_hides_memory_and_adopts_orphans():
     program = (
         "import ctypes, os, time\n"
         "from sidecar import host\n"
-        "host.unblock_stop_signals()\n"
+        "host.unblock_stop_signals(print)\n"
         "host.harden()\n"
         "print('dumpable', ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))\n"
         "read, write = os.pipe()\n"

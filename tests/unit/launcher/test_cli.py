@@ -85,6 +85,7 @@ def test_an_order_without_a_key_is_a_new_one():
         ("webhook", ["QUEUE_URL", "WEBHOOK_SECRETS"]),
         ("work", ["GITHUB_APP_ID", "POOLS", "QUEUE_URL", "TABLE"]),
         ("serve", ["GITHUB_APP_ID", "POOLS", "QUEUE_URL", "TABLE", "WEBHOOK_SECRETS"]),
+        ("api", ["GITHUB_APP_ID", "POOLS", "TABLE"]),
     ],
 )
 def test_a_service_reports_all_that_is_missing_at_once(capsys, command, missing):

@@ -1,5 +1,6 @@
 """What is asked of GitHub about a job and its run: rarely, once, and never believed too much."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -7,9 +8,10 @@ import pytest
 from launcher import jobs
 from launcher.demand.delivery import Demand
 from launcher.jobs import Jobs, Unknown
+from launcher.record.records import Records
 from sidecar import github
 from tests.support.loops import run
-from tests.unit.launcher.work.scene import make_demand
+from tests.unit.launcher.work.scene import START, Client, make_demand
 
 
 class Api:
@@ -102,6 +104,61 @@ def test_a_run_is_asked_for_once_and_not_kept_for_ever(monkeypatch):
     assert len(api.paths) == 2
     run("asyncio", ask(3, 1))
     assert len(api.paths) == 4
+
+
+def test_jobs_of_a_run_that_come_at_once_ask_once():
+    """The others wait for the first one's answer."""
+    api = Api(body={"event": "push", "head_repository": {"full_name": "octo/app"}})
+    known = Jobs()
+    answer = api.call
+
+    async def call(*given, **more):
+        await asyncio.sleep(0)
+        return await answer(*given, **more)
+
+    async def ask_all():
+        asked = (known.find_requester(api, make_demand(number)) for number in range(100))
+        return await asyncio.gather(*asked)
+
+    api.call = call
+    assert {found.event for found in run("asyncio", ask_all())} == {"push"}
+    assert len(api.paths) == 1
+
+
+def test_a_run_that_one_worker_has_asked_about_is_known_to_all():
+    """It stands in the table for a day, as GitHub has told it."""
+    clock = [START]
+    records = Records(Client(), "launches", "worker", now=lambda: clock[0])
+    head = {"full_name": "stranger/app"}
+    pulls = [{"number": 5}, {"number": 6}]
+    api = Api(body={"event": "pull_request", "head_repository": head, "pull_requests": pulls})
+
+    async def ask(demand):
+        return await Jobs(records.runs).find_requester(api, demand)
+
+    first, second = (run("asyncio", ask(make_demand(number))) for number in (1, 2))
+    assert first == second
+    assert first.head_repository == "stranger/app"
+    assert first.refs == ("refs/pull/5/merge", "refs/pull/6/merge")
+    assert len(api.paths) == 1
+    run("asyncio", ask(make_demand(3, run_id=101)))
+    run("asyncio", ask(make_demand(4, repository="octo/lib")))
+    assert len(api.paths) == 3
+    clock[0] += 86_401
+    assert run("asyncio", ask(make_demand(5))) == first
+    assert len(api.paths) == 4
+
+
+def test_a_run_that_github_told_nothing_of_admits_nobody_at_any_worker():
+    """What is not known is not known to the others either."""
+    records = Records(Client(), "launches", "worker", now=lambda: START)
+
+    async def ask(api):
+        return await Jobs(records.runs).find_requester(api, make_demand())
+
+    for body in ("?", {"event": "push"}):
+        found = run("asyncio", ask(Api(body=body)))
+        assert (found.event, found.head_repository, found.refs) == (None, None, ())
 
 
 def test_a_run_that_is_no_table_admits_nobody():

@@ -38,6 +38,7 @@ OF_WEBHOOK = [
     "launcher.demand.events",
     "launcher.demand.function",
     "launcher.demand.message",
+    "launcher.demand.order",
     "launcher.demand.references",
     "launcher.demand.signed_call",
     "sidecar",
@@ -237,3 +238,11 @@ def test_the_worker_s_handler_imports_no_server_and_no_command(environ):
     loaded = set(loaded_by("work", environ, {"Records": []}))
     assert loaded >= OF_WORKER
     assert NOT_OF_WORKER.isdisjoint(loaded)
+
+
+def test_the_api_s_handler_answers_with_the_same_settings(environ):
+    """It needs neither queue nor webhook, and loads neither."""
+    event = {"rawPath": "/status", "requestContext": {"http": {"method": "GET"}}}
+    loaded = loaded_by("api", environ, event)
+    assert {"launcher.api.api", "launcher.record.records"} <= set(loaded)
+    assert {"aiohttp.web_runner", "launcher.serve", "launcher.batch"}.isdisjoint(loaded)

@@ -115,8 +115,9 @@ class Hub:
         self.all[number] = github.Runner(number, name, busy, online)
         return number
 
-    async def make(self, name):
+    async def make(self, name, *, keep):
         """Register a runner and make its token."""
+        self.kept = keep
         if self.refusal is not None:
             raise self.refusal
         if await self.find(name):
@@ -323,9 +324,9 @@ def test_the_generation_is_written_down_before_its_token_is_made():
     seen = []
     make = made.maker.make
 
-    async def look_and_make(name):
+    async def look_and_make(name, **more):
         seen.append((latest(made).generation, latest(made).runner_name == name))
-        return await make(name)
+        return await make(name, **more)
 
     made.maker.make = look_and_make
     run("asyncio", handed_over(made, new()))
@@ -533,8 +534,8 @@ def test_a_task_that_does_not_end_is_not_awaited_for_ever(monkeypatch):
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        (None, "ECS does not know the task any more"),
-        (TaskState("t", "STOPPED", True, None, ""), "ECS gives no reason; no exit code"),
+        (None, "AWS does not know it any more"),
+        (TaskState("t", "STOPPED", True, None, ""), "AWS gives no reason; no exit code"),
         (
             TaskState("t", "STOPPED", True, 18, "Essential"),
             "Essential; exit code 18 (no job came within SIDECAR_IDLE_LIMIT)",

@@ -96,13 +96,47 @@ def test_a_long_token_is_an_advanced_parameter(aws, monkeypatch, length, tier):
     run("asyncio", life())
 
 
+def test_a_throttled_write_is_made_again_and_nothing_else_is_asked(aws, monkeypatch):
+    """SSM has done nothing: no look-up of the parameter, and none of the runner."""
+
+    async def life():
+        rule = Rule("status", target="PutParameter", error="ThrottlingException", times=2)
+        async with opened(monkeypatch, aws, rule) as (store, proxy):
+
+            async def asked():
+                raise AssertionError("the runner is looked up")
+
+            await store.write(TASK, TOKEN, TAGS, asked)
+            assert await read(aws) == TOKEN.text
+            assert len(proxy.seen(target="PutParameter")) == 3
+            assert proxy.seen(target="GetParameter") == []
+
+    run("asyncio", life())
+
+
+def test_tokens_of_several_tasks_are_deleted_ten_with_one_call(aws, monkeypatch):
+    """One that is gone is no error, and of the others nothing is left."""
+
+    async def life():
+        tasks = [f"{TASK}{number}" for number in range(23)]
+        async with opened(monkeypatch, aws) as (store, proxy):
+            for task in tasks[1:]:
+                await store.write(task, TOKEN, TAGS, never)
+            await store.delete_many(tasks)
+            assert len(proxy.seen(target="DeleteParameters")) == 3
+            listed = await asyncio.to_thread(ssm.call, aws, "DescribeParameters")
+            assert listed["Parameters"] == []
+
+    run("asyncio", life())
+
+
 def test_a_lost_answer_writes_no_second_version(aws, monkeypatch):
     """The agent may have read the first one; it deletes what it read, and only that."""
 
     async def life():
         rule = Rule("close", target="PutParameter", forward=True, times=1)
         async with opened(monkeypatch, aws, rule) as (store, proxy):
-            await store.write(TASK, TOKEN, TAGS, never)
+            assert await store.write(TASK, TOKEN, TAGS, never) is False
             assert len(proxy.seen(target="PutParameter")) == 1
             assert await read(aws) == TOKEN.text
 
@@ -115,14 +149,14 @@ def test_a_token_that_was_used_is_not_written_again(aws, monkeypatch):
     async def life():
         rule = Rule("close", target="PutParameter", times=1)
         async with opened(monkeypatch, aws, rule) as (store, _):
-            await store.write(TASK, TOKEN, TAGS, always)
+            assert await store.write(TASK, TOKEN, TAGS, always) is False
             assert await read(aws) is None
 
     run("asyncio", life())
 
 
 def test_a_token_that_was_not_written_is_written_again(aws, monkeypatch):
-    """A reset, then a throttle, then it works."""
+    """A reset, then a throttle, then it works: and it is known that there may have been two."""
 
     async def life():
         rules = [
@@ -130,7 +164,7 @@ def test_a_token_that_was_not_written_is_written_again(aws, monkeypatch):
             Rule("status", target="PutParameter", error="ThrottlingException", times=1),
         ]
         async with opened(monkeypatch, aws, *rules) as (store, _):
-            await store.write(TASK, TOKEN, TAGS, never)
+            assert await store.write(TASK, TOKEN, TAGS, never) is True
             assert await read(aws) == TOKEN.text
 
     run("asyncio", life())
@@ -167,20 +201,28 @@ class FakeGitHub:
 
     url = "https://github.com/o/r"
 
-    def __init__(self):
+    def __init__(self, *errors):
         self.asked = []
+        self.errors = list(errors)
 
     async def runners(self):
         """Return the calls."""
         return self
 
-    async def create_registration_token(self):
+    async def create_registration_token(self, *, tries):
         """Issue one more token."""
+        assert tries == 1
         self.asked.append("token")
+        if self.errors:
+            raise self.errors.pop(0)
+        await asyncio.sleep(0)
         return github.IssuedToken(f"TOKEN{len(self.asked)}", datetime.now(UTC))
 
-    async def create_jit_config(self, name, labels, group, work):
+    async def create_jit_config(self, name, labels, group, work, *, tries):
         """Register one more runner."""
+        assert tries == 1
+        if self.errors:
+            raise self.errors.pop(0)
         self.asked.append((name, labels, group, work))
         return github.JitConfig("BLOB", 21, name)
 
@@ -208,6 +250,49 @@ def test_a_registration_token_serves_many_runners():
     assert (second["name"], second["token"]) == ("n2", "TOKEN1")
     clock[0] = REUSED + 1
     assert run("asyncio", make("n3"))["token"] == "TOKEN2"
+
+
+def test_many_runners_at_once_get_one_registration_token():
+    """The others wait for the first one's call."""
+    hub = FakeGitHub()
+    maker = TokenMaker(hub, ("a",), just_in_time=False)
+
+    async def make_all():
+        return await asyncio.gather(*(maker.make(f"n{number}") for number in range(50)))
+
+    made = [json.loads(token.text) for token in run("asyncio", make_all())]
+    assert {document["token"] for document in made} == {"TOKEN1"}
+    assert len({document["name"] for document in made}) == 50
+    assert hub.asked == ["token"]
+
+
+@pytest.mark.parametrize("just_in_time", [True, False])
+@pytest.mark.parametrize("seconds", [1800.0, None])
+def test_a_limit_that_lasts_longer_than_our_patience_is_told_at_once(just_in_time, seconds):
+    """Its message is put off, and the pool's others wait too."""
+    limit = github.RateLimited("slow down", 403, seconds)
+    maker = TokenMaker(FakeGitHub(limit), ("a",), just_in_time=just_in_time, patience=5.0)
+    with pytest.raises(github.RateLimited) as told:
+        run("asyncio", maker.make("n"))
+    assert (told.value.seconds, told.value.tries) == (seconds, 1)
+
+
+def test_a_limit_after_a_lost_answer_says_that_it_was_not_the_first_try(monkeypatch):
+    """GitHub may have registered the runner that an answer was lost of."""
+    monkeypatch.setattr("launcher.tokens.github_backoff", lambda: lambda _: 0.001)
+    errors = github.TransientError("no answer"), github.RateLimited("slow down", 403, 60.0)
+    with pytest.raises(github.RateLimited) as told:
+        run("asyncio", TokenMaker(FakeGitHub(*errors), ("a",), patience=5.0).make("n"))
+    assert told.value.tries == 2
+
+
+@pytest.mark.parametrize("just_in_time", [True, False])
+def test_the_agent_is_told_that_the_launcher_deletes_its_token(just_in_time):
+    """Its own code reads it; without the word it deletes the token itself."""
+    maker = TokenMaker(FakeGitHub(), ("a",), just_in_time=just_in_time)
+    kept = json.loads(run("asyncio", maker.make("n", keep=True)).text)
+    assert kept["keep"] is True
+    assert '"keep"' not in run("asyncio", maker.make("n")).text
 
 
 def test_just_in_time_each_runner_is_registered_at_once():

@@ -29,13 +29,14 @@ class Process:
 class Listener:
     """A listener, as far as the drain needs one; a test says what it does."""
 
-    def __init__(self, *, busy=False, stubborn=False, result=None):
+    def __init__(self, *, busy=False, stubborn=False, deaf=False, result=None):
         self.process = Process()
         self.busy = busy
         self.had_job = busy
         self.result = result
         self.interrupted = self.session_limit_reached = False
         self._stubborn = stubborn
+        self._deaf = deaf
 
     @property
     def ended(self):
@@ -47,11 +48,12 @@ class Listener:
         """Whether it has none yet."""
         return not self.ended.done()
 
-    def interrupt(self):
-        """End, unless it is stubborn."""
+    def interrupt(self, *, busy):  # noqa: ARG002
+        """End, unless it is stubborn, or cannot be interrupted."""
         self.interrupted = True
-        if not self._stubborn:
+        if not (self._stubborn or self._deaf):
             self.ended.set_result(0)
+        return not self._deaf
 
     def choose_exit_code(self, *, stopped):
         """Return what the real one would."""

@@ -73,6 +73,28 @@ def test_a_stop_is_forwarded(live, tmp_path):
     assert (signalled["signal"], signalled["listeners"]) == ("SIGTERM", 0)
 
 
+def test_a_stop_that_cannot_be_forwarded_is_logged(live, monkeypatch):
+    """The command goes on, and is killed within the budget."""
+    monkeypatch.setattr(host, "forward_signal", lambda _, name: f"{name} cannot be sent")
+
+    async def play():
+        stop, report, busy = Stop(2), Report(), asyncio.Event()
+        enter = report.phase.enter
+        monkeypatch.setattr(
+            report.phase, "enter", lambda name: (enter(name), name == phase.BUSY and busy.set())
+        )
+        living = asyncio.ensure_future(live("while :; do sleep 0.05; done", stop, report))
+        await busy.wait()
+        stop.request("SIGTERM")
+        return await living
+
+    with capture_logs() as events:
+        assert run("asyncio", play()) == 128 + 9
+    failed = [event for event in events if event["event"] == "command.signal_failed"]
+    assert failed[0]["reason"] == "SIGTERM cannot be sent"
+    assert not [event for event in events if event["event"] == "command.signalled"]
+
+
 def test_a_stop_before_the_command_starts_nothing(live, tmp_path):
     """The exit code is that of the signal."""
 

@@ -76,6 +76,41 @@ def test_a_runner_that_just_got_a_job_is_treated_as_busy():
     run("asyncio", play())
 
 
+def test_an_idle_listener_that_cannot_be_interrupted_is_killed_at_once():
+    """Once GitHub has been asked: nothing else would end it, and it has no job to wait for."""
+
+    async def play():
+        listener, deregistration = Listener(deaf=True), Deregistration()
+        working = drain(listener, deregistration, budget=3600.0)
+        working.stop.request("SIGTERM")
+        async with asyncio.timeout(20):
+            await drain_listener(working)
+        assert (working.cleanup_step.done, deregistration.left) == (True, 1)
+        assert listener.process.killed
+
+    with capture_logs() as events:
+        run("asyncio", play())
+    (killed,) = [event for event in events if event["event"] == "runner.killed"]
+    assert killed["reason"] == "it could not be interrupted"
+
+
+def test_a_job_that_cannot_be_interrupted_goes_on_until_the_kill():
+    """It may still come to its end."""
+
+    async def play():
+        listener = Listener(busy=True, deaf=True)
+        working = drain(listener, budget=40.0)
+        working.stop.request("SIGTERM")
+        working.stop.request("SIGTERM")
+        asyncio.get_running_loop().call_later(0.1, listener.ended.set_result, 0)
+        await drain_listener(working)
+        assert listener.ended.result() == 0
+
+    with capture_logs() as events:
+        run("asyncio", play())
+    assert "runner.killed" not in [event["event"] for event in events]
+
+
 @pytest.mark.parametrize(("busy", "ended"), [(False, True), (True, False)])
 def test_only_an_idle_listener_is_ended_without_a_stop(busy, ended):
     """With a job nothing is done."""
@@ -117,10 +152,10 @@ def test_the_walls_stand_until_the_job_s_last_process_is_dead(loop):
         end = asyncio.get_running_loop().call_later
         interrupt = listener.interrupt
 
-        def interrupt_and_end():
+        def interrupt_and_end(*, busy):
             order.append("interrupted")
-            interrupt()
             end(0.1, lambda: (order.append("ended"), listener.ended.set_result(0)))
+            return interrupt(busy=busy)
 
         listener.interrupt = interrupt_and_end
         working.stop.request("SIGTERM")

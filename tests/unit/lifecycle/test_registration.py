@@ -58,7 +58,7 @@ def test_half_an_app_is_no_credential():
         run("asyncio", registration._read_credential(settings(github_app_id="1"), SECRET_READER))
 
 
-def choose(given, api, cleanup_stack, *task_ids):
+def choose(given, api, cleanup_stack, *task_ids, machine_id=""):
     """Choose the source; `task_ids` are what the task metadata says, one call after another."""
     said = iter(task_ids)
 
@@ -66,7 +66,7 @@ def choose(given, api, cleanup_stack, *task_ids):
         return next(said)
 
     store = tokens.ParameterStore(None)
-    chosen = registration.choose_source(given, store, api, cleanup_stack, read_task_id)
+    chosen = registration.choose_source(given, store, api, cleanup_stack, read_task_id, machine_id)
     return run("asyncio", chosen)
 
 
@@ -81,6 +81,16 @@ def test_a_whole_name_is_left_alone():
     """The task metadata is not asked, and a refusal of SSM stays final."""
     parameter = choose(settings(token_parameter="/t"), None, CleanupStack())._parameter
     assert (parameter.name, parameter.for_task) == ("/t", False)
+
+
+def test_a_machine_s_own_name_may_be_written_out():
+    """As a launcher writes it into a tag: a denial then means "not yet", as with {instance}."""
+    for name, ids in (("/runners/{instance}", ("i-0f3a",)), ("/runners/i-0f3a", ())):
+        given = settings(token_parameter=name)
+        chosen = choose(given, None, CleanupStack(), *ids, machine_id="i-0f3a")
+        assert (chosen._parameter.name, chosen._parameter.for_task) == ("/runners/i-0f3a", True)
+    another = choose(settings(token_parameter="/i-1"), None, CleanupStack(), machine_id="i-0f3a")
+    assert not another._parameter.for_task
 
 
 def test_without_the_task_s_id_there_is_no_parameter():

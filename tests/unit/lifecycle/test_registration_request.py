@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from sidecar.aws.instance_facts import InstanceFacts
 from sidecar.aws.task_metadata import TaskFacts
 from sidecar.errors import TokenError
 from sidecar.lifecycle import registration_request
@@ -64,6 +65,28 @@ def test_the_runner_s_name_holds_the_task_s_id():
     """A person finds the task from the runner, and the runner from the task."""
     name = make_request(RegistrationToken("t", url="https://github.com/o")).name
     assert re.fullmatch(r"ecs-0123456789ab-[0-9a-f]{6}", name)
+
+
+def test_a_machine_s_runner_has_its_whole_id():
+    """Launchers look for a machine by it; a prefix that is set wins over the machine's own."""
+    machine = InstanceFacts("i-0123456789abcdef0")
+    for given, prefix in (
+        ({"model_fields_set": set()}, "ec2-"),
+        ({"name_prefix": "build-", "model_fields_set": {"name_prefix"}}, "build-"),
+    ):
+        name = make_request(
+            RegistrationToken("t", url="https://github.com/o"), machine, **given
+        ).name
+        assert re.fullmatch(rf"{prefix}i-0123456789abcdef0-[0-9a-f]{{6}}", name)
+
+
+def test_the_longest_prefix_leaves_the_end_of_a_machine_s_id():
+    """GitHub would refuse a longer name."""
+    machine = InstanceFacts("i-0123456789abcdef0")
+    prefix = check_name_prefix("p" * (NAME_LENGTH - 24))
+    name = registration_request.make_name(prefix, machine)
+    assert len(name) == NAME_LENGTH
+    assert "0123456789abcdef0-" in name
 
 
 def test_two_runners_of_one_task_have_different_names():

@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 from structlog.testing import capture_logs
 
+from sidecar import host
 from sidecar.errors import Exit
 from sidecar.lifecycle.supervision import supervise
 from sidecar.lifecycle.watches import Cause
@@ -123,6 +124,36 @@ def test_a_listener_that_does_not_end_is_killed():
         listener = Listener(stubborn=True)
         code = await supervise(drain(listener, budget=1.0), [watch(Cause.DEREGISTERED)])
         assert (code, listener.ended.result()) == (Exit.GHOST, -9)
+
+    run("asyncio", play())
+
+
+@pytest.mark.parametrize("moment", ["before", "during"])
+@pytest.mark.parametrize(
+    ("to_all", "result", "code"),
+    [
+        (frozenset({"SIGTERM"}), None, Exit.CANCELLED),
+        (frozenset({"SIGTERM"}), "Succeeded", Exit.DONE),
+        (frozenset({"SIGBREAK"}), None, Exit.DONE),
+        (frozenset(), None, Exit.DONE),
+    ],
+)
+def test_a_listener_that_got_the_stop_itself_was_interrupted(
+    monkeypatch, to_all, result, code, moment
+):
+    """A container's stop on Windows reaches it too: it cancels its job, and nobody asked it to."""
+    monkeypatch.setattr(host, "SIGNALS_TO_ALL", to_all)
+
+    async def play():
+        listener = Listener(busy=True, result=result)
+        working = drain(listener, budget=40.0)
+        if moment == "during":  # a stop of the agent's own came first
+            working.stop.request_drain("spot-notice")
+            asyncio.get_running_loop().call_later(0.05, working.stop.request, "SIGTERM")
+        else:
+            working.stop.request("SIGTERM")
+        asyncio.get_running_loop().call_later(0.1, listener.ended.set_result, 143)
+        assert await supervise(working, [watch()]) is code
 
     run("asyncio", play())
 

@@ -1,12 +1,13 @@
 """The watches: three limits, a deregistered runner, a Spot notice."""
 
 import asyncio
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
-from sidecar.aws.instance_metadata import MetadataError
+from sidecar.aws.instance_metadata import REBALANCE, SPOT_NOTICE, MetadataError
 from sidecar.errors import Exit, TokenError
 from sidecar.github import TransientError
 from sidecar.lifecycle import watches
@@ -211,23 +212,33 @@ def test_a_busy_runner_is_not_looked_up():
 
 
 @on_both
-def test_a_spot_notice_ends_the_life(loop, monkeypatch):
-    """No notice and a failed lookup are looked at again."""
+@pytest.mark.parametrize(
+    ("path", "cause"), [(SPOT_NOTICE, Cause.SPOT), (REBALANCE, Cause.REBALANCE)]
+)
+def test_a_notice_of_the_instance_ends_the_life(loop, monkeypatch, path, cause):
+    """No notice and a failed lookup are looked at again; the other notice is looked for too."""
     answers = [False, MetadataError("no route"), True]
 
-    async def look(url, *, so_mark):
+    class Session:
+        async def has_notice(self, asked):
+            if asked != path:
+                return False
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    @asynccontextmanager
+    async def connect(url, *, so_mark):
         assert (url, so_mark) == ("http://imds", True)
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        yield Session()
 
     async def play():
         wanted = Watches(spot=True, instance_uri="http://imds", so_mark=True)
-        assert await wait_for_cause(wanted, listener()) is Cause.SPOT
+        assert await wait_for_cause(wanted, listener()) is cause
         assert answers == []
 
-    monkeypatch.setattr(watches, "has_spot_notice", look)
+    monkeypatch.setattr(watches, "connect", connect)
     run(loop, play())
 
 

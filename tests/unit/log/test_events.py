@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from sidecar import host
 from sidecar.log import events, masks
 
 ROOT = Path(events.__file__).parents[2]
@@ -64,6 +65,15 @@ def test_the_style_is_the_configured_one(stdout, style, terminal, is_json, colou
     structlog.get_logger().info("part.done", fact="x")
     assert written.getvalue().startswith("{") == is_json
     assert ("\x1b[" in written.getvalue()) == coloured
+
+
+def test_a_terminal_has_colours_only_where_the_system_can(stdout, monkeypatch):
+    """Windows cannot without another package."""
+    monkeypatch.setattr(host, "may_color", lambda: False)
+    written = stdout("console", terminal=True)
+    structlog.get_logger().info("part.done", fact="x")
+    assert "part.done" in written.getvalue()
+    assert "\x1b[" not in written.getvalue()
 
 
 def test_only_the_configured_level_and_above_is_written(stdout):
@@ -140,6 +150,7 @@ def test_a_reader_that_leaves_does_not_change_the_exit_code():
     """`runner-sidecar run | head -1` ends with the life's own code, not with the interpreter's."""
     program = (
         "import structlog, sys\n"
+        "from sidecar import host\n"
         "from sidecar.log import events\n"
         "events.configure('json', 'info')\n"
         "log = structlog.get_logger()\n"
@@ -147,7 +158,8 @@ def test_a_reader_that_leaves_does_not_change_the_exit_code():
         "sys.stdin.readline()\n"
         "log.info('second')\n"
         "log.info('third')\n"
-        "sys.exit(16)\n"
+        "events.flush()\n"  # and so ends a life
+        "host.exit_process(16)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program],

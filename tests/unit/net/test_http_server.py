@@ -109,6 +109,23 @@ def test_a_request_carries_method_target_headers_and_peer(run):
     assert request.headers["x-b"] == "spaced"
 
 
+def test_the_loop_may_hand_over_its_own_buffer(run, monkeypatch):
+    """The Proactor loop of Python 3.11 hands over a bytearray, which is no key of a cache."""
+    receive = http_server._Connection.data_received
+    monkeypatch.setattr(
+        http_server._Connection,
+        "data_received",
+        lambda self, data: receive(self, bytearray(data)),
+    )
+
+    async def case():
+        async with echoing() as server:
+            first, last = head(server), head(server, "/y", "GET", "1.1", "Connection: close")
+            return await exchange(server, first + last)
+
+    assert statuses(run(case())) == [200, 200]
+
+
 def test_the_same_head_again_is_another_request(run):
     """The checks of a head are cached, but each request has its own peer."""
 

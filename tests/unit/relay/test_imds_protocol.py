@@ -135,6 +135,27 @@ def test_an_unknown_region_is_not_found(core):
         assert asked.status == 404
 
 
+def test_a_machine_is_told_who_it_is(core):
+    """Its programs are led to the relay too; the machine's own facts win, others stay unknown."""
+    facts = {
+        "instance-id": "i-1",
+        "placement/availability-zone": "eu-west-2c",
+        "instance-identity/document": '{"instanceId": "i-1"}',
+    }
+    core.router._imds = ImdsProtocol(core.identities, "eu-west-2", core.clock, facts)
+    token = open_session(core)
+    for target, body in (
+        ("meta-data/instance-id", b"i-1"),
+        ("meta-data/placement/availability-zone", b"eu-west-2c"),
+        ("meta-data/placement/region", b"eu-west-2"),
+        ("dynamic/instance-identity/document", b'{"instanceId": "i-1"}'),
+        ("meta-data/tags/instance/Name", None),
+        ("user-data", None),
+    ):
+        asked = core.ask(f"/latest/{target}", peer="172.17.0.2", host=HOST, headers={TOKEN: token})
+        assert (asked.status, asked.body) == ((200, body) if body else (404, b"not found\n"))
+
+
 @pytest.mark.parametrize(
     "token",
     ["", "x", "=" * 56, "A" * 56, "é" * 56, "A" * 5000],

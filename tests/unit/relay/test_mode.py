@@ -38,6 +38,7 @@ def with_job_role(location: DaemonLocation, obstacle: str | None = None) -> Fact
             "local",
             "RELATIVE_URI",
         ),
+        ("auto", Facts(DaemonLocation.ELSEWHERE, "seen", machine=True), "local", "hop limit"),
         ("auto", with_job_role(DaemonLocation.ELSEWHERE), "local", "shall not have the task role"),
         (
             "auto",

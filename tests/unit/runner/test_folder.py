@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar import __version__, host
+from sidecar.aws.instance_facts import InstanceFacts
 from sidecar.aws.task_metadata import TaskFacts
 from sidecar.errors import RunnerError
 from sidecar.runner.folder import CONFIGURED, RunnerFolder
@@ -17,16 +18,29 @@ BOM = b"\xef\xbb\xbf"
 
 
 def test_an_old_configuration_is_removed(root):
-    """Configure refuses a configured folder; links are removed, their targets stay."""
+    """Configure refuses a configured folder; a job may have made the files read-only."""
+    for name in (".runner", ".credentials"):
+        (root.path / name).write_text("{}")
+        (root.path / name).chmod(stat.S_IREAD)
+    with capture_logs() as events:
+        root.prepare()
+    assert [(event["event"], sorted(event["stale"])) for event in events] == [
+        ("runner.configuration_removed", [".credentials", ".runner"])
+    ]
+    assert sorted(path.name for path in root.path.iterdir()) == [".sidecar", "bin"]
+    assert not root.is_configured
+
+
+def test_links_in_an_old_configuration_are_removed(root):
+    """Their targets stay."""
     kept = root.path / "kept"
     kept.write_text("kept")
-    (root.path / ".runner").write_text("{}")
     (root.path / ".credentials").symlink_to(kept)
     (root.path / ".credentials_migrated").symlink_to("nowhere")
     with capture_logs() as events:
         root.prepare()
     assert [(event["event"], sorted(event["stale"])) for event in events] == [
-        ("runner.configuration_removed", [".credentials", ".credentials_migrated", ".runner"])
+        ("runner.configuration_removed", [".credentials", ".credentials_migrated"])
     ]
     assert sorted(path.name for path in root.path.iterdir()) == [".sidecar", "bin", "kept"]
     assert not root.is_configured
@@ -45,7 +59,8 @@ def test_a_folder_that_cannot_be_prepared_is_an_error(tmp_path):
     """The error has the system's reason, and names the setting."""
     with pytest.raises(RunnerError) as failed:
         RunnerFolder(tmp_path / "missing", None).prepare()
-    assert str(failed.value).startswith(f"cannot prepare the runner's folder {tmp_path}/missing: ")
+    missing = tmp_path / "missing"
+    assert str(failed.value).startswith(f"cannot prepare the runner's folder {missing}: ")
     assert "SIDECAR_RUNNER_DIR" in str(failed.value)
 
 
@@ -94,6 +109,15 @@ def test_a_job_s_log_begins_with_the_task(root, before, kept):
     ]
     root.write_setup_info(TaskFacts())
     assert json.loads(info.read_bytes())[-1]["detail"] == f"Agent: runner-sidecar {__version__}"
+
+
+def test_a_job_s_log_begins_with_the_machine(root):
+    """What is not known is left out."""
+    root.write_setup_info(InstanceFacts("i-1", type="m7i.large", life_cycle="spot"))
+    (own,) = json.loads((root.path / ".setup_info").read_bytes())
+    assert own["group"] == "EC2 instance"
+    lines = ["Instance: i-1", "Type: m7i.large", "Life cycle: spot"]
+    assert own["detail"].splitlines() == [*lines, f"Agent: runner-sidecar {__version__}"]
 
 
 def test_remove_obeys_the_files_of_configure_not_those_of_a_job(root):

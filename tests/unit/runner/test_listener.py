@@ -263,7 +263,7 @@ def test_an_interrupt_asks_the_worker_too(loop, root, program, listener):
     async def life():
         async with run_as_listener(root, listener) as line:
             await line("up")
-            listener.interrupt()
+            listener.interrupt(busy=True)
             await asyncio.wait_for(line("asked"), 10)
 
     run(loop, life())
@@ -399,7 +399,7 @@ def test_the_exit_code_after_a_stop_depends_on_the_job(
             if code in (0, 1):  # by itself
                 (root.path / "pipe").write_text(f"{code}\n")
             elif code == 3:
-                listener.interrupt()
+                listener.interrupt(busy=True)
             else:
                 listener.interrupted = True
                 await listener.process.kill()

@@ -3,7 +3,7 @@
 import pytest
 
 from sidecar.errors import Exit
-from sidecar.runner.outcomes import find_outcome
+from sidecar.runner.outcomes import find_outcome, is_kill
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,10 @@ from sidecar.runner.outcomes import find_outcome
         (-9, "killed", Exit.RUNNER),
         (-15, "killed", Exit.RUNNER),
         (200, "unknown", Exit.RUNNER),
+        (0xC000013A, "killed", Exit.RUNNER),
+        (0xC0000005, "killed", Exit.RUNNER),
+        (0xE0434352, "killed", Exit.RUNNER),
+        (0xC0000409, "killed", Exit.RUNNER),
     ],
 )
 def test_every_exit_code_is_a_named_outcome(code, name, exit_code):
@@ -38,3 +42,18 @@ def test_every_exit_code_is_a_named_outcome(code, name, exit_code):
 def test_a_signal_is_named_by_its_number():
     """Both as the shell reports it and as the system does."""
     assert find_outcome(137).meaning == find_outcome(-9).meaning == "signal 9 killed it"
+
+
+def test_a_crash_on_windows_is_named_by_its_code():
+    """It is a large number there, without a sign."""
+    assert find_outcome(0xC000013A).meaning == "Ctrl-C or Ctrl-Break ended it (0xC000013A)"
+    assert find_outcome(0xC0000409).meaning == "Windows ended it (0xC0000409)"
+
+
+@pytest.mark.parametrize(
+    ("code", "killed"),
+    [(0, False), (143, False), (0x7FFFFFFF, False), (-9, True), (0xC0000005, True)],
+)
+def test_a_process_that_was_ended_is_told_from_one_that_ended(code, killed):
+    """An interrupted job counts as cancelled then, whatever was printed."""
+    assert is_kill(code) is killed

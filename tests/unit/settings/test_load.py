@@ -47,6 +47,8 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "launch_config": None,
         "launch_id": None,
         "github_server": None,
+        "platform": "auto",
+        "token_key": None,
         "github_app_id": None,
         "github_app_key": None,
         "github_pat": None,
@@ -322,7 +324,11 @@ def test_the_process_ends_with_11_and_a_line_for_each_mistake(tmp_path):
     """Nothing is contacted, and no traceback is shown."""
     ended = subprocess.run(
         [sys.executable, "-m", "sidecar", "run", "--relay", "of"],
-        env={"SIDECAR_RUNNER_DIR": str(tmp_path), "SIDECAR_RUNNER_USER": getpass.getuser()},
+        env={
+            "SIDECAR_RUNNER_DIR": str(tmp_path),
+            "SIDECAR_RUNNER_USER": getpass.getuser(),
+            "AWS_EC2_METADATA_DISABLED": "true",
+        },
         cwd=Path(model.__file__).parents[2],
         capture_output=True,
         text=True,

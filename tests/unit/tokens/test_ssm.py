@@ -223,7 +223,10 @@ def test_without_credentials_the_error_names_the_task_role(loop, monkeypatch):
 
     with pytest.raises(AwsError) as failed:
         run(loop, life())
-    assert str(failed.value) == READ + "no AWS credentials (the task needs a taskRoleArn)"
+    assert str(failed.value) == (
+        READ + "no AWS credentials (a machine needs an instance profile, the task needs a "
+        "taskRoleArn)"
+    )
 
 
 def test_a_failure_of_the_credential_endpoint_is_transient(aws, monkeypatch):

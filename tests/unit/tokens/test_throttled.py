@@ -1,6 +1,7 @@
 """One task where SSM throttles: it pauses, and delays the delete of its token."""
 
 import asyncio
+import json
 import random
 from datetime import UTC, datetime
 
@@ -21,6 +22,7 @@ class ParameterStore(tokens.ParameterStore):
     def __init__(self, *refusals):
         super().__init__(None)
         self.calls, self.deleted = [], asyncio.Event()
+        self.text = TOKEN
         self._refusals = list(refusals)
 
     async def connect(self):
@@ -34,7 +36,7 @@ class ParameterStore(tokens.ParameterStore):
             code = self._refusals.pop(0)
             raise ClientError({"Error": {"Code": code}}, "GetParameter")
         modified = datetime(2026, 1, 1, tzinfo=UTC)
-        return {"Parameter": {"Value": TOKEN, "Version": 1, "LastModifiedDate": modified}}
+        return {"Parameter": {"Value": self.text, "Version": 1, "LastModifiedDate": modified}}
 
     async def delete_parameter(self, **_):
         """Delete."""
@@ -49,10 +51,10 @@ def _no_jitter(monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
 
 
-async def life(store, *, ended=False):
+async def life(store, *, ended=False, for_task=False):
     """Read the token and delete it; return when the read was, and how much later the delete."""
     cleanup_stack = CleanupStack()
-    parameter = tokens.claim_parameter(store, NAME, cleanup_stack)
+    parameter = tokens.claim_parameter(store, NAME, cleanup_stack, for_task=for_task)
     await parameter.wait(600)
     read = asyncio.get_running_loop().time()
     parameter.delete_soon()
@@ -61,6 +63,29 @@ async def life(store, *, ended=False):
     await store.deleted.wait()
     (deleted,) = [at for what, at in store.calls if what == "delete"]
     return read, deleted - read
+
+
+def test_a_token_of_the_task_s_own_name_is_read_once():
+    """Nothing is written under that name for another task, so there is nothing to compare."""
+    store = ParameterStore()
+    assert run_virtually(life(store, for_task=True), 1) == (0.0, 0.0)
+    assert [what for what, _ in store.calls] == ["get", "delete"]
+
+
+@pytest.mark.parametrize("for_task", [True, False])
+def test_a_token_that_the_launcher_deletes_is_left(for_task):
+    """Only where its name is the task's own: no other parameter's text decides about that."""
+    store = ParameterStore()
+    store.text = json.dumps({"token": TOKEN, "keep": True})
+
+    async def leave():
+        parameter = tokens.claim_parameter(store, NAME, CleanupStack(), for_task=for_task)
+        assert (await parameter.wait(600)).token == TOKEN
+        return await parameter.delete()
+
+    assert run_virtually(leave(), 1) == ("kept" if for_task else "deleted")
+    deletes = [what for what, _ in store.calls if what == "delete"]
+    assert len(deletes) == (0 if for_task else 1)
 
 
 def test_without_a_throttle_the_token_is_deleted_at_once():

@@ -18,7 +18,7 @@ from launcher.identity import task_id
 from launcher.places import Started, TaskState, Why
 from launcher.pools.document import parse_pools
 from launcher.record.records import Records
-from launcher.work import Maxima, Resources, Worker
+from launcher.work import Maxima, Rates, Resources, Worker
 from launcher.work.queued import launch_id
 from sidecar import github
 from tests.storms.table import Table
@@ -144,6 +144,8 @@ class Parameters:
     def __init__(self):
         self.held = {}
         self.written = []
+        self.calls = []
+        """How many tokens each call deleted that deletes several."""
         self.error = None
 
     async def write(self, task, token, tags, is_used):  # noqa: ARG002
@@ -161,13 +163,20 @@ class Parameters:
         """Forget it."""
         return self.held.pop(task, None) is not None
 
+    async def delete_many(self, tasks):
+        """Forget several, by their tasks' ids."""
+        if self.error:
+            raise self.error
+        self.calls.append(len(tasks))
+        self.held = {task: text for task, text in self.held.items() if task_id(task) not in tasks}
+
 
 class Hub:
     """GitHub: connection, API and runners in one."""
 
     def __init__(self):
         self.url = "https://github.com/octo/app"
-        self.left = 1.0
+        self.left, self.resets_at = 1.0, 0.0
         self.runners_by_id = {}
         self.jobs = {}
         """Answers of job look-ups, by job."""
@@ -213,8 +222,9 @@ class Hub:
         self.runs[run] |= {"run_attempt": self.runs[run]["run_attempt"] + 1, "status": "queued"}
         return SimpleNamespace(status=201, body={})
 
-    async def create_jit_config(self, name, labels, group, work):
+    async def create_jit_config(self, name, labels, group, work, *, tries):
         """Register a runner."""
+        assert tries == 1
         self.calls.append("jit")
         if self.error:
             raise self.error
@@ -268,6 +278,9 @@ class Scene:
     put_off: list = field(default_factory=list)
     """All answers "later"."""
     ticks: list = field(default_factory=list)
+    rates: Rates = field(default_factory=Rates)
+    ec2: object = None
+    """A client of EC2, for pools of machines."""
 
     def __post_init__(self):
         self.hub.runs[100] = {
@@ -284,21 +297,24 @@ class Scene:
         async def tick():
             self.ticks.append(self.now())
 
-        return Worker(
-            Resources(
-                self.records,
-                lambda: self.pools,
-                self.hub,
-                self.tasks,
-                self.parameters,
-                "default",
-                "ecs-",
-                "/tokens",
-                self.maxima,
-                self.now,
-                random.Random(7),  # noqa: S311  chance, not secrecy
-            ),
-            tick,
+        return Worker(self.make_resources(), tick)
+
+    def make_resources(self):
+        """Make the resources of a worker, or of whatever else starts tasks."""
+        return Resources(
+            self.records,
+            lambda: self.pools,
+            self.hub,
+            self.tasks,
+            self.parameters,
+            "default",
+            "ecs-",
+            "/tokens",
+            self.maxima,
+            self.now,
+            random.Random(7),  # noqa: S311  chance, not secrecy
+            rates=self.rates,
+            ec2=self.ec2,
         )
 
     def now(self):

@@ -8,7 +8,6 @@ from structlog.testing import capture_logs
 from launcher.places import Later, Why
 from launcher.record.records import Records
 from launcher.work import Maxima
-from launcher.work.pool_rules import Pace
 from sidecar import github
 from tests.unit.launcher.work.scene import POOLS, TABLE, arn, make_demand, open_scene, play
 from tests.unit.launcher.work.test_stories import find, finish
@@ -269,15 +268,26 @@ def test_in_a_drought_only_the_oldest_job_asks_for_room():
     play(story)
 
 
-def test_starts_are_spread_to_what_runtask_takes():
-    """A burst at once, then each launch has a turn of its own, which it keeps."""
-    pace = Pace(rate=20, burst=20)
-    waits = [pace.take(str(number), 100.0) for number in range(1000)]
-    assert [wait for wait in waits if wait == 0] == [0.0] * 20
-    assert waits[-1] == pytest.approx(49, abs=0.2)
-    assert pace.take("999", 120.0) == pytest.approx(29, abs=0.2)
-    assert pace.take("999", 149.0) == 0
-    assert pace.take("new", 200.0) == 0
+@pytest.mark.parametrize("end", ["cancelled", "on another's runner"])
+def test_a_job_that_waits_for_room_no_more_lets_the_next_one_go(end):
+    """Nobody waits for the oldest job until its time is over."""
+
+    async def story(scene):
+        first = await scene.begin(1)
+        scene.tasks.answers = [Later(Why.CAPACITY, "no room")]
+        scene.clock[0] += 1
+        await scene.send(make_demand(2))
+        scene.clock[0] += 1
+        await scene.send(make_demand(3))
+        assert not (await scene.launch(3)).handed_over
+        if end == "cancelled":
+            await scene.send(make_demand(2, "completed", conclusion="cancelled"))
+        else:
+            await scene.run(2, first.runner_name)
+        scene.clock[0] += 1
+        await scene.begin(4)
+
+    play(story, POOLS.replace("maximum = 3", "maximum = 9"))
 
 
 def test_a_launch_that_was_served_frees_its_place_for_the_next():

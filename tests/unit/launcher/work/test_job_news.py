@@ -3,6 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
+from launcher.places import Later, Why
 from sidecar import github
 from tests.unit.launcher.work.scene import POOLS, arn, make_demand, play
 from tests.unit.launcher.work.test_stories import find, finish
@@ -394,8 +395,136 @@ def test_a_theft_that_nobody_told_is_seen_when_the_task_ends_well():
         scene.hub.remove(launch.runner_name)
         scene.hub.jobs[1] = {"status": "queued"}
         await scene.send(scene.tasks.end(launch.place, 0))
+        assert len(scene.tasks.sent) == 1  # the news of the job that took it may be late
+        await scene.wait(40)
         launch = await scene.launch()
         assert (launch.place, launch.thefts, launch.failures) == (arn(2), 1, 0)
         await finish(scene)
+
+    play(story)
+
+
+def test_a_task_that_ends_before_the_news_of_its_job_is_swapped_too():
+    """The busy queue has the event of the end first: nothing is started for it."""
+
+    async def story(scene):
+        first, second = await scene.begin(1), await scene.begin(2)
+        scene.hub.jobs[1] = {"status": "queued"}
+        scene.parameters.held.pop(first.place)
+        scene.hub.remove(first.runner_name)
+        await scene.send(scene.tasks.end(first.place, 0))
+        news = {"conclusion": "success", "runner_name": first.runner_name, "runner_id": 1}
+        await scene.send(make_demand(2, "completed", **news))
+        launch = await scene.launch(1)
+        assert (launch.place, launch.runner_name) == (second.place, second.runner_name)
+        await scene.wait(60)
+        assert (await scene.launch(2)).ended
+        assert len(scene.tasks.sent) == 2
+        assert scene.tasks.stops == []
+        await scene.run(1, second.runner_name)
+        await scene.complete(1, second.runner_name, second.place)
+        await scene.wait(900)
+        await scene.check_nothing_left()
+
+    play(story)
+
+
+def test_a_theft_that_a_look_up_tells_is_a_swap():
+    """The job's own message finds it on another's runner: the free task stays, for that one."""
+
+    async def story(scene):
+        first, second = await scene.begin(1), await scene.begin(2)
+        await scene.boot(1)
+        await scene.boot(2)
+        await scene.wait(130)
+        scene.hub.set_runner(first.runner_name, busy=True)
+        scene.hub.jobs[1] = {"status": "queued"}
+        scene.hub.jobs[2] = {"status": "in_progress", "runner_name": first.runner_name}
+        await scene.wait(900)
+        launch = await scene.launch(1)
+        assert (launch.place, launch.runner_name) == (second.place, second.runner_name)
+        assert (await scene.launch(2)).served
+        assert scene.tasks.stops == []
+        assert len(scene.tasks.sent) == 2
+
+    play(story)
+
+
+@pytest.mark.parametrize("news", [(2, 3), (3, 2)])
+@pytest.mark.parametrize("ends", [(1, 2), (2, 1)])
+def test_the_task_at_the_end_of_a_chain_serves_the_job_at_its_beginning(ends, news):
+    """Job 3 ran on runner 2, job 2 on runner 1; both tasks end before anybody tells of the jobs."""
+
+    async def story(scene):
+        launches = {number: await scene.begin(number) for number in (1, 2, 3)}
+        scene.hub.jobs[1] = {"status": "queued"}
+        done = {"status": "completed", "conclusion": "success"}
+        for number in (2, 3):
+            on = launches[number - 1]
+            scene.parameters.held.pop(on.place)
+            scene.hub.remove(on.runner_name)
+            scene.hub.jobs[number] = done | {"runner_name": on.runner_name}
+        for number in ends:
+            await scene.send(scene.tasks.end(launches[number].place, 0))
+        for number in news:
+            told = {"conclusion": "success", "runner_name": launches[number - 1].runner_name}
+            await scene.send(make_demand(number, "completed", **told))
+        await scene.wait(60)
+        assert (await scene.launch(1)).place == launches[3].place
+        await scene.run(1, launches[3].runner_name)
+        await scene.complete(1, launches[3].runner_name, launches[3].place)
+        await scene.wait(900)
+        await scene.check_nothing_left()
+        assert len(scene.tasks.sent) == 3
+        assert scene.tasks.stops == []
+
+    play(story)
+
+
+@pytest.mark.parametrize("action", ["in_progress", "completed"])
+def test_a_death_before_the_place_is_given_back_leaves_none_taken(action):
+    """The job waited for capacity, and ran on a task that had ended when anybody told of it."""
+
+    async def story(scene):
+        first = await scene.begin(1)
+        scene.tasks.answers = [Later(Why.CAPACITY, "none")]
+        await scene.send(make_demand(2))
+        assert await scene.records.count("pool/small") == 2
+        done = {"status": "completed", "conclusion": "success"}
+        scene.hub.jobs[1] = done | {"runner_name": "somebody-s"}
+        scene.hub.jobs[2] = done | {"runner_name": first.runner_name}
+        scene.hub.remove(first.runner_name)
+        await scene.send(scene.tasks.end(first.place, 0))
+        give = scene.records.give_places
+
+        async def die(launch):
+            del launch
+            raise github.TransientError("the worker dies")
+
+        news = make_demand(2, action, conclusion="success", runner_name=first.runner_name)
+        scene.records.give_places = die
+        with pytest.raises(github.TransientError):
+            await scene.send(news)
+        assert (await scene.launch(2)).ended
+        scene.records.give_places = give
+        await scene.send(news, received=2)
+        await scene.wait(900)
+        await scene.check_nothing_left()
+
+    play(story)
+
+
+def test_a_job_that_lost_its_runner_and_has_another_gets_no_task():
+    """It runs on a runner that is not ours: GitHub is asked before its next try."""
+
+    async def story(scene):
+        first = await scene.begin(1)
+        scene.hub.jobs[1] = {"status": "in_progress", "runner_name": "somebody-s"}
+        await scene.run(5, first.runner_name)
+        assert (await scene.launch(1)).given_up == "its job is in_progress on somebody-s"
+        await scene.complete(5, first.runner_name, first.place)
+        await scene.wait(900)
+        await scene.check_nothing_left()
+        assert len(scene.tasks.sent) == 1
 
     play(story)

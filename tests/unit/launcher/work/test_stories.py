@@ -127,9 +127,9 @@ def test_a_look_up_that_gives_no_answer_stops_nothing(trouble):
             jit = scene.hub.create_jit_config
             scene.hub.error = github.TransientError("no answer")
 
-            async def create(*given):
+            async def create(*given, **more):
                 scene.hub.error = None
-                return await jit(*given)
+                return await jit(*given, **more)
 
             scene.hub.create_jit_config = create
         await scene.send(make_demand(1), received=2)
@@ -224,8 +224,9 @@ def test_after_a_day_the_job_is_given_up_loudly():
 # ---- handed over -------------------------------------------------------------------------------
 
 
-def test_a_token_that_cannot_be_made_now_goes_to_the_same_task_later():
+def test_a_token_that_cannot_be_made_now_goes_to_the_same_task_later(monkeypatch):
     """GitHub is down for a while; no second task is started."""
+    monkeypatch.setattr("launcher.tokens.github_backoff", lambda: lambda _: False)
 
     async def story(scene):
         scene.hub.runs[100] = {"event": "push", "head_repository": {"full_name": "octo/app"}}
@@ -250,7 +251,7 @@ def test_a_token_that_is_refused_stops_its_task(where):
             scene.parameters.error = AwsError("cannot write: (needs ssm:PutParameter)")
         else:
 
-            async def refuse(*_):
+            async def refuse(*_, **__):
                 raise github.PermissionDenied("Administration: write", 403)
 
             scene.hub.create_jit_config = refuse

@@ -1,0 +1,34 @@
+"""What a hook asks the agent before a job, and the answer: the same on both systems."""
+
+from __future__ import annotations
+
+ADMITTED = "admitted"
+"""The answer that lets the job go on; any other is the reason of a refusal."""
+LONGEST_REQUEST = 64 * 1024
+"""Bytes of a request; a longer one is not read to its end."""
+LONGEST_VALUE = 1000
+"""Length of one value in it. What is compared is shorter (LONGEST in `job_policy`)."""
+END = b"\0\0"
+"""After the last `NAME=value`, each of which ends with a NUL: no variable can hold one."""
+PATIENCE = 10
+"""Seconds that a hook waits for the answer."""
+END_PATIENCE = 30
+"""Seconds that a hook waits until the runner's worker ends it; then it kills the worker."""
+
+
+def is_whole(received: bytes | bytearray) -> bool:
+    """Whether these bytes are a request, or too many for one."""
+    return END in received or len(received) > LONGEST_REQUEST
+
+
+def parse_request(received: bytes | bytearray) -> dict[str, str] | None:
+    """Return the variables of a request; None if it is too long."""
+    if len(received) > LONGEST_REQUEST:
+        return None
+    pairs = received.partition(END)[0].decode(errors="replace").split("\0")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def write_answer(answer: str) -> bytes:
+    """Return the line with an answer."""
+    return f"{answer[:LONGEST_VALUE]}\n".encode()
