@@ -29,6 +29,7 @@ def test_only_the_key_opens_a_sealed_value():
         ("ü", "0f3a", ""),
         (KEY, "0f3a", "é"),
     ],
+    ids=["key", "task", "value", "short key", "no key", "no base64", "no ascii"],
 )
 def test_another_key_task_or_value_is_refused(key, task, change):
     """A value that was put under another task's name is not taken either."""

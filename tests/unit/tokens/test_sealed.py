@@ -44,6 +44,7 @@ def test_the_agent_opens_its_token_with_its_key(monkeypatch):
         (sealing.make_key(), "0f3a", r"it is sealed with another key \(SIDECAR_TOKEN_KEY\)"),
         (KEY, "0f3b", r"it is sealed with another key \(SIDECAR_TOKEN_KEY\)"),
     ],
+    ids=["no key", "another key", "another task"],
 )
 def test_a_token_that_the_key_does_not_open_is_refused(key, task, words):
     """The error names parameter and setting, and shows neither value nor key."""
