@@ -14,9 +14,10 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from local import aws as local_aws
 from local import programs
@@ -154,6 +155,30 @@ def _collect_garbage() -> Iterator[None]:
     """
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _keep_no_logger() -> Iterator[None]:
+    """Let no logger keep how it was configured, as a program's own logger does for speed.
+
+    A program that runs in the test's process would else write the log of all later tests.
+    """
+    configure = structlog.configure
+
+    def configure_without_cache(**given: Any) -> None:
+        configure(**{**given, "cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(structlog, "configure", configure_without_cache)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _restore_log() -> Iterator[None]:
+    """Undo how a test, or a program in its process, configured the log."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

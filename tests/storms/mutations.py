@@ -188,7 +188,7 @@ MUTATIONS: dict[str, Mutation] = {
     "a request is made anew each time": Mutation(_request_is_made_anew, "two living", _UNLUCKY),
     "an unknown outcome counts as refused": Mutation(_unknown_is_refused, "two living", _UNLUCKY),
     "records are written without a condition": Mutation(_no_conditions, "counter", {"hooks": 2}),
-    "the try is not raised": Mutation(_try_is_not_raised, "is left", {"mishaps": 0.5, **_UNLUCKY}),
+    "the try is not raised": Mutation(_try_is_not_raised, "is left", {"mishaps": 0.9, **_UNLUCKY}),
     "the parameter is not deleted": Mutation(_parameter_is_kept, "parameter ", {"mishaps": 0.5}),
     "the runner is not deleted": Mutation(_runner_is_kept, "runner ", {"mishaps": 0.5}),
     "the place in the counter is not given back": Mutation(_place_is_kept, "counter"),

@@ -208,10 +208,7 @@ def test_a_terminal_s_log_needs_no_other_package(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "colorama", None)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    try:
-        events.configure("console", "info")
-    finally:
-        structlog.reset_defaults()
+    events.configure("console", "info")
 
 
 def test_the_agent_s_user_needs_no_variable(monkeypatch):

@@ -29,8 +29,7 @@ def shown():
         text = console.file.getvalue()
         return dict(BAR.findall(text)), text  # the last of each
 
-    yield play
-    structlog.reset_defaults()
+    return play
 
 
 def test_each_stage_has_a_bar_that_counts_launches_once(shown):

@@ -34,8 +34,7 @@ def stdout(monkeypatch):
         return target
 
     monkeypatch.setattr(masks, "_secrets", set())
-    yield configure
-    structlog.reset_defaults()
+    return configure
 
 
 def test_an_event_is_one_line_of_json(stdout):
