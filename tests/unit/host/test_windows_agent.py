@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import structlog
 
 from tests.support.windows import CLOSE, CTRL_BREAK, CTRL_C, LOGOFF, SHUTDOWN, send_event
 
