@@ -14,7 +14,7 @@ import structlog
 from launcher import progress
 from launcher import start as starting
 from launcher.errors import Exit, SettingsError
-from launcher.launch import MemoryJournal
+from launcher.journal import MemoryJournal
 from launcher.order_stages import open_stages
 from launcher.retries import log_retries
 from launcher.settings import MODELS, SECRETS, LogSettings, Settings, load, option

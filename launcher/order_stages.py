@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from launcher.launch import Journal, Stages
+from launcher.launch import Stages
 from launcher.places.ecs import Ecs
 from launcher.places.request import Destination
 from launcher.tokens import TokenMaker, TokenStore
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from typing import Any
 
+    from launcher.journal import Journal
     from launcher.settings import Settings
 
 

@@ -11,8 +11,10 @@ import structlog
 
 from launcher import identity
 from launcher.errors import Exit, LaunchError, describe, describe_refusal
+from launcher.handing_over import GENERATIONS
 from launcher.interruption import InterruptedWork
-from launcher.launch import GENERATIONS, MemoryJournal, Progress, explain_end
+from launcher.journal import MemoryJournal
+from launcher.look import Progress, explain_end
 from launcher.places import Later, Refused, Started
 from launcher.record.launch import Launch
 from sidecar import github

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from launcher.launch import MemoryJournal
+from launcher.journal import MemoryJournal
 from launcher.record.launch import Launch
 
 if TYPE_CHECKING:

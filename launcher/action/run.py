@@ -15,7 +15,7 @@ from launcher import start as starting
 from launcher.action import inputs, journal
 from launcher.action.report import Report, make_command, mask
 from launcher.errors import Exit, SettingsError
-from launcher.launch import MemoryJournal
+from launcher.journal import MemoryJournal
 from launcher.order_stages import open_stages
 from launcher.retries import log_retries
 from sidecar.log import masks
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from launcher.interruption import Interruption
-    from launcher.launch import Journal, Stages
+    from launcher.journal import Journal
+    from launcher.launch import Stages
 
 log = structlog.get_logger()
 

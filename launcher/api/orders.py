@@ -152,7 +152,7 @@ class Orders:
         pool = around.pools().by_name.get(launch.pool)
         if pool is None:
             return
-        if await around.stages(pool, demand.labels, demand, held).is_online(launch):
+        if await around.stages(pool, demand.labels, demand, held).runners.is_online(launch):
             await held.save(replace(launch, online=True))
             log.info("runner.online", launch=launch.id, task=launch.place)
 

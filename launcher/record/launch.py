@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 MOST_REASONS, LONGEST_REASON = 20, 300
 LONGEST_TEXT = 64 * 1024
@@ -84,6 +85,22 @@ class Launch:
     def settled(self) -> bool:
         """Whether nobody needs to start anything more for it."""
         return self.served or self.given_up is not None
+
+    @property
+    def task(self) -> str:
+        """Return the task or instance that was placed for it."""
+        assert self.place is not None, "place it first"  # noqa: S101
+        return self.place
+
+    @property
+    def newest_generation(self) -> int:
+        """Return the newest generation that may have a runner; an earlier process may have one."""
+        return self.generation or int(self.may_exist)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what an event about it names."""
+        return {"launch": self.id, "task": self.place, "try": self.tries}
 
     @property
     def client_token_parts(self) -> tuple[str, int, int, int]:

@@ -11,7 +11,7 @@ import structlog
 from launcher.demand.delivery import QUEUED, WAITING
 from launcher.errors import describe
 from launcher.jobs import Unknown
-from launcher.launch import ENDS
+from launcher.look import ENDS
 from launcher.pools.pool import FARGATE, FARGATE_SPOT
 from launcher.work import pauses
 from launcher.work.console import show_console
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from launcher.demand.delivery import Demand
     from launcher.demand.message import Message
     from launcher.jobs import Jobs
-    from launcher.launch import Look, Stages
+    from launcher.launch import Stages
+    from launcher.look import Look
     from launcher.pools.pool import Pool
     from launcher.work.admission import Admission
     from launcher.work.held import Held
@@ -220,7 +221,7 @@ class Carrier:
         limit = _boot_limit(pool)
         if age < limit:
             return PutOff(min(pauses.CHECK, limit - age + 1), "its runner starts")
-        if await stages.is_online(held.launch):
+        if await stages.runners.is_online(held.launch):
             await held.save(replace(held.launch, online=True))
             log.info("runner.online", launch=held.launch.id, task=held.launch.place)
             return PutOff(1.0, "its runner is online")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher import identity
-from launcher.launch import explain_end
+from launcher.look import explain_end
 from launcher.places import TaskState, ec2_answers, ecs
 from launcher.record.launch import LONGEST_REASON
 from launcher.work import pauses
@@ -17,7 +17,7 @@ from sidecar.errors import Exit
 
 if TYPE_CHECKING:
     from launcher.demand.delivery import Demand
-    from launcher.launch import Look
+    from launcher.look import Look
     from launcher.record.launch import Launch
     from launcher.work.held import Held
     from launcher.work.pool_rules import PoolRules

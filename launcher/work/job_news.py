@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from launcher.demand.delivery import WAITING, Demand
 from launcher.jobs import Unknown
-from launcher.launch import ENDS
+from launcher.look import ENDS
 from launcher.record.launch import Launch
 from launcher.work import pauses
 from launcher.work.carrying import UNANSWERED

@@ -14,7 +14,7 @@ import structlog
 from launcher import identity
 from launcher.demand.delivery import Demand
 from launcher.demand.message import Poison
-from launcher.launch import Look, Progress
+from launcher.look import Look, Progress
 from launcher.work.task_events import end_task
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
 from launcher import identity
-from launcher.launch import Journal, Stages
+from launcher.launch import Stages
 from launcher.places import boot
 from launcher.places.ec2_request import Machine
 from launcher.places.ecs import Ecs
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiobotocore.session import AioSession
 
     from launcher.demand.delivery import Demand
+    from launcher.journal import Journal
     from launcher.places import Place, Startable
     from launcher.pools.pool import MachineKind, Pool, Pools
     from launcher.record.launch import Launch

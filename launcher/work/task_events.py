@@ -9,7 +9,7 @@ import structlog
 from launcher import identity
 from launcher.demand.delivery import Demand
 from launcher.demand.message import Poison
-from launcher.launch import Look, Progress
+from launcher.look import Look, Progress
 from launcher.places.ecs import INTERRUPTIONS, read_state
 from launcher.work import pauses
 from launcher.work.held import hold

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from launcher.launch import Stages
+from launcher.handing_over import HandingOver
 from tests.storms.mutations import MUTATIONS
 from tests.storms.real.plan import Death, Life, Plan, Turn, Wanted
 
@@ -31,10 +31,10 @@ class Fault:
 def _token_is_made_anew() -> Any:
     """Hand over without a look at what was handed over before."""
 
-    async def mutated(self: Stages, launch: Any) -> Any:
+    async def mutated(self: HandingOver, launch: Any) -> Any:
         return launch, True
 
-    return mock.patch.object(Stages, "_find_earlier", mutated)
+    return mock.patch.object(HandingOver, "_find_earlier", mutated)
 
 
 def _message_goes_first() -> Any:

@@ -10,7 +10,9 @@ from structlog.testing import capture_logs
 
 from launcher import launch as launching
 from launcher.identity import task_id
-from launcher.launch import MemoryJournal, Progress, Stages, explain_end
+from launcher.journal import MemoryJournal
+from launcher.launch import Stages
+from launcher.look import Progress, explain_end
 from launcher.places import Later, Refused, Started, TaskState, Why
 from launcher.places.request import Destination
 from launcher.record.launch import Launch
