@@ -70,7 +70,7 @@ class JobNews:
             if held is None:
                 return BUSY
             if other is None or other.id == own.id:
-                return await self._carrier.follow(held, demand)
+                return await self._follow(held, demand, message)
             victim = await stack.enter_async_context(hold(self._around.records, other))
             if victim is None:
                 return BUSY
@@ -109,7 +109,21 @@ class JobNews:
             await self._carrier.ending.leave_line(held)
         if victim.launch.place is None:
             await self._begin_anew(victim, message)
-        return None
+        return await self._watch_late(held, demand, message)
+
+    async def _follow(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
+        later = await self._carrier.follow(held, demand)
+        return later or await self._watch_late(held, demand, message)
+
+    async def _watch_late(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
+        """See that a task ends which a launch got after nobody wanted it any more.
+
+        The end of its job, and its own, may have been told already: then no news comes again.
+        """
+        launch = held.launch
+        if launch.given_up is None or not launch.served or launch.ended:
+            return None
+        return await self._watch_end(held, demand, message)
 
     async def _begin_anew(self, victim: Held, message: Message) -> None:
         """Begin the next try of a launch whose runner was taken, where its job still waits."""

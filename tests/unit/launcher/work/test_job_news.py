@@ -158,6 +158,32 @@ def test_in_progress_that_was_lost_is_told_by_completed():
     play(story)
 
 
+def test_in_progress_that_comes_after_all_else_leaves_no_launch_open():
+    """The job took another one's runner; its end and its task's were told first."""
+
+    async def story(scene):
+        await scene.begin(1)
+        other = await scene.begin(2)
+        runner = other.runner_name
+        scene.hub.jobs[1] = {"status": "completed", "runner_name": runner, "conclusion": "success"}
+        scene.hub.jobs[2] = {"status": "queued"}
+        mine = await scene.launch(1)
+        await scene.send(make_demand(1, "completed", conclusion="success"))
+        await scene.send(scene.tasks.end(mine.place, 16))
+        await scene.wait(400)
+        assert (await scene.launch(1)).ended
+        scene.hub.remove(runner)
+        scene.tasks.end(other.place, 0)  # its event is lost
+        await scene.send(make_demand(1, "in_progress", runner_name=runner))
+        assert (await scene.launch(1)).served
+        await scene.wait(400)
+        assert (await scene.launch(1)).ended
+        await scene.boot(2)
+        await finish(scene, 2)
+
+    play(story)
+
+
 def test_a_runner_s_end_before_its_job_is_told_is_looked_up():
     """All deliveries were lost: the job is over, and no second task is started."""
 
