@@ -50,12 +50,7 @@ def problems(read, *args, **given):
 
 def request_of(request):
     """Return what is sent to ECS for an order."""
-    destination = replace(
-        make_destination(request.settings),
-        task_role=request.task_role,
-        execution_role=request.execution_role,
-        params=request.params,
-    )
+    destination = replace(make_destination(request.settings), **request.more)
     return make_request(destination, "token", "launcher", {"ours": "1"}, 0)
 
 
