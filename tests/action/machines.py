@@ -65,7 +65,7 @@ class MachineStage(Stage):
                 runner_folder=runner,
                 folder=folder,
             )
-            env |= {"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url}
+            env |= {"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url, "SIDECAR_PLATFORM": "ec2"}
             env = {key: value for key, value in env.items() if key not in OF_ECS}
             async with agent.AgentProcess.start(argv, env, folder) as process:
                 code = await process.wait_for_end()
