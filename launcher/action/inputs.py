@@ -199,13 +199,17 @@ class _Reading:
 
         A link in a checkout does not lead out of it, to a file with secrets of the runner.
         """
-        if not self.get("user-data"):
+        if not (name := self.get("user-data")):
             return {}
         workspace = Path(self.environ.get("GITHUB_WORKSPACE", "."))
-        path = workspace / self.get("user-data")
+        path = workspace / name
         is_inside = path.is_relative_to(workspace)
         if is_inside and not path.resolve().is_relative_to(workspace.resolve()):
-            self.problems.append(f"user-data leads out of the workspace: {self.get('user-data')}")
+            self.problems.append(f"user-data leads out of the workspace: {name}")
+            return {}
+        if not path.exists():
+            hint = "check out the repository before this step"
+            self.problems.append(f"user-data is not there: {name}; {hint}")
             return {}
         return {"user_data": str(path)}
 
