@@ -157,6 +157,7 @@ class Report:
         row = self._row(facts)
         task = identity.task_id(row.task)
         row.task, row.runner, row.state, row.why = "", "", "failed", str(facts["reason"])
+        self._tell_tasks()
         wait = self.request.order.wait
         return f"{self._kind} {task} ended before its runner was {wait}: {row.why}"
 

@@ -33,6 +33,7 @@ def test_a_replaced_task_is_not_in_the_outputs(report):
     report.take(None, "info", {"event": "task.placed", **FACTS})
     report.take(None, "info", {"event": "token.handed_over", **FACTS, "runner": "ecs-a-1"})
     report.take(None, "warning", {"event": "task.failed", **FACTS, "reason": "no image"})
+    assert outputs(report)["task_id"] == ""
     second = {**FACTS, "task": TASK[:-1] + "c"}
     report.take(None, "info", {"event": "task.placed", **second})
     assert json.loads(outputs(report)["task_arns"]) == [second["task"]]
