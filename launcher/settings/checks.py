@@ -27,6 +27,38 @@ def check_name(value: str) -> str:
     return value
 
 
+def check_template(value: str) -> str:
+    """Check a launch template: its id or its name."""
+    if not re.fullmatch(r"[A-Za-z0-9().\-/_]{3,128}", value):
+        message = "must be the id or the name of a launch template"
+        raise ValueError(message)
+    return value
+
+
+def check_version(value: str) -> str:
+    """Check the version of a launch template."""
+    if not re.fullmatch(r"\d{1,9}|\$Default|\$Latest", value):
+        message = "must be a number, $Default or $Latest"
+        raise ValueError(message)
+    return value
+
+
+def check_image(value: str) -> str:
+    """Check the image of a machine."""
+    if not re.fullmatch(r"ami-[0-9a-f]{8,17}", value):
+        message = "must be the id of an image, such as ami-0123456789abcdef0"
+        raise ValueError(message)
+    return value
+
+
+def check_tag(value: str) -> str:
+    """Check the value of a tag."""
+    if not re.fullmatch(r"[\w .:/=+@-]{1,256}", value):
+        message = "must be 1 to 256 letters, digits, spaces or . : / = + - @ _"
+        raise ValueError(message)
+    return value
+
+
 def check_deployment(value: str) -> str:
     """Check the name of this deployment: it becomes a tag."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
