@@ -13,7 +13,7 @@ from structlog.testing import LogCapture
 
 from tests.storms import clock
 from tests.storms.calls import loop_time
-from tests.storms.plan import Plan, make_plan
+from tests.storms.plan import Plan, make_machine_plan, make_plan
 from tests.storms.report import write_report
 from tests.storms.verdict import judge
 from tests.storms.world import World, reached
@@ -31,6 +31,10 @@ class Storm:
     story: list[tuple[float, str]] = field(default_factory=list)
     jobs: int = 0
     tasks: int = 0
+    machines: int = 0
+    longest: float = 0.0
+    """The virtual seconds that a machine lived, at most."""
+    given_up: int = 0
     deaths: int = 0
     lasted: float = 0.0
     """Virtual seconds."""
@@ -44,9 +48,18 @@ class Storm:
         )
 
 
+ON_MACHINES = "machines-"
+"""How the seeds of storms with machines begin."""
+
+
+def draw(seed: str) -> Plan:
+    """Draw the storm of a seed."""
+    return (make_machine_plan if seed.startswith(ON_MACHINES) else make_plan)(seed)
+
+
 def run_storm(seed: str, plan: Plan | None = None) -> Storm:
     """Run the storm of a seed."""
-    storm = Storm(plan or make_plan(seed))
+    storm = Storm(plan or draw(seed))
     capture = LogCapture()
 
     def tell(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -68,6 +81,7 @@ def run_storm(seed: str, plan: Plan | None = None) -> Storm:
                 await world.run()
                 storm.wrong = judge(world, capture.entries)
             _sum_up(storm, world)
+            storm.given_up = sum(it["event"] == "launch.given_up" for it in capture.entries)
         finally:
             processors[:] = kept
 
@@ -78,7 +92,10 @@ def run_storm(seed: str, plan: Plan | None = None) -> Storm:
 def _sum_up(storm: Storm, world: World) -> None:
     storm.jobs, storm.tasks = len(world.github.jobs), len(world.ecs.tasks)
     storm.deaths = sum(process.dead for process in world.processes)
+    storm.machines = len(world.ec2.machines)
     storm.lasted = loop_time()
+    lived = [(it.ended or storm.lasted) - it.began for it in world.ec2.machines.values()]
+    storm.longest = max(lived, default=0.0)
 
 
 def command(seed: str) -> str:
@@ -91,6 +108,9 @@ def run_storms(seeds: Iterable[str]) -> tuple[list[Storm], str]:
     begun, storms = time.monotonic(), [run_storm(seed) for seed in seeds]
     title = f"storms in {time.monotonic() - begun:.0f} s"
     figures = {
+        "machines": f"{sum(storm.machines for storm in storms)}",
+        "longest machine": f"{max((storm.longest for storm in storms), default=0):.0f} s",
+        "launches given up": f"{sum(storm.given_up for storm in storms)}",
         "processes killed": f"{sum(storm.deaths for storm in storms)}",
         "virtual hours": f"{sum(storm.lasted for storm in storms) / 3600:.0f}",
     }
