@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.storms.calls import Pages, loop_time, refusal
 from tests.storms.clock import start_outside
-from tests.storms.machines import BY_USER, Fate, Lives, Machine
+from tests.storms.machines import BAD_ENDS, BY_USER, Fate, Lives, Machine
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine
 
     from tests.storms.calls import Weather
@@ -24,7 +24,6 @@ FORGOTTEN = (30.0, 3600.0)
 """Seconds after its end from which on a machine is not known any more."""
 STATE_CHANGE = "EC2 Instance State-change Notification"
 INTERRUPTION = "EC2 Spot Instance Interruption Warning"
-BAD_ENDS = tuple(fate for fate in Fate if fate is not Fate.GOOD)
 
 
 @dataclass
@@ -45,10 +44,11 @@ class Ec2:
         self.send_event: Callable[[str, float], None] = lambda *_: None
         self.started: Callable[[Machine], None] = lambda _: None
         self.droughts: tuple[MachineDrought, ...] = ()
-        self.bad_ends = 0.0
-        """The fraction of machines that come to a bad end, until all is calm."""
-        self.lost_events = 0.0
-        """The fraction of events that nobody gets to see."""
+        self.bad_ends = self.lost_events = 0.0
+        self.fates = BAD_ENDS
+        """The bad ends that there are."""
+        self.used_tokens = 0
+        """How often a client token came again whose machine had ended."""
         self._weather = weather
         self._memory: dict[tuple[str, str, str], _Remembered] = {}
         self._stories: set[asyncio.Task[None]] = set()
@@ -122,6 +122,7 @@ class Ec2:
         if (known := self._recall(key, given, "RunInstances")) is not None:
             machine = known.machine
             if machine is None or machine.state in ("shutting-down", "terminated"):
+                self.used_tokens += 1
                 raise refusal("IdempotentInstanceTerminated", "RunInstances")
             return known.answer
         spot = given.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
@@ -196,7 +197,7 @@ class Ec2:
         chance = self._weather.chance
         if loop_time() >= self._weather.calm or chance.random() >= self.bad_ends:
             return Fate.GOOD
-        fate = chance.choice(BAD_ENDS)
+        fate = chance.choice(self.fates)
         return Fate.GOOD if fate is Fate.SPOT and capacity != "spot" else fate
 
     def _find(self, wanted: str, operation: str) -> Machine:

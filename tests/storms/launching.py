@@ -151,9 +151,7 @@ async def work(
         worker = Worker(
             Resources(
                 Records(table, "launches", name, now=now),
-                lambda: make_pools(
-                    world.revision, world.plan.maximum, world.plan.machines.pools
-                ),
+                lambda: make_pools(world.revision, world.plan.maximum, world.plan.machines.pools),
                 Connections(),
                 ecs,
                 store,

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Coroutine
 
-LATEST_BLOW = 240.0
-"""Seconds after its boot in which something happens to a machine."""
+SOON, LATEST_BLOW = 20.0, 240.0
+"""Seconds after its boot in which something happens to a machine: often before it has its job."""
 GOES_DOWN_WITHIN = 30.0
 """Seconds that a machine that shuts down waits for its agent."""
 NOTICE = 120.0
@@ -55,6 +55,9 @@ class Fate(StrEnum):
     """Spot takes it, after a notice."""
     NO_ROOM = "no-room"
     """It ends before it runs, though the answer was good."""
+
+
+BAD_ENDS = tuple(fate for fate in Fate if fate is not Fate.GOOD)
 
 
 @dataclass
@@ -158,7 +161,7 @@ class Lives:
 
     async def _run(self, machine: Machine) -> None:
         agent = start_outside(self._run_agent(machine))
-        blow = self.chance.uniform(0, LATEST_BLOW)
+        blow = self.chance.uniform(0, self.chance.choice((SOON, LATEST_BLOW)))
         if machine.fate is Fate.GOOD or await self._is_over(machine, agent, blow):
             await self._is_over(machine, agent, machine.limit)
         else:
@@ -216,9 +219,7 @@ class Lives:
         agent.cancel()
         start_outside(self.lose(machine, lost_after))
 
-    async def _is_over(
-        self, machine: Machine, agent: asyncio.Task[None], seconds: float
-    ) -> bool:
+    async def _is_over(self, machine: Machine, agent: asyncio.Task[None], seconds: float) -> bool:
         """Wait for the end of the agent, or of the machine; False where neither comes in time."""
         await self._first(asyncio.wait({agent}), seconds, machine.off.wait())
         return agent.done() or machine.off.is_set()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from tests.storms.machines import BAD_ENDS, Fate
+
 HOUR = 3600.0
 SMALL, LARGE = ("self-hosted", "small"), ("self-hosted", "large")
 APP, LIB = "octo/app", "octo/lib"
@@ -67,11 +69,14 @@ class MachineDrought:
 class Machines:
     """What is different where jobs run on machines."""
 
-    pools: tuple[str, ...]
+    pools: tuple[str, ...] = ()
     """The pools whose jobs do."""
-    bad_ends: float
-    lost_events: float
-    droughts: tuple[MachineDrought, ...]
+    bad_ends: float = 0.0
+    """The fraction of machines that come to a bad end, until all is calm."""
+    fates: tuple[Fate, ...] = BAD_ENDS
+    lost_events: float = 0.0
+    """The fraction of EC2's events that nobody gets to see."""
+    droughts: tuple[MachineDrought, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class Plan:
     """Virtual seconds after which it ends in any case."""
     remaining: int = 4900
     """Of GitHub's limit."""
-    machines: Machines = Machines((), 0.0, 0.0, ())
+    machines: Machines = Machines()
 
 
 def make_plan(seed: str, **changes: Any) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import traceback
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from structlog.testing import LogCapture
 
 from tests.storms import clock
 from tests.storms.calls import loop_time
+from tests.storms.machines import Fate
 from tests.storms.plan import Plan, make_machine_plan, make_plan
 from tests.storms.report import write_report
 from tests.storms.verdict import judge
@@ -34,6 +36,10 @@ class Storm:
     machines: int = 0
     longest: float = 0.0
     """The virtual seconds that a machine lived, at most."""
+    fates: Counter[Fate] = field(default_factory=Counter)
+    """What became of the machines."""
+    used_tokens: int = 0
+    """How often EC2 answered that the machine of a client token has ended."""
     given_up: int = 0
     deaths: int = 0
     lasted: float = 0.0
@@ -92,7 +98,8 @@ def run_storm(seed: str, plan: Plan | None = None) -> Storm:
 def _sum_up(storm: Storm, world: World) -> None:
     storm.jobs, storm.tasks = len(world.github.jobs), len(world.ecs.tasks)
     storm.deaths = sum(process.dead for process in world.processes)
-    storm.machines = len(world.ec2.machines)
+    storm.machines, storm.used_tokens = len(world.ec2.machines), world.ec2.used_tokens
+    storm.fates = Counter(it.fate for it in world.ec2.machines.values())
     storm.lasted = loop_time()
     lived = [(it.ended or storm.lasted) - it.began for it in world.ec2.machines.values()]
     storm.longest = max(lived, default=0.0)
@@ -106,10 +113,17 @@ def command(seed: str) -> str:
 def run_storms(seeds: Iterable[str]) -> tuple[list[Storm], str]:
     """Run the storms of seeds; return those that went wrong, and a report."""
     begun, storms = time.monotonic(), [run_storm(seed) for seed in seeds]
-    title = f"storms in {time.monotonic() - begun:.0f} s"
+    return report_storms(storms, f"storms in {time.monotonic() - begun:.0f} s")
+
+
+def report_storms(storms: list[Storm], title: str = "storms") -> tuple[list[Storm], str]:
+    """Return the storms that went wrong, and a report of all."""
+    ends = sum((storm.fates for storm in storms), Counter[Fate]())
     figures = {
         "machines": f"{sum(storm.machines for storm in storms)}",
+        "their ends": ", ".join(f"{count} {fate}" for fate, count in sorted(ends.items())),
         "longest machine": f"{max((storm.longest for storm in storms), default=0):.0f} s",
+        "used tokens": f"{sum(storm.used_tokens for storm in storms)}",
         "launches given up": f"{sum(storm.given_up for storm in storms)}",
         "processes killed": f"{sum(storm.deaths for storm in storms)}",
         "virtual hours": f"{sum(storm.lasted for storm in storms) / 3600:.0f}",

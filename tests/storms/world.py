@@ -99,6 +99,7 @@ class World:
         self.ec2.started = self._check_task
         self.ec2.droughts = self.plan.machines.droughts
         self.ec2.bad_ends = self.plan.machines.bad_ends
+        self.ec2.fates = self.plan.machines.fates
         self.ec2.lost_events = self.plan.machines.lost_events
 
     @property
