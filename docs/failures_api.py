@@ -11,6 +11,9 @@ from docs.failures_launcher import FAULTS, outcomes
 
 TAKEN = Cell("200")
 AGAIN = Cell("503", "order.failed")
+UNPROVED = Cell("503")
+NO_KEYS = Cell("503", "keys.failed")
+"""Keys that were fetched before would still do, for a day."""
 
 
 def answers(
@@ -26,41 +29,27 @@ ORDERS = (
         "order",
         "oidc",
         {"method": "GET", "path": "/.well-known/jwks$"},
-        answers(Cell("503", "keys.failed"), Cell("503", "keys.failed"), Cell("503", "keys.failed")),
+        answers(NO_KEYS, NO_KEYS, NO_KEYS, reset=TAKEN, lost=TAKEN),
     ),
     Row(
         "GitHub installation repositories",
         "order-garo",
         "github",
         {"method": "GET", "path": "/installation/repositories"},
-        answers(Cell("403", "order.refused"), Cell("503"), Cell("503")),
+        answers(Cell("403", "order.refused"), UNPROVED, UNPROVED, reset=TAKEN, lost=TAKEN),
     ),
     Row(
         "GitHub get repository",
         "order-garo-personal",
         "github",
         {"method": "GET", "path": "/repos/[^/]+/[^/]+$"},
-        answers(Cell("403", "order.refused"), Cell("503"), Cell("503")),
+        answers(Cell("403", "order.refused"), UNPROVED, UNPROVED, reset=TAKEN, lost=TAKEN),
     ),
     Row(
         "STS AssumeRole",
         "order-account",
         "sts",
         {"target": "AssumeRole"},
-        answers(Cell("502", "order.failed")),
-    ),
-    Row(
-        "DynamoDB GetItem",
-        "order",
-        "dynamodb",
-        {"target": "GetItem"},
-        answers(Cell("502", "order.failed")),
-    ),
-    Row(
-        "DynamoDB UpdateItem",
-        "order",
-        "dynamodb",
-        {"target": "UpdateItem"},
         answers(Cell("502", "order.failed")),
     ),
     Row(
@@ -92,31 +81,10 @@ ORDERS = (
         # The task is there: the next request for the order, or the service, goes on with it.
         answers(Cell("200", "token.delayed"), Cell("200", "token.delayed")),
     ),
-    Row(
-        "GitHub generate-jitconfig",
-        "order",
-        "github",
-        {"method": "POST", "path": "generate-jitconfig$"},
-        answers(Cell("200", "token.delayed"), Cell("200", "token.delayed")),
-    ),
 )
 UNDONE = Cell("200")
 NOT_UNDONE = Cell("200", "cleanup.failed")
 STOPS = (
-    Row(
-        "GitHub find runner",
-        "stop",
-        "github",
-        {"method": "GET", "path": "actions/runners\\?"},
-        answers(NOT_UNDONE, NOT_UNDONE, UNDONE),
-    ),
-    Row(
-        "ECS StopTask",
-        "stop",
-        "ecs",
-        {"target": "StopTask"},
-        answers(NOT_UNDONE, NOT_UNDONE, UNDONE),
-    ),
     Row(
         "EC2 TerminateInstances",
         "stop-machine",
@@ -131,6 +99,6 @@ SECTIONS = (
 )
 MEANINGS = {
     "200": "the order is taken, and comes to its runner or to its end by itself",
-    "502, 503, 403": "asked again when the fault is gone, the API answers 200: one runner comes",
+    "502, 503, 403 of the API": "asked again when the fault is gone, the API answers 200: one runner comes",
 }
 """What the words of these sections mean: they are the first answer to the caller."""
