@@ -99,6 +99,7 @@ SECTIONS = (
 )
 MEANINGS = {
     "200": "the order is taken, and comes to its runner or to its end by itself",
-    "502, 503, 403 of the API": "asked again when the fault is gone, the API answers 200: one runner comes",
+    "502, 503, 403 of the API": "nothing is known to be started; asked again when the fault is "
+    "gone, it answers 200, and one runner comes",
 }
 """What the words of these sections mean: they are the first answer to the caller."""
