@@ -209,10 +209,10 @@ MUTATIONS: dict[str, Mutation] = {
         _unknown_machine_is_refused, "two living", _UNLUCKY, Machines(_ALL)
     ),
     "a machine that was stopped is left alone": Mutation(
-        _halted_is_kept, "(halt) has lived for", machines=Machines(_ALL, 0.5, (Fate.HALT,))
+        _halted_is_kept, "(halt) has lived for", machines=Machines(_ALL, 0.8, (Fate.HALT,))
     ),
     "a machine is not ended": Mutation(
-        _machine_is_kept, "(freeze) has lived for", machines=Machines(_ALL, 0.5, (Fate.FREEZE,))
+        _machine_is_kept, "(freeze) has lived for", machines=Machines(_ALL, 0.8, (Fate.FREEZE,))
     ),
     "records are written without a condition": Mutation(_no_conditions, "counter", {"hooks": 2}),
     "the try is not raised": Mutation(_try_is_not_raised, "is left", {"mishaps": 0.5, **_UNLUCKY}),
