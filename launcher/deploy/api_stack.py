@@ -119,7 +119,8 @@ def deploy_account(
 
 
 def _find_caller(pools: Pools, name: str) -> Caller | GaroCaller:
-    for caller in (*pools.callers, *pools.garo):
+    callers: list[Caller | GaroCaller] = [*pools.callers, *pools.garo]
+    for caller in callers:
         if caller.name == name:
             return caller
     raise SettingsError(f"--caller {name} is none of the callers in the pools")

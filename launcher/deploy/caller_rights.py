@@ -74,7 +74,10 @@ def _list_own_callers(pools: Pools) -> list[Caller]:
 
 def _find_guest_pools(pools: Pools) -> frozenset[str]:
     """Name the pools that some caller has started in an account of its own."""
-    guests = [*(each for each in pools.callers if each.account is not None), *pools.garo]
+    guests: list[Caller | GaroCaller] = [
+        *(each for each in pools.callers if each.account is not None),
+        *pools.garo,
+    ]
     return frozenset(pool.name for guest in guests for pool in _list_pools(pools, guest))
 
 

@@ -135,8 +135,6 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
 def _connect(stage: Stage) -> None:
     """Do what only a test needs: lead the functions' calls to the stand-ins."""
     deployed, calls = stage.deployed, stage.calls
-    # ministack takes the template's number as text, and CloudFormation as a number.
-    deployed.set_mapping(ScalingConfig={"MaximumConcurrency": 2})
     deployed.set_environment("Webhook", AWS_ENDPOINT_URL=calls["Webhook"].url)
     deployed.set_environment(
         "Worker",
@@ -155,3 +153,6 @@ def _connect(stage: Stage) -> None:
         LAUNCHER_GITHUB_URL=stage.github.url,
         LAUNCHER_API_ISSUER=stage.issuer.url,
     )
+    # ministack takes the template's number as text, and CloudFormation as a number: until now it
+    # has handled no message. A worker that is changed while it has one would hold it for minutes.
+    deployed.set_mapping(ScalingConfig={"MaximumConcurrency": 2})
