@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from local.ec2.machines import Machine
 
 HERE = Path(__file__).parent
+PYTHON = (sys.executable, "-I", "-S")
+"""How the programs of this folder are run: they need the standard library alone, and soon."""
 END_SECONDS = 30.0
 """Seconds that a machine has to shut down."""
 PROBE_SECONDS = 10.0
@@ -182,7 +184,7 @@ class MachineHost:
             "command": command,
         }
         (folder / "space.json").write_text(json.dumps(given))
-        return [sys.executable, str(HERE / "space.py"), "enter", str(folder)]
+        return [*PYTHON, str(HERE / "space.py"), "enter", str(folder)]
 
     async def _may_isolate(self) -> bool:
         """Try whether a machine can have namespaces here."""
@@ -241,7 +243,7 @@ def _describe(machine: Machine) -> imds.Instance:
 
 
 def _first_program(folder: Path, units: Path) -> list[str]:
-    return [sys.executable, str(HERE / "init.py"), str(folder), str(units)]
+    return [*PYTHON, str(HERE / "init.py"), str(folder), str(units)]
 
 
 def _write_program(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ CONSOLE = Path("/dev/console")
 KEYS = Path("/proc/sysrq-trigger")
 """By it a program powers the real machine off."""
 MOST_WAITING = 128
+PYTHON = (sys.executable, "-I", "-S")
 
 
 def enter(folder: Path, given: dict[str, Any]) -> None:
@@ -28,7 +29,7 @@ def enter(folder: Path, given: dict[str, Any]) -> None:
     own, other = socket.socketpair()
     number = str(other.fileno())
     subprocess.Popen(  # it ends with the machine, whose end of the pair it watches
-        [sys.executable, __file__, "keep", str(folder), number],
+        [*PYTHON, __file__, "keep", str(folder), number],
         pass_fds=[other.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -36,7 +37,7 @@ def enter(folder: Path, given: dict[str, Any]) -> None:
     other.close()
     own.set_inheritable(True)
     user = ["--user", "--map-root-user"] if given["user"] is not None else []
-    inside = [sys.executable, __file__, "prepare", str(folder), str(own.detach())]
+    inside = [*PYTHON, __file__, "prepare", str(folder), str(own.detach())]
     _become("unshare", *user, "--mount", "--net", *inside)
 
 

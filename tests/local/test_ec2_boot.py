@@ -8,7 +8,8 @@ import pytest
 
 from launcher.places.boot import AgentSource, Boot, write_user_data
 from launcher.places.ec2 import EXIT_LINE
-from local import agent, aws, ec2, leftovers
+from local import agent, ec2, leftovers
+from local.aws import ACCOUNT, REGION
 from local.ec2 import paths
 from local.ec2.console import follow_lines
 from tests.support.loops import run
@@ -18,7 +19,7 @@ ASK = """\
 own=/opt/runner-machine
 mkdir -p $own /etc/systemd/system
 ask() {
-    curl -sS --max-time 10 --noproxy '*' "$@"
+    curl -sS --max-time 60 --noproxy '*' "$@"
 }
 imds=http://169.254.169.254/latest
 head=X-aws-ec2-metadata-token
@@ -143,7 +144,7 @@ def test_the_launcher_s_user_data_run_their_agent_and_power_off(aws, isolated):
         async with booting(aws, isolated=isolated, agents=[OWN_AGENT]) as (plane, _):
             machine = start(plane, write_user_data(boot))
             await plane.wait_for(lambda: not machine.lives)
-            assert f"agent of /tokens/{machine.id} in {aws.REGION}" in machine.console
+            assert f"agent of /tokens/{machine.id} in {REGION}" in machine.console
             assert EXIT_LINE.search(machine.console)[1] == "18"
             assert machine.reason == ec2.SHUT_DOWN
 
@@ -211,7 +212,7 @@ def test_an_account_sees_its_own_machines_alone(monkeypatch):
 
     async def life():
         async with ec2.serving() as plane:
-            plane.find_account = lambda key: "210987654321" if key == "OTHER" else aws.ACCOUNT
+            plane.find_account = lambda key: "210987654321" if key == "OTHER" else ACCOUNT
             plane.account = plane.find_account("OTHER")
             machine = start(plane, "")
             assert machine.account == "210987654321"
