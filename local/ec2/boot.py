@@ -134,7 +134,7 @@ class MachineHost:
             argv = _first_program(folder, units)
         _write_program(folder / "user-data", text or "#!/bin/sh\n")
         (folder / "image.json").write_text(json.dumps(environment))
-        os.mkfifo(folder / "console")
+        _make_console(folder)
         kept = {"PATH": environment["PATH"], leftovers.MARK: str(folder)}
         async with AgentProcess.start(argv, kept, folder) as process:
             yield process
@@ -193,7 +193,7 @@ class MachineHost:
             return False  # a machine's own folders would hide the programs that it runs
         folder = self.folder / ".probe"
         folder.mkdir()
-        os.mkfifo(folder / "console")
+        _make_console(folder)
         argv = self._make_space(folder, None)
         env = {"PATH": os.environ.get("PATH", os.defpath), leftovers.MARK: str(folder)}
         try:
@@ -254,6 +254,12 @@ def _write_program(path: Path, text: str) -> None:
 def _address(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     return str(parts.hostname), int(parts.port or 80)
+
+
+def _make_console(folder: Path) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError("cannot make a console: this needs POSIX")
+    os.mkfifo(folder / "console")
 
 
 def _own_user() -> tuple[int, int]:

@@ -18,6 +18,9 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+if sys.platform == "win32":
+    raise NotImplementedError("cannot run user data: this needs POSIX")
+
 STOP_SECONDS = 90.0
 """Seconds that a service has for its end where its unit says nothing."""
 

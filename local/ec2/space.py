@@ -17,6 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+if sys.platform == "win32":
+    raise NotImplementedError("cannot make namespaces: this needs Linux")
+
 CONSOLE = Path("/dev/console")
 KEYS = Path("/proc/sysrq-trigger")
 """By it a program powers the real machine off."""
@@ -71,9 +74,9 @@ async def keep(given: dict[str, Any], channel: int) -> None:
     pair.setblocking(False)
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(pair, lambda: ready.done() or ready.set_result(None))
+    loop.add_reader(pair, ready.set_result, None)
+    ready.add_done_callback(lambda _: loop.remove_reader(pair))
     await ready
-    loop.remove_reader(pair)
     _, numbers, _, _ = socket.recv_fds(pair, 16, len(given["doors"]))
     for number, (_, (host, port)) in zip(numbers, given["doors"], strict=False):
         door = socket.socket(fileno=number)

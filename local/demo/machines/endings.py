@@ -14,7 +14,8 @@ exec sleep 3600
 """An agent that never registers a runner."""
 DONE = "exit code 0"
 BOOT_SECONDS = 30
-"""Seconds for the boot of a machine; no pool takes less."""
+"""Seconds for the boot of a machine that hangs; no pool takes less."""
+HUNG = "ended by the launcher"
 
 
 @dataclass(frozen=True)
@@ -23,26 +24,25 @@ class Ending:
 
     title: str
     machines: tuple[str, ...] = (DONE,)
-    """How its machines ended, in order."""
-    requests: int = 1
-    """How often EC2 was asked to run a machine."""
+    """How its machines ended, in order; on a slow computer several may end in the same way."""
+    refused: int = 0
+    """How many requests for a machine were refused."""
     agents: tuple[str, ...] = ()
     """Scripts that the first machines have in place of the agent."""
-    seconds: int = 0
-    """Seconds that it takes longer than the others."""
+    boot_limit: int = 0
+    """Seconds that a machine has for its boot, which this one takes; 0: as a pool has it."""
 
 
 ENDINGS = {
     "": Ending("A queued job becomes a machine, which ends with it"),
     "no-capacity": Ending(
         "A queued job waits until EC2 has room for a machine",
-        requests=3,  # spot and on demand are refused; then spot again, in the next round
+        refused=2,  # spot and on demand; then the next round begins with spot
     ),
     "hang": Ending(
         "A queued job's first machine never registers a runner",
-        machines=("ended by the launcher", DONE),
-        requests=2,
+        machines=(HUNG, DONE),
         agents=(HANGS,),
-        seconds=BOOT_SECONDS,
+        boot_limit=BOOT_SECONDS,
     ),
 }

@@ -11,7 +11,7 @@ from local import ec2, programs
 from local.demo import verdict as verdicts
 from local.demo.launch.scenario import STEPS
 from local.demo.machines import verdict, watching
-from local.demo.machines.stage import open_stage
+from local.demo.machines.stage import POOL, open_stage
 from local.demo.verdict import Check, list_all
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ async def run(
             moto = stack.enter_context(programs.run("-m", "local.aws", env=os.environ))
             stage = await stack.enter_async_context(open_stage(moto))
             timeline.done("demo", "has started stand-ins for AWS, EC2 and GitHub", "stage")
+            if ending.boot_limit:
+                stage.pools.write_text(f"{POOL}boot_limit = {ending.boot_limit}\n")
             timeline.begin("launcher", "launcher", "starts: a webhook and a worker")
             worker, *_ = await asyncio.gather(
                 stack.enter_async_context(stage.worker()),

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from local import aws, ec2, ecs, launches
-from local.demo.machines.endings import BOOT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-POOL = f"""\
+    from local.ec2 import ControlPlane, MachineHost
+
+POOL = """\
 [[pool]]
 name = "machines"
 place = "ec2"
@@ -23,15 +24,14 @@ capacities = ["spot", "on-demand"]
 instance_types = ["m7i.large"]
 subnets = ["subnet-0000000a"]
 instance_profile = "runner"
-boot_limit = {BOOT_SECONDS}
 """
 
 
 class MachineStage(launches.Stage):
     """The surroundings of a launcher whose pool has machines."""
 
-    ec2: ec2.ControlPlane
-    machines: ec2.MachineHost
+    ec2: ControlPlane
+    machines: MachineHost
     other: aws.Credentials | None = None
     """Credentials of the other account, where there is one."""
 

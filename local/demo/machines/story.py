@@ -34,10 +34,7 @@ API = {
     "launch.served": Line("api: learns by the console that its runner had a job"),
 }
 STATES = {
-    "running": Line(
-        "runs {id}, {capacity}, in {zone} of the account {account}",
-        begins={"boot": "boots, and runs its user data"},
-    ),
+    "running": Line("runs {id}, {capacity}, in {zone} of the account {account}"),
     "shutting-down": Line("shuts {id} down"),
     "terminated": Line("has terminated {id}: {reason}"),
 }
@@ -70,7 +67,11 @@ def show_state(machine: Machine, state: str, timeline: Timeline) -> None:
         "account": machine.account,
         "reason": (machine.reason or ("", "nobody knows why"))[1],
     }
+    for key in ("boot", "start") if state != "running" else ():
+        timeline.end(key)
     _show(STATES.get(state), facts, "EC2", timeline)
+    if state == "running":
+        timeline.begin("boot", "machine", "boots, and runs its user data")
 
 
 def show_console(line: str, timeline: Timeline) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from local import leftovers
 from local.agent import runner_user
 from local.demo.launch import verdict
+from local.demo.machines.endings import HUNG
 from local.demo.verdict import NOTHING, Check, list_all
 from local.demo.watching import REASONS, find_answer
-from local.ec2.machines import SHUT_DOWN
+from local.ec2.machines import ENDED_BY_USER, SHUT_DOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,10 +43,10 @@ def verify(stage: MachineStage, ending: Ending) -> Iterator[Check]:
     """Check what has happened to the one job that was queued."""
     (job,) = stage.github.world.jobs
     yield from check_job(stage, job)
-    ended = [describe_end(each) for each in stage.ec2.machines]
-    yield Check("the machines ended", list_all(ending.machines), list_all(ended))
-    asked = len(stage.ec2.asked("RunInstances"))
-    yield Check("EC2 was asked to run a machine", f"{ending.requests} x", f"{asked} x")
+    ended = dict.fromkeys(describe_end(each) for each in stage.ec2.machines)
+    yield Check("its machines ended", list_all(ending.machines), list_all(ended))
+    refused = len(stage.ec2.asked("RunInstances")) - len(stage.ec2.machines)
+    yield Check("EC2 had no room for a machine", f"{ending.refused} x", f"{refused} x")
     yield Check("the webhook answered", "each delivery with 202", verdict.find_answers(stage))
     yield check_secrets(stage)
 
@@ -66,7 +67,7 @@ def check_job(stage: MachineStage, job: Job) -> Iterator[Check]:
 def describe_end(machine: Machine) -> str:
     """Say how a machine has ended: its agent's exit code, or who ended it."""
     if machine.reason != SHUT_DOWN:
-        return "ended by the launcher" if machine.reason else machine.state
+        return HUNG if machine.reason == ENDED_BY_USER else machine.state
     found = ENDED.search(machine.console)
     return found[1] if found else "powered off without a word"
 
