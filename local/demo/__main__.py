@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import os
 import re
+import shutil
 import signal
 import sys
 from contextlib import suppress
@@ -77,6 +78,8 @@ def _find_play(asked: argparse.Namespace) -> Play:
     """Find what is asked for. Raises ValueError, which says what can be had."""
     if asked.launch not in ("", *LAUNCHES):
         raise ValueError(f"cannot show LAUNCH={asked.launch}: try {', '.join(LAUNCHES)}")
+    if asked.launch in ("ec2", "api") and shutil.which("curl") is None:
+        raise ValueError(f"cannot show LAUNCH={asked.launch}: the machine's user data need curl")
     return _find_launch(asked) if asked.launch else _find_agent(asked)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from local import aws, ec2, ecs, launches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from local.ec2 import ControlPlane, MachineHost
 
@@ -54,15 +54,13 @@ class MachineStage(launches.Stage):
 
 
 @asynccontextmanager
-async def open_stage(
-    moto: str, images: Mapping[str, str] | None = None
-) -> AsyncIterator[MachineStage]:
-    """Open the stage, with a queue that hears of machines; `images` is what these set."""
+async def open_stage(moto: str) -> AsyncIterator[MachineStage]:
+    """Open the stage, with a queue that hears of machines."""
     kept = {key: os.environ[key] for key in os.environ if key.startswith("COVERAGE")}
     async with launches.open_stage(moto, queue=True, make=MachineStage) as stage:
         stage.pools.write_text(POOL, encoding="utf-8")
         stage.machines = ec2.MachineHost(
-            stage.folder, moto, stage.ssm.url, (stage.github.url,), {**kept, **(images or {})}
+            stage.folder, moto, stage.ssm.url, (stage.github.url,), kept
         )
         send = ecs.send_to_queue(moto, stage.queues.main)
 
