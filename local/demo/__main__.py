@@ -117,7 +117,7 @@ def _find_machine(asked: argparse.Namespace) -> Play:
     if asked.end not in machine_endings.ENDINGS:
         raise ValueError(_unknown("END", asked.end, machine_endings.ENDINGS))
     ending = machine_endings.ENDINGS[asked.end]
-    return Play(ending.title, ending.boot_limit, lambda lines: _run_machine(asked.end, lines))
+    return Play(ending.title, ending.seconds, lambda lines: _run_machine(asked.end, lines))
 
 
 def _unknown(name: str, value: str, known: Iterable[str]) -> str:

@@ -29,6 +29,8 @@ class Ending:
     """How many requests for a machine were refused."""
     agents: tuple[str, ...] = ()
     """Scripts that the first machines have in place of the agent."""
+    seconds: int = 0
+    """Seconds that it takes longer than the others."""
     boot_limit: int = 0
     """Seconds that a machine has for its boot, which this one takes; 0: as a pool has it."""
 
@@ -38,11 +40,13 @@ ENDINGS = {
     "no-capacity": Ending(
         "A queued job waits until EC2 has room for a machine",
         refused=2,  # spot and on demand; then the next round begins with spot
+        seconds=15,
     ),
     "hang": Ending(
         "A queued job's first machine never registers a runner",
         machines=(HUNG, DONE),
         agents=(HANGS,),
+        seconds=BOOT_SECONDS,
         boot_limit=BOOT_SECONDS,
     ),
 }
