@@ -10,6 +10,7 @@ import structlog
 
 from sidecar import host
 from sidecar.docker.connection import Connection, RequestPolicy, RequestRefused
+from sidecar.net.file_budget import divide_files
 
 if TYPE_CHECKING:
     import socket
@@ -18,13 +19,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MAX_CONNECTIONS = 1024
-"""Connections at a time; further clients wait to be accepted."""
 MAX_HELD = 64 << 20
 """Bytes of incomplete heads and bodies, of all connections together."""
 BACKLOG = 1024
-_OTHER_FILES = 256
-"""File descriptors that the agent needs besides."""
 _FILES_EACH = 4
 """File descriptors of one connection: two sockets, and a pipe while data is spliced."""
 _ACCEPTS_AT_ONCE = 64
@@ -42,9 +39,8 @@ class Proxy:
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.held = 0
-        self.max_connections = max(
-            16, min(MAX_CONNECTIONS, (host.max_open_files() - _OTHER_FILES) // _FILES_EACH)
-        )
+        self.max_connections = max(1, divide_files(host.max_open_files()).proxy // _FILES_EACH)
+        """Connections at a time; further clients wait to be accepted."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
         self._accepting = False

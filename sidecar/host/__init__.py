@@ -13,6 +13,7 @@ if sys.platform == "win32":
     from sidecar.host.windows_files import *  # noqa: F403
     from sidecar.host.windows_hooks import *  # noqa: F403
     from sidecar.host.windows_network import *  # noqa: F403
+    from sidecar.host.windows_open_files import *  # noqa: F403
     from sidecar.host.windows_processes import *  # noqa: F403
     from sidecar.host.windows_secrets import *  # noqa: F403
     from sidecar.host.windows_sockets import *  # noqa: F403
@@ -23,6 +24,7 @@ else:
     from sidecar.host.posix_files import *  # noqa: F403
     from sidecar.host.posix_hooks import *  # noqa: F403
     from sidecar.host.posix_network import *  # noqa: F403
+    from sidecar.host.posix_open_files import *  # noqa: F403
     from sidecar.host.posix_processes import *  # noqa: F403
     from sidecar.host.posix_secrets import *  # noqa: F403
     from sidecar.host.posix_sockets import *  # noqa: F403
