@@ -21,6 +21,7 @@ if sys.platform == "win32":
 else:
     from sidecar.host.posix_admission import *  # noqa: F403
     from sidecar.host.posix_agent import *  # noqa: F403
+    from sidecar.host.posix_claims import *  # noqa: F403
     from sidecar.host.posix_files import *  # noqa: F403
     from sidecar.host.posix_hooks import *  # noqa: F403
     from sidecar.host.posix_network import *  # noqa: F403

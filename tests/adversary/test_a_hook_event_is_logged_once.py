@@ -16,8 +16,8 @@ from tests.support.loops import on_both, run
 if sys.platform == "win32":
     pytest.skip("the channel is a FIFO on POSIX alone", allow_module_level=True)
 
-EVENTS = 10_000
-"""100 KB of the word, and more than the FIFO takes at once."""
+EVENTS = 3_000
+"""30 KB of the word, and more than the FIFO takes at once."""
 
 
 class Unmended(Listener):

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from sidecar import relay
 from sidecar.net import http_server
+from sidecar.net.file_budget import count_connections, divide_files
 from sidecar.relay import server
 from sidecar.relay.audit import _EVENTS
 
