@@ -83,11 +83,7 @@ class Listener:
 
     def read_line(self, stream: str, line: str) -> None:
         """Read one line of its output, and log it unless there are too many."""
-        logged = self._limit.admit(line)
-        if logged:
-            log.info("listener.printed", stream=stream, line=line)
-        elif self._limit.left_out == 1:
-            log.warning("listener.output_limited", bytes_a_second=line_limit.RATE)
+        logged = self._log_line(stream, line)
         if LISTENING.match(line):
             self.ready_for_jobs.set()
             self._set_session_open()
@@ -109,6 +105,15 @@ class Listener:
             self._unknown_to_github |= line.startswith(UNKNOWN_RUNNER)
             self._deprecated |= DEPRECATED.match(line) is not None
             self._removed_configuration |= line == REMOVED_CONFIGURATION
+
+    def _log_line(self, stream: str, line: str) -> bool:
+        """Log one line, unless there are too many; return whether it was logged."""
+        if self._limit.admit(line):
+            log.info("listener.printed", stream=stream, line=line)
+            return True
+        if self._limit.left_out == 1:
+            log.warning("listener.output_limited", bytes_a_second=line_limit.RATE)
+        return False
 
     def _read_result(self, job: str, result: str) -> None:
         """Take the job's result, and say what GitHub has if that is known to differ.

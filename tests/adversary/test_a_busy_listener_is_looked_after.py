@@ -17,7 +17,7 @@ from tests.unit.lifecycle.test_watches import listener, wait_for_cause
 
 async def look_at_idle_listeners_only(listener_, is_registered):
     """Look up a runner only while it has no job, as the watch did once."""
-    while listener_.busy or await is_registered():
+    while listener_.busy or await is_registered():  # noqa: ASYNC110  as it was
         await asyncio.sleep(watches.LOOKUP_EVERY)
     return Cause.DEREGISTERED
 

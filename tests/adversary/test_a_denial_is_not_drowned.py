@@ -28,7 +28,7 @@ def test_a_flood_leaves_room_for_the_line_of_another(mended, flood, monkeypatch)
         monkeypatch.setattr(audit, "_NETWORK_EVENTS", audit._EVENTS)
         monkeypatch.setattr(audit, "_PEER_EVENTS", audit._EVENTS)
         monkeypatch.setattr(audit, "LOOPBACK", None)
-        monkeypatch.setattr(audit, "find_network", lambda peer: "one for all")
+        monkeypatch.setattr(audit, "find_network", lambda _peer: "one for all")
     audited = Audit(lambda: 1000.0)
     with capture_logs() as logs:
         for peer, reason in FLOODS[flood]:
@@ -90,7 +90,7 @@ def refuse(policy, host_config):
 def test_names_that_a_job_chooses_leave_room_for_another_kind_of_refusal(mended, monkeypatch):
     """A hundred devices of its own choice do not hide that it asked for the host's processes."""
     if not mended:
-        monkeypatch.setattr(rewriting, "_find_kind", lambda problem: "one for all")
+        monkeypatch.setattr(rewriting, "_find_kind", lambda _problem: "one for all")
     policy = make_policy(FakePaths(), strict=True)
     with capture_logs() as logs:
         for number in range(100):

@@ -1,7 +1,6 @@
 """A job that sends its hooks' events again and again does not fill the log."""
 
 import asyncio
-import os
 import sys
 
 import pytest
@@ -61,4 +60,4 @@ def test_each_event_is_logged_once(loop, kind, event, tmp_path):
         assert event == "started" or len(logged) > EVENTS * 0.9
     else:
         assert len(logged) == 1
-    assert not os.path.exists(tmp_path / "hook")
+    assert not (tmp_path / "hook").exists()

@@ -1,5 +1,6 @@
 """A job with a role of its own does not reach the instance's metadata by their IPv6 address."""
 
+import asyncio
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -31,9 +32,8 @@ async def answer(reader, writer):
 @asynccontextmanager
 async def an_instance():
     """Give this namespace an instance's metadata by IPv6, an ECS agent, and a relay."""
-    subprocess.run(
-        ["ip", "-6", "addr", "add", f"{IMDS6}/128", "dev", "lo", "nodad"], check=True, timeout=30
-    )
+    adding = ["ip", "-6", "addr", "add", f"{IMDS6}/128", "dev", "lo", "nodad"]
+    await asyncio.to_thread(subprocess.run, adding, check=True, timeout=30)
     async with (
         serving(answer, host=IMDS6, port=80),
         serving(answer, host=ECS_AGENT, port=80),

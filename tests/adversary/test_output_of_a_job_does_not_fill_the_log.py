@@ -114,4 +114,3 @@ def test_a_job_s_flood_of_lines_does_not_keep_a_life_from_its_end(aws):
             assert left_out["lines"] > 150_000
 
     run_side_by_side(play())
-
