@@ -44,6 +44,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
         self._accepting = False
+        self._accept_error: str | None = None
+        """Why the last try failed."""
 
     def connect_engine(self) -> socket.socket:
         """Connect to the engine. Raises RequestRefused, whose text the docker client shows."""
@@ -112,10 +114,14 @@ class Proxy:
             except BlockingIOError:
                 return
             except OSError as error:
-                log.warning("docker.accept_failed", reason=error.strerror or type(error).__name__)
+                reason = error.strerror or type(error).__name__
+                if reason != self._accept_error:  # not at each of its tries, ten in a second
+                    log.warning("docker.accept_failed", reason=reason)
+                self._accept_error = reason
                 self._pause()
                 self.loop.call_later(_ACCEPT_PAUSE, self._accept_again)
                 return
+            self._accept_error = None
             sock.setblocking(False)
             self.connections.add(Connection(self, sock))
 
