@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidecar.host.posix_open_files import retry_with_reserve, start_program
+from sidecar.host import posix_open_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ def spawn(
 
     A terminal's Ctrl-C then reaches only the agent, which decides what to send to the child.
     """
-    return start_program(
+    return posix_open_files.start_program(
         argv,
         env=dict(env),
         cwd=cwd,
@@ -58,7 +58,9 @@ def spawn_attached(
 
     That group gets the terminal, if there is one: Ctrl-C then goes to the child alone.
     """
-    popen = start_program(argv, env=dict(env), cwd=cwd, process_group=0, **_as(user))
+    popen = posix_open_files.start_program(
+        argv, env=dict(env), cwd=cwd, process_group=0, **_as(user)
+    )
     if os.isatty(0):
         with suppress(OSError):
             os.tcsetpgrp(0, popen.pid)
@@ -162,7 +164,7 @@ def _processes() -> Iterator[tuple[int, int, bool]]:
 
     A process that has ended stays, dead, until its parent collects it.
     """
-    for entry in retry_with_reserve(lambda: os.listdir("/proc")):  # noqa: PTH208
+    for entry in posix_open_files.retry_with_reserve(lambda: os.listdir("/proc")):  # noqa: PTH208
         if entry.isdigit():
             with suppress(OSError):
                 _name, state, parent = _read_stat(entry)
@@ -171,7 +173,7 @@ def _processes() -> Iterator[tuple[int, int, bool]]:
 
 def _read_stat(pid: int | str) -> tuple[str, str, int]:
     """Return name, state and parent of a process. Raises OSError if it is gone."""
-    whole = retry_with_reserve(Path(f"/proc/{pid}/stat").read_bytes)
+    whole = posix_open_files.retry_with_reserve(Path(f"/proc/{pid}/stat").read_bytes)
     head, _, rest = whole.rpartition(b")")  # the name may hold brackets and spaces
     state, parent = rest.split()[:2]
     return head.partition(b"(")[2].decode("utf-8", "replace"), state.decode(), int(parent)

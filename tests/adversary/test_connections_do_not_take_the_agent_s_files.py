@@ -29,9 +29,17 @@ from sidecar.host import posix_open_files
 UNMENDED = """
 import sys
 from sidecar import host
+from sidecar.host import posix_processes
 from sidecar.net.http_server import Limits
 from sidecar.status import health_server
 host.raise_file_limit = lambda: None
+processes = posix_processes._processes
+def uncaught():
+    try:
+        yield from processes()
+    except OSError as error:
+        raise RuntimeError(str(error)) from error  # no caller expected that
+posix_processes._processes = uncaught
 health_server._limits = Limits
 from sidecar.__main__ import main
 sys.exit(main(["run", *sys.argv[1:]]))
@@ -54,7 +62,8 @@ def limited(argv, hard=FEW):
 def test_a_full_health_address_does_not_end_the_agent(aws, argv, code):
     """The job ends well, all is cleaned up, and who asks for the health gets an answer.
 
-    With the limit used up, an unmended agent cannot look for the job's processes, and crashes.
+    With the limit used up, an unmended agent cannot look for the job's processes, and crashes: what
+    the job left runs on, and the token, the runner and the protection may stay.
     """
 
     async def play():
@@ -74,6 +83,8 @@ def test_a_full_health_address_does_not_end_the_agent(aws, argv, code):
                         await stage.wait_for_output(job, f"files:{FEW}")
                         return
                     life.signal()
+                    await life.wait_for_event("stop.requested")
+                    life.signal()  # interrupt the job at once
                     assert await life.wait_for_end() == code
                     assert "Too many open files" in life.text
 
@@ -81,7 +92,7 @@ def test_a_full_health_address_does_not_end_the_agent(aws, argv, code):
 
 
 class holding:  # noqa: N801  reads as a verb
-    """Hold so many connections to a port open within the block."""
+    """Hold so many connections to a port open within the block, each after a request."""
 
     def __init__(self, port, number):
         self._address = ("127.0.0.1", port)
@@ -91,6 +102,7 @@ class holding:  # noqa: N801  reads as a verb
     async def __aenter__(self):
         for _ in range(self._number):
             _, writer = await asyncio.open_connection(*self._address)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % self._address[1])
             self._writers.append(writer)
 
     async def __aexit__(self, *_):
