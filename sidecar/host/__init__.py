@@ -10,6 +10,7 @@ from sidecar.host.admission_request import *  # noqa: F403
 if sys.platform == "win32":
     from sidecar.host.windows_admission import *  # noqa: F403
     from sidecar.host.windows_agent import *  # noqa: F403
+    from sidecar.host.windows_claims import *  # noqa: F403
     from sidecar.host.windows_files import *  # noqa: F403
     from sidecar.host.windows_hooks import *  # noqa: F403
     from sidecar.host.windows_network import *  # noqa: F403

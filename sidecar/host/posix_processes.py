@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidecar.host import posix_open_files
+from sidecar.host.posix import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ def spawn(
 
     A terminal's Ctrl-C then reaches only the agent, which decides what to send to the child.
     """
-    return posix_open_files.start_program(
+    return open_files.start_program(
         argv,
         env=dict(env),
         cwd=cwd,
@@ -58,9 +58,7 @@ def spawn_attached(
 
     That group gets the terminal, if there is one: Ctrl-C then goes to the child alone.
     """
-    popen = posix_open_files.start_program(
-        argv, env=dict(env), cwd=cwd, process_group=0, **_as(user)
-    )
+    popen = open_files.start_program(argv, env=dict(env), cwd=cwd, process_group=0, **_as(user))
     if os.isatty(0):
         with suppress(OSError):
             os.tcsetpgrp(0, popen.pid)
@@ -164,7 +162,7 @@ def _processes() -> Iterator[tuple[int, int, bool]]:
 
     A process that has ended stays, dead, until its parent collects it.
     """
-    for entry in posix_open_files.retry_with_reserve(lambda: os.listdir("/proc")):  # noqa: PTH208
+    for entry in open_files.retry_with_reserve(lambda: os.listdir("/proc")):  # noqa: PTH208
         if entry.isdigit():
             with suppress(OSError):
                 _name, state, parent = _read_stat(entry)
@@ -173,7 +171,7 @@ def _processes() -> Iterator[tuple[int, int, bool]]:
 
 def _read_stat(pid: int | str) -> tuple[str, str, int]:
     """Return name, state and parent of a process. Raises OSError if it is gone."""
-    whole = posix_open_files.retry_with_reserve(Path(f"/proc/{pid}/stat").read_bytes)
+    whole = open_files.retry_with_reserve(Path(f"/proc/{pid}/stat").read_bytes)
     head, _, rest = whole.rpartition(b")")  # the name may hold brackets and spaces
     state, parent = rest.split()[:2]
     return head.partition(b"(")[2].decode("utf-8", "replace"), state.decode(), int(parent)
@@ -262,22 +260,22 @@ def _kill_session(leader: int | None) -> int:
     return 0
 
 
-def reap_orphans(waited_for: Callable[[int], bool], most: int = MOST_REAPED) -> int:
+def reap_orphans(waited_for: Callable[[int], bool]) -> int:
     """Collect the dead children, but those that are `waited_for` elsewhere; return how many.
 
-    `most` of them in one call: a job's children may die as fast as they are collected.
+    MOST_REAPED of them in one call: a job's children may die as fast as they are collected.
 
     It looks first without collecting (WNOWAIT). The kernel shows one dead child at a time, always
     the same one until that is collected: a child that is waited for elsewhere would hide all the
     others. So from there on each dead child is asked for by its pid.
     """
     count = 0
-    for _ in range(most):
+    for _ in range(MOST_REAPED):
         if (pid := _first_dead_child()) is None:
             break
         if waited_for(pid):
             others = [dead for dead in list_dead_children() if not waited_for(dead)]
-            return count + sum(_collect(dead) for dead in others[: most - count])
+            return count + sum(_collect(dead) for dead in others[: MOST_REAPED - count])
         count += _collect(pid)
     return count
 

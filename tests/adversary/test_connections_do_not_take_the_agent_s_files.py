@@ -24,7 +24,7 @@ from tests.lives.stage import ON_UVLOOP, ROOT, open_stage, run_side_by_side
 if sys.platform == "win32":
     pytest.skip("Windows has no limit of open files", allow_module_level=True)
 
-from sidecar.host import posix_open_files
+from sidecar.host.posix import open_files
 
 UNMENDED = """
 import sys
@@ -219,24 +219,24 @@ def test_a_system_that_allows_no_more_is_no_error(monkeypatch):
         getrlimit=resource.getrlimit,
         setrlimit=lambda *_: (_ for _ in ()).throw(ValueError("not allowed")),
     )
-    monkeypatch.setattr(posix_open_files, "resource", refuse)
-    monkeypatch.setattr(posix_open_files, "_given", given := [])
-    monkeypatch.setattr(posix_open_files, "_reserve", [])
+    monkeypatch.setattr(open_files, "resource", refuse)
+    monkeypatch.setattr(open_files, "_given", given := [])
+    monkeypatch.setattr(open_files, "_reserve", [])
     with ExitStack() as stack:
         stack.callback(host.free_reserve)
         host.raise_file_limit()
         assert given == []
-        child = posix_open_files.start_program(("/bin/true",))
+        child = open_files.start_program(("/bin/true",))
         assert child.wait() == 0
 
 
 def test_other_errors_are_not_retried(monkeypatch):
     """A program that is missing is an error at once, and takes nothing of the reserve."""
     reserve = [os.open(os.devnull, os.O_RDONLY)]
-    monkeypatch.setattr(posix_open_files, "_reserve", reserve)
+    monkeypatch.setattr(open_files, "_reserve", reserve)
     try:
         with pytest.raises(OSError, match="nowhere") as raised:
-            posix_open_files.start_program(("/nowhere",))
+            open_files.start_program(("/nowhere",))
         assert raised.value.errno == errno.ENOENT
         assert len(reserve) == 1
     finally:
