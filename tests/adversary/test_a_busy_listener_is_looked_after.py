@@ -1,6 +1,5 @@
 """A job that stops its listener and worker, or keeps them busy, does not live for ever."""
 
-import asyncio
 import sys
 
 import pytest
@@ -16,10 +15,9 @@ from tests.unit.lifecycle.test_watches import listener, wait_for_cause
 
 
 async def look_at_idle_listeners_only(listener_, is_registered):
-    """Look up a runner only while it has no job, as the watch did once."""
-    while listener_.busy or await is_registered():  # noqa: ASYNC110  as it was
-        await asyncio.sleep(watches.LOOKUP_EVERY)
-    return Cause.DEREGISTERED
+    """Look up no runner that has a job, as the watch did once."""
+    assert listener_.busy
+    return await watches._wait_forever()
 
 
 @on_both

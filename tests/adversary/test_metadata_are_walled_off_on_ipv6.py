@@ -68,9 +68,15 @@ async def without_ipv6(self, tool):
     """Add no rule for IPv6, as in the mode `local` once."""
 
 
-@pytest.mark.parametrize("containers", [False, True], ids=["local", "netfilter"])
-@pytest.mark.parametrize("tool", [Iptables, Nft], ids=["iptables", "nft"])
-@pytest.mark.parametrize("mended", [True, False], ids=["mended", "unmended"])
+@pytest.mark.parametrize(
+    ("mended", "tool", "containers"),
+    [
+        pytest.param(True, Iptables, False, id="mended-iptables-local"),
+        pytest.param(True, Iptables, True, id="mended-iptables-netfilter"),
+        pytest.param(True, Nft, False, id="mended-nft-local"),
+        pytest.param(False, Iptables, False, id="unmended"),
+    ],
+)
 def test_only_the_agent_reaches_the_instance(mended, tool, containers, monkeypatch):
     """In every mode with rules, and with each tool; when the rules are removed all is as before."""
     if not mended:
