@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import resource
 import subprocess
@@ -75,7 +76,7 @@ def test_a_full_health_address_does_not_end_the_agent(aws, argv, code):
             async with stage.life(limited(argv), env=env) as life:
                 await stage.wait_for_output(job, "at the gate")
                 port = life.find_events("health.started")[0]["port"]
-                async with holding(port, 2 * FEW):
+                async with holding(port, 2 * FEW, enough=16 if code == 0 else 2 * FEW):
                     if code == 0:
                         await check_health(port)
                         open_gate()
@@ -92,20 +93,31 @@ def test_a_full_health_address_does_not_end_the_agent(aws, argv, code):
 
 
 class holding:  # noqa: N801  reads as a verb
-    """Hold so many connections to a port open within the block, each after a request."""
+    """Open so many connections to a port within the block, and hold them, each after a request.
 
-    def __init__(self, port, number):
-        self._address = ("127.0.0.1", port)
+    The block begins when `enough` of them are open: a full listener leaves others in the queue.
+    """
+
+    def __init__(self, port, number, enough):
+        self._port = port
         self._number = number
+        self._enough = enough
         self._writers = []
 
+    async def _open(self):
+        _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % self._port)
+        self._writers.append(writer)
+
     async def __aenter__(self):
-        for _ in range(self._number):
-            _, writer = await asyncio.open_connection(*self._address)
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % self._address[1])
-            self._writers.append(writer)
+        self._opening = [asyncio.create_task(self._open()) for _ in range(self._number)]
+        for opened in itertools.islice(asyncio.as_completed(self._opening), self._enough):
+            await opened
 
     async def __aexit__(self, *_):
+        for opening in self._opening:
+            opening.cancel()
+        await asyncio.wait(self._opening)
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.sleep(0)
