@@ -65,6 +65,9 @@ EVENTS = {
     "life.failed": "the one error that ended the life",
     "life.started": "the settings are read; nothing was contacted yet but a machine's metadata",
     "life.stopped": "a stop came before the runner was registered",
+    "listener.output_left_out": "so many lines of the listener's output are not in the log",
+    "listener.output_limited": "the listener prints more than the log takes for long "
+    "(`bytes_a_second`): what is beyond that is read, but not logged. Said once",
     "listener.printed": "one line that the listener printed; control characters are escaped",
     "machine.recognised": "the agent runs on a machine of EC2, and this is what its metadata say; "
     "of its tags only the keys",
@@ -161,6 +164,6 @@ EVENTS = {
     "token.read": "the token was read from its parameter",
     "watch.failed": "a watch stopped with an error; the life goes on without it",
     "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "
-    "session limit, deregistered runner (`ghost`), Spot notice or rebalance recommendation, which "
-    "ends only an idle runner",
+    "session limit, deregistered runner (`ghost`, or with a job `job-lost`), Spot notice or "
+    "rebalance recommendation, which ends only an idle runner",
 }

@@ -29,6 +29,8 @@ TREE_INTERVAL = 0.1
 """Seconds between two looks for processes that a child started: no event reports their end."""
 KILL_ROUNDS = 50
 """How often the tree is searched and killed: a process that forks meanwhile needs some rounds."""
+REAP_PAUSE = 0.01
+"""Seconds between two rounds of collecting dead children, while there are many."""
 KILL_PAUSE = 0.02
 """Seconds between two such rounds: a killed process takes a moment to end."""
 
@@ -210,8 +212,9 @@ async def collect_orphans(every: float = 2.0) -> AsyncIterator[None]:
 
     async def collect() -> None:
         while True:
-            host.reap_orphans(_waited_for.__contains__)
-            await asyncio.sleep(every)
+            collected = host.reap_orphans(_waited_for.__contains__)
+            # There may be more: soon again, but not before the agent has done its other work.
+            await asyncio.sleep(REAP_PAUSE if collected >= host.MOST_REAPED else every)
 
     _inherited.update(host.list_children())
     task = asyncio.create_task(collect())

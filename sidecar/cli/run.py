@@ -65,6 +65,7 @@ def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -
     stamina.instrumentation.set_on_retry_hooks([partial(_report_retry, report)])
     _log_configuration(config)
     host.harden()
+    host.raise_file_limit()
     killed_before = host.count_memory_kills()
     code = runner.run(_live(config, signals, report))
     if kills := host.count_memory_kills() - killed_before:
@@ -123,7 +124,7 @@ def _log_configuration(config: Configuration) -> None:
 
 async def _live(config: Configuration, signals: Signals, report: Report) -> int:
     """Live, and return the exit code of whatever ended the life; errors are logged here."""
-    stop = Stop(config.settings.stop_timeout)
+    stop = Stop(config.settings.stop_timeout, host.free_reserve)
     with stop.receiving(signals):
         log.info("life.started", version=__version__)
         log_machine(config)

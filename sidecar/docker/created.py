@@ -57,6 +57,8 @@ class ObjectRecord:
         """Whether the job is over: nothing more may be created."""
         self._path = path
         self._descriptor: int | None = None
+        self._write_error: str | None = None
+        """Why the last object could not be written down."""
         self._objects: dict[tuple[str, str], CreatedObject] = {}
         self._added: dict[str, tuple[str, ...]] = {}
         self._label: str | None = None
@@ -132,7 +134,12 @@ class ObjectRecord:
             os.write(self._descriptor, json.dumps(known).encode() + b"\n")
             self._sync_soon()
         except OSError as error:
-            log.warning("docker.record_failed", reason=error.strerror or type(error).__name__)
+            reason = error.strerror or type(error).__name__
+            if reason != self._write_error:  # not for everything that a job creates
+                log.warning("docker.record_failed", reason=reason)
+            self._write_error = reason
+        else:
+            self._write_error = None
 
     def _sync_soon(self) -> None:
         """Have the file written to the disk by a thread; one at a time."""

@@ -10,9 +10,11 @@ from sidecar.host.admission_request import *  # noqa: F403
 if sys.platform == "win32":
     from sidecar.host.windows_admission import *  # noqa: F403
     from sidecar.host.windows_agent import *  # noqa: F403
+    from sidecar.host.windows_claims import *  # noqa: F403
     from sidecar.host.windows_files import *  # noqa: F403
     from sidecar.host.windows_hooks import *  # noqa: F403
     from sidecar.host.windows_network import *  # noqa: F403
+    from sidecar.host.windows_open_files import *  # noqa: F403
     from sidecar.host.windows_processes import *  # noqa: F403
     from sidecar.host.windows_secrets import *  # noqa: F403
     from sidecar.host.windows_sockets import *  # noqa: F403
@@ -20,9 +22,11 @@ if sys.platform == "win32":
 else:
     from sidecar.host.posix_admission import *  # noqa: F403
     from sidecar.host.posix_agent import *  # noqa: F403
+    from sidecar.host.posix_claims import *  # noqa: F403
     from sidecar.host.posix_files import *  # noqa: F403
     from sidecar.host.posix_hooks import *  # noqa: F403
     from sidecar.host.posix_network import *  # noqa: F403
+    from sidecar.host.posix_open_files import *  # noqa: F403
     from sidecar.host.posix_processes import *  # noqa: F403
     from sidecar.host.posix_secrets import *  # noqa: F403
     from sidecar.host.posix_sockets import *  # noqa: F403
