@@ -11,6 +11,7 @@ if sys.platform == "win32":
     from sidecar.host.windows_admission import *  # noqa: F403
     from sidecar.host.windows_agent import *  # noqa: F403
     from sidecar.host.windows_files import *  # noqa: F403
+    from sidecar.host.windows_folders import *  # noqa: F403
     from sidecar.host.windows_hooks import *  # noqa: F403
     from sidecar.host.windows_network import *  # noqa: F403
     from sidecar.host.windows_processes import *  # noqa: F403
@@ -21,6 +22,7 @@ else:
     from sidecar.host.posix_admission import *  # noqa: F403
     from sidecar.host.posix_agent import *  # noqa: F403
     from sidecar.host.posix_files import *  # noqa: F403
+    from sidecar.host.posix_folders import *  # noqa: F403
     from sidecar.host.posix_hooks import *  # noqa: F403
     from sidecar.host.posix_network import *  # noqa: F403
     from sidecar.host.posix_processes import *  # noqa: F403

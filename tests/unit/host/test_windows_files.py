@@ -13,8 +13,7 @@ if sys.platform != "win32":
 import _winapi
 
 from sidecar import host
-from sidecar.host import windows_files
-from sidecar.host.win32 import access
+from sidecar.host.win32 import access, removal
 from tests.support.windows import IS_WINE
 
 
@@ -81,7 +80,7 @@ def test_what_is_still_in_use_is_tried_again(tree, monkeypatch):
         pauses.append(seconds)
         file.close()
 
-    monkeypatch.setattr(windows_files.time, "sleep", pause)
+    monkeypatch.setattr(removal.time, "sleep", pause)
     host.remove_folder(tree)
     assert len(pauses) == 1
     assert not tree.exists()
@@ -90,7 +89,7 @@ def test_what_is_still_in_use_is_tried_again(tree, monkeypatch):
 def test_what_stays_in_use_is_an_error(tree, monkeypatch):
     """After some tries; the cleanup step then says so."""
     pauses = []
-    monkeypatch.setattr(windows_files.time, "sleep", pauses.append)
+    monkeypatch.setattr(removal.time, "sleep", pauses.append)
     with (tree / "log").open("wb"), pytest.raises(PermissionError):
         host.remove_folder(tree)
     assert 0 < sum(pauses) < 1
