@@ -54,6 +54,7 @@ class FolderCopy:
             log.info("docker.copy_started", source=str(self._source), copy=str(copy))
             unfinished = self._own_folder / self._source.name
             host.remove_folder(unfinished)
+            host.make_folder(self._own_folder, None)
             host.copy_folder(self._source, unfinished)
             try:
                 unfinished.rename(copy)

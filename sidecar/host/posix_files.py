@@ -168,15 +168,10 @@ def read_newest(
     both kinds, pipes and devices are not read, and only the first 4096 entries are looked at.
     """
     try:
-        step = open_folder(folder)
+        with open_parent(folder) as (parent, name):
+            inside = os.open(name, FOLDER, dir_fd=parent)
     except OSError:
         return None
-    try:
-        inside = os.open(".", FOLDER, dir_fd=step)
-    except OSError:
-        return None
-    finally:
-        os.close(step)
     try:
         with os.scandir(inside) as entries:
             names = [entry.name for entry in islice(entries, _MAX_ENTRIES) if fits(entry.name)]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from sidecar import __version__, host
+from sidecar import host
 from sidecar.errors import RunnerError
-from sidecar.runner import homes
+from sidecar.runner import homes, setup_info
 from sidecar.runner.environment import variables_for_user
 from sidecar.runner.state_file import SavedFile, StateFile
 
@@ -169,23 +169,7 @@ class RunnerFolder:
 
     def write_setup_info(self, facts: Facts) -> None:
         """Write where the job runs into `.setup_info`, which every job's first log group shows."""
-        lines = [f"{key}: {fact}" for key, fact in facts.lines.items() if fact]
-        lines.append(f"Agent: runner-sidecar {__version__}")
-        groups = [group for group in self._read_setup_info() if group.get("group") != facts.title]
-        groups.append({"group": facts.title, "detail": "\n".join(lines)})
-        try:
-            host.write_new(self.path / ".setup_info", json.dumps(groups).encode(), 0o644, None)
-        except OSError as error:  # it only informs: the job can run without it
-            log.warning("runner.setup_info_failed", reason=error.strerror or str(error))
-
-    def _read_setup_info(self) -> list[dict[str, str]]:
-        found = host.read_regular(self.path / ".setup_info")
-        try:
-            groups = json.loads(found[0].decode("utf-8-sig")) if found else []
-        except ValueError:
-            return []
-        listed = groups if isinstance(groups, list) else []
-        return [group for group in listed if isinstance(group, dict)]
+        setup_info.write_facts(self.path / ".setup_info", facts)
 
     @property
     def is_configured(self) -> bool:
