@@ -317,5 +317,5 @@ def _read_settings(found: tuple[bytes, int] | None) -> dict[str, Any]:
     try:
         settings = json.loads(found[0].decode("utf-8-sig")) if found else {}
         return {key.lower(): value for key, value in settings.items()}
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return {}
