@@ -22,7 +22,7 @@ from sidecar.host.admission_request import (
     parse_request,
     write_answer,
 )
-from sidecar.host.unix.paths import make_fifo
+from sidecar.host.unix import paths
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -92,7 +92,7 @@ async def open_admission_channel(
 def _make_fifo(path: Path, user: User | None, mode: int, *, owner: User | None) -> int:
     """Make a FIFO and open it; opening for both never blocks. The group is that of `user`."""
     uid = -1 if owner is None else owner.uid
-    return make_fifo(path, uid, -1 if user is None else user.gid, mode)
+    return paths.make_fifo(path, uid, -1 if user is None else user.gid, mode)
 
 
 def build_admission_script(channel: AdmissionChannel, names: Iterable[str]) -> str:

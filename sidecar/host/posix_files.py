@@ -10,8 +10,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from sidecar.host.unix.paths import FOLDER, open_folder, open_parent
-from sidecar.host.unix.trees import give_to_root, remove_in
+from sidecar.host.unix import paths, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,23 +31,23 @@ def protect_program(root: Path, user: User) -> None:
     The folder becomes root's and sticky: the user's group may add entries, but it can neither
     rename nor remove entries that are root's.
     """
-    with open_parent(root / "bin") as (inside, program):
+    with paths.open_parent(root / "bin") as (inside, program):
         os.chown(".", 0, user.gid, dir_fd=inside)
         os.chmod(".", 0o1775, dir_fd=inside)  # noqa: S103
-        give_to_root(inside, program)
+        trees.give_to_root(inside, program)
         # It has thousands of files: they are looked at once. Then the folder is root's.
         with suppress(FileNotFoundError):
             status = os.lstat("externals", dir_fd=inside)
             if status.st_uid != 0 and stat.S_ISDIR(status.st_mode):
-                give_to_root(inside, "externals")
+                trees.give_to_root(inside, "externals")
 
 
 def make_private_folder(path: Path) -> None:
     """Make `path` an empty folder of this process that all can read; replace what was there."""
-    with open_parent(path) as (inside, name):
-        remove_in(inside, name)
+    with paths.open_parent(path) as (inside, name):
+        trees.remove_in(inside, name)
         os.mkdir(name, dir_fd=inside)
-        made = os.open(name, FOLDER, dir_fd=inside)
+        made = os.open(name, paths.FOLDER, dir_fd=inside)
         try:
             os.fchmod(made, 0o755)  # mkdir's own mode is cut by the umask
         finally:
@@ -58,9 +57,9 @@ def make_private_folder(path: Path) -> None:
 def make_fresh_folder(parent: Path, names: tuple[str, ...], user: User | None) -> Path:
     """Make a folder of a new name in `parent`, with the folders `names` in it, for `user` alone."""
     path = parent / f"home-{os.urandom(8).hex()}"
-    with open_parent(path) as (inside, own):
+    with paths.open_parent(path) as (inside, own):
         os.mkdir(own, 0o700, dir_fd=inside)
-        made = os.open(own, FOLDER, dir_fd=inside)
+        made = os.open(own, paths.FOLDER, dir_fd=inside)
     try:
         for name in names:
             os.mkdir(name, 0o700, dir_fd=made)
@@ -74,8 +73,8 @@ def make_fresh_folder(parent: Path, names: tuple[str, ...], user: User | None) -
 
 def write_new(path: Path, content: bytes, mode: int, user: User | None) -> None:
     """Write `content` into a new file at `path`; what was there is replaced, also a folder."""
-    with open_parent(path) as (inside, name):
-        remove_in(inside, name)
+    with paths.open_parent(path) as (inside, name):
+        trees.remove_in(inside, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         descriptor = os.open(name, flags, mode, dir_fd=inside)
         try:
@@ -92,17 +91,17 @@ def write_new(path: Path, content: bytes, mode: int, user: User | None) -> None:
 
 def replace_file(path: Path, name: str) -> None:
     """Rename the file at `path` to `name`, in its folder; a folder of that name is removed."""
-    with open_parent(path) as (inside, last):
+    with paths.open_parent(path) as (inside, last):
         try:
             os.rename(last, name, src_dir_fd=inside, dst_dir_fd=inside)
         except IsADirectoryError:
-            remove_in(inside, name)
+            trees.remove_in(inside, name)
             os.rename(last, name, src_dir_fd=inside, dst_dir_fd=inside)
 
 
 def open_to_append(path: Path) -> int:
     """Open the file at `path` for lines that are added to its end; no link is followed."""
-    with open_parent(path) as (inside, name):
+    with paths.open_parent(path) as (inside, name):
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
         return os.open(name, flags, dir_fd=inside)
 
@@ -114,7 +113,7 @@ def read_regular(path: Path, most: int = 1 << 20) -> tuple[bytes, int] | None:
     room on the disk.
     """
     try:
-        with open_parent(path) as (inside, name):
+        with paths.open_parent(path) as (inside, name):
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
             descriptor = os.open(name, flags, dir_fd=inside)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
@@ -141,10 +140,10 @@ def read_below(folder: Path, names: tuple[str, ...], most: int) -> bytes:
     A job's user may own everything below `folder`: links of both kinds, pipes and devices are not
     read, nor more than `most` bytes.
     """
-    inside = open_folder(folder)
+    inside = paths.open_folder(folder)
     try:
         for name in names[:-1]:
-            deeper = os.open(name, FOLDER, dir_fd=inside)
+            deeper = os.open(name, paths.FOLDER, dir_fd=inside)
             os.close(inside)
             inside = deeper
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -168,8 +167,8 @@ def read_newest(
     both kinds, pipes and devices are not read, and only the first 4096 entries are looked at.
     """
     try:
-        with open_parent(folder) as (parent, name):
-            inside = os.open(name, FOLDER, dir_fd=parent)
+        with paths.open_parent(folder) as (parent, name):
+            inside = os.open(name, paths.FOLDER, dir_fd=parent)
     except OSError:
         return None
     try:
@@ -191,7 +190,7 @@ def read_newest(
 
 
 def _look_at(path: Path) -> os.stat_result:
-    with open_parent(path) as (inside, name):
+    with paths.open_parent(path) as (inside, name):
         return os.lstat(name, dir_fd=inside)
 
 
@@ -234,7 +233,7 @@ def lock_file(path: Path) -> FileLock | None:
     """Lock a file, which is made if missing; None if another process holds it. Raises OSError."""
     import fcntl
 
-    with open_parent(path) as (inside, name):
+    with paths.open_parent(path) as (inside, name):
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, 0o600, dir_fd=inside)
     try:

@@ -8,9 +8,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sidecar.host.unix.paths import FOLDER, open_folder, open_in, open_parent, open_steps
-from sidecar.host.unix.trees import copy_tree, remove_in
-from sidecar.host.unix.trees import never as _never
+from sidecar.host.unix import paths, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
 _OWNER_MAY = stat.S_IRWXU
+_never = trees.never
 
 
 def make_folder(path: Path, user: User | None) -> None:
@@ -35,10 +34,10 @@ def make_folder(path: Path, user: User | None) -> None:
             if user is None or os.lstat(name, dir_fd=inside).st_uid != user.uid:
                 os.mkdir(name, dir_fd=inside)  # a file of others is no mistake of a job's
                 return
-            remove_in(inside, name)
+            trees.remove_in(inside, name)
         os.mkdir(name, dir_fd=inside)
 
-    folder = open_folder(path, mend)
+    folder = paths.open_folder(path, mend)
     try:
         _open_to_user(folder, ".", user)
     finally:
@@ -51,7 +50,7 @@ def mend_folder(folder: Path, names: tuple[str, ...], user: User | None) -> bool
     A folder of root's is given to `user`. What is missing stays so. Returns whether something was
     removed. Raises OSError.
     """
-    inside = open_folder(folder)
+    inside = paths.open_folder(folder)
     try:
         for name in names:
             try:
@@ -61,9 +60,9 @@ def mend_folder(folder: Path, names: tuple[str, ...], user: User | None) -> bool
             if stat.S_ISDIR(mode):
                 _open_to_user(inside, name, user)
             try:
-                deeper = open_steps(os.dup(inside), (name,))  # an image's link is followed
+                deeper = paths.open_steps(os.dup(inside), (name,))  # an image's link is followed
             except OSError:
-                remove_in(inside, name)
+                trees.remove_in(inside, name)
                 return True
             os.close(inside)
             inside = deeper
@@ -75,7 +74,7 @@ def mend_folder(folder: Path, names: tuple[str, ...], user: User | None) -> bool
 def _open_to_user(inside: int, name: str, user: User | None) -> None:
     """Give a folder of root's to `user`, and its owner all rights that it may have closed."""
     try:
-        folder = os.open(name, FOLDER, dir_fd=inside)
+        folder = os.open(name, paths.FOLDER, dir_fd=inside)
     except PermissionError:  # a closed folder, and this process is not root
         os.chmod(name, _OWNER_MAY, dir_fd=inside)
         return
@@ -96,14 +95,14 @@ def keep_link(path: Path) -> None:
 
     Only for what no job can have made.
     """
-    with open_parent(path) as (inside, name), suppress(FileNotFoundError):
+    with suppress(FileNotFoundError), paths.open_parent(path) as (inside, name):
         if stat.S_ISLNK(os.lstat(name, dir_fd=inside).st_mode):
             os.chown(name, os.geteuid(), -1, dir_fd=inside, follow_symlinks=False)
 
 
 def make_folder_below(folder: Path, name: str, user: User | None) -> None:
     """Make the folder `name` in `folder` for `user` if it is missing; replace a link or a file."""
-    inside = open_folder(folder)
+    inside = paths.open_folder(folder)
     try:
         with suppress(FileNotFoundError):
             if stat.S_ISDIR(os.lstat(name, dir_fd=inside).st_mode):
@@ -145,11 +144,11 @@ def _remove(path: Path, stopped: Callable[[], bool]) -> bool:
                 removed = True
 
     try:
-        inside = open_folder(path.parent, remove_link)
+        inside = paths.open_folder(path.parent, remove_link)
     except (FileNotFoundError, NotADirectoryError):
         return removed
     try:
-        return remove_in(inside, path.name, stopped)
+        return trees.remove_in(inside, path.name, stopped)
     finally:
         os.close(inside)
 
@@ -163,18 +162,18 @@ def remove_below(
     later would follow it.
     """
     try:
-        inside = open_folder(folder)
+        inside = paths.open_folder(folder)
     except (FileNotFoundError, NotADirectoryError):
         return
     *parents, last = names
     try:
         for name in parents:
-            if (deeper := open_in(inside, name)) is None:
-                remove_in(inside, name, stopped)
+            if (deeper := paths.open_in(inside, name)) is None:
+                trees.remove_in(inside, name, stopped)
                 return
             os.close(inside)
             inside = deeper
-        remove_in(inside, last, stopped)
+        trees.remove_in(inside, last, stopped)
     finally:
         os.close(inside)
 
@@ -184,5 +183,5 @@ def copy_folder(source: Path, target: Path) -> None:
 
     No link on the way to either is followed that a job may have made.
     """
-    with open_parent(source) as (inside, name), open_parent(target) as (there, new):
-        copy_tree(inside, name, there, new)
+    with paths.open_parent(source) as (inside, name), paths.open_parent(target) as (there, new):
+        trees.copy_tree(inside, name, there, new)

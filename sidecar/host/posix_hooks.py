@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidecar.host.unix.paths import make_fifo
+from sidecar.host.unix import paths
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -37,7 +37,7 @@ async def open_hook_channel(
 
     path = folder / "hook"
     owner = (-1, -1) if user is None else (user.uid, user.gid)
-    descriptor = make_fifo(path, *owner, 0o600)
+    descriptor = paths.make_fifo(path, *owner, 0o600)
     loop = asyncio.get_running_loop()
 
     def read() -> None:

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sidecar.host.unix.paths import open_parent
+from sidecar.host.unix import paths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ def listen_at(path: Path, user: User | None, backlog: int) -> socket.socket:
 
 def _give_name(fresh: str, path: Path, user: User | None) -> None:
     """Give the socket `fresh` its group and mode, then its name; no link of a job's is followed."""
-    with open_parent(path) as (inside, name):
+    with paths.open_parent(path) as (inside, name):
         if not stat.S_ISSOCK(os.lstat(fresh, dir_fd=inside).st_mode):
             raise OSError(errno.EINVAL, "another file was put in its place", fresh)
         if user is not None:

@@ -8,7 +8,6 @@ from contextlib import suppress
 import pytest
 
 from sidecar import host
-from sidecar.host import posix_files, posix_folders
 from sidecar.host.unix import paths
 from sidecar.runner import homes
 from tests.adversary.attackers import BY_PATHS, LEFT_IN_PLACE, run_as_job, start_agent
@@ -117,8 +116,7 @@ def test_file_work_through_a_job_s_link_is_refused(open_path, monkeypatch, work)
     job, target, user = make_owned(open_path / "unmended")
     before = look(target.parent)
     with monkeypatch.context() as unmended:
-        for module in (paths, posix_files, posix_folders):
-            unmended.setattr(module, "open_folder", follow)
+        unmended.setattr(paths, "open_folder", follow)
         with suppress(FileNotFoundError):  # there is no bin/
             done = WORK[work](job / "link", user)
             if isinstance(done, int):

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from sidecar.host.unix.paths import FOLDER, is_trusted
+from sidecar.host.unix import paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,10 +144,10 @@ def _remove_folder(here: int, name: str) -> None:
 def _take(inside: int, name: str) -> int:
     """Open a folder and make it this process's alone: then nobody else can add to it."""
     try:
-        folder = os.open(name, FOLDER, dir_fd=inside)
+        folder = os.open(name, paths.FOLDER, dir_fd=inside)
     except PermissionError:  # without root's rights, a closed folder must be opened first
         os.chmod(name, 0o700, dir_fd=inside)
-        folder = os.open(name, FOLDER, dir_fd=inside)
+        folder = os.open(name, paths.FOLDER, dir_fd=inside)
     with suppress(OSError):  # without the right to do so, it is emptied as it is
         status = os.fstat(folder)
         if os.geteuid() == 0 and status.st_uid != 0:
@@ -164,7 +164,7 @@ def _identify(folder: int) -> Identity:
 
 def _go_up(here: int, holder: Identity) -> int:
     """Close a folder and return the one that holds it; raises OSError if it was moved elsewhere."""
-    up = os.open("..", FOLDER, dir_fd=here)
+    up = os.open("..", paths.FOLDER, dir_fd=here)
     if _identify(up) != holder:
         os.close(up)
         raise OSError(errno.EBUSY, "a folder was moved while it was removed")
@@ -214,11 +214,11 @@ def _make_copy(there: int, steps: tuple[str, ...], mode: int) -> int:
     here = os.dup(there)
     try:
         for step in steps[:-1]:
-            deeper = os.open(step, FOLDER, dir_fd=here)
+            deeper = os.open(step, paths.FOLDER, dir_fd=here)
             os.close(here)
             here = deeper
         os.mkdir(steps[-1], 0o700, dir_fd=here)
-        made = os.open(steps[-1], FOLDER, dir_fd=here)
+        made = os.open(steps[-1], paths.FOLDER, dir_fd=here)
     finally:
         os.close(here)
     os.fchmod(made, mode)
@@ -236,7 +236,9 @@ def _copy_entry(here: int, name: str, target: int) -> None:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     with os.fdopen(os.open(name, flags, dir_fd=here), "rb") as source:
         status = os.fstat(source.fileno())
-        if not stat.S_ISREG(status.st_mode) or (status.st_nlink != 1 and not is_trusted(status)):
+        if not stat.S_ISREG(status.st_mode) or (
+            status.st_nlink != 1 and not paths.is_trusted(status)
+        ):
             raise OSError(errno.EINVAL, "it is not a regular file of one name", name)
         create = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with os.fdopen(os.open(name, create, 0o600, dir_fd=target), "wb") as copy:
