@@ -57,6 +57,7 @@ class ControlGroup:
         """Take everything but a little, as a job would that holds it."""
         if "pids" in self.folders:
             current = int((self.folders["pids"] / "pids.current").read_text())
+            assert current > 1, "the agent is not in the group"
             (self.folders["pids"] / "pids.max").write_text(str(current + PROCESSES))
         if "memory" in self.folders:
             for used, most in FILES_OF_MEMORY.items():
@@ -83,6 +84,8 @@ async def little_memory(stage):
     """Give the start of an agent, and what leaves it little memory and few processes."""
     group = ControlGroup(f"little-{stage.mark}")
     group.make()
+    if not group.folders:
+        pytest.skip("no control group can be made here")
     try:
         yield ("sh", "-c", f'{group.joining}exec "$@"', "sh"), lambda _: group.leave_little()
     finally:
@@ -129,8 +132,9 @@ async def play(aws, name, limit):
         stage.misbehave(**ending.misbehaves)
         stage.world.settings.lost_after = 1.0  # it cannot always report how its job ended
         step, open_gate = stage.make_gate()
-        steps = (step, "sleep 600") if ending.stop_when == "busy" else (step,)
-        job = stage.job(*steps) if ending.steps else None
+        if ending.stop_when == "busy":
+            step += "; sleep 600"
+        job = stage.job(step) if ending.steps else None
         env = {"SIDECAR_STOP_TIMEOUT": str(min(ending.stop_timeout, 27))}
         async with stage.life((*start, *ON_UVLOOP), env=env) as life:
             if job is not None:
