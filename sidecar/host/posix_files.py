@@ -36,10 +36,16 @@ def protect_program(root: Path, user: User) -> None:
         os.chmod(".", 0o1775, dir_fd=inside)  # noqa: S103
         trees.give_to_root(inside, program)
         # It has thousands of files: they are looked at once. Then the folder is root's.
-        with suppress(FileNotFoundError):
+        try:
             status = os.lstat("externals", dir_fd=inside)
             if status.st_uid != 0 and stat.S_ISDIR(status.st_mode):
                 trees.give_to_root(inside, "externals")
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            trees.remove_in(inside, "externals")  # a job made it: no program is so deep
 
 
 def make_private_folder(path: Path) -> None:

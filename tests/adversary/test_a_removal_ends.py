@@ -7,12 +7,14 @@ import os
 import pwd
 import resource
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from sidecar import host
+from sidecar.host.unix import trees
 from sidecar.runner.workspace import make_workspace
 from sidecar.shutdown.cleanup import CleanupStack
 from sidecar.shutdown.threads import run_in_thread
@@ -169,3 +171,34 @@ def test_what_cannot_be_removed_is_named_and_the_rest_goes(tmp_path, monkeypatch
     with pytest.raises(PermissionError):
         host.remove_folder(tmp_path / "work")
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["b"]
+
+
+def give_recursively(inside, name):
+    """Give a tree to root as it was done before, and as Python 3.11 walks one."""
+    here = os.open(name, os.O_RDONLY, dir_fd=inside)
+    try:
+        with os.scandir(here) as entries:
+            names = [entry.name for entry in entries]
+        for entry in names:
+            if stat.S_ISDIR(os.lstat(entry, dir_fd=here).st_mode):
+                give_recursively(here, entry)
+            os.chown(entry, 0, 0, dir_fd=here, follow_symlinks=False)
+    finally:
+        os.close(here)
+
+
+def test_a_deep_folder_in_place_of_externals_keeps_no_life_from_beginning(open_path, monkeypatch):
+    """A job can make one where the image has none. Unmended, looking at it fails."""
+    root = open_path / "runner"
+    (root / "bin").mkdir(parents=True)
+    user = host.find_user(OTHER_USER)
+    (root / "externals").mkdir()
+    make_deep(root / "externals")
+    os.chown(root / "externals", user.uid, user.gid)
+    with monkeypatch.context() as unmended:
+        unmended.setattr(trees, "give_to_root", give_recursively)
+        with pytest.raises((RecursionError, OSError)):
+            host.protect_program(root, user)
+    assert (root / "externals").exists()
+    host.protect_program(root, user)
+    assert not (root / "externals").exists()

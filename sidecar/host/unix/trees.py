@@ -26,6 +26,8 @@ assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 _MOST_RETRIES = 100
 """How often a folder is looked through anew that something was added to meanwhile."""
 _BUFFER = 1 << 20
+_DEEPEST = 64
+"""Folders in one another that a program may have."""
 Identity = tuple[int, int]
 
 
@@ -173,11 +175,40 @@ def _go_up(here: int, holder: Identity) -> int:
 
 
 def give_to_root(inside: int, name: str) -> None:
-    """Give everything in the folder `name` of an open folder to root, the folder itself last."""
-    for _, folders, names, here in os.fwalk(name, topdown=False, dir_fd=inside):
-        for entry in (*names, *folders):
-            _give_entry(here, entry)
+    """Give everything in the folder `name` of an open folder to root, the folder itself last.
+
+    Raises OSError; ENAMETOOLONG for folders that are deeper in one another than a program's are.
+    """
+    to_do: list[tuple[str, ...]] = [(name,)]
+    while to_do:
+        steps = to_do.pop()
+        if len(steps) > _DEEPEST:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name)
+        here = _open_below(inside, steps)
+        try:
+            if len(steps) > 1:
+                _give_entry(here, ".")
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        to_do.append((*steps, entry.name))
+                    else:
+                        _give_entry(here, entry.name)
+        finally:
+            os.close(here)
     _give_entry(inside, name)
+
+
+def _open_below(inside: int, steps: tuple[str, ...]) -> int:
+    """Open the folder that `steps` lead to from an open folder; no link is followed."""
+    here = os.dup(inside)
+    for step in steps:
+        try:
+            deeper = os.open(step, paths.FOLDER, dir_fd=here)
+        finally:
+            os.close(here)
+        here = deeper
+    return here
 
 
 def _give_entry(inside: int, name: str) -> None:
@@ -211,12 +242,8 @@ def _fail(error: OSError) -> None:
 
 def _make_copy(there: int, steps: tuple[str, ...], mode: int) -> int:
     """Make the last of `steps` below the folder `there`, and open it."""
-    here = os.dup(there)
+    here = _open_below(there, steps[:-1])
     try:
-        for step in steps[:-1]:
-            deeper = os.open(step, paths.FOLDER, dir_fd=here)
-            os.close(here)
-            here = deeper
         os.mkdir(steps[-1], 0o700, dir_fd=here)
         made = os.open(steps[-1], paths.FOLDER, dir_fd=here)
     finally:
