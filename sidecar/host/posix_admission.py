@@ -22,7 +22,7 @@ from sidecar.host.admission_request import (
     parse_request,
     write_answer,
 )
-from sidecar.host.unix import paths
+from sidecar.host.posix import paths
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable

@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from sidecar.host.unix import paths, trees
+from sidecar.host.posix import paths, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable

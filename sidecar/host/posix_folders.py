@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sidecar.host.unix import paths, trees
+from sidecar.host.posix import paths, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidecar.host.unix import paths
+from sidecar.host.posix import paths
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sidecar.host.unix import paths
+from sidecar.host.posix import paths
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sidecar import host
-from sidecar.host.unix import trees
+from sidecar.host.posix import trees
 from sidecar.runner.workspace import make_workspace
 from sidecar.shutdown.cleanup import CleanupStack
 from sidecar.shutdown.threads import run_in_thread

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from sidecar import host
-from sidecar.host.unix import paths
+from sidecar.host.posix import paths
 from sidecar.runner import homes
 from tests.adversary.attackers import BY_PATHS, LEFT_IN_PLACE, run_as_job, start_agent
 from tests.lives.stage import OTHER_USER, open_stage, run_side_by_side

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from sidecar.host.unix import paths
+from sidecar.host.posix import paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
