@@ -108,9 +108,10 @@ EVENTS = {
     "relay.verification_failed": "the docker daemon could not be asked for a container's "
     "addresses; the peer that used the path first keeps it",
     "retry.scheduled": "something failed that may work later; it is tried again",
-    "runner.configuration_removed": "files of an earlier life that the next one would obey were "
-    "removed: the configuration of a killed agent's runner, or `.env`, `.path` and `.service` of a "
-    "job; `stale` names them",
+    "runner.configuration_removed": "what an earlier life left was removed, because the next one "
+    "would obey it or could not start: the configuration of a killed agent's runner, `.env`, "
+    "`.path` and `.service` of a job, and what a job put in the place of `_diag` or of the work "
+    "folder; `stale` names them",
     "runner.configure_awaited": "a stop came during configure; it may finish for half of the stop "
     "budget, then the registration is removed",
     "runner.connection_changed": "the runner lost its connection to GitHub, `reason` says why, or "
@@ -137,6 +138,8 @@ EVENTS = {
     "runner.registered": "GitHub knows the runner",
     "runner.removal_unverified": "GitHub could not be asked whether the runner is gone; the agent "
     "removes it as if it were not",
+    "runner.restore_failed": "`.env` or `.path` (`file`), which the job changed, could not be put "
+    "back; as root, the next life does not believe it",
     "runner.setup_info_failed": "`.setup_info` could not be written; jobs show less, and run",
     "runner.started": "the listener runs",
     "runner.state_write_failed": "the state file could not be written; if this agent is killed, "

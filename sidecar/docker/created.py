@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 CONTAINER, NETWORK, VOLUME, LABEL = KINDS = ("container", "network", "volume", "label")
 """The kinds of objects. A label is the runner's own: the images that it builds are named so."""
+LONGEST_RECORD = 1 << 26
+"""Bytes of a record that are read: some 600,000 objects."""
 _ID = re.compile(r"[0-9a-f]{12,64}")
 _VALID = {
     CONTAINER: _ID,
@@ -127,8 +129,7 @@ class ObjectRecord:
             if self._descriptor is None:
                 if not self._is_ours():
                     host.write_new(self._path, b"", 0o600, None)
-                flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-                self._descriptor = os.open(self._path, flags)
+                self._descriptor = host.open_to_append(self._path)
             # Written now, which outlives a kill of this process. To outlive the machine's own end
             # it must reach the disk: that takes milliseconds, and no client waits for it.
             os.write(self._descriptor, json.dumps(known).encode() + b"\n")
@@ -162,7 +163,10 @@ class ObjectRecord:
 
     def _is_ours(self) -> bool:
         try:
-            return host.is_own(self._path) and host.read_regular(self._path) is not None
+            return (
+                host.is_own(self._path)
+                and host.read_regular(self._path, LONGEST_RECORD) is not None
+            )
         except OSError:
             return False
 
@@ -181,7 +185,7 @@ class ObjectRecord:
         """Delete the file: everything is removed. Raises OSError."""
         self.close()
         self._objects.clear()
-        self._path.unlink(missing_ok=True)
+        host.remove_entry(self._path)  # a job may have put a folder there
 
     def close(self) -> None:
         """Close the file."""
@@ -203,7 +207,7 @@ def read_objects(path: Path) -> list[CreatedObject]:
     A line that was cut off by a kill is left out: its client got no id.
     """
     try:
-        found = host.read_regular(path) if host.is_own(path) else None
+        found = host.read_regular(path, LONGEST_RECORD) if host.is_own(path) else None
     except OSError:
         return []
     objects = []

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import os
 import posixpath
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,8 @@ class FolderCopy:
             log.info("docker.copy_started", source=str(self._source), copy=str(copy))
             unfinished = self._own_folder / self._source.name
             host.remove_folder(unfinished)
-            shutil.copytree(self._source, unfinished, symlinks=True)
+            host.make_folder(self._own_folder, None)
+            host.copy_folder(self._source, unfinished)
             try:
                 unfinished.rename(copy)
             except OSError:  # another agent may have made the same copy meanwhile

@@ -12,6 +12,7 @@ if sys.platform == "win32":
     from sidecar.host.windows_agent import *  # noqa: F403
     from sidecar.host.windows_claims import *  # noqa: F403
     from sidecar.host.windows_files import *  # noqa: F403
+    from sidecar.host.windows_folders import *  # noqa: F403
     from sidecar.host.windows_hooks import *  # noqa: F403
     from sidecar.host.windows_network import *  # noqa: F403
     from sidecar.host.windows_open_files import *  # noqa: F403
@@ -24,6 +25,7 @@ else:
     from sidecar.host.posix_agent import *  # noqa: F403
     from sidecar.host.posix_claims import *  # noqa: F403
     from sidecar.host.posix_files import *  # noqa: F403
+    from sidecar.host.posix_folders import *  # noqa: F403
     from sidecar.host.posix_hooks import *  # noqa: F403
     from sidecar.host.posix_network import *  # noqa: F403
     from sidecar.host.posix_open_files import *  # noqa: F403

@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 MOST_RUNNERS = 8
 """Records of earlier runners that are kept, the newest ones; GitHub removes one after a day."""
+LONGEST = 1 << 26
+"""Bytes of the file that are read: each record has files of at most a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,11 @@ class StateFile:
         new = self._path.with_name(self._path.name + ".new")
         try:
             if not runners:
-                self._path.unlink(missing_ok=True)
+                host.remove_entry(self._path)
                 return
             host.write_new(new, json.dumps({"runners": runners}).encode(), 0o600, None)
-            new.replace(self._path)  # atomic: a kill meanwhile keeps the old file whole
+            # Atomic: a kill meanwhile keeps the old file whole.
+            host.replace_file(new, self._path.name)
         except OSError as error:
             log.warning("runner.state_write_failed", reason=error.strerror or str(error))
 
@@ -104,7 +107,7 @@ class StateFile:
         if self._earlier is None:
             self._earlier = []
             try:
-                if host.is_own(self._path) and (found := host.read_regular(self._path)):
+                if host.is_own(self._path) and (found := host.read_regular(self._path, LONGEST)):
                     records = json.loads(found[0])["runners"]
                     self._earlier = [record for record in records if _parse(record)]
             except (OSError, ValueError, TypeError, KeyError, RecursionError):

@@ -372,7 +372,7 @@ host.find_user = lambda name: dataclasses.replace(find_user(name), home={home!r}
 if {unmended}:
     from sidecar.runner import folder, homes
     homes.use_home = lambda env, variables: dict(env)
-    homes.clean_home = lambda env, user: None
+    homes.clean_home = lambda *_: None
     folder.RunnerFolder._remove_environment_of_jobs = lambda self: []
 from sidecar.__main__ import main
 sys.exit(main(["run", *sys.argv[1:]]))

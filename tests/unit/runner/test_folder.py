@@ -89,6 +89,7 @@ def test_as_root_the_folder_is_protected(root):
         (b'{"group": 1}', []),
         (b"7", []),
         (b"no json", []),
+        (b"[" * 100_000, []),
         (b"\xff", []),
     ],
 )
@@ -187,7 +188,7 @@ def test_a_configuration_is_believed_for_the_runner_that_it_names(root):
     file.write_bytes(BOM + b'{"AgentName": "Build-1"}')
     assert root.is_configured_as("build-1")
     assert not root.is_configured_as("build-2")
-    for content in ("{", "[]", "{}", '{"agentName": null}'):
+    for content in ("{", "[]", "{}", '{"agentName": null}', "[" * 100_000):
         file.write_text(content)
         assert not root.is_configured_as("")
         assert not root.is_configured_as("None")
