@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sidecar.host.posix_memory import usual_memory_score
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -35,16 +37,17 @@ def spawn(
 
     A terminal's Ctrl-C then reaches only the agent, which decides what to send to the child.
     """
-    return subprocess.Popen(
-        argv,
-        env=dict(env),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        **_as(user),
-    )
+    with usual_memory_score():
+        return subprocess.Popen(
+            argv,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            **_as(user),
+        )
 
 
 def spawn_attached(
@@ -54,7 +57,8 @@ def spawn_attached(
 
     That group gets the terminal, if there is one: Ctrl-C then goes to the child alone.
     """
-    popen = subprocess.Popen(argv, env=dict(env), cwd=cwd, process_group=0, **_as(user))
+    with usual_memory_score():
+        popen = subprocess.Popen(argv, env=dict(env), cwd=cwd, process_group=0, **_as(user))
     if os.isatty(0):
         with suppress(OSError):
             os.tcsetpgrp(0, popen.pid)
