@@ -189,7 +189,6 @@ class Process:
         """
         if not self._as_user or _running_as_user - {self.pid}:
             return 0
-        host.reap_orphans(_waited_for.__contains__)
         return host.reap_orphans(_waited_for.__contains__) if await user_kill.kill() else 0
 
     def _has_dying(self, spare: set[int]) -> bool:

@@ -3,55 +3,68 @@
 from __future__ import annotations
 
 _LIMITS = """
-import os, random, resource, signal, sys, time
-signal.alarm(60)
-resource.setrlimit(resource.RLIMIT_NPROC, (120, 120))
+import os, resource, signal, sys, time
+resource.setrlimit(resource.RLIMIT_NPROC, (100, 100))
 for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(ignored, signal.SIG_IGN)
 end = time.monotonic() + 60
 """
 
-FORKER = (
-    _LIMITS
-    + """
-found = sys.argv[1]
+_DAEMON = """
+ready, begun = os.pipe()
+if os.fork():
+    os.read(ready, 1)
+    print("up", flush=True)
+    time.sleep(60)
+os.setsid()
+if os.fork():
+    os._exit(0)
+null = os.open(os.devnull, os.O_RDWR)
+for stream in (0, 1, 2):
+    os.dup2(null, stream)
+"""
 
-def look_for_token():
+WATCHER = (
+    _LIMITS
+    + _DAEMON
+    + """
+os.write(begun, b"x")
+while time.monotonic() < end:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 if b"TOKEN=" in file.read():
-                    open(found, "w").close()
+                    open(sys.argv[1], "w").close()
         except OSError:
             pass
-
-if os.fork():
-    print("up", flush=True)
-    time.sleep(60)
-os.setsid()
-null = os.open(os.devnull, os.O_RDWR)
-for stream in (0, 1, 2):
-    os.dup2(null, stream)
-while time.monotonic() < end:
-    random.seed()
-    try:
-        forked = os.fork()
-    except OSError:
-        forked = 0
-    if forked and random.random() > 0.2:
-        os._exit(0)
-    if random.random() < 0.05:
-        look_for_token()
+    time.sleep(0.02)
 """
 )
-"""Forks all the time, each process ends at once; looks for a token in other processes' variables."""
+"""A daemon that looks for a token in the variables of other processes."""
 
-SLEEPER = _LIMITS + "print('up', flush=True)\ntime.sleep(60)\n"
+FORKER = (
+    _LIMITS
+    + _DAEMON
+    + """
+for hops in range(10**6):
+    try:
+        if os.fork() and (hops > 2 or os.getppid() == 1):
+            os._exit(0)
+    except OSError:  # the limit: those that have ended are not collected yet
+        pass
+    time.sleep(0.001)
+    if hops == 20:
+        os.write(begun, b"x")
+    if time.monotonic() > end:
+        break
+"""
+)
+"""Some processes that fork every millisecond, and end then."""
 
 COMPUTER = (
     _LIMITS
     + """
-for _ in range(20):
+for _ in range(8):
     if os.fork() == 0:
         while time.monotonic() < end:
             pass
@@ -60,23 +73,46 @@ print("up", flush=True)
 time.sleep(60)
 """
 )
-"""Twenty processes that compute."""
+"""Eight processes that compute."""
 
-DAEMON = (
+TOUCHER = (
     _LIMITS
     + """
-if os.fork() == 0:
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
-    time.sleep(60)
-    os._exit(0)
-os.wait()
-print("up", flush=True)
+pid, done = int(sys.argv[1]), []
+
+def attempt(name, action):
+    try:
+        action()
+    except OSError:
+        return
+    done.append(name)
+
+attempt("environment", lambda: open(f"/proc/{pid}/environ", "rb").read(1))
+attempt("files", lambda: os.listdir(f"/proc/{pid}/fd"))
+attempt("memory", lambda: open(f"/proc/{pid}/mem", "rb"))
+attempt("limits", lambda: resource.prlimit(pid, resource.RLIMIT_CPU, (1, 1)))
+attempt("priority", lambda: os.setpriority(os.PRIO_PROCESS, pid, 19))
+attempt("processors", lambda: os.sched_setaffinity(pid, {0}))
+attempt("stop", lambda: os.kill(pid, signal.SIGSTOP))
+print("up " + ",".join(done), flush=True)
 time.sleep(60)
 """
 )
-"""Starts a daemon with a session of its own."""
+"""Tries all that one process may do to another; prints what worked."""
+
+DAEMON = _LIMITS + _DAEMON + "os.write(begun, b'x')\ntime.sleep(60)\n"
+"""A daemon with a session of its own."""
+
+SCORER = (
+    _LIMITS
+    + """
+try:
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("-900")
+except OSError:
+    pass
+print("up " + open("/proc/self/oom_score_adj").read().strip(), flush=True)
+time.sleep(60)
+"""
+)
+"""Makes itself the last process that the kernel would kill, if it may."""

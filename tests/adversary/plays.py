@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
-from contextlib import asynccontextmanager
+import signal
+import subprocess
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
 from sidecar import host, process
+from sidecar.host import posix_killer, posix_processes
 from sidecar.process import Command, run_child
+from sidecar.runner import user_processes
 from sidecar.runner.state_file import StateFile
 from sidecar.runner.user_processes import own_user
 from tests.adversary import attacks
-from tests.adversary.cell import ATTACKER
+from tests.adversary.cell import ATTACKER, BYSTANDER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -24,8 +29,6 @@ if TYPE_CHECKING:
 USER = host.User("attacker", ATTACKER, ATTACKER, (ATTACKER,), "/")
 PYTHON = shutil.which("python3", path=os.defpath) or "python3"
 """The system's own: the one of these tests may be in a folder that no other user may enter."""
-QUIET_LOOKS = 30
-"""So often in a row no process must be seen: one that forks is not in every list."""
 
 
 def attack(program: str, *arguments: str) -> Command:
@@ -35,12 +38,19 @@ def attack(program: str, *arguments: str) -> Command:
 
 
 @asynccontextmanager
-async def attacked(program: str, *arguments: str) -> AsyncIterator[process.Process]:
-    """Run an attack within the block, from its word `up` on; kill it as the agent kills a job."""
-    up = asyncio.Event()
-    async with run_child(attack(program, *arguments), lambda _stream, _line: up.set()) as child:
-        await up.wait()
-        yield child
+async def attacked(program: str, *arguments: str) -> AsyncIterator[str]:
+    """Run an attack within the block, from its word `up` on; kill it as the agent kills a job.
+
+    Yields what it prints.
+    """
+    up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def on_line(_stream: str, line: str) -> None:
+        if not up.done():
+            up.set_result(line)
+
+    async with run_child(attack(program, *arguments), on_line):
+        yield await up
 
 
 def list_own() -> list[int]:
@@ -56,24 +66,177 @@ async def wait_until(look: Callable[[], bool], looks: int = 1) -> None:
         await asyncio.sleep(0.01)
 
 
-def begin(*, mended: bool) -> None:
+def begin(*, mended: bool = True) -> None:
     """Do what the agent's first lines do, but for what an unmended one does not."""
     process.user_kill.killer = host.fork_killer() if mended else None
     host.harden()
 
 
-def token_after_kill(found: str, mended: bool) -> dict[str, Any]:
-    """Kill a job that forks all the time, then run a program with a token; is it read?"""
+def token_after_kill(found: str, mended: bool) -> dict[str, bool]:
+    """Kill a job that no list of processes shows; then a program gets a token. Is it read?"""
+    begin(mended=mended)
+    posix_processes._living_tree = dict  # a list without it: as if it forked all the time
+
+    async def play() -> dict[str, bool]:
+        await own_user(USER)
+        bystander = subprocess.Popen(["sleep", "60"], user=BYSTANDER)
+        roots = subprocess.Popen(["sleep", "60"])
+        async with attacked(attacks.WATCHER, found):
+            pass
+        remove = host.spawn(["sleep", "60"], {"TOKEN": "secret"}, Path("/"), USER)
+        await wait_until(lambda: Path(found).exists() or list_own() == [remove.pid])
+        others_live = (bystander.poll(), roots.poll()) == (None, None)
+        return {"read": Path(found).exists(), "others live": others_live}
+
+    return asyncio.run(play())
+
+
+def forkers_after_kill() -> int:
+    """Kill a job that forks all the time; return how many of its processes are left."""
+    begin()
+
+    async def play() -> int:
+        await own_user(USER)
+        async with attacked(attacks.FORKER):
+            pass
+        return len(list_own())
+
+    return asyncio.run(play())
+
+
+def touch_killer(mended: bool) -> list[str]:
+    """Let a job do what it can to the process that kills; return what worked."""
+    if not mended:
+        posix_killer._find_free_id = lambda: ATTACKER
+    begin()
+
+    async def play() -> list[str]:
+        killer = process.user_kill.killer
+        assert killer is not None
+        assert await killer.aim(ATTACKER)
+        async with attacked(attacks.TOUCHER, str(killer.pid)) as line:
+            return line.split(" ")[1].split(",") if line != "up " else []
+
+    return asyncio.run(play())
+
+
+def priorities(mended: bool) -> dict[str, list[int]]:
+    """Let a job compute, and slow it down as a stop does; return the priorities."""
     begin(mended=mended)
 
-    async def play() -> dict[str, Any]:
-        async with process.collect_orphans(0.02):
-            await own_user(USER)
-            async with attacked(attacks.FORKER, found):
-                pass
-            remove = host.spawn(["sleep", "60"], {"TOKEN": "secret"}, Path("/"), USER)
-            is_over = lambda: Path(found).exists() or list_own() == [remove.pid]  # noqa: E731
-            await wait_until(is_over, QUIET_LOOKS)
-            return {"read": Path(found).exists()}
+    def read() -> list[int]:
+        return sorted({os.getpriority(os.PRIO_PROCESS, pid) for pid in list_own()})
+
+    async def play() -> dict[str, list[int]]:
+        await own_user(USER)
+        bystander = subprocess.Popen(["sleep", "60"], user=BYSTANDER)
+        async with attacked(attacks.COMPUTER):
+            before = read()
+            await process.user_kill.slow_down()
+            others = [os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, bystander.pid)]
+            return {"before": before, "after": read(), "others": others}
+
+    return asyncio.run(play())
+
+
+# ---- agents that are killed ----------------------------------------------------------------------
+
+
+class Agent:
+    """An agent in a process of its own: it takes its user, starts a job, and waits to be killed."""
+
+    def __init__(self, state: str, *, mended: bool = True, job: bool = True) -> None:
+        answers, answer = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(answers)
+            with suppress(BaseException):
+                begin(mended=mended)
+                asyncio.run(self._live(state, answer, job=job))
+            os._exit(1)
+        os.close(answer)
+        with os.fdopen(answers) as pipe:
+            self.said: dict[str, Any] = json.loads(pipe.readline())
+
+    async def _live(self, state: str, answer: int, *, job: bool) -> None:
+        file = StateFile(Path(state))
+        with capture_logs() as logs:
+            await own_user(USER, file)
+        left = list_own()
+        file.save_runner("runner", unique=True)
+        if job:
+            await attacked(attacks.DAEMON).__aenter__()
+        killer = process.user_kill.killer
+        said = {"logs": logs, "left": len(left), "killer": killer and killer.pid}
+        os.write(answer, json.dumps(said).encode() + b"\n")
+        await asyncio.Event().wait()
+
+    def kill(self, *, killer: bool = False) -> None:
+        """Kill it, and before that its killer too."""
+        for pid in [self.said["killer"]] * killer + [self.pid]:
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+def die_with_agent(state: str, mended: bool) -> int:
+    """Kill an agent alone; return how many processes of its job live on."""
+    Agent(state, mended=mended).kill()
+    if mended:
+        asyncio.run(wait_until(lambda: not list_own()))
+    return len(list_own())
+
+
+def begin_after_kill(state: str, mended: bool) -> dict[str, Any]:
+    """Kill an agent and its killer; return what the next one finds left once it has begun."""
+    Agent(state).kill(killer=True)
+    if not mended:
+        StateFile.read = lambda _self: []  # nothing tells whose the processes are
+    return Agent(state, job=False).said
+
+
+def helper_before(state: str) -> dict[str, Any]:
+    """Start a helper of the runner's user before the agent, kill both agents that come then."""
+    helper = subprocess.Popen(["sleep", "60"], user=ATTACKER)
+    first, second = Agent(state), Agent(state + "2", job=False)
+    first.kill()
+    second.kill()
+    return {"said": first.said["logs"], "helper lives": helper.poll() is None}
+
+
+def two_agents(state: str) -> dict[str, Any]:
+    """Start two agents of the same user; return what the second says, and what outlives both."""
+    user_processes.KILLER_TIMEOUT = 0.1
+    first, second = Agent(state), Agent(state + "2", job=False)
+    first.kill()
+    second.kill()
+    asyncio.run(wait_until(lambda: not list_killers()))
+    return {"said": second.said["logs"], "job lives": bool(list_own())}
+
+
+def list_killers() -> list[int]:
+    """Return the killers that still live."""
+    return host.list_other_killers(host.Killer(0, -1, -1))
+
+
+def take_user(as_root: bool) -> list[dict[str, Any]]:
+    """Take the runner's user at a life's beginning; return the events."""
+    if not as_root:
+        os.setuid(BYSTANDER)
+    begin()
+    with capture_logs() as logs:
+        asyncio.run(own_user(USER if as_root else None))
+    return [dict(event) for event in logs]
+
+
+def lower_score(mended: bool) -> dict[str, int]:
+    """Let a job lower its score; return the agent's and what the job has reached."""
+    assert host.protect_from_memory_kill()
+    if not mended:
+        posix_processes.usual_memory_score = nullcontext
+
+    async def play() -> dict[str, int]:
+        async with attacked(attacks.SCORER) as line:
+            own = Path("/proc/self/oom_score_adj").read_text()
+            return {"agent": int(own), "job": int(line.split()[1])}
 
     return asyncio.run(play())

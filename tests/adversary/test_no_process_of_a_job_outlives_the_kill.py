@@ -6,9 +6,24 @@ from tests.adversary.cell import open_folder, play
 
 pytestmark = pytest.mark.root
 
+BOTH = pytest.mark.parametrize("mended", [False, True], ids=["unmended", "mended"])
 
-@pytest.mark.parametrize("mended", [False, True], ids=["unmended", "mended"])
-def test_a_job_that_forks_all_the_time_reads_no_token(mended):
-    """A list of processes never holds all of them; one call to the kernel hits them all."""
+
+@BOTH
+def test_a_process_that_no_list_shows_reads_no_token(mended):
+    """One call to the kernel hits it too, and no process of anybody else's."""
     with open_folder() as folder:
-        assert play("token_after_kill", folder / "found", mended) == {"read": not mended}
+        result = play("token_after_kill", folder / "found", mended)
+    assert result == {"read": not mended, "others live": True}
+
+
+def test_a_job_that_forks_every_millisecond_is_killed():
+    """No process can fork while that call is carried out."""
+    assert play("forkers_after_kill") == 0
+
+
+@BOTH
+def test_a_job_cannot_touch_the_process_that_kills(mended):
+    """Not stop, slow down or read it; with the runner's real id it could be stopped."""
+    done = play("touch_killer", mended)
+    assert done == [] if mended else "stop" in done
