@@ -58,6 +58,11 @@ def list_own() -> list[int]:
     return list(host.list_user_processes(ATTACKER))
 
 
+def start_sleeping(uid: int | None) -> subprocess.Popen[bytes]:
+    """Start a process of that user's that does nothing."""
+    return subprocess.Popen(["sleep", "60"], user=uid)
+
+
 async def wait_until(look: Callable[[], bool], looks: int = 1) -> None:
     """Wait until `look` says yes so often in a row."""
     count = 0
@@ -73,22 +78,21 @@ def begin(*, mended: bool = True) -> None:
 
 
 def token_after_kill(found: str, mended: bool) -> dict[str, bool]:
-    """Kill a job that no list of processes shows; then a program gets a token. Is it read?"""
+    """Kill a job that no list of processes shows; tell whether it reads the next one's token."""
     begin(mended=mended)
     posix_processes._living_tree = dict  # a list without it: as if it forked all the time
 
     async def play() -> dict[str, bool]:
         await own_user(USER)
-        bystander = subprocess.Popen(["sleep", "60"], user=BYSTANDER)
-        roots = subprocess.Popen(["sleep", "60"])
+        bystander, roots = start_sleeping(BYSTANDER), start_sleeping(None)
         async with attacked(attacks.WATCHER, found):
             pass
         remove = host.spawn(["sleep", "60"], {"TOKEN": "secret"}, Path("/"), USER)
         await wait_until(lambda: Path(found).exists() or list_own() == [remove.pid])
         others_live = (bystander.poll(), roots.poll()) == (None, None)
-        return {"read": Path(found).exists(), "others live": others_live}
+        return {"others live": others_live}
 
-    return asyncio.run(play())
+    return asyncio.run(play()) | {"read": Path(found).exists()}
 
 
 def forkers_after_kill() -> int:
@@ -129,7 +133,7 @@ def priorities(mended: bool) -> dict[str, list[int]]:
 
     async def play() -> dict[str, list[int]]:
         await own_user(USER)
-        bystander = subprocess.Popen(["sleep", "60"], user=BYSTANDER)
+        bystander = start_sleeping(BYSTANDER)
         async with attacked(attacks.COMPUTER):
             before = read()
             await process.user_kill.slow_down()
@@ -196,7 +200,7 @@ def begin_after_kill(state: str, mended: bool) -> dict[str, Any]:
 
 def helper_before(state: str) -> dict[str, Any]:
     """Start a helper of the runner's user before the agent, kill both agents that come then."""
-    helper = subprocess.Popen(["sleep", "60"], user=ATTACKER)
+    helper = start_sleeping(ATTACKER)
     first, second = Agent(state), Agent(state + "2", job=False)
     first.kill()
     second.kill()
@@ -220,9 +224,10 @@ def list_killers() -> list[int]:
 
 def take_user(as_root: bool) -> list[dict[str, Any]]:
     """Take the runner's user at a life's beginning; return the events."""
+    host.harden()
     if not as_root:
         os.setuid(BYSTANDER)
-    begin()
+    process.user_kill.killer = host.fork_killer()
     with capture_logs() as logs:
         asyncio.run(own_user(USER if as_root else None))
     return [dict(event) for event in logs]
@@ -236,7 +241,7 @@ def lower_score(mended: bool) -> dict[str, int]:
 
     async def play() -> dict[str, int]:
         async with attacked(attacks.SCORER) as line:
-            own = Path("/proc/self/oom_score_adj").read_text()
-            return {"agent": int(own), "job": int(line.split()[1])}
+            return {"job": int(line.split()[1])}
 
-    return asyncio.run(play())
+    result = asyncio.run(play())
+    return result | {"agent": int(Path("/proc/self/oom_score_adj").read_text())}
