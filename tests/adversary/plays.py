@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,12 +168,13 @@ class Agent:
             await own_user(USER, file)
         left = list_own()
         file.save_runner("runner", unique=True)
-        if job:
-            await attacked(attacks.DAEMON).__aenter__()
-        killer = process.user_kill.killer
-        said = {"logs": logs, "left": len(left), "killer": killer and killer.pid}
-        os.write(answer, json.dumps(said).encode() + b"\n")
-        await asyncio.Event().wait()
+        async with AsyncExitStack() as stack:
+            if job:
+                await stack.enter_async_context(attacked(attacks.DAEMON))
+            killer = process.user_kill.killer
+            said = {"logs": logs, "left": len(left), "killer": killer and killer.pid}
+            os.write(answer, json.dumps(said).encode() + b"\n")
+            await asyncio.Event().wait()
 
     def kill(self, *, killer: bool = False) -> None:
         """Kill it, and before that its killer too."""
