@@ -17,8 +17,9 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sidecar.host.posix_processes import _processes, _read_stat
-from sidecar.host.posix_user_processes import _read_ids
+if sys.platform != "win32":  # the type checker reads this for both systems
+    from sidecar.host.posix_processes import _processes, _read_stat
+    from sidecar.host.posix_user_processes import _read_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,11 +55,6 @@ class Killer:
     async def kill_all(self, uid: int) -> bool:
         """Kill all processes of that user."""
         return await self._order(_KILL, uid)
-
-    def close(self) -> None:
-        """End the child, as the end of this process would."""
-        for descriptor in (self._orders, self._answers):
-            os.close(descriptor)
 
     async def _order(self, order: bytes, uid: int) -> bool:
         """Send an order; return whether it was carried out, within _ANSWER_TIMEOUT."""

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidecar.host.posix_memory import usual_memory_score
+if sys.platform != "win32":  # the type checker reads this for both systems
+    from sidecar.host.posix_memory import usual_memory_score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

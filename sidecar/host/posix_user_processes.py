@@ -7,7 +7,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from sidecar.host.posix_processes import _processes, _read_stat
+if sys.platform != "win32":  # the type checker reads this for both systems
+    from sidecar.host.posix_processes import _processes, _read_stat
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 

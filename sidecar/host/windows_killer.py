@@ -27,9 +27,6 @@ class Killer:
         del uid
         return False
 
-    def close(self) -> None:
-        """Do nothing."""
-
 
 def fork_killer() -> Killer | None:
     """Return None: a job object ends what a child has started."""

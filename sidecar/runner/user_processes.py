@@ -50,14 +50,14 @@ async def _own_user(user: host.User | None, state_file: StateFile | None) -> str
         return reason
     if await _find_other_agents(user_kill.killer):
         return "another agent lives in this pid namespace"
-    space = host.describe_process_space()
-    found = host.list_user_processes(user.uid)
+    uid, space = host.read_user_id(user), host.describe_process_space()
+    found = host.list_user_processes(uid)
     if found and min(found.values()) < _read_beginning(state_file, space):
         return f"{user.name} had processes before the agent began, and others may need them"
-    if not await user_kill.begin(user.uid):
+    if not await user_kill.begin(uid):
         return "the process that kills does not answer"
     if found:
-        await _kill_leftovers(user.uid, len(found))
+        await _kill_leftovers(uid, len(found))
     if state_file is not None:
         state_file.set_beginning(Beginning(space, host.read_start(os.getpid())))
     return None
@@ -67,7 +67,7 @@ def _explain_obstacle(user: host.User | None) -> str | None:
     shared = host.explain_shared_space()
     if shared is not None:
         return shared
-    if user is None or user.uid == 0:
+    if user is None or host.read_user_id(user) == 0:
         return "jobs have the agent's own user"
     return None if user_kill.killer else "there was no room for the process that kills"
 
