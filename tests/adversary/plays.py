@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 USER = host.User("attacker", ATTACKER, ATTACKER, (ATTACKER,), "/")
 PYTHON = shutil.which("python3", path=os.defpath) or "python3"
 """The system's own: the one of these tests may be in a folder that no other user may enter."""
+FIRST_SUBORDINATE = 700000
+"""The first of the ids that a job may have in a user namespace (subuid(5))."""
 
 
 def attack(program: str, *arguments: str) -> Command:
@@ -93,6 +95,38 @@ def token_after_kill(found: str, mended: bool) -> dict[str, bool]:
         return {"others live": others_live}
 
     return asyncio.run(play()) | {"read": Path(found).exists()}
+
+
+def namespace_after_kill(mended: bool) -> bool:
+    """Kill a job's daemon with another id, which no list shows; return whether it lives on."""
+    begin(mended=mended)
+    posix_processes._living_tree = dict
+
+    async def play() -> int:
+        await own_user(USER)
+        lines: asyncio.Queue[str] = asyncio.Queue()
+        command = attack(attacks.NAMESPACER)
+        async with run_child(command, lambda _stream, line: lines.put_nowait(line)):
+            daemon = int(await lines.get())
+            map_ids(daemon)
+            assert await lines.get() == "up"
+            assert daemon not in list_own()
+        return daemon
+
+    daemon = asyncio.run(play())
+
+    def lives() -> bool:
+        return daemon in host.list_user_processes(FIRST_SUBORDINATE + 1)
+
+    if mended:
+        asyncio.run(wait_until(lambda: not lives()))
+    return lives()
+
+
+def map_ids(pid: int) -> None:
+    """Give a user namespace ids, as the set-user-id programs newuidmap and newgidmap do."""
+    for name in ("gid_map", "uid_map"):
+        Path(f"/proc/{pid}/{name}").write_text(f"0 {FIRST_SUBORDINATE} 1000")
 
 
 def forkers_after_kill() -> int:

@@ -23,6 +23,12 @@ def test_a_job_that_forks_every_millisecond_is_killed():
 
 
 @BOTH
+def test_a_process_with_other_ids_in_a_user_namespace_is_killed(mended):
+    """Whoever has made a user namespace may end whatever is in it."""
+    assert play("namespace_after_kill", mended) is not mended
+
+
+@BOTH
 def test_a_job_cannot_touch_the_process_that_kills(mended):
     """Not stop, slow down or read it; with the runner's real id it could be stopped."""
     done = play("touch_killer", mended)
