@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
 _NAME = "sidecar-killer"
-_ANSWER_TIMEOUT = 5.0
+_ANSWER_TIMEOUT = 2.0
 """Seconds for one call. It takes milliseconds, but the job may keep all processors busy."""
 _RECORD = struct.Struct("=cBI")
 _AIM, _SLOW, _KILL = b"a", b"s", b"k"
