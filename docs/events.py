@@ -88,7 +88,12 @@ EVENTS = {
     "network.rules_skipped": "no such rules were added, and why; jobs get the relay's address "
     "in a variable",
     "phase.entered": "the life enters its next phase; `seconds` is how long the last phase took",
+    "process.kill_limited": "the runner's processes cannot be killed all at once, because some may "
+    "be somebody else's; `reason` says why. Only those are killed that a list of processes shows: "
+    "one that forks all the time is never in it",
     "process.killed": "a program ended and left processes; they were killed",
+    "process.leftovers_killed": "an agent was killed here and left processes of the runner's "
+    "user, which were killed before anything else was done; `left` of them did not end in time",
     "relay.answered": "a peer got credentials: logged once for each version, then once a minute; "
     "`decision` is the reason, `repeats` counts answers since, `unsaid` counts requests without "
     "an event of their own",

@@ -189,7 +189,7 @@ class Carrier:
             return await self._put_off_token(held, stages, pool, demand, error)
         if not launch.handed_over:
             return PutOff(20.0, "whether its token was read is not known yet")
-        left = _boot_limit(pool) - (self._around.now() - launch.placed_at)
+        left = boot_limit(pool) - (self._around.now() - launch.placed_at)
         return PutOff(min(pauses.CHECK, max(1.0, left + 1)), "its runner starts")
 
     async def _put_off_token(

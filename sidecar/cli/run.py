@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import stamina.instrumentation
 import structlog
 
-from sidecar import __version__, host
+from sidecar import __version__, host, process
 from sidecar.aws.calls import NotFound
 from sidecar.errors import Exit, SettingsError, SidecarError, Stopped
 from sidecar.lifecycle import runner_life
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -> int:
+def main(
+    options: Sequence[str],
+    environ: Mapping[str, str],
+    signals: Signals,
+    killer: host.Killer | None = None,
+) -> int:
     """Live one life with these options, environment and signals; return its exit code.
 
     Returns only when the settings are wrong. Once a life has begun, the process exits here: closing
@@ -66,6 +71,7 @@ def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -
     _log_configuration(config)
     host.harden()
     host.raise_file_limit()
+    process.user_kill.killer = killer
     killed_before = host.count_memory_kills()
     code = runner.run(_live(config, signals, report))
     if kills := host.count_memory_kills() - killed_before:

@@ -14,11 +14,14 @@ if sys.platform == "win32":
     from sidecar.host.windows_files import *  # noqa: F403
     from sidecar.host.windows_folders import *  # noqa: F403
     from sidecar.host.windows_hooks import *  # noqa: F403
+    from sidecar.host.windows_killer import *  # noqa: F403
+    from sidecar.host.windows_memory import *  # noqa: F403
     from sidecar.host.windows_network import *  # noqa: F403
     from sidecar.host.windows_open_files import *  # noqa: F403
     from sidecar.host.windows_processes import *  # noqa: F403
     from sidecar.host.windows_secrets import *  # noqa: F403
     from sidecar.host.windows_sockets import *  # noqa: F403
+    from sidecar.host.windows_user_processes import *  # noqa: F403
     from sidecar.host.windows_users import *  # noqa: F403
 else:
     from sidecar.host.posix_admission import *  # noqa: F403
@@ -27,9 +30,12 @@ else:
     from sidecar.host.posix_files import *  # noqa: F403
     from sidecar.host.posix_folders import *  # noqa: F403
     from sidecar.host.posix_hooks import *  # noqa: F403
+    from sidecar.host.posix_killer import *  # noqa: F403
+    from sidecar.host.posix_memory import *  # noqa: F403
     from sidecar.host.posix_network import *  # noqa: F403
     from sidecar.host.posix_open_files import *  # noqa: F403
     from sidecar.host.posix_processes import *  # noqa: F403
     from sidecar.host.posix_secrets import *  # noqa: F403
     from sidecar.host.posix_sockets import *  # noqa: F403
+    from sidecar.host.posix_user_processes import *  # noqa: F403
     from sidecar.host.posix_users import *  # noqa: F403

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.host.posix import open_files
 
+if sys.platform != "win32":  # the type checker reads this for both systems
+    from sidecar.host.posix_memory import usual_memory_score
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -39,16 +42,17 @@ def spawn(
 
     A terminal's Ctrl-C then reaches only the agent, which decides what to send to the child.
     """
-    return open_files.start_program(
-        argv,
-        env=dict(env),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        **_as(user),
-    )
+    with usual_memory_score():
+        return open_files.start_program(
+            argv,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            **_as(user),
+        )
 
 
 def spawn_attached(
@@ -58,7 +62,8 @@ def spawn_attached(
 
     That group gets the terminal, if there is one: Ctrl-C then goes to the child alone.
     """
-    popen = open_files.start_program(argv, env=dict(env), cwd=cwd, process_group=0, **_as(user))
+    with usual_memory_score():
+        popen = open_files.start_program(argv, env=dict(env), cwd=cwd, process_group=0, **_as(user))
     if os.isatty(0):
         with suppress(OSError):
             os.tcsetpgrp(0, popen.pid)

@@ -31,6 +31,7 @@ from sidecar.runner.environment import build_environment
 from sidecar.runner.folder import RunnerFolder
 from sidecar.runner.listener import Listener, run_listener
 from sidecar.runner.preparation import prepare_folder
+from sidecar.runner.user_processes import own_user
 from sidecar.runner.workspace import NAME, make_workspace
 from sidecar.settings.contracts.contract import INSTANCE_ID
 from sidecar.shutdown.cleanup import When, run_cleanup
@@ -119,6 +120,7 @@ class _Life:
         """Open the clients of SSM and GitHub, then the cleanup, which needs them to the end."""
         settings, region = self.settings, self.config.task.region
         await self._enter(process.collect_orphans())
+        await own_user(self.config.user, self.folder.state_file)
         self.access = Access(self.config)
         store = await self._enter(tokens.ParameterStore(region, self.access.session))
         self.api = registration.make_connection(settings, self.access.secret_reader(region))

@@ -39,6 +39,16 @@ class SavedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """When and where a life began: all later processes of the runner's user there are its own."""
+
+    space: str
+    """The pid namespace (`host.describe_process_space`)."""
+    start: int
+    """Of the agent's process (`host.read_start`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class SavedRunner:
     """A runner that may be registered at GitHub."""
 
@@ -48,6 +58,8 @@ class SavedRunner:
     jit: bool
     copies: dict[str, SavedFile | None] = field(default_factory=dict, repr=False)
     """Its files, None for those that were missing; empty if it was not configured yet."""
+    began: Beginning | None = None
+    """Of the agent's life, if the runner's user had no process then."""
 
 
 class StateFile:
@@ -56,13 +68,23 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._runner: dict[str, Any] = {}
+        self._began: Beginning | None = None
         self._earlier: list[dict[str, Any]] | None = None
         """The records of killed agents, the newest first; None if the file was not read yet."""
 
     def save_runner(self, name: str, *, unique: bool, jit: bool = False) -> None:
         """Save which runner is about to be registered."""
         self._runner = {"name": name, "unique": unique, "jit": jit}
+        if self._began is not None:
+            self._runner["began"] = [self._began.space, self._began.start]
         self._write()
+
+    def set_beginning(self, began: Beginning | None) -> None:
+        """Save from here on when this life began; those of killed agents no longer count."""
+        self._began = began
+        earlier = self._read_earlier()
+        if any(record.pop("began", None) for record in earlier):
+            self._write()
 
     def save_files(self, copies: Mapping[str, SavedFile | None]) -> None:
         """Save the runner's configuration files too."""
@@ -122,6 +144,13 @@ def _parse(record: Any) -> SavedRunner | None:
             str(name): copy and SavedFile(base64.b64decode(copy["content"]), int(copy["mode"]))
             for name, copy in record.get("copies", {}).items()
         }
-        return SavedRunner(str(record["name"]), bool(record["unique"]), bool(record["jit"]), copies)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        began = record.get("began")
+        return SavedRunner(
+            str(record["name"]),
+            bool(record["unique"]),
+            bool(record["jit"]),
+            copies,
+            began and Beginning(str(began[0]), int(began[1])),
+        )
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
