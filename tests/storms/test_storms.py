@@ -1,12 +1,13 @@
 """Some of the storms of `make soak`; and each promise is shown to catch its fault."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
-from tests.storms.machines import Fate
+from tests.storms.machines import BAD_ENDS, Fate
 from tests.storms.mutations import MUTATIONS
-from tests.storms.plan import make_equal_plan
+from tests.storms.plan import Machines, make_equal_plan, make_machine_plan
 from tests.storms.storm import ON_MACHINES, report_storms, run_storm, run_storms
 
 STORMS = int(os.environ.get("STORMS", "50"))
@@ -36,8 +37,15 @@ def test_machines_end_within_their_limit_whatever_becomes_of_them(record_propert
     wrong, report = report_storms(storms)
     record_property(f"storms with machines, seed {SEED}", report)
     assert not wrong, f"{report}\n{wrong[0].tell()}"
-    if WITH_MACHINES >= 25:
-        assert {fate for storm in storms for fate in storm.fates} == set(Fate)
+
+
+@pytest.mark.parametrize("fate", BAD_ENDS)
+def test_a_bad_end_of_most_machines_leaves_nothing(fate):
+    """Each kind of bad end alone, until all is calm: the machines end, and the jobs run."""
+    machines = Machines(("small", "large"), 0.8, (fate,))
+    storm = run_storm(f"end-{fate}", replace(make_machine_plan(f"end-{fate}"), machines=machines))
+    assert not storm.wrong, storm.tell()
+    assert fate is Fate.SPOT or storm.fates[fate] > 0
 
 
 def test_equal_jobs_that_take_each_other_s_runners_get_one_task_each():

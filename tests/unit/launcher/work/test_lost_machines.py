@@ -5,6 +5,7 @@ from structlog.testing import capture_logs
 
 from launcher.work.limits import MARGIN
 from local import ec2
+from tests.unit.launcher.work.scene import make_demand
 from tests.unit.launcher.work.test_machines import find, opened, play
 
 
@@ -49,5 +50,32 @@ def test_a_machine_that_stands_still_before_its_job_is_ended(monkeypatch, is_off
             await scene.wait(100)
             assert (await scene.launch()).place not in (None, machine.id)
             assert machine.id not in scene.parameters.held
+
+    play(story())
+
+
+def test_a_machine_that_comes_to_a_settled_launch_is_seen_to_its_end(monkeypatch):
+    """The news of the job that took its runner is the last one, and EC2's event is lost."""
+
+    async def story():
+        async with opened(monkeypatch) as (scene, plane):
+            scene.hub.jobs[1] = {"status": "queued"}
+            first = await scene.begin(1)
+            await scene.begin(2)
+            one, two = plane.machines
+            await scene.send(make_demand(2, "completed", conclusion="cancelled"))
+            await plane.wait_for(lambda: not two.lives)
+            await scene.wait(40)
+            assert (await scene.launch(2)).ended
+            scene.hub.jobs[1] = {"status": "completed", "conclusion": "cancelled"}
+            scene.hub.remove(first.runner_name)
+            one.end()
+            await plane.wait_for(lambda: not one.lives)
+            late = make_demand(2, "in_progress", runner_name=first.runner_name, runner_id=1)
+            await scene.send(late)
+            assert (await scene.launch(2)).place == one.id
+            await scene.wait(200)
+            assert (await scene.launch(2)).ended
+            await scene.check_nothing_left()
 
     play(story())
