@@ -1,6 +1,8 @@
 """The meaning of each event, for somebody who reads the log while something is broken."""
 
 EVENTS = {
+    "aws.configuration_refused": "a file of AWS settings is not read: the agent is root, and "
+    "others than root can change the file or a folder above it, so a job may have written it",
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",
     "command.ended": "the supervised command ended, with its own exit code; a negative number is "
     "the signal that killed it",

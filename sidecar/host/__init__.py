@@ -16,6 +16,7 @@ if sys.platform == "win32":
     from sidecar.host.windows_processes import *  # noqa: F403
     from sidecar.host.windows_secrets import *  # noqa: F403
     from sidecar.host.windows_sockets import *  # noqa: F403
+    from sidecar.host.windows_trust import *  # noqa: F403
     from sidecar.host.windows_users import *  # noqa: F403
 else:
     from sidecar.host.posix_admission import *  # noqa: F403
@@ -26,4 +27,5 @@ else:
     from sidecar.host.posix_processes import *  # noqa: F403
     from sidecar.host.posix_secrets import *  # noqa: F403
     from sidecar.host.posix_sockets import *  # noqa: F403
+    from sidecar.host.posix_trust import *  # noqa: F403
     from sidecar.host.posix_users import *  # noqa: F403
