@@ -13,6 +13,7 @@ if sys.platform == "win32":
     from sidecar.host.windows_files import *  # noqa: F403
     from sidecar.host.windows_hooks import *  # noqa: F403
     from sidecar.host.windows_network import *  # noqa: F403
+    from sidecar.host.windows_private import *  # noqa: F403
     from sidecar.host.windows_processes import *  # noqa: F403
     from sidecar.host.windows_secrets import *  # noqa: F403
     from sidecar.host.windows_sockets import *  # noqa: F403
@@ -24,6 +25,7 @@ else:
     from sidecar.host.posix_files import *  # noqa: F403
     from sidecar.host.posix_hooks import *  # noqa: F403
     from sidecar.host.posix_network import *  # noqa: F403
+    from sidecar.host.posix_private import *  # noqa: F403
     from sidecar.host.posix_processes import *  # noqa: F403
     from sidecar.host.posix_secrets import *  # noqa: F403
     from sidecar.host.posix_sockets import *  # noqa: F403

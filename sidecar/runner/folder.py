@@ -30,6 +30,8 @@ ABSENT = (".service",)
 """Files of an installation as a service, which no agent has: `remove` refuses beside them."""
 ENVIRONMENT = (".env", ".path")
 """Files that the program reads at every start, before anything else: their variables win."""
+PRIVATE = ".sidecar-private"
+"""The folder for calls of the program with a token (`sidecar.runner.private_call`)."""
 FREE_SPACE = 1 << 20
 """Bytes that the files of a registration, and the beginning of its logs, need."""
 
@@ -41,6 +43,7 @@ class RunnerFolder:
         self.path = path
         self.user = user
         self.listener = str(path / host.LISTENER)
+        self.private = path / PRIVATE
         self.state = path / ".sidecar"
         """The agent's own folder in it; jobs may read it, not write."""
         self.state_file = StateFile(path / ".sidecar-memory")
@@ -127,20 +130,6 @@ class RunnerFolder:
         homes.clean_home(env, self.user)
         if own := self.read_environment_file():
             homes.clean_home({**env, **own}, self.user)
-
-    @contextmanager
-    def own_environment(self, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
-        """Give one call of the program an environment with a home that no job ever had.
-
-        Raises OSError.
-        """
-        if not host.is_own_folder(self.state):
-            host.make_private_folder(self.state)
-        with (
-            homes.make_home(self.state, self.user) as variables,
-            self.without_variables(homes.NAMES),
-        ):
-            yield homes.use_home(env, variables)
 
     def write_setup_info(self, facts: Facts) -> None:
         """Write where the job runs into `.setup_info`, which every job's first log group shows."""
@@ -250,10 +239,24 @@ class RunnerFolder:
 
     def _restore(self, name: str) -> None:
         copy = self._copies.get(name)
-        if copy is None:
+        self.replace_file(name, copy and (copy.content, copy.mode))
+
+    def read_for_call(self, name: str) -> tuple[bytes, int] | None:
+        """Return content and mode that a call of the program may believe: the copy's if possible.
+
+        Without copies there was no job since the file was written.
+        """
+        if self.has_copies if name not in ENVIRONMENT else name in self._copies:
+            copy = self._copies.get(name)
+            return copy and (copy.content, copy.mode)
+        return host.read_regular(self.path / name)
+
+    def replace_file(self, name: str, found: tuple[bytes, int] | None) -> None:
+        """Write content and mode of a file, as its owner would; None removes it. Raises OSError."""
+        if found is None:
             self._remove(name)
         else:
-            self._write(name, copy)
+            self._write(name, SavedFile(*found))
 
     def read_environment_file(self) -> dict[str, str]:
         """Read `.env`, whose variables win over the listener's own environment."""
