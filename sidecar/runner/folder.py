@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from sidecar import __version__, host
 from sidecar.errors import RunnerError
 from sidecar.runner import homes
 from sidecar.runner.environment import variables_for_user
+from sidecar.runner.program_protection import protect
 from sidecar.runner.state_file import SavedFile, StateFile
 
 if TYPE_CHECKING:
@@ -57,9 +59,10 @@ class RunnerFolder:
         RunnerError when the folder cannot be written to.
         """
         try:
+            stale = []
             if self.user is not None:
-                host.protect_program(self.path, self.user)
-            stale = [name for name in (*CONFIGURED, *MIGRATED, *ABSENT) if self._remove(name)]
+                stale += protect(self.path, self.user, first_life=not os.path.lexists(self.state))
+            stale += [name for name in (*CONFIGURED, *MIGRATED, *ABSENT) if self._remove(name)]
             stale += self._remove_environment_of_jobs()
             host.make_private_folder(self.state)
             self._check_free_space()

@@ -46,6 +46,7 @@ def start_as_job(script, **env):
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
+        errors="replace",
     )
     process._waited_for.add(job.pid)  # else the agent's code would take it for a child of its own
     return job
