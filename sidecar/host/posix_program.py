@@ -33,8 +33,9 @@ def secure_program(root: Path, *, first_life: bool) -> list[str]:
 
     In the first life on a disk both are the image's, whoever owns them. Later, an `externals` that
     is not root's was put there by a job: it is removed. Raises OSError for such a `bin/`: jobs of
-    an agent that was not root may have changed it, and root would run it. The programs that have secrets can be run by everybody,
-    and read by root alone, so the kernel lets no other process of their user look into them.
+    an agent that was not root may have changed it, and root would run it. The programs that have
+    secrets can be run by everybody, and read by root alone, so the kernel lets no other process of
+    their user look into them.
     """
     removed = []
     for name in (_BIN, _EXTERNALS):

@@ -242,7 +242,7 @@ class RunnerFolder:
 
     def _restore(self, name: str) -> None:
         copy = self._copies.get(name)
-        self.replace_file(name, copy and (copy.content, copy.mode))
+        self.replace_file(name, (copy.content, copy.mode) if copy else None)
 
     def read_for_call(self, name: str) -> tuple[bytes, int] | None:
         """Return content and mode that a call of the program may believe: the copy's if possible.
@@ -251,7 +251,7 @@ class RunnerFolder:
         """
         if self.has_copies if name not in ENVIRONMENT else name in self._copies:
             copy = self._copies.get(name)
-            return copy and (copy.content, copy.mode)
+            return (copy.content, copy.mode) if copy else None
         return host.read_regular(self.path / name)
 
     def replace_file(self, name: str, found: tuple[bytes, int] | None) -> None:
