@@ -8,9 +8,9 @@ import stat
 import sys
 from pathlib import Path
 
-from sidecar.host.posix_files import is_own_folder, remove_entry
-
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
+
+from sidecar.host.posix_files import is_own_folder, remove_entry  # noqa: E402  after the assertion
 
 _BIN = "bin"
 

@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidecar.host.posix_files import remove_entry
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
+
+from sidecar.host.posix_files import remove_entry  # noqa: E402  after the assertion
 
 DIAGNOSTICS = "DOTNET_EnableDiagnostics"
 """With the value 0, a .NET program opens no socket by which others of its user can load code."""
