@@ -1,6 +1,8 @@
 """The meaning of each event, for somebody who reads the log while something is broken."""
 
 EVENTS = {
+    "aws.configuration_refused": "a file of AWS settings is not read: the agent is root, and "
+    "others than root can change the file or a folder above it, so a job may have written it",
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",
     "command.ended": "the supervised command ended, with its own exit code; a negative number is "
     "the signal that killed it",
@@ -136,10 +138,14 @@ EVENTS = {
     "steps, post steps and the completed hook are skipped, and GitHub shows the job as failed",
     "runner.killed": "the listener did not end in time; it is killed with all that it started",
     "runner.lookup_failed": "GitHub could not be asked whether it still knows the runner",
+    "runner.memory_exposed": "the kernel lets a job look into the runner's own processes, which "
+    "have the runner's key; `advice` names the setting of the machine",
     "runner.name_taken": "another runner has the name; the agent tries again with a suffix. With "
     "`ours` that runner may be this life's own, whose registration was cut off; GitHub removes it "
     "after one day",
     "runner.outdated": "the runner's program is older than 25 days; GitHub may refuse it soon",
+    "runner.program_provided": "how the private folder for a call with the registration token got "
+    "the runner's program: found there, linked, or copied",
     "runner.registered": "GitHub knows the runner",
     "runner.removal_unverified": "GitHub could not be asked whether the runner is gone; the agent "
     "removes it as if it were not",

@@ -14,6 +14,7 @@ from sidecar import host
 from sidecar.errors import RunnerError
 from sidecar.runner import homes, setup_info
 from sidecar.runner.environment import variables_for_user
+from sidecar.runner.program_protection import protect
 from sidecar.runner.state_file import SavedFile, StateFile
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ ENVIRONMENT = (".env", ".path")
 """Files that the program reads at every start, before anything else: their variables win."""
 LOGS = (("_diag",), ("_diag", "pages"), ("_diag", "blocks"))
 """Folders in which the program writes at every start: it crashes if another thing is there."""
+PRIVATE = ".sidecar-private"
+"""The folder for calls of the program with a token (`sidecar.runner.private_call`)."""
 FREE_SPACE = 1 << 20
 """Bytes that the files of a registration, and the beginning of its logs, need."""
 
@@ -44,6 +47,7 @@ class RunnerFolder:
         self.path = path
         self.user = user
         self.listener = str(path / host.LISTENER)
+        self.private = path / PRIVATE
         self.state = path / ".sidecar"
         """The agent's own folder in it; jobs may read it, not write."""
         self.state_file = StateFile(path / ".sidecar-memory")
@@ -65,12 +69,13 @@ class RunnerFolder:
         """
         self.first_life = not os.path.lexists(self.state)
         try:
+            stale = []
             if self.user is not None:
-                host.protect_program(self.path, self.user)
+                stale += protect(self.path, self.user, first_life=self.first_life)
             names = (*CONFIGURED, *MIGRATED, *ABSENT)
-            stale = [name for name in names if host.remove_entry(self.path / name, stopped)]
+            stale += [name for name in names if host.remove_entry(self.path / name, stopped)]
             stale += self._remove_environment_of_jobs()
-            stale += self._mend_logs()
+            stale += self.mend_logs()
             host.make_private_folder(self.state)
             self._check_free_space()
             self._copy(ENVIRONMENT)
@@ -137,7 +142,7 @@ class RunnerFolder:
                 removed.append(name)
         return removed
 
-    def _mend_logs(self) -> list[str]:
+    def mend_logs(self) -> list[str]:
         """Remove what a job left where the runner's logs go; return the names.
 
         An image may have a link there: as root, the agent makes it its own in the first life.
@@ -151,21 +156,6 @@ class RunnerFolder:
         homes.clean_home(env, self.user, stopped)
         if own := self.read_environment_file():
             homes.clean_home({**env, **own}, self.user, stopped)
-
-    @contextmanager
-    def own_environment(self, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
-        """Give one call of the program an environment with a home that no job ever had.
-
-        Raises OSError.
-        """
-        if not host.is_own_folder(self.state):
-            host.make_private_folder(self.state)
-        self._mend_logs()
-        with (
-            homes.make_home(self.state, self.user) as variables,
-            self.without_variables(homes.NAMES),
-        ):
-            yield homes.use_home(env, variables)
 
     def write_setup_info(self, facts: Facts) -> None:
         """Write where the job runs into `.setup_info`, which every job's first log group shows."""
@@ -272,10 +262,24 @@ class RunnerFolder:
 
     def _restore(self, name: str) -> None:
         copy = self._copies.get(name)
-        if copy is None:
+        self.replace_file(name, (copy.content, copy.mode) if copy else None)
+
+    def read_for_call(self, name: str) -> tuple[bytes, int] | None:
+        """Return content and mode that a call of the program may believe: the copy's if possible.
+
+        Without copies there was no job since the file was written.
+        """
+        if self.has_copies if name not in ENVIRONMENT else name in self._copies:
+            copy = self._copies.get(name)
+            return (copy.content, copy.mode) if copy else None
+        return host.read_regular(self.path / name)
+
+    def replace_file(self, name: str, found: tuple[bytes, int] | None) -> None:
+        """Write content and mode of a file, as its owner would; None removes it. Raises OSError."""
+        if found is None:
             self._remove(name)
         else:
-            self._write(name, copy)
+            self._write(name, SavedFile(*found))
 
     def read_environment_file(self) -> dict[str, str]:
         """Read `.env`, whose variables win over the listener's own environment."""

@@ -339,7 +339,8 @@ found = {{
     "env": os.environ.get("PLANTED", "").split(),
 }}
 verb = sys.argv[1]
-with open(root + "/called", "a") as file:
+private = os.path.basename(root) == ".sidecar-private"  # where root calls configure and remove
+with open((os.path.dirname(root) if private else root) + "/called", "a") as file:
     file.write(verb + "\\n")
 if verb == "run":
     with open(root + "/listener-pid", "w") as file:
@@ -386,6 +387,8 @@ def make_believing(folder):
     program.rename(program.with_name("Runner.Listener.real"))
     program.write_text(BELIEVING.format(first_line=first_line))
     program.chmod(0o755)
+    (folder / "called").touch()
+    (folder / "called").chmod(0o666)  # root writes there too
     return lambda: (folder / "called").read_text().split()
 
 

@@ -69,6 +69,7 @@ def test_as_root_the_folder_is_protected(root):
     """`bin` is root's, the folder sticky, and restored files are the user's."""
     nobody = host.find_user("nobody")
     os.chown(root.path / "bin", nobody.uid, nobody.gid)
+    root.state.rmdir()  # no job was here yet
     protected = RunnerFolder(root.path, nobody)
     protected.prepare()
     assert (root.path / "bin").stat().st_uid == 0
