@@ -34,7 +34,8 @@ def protect_program(root: Path, user: User) -> None:
     with paths.open_parent(root / "bin") as (inside, program):
         os.chown(".", 0, user.gid, dir_fd=inside)
         os.chmod(".", 0o1775, dir_fd=inside)  # noqa: S103
-        trees.give_to_root(inside, program)
+        if not stat.S_ISLNK(os.lstat(program, dir_fd=inside).st_mode):  # an image may have a link
+            trees.give_to_root(inside, program)
         # It has thousands of files: they are looked at once. Then the folder is root's.
         try:
             status = os.lstat("externals", dir_fd=inside)

@@ -22,14 +22,15 @@ from tests.unit.conftest import spare_children  # noqa: F401  pytest finds it by
 
 pytestmark = pytest.mark.root
 
-TOKEN = "AABBCCDD-SECRET"
+TOKEN = f"AABBCCDD-SECRET-{os.getpid()}"
+"""Another worker of this run may play an unmended build meanwhile, in the same pid namespace."""
 SEEN = f"ACTIONS_RUNNER_INPUT_TOKEN={TOKEN}"
 MEET = 'echo "$1" >"$MEETING/begun"; read -r line <"$MEETING/looked"\n'
 """The program waits here until the job has looked."""
 LOOK = """\
 read -r verb <"$MEETING/begun"
 for file in /proc/[0-9]*/environ; do tr '\\0' '\\n' <"$file" 2>/dev/null; done |
-    grep '^ACTIONS_RUNNER_INPUT_TOKEN='
+    grep "^ACTIONS_RUNNER_INPUT_TOKEN=$TOKEN"
 find "$RUNNER" -name '.credentials*' -exec cat {} + 2>/dev/null
 echo "looked at $verb" | tee "$MEETING/looked"
 """
@@ -111,7 +112,7 @@ def test_a_job_beside_the_call_does_not_see_the_token(mended, verb):
         runner._env = {**runner._env, "MEETING": meeting}
         if verb == "remove":
             call(runner, "configure")
-        job = start_as_job(LOOK, MEETING=meeting, RUNNER=str(folder.private))
+        job = start_as_job(LOOK, MEETING=meeting, RUNNER=str(folder.private), TOKEN=TOKEN)
         call(runner, verb)
         seen = job.communicate(timeout=60)[0].splitlines()
     assert seen == ([] if mended else [SEEN]) + [f"looked at {verb}"]

@@ -28,7 +28,18 @@ def mended(request, monkeypatch):
     """Whether the build has the mend."""
     if not request.param:
         monkeypatch.setattr(program_protection.host, "secure_program", lambda *_args, **_more: [])
+        monkeypatch.setattr(program_protection.host, "protect_program", give_by_paths)
     return request.param
+
+
+def give_by_paths(root, user):
+    """Give the program to root as it was done before the mend: through any link."""
+    os.chown(root, 0, user.gid)
+    root.chmod(0o1775)
+    for folder in (root / "bin", root / "externals"):
+        if folder.exists() and folder.stat().st_uid != 0:
+            for path in (folder, *folder.resolve().rglob("*")):
+                os.chown(path, 0, 0)
 
 
 @pytest.fixture
@@ -108,6 +119,7 @@ def test_root_copies_nothing_that_a_link_leads_to(folder, mended, tmp_path, monk
     run_as_job(f"ln -s {secret} {folder.path}/externals")
     if not mended:
         monkeypatch.setattr("sidecar.docker.folder_copy._fingerprint", lambda _folder: "1")
+        monkeypatch.setattr(host, "copy_folder", shutil.copytree)
         assert (host.read_regular(tmp_path.joinpath(copy(folder, tmp_path), "key")) or ())[0] == (
             b"key"
         )

@@ -134,7 +134,7 @@ def test_a_life_after_such_a_job_runs_its_own(aws):
             assert run_as_job(f"rm -rf _diag _work; {plant}", root) == 0
             await stage.put()
             async with stage.life(start_agent(LEFT_IN_PLACE)) as life:
-                assert await life.wait_for_end() == 13
+                assert await life.wait_for_end() == 15
             await stage.put()
             job = stage.job("pwd")
             async with stage.life() as life:
