@@ -74,6 +74,8 @@ def main(
     process.user_kill.killer = killer
     killed_before = host.count_memory_kills()
     code = runner.run(_live(config, signals, report))
+    if killer is not None:
+        killer.end()  # whoever sees this process's end must see no child of it
     if kills := host.count_memory_kills() - killed_before:
         log.warning(
             "memory.exhausted", kills=kills, advice="give the task, or its jobs, more memory"

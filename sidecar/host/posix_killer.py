@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import select
 import signal
 import struct
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -55,6 +57,17 @@ class Killer:
     async def kill_all(self, uid: int) -> bool:
         """Kill all processes of that user."""
         return await self._order(_KILL, uid)
+
+    def end(self) -> None:
+        """Let it kill once more what it was aimed at; wait for its end, _ANSWER_TIMEOUT at most."""
+        os.close(self._orders)
+        end = time.monotonic() + _ANSWER_TIMEOUT
+        with suppress(OSError):  # somebody else may have collected it
+            while select.select([self._answers], (), (), max(0.0, end - time.monotonic()))[0]:
+                if not os.read(self._answers, 256):  # it closes its end when it ends
+                    os.waitpid(self.pid, 0)
+                    break
+        os.close(self._answers)
 
     async def _order(self, order: bytes, uid: int) -> bool:
         """Send an order; return whether it was carried out, within _ANSWER_TIMEOUT."""

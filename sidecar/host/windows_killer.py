@@ -27,6 +27,9 @@ class Killer:
         del uid
         return False
 
+    def end(self) -> None:
+        """Do nothing."""
+
 
 def fork_killer() -> Killer | None:
     """Return None: a job object ends what a child has started."""

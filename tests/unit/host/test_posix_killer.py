@@ -47,6 +47,17 @@ def test_without_room_for_a_process_there_is_none(monkeypatch):
     assert list_open_files() == before
 
 
+@pytest.mark.root
+def test_it_ends_with_the_agent():
+    """Whoever sees the agent's end sees no child of it, and no open file is left."""
+    before = list_open_files()
+    killer = host.fork_killer()
+    assert Path(f"/proc/{killer.pid}").exists()
+    killer.end()
+    assert not Path(f"/proc/{killer.pid}").exists()
+    assert list_open_files() == before
+
+
 def test_one_that_has_ended_does_nothing(pipes):
     """Whether the order cannot be sent, or its answer never comes."""
     orders, answers = pipes
