@@ -1,6 +1,5 @@
 """The action and the command that start runners on machines, end to end: an EC2, real agents."""
 
-import asyncio
 import json
 import signal
 
@@ -10,23 +9,13 @@ from local import ec2
 from local.composite import running
 from local.faults import Rule
 from local.stage import PAT
-from tests.action.jobs import make_job, queue_job, stop
+from tests.action.jobs import make_job, play, queue_job, stop, text_of
 from tests.action.machines import AGENT, SAME, TEMPLATE, open_machines, start
 from tests.launches.stage import PREFIX
 
 TERMINATE = ((signal.SIGTERM, 30.0),)
 KILL = ((signal.SIGKILL, 30.0),)
 NO_TASKS = {"cluster": "", "task_definition": ""}
-
-
-def play(scene, timeout=150):
-    """Run one scene."""
-    asyncio.run(asyncio.wait_for(scene, timeout))
-
-
-def text_of(job):
-    """Return the log as everybody sees it."""
-    return "\n".join(job.log)
 
 
 # --- all goes well ------------------------------------------------------------------------------
