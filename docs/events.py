@@ -33,7 +33,9 @@ EVENTS = {
     "docker.record_failed": "what a job creates at the docker daemon cannot be written down: it is "
     "removed after the job, but not if the agent is killed",
     "docker.request_failed": "the docker proxy failed on a request and closed its connection",
-    "docker.request_refused": "strict mode refused a request; logged once for each kind",
+    "docker.request_refused": "strict mode refused a request, or the agent refused a network or a "
+    "port at AWS's link-local addresses; each text once while it is remembered, and 16 of a kind "
+    "in a minute. `unsaid` counts those that no line tells of",
     "docker.socket_exposed": "a container mounts a folder that holds a docker socket, and can "
     "reach the daemon without the proxy; logged once for each folder",
     "docker.socket_unprotected": "the runner's user may open the daemon's own socket, without the "

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.docker.engine import DEFAULT_SOCKET
-from sidecar.docker.json_documents import JsonObject
+from sidecar.docker.json_documents import JsonObject, UnreadableBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+MAX_SOURCE = 4096
+"""Characters of a bind's source: no path of the system is longer."""
 
 
 def normalize_path(path: str) -> str:
@@ -61,7 +64,10 @@ class Bind:
 
 
 def find_binds(body: JsonObject) -> Iterator[Bind]:
-    """Yield all binds in the body of a create request, in docker's form and in podman's."""
+    """Yield all binds in the body of a create request, in docker's form and in podman's.
+
+    Raises UnreadableBody for a source that is no path, because it is too long.
+    """
     host_config = body.get_field("HostConfig", dict) or JsonObject([])
     yield from _read_texts(host_config.get_field("Binds", list) or [])
     yield from _read_mounts(host_config.get_field("Mounts", list) or [])
@@ -72,6 +78,7 @@ def _read_texts(texts: list[Any]) -> Iterator[Bind]:
     for number, text in enumerate(texts):
         if isinstance(text, str) and text.startswith("/"):
             source, colon, rest = text.partition(":")
+            _check_length(source)
 
             def set_source(new: str, number: int = number, rest: str = colon + rest) -> None:
                 texts[number] = new + rest
@@ -103,4 +110,10 @@ def _volume_options(mount: JsonObject) -> JsonObject:
 def _read_field(fields: JsonObject, name: str) -> Iterator[Bind]:
     source = fields.get_field(name, str)
     if source is not None and source.startswith("/"):
+        _check_length(source)
         yield Bind(source, lambda new: fields.set_field(name, new))
+
+
+def _check_length(source: str) -> None:
+    if len(source) > MAX_SOURCE:
+        raise UnreadableBody(f"a bind's source is longer than {MAX_SOURCE} characters")

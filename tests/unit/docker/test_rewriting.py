@@ -8,7 +8,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from sidecar.docker import rewriting
+from sidecar.docker import rewriting, warning_limit
 from sidecar.docker.binds import Sockets
 from sidecar.docker.connection import RequestRefused
 from sidecar.docker.created import ObjectRecord, read_objects
@@ -144,6 +144,8 @@ def check(policy: RequestRewriter, body: bytes):
         (b"POST /v4.0.0/libpod/containers/create", True, True),
         (b"POST /containers/x/exec", False, True),
         (b"POST /volumes/create", False, True),
+        (b"POST /networks/create", True, True),
+        (b"POST /v4.0.0/libpod/networks/create", True, True),
         (b"POST /containers/x/start", False, False),
         (b"GET /containers/create", False, False),
     ],
@@ -194,7 +196,7 @@ def test_an_unreadable_body_is_a_bad_request():
 
 def test_a_refusal_is_logged_once_and_at_most_so_often(monkeypatch):
     """A job may send as many dangerous requests as it likes."""
-    monkeypatch.setattr(rewriting, "_MAX_WARNINGS", 2)
+    monkeypatch.setattr(warning_limit, "MAX_LINES", 2)
     policy = make_policy(FakePaths(), strict=True)
     with capture_logs() as logs:
         for mode in ("PidMode", "PidMode", "IpcMode", "NetworkMode"):
