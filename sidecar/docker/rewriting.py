@@ -221,7 +221,8 @@ class RequestRewriter:
         added = record.added_variables(str(inspected.get("Id")))
         if not added:
             return body
-        return await run(_clear_variables, body, added)
+        cleared: bytes = await run(_clear_variables, body, added)
+        return cleared
 
     async def _copy_binds(self, create: ContainerCreate, folder_copy: FolderCopy) -> None:
         replacements = {}

@@ -390,4 +390,6 @@ class _PathUpdates:
         self.on_start = identities.resume
         self.on_stop = identities.suspend
         self.on_removed = identities.end
+        self.on_join = identities.join
+        self.on_leave = identities.leave
         self.known = identities.containers
