@@ -85,6 +85,9 @@ EVENTS = {
     "no route to the relay; logged once for each network",
     "network.removal_failed": "removing rules that were only partly added failed too: there are "
     "none",
+    "network.route_changed": "a network stands in the way to the ECS agent or the instance's "
+    "metadata at `address`, perhaps one that a job made; the agent's own requests keep to the "
+    "interface by which they went before the job, and may get no answer",
     "network.rules_added": "requests to the ECS agent and to the instance's metadata go to the "
     "relay (`to`), except the agent's own; with `outside`, requests that come in by other "
     "interfaces than those go there too",

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import structlog
 
 from sidecar import host, relay
-from sidecar.docker import container_listener, proxy
+from sidecar.docker import container_listener, network_listener, proxy
 from sidecar.docker import engine as engines
 from sidecar.docker.binds import Sockets, normalize_path
 from sidecar.docker.created import ObjectRecord, read_objects
@@ -28,7 +28,7 @@ from sidecar.relay.mode import Mode
 from sidecar.shutdown.cleanup import When
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from sidecar.docker.created import CreatedObject
     from sidecar.docker.rewriting import ReadImageVariables
@@ -90,9 +90,15 @@ class JobDocker:
 
 @asynccontextmanager
 async def job_docker(
-    config: Configuration, credentials: JobCredentials, cleanup_stack: CleanupStack, stop: Stop
+    config: Configuration,
+    credentials: JobCredentials,
+    cleanup_stack: CleanupStack,
+    stop: Stop,
+    on_network: Callable[[], None] | None = None,
 ) -> AsyncIterator[JobDocker]:
     """Run the docker proxy within the block, if there can be one.
+
+    `on_network` is called when the engine reports a network.
 
     On leaving, what the job created is removed first: its containers may use the proxy till then.
     Raises ProxyError if there cannot, and a setting requires it.
@@ -103,6 +109,10 @@ async def job_docker(
         try:
             cleanup = _Cleanup(cleanup_stack, stop, running)
             docker = await _start_proxy(config, container_credentials, cleanup, running)
+            if on_network is not None:
+                engine, _ = _find_engine(config)
+                follow = network_listener.follow_networks(engine, on_network)
+                await running.enter_async_context(relay.running_beside(follow))
         except ProxyUnavailable as error:
             required_by = "SIDECAR_DOCKER_PROXY=on; auto goes without"
             if settings.docker_strict:

@@ -80,6 +80,14 @@ def interface_to(address: str) -> str | None:
     return best.interface if best is not None else None
 
 
+def outward_interface(address: str) -> str | None:
+    """Return the interface that leads to an address outside this namespace; None if none does.
+
+    None too for an address of the namespace's own: no interface leads there.
+    """
+    return None if is_own(address) else interface_to(address)
+
+
 def has_network(interface: str, subnet: str) -> bool:
     """Return whether an interface of this namespace is part of that IPv4 network."""
     try:
