@@ -73,13 +73,12 @@ async def _check_event(engine: Engine, event: dict[str, Any], warnings: WarningL
     except EngineError as error:
         log.debug("docker.events_lost", reason=str(error), seconds=0)
         return  # the container is removed already, and needs no credentials
-    if joined <= internal:
-        warnings.warn(
+    if joined <= internal and (counts := warnings.admit("internal", name)) is not None:
+        log.warning(
             "network.relay_unreachable",
-            "internal",
-            name,
             network=shorten(name),
             container=str(container)[:12],
             reason="docker gives containers of an internal network no way out, and none to the "
             "relay: they have no credentials. Attach those that need them to another network too",
+            **counts,
         )

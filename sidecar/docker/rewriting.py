@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qs, quote
 
+import structlog
+
 from sidecar.docker import (
     container_create,
     created,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from sidecar.docker.credential_variables import CredentialVariables
     from sidecar.docker.folder_copy import FolderCopy
     from sidecar.docker.heads import RequestHead
+
+log = structlog.get_logger()
 
 MAX_BODY = 4 << 20
 """Bytes of a body that is checked."""
@@ -240,18 +244,19 @@ class RequestRewriter:
 
     def _warn_exposed(self, sources: list[str]) -> None:
         for source in sources:
-            self.warnings.warn(
-                "docker.socket_exposed",
-                "exposed",
-                source,
-                source=shorten(source),
-                reason="a container gets a folder that holds a docker socket, and so the "
-                "daemon itself; SIDECAR_DOCKER_STRICT refuses it",
-            )
+            if (counts := self.warnings.admit("exposed", source)) is not None:
+                log.warning(
+                    "docker.socket_exposed",
+                    source=shorten(source),
+                    reason="a container gets a folder that holds a docker socket, and so the "
+                    "daemon itself; SIDECAR_DOCKER_STRICT refuses it",
+                    **counts,
+                )
 
     def _refuse(self, problem: str, setting: str = " (SIDECAR_DOCKER_STRICT)") -> None:
         problem, kind = shorten(problem), _find_kind(problem)
-        self.warnings.warn("docker.request_refused", kind, problem, reason=problem)
+        if (counts := self.warnings.admit(kind, problem)) is not None:
+            log.warning("docker.request_refused", reason=problem, **counts)
         raise RequestRefused(403, f"refused by the runner's agent: {problem}{setting}")
 
     def _refuse_link_local(self, problem: str | None) -> None:

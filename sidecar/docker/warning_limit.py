@@ -1,4 +1,4 @@
-"""Log warnings about what a job asks for, in a way that floods neither the log nor the memory.
+"""Limit the warnings about what a job asks for: they flood neither the log nor the memory.
 
 A job chooses the names in them, and may ask as often as it likes. So each text is cut, is logged
 once while it is remembered, and has only so many lines a minute with the others of its kind. The
@@ -11,12 +11,8 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-import structlog
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-log = structlog.get_logger()
 
 EVERY = 60.0
 """Seconds in which a kind has so many lines."""
@@ -57,28 +53,28 @@ class WarningLimit:
         self._now = now
         self._kinds: OrderedDict[str, _Kind] = OrderedDict()
 
-    def warn(self, event: str, kind: str, text: str, **facts: object) -> None:
-        """Log an event with these facts, unless its text was logged or its kind has no line left.
+    def admit(self, kind: str, text: str) -> dict[str, int] | None:
+        """Return counts to log with a warning; None if it is not to be logged.
 
-        `text` tells two warnings of a kind apart. Facts that come from outside are cut by
-        `shorten`.
+        That is if its text was logged, or if its kind has no line left. `text` tells two warnings
+        of a kind apart. Facts that come from outside are cut by `shorten`.
         """
         known, text = self._find(kind), shorten(text)
         if text in known.texts:
             known.texts.move_to_end(text)
-            return
+            return None
         now = self._now()
         if now - known.began >= EVERY:
             known.began, known.lines = now, 0
         if known.lines >= MAX_LINES:
             known.unsaid += 1
-            return
+            return None
         known.lines += 1
         known.texts[text] = None
         if len(known.texts) > MAX_TEXTS:
             known.texts.popitem(last=False)
         unsaid, known.unsaid = known.unsaid, 0
-        log.warning(event, **facts, **({"unsaid": unsaid} if unsaid else {}))
+        return {"unsaid": unsaid} if unsaid else {}
 
     def _find(self, kind: str) -> _Kind:
         kind = shorten(kind)

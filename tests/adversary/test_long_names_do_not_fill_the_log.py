@@ -110,27 +110,22 @@ def test_the_oldest_texts_and_kinds_are_forgotten():
     """A text that is forgotten is told again; a forgotten kind's count goes to the next line."""
     clock = Clock()
     limit = WarningLimit(clock)
-    with capture_logs() as logs:
-        for number in range(MAX_TEXTS + 1):
-            clock.seconds += 60.0
-            limit.warn("docker.request_refused", "one", str(number))
-        limit.warn("docker.request_refused", "one", "1")  # remembered
-        assert len(logs) == MAX_TEXTS + 1
-        limit.warn("docker.request_refused", "one", "0")
-        assert len(logs) == MAX_TEXTS + 2
-        for number in range(MAX_LINES):
-            limit.warn("docker.request_refused", "one", f"new {number}")
-        for number in range(MAX_KINDS):
-            limit.warn("docker.request_refused", f"kind {number}", "x")
-    assert logs[-1]["unsaid"] == 2
+    for number in range(MAX_TEXTS + 1):
+        clock.seconds += 60.0
+        assert limit.admit("one", str(number)) == {}
+    assert limit.admit("one", "1") is None  # remembered
+    assert limit.admit("one", "0") == {}
+    told = [limit.admit("one", f"new {number}") for number in range(MAX_LINES)]
+    assert told.count(None) == 2
+    counted = [limit.admit(f"kind {number}", "x") for number in range(MAX_KINDS)]
+    assert [one for one in counted if one] == [{"unsaid": 2}]
     assert len(limit._kinds) == MAX_KINDS
 
 
 def test_a_kind_is_found_without_reading_all_of_a_long_name():
     """The kind of a refusal is two words, and cut as well."""
     assert rewriting._find_kind("the device " + "a " * 1000) == "the device"
-    with capture_logs() as logs:
-        limit = WarningLimit()
-        limit.warn("docker.request_refused", LONG, LONG, reason=warning_limit.shorten(LONG))
-    assert len(json.dumps(logs)) < 2 * MAX_TEXT
+    limit = WarningLimit()
+    limit.admit(LONG, LONG)
     assert all(len(kind) < 2 * MAX_TEXT for kind in limit._kinds)
+    assert all(len(text) < 2 * MAX_TEXT for one in limit._kinds.values() for text in one.texts)
