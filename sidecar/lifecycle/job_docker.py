@@ -20,7 +20,7 @@ from sidecar.docker.created import ObjectRecord, read_objects
 from sidecar.docker.credential_variables import CredentialVariables, names_proxy
 from sidecar.docker.engine import Engine, EngineError
 from sidecar.docker.folder_copy import FolderCopy
-from sidecar.docker.removal import find_left, remove_objects
+from sidecar.docker.removal import find_left, name_some, remove_objects
 from sidecar.docker.rewriting import RequestRewriter
 from sidecar.docker.socket_path import DefaultSocket, SharedSocket
 from sidecar.errors import ProxyError
@@ -234,7 +234,10 @@ class JobObjects:
             if self._keep:
                 left = await find_left(engine, record.objects)
                 if left:
-                    log.info("docker.objects_kept", objects=[str(one) for one in left])
+                    log.info(
+                        "docker.objects_kept",
+                        objects=name_some([str(one) for one in left], len(left)),
+                    )
                 return
             removed = await remove_objects(engine, record)
         if removed:
