@@ -30,6 +30,13 @@ class JsonObject(dict[str, Any]):
             raise UnreadableBody(f"{name} is given twice")
         return keys[0] if keys else None
 
+    def fold_names(self) -> list[tuple[str, Any]]:
+        """Return all fields by their folded names. Raises UnreadableBody if one is there twice."""
+        folded = [_fold(name) for name in self.all_names or self]
+        if len(set(folded)) < len(folded):
+            raise UnreadableBody("a field is given twice")
+        return list(zip(folded, self.values(), strict=True))
+
     def get_field(self, name: str, kind: type[Any]) -> Any:
         """Return a field's value, or None if it is not of that kind. Raises UnreadableBody."""
         key = self.find_key(name)

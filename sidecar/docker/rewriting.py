@@ -17,11 +17,13 @@ from urllib.parse import parse_qs, quote
 import structlog
 
 from sidecar.docker import container_create, created, credential_variables, strict_mode
+from sidecar.docker.bind_sources import BindSources
 from sidecar.docker.binds import find_binds
 from sidecar.docker.connection import RequestRefused
 from sidecar.docker.container_create import ContainerCreate
 from sidecar.docker.engine import EngineError, NotFound
 from sidecar.docker.json_documents import JsonObject, UnreadableBody, parse_object, serialize
+from sidecar.docker.routes import Verdict
 
 if TYPE_CHECKING:
     from sidecar.docker.binds import Sockets
@@ -75,6 +77,8 @@ class RequestRewriter:
     """Where everything is recorded that is created; None: nothing is."""
     ask_engine: AskEngine | None = None
     """Asks the engine which volumes exist, and what a container is called; with a record."""
+    bind_sources: BindSources = field(default_factory=BindSources)
+    """The folders that containers may mount in strict mode."""
     _exposed: set[str] = field(default_factory=set)
     """The folders that were warned about; a job chooses their names."""
     _refused: dict[str, set[str]] = field(default_factory=dict)
@@ -91,20 +95,23 @@ class RequestRewriter:
 
         Raises RequestRefused.
         """
+        checked = False
+        if self.strict:
+            if (problem := strict_mode.check_request(request)) is not None:
+                self._refuse(problem)
+            checked = strict_mode.find_verdict(request) is Verdict.JUDGED and (
+                request.path not in _BUILD_PATHS
+            )
         if request.method.upper() != "POST":
             return None
         path = request.path
         if self.record is not None and path in _BUILD_PATHS:
             self.record.note_build()
-        checked = path in (container_create.PATH, container_create.LIBPOD_PATH) or (
-            self.record is not None and _is_recorded(path)
+        checked = (
+            checked
+            or path in (container_create.PATH, container_create.LIBPOD_PATH)
+            or (self.record is not None and _is_recorded(path))
         )
-        if self.strict:
-            if (problem := strict_mode.check_request(request)) is not None:
-                self._refuse(problem)
-            checked = checked or bool(
-                strict_mode.EXEC_PATH.fullmatch(path) or strict_mode.VOLUME_PATH.fullmatch(path)
-            )
         return MAX_BODY if checked else None
 
     async def check(self, request: RequestHead, body: bytes) -> CheckedRequest:
@@ -114,25 +121,39 @@ class RequestRewriter:
                 libpod = request.path == container_create.LIBPOD_PATH
                 return await self._rewrite_create(ContainerCreate(body, libpod=libpod))
             if self.strict:
-                self._check_strictly(request, body)
+                await self._check_strictly(request, body)
             if self.record is not None:
                 return await self._record(request, body, self.record)
         except UnreadableBody as error:
             raise RequestRefused(400, str(error)) from error
         return _UnchangedRequest(body)
 
-    def _check_strictly(self, request: RequestHead, body: bytes) -> None:
-        problem = None
-        if strict_mode.EXEC_PATH.fullmatch(request.path):
-            problem = strict_mode.check_exec(parse_object(body))
-        elif strict_mode.VOLUME_PATH.fullmatch(request.path):
-            problem = strict_mode.check_volume(parse_object(body), self.sockets)
+    async def _check_strictly(self, request: RequestHead, body: bytes) -> None:
+        problem = strict_mode.check_body(request, body, self.bind_sources, self.sockets)
+        start = strict_mode.START_PATH.fullmatch(request.path)
+        if problem is None and start is not None:
+            problem = await self._check_mounts(start[2])
         if problem is not None:
             self._refuse(problem)
 
+    async def _check_mounts(self, container: str) -> str | None:
+        """Look again at the folders of a container that is started: the engine mounts them now."""
+        if self.ask_engine is None:
+            return None
+        try:
+            inspected = await self.ask_engine(f"/containers/{quote(container, safe='')}/json")
+        except NotFound:
+            return None  # the engine says so itself
+        except EngineError as error:
+            return f"a start of a container that the engine does not describe: {error!s:.128}"
+        config = inspected.get("HostConfig") if isinstance(inspected, dict) else None
+        fields = parse_object(json.dumps({"HostConfig": config}).encode())
+        return strict_mode.check_sources(fields, self.bind_sources, self.sockets)
+
     async def _rewrite_create(self, create: ContainerCreate) -> CheckedRequest:
         if self.strict:
-            if (problem := strict_mode.check_create(create, self.sockets)) is not None:
+            problem = strict_mode.check_create(create, self.bind_sources, self.sockets)
+            if problem is not None:
                 self._refuse(problem)
         else:
             self._warn_exposed(create)

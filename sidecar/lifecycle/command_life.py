@@ -80,6 +80,7 @@ async def _start(
     credentials = await enter(job_credentials(config, access, facts, report.cleanup_stack))
     report.relay = credentials.relay
     docker = await enter(job_docker(config, credentials, report.cleanup_stack, stop))
+    docker.allow_binds(config.settings.runner_dir / (docker.work_dir or config.settings.work_dir))
     report.phase.enter(phase.WARMING)
     env = variables_for_user(
         config.user, docker.set_docker_host(credentials.remove_agent_variables(config.passed_on))
