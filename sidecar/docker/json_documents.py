@@ -73,3 +73,8 @@ def _refuse_constant(name: str) -> NoReturn:
 def serialize(value: JsonObject) -> bytes:
     """Write an object as JSON."""
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def read_names(text: str) -> frozenset[str]:
+    """Return the names in a text: folded ones, if they are to be found in `fold_names`."""
+    return frozenset(text.split())

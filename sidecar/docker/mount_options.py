@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sidecar.docker.json_documents import JsonObject
+from sidecar.docker.json_documents import JsonObject, read_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,10 +25,10 @@ _REFUSED_FLAGS = _SPREAD_FLAGS | {
 _VOLUME_TYPES = frozenset({"tmpfs", "nfs", "nfs4", "cifs"})
 """Volume types of the local driver that hold nothing of the machine."""
 _KEYS = frozenset({"type", "device", "o"})
-_MOUNT_FIELDS = frozenset(
+_MOUNT_FIELDS = read_names(
     """
     type source target readonly consistency bindoptions volumeoptions tmpfsoptions imageoptions
-    """.split()
+    """
 )
 _LOCAL_DRIVERS = frozenset({"", "local"})
 

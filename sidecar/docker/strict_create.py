@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.docker import mount_options
 from sidecar.docker.binds import find_binds
-from sidecar.docker.json_documents import JsonObject
+from sidecar.docker.json_documents import JsonObject, read_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -19,36 +19,36 @@ if TYPE_CHECKING:
     from sidecar.docker.bind_sources import BindSources
     from sidecar.docker.binds import Sockets
 
-ALLOWED_CAPABILITIES = frozenset(
+ALLOWED_CAPABILITIES = read_names(
     """
     AUDIT_READ AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE MKNOD
     NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYS_CHROOT
     SYS_NICE SYS_PTRACE SYS_RESOURCE SYS_TTY_CONFIG WAKE_ALARM
-    """.split()
+    """
 )
 """Capabilities that count in the container's own namespaces, or only for its own processes."""
 ALLOWED_DEVICES = frozenset({"/dev/fuse", "/dev/kvm", "/dev/net/tun", "/dev/null", "/dev/zero"})
 """Devices of the machine that give no access to it."""
 
-CONTAINER_FIELDS = frozenset(
+CONTAINER_FIELDS = read_names(
     """
     hostname domainname user attachstdin attachstdout attachstderr exposedports publishservice tty
     openstdin stdinonce env cmd healthcheck argsescaped image volumes workingdir entrypoint
     networkdisabled macaddress onbuild labels stopsignal stoptimeout shell cpuset hostconfig
     networkingconfig
-    """.split()
+    """
 )
 """The fields of the body itself, as keys are folded."""
-FREE_FIELDS = frozenset(
+FREE_FIELDS = read_names(
     """
     containeridfile portbindings autoremove consolesize annotations capdrop dns dnsoptions dnssearch
     extrahosts groupadd links oomscoreadj publishallports readonlyrootfs storageopt shmsize sysctls
-    isolation cpushares memory nanocpus cgroupparent blkioweight blkioweightdevice blkiodevicereadbps
-    blkiodevicewritebps blkiodevicereadiops blkiodevicewriteiops cpuperiod cpuquota
-    cpurealtimeperiod cpurealtimeruntime cpusetcpus cpusetmems kernelmemory kernelmemorytcp
+    isolation cpushares memory nanocpus cgroupparent blkioweight blkioweightdevice
+    blkiodevicereadbps blkiodevicewritebps blkiodevicereadiops blkiodevicewriteiops cpuperiod
+    cpuquota cpurealtimeperiod cpurealtimeruntime cpusetcpus cpusetmems kernelmemory kernelmemorytcp
     memoryreservation memoryswap memoryswappiness oomkilldisable pidslimit ulimits cpucount
     cpupercent iomaximumiops iomaximumbandwidth init diskquota volumesfrom
-    """.split()
+    """
 )
 """Fields of a HostConfig that give no rights on the machine: limits, names, networks."""
 _LOG_DRIVERS = frozenset({"", "none", "json-file", "local", "journald"})
@@ -71,18 +71,24 @@ def check_docker(body: JsonObject, sources: BindSources, sockets: Sockets) -> It
     if "host" in (networking.get_field("EndpointsConfig", dict) or ()):
         yield "the host's network namespace"
     config: JsonObject = body.get_field("HostConfig", dict) or JsonObject([])
-    for name, value in config.fold_names():
-        rule = RULES.get(name)
-        if name in MOUNT_FIELDS:
-            continue
-        if rule is not None:
-            yield from rule(value)
-        elif name not in FREE_FIELDS and not is_unset(value):
-            yield _describe_unknown(name, "the unknown field {} of HostConfig")
+    yield from _check_fields(config)
     yield from _check_mounts(config, sources, sockets)
-    policy = config.get_field("RestartPolicy", dict) or JsonObject([])
-    if (policy.get_field("Name", str) or "no") != "no" and any(_find_sources(config, sockets)):
+    if is_restarted(config) and any(_find_sources(config, sockets)):
         yield "a restart policy beside a bind, which the engine would mount again, unseen"
+
+
+def _check_fields(config: JsonObject) -> Iterator[str]:
+    for name, value in config.fold_names():
+        if (rule := RULES.get(name)) is not None:
+            yield from rule(value)
+        elif name not in FREE_FIELDS | MOUNT_FIELDS and not is_unset(value):
+            yield _describe_unknown(name, "the unknown field {} of HostConfig")
+
+
+def is_restarted(config: JsonObject) -> bool:
+    """Return whether the engine starts a container again by itself."""
+    policy = config.get_field("RestartPolicy", dict) or JsonObject([])
+    return (policy.get_field("Name", str) or "no") != "no"
 
 
 MOUNT_FIELDS = frozenset({"binds", "mounts", "tmpfs", "volumedriver", "restartpolicy"})
@@ -116,8 +122,7 @@ def _find_sources(config: JsonObject, sockets: Sockets) -> Iterator[str]:
 
 def check_update(body: JsonObject) -> str | None:
     """Check new limits of a container."""
-    policy = body.get_field("RestartPolicy", dict) or JsonObject([])
-    if (policy.get_field("Name", str) or "no") != "no":
+    if is_restarted(body):
         return "a restart policy for a container that was made without"
     for name, value in body.fold_names():
         if name not in FREE_FIELDS | {"restartpolicy"} and not is_unset(value):

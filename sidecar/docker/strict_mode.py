@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from sidecar.docker import mount_options, routes, strict_create
 from sidecar.docker.binds import find_binds
-from sidecar.docker.json_documents import JsonObject, parse_object
+from sidecar.docker.json_documents import JsonObject, parse_object, read_names
 from sidecar.docker.routes import Verdict
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ _UPDATE_PATH = re.compile(r"/containers/.+/update")
 _NETWORK_PATH = re.compile(r"(/libpod)?/networks/create")
 _BUILD_PATHS = ("/build", "/libpod/build")
 _STREAMS = ("/session", "/grpc")
-_BUILD_FIELDS = frozenset(
+_BUILD_FIELDS = read_names(
     """
     buildargs buildid cachefrom cgroupparent cpuperiod cpuquota cpusetcpus cpusetmems cpushares
     dockerfile extrahosts forcerm labels memory memswap networkmode nocache outputs platform pull q
     remote rm session shmsize squash t target ulimits version
-    """.split()
+    """
 )
 _START_FIELDS = frozenset({"detachkeys", "t", "signal", "timeout"})
 _NETWORK_DRIVERS = frozenset({"", "bridge", "default", "null", "none", "overlay"})
@@ -178,6 +178,10 @@ def _check_libpod(body: JsonObject) -> Iterator[str]:
         yield "the kernel's files without their masks"
     if body.get_field("rootfs", str) or body.get_field("overlay_volumes", list):
         yield "a folder of the machine as root"
+    yield from _check_libpod_mounts(body)
+
+
+def _check_libpod_mounts(body: JsonObject) -> Iterator[str]:
     for mount in _read_list(body, "mounts") or ():
         if isinstance(mount, JsonObject):
             yield from mount_options.check_flags(mount.get_field("options", list) or ())
