@@ -30,6 +30,8 @@ class BindSources:
     """The folder that several agents share: of it, no folder of an agent's own."""
     private_names: tuple[str, ...] = ()
     """How the names of the agents' own folders begin."""
+    private_folder: str | None = None
+    """The runner's folder, whose programs the agent runs; it may lie in the shared one."""
     read_only: str | None = None
     """A folder that may be mounted only to be read; of `shared`, folders whose names begin so."""
 
@@ -84,5 +86,8 @@ class BindSources:
 
     def _find_shared_names(self, path: PurePosixPath) -> tuple[str, ...]:
         if self.shared is None or not path.is_relative_to(self.shared):
+            return ()
+        private = PurePosixPath(self.private_folder or "/")
+        if self.private_folder and (path.is_relative_to(private) or private.is_relative_to(path)):
             return ()
         return path.relative_to(self.shared).parts

@@ -23,7 +23,7 @@ from sidecar.docker.connection import RequestRefused
 from sidecar.docker.container_create import ContainerCreate
 from sidecar.docker.engine import EngineError, NotFound
 from sidecar.docker.json_documents import JsonObject, UnreadableBody, parse_object, serialize
-from sidecar.docker.routes import Verdict
+from sidecar.docker.own_containers import CONNECT_PATH, OwnContainers, read_query
 
 if TYPE_CHECKING:
     from sidecar.docker.binds import Sockets
@@ -79,6 +79,8 @@ class RequestRewriter:
     """Asks the engine which volumes exist, and what a container is called; with a record."""
     bind_sources: BindSources = field(default_factory=BindSources)
     """The folders that containers may mount in strict mode."""
+    own: OwnContainers | None = None
+    """The containers that a job may use in strict mode; None: all."""
     _exposed: set[str] = field(default_factory=set)
     """The folders that were warned about; a job chooses their names."""
     _refused: dict[str, set[str]] = field(default_factory=dict)
@@ -95,15 +97,9 @@ class RequestRewriter:
 
         Raises RequestRefused.
         """
-        checked = False
-        if self.strict:
-            if (problem := strict_mode.check_request(request)) is not None:
-                self._refuse(problem)
-            checked = strict_mode.find_verdict(request) is Verdict.JUDGED and (
-                request.path not in _BUILD_PATHS
-            )
+        checked = self.strict and self._check_head(request)
         if request.method.upper() != "POST":
-            return None
+            return MAX_BODY if checked else None
         path = request.path
         if self.record is not None and path in _BUILD_PATHS:
             self.record.note_build()
@@ -114,14 +110,26 @@ class RequestRewriter:
         )
         return MAX_BODY if checked else None
 
+    def _check_head(self, request: RequestHead) -> bool:
+        """Return whether a request's body must be checked in strict mode. Raises RequestRefused."""
+        problem = strict_mode.check_request(request)
+        if self.own is not None and problem is None:
+            problem = self.own.check_request(request)
+        if problem is not None:
+            self._refuse(problem)
+        return strict_mode.has_judged_body(request)
+
     async def check(self, request: RequestHead, body: bytes) -> CheckedRequest:
         """Check a request and rewrite it if necessary. Raises RequestRefused."""
         try:
             if request.path in (container_create.PATH, container_create.LIBPOD_PATH):
                 libpod = request.path == container_create.LIBPOD_PATH
-                return await self._rewrite_create(ContainerCreate(body, libpod=libpod))
+                name = read_query(request, "name")
+                return await self._rewrite_create(ContainerCreate(body, libpod=libpod), name)
             if self.strict:
                 await self._check_strictly(request, body)
+                if self.own is not None and (note := self.own.find_name_change(request)):
+                    return _NameRequest(body, note)
             if self.record is not None:
                 return await self._record(request, body, self.record)
         except UnreadableBody as error:
@@ -130,6 +138,8 @@ class RequestRewriter:
 
     async def _check_strictly(self, request: RequestHead, body: bytes) -> None:
         problem = strict_mode.check_body(request, body, self.bind_sources, self.sockets)
+        if problem is None and self.own is not None and CONNECT_PATH.fullmatch(request.path):
+            problem = self.own.check_connect(parse_object(body))
         start = strict_mode.START_PATH.fullmatch(request.path)
         if problem is None and start is not None:
             problem = await self._check_mounts(start[2])
@@ -150,9 +160,13 @@ class RequestRewriter:
         fields = parse_object(json.dumps({"HostConfig": config}).encode())
         return strict_mode.check_sources(fields, self.bind_sources, self.sockets)
 
-    async def _rewrite_create(self, create: ContainerCreate) -> CheckedRequest:
+    async def _rewrite_create(
+        self, create: ContainerCreate, name: str | None = None
+    ) -> CheckedRequest:
         if self.strict:
             problem = strict_mode.check_create(create, self.bind_sources, self.sockets)
+            if self.own is not None and problem is None:
+                problem = self.own.check_create(create.fields)
             if problem is not None:
                 self._refuse(problem)
         else:
@@ -164,7 +178,7 @@ class RequestRewriter:
         if self.variables is not None and create.accepts(self.variables):
             image_env = await self.read_image_variables(create.image) if create.image else ()
             path = create.add_variables(self.variables, image_env)
-        request = _CreateRequest(create.body, path, self.paths)
+        request = _CreateRequest(create.body, path, self.paths, self.own, name)
         if self.record is None:
             return request
         names = created.find_volume_names(create.fields)
@@ -287,12 +301,16 @@ class _CreateRequest:
     body: bytes
     path: str | None = field(repr=False)
     paths: PathRegistry
+    own: OwnContainers | None = None
+    name: str | None = None
 
     def handle_response(self, status: int, body: bytes) -> None:
         """Assign the path to the new container, or end it if there is none."""
+        container = _read_id(body) if status == 201 else None
+        if container is not None and self.own is not None:
+            self.own.add(container, self.name)
         if self.path is None:
             return
-        container = _read_id(body) if status == 201 else None
         if container is None:
             self.paths.revoke(self.path)
         else:
@@ -302,6 +320,23 @@ class _CreateRequest:
         """End the path: it is unknown whether there is a container."""
         if self.path is not None:
             self.paths.revoke(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _NameRequest:
+    """A request by which a container of the job's gets a name, or loses it."""
+
+    body: bytes
+    note: Callable[[], None]
+    """Is called when the engine has done it."""
+
+    def handle_response(self, status: int, body: bytes) -> None:  # noqa: ARG002  of the protocol
+        """Note it, if the engine has done it."""
+        if status == 204:
+            self.note()
+
+    def handle_no_response(self) -> None:
+        """Do nothing: the name may be another's."""
 
 
 @dataclass(frozen=True, slots=True)

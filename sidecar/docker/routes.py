@@ -2,6 +2,7 @@
 
 The list is that of the API's descriptions (1.41 and 1.45), of older versions that docker 20.10
 still answers, and of podman's own requests that clients need. What is not in it is refused.
+Whatever its row says, a request for a container must be for one of the job's (own_containers).
 """
 
 from __future__ import annotations
@@ -67,19 +68,25 @@ ROUTES: tuple[Route, ...] = (
         *("POST /containers/{}/stop", "POST /containers/{}/kill", "POST /containers/{}/pause"),
         *("POST /containers/{}/unpause", "POST /containers/{}/wait", "POST /containers/{}/resize"),
         *("POST /containers/{}/attach", "GET /containers/{}/attach/ws", "POST /exec/{}/start"),
-        *("POST /exec/{}/resize", "POST /containers/{}/rename", "PUT /containers/{}/archive"),
+        *("POST /exec/{}/resize", "PUT /containers/{}/archive"),
         *("POST /libpod/containers/{}/stop", "POST /libpod/containers/{}/kill"),
         *("POST /libpod/containers/{}/pause", "POST /libpod/containers/{}/unpause"),
         *("POST /libpod/containers/{}/wait", "POST /libpod/containers/{}/resize"),
         *("POST /libpod/containers/{}/attach", "POST /libpod/containers/{}/init"),
         *("POST /libpod/exec/{}/start", "POST /libpod/exec/{}/resize"),
-        *("POST /libpod/containers/{}/rename", "PUT /libpod/containers/{}/archive"),
+        "PUT /libpod/containers/{}/archive",
     ),
     *_rows(
         _RAW,
         "it removes",
-        *("DELETE /containers/{}", "POST /containers/prune", "DELETE /images/{}"),
-        *("POST /images/prune", "POST /build/prune", "POST /build/cancel", "DELETE /networks/{}"),
+        *(
+            "POST /containers/prune",
+            "DELETE /images/{}",
+            "POST /images/prune",
+            "POST /build/prune",
+            "POST /build/cancel",
+            "DELETE /networks/{}",
+        ),
         *("POST /networks/prune", "DELETE /volumes/{}", "POST /volumes/prune"),
         "DELETE /libpod/{}",
         *("POST /libpod/containers/prune", "POST /libpod/images/prune"),
@@ -100,8 +107,8 @@ ROUTES: tuple[Route, ...] = (
         "POST /session",
     ),
     *_rows(
-        _RAW,
-        "the engine connects no container to the host's network",
+        _JUDGED,
+        "the container must be the job's; the engine connects none to the host's network",
         *("POST /networks/{}/connect", "POST /networks/{}/disconnect"),
         *("POST /libpod/networks/{}/connect", "POST /libpod/networks/{}/disconnect"),
     ),
@@ -123,6 +130,12 @@ ROUTES: tuple[Route, ...] = (
         "before API 1.24 its body gives a container new rights; the folders are mounted now",
         *("POST /containers/{}/start", "POST /containers/{}/restart"),
         *("POST /libpod/containers/{}/start", "POST /libpod/containers/{}/restart"),
+    ),
+    *_rows(
+        _JUDGED,
+        "a name counts as the job's from when the engine has given it until it is removed",
+        *("POST /containers/{}/rename", "POST /libpod/containers/{}/rename"),
+        "DELETE /containers/{}",
     ),
     *_rows(_JUDGED, "by its query", "POST /build", "POST /libpod/build"),
     *_rows(

@@ -47,10 +47,14 @@ _NETWORK_DRIVERS = frozenset({"", "bridge", "default", "null", "none", "overlay"
 _LIBPOD_NAMESPACES = {"pidns": "pid", "netns": "network", "ipcns": "ipc", "userns": "user"}
 
 
-def find_verdict(request: RequestHead) -> Verdict:
-    """Return what becomes of a request by its method and path."""
+def has_judged_body(request: RequestHead) -> bool:
+    """Return whether the body of a request must be checked."""
     route = routes.find_route(request.method, request.path)
-    return Verdict.REFUSED if route is None else route.verdict
+    return (
+        route is not None
+        and route.verdict is Verdict.JUDGED
+        and request.path not in _BUILD_PATHS  # by their query; the body is the files to build
+    )
 
 
 def check_request(request: RequestHead) -> str | None:

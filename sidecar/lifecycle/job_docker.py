@@ -21,6 +21,7 @@ from sidecar.docker.created import ObjectRecord, read_objects
 from sidecar.docker.credential_variables import CredentialVariables, names_proxy
 from sidecar.docker.engine import Engine, EngineError
 from sidecar.docker.folder_copy import FolderCopy
+from sidecar.docker.own_containers import OwnContainers
 from sidecar.docker.removal import find_left, remove_objects
 from sidecar.docker.rewriting import RequestRewriter
 from sidecar.docker.socket_path import PRIVATE_NAMES, DefaultSocket, SharedSocket
@@ -152,6 +153,7 @@ async def _start_proxy(
         record,
         engine.get,
         bind_sources := _make_bind_sources(config),
+        OwnContainers() if settings.docker_strict else None,
     )
     cleanup_step = cleanup.stack.register_step(
         "docker proxy", partial(asyncio.to_thread, place.remove), when=When.LAST
@@ -191,6 +193,7 @@ def _make_bind_sources(config: Configuration) -> BindSources:
     if settings.shared_dir is not None:
         sources.shared = normalize_path(str(settings.shared_dir))
         sources.private_names = PRIVATE_NAMES
+        sources.private_folder = normalize_path(str(settings.runner_dir))
     return sources
 
 
