@@ -49,6 +49,13 @@ class JsonObject(dict[str, Any]):
             folded[plain] = None if plain in folded else key
         self._folded, self._folded_size = folded, len(self)
 
+    def fold_names(self) -> list[tuple[str, Any]]:
+        """Return all fields by their folded names. Raises UnreadableBody if one is there twice."""
+        folded = [_fold(name) for name in self.all_names or self]
+        if len(set(folded)) < len(folded):
+            raise UnreadableBody("a field is given twice")
+        return list(zip(folded, self.values(), strict=True))
+
     def get_field(self, name: str, kind: type[Any]) -> Any:
         """Return a field's value, or None if it is not of that kind. Raises UnreadableBody."""
         key = self.find_key(name)
@@ -85,3 +92,8 @@ def _refuse_constant(name: str) -> NoReturn:
 def serialize(value: JsonObject) -> bytes:
     """Write an object as JSON."""
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def read_names(text: str) -> frozenset[str]:
+    """Return the names in a text: folded ones, if they are to be found in `fold_names`."""
+    return frozenset(text.split())

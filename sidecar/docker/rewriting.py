@@ -24,11 +24,13 @@ from sidecar.docker import (
     link_local,
     strict_mode,
 )
+from sidecar.docker.bind_sources import BindSources
 from sidecar.docker.binds import find_binds
 from sidecar.docker.connection import RequestRefused
 from sidecar.docker.container_create import ContainerCreate
 from sidecar.docker.engine import EngineError, NotFound
 from sidecar.docker.json_documents import JsonObject, UnreadableBody, parse_object, serialize
+from sidecar.docker.own_containers import CONNECT_PATH, OwnContainers, read_query
 from sidecar.docker.warning_limit import WarningLimit, shorten
 
 if TYPE_CHECKING:
@@ -86,6 +88,10 @@ class RequestRewriter:
     """Where everything is recorded that is created; None: nothing is."""
     ask_engine: AskEngine | None = None
     """Asks the engine which volumes exist, and what a container is called; with a record."""
+    bind_sources: BindSources = field(default_factory=BindSources)
+    """The folders that containers may mount in strict mode."""
+    own: OwnContainers | None = None
+    """The containers that a job may use in strict mode; None: all."""
     warnings: WarningLimit = field(default_factory=WarningLimit)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a large body is judged: one at a time is built."""
@@ -100,23 +106,28 @@ class RequestRewriter:
 
         Raises RequestRefused.
         """
+        checked = self.strict and self._check_head(request)
         if request.method.upper() != "POST":
-            return None
+            return MAX_BODY if checked else None
         path = request.path
         if self.record is not None and path in _BUILD_PATHS:
             self.record.note_build()
         checked = (
-            path in (container_create.PATH, container_create.LIBPOD_PATH)
+            checked
+            or path in (container_create.PATH, container_create.LIBPOD_PATH)
             or NETWORK_PATH.fullmatch(path) is not None
             or (self.record is not None and _is_recorded(path))
         )
-        if self.strict:
-            if (problem := strict_mode.check_request(request)) is not None:
-                self._refuse(problem)
-            checked = checked or bool(
-                strict_mode.EXEC_PATH.fullmatch(path) or strict_mode.VOLUME_PATH.fullmatch(path)
-            )
         return MAX_BODY if checked else None
+
+    def _check_head(self, request: RequestHead) -> bool:
+        """Return whether a request's body must be checked in strict mode. Raises RequestRefused."""
+        problem = strict_mode.check_request(request)
+        if self.own is not None and problem is None:
+            problem = self.own.check_request(request)
+        if problem is not None:
+            self._refuse(problem)
+        return strict_mode.has_judged_body(request)
 
     async def check(self, request: RequestHead, body: bytes) -> CheckedRequest:
         """Check a request and rewrite it if necessary. Raises RequestRefused."""
@@ -131,25 +142,56 @@ class RequestRewriter:
         try:
             if request.path in (container_create.PATH, container_create.LIBPOD_PATH):
                 libpod = request.path == container_create.LIBPOD_PATH
-                return await self._rewrite_create(body, run, libpod=libpod)
+                name = read_query(request, "name")
+                return await self._rewrite_create(body, run, name, libpod=libpod)
             if NETWORK_PATH.fullmatch(request.path) and body.strip():
                 self._refuse_link_local(await run(_check_network, body))
-            if self.strict and (problem := await run(self._check_strictly, request, body)):
-                self._refuse(problem)
+            if self.strict:
+                await self._check_strictly(request, body, run)
+                if self.own is not None and (note := self.own.find_name_change(request)):
+                    return _NameRequest(body, note)
             if self.record is not None:
                 return await self._record(request, body, self.record, run)
         except UnreadableBody as error:
             raise RequestRefused(400, shorten(str(error))) from error
         return _UnchangedRequest(body)
 
-    def _check_strictly(self, request: RequestHead, body: bytes) -> str | None:
-        if strict_mode.EXEC_PATH.fullmatch(request.path):
-            return strict_mode.check_exec(parse_object(body))
-        if strict_mode.VOLUME_PATH.fullmatch(request.path):
-            return strict_mode.check_volume(parse_object(body), self.sockets)
-        return None
+    async def _check_strictly(self, request: RequestHead, body: bytes, run: Run) -> None:
+        problem = await run(self._judge_strictly, request, body)
+        start = strict_mode.START_PATH.fullmatch(request.path)
+        if problem is None and start is not None:
+            problem = await self._check_mounts(start[2])
+        if problem is not None:
+            self._refuse(problem)
 
-    async def _rewrite_create(self, body: bytes, run: Run, *, libpod: bool) -> CheckedRequest:
+    def _judge_strictly(self, request: RequestHead, body: bytes) -> str | None:
+        problem = strict_mode.check_body(request, body, self.bind_sources, self.sockets)
+        if problem is None and self.own is not None and CONNECT_PATH.fullmatch(request.path):
+            problem = self.own.check_connect(parse_object(body))
+        return problem
+
+    async def _check_mounts(self, container: str) -> str | None:
+        """Look again at the folders of a container that is started: the engine mounts them now."""
+        if self.ask_engine is None:
+            return None
+        try:
+            inspected = await self.ask_engine(f"/containers/{quote(container, safe='')}/json")
+        except NotFound:
+            return None  # the engine says so itself
+        except EngineError as error:
+            return f"a start of a container that the engine does not describe: {error!s:.128}"
+        config = inspected.get("HostConfig") if isinstance(inspected, dict) else None
+        # There may be as many folders as a create request may have.
+        found: str | None = await asyncio.to_thread(self._judge_mounts, config)
+        return found
+
+    def _judge_mounts(self, config: object) -> str | None:
+        fields = parse_object(json.dumps({"HostConfig": config}).encode())
+        return strict_mode.check_sources(fields, self.bind_sources, self.sockets)
+
+    async def _rewrite_create(
+        self, body: bytes, run: Run, name: str | None, *, libpod: bool
+    ) -> CheckedRequest:
         create, judged = await run(self._judge_create, body, libpod)
         self._refuse_link_local(judged.link_local)
         if judged.problem is not None:
@@ -161,7 +203,8 @@ class RequestRewriter:
         if self.variables is not None and create.accepts(self.variables):
             image_env = await self.read_image_variables(create.image) if create.image else ()
             path = create.add_variables(self.variables, image_env)
-        request = _CreateRequest(await run(create.render), path, self.paths)
+        rendered = await run(create.render)
+        request = _CreateRequest(rendered, path, self.paths, self.own, name)
         if self.record is None:
             return request
         names = created.find_volume_names(create.fields)
@@ -172,11 +215,17 @@ class RequestRewriter:
     def _judge_create(self, body: bytes, libpod: bool) -> tuple[ContainerCreate, _Judged]:
         """Parse a create request, judge it and replace its binds. Raises UnreadableBody."""
         create = ContainerCreate(body, libpod=libpod)
-        problem = strict_mode.check_create(create, self.sockets) if self.strict else None
+        problem = self._judge_create_strictly(create) if self.strict else None
         sources = [] if self.strict else [bind.source for bind in find_binds(create.fields)]
         exposed = [one for one in sources if self.sockets.any_in_folder(one)]
         create.replace_binds(self.sockets.find_replacement)
         return create, _Judged(problem, link_local.check_ports(create.fields), exposed)
+
+    def _judge_create_strictly(self, create: ContainerCreate) -> str | None:
+        problem = strict_mode.check_create(create, self.bind_sources, self.sockets)
+        if problem is None and self.own is not None:
+            problem = self.own.check_create(create.fields)
+        return problem
 
     async def _find_missing_volumes(self, names: set[str]) -> list[str]:
         """Return which volumes do not exist: the job makes them. Others are not the job's."""
@@ -323,12 +372,16 @@ class _CreateRequest:
     body: bytes
     path: str | None = field(repr=False)
     paths: PathRegistry
+    own: OwnContainers | None = None
+    name: str | None = None
 
     def handle_response(self, status: int, body: bytes) -> None:
         """Assign the path to the new container, or end it if there is none."""
+        container = _read_id(body) if status == 201 else None
+        if container is not None and self.own is not None:
+            self.own.add(container, self.name)
         if self.path is None:
             return
-        container = _read_id(body) if status == 201 else None
         if container is None:
             self.paths.revoke(self.path)
         else:
@@ -338,6 +391,23 @@ class _CreateRequest:
         """End the path: it is unknown whether there is a container."""
         if self.path is not None:
             self.paths.revoke(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _NameRequest:
+    """A request by which a container of the job's gets a name, or loses it."""
+
+    body: bytes
+    note: Callable[[], None]
+    """Is called when the engine has done it."""
+
+    def handle_response(self, status: int, body: bytes) -> None:  # noqa: ARG002  of the protocol
+        """Note it, if the engine has done it."""
+        if status == 204:
+            self.note()
+
+    def handle_no_response(self) -> None:
+        """Do nothing: the name may be another's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ async def _start(
     docker = await enter(
         job_docker(config, credentials, report.cleanup_stack, stop, routes.on_network)
     )
+    docker.allow_binds(config.settings.runner_dir / (docker.work_dir or config.settings.work_dir))
     report.phase.enter(phase.WARMING)
     env = variables_for_user(
         config.user, docker.set_docker_host(credentials.remove_agent_variables(config.passed_on))

@@ -178,6 +178,7 @@ class _Life:
         self.env = build_environment(passed_on, self.config.user)
         request = make_request(self.settings, self.token, self.facts, self.docker.work_dir)
         await self._make_work_folder(request.work_dir)
+        self.docker.allow_binds(self.folder.path / request.work_dir)
         if self.killed_agents is not None:
             await self.killed_agents.deregister_first(
                 request, self.env, self.token, self.source.is_usable

@@ -146,12 +146,13 @@ def check(policy: RequestRewriter, body: bytes):
         (b"POST /volumes/create", False, True),
         (b"POST /networks/create", True, True),
         (b"POST /v4.0.0/libpod/networks/create", True, True),
-        (b"POST /containers/x/start", False, False),
-        (b"GET /containers/create", False, False),
+        (b"POST /containers/x/start", False, True),
+        (b"POST /containers/x/stop", False, False),
+        (b"GET /containers/json", False, False),
     ],
 )
 def test_only_some_requests_are_checked(line, plain, strict):
-    """In strict mode also those that start commands and make volumes."""
+    """In strict mode also those that start commands and containers, and make volumes."""
     request = parse_request(line + b" HTTP/1.1\r\n\r\n")
     for is_strict, is_checked in ((False, plain), (True, strict)):
         limit = make_policy(FakePaths(), strict=is_strict).body_limit(request)
