@@ -24,10 +24,6 @@ LONG = "x" * 1_000_000
 WAYS = {
     "bind": (False, {"Binds": ["/run/" + "./" * 500_000 + ":/x"]}),
     "device": (True, {"Devices": [{"PathOnHost": "/dev/" + LONG}]}),
-    "volume": (
-        True,
-        {"Mounts": [{"VolumeOptions": {"DriverConfig": {"Options": {"type": LONG}}}}]},
-    ),
 }
 
 
