@@ -16,7 +16,7 @@ from sidecar.errors import RelayError
 from sidecar.lifecycle.credentials_route import CredentialsRoute
 from sidecar.relay.mode import Mode
 from sidecar.relay.network_rules import OWN_NAMESPACES
-from sidecar.relay.routes import ECS_AGENT, IMDS, outward_interface
+from sidecar.relay.routes import ECS_AGENT, IMDS, current_interface, outward_interface
 from sidecar.runner import environment
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def read_outward_routes(routes: OutwardRoutes, access: Access, facts: Facts) -> 
     """
     if access.so_mark:
         own = bool(facts.network_modes) and facts.network_modes <= OWN_NAMESPACES
-        routes.read((ECS_AGENT, IMDS), outward_interface, bind=own)
+        found = {address: outward_interface(address) for address in (ECS_AGENT, IMDS)}
+        routes.keep_to(found, current_interface, bind=own)
 
 
 class Access:

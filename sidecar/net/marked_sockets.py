@@ -17,7 +17,7 @@ import structlog
 from sidecar import host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 log = structlog.get_logger()
 
@@ -32,22 +32,20 @@ class OutwardRoutes:
         self._bind = False
         self._reported: set[tuple[str, str | None]] = set()
 
-    def read(
+    def keep_to(
         self,
-        addresses: Iterable[str],
+        interfaces: Mapping[str, str | None],
         find_interface: Callable[[str], str | None],
         *,
         bind: bool,
     ) -> None:
-        """Read the interfaces to these addresses, and keep to them from now on.
+        """Keep to these interfaces from now on. Nothing holds for an address without one.
 
-        `bind`: bind sockets to them; else the route is only looked at before each connection.
-        `find_interface` returns the interface to an address, by the routes of that moment; None if
-        there is no route, or if the address is this namespace's own. Nothing holds for such ones.
+        `find_interface` returns the interface to an address at that moment. `bind`: bind sockets to
+        the interfaces; else the route is only looked at before each connection.
         """
         self._find_interface, self._bind = find_interface, bind
-        found = {address: find_interface(address) for address in addresses}
-        self.interfaces = {address: name for address, name in found.items() if name is not None}
+        self.interfaces = {address: name for address, name in interfaces.items() if name}
 
     def hold(self, sock: socket.socket, address: str) -> None:
         """Bind a socket to the interface of the address that it is for.
@@ -83,12 +81,12 @@ class OutwardRoutes:
 
 
 _routes = OutwardRoutes()
-"""Those of this process; none until they are read."""
+"""Those of this process; none until they are set."""
 
 
 @contextmanager
 def hold_routes() -> Iterator[OutwardRoutes]:
-    """Have all marked sockets keep to routes that are read within the block."""
+    """Have all marked sockets keep to the routes that are set within the block."""
     global _routes  # noqa: PLW0603  there is one network namespace, and one agent in it
     before, _routes = _routes, OutwardRoutes()
     try:

@@ -136,6 +136,29 @@ def test_the_agent_s_requests_keep_to_their_way(lay, held, allowed, expected, mo
 
 
 @pytest.mark.root
+@pytest.mark.parametrize(("lay", "answers"), [(lay_subnet, "aws"), (lay_gateway, "nobody")])
+def test_a_network_that_an_earlier_job_left_is_no_way_out(lay, answers):
+    """It was there before the routes were read: still the way leads out of the task."""
+
+    async def play(place, sock):
+        with hold_routes() as routes:
+            async with (
+                await serve(sock, "aws"),
+                await serve(listen(await asyncio.to_thread(lay, place)), "job"),
+            ):
+                assert await ask() == "job"
+                read(routes)
+                assert routes.interfaces[ECS_AGENT] == "eth0"
+                assert await ask(1 if answers == "nobody" else 20) == answers
+                with capture_logs() as logs:
+                    routes.look()
+        assert [line["event"] for line in logs] == ["network.route_changed"]
+
+    with a_task() as place:
+        place.task.play(play(place, listen(place.aws)))
+
+
+@pytest.mark.root
 def test_in_the_host_s_namespace_the_route_is_only_looked_at(monkeypatch):
     """There a rule of the ECS agent's leads its address back to this machine: no socket is bound.
 
@@ -152,7 +175,7 @@ def test_in_the_host_s_namespace_the_route_is_only_looked_at(monkeypatch):
                 assert await ask() == "nobody"
                 assert routes.on_network is not None
             await asyncio.to_thread(place.task.ip, f"addr del {OWN}/28 dev bridge")
-            await asyncio.to_thread(lay_gateway, place)
+            await asyncio.to_thread(place.task.ip, f"addr add {ECS_AGENT}/32 dev lo")
             read(routes)
             assert ECS_AGENT not in routes.interfaces
 
