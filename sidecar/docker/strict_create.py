@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 ALLOWED_CAPABILITIES = read_names(
     """
-    AUDIT_READ AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE MKNOD
+    AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE MKNOD
     NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYS_CHROOT
-    SYS_NICE SYS_PTRACE SYS_RESOURCE SYS_TTY_CONFIG WAKE_ALARM
+    SYS_NICE SYS_PTRACE SYS_RESOURCE WAKE_ALARM
     """
 )
 """Capabilities that count in the container's own namespaces, or only for its own processes."""
@@ -41,7 +41,7 @@ CONTAINER_FIELDS = read_names(
 """The fields of the body itself, as keys are folded."""
 FREE_FIELDS = read_names(
     """
-    containeridfile portbindings autoremove consolesize annotations capdrop dns dnsoptions dnssearch
+    containeridfile portbindings autoremove consolesize capdrop dns dnsoptions dnssearch
     extrahosts groupadd links oomscoreadj publishallports readonlyrootfs storageopt shmsize sysctls
     isolation cpushares memory nanocpus cgroupparent blkioweight blkioweightdevice
     blkiodevicereadbps blkiodevicewritebps blkiodevicereadiops blkiodevicewriteiops cpuperiod

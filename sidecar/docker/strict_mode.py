@@ -67,21 +67,27 @@ def check_request(request: RequestHead) -> str | None:
     upgrades = b",".join(request.values(b"upgrade")).lower()
     if b"h2c" in upgrades and request.path not in _STREAMS:
         return "HTTP/2 by an upgrade: its requests cannot be checked"
+    if (problem := _check_reading(request)) is not None:
+        return problem
     if request.path in _BUILD_PATHS:
         return _check_build(request)
     if START_PATH.fullmatch(request.path):
         names = {name.lower() for name, _ in _read_query(request)}
-        if not names <= _START_FIELDS or ";" in request.query:
+        if not names <= _START_FIELDS:
             return "a start from a checkpoint"
     return None
 
 
-def _check_build(request: RequestHead) -> str | None:
-    types = b",".join(request.values(b"content-type")).lower()
-    if b"form" in types:  # the engine would read its fields before those of the query
-        return "a build by a form"
+def _check_reading(request: RequestHead) -> str | None:
+    """Check that the engine reads the fields of the query, and as they are read here."""
+    if b"form" in b",".join(request.values(b"content-type")).lower():
+        return "a form, whose fields the engine would read before those of the query"
     if ";" in request.query:
-        return "a build with ; in its query, which engines read differently"
+        return "a query with ; which engines read differently"
+    return None
+
+
+def _check_build(request: RequestHead) -> str | None:
     for name, value in _read_query(request):
         if name.lower() not in _BUILD_FIELDS:
             return f"a build with {name!a:.64}"

@@ -77,6 +77,8 @@ def test_a_bind_at_the_top_gets_the_proxy_s_socket_in_every_mode(mended, monkeyp
         b'{"HostConfig":{"CgroupnsMode":"host"}}',
         b'{"HostConfig":{"Runtime":"/tmp/mine"}}',
         b'{"HostConfig":{"CapAdd":["PERFMON"]}}',
+        b'{"HostConfig":{"CapAdd":["AUDIT_READ"]}}',
+        b'{"HostConfig":{"Annotations":{"run.oci.handler":"x"}}}',
         b'{"HostConfig":{"DeviceRequests":[{"Driver":"cdi","DeviceIDs":["x/y=all"]}]}}',
         b'{"NetworkingConfig":{"EndpointsConfig":{"host":{}}}}',
     ],

@@ -11,6 +11,7 @@ import json
 
 import pytest
 
+from sidecar.docker import strict_mode
 from sidecar.docker.heads import parse_request
 from sidecar.docker.own_containers import OwnContainers
 from tests.adversary.engine_requests import find_refusal, make_strict
@@ -118,3 +119,20 @@ def test_another_s_container_joins_no_network_of_the_job():
     line = "POST /networks/n/connect"
     assert find_refusal(policy, line, {"Container": "ecs-agent"})
     assert find_refusal(policy, line, json.dumps({"Container": "mine"}).encode()) is None
+
+
+FORM = "Content-Type: application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"), [("?name=ecs-agent", (FORM,)), ("?x;name=y&name=ecs-agent", ())]
+)
+@pytest.mark.parametrize("mended", [True, False], ids=["mended", "unmended"])
+def test_a_name_is_read_where_the_engine_reads_it(mended, query, headers, monkeypatch):
+    """The engine takes a form's fields before those of the query, and an old one splits at `;`."""
+    if not mended:
+        monkeypatch.setattr(strict_mode, "_check_reading", lambda _request: None)
+    policy = make_policy()
+    make_own(policy)
+    line = f"POST /containers/mine/rename{query}"
+    assert (find_refusal(policy, line, b"name=other", *headers) is not None) is mended

@@ -30,6 +30,7 @@ def test_a_build_gets_no_entitlement(mended, attack, monkeypatch):
         kept = [route for route in routes.ROUTES if route.path != "/grpc"]
         monkeypatch.setattr(routes, "ROUTES", (*kept, stream))
         monkeypatch.setattr(strict_mode, "_check_build", lambda _request: None)
+        monkeypatch.setattr(strict_mode, "_check_reading", lambda _request: None)
     assert (find_refusal(make_strict(), *ATTACKS[attack]) is not None) is mended
 
 

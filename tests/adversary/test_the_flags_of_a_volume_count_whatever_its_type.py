@@ -20,7 +20,7 @@ ORDINARY = [
     {"type": "tmpfs", "device": "tmpfs", "o": "size=100m,uid=1000"},
     {"type": "nfs", "device": ":/export", "o": "addr=1.2.3.4,rw"},
     {"type": "cifs", "device": "//server/share", "o": "username=x,password=y"},
-    {"type": "none", "device": "/work", "o": "bind"},
+    {"type": "none", "device": "/job", "o": "bind"},
     {"size": "1g"},
     {},
 ]
@@ -49,7 +49,7 @@ def test_a_volume_cannot_mount_the_machine(mended, monkeypatch):
     if not mended:
         monkeypatch.setattr(mount_options, "check_volume_options", check_by_type)
         monkeypatch.setattr("sidecar.docker.strict_mode.mount_options", mount_options)
-    policy = make_strict("/work")
+    policy = make_strict("/job")
     for options in ATTACKS:
         refusals = find_refusals(policy, options)
         assert all(refusals) is mended, options
@@ -57,17 +57,17 @@ def test_a_volume_cannot_mount_the_machine(mended, monkeypatch):
 
 def test_ordinary_volumes_pass():
     """Also one that is the job's work folder."""
-    policy = make_strict("/work")
+    policy = make_strict("/job")
     assert [find_refusals(policy, options) for options in ORDINARY] == [[None, None]] * 6
 
 
 @pytest.mark.parametrize(
     "host_config",
     [
-        {"Binds": ["/work:/w:rw,rshared"]},
+        {"Binds": ["/job:/w:rw,rshared"]},
         {
             "Mounts": [
-                {"Type": "bind", "Source": "/work", "Target": "/w"}
+                {"Type": "bind", "Source": "/job", "Target": "/w"}
                 | {"BindOptions": {"Propagation": "shared"}}
             ]
         },
@@ -79,13 +79,13 @@ def test_ordinary_volumes_pass():
 )
 def test_a_mount_cannot_reach_the_machine_by_its_flags(host_config):
     """Nor by a driver that is not docker's own."""
-    policy = make_strict("/work")
+    policy = make_strict("/job")
     line = "POST /v1.41/containers/create"
     assert find_refusal(policy, line, {"HostConfig": host_config})
 
 
-@pytest.mark.parametrize("device", ["/work/sub", "/other", "relative", ""])
+@pytest.mark.parametrize("device", ["/job/sub", "/other", "relative", ""])
 def test_a_volume_binds_only_a_whole_work_folder(device):
     """The engine mounts a volume later, unseen: a job could put a link in the place of another."""
     options = {"type": "none", "o": "bind", "device": device}
-    assert all(find_refusals(make_strict("/work"), options))
+    assert all(find_refusals(make_strict("/job"), options))
