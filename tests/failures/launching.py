@@ -23,7 +23,7 @@ import structlog
 from aiobotocore.session import AioSession
 from stamina.instrumentation import set_on_retry_hooks
 
-from launcher import launch, order_stages, retries, secret, serve, start
+from launcher import handing_over, launch, order_stages, retries, secret, serve, start
 from launcher.demand import queue
 from local import aws, ec2, ecs, ecs_agent, faults, github, ssm
 from local.github.runners import Runner
@@ -80,7 +80,7 @@ async def hurried() -> AsyncIterator[None]:
         (launch, "LONGEST_LOOK", 0.2),
         (launch, "END_TIMEOUT", 3.0),
         (launch, "UNKNOWN_FOR", 2.0),
-        (launch, "UNSETTLED_FOR", 0.5),
+        (handing_over, "UNSETTLED_FOR", 0.5),
         (secret, "SecretReader", functools.partial(_make_reader, own)),
         (serve, "FIRST_PAUSE", 0.1),
         (queue, "TIMEOUT", 3 * ANSWER_WITHIN),

@@ -69,7 +69,7 @@ FAULTS: dict[str, Fault] = {
     "a message is deleted before its work": Fault(
         _message_goes_first,
         "is still queued",
-        _plan("message", Death("UpdateItem", 1, False), patience=25.0),
+        _plan("message", Death("RunTask", 1, False), patience=25.0),  # a call for the message alone
     ),
     "the parameter is not deleted": Fault(
         MUTATIONS["the parameter is not deleted"].patch,
