@@ -130,10 +130,10 @@ def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int
     return int(answer["Version"])
 
 
-def names(endpoint: str, prefix: str = "/", held: Credentials | None = None) -> list[str]:
-    """List the names of all parameters that begin with `prefix`, in the account of `held`."""
+def names(endpoint: str, prefix: str = "/") -> list[str]:
+    """List the names of all parameters that begin with `prefix`."""
     begins = {"Key": "Name", "Option": "BeginsWith", "Values": [prefix]}
-    with _client("ssm", endpoint, held) as ssm:
+    with _client("ssm", endpoint) as ssm:
         pages = ssm.get_paginator("describe_parameters").paginate(ParameterFilters=[begins])
         return sorted(found["Name"] for page in pages for found in page["Parameters"])
 

@@ -19,47 +19,20 @@ def parse_names(value: object) -> object:
     return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
-def _match(value: str, pattern: str, message: str) -> str:
-    """Return the value if the pattern matches all of it; else raise ValueError."""
-    if not re.fullmatch(pattern, value):
+def check_name(value: str) -> str:
+    """Check a name of AWS's, or its ARN."""
+    if not re.fullmatch(r"[A-Za-z0-9_:/.-]{1,2048}", value):
+        message = "must be a name or an ARN"
         raise ValueError(message)
     return value
 
 
-def check_name(value: str) -> str:
-    """Check a name of AWS's, or its ARN."""
-    return _match(value, r"[A-Za-z0-9_:/.-]{1,2048}", "must be a name or an ARN")
-
-
-def check_template(value: str) -> str:
-    """Check a launch template: its id or its name."""
-    return _match(
-        value, r"[A-Za-z0-9().\-/_]{3,128}", "must be the id or the name of a launch template"
-    )
-
-
-def check_version(value: str) -> str:
-    """Check the version of a launch template."""
-    return _match(value, r"\d{1,9}|\$Default|\$Latest", "must be a number, $Default or $Latest")
-
-
-def check_image(value: str) -> str:
-    """Check the image of a machine."""
-    return _match(
-        value, r"ami-[0-9a-f]{8,17}", "must be the id of an image, such as ami-0123456789abcdef0"
-    )
-
-
-def check_tag(value: str) -> str:
-    """Check the value of a tag."""
-    return _match(
-        value, r"[\w .:/=+@-]{1,256}", "must be 1 to 256 letters, digits, spaces or . : / = + - @ _"
-    )
-
-
 def check_deployment(value: str) -> str:
     """Check the name of this deployment: it becomes a tag."""
-    return _match(value, r"[A-Za-z0-9_-]{1,64}", "must be 1 to 64 letters, digits, '_' or '-'")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+        message = "must be 1 to 64 letters, digits, '_' or '-'"
+        raise ValueError(message)
+    return value
 
 
 def check_parameter_prefix(value: str) -> str:
@@ -142,21 +115,26 @@ def check_listen(value: str) -> str:
 def check_issuer(value: str) -> str:
     """Check the issuer of OIDC tokens: it is compared as it is, so it has no last slash."""
     host = r"https://[A-Za-z0-9.-]+(:\d{1,5})?|http://(127\.0\.0\.1|localhost)(:\d{1,5})?"
-    return _match(
-        value,
-        rf"({host})(/[A-Za-z0-9._~-]+)*",
-        "must be a URL that begins with https://, without a slash at its end",
-    )
+    if not re.fullmatch(rf"({host})(/[A-Za-z0-9._~-]+)*", value):
+        message = "must be a URL that begins with https://, without a slash at its end"
+        raise ValueError(message)
+    return value
 
 
 def check_audience(value: str) -> str:
     """Check the audience of OIDC tokens."""
-    return _match(value, r"[!-~]{1,255}", "must be 1 to 255 characters without spaces")
+    if not re.fullmatch(r"[!-~]{1,255}", value):
+        message = "must be 1 to 255 characters without spaces"
+        raise ValueError(message)
+    return value
 
 
 def check_path(value: str) -> str:
     """Check the path of a URL."""
-    return _match(value, r"(/[A-Za-z0-9._~-]+)+", "must be the path of a URL that begins with '/'")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+        message = "must be the path of a URL that begins with '/'"
+        raise ValueError(message)
+    return value
 
 
 def split_apps(ids: str, keys: str) -> list[tuple[str, str]]:

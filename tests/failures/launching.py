@@ -47,7 +47,7 @@ ANSWER_WITHIN = 2.0
 """Seconds for one try of a call."""
 LOOK_EVERY = 0.05
 """Seconds between two looks of a model agent at its token."""
-SERVICES = ("ec2", "ecs", "ssm", "secretsmanager", "dynamodb", "sqs", "sts")
+SERVICES = ("ec2", "ecs", "ssm", "secretsmanager", "dynamodb", "sqs")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
 addresses: ContextVar[Mapping[str, str]] = ContextVar("addresses")
