@@ -63,7 +63,7 @@ class Window:
         self._points, self._seconds = points, seconds
         self._spent = 0
         self.until = 0.0
-        """When it ends."""
+        """The second at which it ends."""
 
     @property
     def left(self) -> int:

@@ -424,4 +424,4 @@ MEANINGS = {
     "503": "GitHub is told that the delivery failed; sent again, it is served",
     "undone": "task or machine, token and runner are gone",
 }
-"""What the words of the last three sections mean: there is no exit code."""
+"""The meaning of the words in the last three sections: there is no exit code."""

@@ -26,7 +26,7 @@ WRONG_SETTING = 11
 NO_DAEMON = 24
 """`Exit.DOCKER` of the agent."""
 CREDENTIALS = "169.254.170.2"
-"""Where the ECS agent has a task's credentials."""
+"""The address at which the ECS agent has a task's credentials."""
 TIMEOUT = 10.0
 """Seconds that the system may take to add a route."""
 

@@ -29,7 +29,7 @@ AT_ONCE = 10
 """Proofs that are under way at a time; who comes then is told to come later."""
 PAGE, PAGES = 100, 10
 INSTALLATION, PERSONAL = ("ghs_",), ("ghp_", "github_pat_")
-"""How tokens begin."""
+"""The beginnings of tokens."""
 AGAIN = 5.0
 
 

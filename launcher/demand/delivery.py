@@ -63,7 +63,7 @@ class Demand:
     app: str | None = None
     """The number of the App whose webhook it is; of a repository's own webhook None."""
     order: Order | None = None
-    """What a caller of the API has ordered; then there is no job, and the job's number is 0."""
+    """The order of a caller of the API; then there is no job, and the job's number is 0."""
 
     @property
     def owner(self) -> str:

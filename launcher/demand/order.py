@@ -1,4 +1,4 @@
-"""What a caller of the API has ordered: one runner, for itself alone."""
+"""The order of a caller of the API: one runner, for itself alone."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from launcher import identity
 from launcher.places import Later, Placement, Refused, Started, TaskState, Why
+from launcher.places.asking import ask_with_retries
 from launcher.places.ec2_answers import (
     HALTED,
     SETTINGS,
@@ -25,7 +26,7 @@ from launcher.places.ec2_answers import (
     translate_error,
 )
 from launcher.places.ec2_request import CREATE_FLEET, TERMINATE, name_template
-from sidecar.aws.calls import AwsError, Call, RateLimited, Service, TransientError, backoff
+from sidecar.aws.calls import AwsError, Call, Service, TransientError, backoff
 from sidecar.aws.session import CONFIG, ServiceClient
 from sidecar.net.retry import call_with_retries
 
@@ -82,24 +83,9 @@ class Ec2(ServiceClient):
 
         Raises TransientError if its outcome is not known: then send the same request again.
         """
-        is_lost = False
-
-        async def once() -> Placement:
-            nonlocal is_lost
-            try:
-                return await self._start_once(request["Operation"], request["Parameters"])
-            except RateLimited:
-                raise
-            except TransientError:
-                is_lost = True
-                raise
-
+        operation, wanted = request["Operation"], request["Parameters"]
         try:
-            return await call_with_retries(once, backoff(), tries=TRIES)
-        except RateLimited as error:
-            if is_lost:  # an earlier one may have started it
-                raise TransientError(str(error)) from error
-            return Later(Why.THROTTLE, str(error))
+            return await ask_with_retries(lambda: self._start_once(operation, wanted), TRIES)
         except Mismatch as error:
             return Later(Why.CAPACITY, str(error))
 

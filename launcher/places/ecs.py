@@ -9,11 +9,10 @@ from botocore.exceptions import ClientError
 
 from launcher import identity
 from launcher.places import Later, Placement, Refused, Started, TaskState, Why
+from launcher.places.asking import ask_with_retries
 from sidecar.aws.calls import (
     Call,
-    RateLimited,
     Service,
-    TransientError,
     backoff,
     explain_denial,
 )
@@ -81,24 +80,7 @@ class Ecs(ServiceClient):
         Raises TransientError if its outcome is not known: then send the same request again.
         """
         call = Call(START, ECS, "ecs:RunTask", "LAUNCHER_CLUSTER", SETTINGS)
-        is_lost = False
-
-        async def once() -> Placement:
-            nonlocal is_lost
-            try:
-                return await call.run(lambda: self._run_task(request))
-            except RateLimited:
-                raise
-            except TransientError:
-                is_lost = True
-                raise
-
-        try:
-            return await call_with_retries(once, backoff(), tries=TRIES)
-        except RateLimited as error:
-            if is_lost:  # an earlier one may have started it
-                raise TransientError(str(error)) from error
-            return Later(Why.THROTTLE, str(error))
+        return await ask_with_retries(lambda: call.run(lambda: self._run_task(request)), TRIES)
 
     async def _run_task(self, request: dict[str, Any]) -> Placement:
         client = await self.connect()

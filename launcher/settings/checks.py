@@ -19,20 +19,21 @@ def parse_names(value: object) -> object:
     return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
-def check_name(value: str) -> str:
-    """Check a name of AWS's, or its ARN."""
-    if not re.fullmatch(r"[A-Za-z0-9_:/.-]{1,2048}", value):
-        message = "must be a name or an ARN"
+def _match(value: str, pattern: str, message: str) -> str:
+    """Return the value if the pattern matches all of it; else raise ValueError."""
+    if not re.fullmatch(pattern, value):
         raise ValueError(message)
     return value
+
+
+def check_name(value: str) -> str:
+    """Check a name of AWS's, or its ARN."""
+    return _match(value, r"[A-Za-z0-9_:/.-]{1,2048}", "must be a name or an ARN")
 
 
 def check_deployment(value: str) -> str:
     """Check the name of this deployment: it becomes a tag."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
-        message = "must be 1 to 64 letters, digits, '_' or '-'"
-        raise ValueError(message)
-    return value
+    return _match(value, r"[A-Za-z0-9_-]{1,64}", "must be 1 to 64 letters, digits, '_' or '-'")
 
 
 def check_parameter_prefix(value: str) -> str:
@@ -115,26 +116,18 @@ def check_listen(value: str) -> str:
 def check_issuer(value: str) -> str:
     """Check the issuer of OIDC tokens: it is compared as it is, so it has no last slash."""
     host = r"https://[A-Za-z0-9.-]+(:\d{1,5})?|http://(127\.0\.0\.1|localhost)(:\d{1,5})?"
-    if not re.fullmatch(rf"({host})(/[A-Za-z0-9._~-]+)*", value):
-        message = "must be a URL that begins with https://, without a slash at its end"
-        raise ValueError(message)
-    return value
+    message = "must be a URL that begins with https://, without a slash at its end"
+    return _match(value, rf"({host})(/[A-Za-z0-9._~-]+)*", message)
 
 
 def check_audience(value: str) -> str:
     """Check the audience of OIDC tokens."""
-    if not re.fullmatch(r"[!-~]{1,255}", value):
-        message = "must be 1 to 255 characters without spaces"
-        raise ValueError(message)
-    return value
+    return _match(value, r"[!-~]{1,255}", "must be 1 to 255 characters without spaces")
 
 
 def check_path(value: str) -> str:
     """Check the path of a URL."""
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
-        message = "must be the path of a URL that begins with '/'"
-        raise ValueError(message)
-    return value
+    return _match(value, r"(/[A-Za-z0-9._~-]+)+", "must be the path of a URL that begins with '/'")
 
 
 def split_apps(ids: str, keys: str) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -18,6 +18,7 @@ from local.ec2.operations import OPERATIONS
 from local.ec2.plane import ControlPlane
 from local.ec2.protocol import read_request, write_answer, write_error
 from local.listening import listening
+from local.stories import end_stories, end_watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -50,23 +51,9 @@ async def serving(
     async with AsyncExitStack() as stack:
         plane.url = await stack.enter_async_context(listening(partial(_answer, plane), host, port))
         watching = asyncio.create_task(plane.watch())
-        stack.push_async_callback(_end, watching)
-        stack.push_async_callback(_end_machines, plane)
+        stack.push_async_callback(end_watch, watching)
+        stack.push_async_callback(lambda: end_stories(each.story for each in plane.machines))
         yield plane
-
-
-async def _end_machines(plane: ControlPlane) -> None:
-    stories = [each.story for each in plane.machines if each.story and not each.story.done()]
-    for story in stories:
-        story.cancel()
-    await asyncio.gather(*stories, return_exceptions=True)
-
-
-async def _end(watching: asyncio.Task[None]) -> None:
-    """End a task of this program; what went wrong in it is raised."""
-    watching.cancel()
-    with suppress(asyncio.CancelledError):
-        await watching
 
 
 async def _answer(plane: ControlPlane, request: web.BaseRequest) -> web.Response:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from local.ecs.checks import RefusedError
 from local.ecs.operations import OPERATIONS
 from local.ecs.plane import ControlPlane
 from local.listening import listening
+from local.stories import end_stories, end_watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -43,23 +44,9 @@ async def serving(
     async with AsyncExitStack() as stack:
         plane.url = await stack.enter_async_context(listening(partial(_answer, plane), host, port))
         watching = asyncio.create_task(plane.watch())
-        stack.push_async_callback(_end, watching)
-        stack.push_async_callback(_end_tasks, plane)
+        stack.push_async_callback(end_watch, watching)
+        stack.push_async_callback(lambda: end_stories(each.story for each in plane.tasks))
         yield plane
-
-
-async def _end_tasks(plane: ControlPlane) -> None:
-    stories = [task.story for task in plane.tasks if task.story and not task.story.done()]
-    for story in stories:
-        story.cancel()
-    await asyncio.gather(*stories, return_exceptions=True)
-
-
-async def _end(watching: asyncio.Task[None]) -> None:
-    """End a task of this program; what went wrong in it is raised."""
-    watching.cancel()
-    with suppress(asyncio.CancelledError):
-        await watching
 
 
 async def _answer(plane: ControlPlane, request: web.BaseRequest) -> web.Response:
