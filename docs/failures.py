@@ -74,6 +74,8 @@ class Section:
 RETRIED = Cell(0, "retry.scheduled")
 UNHARMED = Cell(0)
 UNVERIFIED = Cell(0, "runner.removal_unverified")
+NO_MACHINE = Cell(11, "", ("token",))
+"""There is no life, and no log: the agent cannot know which parameter is its own."""
 
 
 def outcomes(usual: Cell = RETRIED, **cells: Cell) -> dict[str, Cell]:
@@ -149,6 +151,21 @@ SERVICES = (
             reset=UNHARMED,
             time_out=UNHARMED,
         ),
+    ),
+    Row(
+        "EC2 metadata token",
+        "machine",
+        "imds",
+        {"method": "PUT", "path": "/latest/api/token$"},
+        outcomes(UNHARMED, _403=NO_MACHINE, _404=NO_MACHINE, never=NO_MACHINE),
+    ),
+    Row(
+        "EC2 tags",
+        "machine",
+        "imds",
+        {"path": "/meta-data/tags/instance/?$"},
+        # A machine need not show its tags.
+        outcomes(UNHARMED, _403=NO_MACHINE, never=NO_MACHINE),
     ),
     Row(
         "EC2 credentials",

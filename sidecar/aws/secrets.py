@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from aiobotocore.session import get_session
 
 from sidecar.aws.calls import SECRETS_MANAGER, SSM, AwsError, Call, backoff
+from sidecar.aws.own_session import make_session
 from sidecar.aws.session import ServiceClient
 from sidecar.errors import TokenError
 from sidecar.log import masks
@@ -29,7 +29,7 @@ class SecretReader:
     """A reader of AWS's secrets."""
 
     region: str | None
-    session: Callable[[], AioSession] = get_session
+    session: Callable[[], AioSession] = make_session
     shared: bool = True
     """Whether a job's steps have the same role."""
     timeout: float = 15.0

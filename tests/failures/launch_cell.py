@@ -172,7 +172,7 @@ async def run_command(
 ) -> int:
     """Run one command of the launcher to its end."""
     own = {"timeout": TIMEOUT, **own}
-    labels, order, read, _ = cli._read(command, own, {}, stage.environment(**settings))
+    labels, order, read, *_ = cli._read(command, own, {}, stage.environment(**settings))
     return int(await cli._run(command, order, labels, read, aws.REGION, Interruption()))
 
 

@@ -442,3 +442,39 @@ def test_a_child_without_a_waiting_thread_is_killed(monkeypatch):
 
     asyncio.run(play())
     assert started[0].returncode == -signal.SIGKILL
+
+
+class UserKill:
+    """Counts the kills by a user's id, each of which hits nothing."""
+
+    def __init__(self):
+        self.kills = 0
+
+    async def kill(self):
+        """Take one."""
+        self.kills += 1
+        return True
+
+
+@pytest.mark.root
+def test_a_users_processes_are_killed_by_its_id_when_its_last_child_ends(monkeypatch):
+    """Not while another child of the agent's has the same user, which would be hit too."""
+    user_kill = UserKill()
+    monkeypatch.setattr(process, "user_kill", user_kill)
+
+    async def play():
+        command = Command(
+            ("sleep", "60"), {"PATH": os.defpath}, Path("/"), host.find_user("nobody")
+        )
+        async with process.run_child(command, Output()):
+            async with process.run_child(command, Output()):
+                pass
+            assert user_kill.kills == 0
+            async with process.run_child(
+                Command(("true",), {"PATH": os.defpath}, Path("/")), Output()
+            ):
+                pass
+            assert user_kill.kills == 0  # root's own child
+        assert user_kill.kills == 1
+
+    run("asyncio", play())

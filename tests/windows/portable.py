@@ -46,6 +46,7 @@ MODULES = {
     "unit/runner/test_program.py": SHELL,
     "unit/runner/test_runner_service.py": SHELL,
     "unit/shutdown/test_signals.py": SIGNALS,
+    "unit/runner/test_user_processes.py": USERS,
     "unit/test_process.py": SHELL,
     "unit/tokens/test_ssm.py": MOTO,
 }
