@@ -420,7 +420,7 @@ DISK = (
     _write("the state file", "job", "/.sidecar-memory", Cell(0, "runner.state_write_failed")),
     _write("a just-in-time runner's files", "jit", "/.credentials", NOT_RUN),
     _write(".setup_info", "job", "/.setup_info", Cell(0, "runner.setup_info_failed")),
-    _write("job hooks", "job", "/.sidecar/job-", NOT_RUN),
+    _write("job hooks", "job", "/job-", NOT_RUN),
 )
 SECTIONS = (
     Section("Calls of services", SERVICE_FAULTS, SERVICES),

@@ -27,12 +27,14 @@ LAST_OUTPUT = 0.2
 """Seconds to wait for output that is still in the pipes when the exit code is known."""
 TREE_INTERVAL = 0.1
 """Seconds between two looks for processes that a child started: no event reports their end."""
-KILL_ROUNDS = 50
-"""How often the tree is searched and killed: a process that forks meanwhile needs some rounds."""
+KILL_TIMEOUT = 1.5
+"""Seconds in which the tree is searched and killed: a process that forks meanwhile needs some."""
 REAP_PAUSE = 0.01
 """Seconds between two rounds of collecting dead children, while there are many."""
 KILL_PAUSE = 0.02
 """Seconds between two such rounds: a killed process takes a moment to end."""
+LAST_PAUSE = 0.2
+"""Seconds that the child itself may take to end after the last round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Process:
     def __init__(self, popen: subprocess.Popen[bytes], *, as_user: bool = False) -> None:
         self.pid = popen.pid
         self._as_user = as_user
+        self._searched = False
+        """Whether a search for what it started has ended."""
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._popen = popen
         self.readers: list[asyncio.Task[None]] = []
@@ -168,21 +172,30 @@ class Process:
         """Wait until the output of an ended child is read, but no longer than LAST_OUTPUT."""
         await asyncio.wait(self.readers, timeout=LAST_OUTPUT)
 
-    async def kill(self) -> int:
-        """Kill the child and all it started, daemons too; return how many processes were hit."""
+    async def kill(self, timeout: float = KILL_TIMEOUT) -> int:
+        """Kill the child and all it started, daemons too; return how many processes were hit.
+
+        What forks while it is searched for is searched for again, for `timeout` seconds; after a
+        first such search, once more.
+        """
+        now = asyncio.get_running_loop().time
+        last_round = now() + (0.0 if self._searched else min(timeout, KILL_TIMEOUT))
+        self._searched = True
         hit = await self._kill_by_user()
-        for _ in range(KILL_ROUNDS):
+        while True:
             spare = (_waited_for | _inherited) - {self.pid}
             killed = host.kill_leftovers(self.pid if self.running else None, spare=spare)
             hit += killed
             host.reap_orphans(_waited_for.__contains__)
             if not killed and not self.running and not self._has_dying(spare):
-                break
+                return hit
+            last = now() >= last_round
             if self.running:
-                await asyncio.wait([self.ended], timeout=KILL_PAUSE)
-            else:
+                await asyncio.wait([self.ended], timeout=LAST_PAUSE if last else KILL_PAUSE)
+            elif not last:
                 await asyncio.sleep(KILL_PAUSE)
-        return hit
+            if last:
+                return hit
 
     async def _kill_by_user(self) -> int:
         """Kill all processes of the child's user; return how many of them could be collected.

@@ -71,7 +71,8 @@ async def end_listener(drain: Drain, skip: CleanupStep | None = None) -> None:
     After a job no runner is deregistered before the kill: what the job left may read the token in
     the environment of `remove`. The steps that remove what a job needs, or what keeps it within its
     bounds, come then too: the job goes on for some seconds. An ended listener may leave processes
-    of its job: they are killed. A listener that cannot be interrupted goes on only while it has a
+    of its job: they are killed, and looked for no longer than the budget allows: what is begun
+    after that needs time too. A listener that cannot be interrupted goes on only while it has a
     job.
     """
     listener, stop = drain.listener, drain.stop
@@ -85,7 +86,7 @@ async def end_listener(drain: Drain, skip: CleanupStep | None = None) -> None:
     await stop.wait_for_first(listener.ended, moment=moment, level=KILL)
     if listener.running:
         log.warning("runner.killed", reason=reason)
-    if killed := await listener.process.kill():
+    if killed := await listener.process.kill(stop.left_until(stop.budget.killed)):
         log.info("process.killed", pid=listener.process.pid, processes=killed)
     drain.cleanup_stack.begin_steps(When.JOB_ENDED, skip)
 

@@ -25,7 +25,7 @@ def test_both_files_are_as_before_after_every_end(aws, stopped):
                 f"echo PLANTED=1 >>{root}/.env; echo /planted >{root}/.path; echo pla''nted",
                 *(["sleep 600"] if stopped else []),
             )
-            async with stage.life(argv, env={**SAME_USER, "SIDECAR_STOP_TIMEOUT": "5"}) as life:
+            async with stage.life(argv, env={**SAME_USER, "SIDECAR_STOP_TIMEOUT": "8"}) as life:
                 if stopped:
                     await stage.wait_for_output(job, "planted")
                     life.signal()

@@ -65,7 +65,8 @@ def fail_writes(fault: str) -> None:
             path = arguments[0]
         else:
             return
-        if isinstance(path, str | os.PathLike) and text in os.fspath(path):
+        # A name alone stands in a folder that is open already.
+        if isinstance(path, str | os.PathLike) and text in f"/{os.fspath(path)}":
             raise OSError(number, os.strerror(number), os.fspath(path))
 
     sys.addaudithook(hook)
