@@ -51,7 +51,7 @@ StandardError=journal+console
 
 def find_missing() -> str:
     """Say what keeps systemd from being the first process of a namespace here; "" if nothing."""
-    wanted = ("unshare", "setsid", "setpriv", "ip", "curl", "pivot_root")
+    wanted = ("unshare", "setpriv", "ip", "curl", "pivot_root")
     missing = [each for each in wanted if not shutil.which(each)]
     if not Path("/usr/lib/systemd/systemd").exists():
         missing.append("systemd")
@@ -206,8 +206,9 @@ def _kill_all(cgroup: Path) -> None:
 
 
 def _find_cgroups() -> str:
-    """Return where the cgroups of version 2 are mounted."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    """Return where the cgroups of version 2 are mounted; "" if nowhere."""
+    mounts = Path("/proc/self/mountinfo")
+    for line in mounts.read_text().splitlines() if mounts.exists() else ():
         mounted, _, kind = line.partition(" - ")
         if kind.startswith("cgroup2 "):
             return mounted.split()[4]
