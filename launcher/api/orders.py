@@ -15,6 +15,7 @@ import structlog
 
 from launcher.api.accounts import Guest
 from launcher.api.answers import Refused
+from launcher.api.unreachable import UNREACHABLE, NotListed, close_unreachable
 from launcher.demand.delivery import Demand
 from launcher.demand.message import Message
 from launcher.errors import describe
@@ -87,9 +88,18 @@ class Orders:
         return launch
 
     async def look(self, launch: Launch, demand: Demand) -> Launch:
-        """Go on with an order that was started; return it as it is now. Raises SidecarError."""
+        """Go on with an order that was started; return it as it is now.
+
+        Raises Refused where its account is not listed any more, and SidecarError.
+        """
         if launch.ended or not _is_begun(launch):
             return launch
+        try:
+            return await self._look(launch, demand)
+        except UNREACHABLE as error:
+            return await close_unreachable(self._around, launch, demand, error)
+
+    async def _look(self, launch: Launch, demand: Demand) -> Launch:
         async with self._carrier(demand) as (around, carrier), hold(around.records, launch) as held:
             if held is None:
                 return launch
@@ -99,6 +109,12 @@ class Orders:
 
     async def stop(self, launch: Launch, demand: Demand) -> Launch:
         """End what was started, unless its runner has a job. Raises Refused, SidecarError."""
+        try:
+            return await self._stop(launch, demand)
+        except UNREACHABLE as error:
+            return await close_unreachable(self._around, launch, demand, error)
+
+    async def _stop(self, launch: Launch, demand: Demand) -> Launch:
         async with self._carrier(demand) as (around, carrier), hold(around.records, launch) as held:
             if held is None:
                 raise Refused(409, "it is being started: ask again", again_in=HELD)
@@ -136,13 +152,17 @@ class Orders:
         if order.account is None:
             return None
         tags = (("Repository", demand.repository), ("RepositoryId", str(demand.repository_id)))
-        for caller in pools.callers:
-            if caller.name == order.caller and caller.account is not None:
-                return Guest(caller.account, caller.name, None, (("Caller", caller.name), *tags))
-        for other in pools.garo:
-            if other.name == order.caller:
-                return Guest(other.account, other.name, other.region)
-        raise Refused(403, f"the account of {order.caller} is not listed any more")
+        guests = [
+            Guest(each.account, each.name, None, (("Caller", each.name), *tags))
+            for each in pools.callers
+            if each.account is not None
+        ]
+        guests += [Guest(each.account, each.name, each.region) for each in pools.garo]
+        for guest in guests:
+            # By both: its caller may have another account by now, and its task stays where it is.
+            if (guest.caller, guest.account.number) == (order.caller, order.account):
+                return guest
+        raise NotListed(order.account, order.caller)
 
     async def _see_online(self, around: Resources, held: Held, demand: Demand) -> None:
         """Ask GitHub whether the runner is online: no webhook tells it of an order."""
