@@ -198,6 +198,8 @@ class Resources:
 
     async def _keeps_token(self) -> bool:
         """Whether the next token is deleted by a worker: the agents cannot delete so many."""
+        if self.account is not None:  # no worker reaches it there, and its limit is its own
+            return False
         line = Pace("DeleteParameter", self.rates.deletions, self.rates.deletion_burst)
         return not await self.records.paces.take_now(line)
 

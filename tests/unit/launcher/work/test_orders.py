@@ -8,7 +8,10 @@ from structlog.testing import capture_logs
 from launcher.demand.delivery import Demand
 from launcher.demand.order import Order
 from launcher.record.launch import Launch
-from launcher.work import machine_events, ordered, resources, task_events
+from launcher.record.paces import Pace
+from launcher.work import Rates, machine_events, ordered, resources, task_events
+from launcher.work.carrying import Carrier
+from launcher.work.deleting import Deleting
 from launcher.work.held import hold
 from tests.unit.launcher.work.scene import make_demand, play
 
@@ -195,3 +198,40 @@ def test_the_clients_of_an_account_are_for_its_orders_alone():
             ordered.check_account(make_demand(0, order=order), account)
     ordered.check_account(make_demand(0, order=ELSEWHERE), ELSEWHERE.account)
     ordered.check_account(make_demand(0, order=ORDER), None)
+
+
+@pytest.mark.parametrize(("order", "is_left"), [(ORDER, True), (ELSEWHERE, False)])
+def test_a_token_in_another_account_is_never_left_to_the_workers(order, is_left):
+    """Its agent deletes it: a worker would look for it in the launcher's own account."""
+
+    async def story(scene):
+        await scene.records.paces.take_now(Pace("DeleteParameter", 0.1, 0))
+        around = replace(scene.make_resources(), account=order.account)
+        queued = scene.worker._queued
+        carrier = Carrier(around, queued._carrier._jobs, queued._admission)
+        demand = make_demand(0, order=order)
+        launch = Launch("0" * 32, "small", demand.to_json(), scene.now())
+        async with hold(around.records, launch) as held:
+            await carrier.carry_on(held, demand, _message(scene))
+            assert held.launch.handed_over
+            assert held.launch.keeps_token is is_left
+
+    play(story, rates=Rates(deletions=0.1, deletion_burst=0))
+
+
+@pytest.mark.parametrize("account", [None, ELSEWHERE.account])
+def test_a_token_that_was_left_in_another_account_is_deleted_there(account):
+    """By whoever has its clients, and at once; the workers' list has only what they reach."""
+
+    async def story(scene):
+        around = replace(scene.make_resources(), account=account)
+        launch = await begin_elsewhere(scene, forwarded(scene, "task")[0])
+        scene.parameters.held[launch.place] = "used"
+        left = await Deleting(around).leave_token(replace(launch, keeps_token=True))
+        assert not left.keeps_token
+        listed = await scene.records.used_tokens.claim()
+        assert (len(listed or ()), len(scene.parameters.held)) == (
+            (1, 1) if account is None else (0, 0)
+        )
+
+    play(story)
