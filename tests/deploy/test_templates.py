@@ -54,7 +54,8 @@ def test_the_worker_reports_which_messages_failed():
 def test_the_function_url_has_both_permissions(name, function):
     """Since October 2025 one alone answers 403; the second is limited to calls by the URL."""
     permissions = resources(name, "AWS::Lambda::Permission").values()
-    assert {each["Action"]: each for each in permissions} == {
+    public = [each for each in permissions if each["Principal"] == "*"]
+    assert {each["Action"]: each for each in public} == {
         "lambda:InvokeFunctionUrl": {
             "FunctionName": {"Fn::GetAtt": [function, "Arn"]},
             "Principal": "*",
@@ -75,6 +76,22 @@ def test_the_api_answers_before_lambda_ends_it():
     function = resources(API, "AWS::Lambda::Function")["Api"]
     assert function["Timeout"] >= api_function.LONGEST + api_function.SPARE
     assert function["Handler"] == "launcher.lambdas.api"
+
+
+def test_the_api_looks_after_orders_in_other_accounts_by_a_schedule():
+    """The rule sends what the function knows, and nothing but this rule may send it."""
+    (rule,) = resources(API, "AWS::Events::Rule").values()
+    (target,) = rule["Targets"]
+    assert json.loads(target["Input"]) == {"kind": api_function.TICK}
+    assert target["Arn"] == {"Fn::GetAtt": ["Api", "Arn"]}
+    (permission,) = [
+        each
+        for each in resources(API, "AWS::Lambda::Permission").values()
+        if each["Principal"] == "events.amazonaws.com"
+    ]
+    assert permission["SourceArn"] == {"Fn::GetAtt": ["Tick", "Arn"]}
+    assert "Tick" in variant(API, "AssumesRoles")["Resources"]
+    assert "Tick" not in variant(API)["Resources"]
 
 
 def test_the_api_has_what_the_launcher_has():

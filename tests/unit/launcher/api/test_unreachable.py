@@ -3,6 +3,7 @@
 from structlog.testing import capture_logs
 
 from launcher.api import orders
+from launcher.places import Later, Why
 from launcher.pools.document import parse_pools
 from launcher.work.carrying import DAY
 from sidecar.aws.calls import AccessDenied
@@ -130,7 +131,7 @@ def test_an_order_is_looked_after_in_the_account_that_it_was_started_in():
     play(story, GUEST)
 
 
-def test_the_service_closes_it_without_being_asked():
+def test_it_is_closed_without_being_asked():
     """Where its caller is gone, nobody asks; it is looked at no more after that."""
 
     async def story(scene):
@@ -176,3 +177,52 @@ def test_an_order_in_the_launchers_own_account_is_not_closed():
         assert not (await scene.work.records.read(launch.id)).ended
 
     play(story, POOLS)
+
+
+# --- orders that nobody asks about any more -----------------------------------------------------
+
+
+def test_what_has_ended_in_another_account_is_closed_by_whoever_has_a_tick():
+    """Another process than that which began it, as a Lambda function's containers are."""
+
+    async def story(scene):
+        _, launch = await begin(scene)
+        assert await scene.work.records.list_open_orders() == [launch.id]
+        scene.work.hub.remove(launch.runner_name)
+        scene.work.parameters.held.clear()
+        scene.work.tasks.end(launch.place, 0)
+        other = orders.Orders(scene.work.make_resources(), scene.accounts)
+        await other.tend()
+        assert (await scene.work.records.read(launch.id)).ended
+        assert await scene.work.records.count("caller/octo") == 0
+        assert await scene.work.records.list_open_orders() == []
+
+    play(story, GUEST)
+
+
+def test_what_could_not_be_started_is_not_looked_after():
+    """Its caller asks again, and it is listed again then; in the own account nothing is listed."""
+
+    async def story(scene):
+        scene.work.tasks.answers = [Later(Why.CAPACITY, "no room")]
+        assert (await scene.start())[0] == 503
+        assert await scene.work.records.list_open_orders() == []
+
+    play(story, GUEST)
+
+    async def own(scene):
+        await begin(scene)
+        assert await scene.work.records.list_open_orders() == []
+
+    play(own, POOLS)
+
+
+def test_an_open_order_whose_record_is_gone_is_forgotten():
+    """The table keeps a record for three days; the list has no end of its own."""
+
+    async def story(scene):
+        await scene.work.records.open_order("0" * 32)
+        await scene.orders.tend()
+        assert await scene.work.records.list_open_orders() == []
+
+    play(story, GUEST)
