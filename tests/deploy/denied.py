@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from launcher.deploy.parameters import APP_KEY, PAT, POOLS, WEBHOOK_SECRETS, parameter
 from local import aws
-from tests.deploy import guests
+from tests.deploy import garo, guests
 from tests.deploy.deployed import DEPLOYMENT, POOL_STACK
 from tests.deploy.permissions import Question
 
@@ -18,6 +18,7 @@ SSM, ECS, SQS = (
 )
 TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
 OTHER = {"ecs:cluster": f"{ECS}cluster/production"}
+GUESTS = {"ecs:cluster": f"arn:aws:ecs:{aws.REGION}:{guests.ACCOUNT}:cluster/{guests.CLUSTER}"}
 ADMIN = f"arn:aws:iam::{aws.ACCOUNT}:role/admin"
 
 
@@ -29,8 +30,13 @@ def list_denied(deployed: Deployed, definition: str) -> dict[str, list[Question]
         "Worker": [
             *_list_for_starters(deployed, definition),
             Question("sts:AssumeRole", guests.ROLE),
+            Question("sts:AssumeRole", garo.ROLE),
         ],
-        "Api": [*_list_for_starters(deployed, definition), Question("sqs:SendMessage", queue)],
+        "Api": [
+            *_list_for_starters(deployed, definition),
+            Question("sqs:SendMessage", queue),
+            Question("sts:TagSession", garo.ROLE),
+        ],
         "Webhook": [
             _ask("GetParameter", DEPLOYMENT, PAT),
             _ask("GetParameter", DEPLOYMENT, "tokens/1"),
@@ -41,6 +47,12 @@ def list_denied(deployed: Deployed, definition: str) -> dict[str, list[Question]
             *(Question(*each) for each in deployed.guest.machines.list_others(DEPLOYMENT)),
             Question("ecs:RunTask", deployed.guest.definition, OTHER),
             Question("iam:PassRole", f"arn:aws:iam::{guests.ACCOUNT}:role/admin", TASKS),
+        ],
+        # Its pools have no tasks, so it may start none.
+        "Garo": [
+            *(Question(*each) for each in deployed.guest.machines.list_others(DEPLOYMENT)),
+            Question("ecs:RunTask", deployed.guest.definition, GUESTS),
+            *(Question("iam:PassRole", each, TASKS) for each in deployed.guest.roles),
         ],
     }
 

@@ -14,7 +14,7 @@ import boto3
 from launcher.deploy.target import Target
 from local import agent, aws
 from local.stage import PAT
-from tests.deploy import guests, machines, ministack
+from tests.deploy import garo, guests, machines, ministack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,8 @@ CANARY = "canary-webhook-secret-7f3a"  # of this test alone
 DEPLOYMENT = "end-to-end"
 STACK, POOL_STACK = f"runner-launcher-{DEPLOYMENT}", f"runner-pool-{DEPLOYMENT}"
 API_STACK, GUEST_STACK = f"runner-api-{DEPLOYMENT}", f"runner-account-{DEPLOYMENT}-{guests.CALLER}"
-OWNERS = {GUEST_STACK: guests.ACCOUNT}
+GARO_STACK = f"runner-account-{DEPLOYMENT}-{garo.CALLER}"
+OWNERS = dict.fromkeys((GUEST_STACK, GARO_STACK), guests.ACCOUNT)
 """The account of a stack that is not in the launcher's own."""
 
 
@@ -103,6 +104,12 @@ class Deployed:
         changed = {"Variables": {**found["Variables"], **variables}}
         functions.update_function_configuration(FunctionName=name, Environment=changed)
 
+    def tick_api(self) -> None:
+        """Have the API look after its open orders now, as its schedule does every minute."""
+        name, event = self.resource("Api", API_STACK), b'{"kind": "tick"}'
+        answer = self.client("lambda").invoke(FunctionName=name, Payload=event)
+        assert "FunctionError" not in answer, answer["Payload"].read()
+
     def set_mapping(self, **changes: Any) -> None:
         """Change how the queue feeds the worker."""
         number = self.resource("WorkerTakesMessages")
@@ -172,7 +179,7 @@ def deploy(folder: Path) -> Iterator[Deployed]:
         with closing(deployed):
             deployed.machines = machines.prepare(deployed.client)
             with (folder / "pools.toml").open("a") as pools:
-                pools.write(machines.POOLS + guests.POOLS)
+                pools.write(machines.POOLS + guests.POOLS + garo.POOLS)
             deployed.printed += _run(url, folder, *stack, "--api", "yes")
             deployed.read_outputs()
             _deploy_guest(deployed)
@@ -180,11 +187,12 @@ def deploy(folder: Path) -> Iterator[Deployed]:
 
 
 def _deploy_guest(deployed: Deployed) -> None:
-    """Make the role that the API assumes, with the credentials of the caller's account."""
+    """Make the roles that the API assumes, with the credentials of the callers' account."""
     deployed.guest = guests.settle_in(lambda service: deployed.client(service, guests.ACCOUNT))
-    role = ("--caller", guests.CALLER, "--api-role", deployed.api_outputs["ApiRoleArn"])
-    command = ("account", "--deployment", DEPLOYMENT, *role)
-    deployed.printed += _run(deployed.url, deployed.folder, *command, account=guests.ACCOUNT)
+    api = ("--api-role", deployed.api_outputs["ApiRoleArn"])
+    for caller in (guests.CALLER, garo.CALLER):
+        command = ("account", "--deployment", DEPLOYMENT, "--caller", caller, *api)
+        deployed.printed += _run(deployed.url, deployed.folder, *command, account=guests.ACCOUNT)
 
 
 def _run(url: str, folder: Path, *arguments: str, account: str = aws.ACCOUNT) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from local.github import payloads
+from tests.deploy import garo
 from tests.deploy.guests import GUEST_REF, ORDERS, REPOSITORY
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Placed:
     """What the caller was told, each state once, in order."""
 
 
-async def order_runners(stage: Stage) -> list[Placed]:
-    """Order one runner of each kind in each account.
+async def order_runners(stage: Stage) -> tuple[list[Placed], list[garo.Ordered]]:
+    """Order one runner of each kind in each account; then machines by GARO's contract.
 
     No event tells the worker of their ends, as none comes out of another account: so the API has
     to see each of them to its end by itself, when its caller asks.
@@ -39,7 +40,8 @@ async def order_runners(stage: Stage) -> list[Placed]:
     try:
         async with aiohttp.ClientSession() as session:
             await _refuse_forged(session, stage)
-            return [await _order(session, stage, *each) for each in ORDERS]
+            placed = [await _order(session, stage, *each) for each in ORDERS]
+            return placed, await garo.order_machines(session, stage)
     finally:
         stage.ecs.events.lose, stage.ec2.events.lose = kept
         stage.ecs.may_run.set()

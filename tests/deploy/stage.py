@@ -12,7 +12,7 @@ from local import agent, ec2, ecs, github, oidc, sqs, sts
 from local.agent import PATIENCE
 from local.github.scope import Scope
 from local.stage import PAT
-from tests.deploy import guests
+from tests.deploy import garo, guests
 from tests.deploy.deployed import API_STACK, CANARY
 from tests.deploy.guests import REPOSITORY
 from tests.deploy.recorder import recording
@@ -102,6 +102,7 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
         plane.definitions.append(ecs.TaskDefinition(family=guests.FAMILY))
         issuer, roles = await enter(oidc.serving()), await enter(sts.serving())
         roles.add(guests.ROLE, guests.EXTERNAL_ID)
+        roles.add(garo.ROLE, garo.EXTERNAL_ID, tags_allowed=False)
         upstreams = {
             **dict.fromkeys(("Webhook", "Worker", "Api"), deployed.url),
             **dict.fromkeys(("WorkerECS", "ApiECS"), plane.url),

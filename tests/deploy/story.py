@@ -15,6 +15,7 @@ from tests.deploy.stage import Stage, open_stage
 from tests.lives.stage import wait_until
 
 if TYPE_CHECKING:
+    from tests.deploy.garo import Ordered
     from tests.deploy.recorder import Call
 
 POISON = "this is no message of ours"
@@ -36,8 +37,10 @@ class Story:
     """The calls that started machines."""
     orders: list[Placed] = field(default_factory=list)
     """What callers of the API have ordered."""
-    sessions: set[str] = field(default_factory=set)
-    """The access keys that belong to a caller's account."""
+    garo: list[Ordered] = field(default_factory=list)
+    """The same, by GARO's contract."""
+    sessions: dict[str, str] = field(default_factory=dict)
+    """The caller's role that was assumed, by the access key of its session."""
     task_tags: dict[str, str] = field(default_factory=dict)
     definition: str = ""
     receives: int = 0
@@ -58,7 +61,7 @@ async def play(told: Story) -> None:
         await _serve_one_job(told, stage)
         await _cancel_one_job(stage)
         await _start_machines(told, stage)
-        told.orders = await order_runners(stage)
+        told.orders, told.garo = await order_runners(stage)
         await _delete_used_tokens(told, stage)
         await _send_poison(told, stage)
         await _look_around(told, stage)
@@ -161,7 +164,7 @@ async def _look_around(told: Story, stage: Stage) -> None:
     told.calls = {name: list(recorder.calls) for name, recorder in stage.calls.items()}
     tags = {each.id: each.tags for each in stage.ec2.machines}
     told.deployed.machines.tags = told.deployed.guest.machines.tags = tags
-    told.sessions = {each.key for each in stage.sts.assumed}
+    told.sessions = {each.key: each.role for each in stage.sts.assumed}
     made = [token.value for token in stage.github.world.tokens]
     told.secrets = [CANARY, PAT, *stage.tokens, *made]
     told.runtask = repr([stage.ecs.requests, stage.ec2.requests])

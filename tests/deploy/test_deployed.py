@@ -15,12 +15,14 @@ import pytest
 
 from launcher.deploy.parameters import WEBHOOK_SECRETS, parameter
 from local import aws
-from tests.deploy import guests, ministack
+from local.github import payloads
+from tests.deploy import garo, guests, ministack
 from tests.deploy.denied import list_denied
 from tests.deploy.deployed import (
     API_STACK,
     CANARY,
     DEPLOYMENT,
+    GARO_STACK,
     GUEST_STACK,
     PAT,
     POOL_STACK,
@@ -38,17 +40,24 @@ BY_LAMBDA = {
     "Webhook": set(),
     "Api": set(),
     "Guest": set(),
+    "Garo": set(),
 }
 """What Lambda itself calls with a function's role: its event source. No call of these is seen."""
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 """The same for its log."""
+CALLER_TAG = {"aws:RequestTag/Caller": guests.CALLER, "aws:TagKeys": ["Caller"]}
 ROLES = {
     "Webhook": ("WebhookRole", STACK),
     "Worker": ("WorkerRole", STACK),
     "Api": ("ApiRole", API_STACK),
     "Guest": ("CallersRole", GUEST_STACK),
+    "Garo": ("CallersRole", GARO_STACK),
 }
-"""Who calls AWS, by which role: the functions, and the API in its caller's account."""
+"""Who calls AWS, by which role: the functions, and the API in its callers' account."""
+ASSUMED = {"Guest": guests.ROLE, "Garo": garo.ROLE}
+"""The callers' roles, which the API assumes, by who calls AWS with them."""
+TRUST = {guests.ROLE: GUEST_STACK, garo.ROLE: GARO_STACK}
+"""The stack of each."""
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +102,17 @@ def test_a_caller_of_the_api_has_each_kind_of_runner_in_the_account_that_is_its_
     for function in ("Api", "Guest"):
         seen = [call.target.rpartition(".")[2] for call in _list_calls(story, function)]
         assert sorted(each for each in seen if each in starts) == sorted(starts), function
+
+
+def test_a_caller_of_garos_contract_has_its_machines_in_the_account_that_is_its_own(story):
+    """Signed by its token alone; a replay gets the first answer, and starts no second machine."""
+    assert [each.kind for each in story.garo] == list(garo.TYPES)
+    assert [each.replayed for each in story.garo] == [each.begun for each in story.garo]
+    assert {each.states[0] for each in story.garo} == {"starting"}
+    assert {each.states[-1] for each in story.garo} == {"removing"}
+    seen = [call.target.rpartition(".")[2] for call in _list_calls(story, "Garo")]
+    starts = ("RunTask", "RunInstances", "CreateFleet")
+    assert [each for each in seen if each in starts] == ["RunInstances", "CreateFleet"]
 
 
 def test_nothing_is_left(story):
@@ -234,10 +254,10 @@ def _read_parameter(story, name):
 
 
 def _list_calls(story, function):
-    """List the calls of a function; those of the guest are the API's in its caller's account."""
-    prefix = "Api" if function == "Guest" else function
+    """List the calls of a function; those of callers are the API's in their account."""
+    prefix = "Api" if function in ASSUMED else function
     calls = [call for name, made in story.calls.items() if name.startswith(prefix) for call in made]
-    return [call for call in calls if (call.key in story.sessions) == (function == "Guest")]
+    return [call for call in calls if story.sessions.get(call.key) == ASSUMED.get(function)]
 
 
 def _seen(story, function):
@@ -245,18 +265,19 @@ def _seen(story, function):
     deployed, guest = story.deployed, story.deployed.guest
     own = tuple(deployed.role_arn(role, POOL_STACK) for role in ("TaskRole", "ExecutionRole"))
     roles = Roles(story.definition, own, deployed.machines)
-    if function == "Guest":
+    if function in ASSUMED:
         roles = Roles(guest.definition, guest.roles, guest.machines, guests.ACCOUNT)
     return find_questions(_list_calls(story, function), roles)
 
 
 def _assume(story, questions):
-    """Ask whether the API may assume its caller's role: its own policy and the role's have to."""
+    """Ask whether the API may assume a caller's role: its own policy and the role's have to."""
+    (role,) = {each.resource for each in questions}
     return simulate(
         story.deployed.role_arn("ApiRole", API_STACK),
         story.deployed.policies("ApiRole", API_STACK),
         questions,
-        story.deployed.trust("CallersRole", GUEST_STACK),
+        story.deployed.trust("CallersRole", TRUST[role]),
     )
 
 
@@ -270,8 +291,14 @@ def test_each_call_that_was_seen_is_allowed(story, function):
     answers = simulate(story.deployed.role_arn(*role), story.deployed.policies(*role), questions)
     asked = dict(zip(questions, answers, strict=True))
     if function == "Api":
-        asked |= dict(zip(sessions, _assume(story, sessions), strict=True))
-        assert {each.action for each in sessions} == {"sts:AssumeRole", "sts:TagSession"}
+        for caller in TRUST:
+            his = [each for each in sessions if each.resource == caller]
+            asked |= dict(zip(his, _assume(story, his), strict=True))
+        assert {(each.action, each.resource) for each in sessions} == {
+            ("sts:AssumeRole", guests.ROLE),
+            ("sts:TagSession", guests.ROLE),
+            ("sts:AssumeRole", garo.ROLE),
+        }
     assert questions
     assert [each for each, answer in asked.items() if answer != "Allowed"] == []
 
@@ -281,32 +308,65 @@ def test_each_action_that_is_allowed_was_seen(story, function):
     """No role has an action that nobody needs."""
     allowed = list_actions(story.deployed.policies(*ROLES[function]))
     seen = {question.action for question in _seen(story, function)}
-    assert allowed - seen - BY_LAMBDA[function] == (LOGS if function != "Guest" else set())
+    assert allowed - seen - BY_LAMBDA[function] == (set() if function in ASSUMED else LOGS)
 
 
 @pytest.mark.parametrize(
-    ("action", "context"),
+    ("role", "action", "context"),
     [
-        ("sts:AssumeRole", {"sts:ExternalId": "another-id"}),
-        ("sts:AssumeRole", {}),
-        ("sts:TagSession", {"aws:RequestTag/Caller": "own", "aws:TagKeys": ["Caller"]}),
-        ("sts:TagSession", {"aws:RequestTag/Caller": guests.CALLER, "aws:TagKeys": ["Admin"]}),
+        (guests.ROLE, "sts:AssumeRole", {"sts:ExternalId": garo.EXTERNAL_ID}),
+        (guests.ROLE, "sts:AssumeRole", {}),
+        (guests.ROLE, "sts:TagSession", {**CALLER_TAG, "aws:RequestTag/Caller": "own"}),
+        (guests.ROLE, "sts:TagSession", {**CALLER_TAG, "aws:TagKeys": ["Admin"]}),
+        (garo.ROLE, "sts:AssumeRole", {"sts:ExternalId": guests.EXTERNAL_ID}),
+        (garo.ROLE, "sts:AssumeRole", {}),
+        (garo.ROLE, "sts:TagSession", {**CALLER_TAG, "aws:RequestTag/Caller": garo.CALLER}),
     ],
 )
-def test_a_callers_role_is_assumed_for_this_caller_alone(story, action, context):
-    """With the external id of the document, and for sessions that are tagged as this caller's."""
-    (answer,) = _assume(story, [Question(action, guests.ROLE, context)])
+def test_a_callers_role_is_assumed_for_this_caller_alone(story, role, action, context):
+    """With the external id of the document; sessions are tagged as this caller's, or never."""
+    (answer,) = _assume(story, [Question(action, role, context)])
     assert answer.endswith("Denied")
 
 
-def test_nobody_but_the_api_assumes_a_callers_role(story):
+def test_a_role_of_garos_contract_trusts_the_api_and_its_external_id_alone(story):
+    """There is no more in its trust policy: one principal, one action, one condition."""
+    (statement,) = story.deployed.trust("CallersRole", GARO_STACK)["Statement"]
+    statement.pop("Sid")
+    assert statement == {
+        "Effect": "Allow",
+        "Principal": {"AWS": story.deployed.role_arn("ApiRole", API_STACK)},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"sts:ExternalId": garo.EXTERNAL_ID}},
+    }
+
+
+def test_a_session_has_the_external_id_and_duration_of_the_document(story):
+    """And the tags that say for whom it is, but by GARO's contract: its roles allow none."""
+    asked = {call.arguments["RoleArn"]: call.arguments for call in story.calls["ApiSTS"]}
+    own, other = asked[guests.ROLE], asked[garo.ROLE]
+    assert (own["ExternalId"], own["DurationSeconds"]) == (guests.EXTERNAL_ID, "3600")
+    assert own["Tags"] == {
+        "Caller": guests.CALLER,
+        "Repository": guests.REPOSITORY,
+        "RepositoryId": str(payloads.number_of(guests.REPOSITORY)),
+    }
+    assert (other["ExternalId"], other["DurationSeconds"]) == (garo.EXTERNAL_ID, str(garo.SESSION))
+    assert other["Tags"] == {}
+
+
+@pytest.mark.parametrize(
+    ("role", "external_id"),
+    [(guests.ROLE, guests.EXTERNAL_ID), (garo.ROLE, garo.EXTERNAL_ID)],
+)
+def test_nobody_but_the_api_assumes_a_callers_role(story, role, external_id):
     """Not the worker, whatever it were allowed in its own account."""
     everything = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     (answer,) = simulate(
         story.deployed.role_arn("WorkerRole"),
         [{"Version": "2012-10-17", **everything}],
-        [Question("sts:AssumeRole", guests.ROLE, {"sts:ExternalId": guests.EXTERNAL_ID})],
-        story.deployed.trust("CallersRole", GUEST_STACK),
+        [Question("sts:AssumeRole", role, {"sts:ExternalId": external_id})],
+        story.deployed.trust("CallersRole", TRUST[role]),
     )
     assert answer.endswith("Denied")
 

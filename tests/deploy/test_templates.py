@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from docs.launcher_events import EVENTS
 from launcher import api_function
 from launcher.deploy import api_stack
 from launcher.deploy.parameters import APP_KEY, PAT, POOLS, WEBHOOK_SECRETS
 from launcher.deploy.stack import FOLDER
+from launcher.places import Why
 from launcher.record.table import EXPIRES, KEY
 from tests.deploy.templates import ALL, API, LAUNCHER, RUNNERS, read, resources, variant
 
@@ -52,7 +54,8 @@ def test_the_worker_reports_which_messages_failed():
 def test_the_function_url_has_both_permissions(name, function):
     """Since October 2025 one alone answers 403; the second is limited to calls by the URL."""
     permissions = resources(name, "AWS::Lambda::Permission").values()
-    assert {each["Action"]: each for each in permissions} == {
+    public = [each for each in permissions if each["Principal"] == "*"]
+    assert {each["Action"]: each for each in public} == {
         "lambda:InvokeFunctionUrl": {
             "FunctionName": {"Fn::GetAtt": [function, "Arn"]},
             "Principal": "*",
@@ -73,6 +76,22 @@ def test_the_api_answers_before_lambda_ends_it():
     function = resources(API, "AWS::Lambda::Function")["Api"]
     assert function["Timeout"] >= api_function.LONGEST + api_function.SPARE
     assert function["Handler"] == "launcher.lambdas.api"
+
+
+def test_the_api_looks_after_orders_in_other_accounts_by_a_schedule():
+    """The rule sends what the function knows, and nothing but this rule may send it."""
+    (rule,) = resources(API, "AWS::Events::Rule").values()
+    (target,) = rule["Targets"]
+    assert json.loads(target["Input"]) == {"kind": api_function.TICK}
+    assert target["Arn"] == {"Fn::GetAtt": ["Api", "Arn"]}
+    (permission,) = [
+        each
+        for each in resources(API, "AWS::Lambda::Permission").values()
+        if each["Principal"] == "events.amazonaws.com"
+    ]
+    assert permission["SourceArn"] == {"Fn::GetAtt": ["Tick", "Arn"]}
+    assert "Tick" in variant(API, "AssumesRoles")["Resources"]
+    assert "Tick" not in variant(API)["Resources"]
 
 
 def test_the_api_has_what_the_launcher_has():
@@ -198,7 +217,7 @@ def find_statements(name):
         (API, "AlarmTopicArn", {"ApiAlarm", "FaultAlarm", "ThrottleAlarm"}),
     ],
 )
-def test_alarms_and_dashboard_name_what_exists(name, topic, named):
+def test_alarms_name_what_exists(name, topic, named):
     """Each alarm goes to the topic, and says what is wrong; silence is no alarm."""
     alarms = resources(name, "AWS::CloudWatch::Alarm")
     assert named <= set(alarms)
@@ -206,3 +225,118 @@ def test_alarms_and_dashboard_name_what_exists(name, topic, named):
         assert alarm["AlarmActions"] == [{"Ref": topic}]
         assert alarm["AlarmDescription"]
         assert alarm["TreatMissingData"] == "notBreaching"
+
+
+# --- graphs -------------------------------------------------------------------------------------
+
+LAMBDA = {
+    "ConcurrentExecutions",
+    "Duration",
+    "Errors",
+    "Invocations",
+    "Throttles",
+    "Url4xxCount",
+    "Url5xxCount",
+    "UrlRequestCount",
+    "UrlRequestLatency",
+}
+"""What Lambda counts for each function. Source: Lambda's developer guide, "Types of metrics"."""
+SQS = {
+    "ApproximateAgeOfOldestMessage",
+    "ApproximateNumberOfMessagesDelayed",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesVisible",
+}
+"""The same of a queue of SQS. Source: SQS's developer guide, "Available CloudWatch metrics"."""
+OWN = "RunnerLauncher/${Deployment}"
+COUNTS = {
+    "AWS/Lambda": ("FunctionName", "AWS::Lambda::Function", LAMBDA),
+    "AWS/SQS": ("QueueName", "AWS::SQS::Queue", SQS),
+}
+
+
+def list_filters(name):
+    """Return the patterns of the lines that are counted, by the metric's name."""
+    found = {}
+    for each in resources(name, "AWS::Logs::MetricFilter").values():
+        (counted,) = each["MetricTransformations"]
+        assert counted["MetricNamespace"] == {"Fn::Sub": OWN}
+        assert each["LogGroupName"]["Ref"] in resources(name, "AWS::Logs::LogGroup")
+        found[counted["MetricName"]] = each["FilterPattern"]
+    return found
+
+
+def read_widgets(name):
+    """Return the widgets of a template's dashboard."""
+    (dashboard,) = resources(name, "AWS::CloudWatch::Dashboard").values()
+    return json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
+
+
+def list_graphs(name):
+    """List what a template's dashboard shows: namespace, metric, dimensions."""
+    shown = [widget["properties"].get("metrics", []) for widget in read_widgets(name)]
+    return [(line[0], line[1], line[2:-1]) for graph in shown for line in graph]
+
+
+def find_wrong_graphs(name, graphs):
+    """Return the graphs whose metric neither the template nor an own part of AWS makes."""
+    wrong = []
+    for namespace, metric, dimensions in graphs:
+        if namespace == OWN:
+            is_made = metric in list_filters(name) and not dimensions
+        else:
+            dimension, kind, counted = COUNTS[namespace]
+            referred = re.fullmatch(r"\$\{(\w+)(\.QueueName)?\}", dimensions[1])
+            is_ours = referred is not None and referred[1] in resources(name, kind)
+            is_made = metric in counted and dimensions[0] == dimension and is_ours
+        if not is_made:
+            wrong.append((namespace, metric))
+    return wrong
+
+
+@pytest.mark.parametrize("name", [LAUNCHER, API])
+def test_each_metric_on_a_graph_is_made(name):
+    """By a filter of the same template, or by AWS for a function or queue of the template."""
+    graphs = list_graphs(name)
+    assert graphs
+    assert find_wrong_graphs(name, graphs) == []
+    others = [
+        (OWN, "Renamed", []),
+        ("AWS/Lambda", "UrlCount", ["FunctionName", "${Api}"]),
+        ("AWS/Lambda", "Errors", ["FunctionName", "${Other}"]),
+    ]
+    assert len(find_wrong_graphs(name, others)) == len(others)
+
+
+@pytest.mark.parametrize("name", [LAUNCHER, API])
+def test_each_line_that_is_counted_is_one_that_the_launcher_writes(name):
+    """Its event is documented, as each of the code is; a cause is one that a place can name."""
+    for pattern in list_filters(name).values():
+        events = re.findall(r'\$\.event = "([^"]+)"', pattern)
+        assert events or pattern == '{ $.level = "error" }', pattern
+        assert set(events) <= set(EVENTS), pattern
+        assert set(re.findall(r'\$\.why !?= "([^"]+)"', pattern)) <= {str(why) for why in Why}
+
+
+@pytest.mark.parametrize("name", [LAUNCHER, API])
+def test_whatever_is_counted_is_shown_or_alarms(name):
+    """No metric is made, and paid for, that nobody sees."""
+    shown = {metric for namespace, metric, _ in list_graphs(name) if namespace == OWN}
+    alarms = resources(name, "AWS::CloudWatch::Alarm").values()
+    assert set(list_filters(name)) <= shown | {each["MetricName"] for each in alarms}
+
+
+def test_the_api_has_graphs_of_what_its_operator_asks():
+    """Requests by their answer, what was refused and started, capacity errors, and the time."""
+    shown = {metric for _, metric, _ in list_graphs(API)}
+    assert shown >= {
+        "UrlRequestCount",
+        "Url4xxCount",
+        "Url5xxCount",
+        "ApiRefused",
+        "ApiStarted",
+        "ApiNoCapacity",
+        "Duration",
+    }
+    titles = [widget["properties"]["title"] for widget in read_widgets(API)]
+    assert len(set(titles)) == len(titles) == 5
