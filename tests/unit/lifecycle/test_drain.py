@@ -143,7 +143,7 @@ def test_the_walls_stand_until_the_job_s_last_process_is_dead(loop):
 
             working.cleanup_stack.register_step(name, act, when=when)
 
-        async def kill():
+        async def kill(_timeout):
             order.append("killed")
 
         register("network", When.LAST)
