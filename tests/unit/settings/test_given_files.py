@@ -30,6 +30,7 @@ def test_a_mounted_file_may_be_a_link(tmp_path):
         (b" " * (1 << 20) + b"{}", "cannot be read from .*: it is longer than 1048576 bytes"),
         (b"{", "must be JSON"),
     ],
+    ids=["missing", "no-text", "too-long", "no-json"],
 )
 def test_a_file_without_a_policy_is_refused(tmp_path, content, reason):
     """With the reason, and the path."""
