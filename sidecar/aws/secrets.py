@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sidecar import host
 from sidecar.aws.calls import SECRETS_MANAGER, SSM, AwsError, Call, backoff
 from sidecar.aws.own_session import make_session
 from sidecar.aws.session import ServiceClient
@@ -77,7 +78,7 @@ def _warn_shared(setting: str) -> None:
 
 def _read_file(name: str, setting: str) -> str:
     try:
-        return Path(name).read_text()
+        return host.read_given(Path(name)).decode()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise TokenError(f"cannot read {setting} from {name}: {reason}") from error

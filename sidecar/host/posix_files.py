@@ -131,6 +131,19 @@ def read_regular(path: Path, most: int = 1 << 20) -> tuple[bytes, int] | None:
     return None if content is None else (content, stat.S_IMODE(status.st_mode))
 
 
+def read_given(path: Path, most: int = 1 << 20) -> bytes:
+    """Read the regular file at `path`, which a setting names. Raises OSError.
+
+    It may be in a folder that a job's user owns: a link is followed only if root or this process's
+    user made it, in a folder of theirs, and no more than `most` bytes are read.
+    """
+    descriptor = paths.open_file(path)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return _read(file, most)
+
+
 def _read(file: FileIO, most: int) -> bytes:
     """Read a file to its end. Raises OSError if it has more than `most` bytes."""
     content = bytearray()

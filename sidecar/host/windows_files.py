@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -88,6 +89,18 @@ def read_regular(path: Path, most: int = 1 << 20) -> tuple[bytes, int] | None:
         return content, _PRIVATE if access.is_private(path) else _READABLE
     except OSError:
         return None
+
+
+def read_given(path: Path, most: int = 1 << 20) -> bytes:
+    """Read the file at `path`, which a setting names, but not more than `most` bytes.
+
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is longer than {most} bytes")
+    return content
 
 
 def read_below(folder: Path, names: tuple[str, ...], most: int) -> bytes:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from sidecar import host
 from sidecar.errors import RunnerError
-from sidecar.runner import homes, setup_info
+from sidecar.runner import environment_file, homes, runner_settings, setup_info
 from sidecar.runner.environment import variables_for_user
 from sidecar.runner.program_protection import protect
 from sidecar.runner.state_file import SavedFile, StateFile
@@ -168,9 +166,7 @@ class RunnerFolder:
 
     def is_configured_as(self, name: str) -> bool:
         """Whether the configuration in the folder is that of the runner `name`."""
-        settings = _read_settings(host.read_regular(self.path / ".runner"))
-        found = settings.get("agentname")
-        return isinstance(found, str) and found.casefold() == name.casefold()
+        return runner_settings.is_for_runner(self._read(".runner"), name)
 
     @property
     def has_copies(self) -> bool:
@@ -185,26 +181,22 @@ class RunnerFolder:
     @property
     def runner_id(self) -> int | None:
         """GitHub's number for the runner, from the copy of `.runner`."""
-        copy = self._copies.get(".runner")
-        settings = _read_settings((copy.content, copy.mode) if copy else None)
-        try:
-            return int(settings["agentid"])
-        except (ValueError, TypeError, KeyError):
-            return None
+        return runner_settings.read_runner_id(self._settings)
 
     @property
     def work_folder(self) -> Path:
         """The folder of the runner's jobs, from the copy of `.runner`."""
-        copy = self._copies.get(".runner")
-        settings = _read_settings((copy.content, copy.mode) if copy else None)
-        return self.path / str(settings.get("workfolder") or "_work")
+        return self.path / runner_settings.read_work_folder(self._settings)
 
     @property
     def docker_label(self) -> str | None:
         """The label that the runner gives to containers and images, from the copy of `.runner`."""
+        return runner_settings.make_docker_label(self._settings)
+
+    @property
+    def _settings(self) -> bytes | None:
         copy = self._copies.get(".runner")
-        text = copy and copy.content.removeprefix(b"\xef\xbb\xbf")
-        return hashlib.sha256(text).hexdigest()[:6] if text else None
+        return copy.content if copy else None
 
     def write_configuration(self, files: Mapping[str, bytes]) -> None:
         """Write the configuration files of a just-in-time runner, as its listener would.
@@ -283,26 +275,26 @@ class RunnerFolder:
 
     def read_environment_file(self) -> dict[str, str]:
         """Read `.env`, whose variables win over the listener's own environment."""
-        found = host.read_regular(self.path / ".env")
-        lines = found[0].decode("utf-8-sig", "replace").splitlines() if found else []
-        return {key: value for key, _, value in (line.partition("=") for line in lines) if value}
+        return environment_file.read_variables(self._read(".env"))
 
     @contextmanager
     def without_variables(self, variables: Iterable[str]) -> Iterator[None]:
         """Remove variables from `.env` within the block, where the agent sets its own values."""
-        unwanted = tuple(f"{variable}=" for variable in variables)
         found = host.read_regular(self.path / ".env")
-        lines = found[0].decode("utf-8-sig", "replace").splitlines() if found else []
-        kept = [line for line in lines if not line.startswith(unwanted)]
-        if found is None or kept == lines:
+        kept = environment_file.remove_variables(found[0], variables) if found else None
+        if found is None or kept is None:
             yield
             return
-        self._write(".env", SavedFile("".join(f"{line}\n" for line in kept).encode(), found[1]))
+        self._write(".env", SavedFile(kept, found[1]))
         try:
             yield
         finally:
             with suppress(OSError):  # the disk may be full by now: the file is not needed any more
                 self._write(".env", SavedFile(*found))
+
+    def _read(self, name: str) -> bytes | None:
+        found = host.read_regular(self.path / name)
+        return found[0] if found else None
 
     def _write(self, name: str, copy: SavedFile) -> None:
         # The environment's files stay the agent's own: a job may not write the next life's.
@@ -311,15 +303,3 @@ class RunnerFolder:
 
     def _remove(self, name: str) -> bool:
         return host.remove_entry(self.path / name)
-
-
-def _read_settings(found: tuple[bytes, int] | None) -> dict[str, Any]:
-    """Return the content of a `.runner` file, with all keys in lower case; empty if it is invalid.
-
-    Keys are camelCase from configure and PascalCase from a just-in-time configuration.
-    """
-    try:
-        settings = json.loads(found[0].decode("utf-8-sig")) if found else {}
-        return {key.lower(): value for key, value in settings.items()}
-    except (ValueError, AttributeError, RecursionError):
-        return {}

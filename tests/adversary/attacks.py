@@ -64,7 +64,7 @@ for hops in range(10**6):
 COMPUTER = (
     _LIMITS
     + """
-for _ in range(8):
+for _ in range(int(sys.argv[1]) if sys.argv[1:] else 8):
     if os.fork() == 0:
         while time.monotonic() < end:
             pass
@@ -73,7 +73,7 @@ print("up", flush=True)
 time.sleep(60)
 """
 )
-"""Eight processes that compute."""
+"""Processes that compute: as many as it is told, else eight."""
 
 TOUCHER = (
     _LIMITS

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 USER = host.User("attacker", ATTACKER, ATTACKER, (ATTACKER,), "/")
 PYTHON = shutil.which("python3", path=os.defpath) or "python3"
 """The system's own: the one of these tests may be in a folder that no other user may enter."""
+COMPUTING, WORK = 40, 0.01
+"""Processes that compute, and seconds of a processor that the agent's own work needs."""
 FIRST_SUBORDINATE = 700000
 """The first of the ids that a job may have in a user namespace (subuid(5))."""
 
@@ -173,6 +177,68 @@ def priorities(mended: bool) -> dict[str, list[int]]:
             await process.user_kill.slow_down()
             others = [os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, bystander.pid)]
             return {"before": before, "after": read(), "others": others}
+
+    return asyncio.run(play())
+
+
+def work_beside_computers(mended: bool) -> float:
+    """Let a job compute; return how many times longer the agent's own work takes before a stop.
+
+    The least of some rounds each, for others compute on this machine too. The job is in the agent's
+    session: some kernels give each session the same part of the processors.
+    """
+    begin(mended=mended)
+
+    def work() -> float:
+        began, used = time.perf_counter(), time.thread_time()
+        while time.thread_time() < used + WORK:
+            pass
+        return time.perf_counter() - began
+
+    async def play() -> float:
+        await own_user(USER)
+        command = attack(attacks.COMPUTER, str(COMPUTING))
+        with subprocess.Popen(  # noqa: ASYNC220  its start is short
+            command.argv, user=ATTACKER, group=ATTACKER, extra_groups=[], stdout=subprocess.PIPE
+        ) as job:
+            assert job.stdout is not None
+            assert await asyncio.to_thread(job.stdout.readline) == b"up\n"
+            before = min(work() for _ in range(2))
+            await process.user_kill.slow_down()
+            after = min(work() for _ in range(4))
+            job.kill()  # the rest of it ends with this pid namespace
+        return before / after
+
+    return asyncio.run(play())
+
+
+def collected_before_stop(mended: bool, dead: int) -> int:
+    """Let a child die whenever one is collected; return how many are, before a stop is heard."""
+    collected = 0
+    find, collect = posix_processes._first_dead_child, posix_processes._collect
+
+    def find_after_a_death() -> int | None:
+        if collected < dead:
+            child = os.posix_spawn("/bin/true", ["true"], {})
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        return find()
+
+    def count(pid: int) -> bool:
+        nonlocal collected
+        collected += collect(pid)
+        return True
+
+    posix_processes._first_dead_child, posix_processes._collect = find_after_a_death, count
+    if not mended:
+        posix_processes.MOST_REAPED = sys.maxsize
+
+    async def play() -> int:
+        stop = asyncio.Event()
+        running = asyncio.get_running_loop()
+        async with process.collect_orphans():
+            running.call_soon(running.call_soon, stop.set)  # in the first turn of collecting
+            await stop.wait()
+            return collected
 
     return asyncio.run(play())
 

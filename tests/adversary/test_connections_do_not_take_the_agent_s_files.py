@@ -32,6 +32,7 @@ import sys
 from sidecar import host
 from sidecar.host import posix_processes
 from sidecar.net.http_server import Limits
+from sidecar.relay import server
 from sidecar.status import health_server
 host.raise_file_limit = lambda: None
 processes = posix_processes._processes
@@ -42,12 +43,15 @@ def uncaught():
         raise RuntimeError(str(error)) from error  # no caller expected that
 posix_processes._processes = uncaught
 health_server._limits = Limits
+server._limits = lambda: server.LIMITS
 from sidecar.__main__ import main
 sys.exit(main(["run", *sys.argv[1:]]))
 """
-"""An agent with the limit that it was started with, which its health address alone can fill."""
+"""An agent with the limit that it was started with, which each of its addresses alone can fill."""
 FEW = 128
 """Files that the agent may have open: a few dozen more than it needs itself."""
+CONNECTIONS = {"health": 2 * FEW, "relay": 1000}
+"""How many connections a job opens, to each of the agent's addresses."""
 
 
 def limited(argv, hard=FEW):
@@ -55,17 +59,29 @@ def limited(argv, hard=FEW):
     return ("sh", "-c", f'ulimit -Sn {FEW} && ulimit -Hn {hard} && exec "$@"', "sh", *argv)
 
 
+@pytest.fixture
+def _many_files():
+    """Let this process have a file for each of those connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("address", CONNECTIONS)
 @pytest.mark.parametrize(
     ("argv", "code"),
     [(ON_UVLOOP, 0), ((sys.executable, "-c", UNMENDED), 10)],
     ids=["mended", "unmended"],
 )
-def test_a_full_health_address_does_not_end_the_agent(aws, argv, code):
+@pytest.mark.usefixtures("_many_files")
+def test_a_full_address_does_not_end_the_agent(aws, argv, code, address):
     """The job ends well, all is cleaned up, and who asks for the health gets an answer.
 
     With the limit used up, an unmended agent cannot look for the job's processes, and crashes: what
     the job left runs on, and the token, the runner and the protection may stay.
     """
+    number = CONNECTIONS[address]
 
     async def play():
         async with open_stage(aws) as stage:
@@ -75,10 +91,10 @@ def test_a_full_health_address_does_not_end_the_agent(aws, argv, code):
             env = {"SIDECAR_HEALTH_ADDRESS": "127.0.0.1:0"}
             async with stage.life(limited(argv), env=env) as life:
                 await stage.wait_for_output(job, "at the gate")
-                port = life.find_events("health.started")[0]["port"]
-                async with holding(port, 2 * FEW, enough=16 if code == 0 else 2 * FEW):
+                port = life.find_events(f"{address}.started")[0]["port"]
+                async with holding(port, number, enough=16 if code == 0 else 2 * FEW):
                     if code == 0:
-                        await check_health(port)
+                        await check_health(life.find_events("health.started")[0]["port"])
                         open_gate()
                         await stage.check_end(life, code)
                         await stage.wait_for_output(job, f"files:{FEW}")

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from sidecar import host, process
+from tests.adversary.cell import play
 from tests.support.loops import on_both, run
 
 if sys.platform == "win32":
@@ -15,6 +16,9 @@ from sidecar.host import posix_processes
 
 FLOOD = 20_000
 """Dead children that the kernel has one after another; two forkers never let it run out of them."""
+
+DEAD = 1000
+"""The same, with real ones."""
 
 
 class Kernel:
@@ -59,6 +63,14 @@ def test_a_stop_is_heard_between_two_turns_of_collecting(loop, mended, monkeypat
 
     run(loop, live())
     assert heard[0] <= 10 * host.MOST_REAPED if mended else heard[0] == FLOOD
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mended", [True, False], ids=["mended", "unmended"])
+def test_the_same_holds_for_children_that_really_die(mended):
+    """In a pid namespace of its own; one dies for each that is collected."""
+    collected = play("collected_before_stop", mended, DEAD)
+    assert collected <= 2 * host.MOST_REAPED if mended else collected >= DEAD
 
 
 def test_a_child_that_cannot_be_collected_yet_ends_the_turn(monkeypatch):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -209,6 +210,25 @@ def test_proxies_and_harmless_settings_reach_the_call():
     assert selected == env
     lines = b"\xef\xbb\xbfHOME=/x\nLANG=C\nLD_PRELOAD=/x\n"
     assert private_call._select_lines(lines) == b"LANG=C\n"
+
+
+@pytest.mark.parametrize("planted", [{}, {"TMPDIR": "/srv"}], ids=["unset", "set"])
+def test_temporary_files_of_a_call_are_where_no_job_comes(planted):
+    """Wherever the TMPDIR of the task leads; and there is no socket for debuggers."""
+    script = 'echo "tmp:$TMPDIR"; echo "sockets:$DOTNET_EnableDiagnostics"; exit 5\n'
+    with make_runner_folder(script) as folder:
+        result = asyncio.run(
+            run_program(
+                folder,
+                Subcommand("configure", ()),
+                {"PATH": os.defpath, **planted},
+                ProgramResult(),
+                timeout=30,
+            )
+        )
+        temporary = Path(result.lines[0].removeprefix("tmp:"))
+        assert folder.private in temporary.parents
+    assert result.lines[1] == "sockets:0"
 
 
 def test_an_agent_that_is_not_root_calls_in_the_runner_s_folder():

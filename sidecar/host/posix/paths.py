@@ -110,6 +110,23 @@ def open_parent(path: Path) -> Iterator[tuple[int, str]]:
         os.close(inside)
 
 
+def open_file(path: Path) -> int:
+    """Open the file at `path` to read it; a link in its place is followed like one on the way.
+
+    A pipe is not waited for. Raises OSError; ELOOP for a link that a job may have made.
+    """
+    for _ in range(_MOST_LINKS):
+        with open_parent(path) as (inside, name):
+            if (target := _read_link(inside, name)) is None:
+                try:
+                    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                    return os.open(name, flags, dir_fd=inside)
+                except OSError as error:
+                    raise _explain(error, inside, name) from error
+        path = path.parent / target
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
 def open_in(inside: int, name: str) -> int | None:
     """Open the folder `name` of an open folder; None if there is none, but a link or a file."""
     try:
