@@ -160,6 +160,13 @@ SERVICES = (
         outcomes(UNHARMED, _403=NO_MACHINE, _404=NO_MACHINE, never=NO_MACHINE),
     ),
     Row(
+        "EC2 instance id",
+        "machine",
+        "imds",
+        {"path": "/meta-data/instance-id$"},
+        outcomes(UNHARMED, _403=NO_MACHINE, _404=NO_MACHINE, never=NO_MACHINE),
+    ),
+    Row(
         "EC2 tags",
         "machine",
         "imds",
