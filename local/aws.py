@@ -59,7 +59,7 @@ def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
             """Print nothing."""
 
     # moto's own ThreadedMotoServer leaves its listening socket to the garbage collector.
-    application = _one_write_at_a_time(DomainDispatcherApplication(create_backend_app))
+    application = _one_at_a_time(DomainDispatcherApplication(create_backend_app))
     application = _with_control(application)
     server = make_server(host, port, application, threaded=True, request_handler=Quiet)
     serve = {"poll_interval": 0.05}  # seconds; what `shutdown` waits at most
@@ -73,16 +73,18 @@ def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
         server.server_close()
 
 
-def _one_write_at_a_time(application: Any) -> Any:
-    """Let DynamoDB's calls in one after the other.
+def _one_at_a_time(application: Any) -> Any:
+    """Let calls in one after the other, except those that may wait for a message.
 
-    DynamoDB's writes are atomic. moto's are not: two that compare at the same moment may both
-    succeed, and a transaction that fails takes back what others wrote meanwhile.
+    AWS's calls are atomic. moto's are not: of two writes that compare at the same moment both may
+    succeed, a transaction that fails takes back what others wrote meanwhile, and a call that looks
+    through a list while another changes it is answered with 500.
     """
     turn = threading.Lock()
 
     def serve(environ: Any, start_response: Any) -> Any:
-        if not str(environ.get("HTTP_X_AMZ_TARGET", "")).startswith("DynamoDB"):
+        call = str(environ.get("HTTP_X_AMZ_TARGET", ""))  # of STS's calls and others: empty
+        if call in {"", "AmazonSQS.ReceiveMessage"}:
             return application(environ, start_response)
         with turn:
             return list(application(environ, start_response))
@@ -130,10 +132,10 @@ def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int
     return int(answer["Version"])
 
 
-def names(endpoint: str, prefix: str = "/") -> list[str]:
-    """List the names of all parameters that begin with `prefix`."""
+def names(endpoint: str, prefix: str = "/", held: Credentials | None = None) -> list[str]:
+    """List the names of all parameters that begin with `prefix`, in the account of `held`."""
     begins = {"Key": "Name", "Option": "BeginsWith", "Values": [prefix]}
-    with _client("ssm", endpoint) as ssm:
+    with _client("ssm", endpoint, held) as ssm:
         pages = ssm.get_paginator("describe_parameters").paginate(ParameterFilters=[begins])
         return sorted(found["Name"] for page in pages for found in page["Parameters"])
 

@@ -47,7 +47,7 @@ ANSWER_WITHIN = 2.0
 """Seconds for one try of a call."""
 LOOK_EVERY = 0.05
 """Seconds between two looks of a model agent at its token."""
-SERVICES = ("ec2", "ecs", "ssm", "secretsmanager", "dynamodb", "sqs")
+SERVICES = ("ec2", "ecs", "ssm", "secretsmanager", "dynamodb", "sqs", "sts")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
 addresses: ContextVar[Mapping[str, str]] = ContextVar("addresses")
@@ -212,6 +212,7 @@ class Stage:
         """Run a model of an agent: it reads its token, deletes it, and waits for a job."""
         process = self.processes[own.task.id] = ModelProcess()
         life = asyncio.create_task(self._live(own.task.id, environment))
+        life.add_done_callback(self._tell_of_crash)
         try:
             yield process
         finally:
@@ -231,6 +232,11 @@ class Stage:
         async with self.start_agent(own, {}) as process:  # type: ignore[arg-type]
             code = await process.wait()
         machine.say(f"runner-machine: the agent has ended with exit code {code}")
+
+    def _tell_of_crash(self, life: asyncio.Task[None]) -> None:
+        """Say in the log why a model of an agent has ended, for whoever waits for its runner."""
+        if not life.cancelled() and (error := life.exception()):
+            self.log.append({"event": "model.crashed", "error": repr(error), "level": "error"})
 
     async def _live(self, task: str, environment: Mapping[str, str]) -> None:
         name, aws = f"{PREFIX}/{task}", self.proxies["aws"]
