@@ -137,13 +137,10 @@ async def _tick(worker: Worker) -> None:
 
 
 async def _tend(orders: Orders) -> None:
-    """Look after orders, every minute; a Lambda function does it by a schedule."""
+    """Look after the orders that this process has begun, every minute."""
     while True:
         await asyncio.sleep(TICK_EVERY)
-        try:
-            await orders.tend()
-        except SidecarError as error:
-            log.warning("tick.failed", reason=describe(error))
+        await orders.tend()
 
 
 async def _run(task: Callable[[], Awaitable[None]]) -> None:

@@ -115,9 +115,7 @@ class Accounts:
         closing.push_async_exit(store)
         machines = Ec2(region, make_session=make_session)
         closing.push_async_exit(machines)
-        resources = replace(
-            self._around, ecs=clients, store=store, ec2=machines, account=guest.account.number
-        )
+        resources = replace(self._around, ecs=clients, store=store, ec2=machines)
         return _Session(resources, self._around.now() + guest.account.session, closing)
 
     async def _retire(self, guest: Guest) -> None:

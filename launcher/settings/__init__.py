@@ -13,7 +13,6 @@ from launcher.settings.model import (
     WebhookSettings,
     WorkSettings,
     example,
-    line,
     option,
     variable,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "WebhookSettings",
     "WorkSettings",
     "example",
-    "line",
     "load",
     "option",
     "variable",

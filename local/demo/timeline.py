@@ -27,8 +27,6 @@ COLOURS = {
     "runner": "bright_black",
     "AWS": "yellow",
     "ECS": "yellow",
-    "EC2": "yellow",
-    "machine": "blue",
     "GitHub": "magenta",
     "job": "green",
     "workflow": "green",

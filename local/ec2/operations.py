@@ -6,6 +6,7 @@ import base64
 import fnmatch
 from typing import TYPE_CHECKING, Any
 
+from local import aws
 from local.ec2.checks import RefusedError
 from local.ec2.machines import CODES, OLD_FAMILIES
 from local.ec2.protocol import moment
@@ -24,7 +25,7 @@ def describe_instances(plane: ControlPlane, wanted: dict[str, Any]) -> dict[str,
     """Describe machines: by ids, all of which must be there, or by filters."""
     found = [plane.find_machine(each) for each in wanted.get("InstanceIds", [])]
     if "InstanceIds" not in wanted:
-        found = plane.list_machines()
+        found = plane.machines
     hidden = [each for each in found if each.unseen > 0]
     for each in hidden:
         each.unseen -= 1
@@ -40,7 +41,7 @@ def describe_instances(plane: ControlPlane, wanted: dict[str, Any]) -> dict[str,
     reservations = [
         {
             "ReservationId": f"r-{each.id[2:]}",
-            "OwnerId": each.account,
+            "OwnerId": aws.ACCOUNT,
             "Instances": [each.describe()],
         }
         for each in shown[begins:end]

@@ -22,7 +22,7 @@ import structlog
 from sidecar import host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 log = structlog.get_logger()
 
@@ -69,24 +69,20 @@ def use_home(env: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, 
     return {name: value for name, value in env.items() if name.upper() not in NAMES} | {**variables}
 
 
-def clean_home(
-    env: Mapping[str, str],
-    user: host.User | None,
-    stopped: Callable[[], bool] = lambda: False,
-) -> None:
+def clean_home(env: Mapping[str, str], user: host.User | None) -> None:
     """Remove what an earlier job may have left in the home for the next listener to believe.
 
-    Then make the folder for configurations. Gives up when `stopped` returns True. Raises OSError
-    where the agent is root; otherwise jobs have the agent's own user, and could keep it from this.
+    Then make the folder for configurations. Raises OSError where the agent is root; otherwise jobs
+    have the agent's own user, and could keep it from doing this.
     """
     for folder in _config_folders(env):
-        _remove(folder.parent, (folder.name, *CACHE), user, stopped)
+        _remove(folder.parent, (folder.name, *CACHE), user)
         with suppress(OSError):  # the home is missing or read-only: the runner is only slower
             host.make_folder_below(folder.parent, folder.name, user)
     if home := env.get("HOME"):
-        _remove(Path(home), CERTIFICATES, user, stopped)
+        _remove(Path(home), CERTIFICATES, user)
     if data := env.get(DATA) or env.get(DATA.lower()):
-        _remove(Path(data), CACHE, user, stopped)
+        _remove(Path(data), CACHE, user)
 
 
 def _config_folders(env: Mapping[str, str]) -> list[Path]:
@@ -98,11 +94,9 @@ def _config_folders(env: Mapping[str, str]) -> list[Path]:
     return folders
 
 
-def _remove(
-    folder: Path, names: tuple[str, ...], user: host.User | None, stopped: Callable[[], bool]
-) -> None:
+def _remove(folder: Path, names: tuple[str, ...], user: host.User | None) -> None:
     try:
-        host.remove_below(folder, names, stopped)
+        host.remove_below(folder, names)
     except OSError:
         if user is not None:
             raise

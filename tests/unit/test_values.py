@@ -212,9 +212,12 @@ def test_a_role_is_an_arn_of_iam():
             values.check_role_arn(bad)
 
 
-def test_a_session_policy_is_json():
+def test_a_session_policy_is_json_or_a_file(tmp_path):
     """It is written without spaces: STS counts characters."""
-    assert values.parse_session_policy('{ "Statement": [ ] }') == '{"Statement":[]}'
+    policy = '{ "Statement": [ ] }'
+    (tmp_path / "policy.json").write_text(policy)
+    for given in (policy, f"file:{tmp_path}/policy.json"):
+        assert values.parse_session_policy(given) == '{"Statement":[]}'
 
 
 @pytest.mark.parametrize(
@@ -222,6 +225,7 @@ def test_a_session_policy_is_json():
     [
         ("{", "must be JSON"),
         ("[]", "must be an IAM policy, with a Statement"),
+        ("file:/nonexistent", "cannot be read from /nonexistent: No such file"),
         ('{"Statement": "' + "x" * 2048 + '"}', "must be 2048 characters at most"),
     ],
 )

@@ -1,1 +1,0 @@
-"""Parts of the POSIX side that several of its files need."""
