@@ -33,7 +33,9 @@ EVENTS = {
     "docker.record_failed": "what a job creates at the docker daemon cannot be written down: it is "
     "removed after the job, but not if the agent is killed",
     "docker.request_failed": "the docker proxy failed on a request and closed its connection",
-    "docker.request_refused": "strict mode refused a request; logged once for each kind",
+    "docker.request_refused": "strict mode refused a request, or the agent refused a network or a "
+    "port at AWS's link-local addresses; each text once while it is remembered, and 16 of a kind "
+    "in a minute. `unsaid` counts those that no line tells of",
     "docker.socket_exposed": "a container mounts a folder that holds a docker socket, and can "
     "reach the daemon without the proxy; logged once for each folder",
     "docker.socket_unprotected": "the runner's user may open the daemon's own socket, without the "
@@ -83,6 +85,9 @@ EVENTS = {
     "no route to the relay; logged once for each network",
     "network.removal_failed": "removing rules that were only partly added failed too: there are "
     "none",
+    "network.route_changed": "a network stands in the way to the ECS agent or the instance's "
+    "metadata at `address`, perhaps one that a job made; the agent's own requests keep to the "
+    "interface by which they went before the job, and may get no answer",
     "network.rules_added": "requests to the ECS agent and to the instance's metadata go to the "
     "relay (`to`), except the agent's own; with `outside`, requests that come in by other "
     "interfaces than those go there too",

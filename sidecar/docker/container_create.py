@@ -32,7 +32,11 @@ class ContainerCreate:
 
     @property
     def body(self) -> bytes:
-        """The body for the engine: the client's own bytes, if nothing was changed."""
+        """The body for the engine."""
+        return self.render()
+
+    def render(self) -> bytes:
+        """Return the body for the engine: the client's own bytes, if nothing was changed."""
         return serialize(self.fields) if self._changed else self._body
 
     @property

@@ -8,11 +8,13 @@ import re
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from sidecar.docker.created import CONTAINER, LABEL, NETWORK, VOLUME
 from sidecar.docker.engine import EngineError, NotFound
+from sidecar.docker.warning_limit import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +38,8 @@ _RESPONSE_TIMEOUT = 1.0
 """Seconds to wait for create requests that the engine still works on."""
 _AT_ONCE = 16
 """Requests at a time."""
+MOST_NAMED = 16
+"""Objects that one text or event names: a job may have made thousands."""
 _CLOCK = 1
 """Seconds: the engine rounds the time of a volume."""
 
@@ -115,8 +119,15 @@ async def remove_objects(engine: Engine, record: ObjectRecord) -> dict[str, int]
             removed.update(f"{one.kind}s" for one in left if one not in failed)
         if not failed:
             return dict(removed)
-    reasons = "; ".join(f"{one}: {reason}" for one, reason in failed.items())
-    raise EngineError(f"cannot remove what the job made at {engine.host}: {reasons}")
+    reasons = [shorten(f"{one}: {reason}") for one, reason in islice(failed.items(), MOST_NAMED)]
+    listed = "; ".join(name_some(reasons, len(failed)))
+    raise EngineError(f"cannot remove what the job made at {engine.host}: {listed}")
+
+
+def name_some(names: list[str], number: int) -> list[str]:
+    """Return the first names of so many, and how many there are besides."""
+    named = names[:MOST_NAMED]
+    return [*named, f"and {number - len(named)} more"] if number > len(named) else named
 
 
 async def _remove(engine: Engine, left: list[Left]) -> dict[Left, str]:

@@ -13,22 +13,24 @@ from urllib.parse import quote
 import structlog
 
 from sidecar import host, relay
-from sidecar.docker import container_listener, proxy
+from sidecar.docker import container_listener, network_listener, proxy
 from sidecar.docker import engine as engines
+from sidecar.docker.bind_sources import BindSources
 from sidecar.docker.binds import Sockets, normalize_path
 from sidecar.docker.created import ObjectRecord, read_objects
 from sidecar.docker.credential_variables import CredentialVariables, names_proxy
 from sidecar.docker.engine import Engine, EngineError
 from sidecar.docker.folder_copy import FolderCopy
-from sidecar.docker.removal import find_left, remove_objects
+from sidecar.docker.own_containers import OwnContainers
+from sidecar.docker.removal import find_left, name_some, remove_objects
 from sidecar.docker.rewriting import RequestRewriter
-from sidecar.docker.socket_path import DefaultSocket, SharedSocket
+from sidecar.docker.socket_path import PRIVATE_NAMES, DefaultSocket, SharedSocket
 from sidecar.errors import ProxyError
 from sidecar.relay.mode import Mode
 from sidecar.shutdown.cleanup import When
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from sidecar.docker.created import CreatedObject
     from sidecar.docker.rewriting import ReadImageVariables
@@ -69,6 +71,13 @@ class JobDocker:
     """The variables that the job's first hook sets for its containers, without a proxy."""
     record: ObjectRecord | None = field(default=None, repr=False)
     """What the job created, if there is a proxy."""
+    bind_sources: BindSources | None = None
+    """The folders that containers may mount in strict mode, if there is a proxy."""
+
+    def allow_binds(self, work_folder: Path) -> None:
+        """Let the job's containers mount its work folder in strict mode."""
+        if self.bind_sources is not None:
+            self.bind_sources.allow(work_folder)
 
     def set_runner_label(self, label: str | None) -> None:
         """Set the label that the runner gives to what it makes at the engine."""
@@ -90,9 +99,15 @@ class JobDocker:
 
 @asynccontextmanager
 async def job_docker(
-    config: Configuration, credentials: JobCredentials, cleanup_stack: CleanupStack, stop: Stop
+    config: Configuration,
+    credentials: JobCredentials,
+    cleanup_stack: CleanupStack,
+    stop: Stop,
+    on_network: Callable[[], None] | None = None,
 ) -> AsyncIterator[JobDocker]:
     """Run the docker proxy within the block, if there can be one.
+
+    `on_network` is called when the engine reports a network.
 
     On leaving, what the job created is removed first: its containers may use the proxy till then.
     Raises ProxyError if there cannot, and a setting requires it.
@@ -103,6 +118,10 @@ async def job_docker(
         try:
             cleanup = _Cleanup(cleanup_stack, stop, running)
             docker = await _start_proxy(config, container_credentials, cleanup, running)
+            if on_network is not None:
+                engine, _ = _find_engine(config)
+                follow = network_listener.follow_networks(engine, on_network)
+                await running.enter_async_context(relay.running_beside(follow))
         except ProxyUnavailable as error:
             required_by = "SIDECAR_DOCKER_PROXY=on; auto goes without"
             if settings.docker_strict:
@@ -143,6 +162,8 @@ async def _start_proxy(
         settings.docker_strict,
         record,
         engine.get,
+        bind_sources := _make_bind_sources(config),
+        OwnContainers() if settings.docker_strict else None,
     )
     cleanup_step = cleanup.stack.register_step(
         "docker proxy", partial(asyncio.to_thread, place.remove), when=When.LAST
@@ -167,9 +188,23 @@ async def _start_proxy(
     _warn_unprotected(socket, config)
     cleanup.remove_first(objects)
     if shared is None:
-        return JobDocker(proxied=True, record=record)
+        return JobDocker(proxied=True, record=record, bind_sources=bind_sources)
     work_dir = None if "work_dir" in settings.model_fields_set else f"{path.parent}/_work"
-    return JobDocker(proxied=True, socket=path, work_dir=work_dir, record=record)
+    return JobDocker(
+        proxied=True, socket=path, work_dir=work_dir, record=record, bind_sources=bind_sources
+    )
+
+
+def _make_bind_sources(config: Configuration) -> BindSources:
+    """Return what containers may mount in strict mode; the job's work folder comes later."""
+    settings = config.settings
+    sources = BindSources()
+    sources.allow_reading(settings.runner_dir / EXTERNALS)
+    if settings.shared_dir is not None:
+        sources.shared = normalize_path(str(settings.shared_dir))
+        sources.private_names = PRIVATE_NAMES
+        sources.private_folder = normalize_path(str(settings.runner_dir))
+    return sources
 
 
 async def _listen(
@@ -224,7 +259,10 @@ class JobObjects:
             if self._keep:
                 left = await find_left(engine, record.objects)
                 if left:
-                    log.info("docker.objects_kept", objects=[str(one) for one in left])
+                    log.info(
+                        "docker.objects_kept",
+                        objects=name_some([str(one) for one in left], len(left)),
+                    )
                 return
             removed = await remove_objects(engine, record)
         if removed:
@@ -390,4 +428,6 @@ class _PathUpdates:
         self.on_start = identities.resume
         self.on_stop = identities.suspend
         self.on_removed = identities.end
+        self.on_join = identities.join
+        self.on_leave = identities.leave
         self.known = identities.containers

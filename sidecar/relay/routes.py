@@ -74,10 +74,34 @@ def task_interfaces() -> tuple[str, ...]:
 
 def interface_to(address: str) -> str | None:
     """Return the interface that leads to an IPv4 address; None if there is none."""
+    return _find_best(address, table())
+
+
+def _find_best(address: str, routes: list[Route]) -> str | None:
     wanted = _number(address)
-    matching = [route for route in table() if wanted & route.mask == route.network]
+    matching = [route for route in routes if wanted & route.mask == route.network]
     best = max(matching, key=lambda route: (route.mask, -route.metric), default=None)
     return best.interface if best is not None else None
+
+
+def current_interface(address: str) -> str | None:
+    """Return the interface that leads to an address at this moment.
+
+    None if there is none, or if the address is this namespace's own.
+    """
+    return None if is_own(address) else interface_to(address)
+
+
+def outward_interface(address: str) -> str | None:
+    """Return the interface that leads to an address, out of the task.
+
+    A docker network that an earlier job left around the address is passed over. None if nothing
+    leads there, or if the address is this namespace's own without such a network.
+    """
+    found = interface_to(address)
+    if found is None or found in task_interfaces():
+        return None if is_own(address) else found
+    return _find_best(address, [route for route in table() if route.outward])
 
 
 def has_network(interface: str, subnet: str) -> bool:

@@ -8,7 +8,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from sidecar.docker import rewriting
+from sidecar.docker import rewriting, warning_limit
 from sidecar.docker.binds import Sockets
 from sidecar.docker.connection import RequestRefused
 from sidecar.docker.created import ObjectRecord, read_objects
@@ -144,12 +144,15 @@ def check(policy: RequestRewriter, body: bytes):
         (b"POST /v4.0.0/libpod/containers/create", True, True),
         (b"POST /containers/x/exec", False, True),
         (b"POST /volumes/create", False, True),
-        (b"POST /containers/x/start", False, False),
-        (b"GET /containers/create", False, False),
+        (b"POST /networks/create", True, True),
+        (b"POST /v4.0.0/libpod/networks/create", True, True),
+        (b"POST /containers/x/start", False, True),
+        (b"POST /containers/x/stop", False, False),
+        (b"GET /containers/json", False, False),
     ],
 )
 def test_only_some_requests_are_checked(line, plain, strict):
-    """In strict mode also those that start commands and make volumes."""
+    """In strict mode also those that start commands and containers, and make volumes."""
     request = parse_request(line + b" HTTP/1.1\r\n\r\n")
     for is_strict, is_checked in ((False, plain), (True, strict)):
         limit = make_policy(FakePaths(), strict=is_strict).body_limit(request)
@@ -194,7 +197,7 @@ def test_an_unreadable_body_is_a_bad_request():
 
 def test_a_refusal_is_logged_once_and_at_most_so_often(monkeypatch):
     """A job may send as many dangerous requests as it likes."""
-    monkeypatch.setattr(rewriting, "_MAX_WARNINGS", 2)
+    monkeypatch.setattr(warning_limit, "MAX_LINES", 2)
     policy = make_policy(FakePaths(), strict=True)
     with capture_logs() as logs:
         for mode in ("PidMode", "PidMode", "IpcMode", "NetworkMode"):

@@ -232,6 +232,49 @@ def test_strict_mode_requires_the_proxy(make_config):
         asyncio.run(scenario(SIDECAR_DOCKER_PROXY="off"))
 
 
+async def read_status(socket, request: bytes) -> int:
+    """Send a request to the proxy; return the response's status."""
+    reader, writer = await asyncio.open_unix_connection(socket)
+    writer.write(request)
+    status = (await reader.readline()).split()[1]
+    writer.close()
+    return int(status)
+
+
+@pytest.mark.parametrize("strict", ["true", "false"])
+def test_strict_mode_knows_the_job_s_folders_and_containers(make_config, tmp_path, shared, strict):
+    """Its work folder, the shared folder and externals; of the containers, those it has made."""
+
+    async def scenario():
+        async with run_engine(tmp_path / "engine.sock") as docker_host:
+            env = {"DOCKER_HOST": docker_host, "SIDECAR_SHARED_DIR": str(shared)}
+            config = make_config(SIDECAR_DOCKER_STRICT=strict, **env)
+            (tmp_path / "externals").mkdir()
+            async with run_proxy(config) as (docker, _):
+                docker.allow_binds(Path(docker.work_dir))
+                statuses = []
+                for source, options in (
+                    (docker.work_dir, ""),
+                    (shared / "cache", ""),
+                    (tmp_path / "externals", ":ro"),
+                    (tmp_path / "externals", ""),
+                    (docker.socket.parent / "created", ""),
+                    (shared / "runner-other", ""),
+                    ("/etc", ":ro"),
+                ):
+                    body = {"HostConfig": {"Binds": [f"{source}:/x{options}"]}}
+                    request = post("/containers/create", json.dumps(body).encode())
+                    statuses.append(await read_status(docker.socket, request))
+                for name in (ID, "ecs-agent"):
+                    request = post(f"/containers/{name}/wait")
+                    statuses.append(await read_status(docker.socket, request))
+                return statuses
+
+    refused = 403 if strict == "true" else 201
+    expected = [201, 201, 201, *[refused] * 4, 200, 403 if strict == "true" else 200]
+    assert asyncio.run(asyncio.wait_for(scenario(), 30)) == expected
+
+
 @pytest.mark.parametrize("path", ["shared", "/a:b", "/a,b", "/" + "a" * 80])
 def test_an_unusable_shared_folder_is_an_error(make_config, path):
     """The path is used in binds, and a socket's path is limited."""
