@@ -94,6 +94,16 @@ def serialize(value: JsonObject) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
+def read_text(body: bytes, field: str) -> str | None:
+    """Return a text of the engine's response, by docker's name of the field or podman's."""
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return None
+    value = (fields.get(field) or fields.get(field.lower())) if isinstance(fields, dict) else None
+    return value if isinstance(value, str) else None
+
+
 def read_names(text: str) -> frozenset[str]:
     """Return the names in a text: folded ones, if they are to be found in `fold_names`."""
     return frozenset(text.split())

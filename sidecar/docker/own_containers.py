@@ -11,13 +11,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from sidecar.docker.json_documents import JsonObject
+from sidecar.docker import routes
+from sidecar.docker.json_documents import JsonObject, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sidecar.docker.heads import RequestHead
 
+EXEC_PATH = re.compile(r"(/libpod)?/containers/[^/]+/exec")
+_EXEC_RUN_PATH = re.compile(r"(/libpod)?/exec/([^/]+)/.*")
 _RENAME_PATH = re.compile(r"(/libpod)?/containers/[^/]+/rename")
 CONNECT_PATH = re.compile(r"(/libpod)?/networks/.+/(connect|disconnect)")
 _CONTAINER_PATH = re.compile(r"(/libpod)?/containers/([^/]+)(/.*)?")
@@ -25,6 +28,10 @@ _COMMIT_PATHS = ("/commit", "/libpod/commit")
 _NO_NAMES = frozenset({"create", "json", "prune", "showmounted", "stats"})
 _ID = re.compile(r"[0-9a-f]{12,64}")
 """A whole id, or as much of it as docker shows. Of a shorter part, another may become the owner."""
+_MOST_EXECS = 4096
+"""Commands in containers that are known at once; the oldest is forgotten first."""
+_BUILDX = "buildx_buildkit_"
+"""How the names of the containers begin in which docker buildx builds."""
 _MODES = ("NetworkMode", "PidMode", "IpcMode")
 
 
@@ -34,6 +41,7 @@ class OwnContainers:
     def __init__(self) -> None:
         self._ids: set[str] = set()
         self._names: set[str] = set()
+        self._execs: dict[str, None] = {}
 
     def add(self, container: str, name: str | None) -> None:
         """Note that the job made a container."""
@@ -57,21 +65,42 @@ class OwnContainers:
         match = _CONTAINER_PATH.fullmatch(request.path)
         if match is not None and (match[3] or match[2] not in _NO_NAMES):
             return self._check(match[2])
+        match = _EXEC_RUN_PATH.fullmatch(request.path)
+        if match is not None and match[2] not in self._execs:
+            return f"the command {match[2]!a:.80}, which is not known as the job's (by its id)"
         if request.path in _COMMIT_PATHS:
             return self._check(read_query(request, "container") or "")
         return None
 
-    def find_name_change(self, request: RequestHead) -> Callable[[], None] | None:
-        """Return what to do when the engine has changed a name; None: it does not.
+    def find_change(self, request: RequestHead) -> Callable[[int, bytes], None] | None:
+        """Return what to call with the engine's response, if a request changes what is known.
 
         The name of a container that is removed may be another's next.
         """
         if (match := _RENAME_PATH.fullmatch(request.path)) is not None:
-            return partial(self.add_name, read_query(request, "name"))
+            return partial(self._rename, read_query(request, "name"))
+        if EXEC_PATH.fullmatch(request.path):
+            return self._add_exec
         match = _CONTAINER_PATH.fullmatch(request.path)
         if request.method == "DELETE" and match is not None:
-            return partial(self._names.discard, match[2])
+            return partial(self._remove_name, match[2])
         return None
+
+    def _rename(self, name: str | None, status: int, _: bytes) -> None:
+        if status == 204:
+            self.add_name(name)
+
+    def _remove_name(self, name: str, status: int, _: bytes) -> None:
+        if status == 204:
+            self._names.discard(name)
+
+    def _add_exec(self, status: int, body: bytes) -> None:
+        """Note a new command: its id alone would let others run it, and write its input."""
+        found = read_text(body, "Id") if status == 201 else None
+        if found is not None:
+            self._execs[found] = None
+            if len(self._execs) > _MOST_EXECS:
+                del self._execs[next(iter(self._execs))]
 
     def check_create(self, body: JsonObject) -> str | None:
         """Return why a create request is refused: the container would share with another's."""
@@ -86,6 +115,8 @@ class OwnContainers:
     def _check(self, name: str) -> str | None:
         if self.has(name):
             return None
+        if name.startswith(_BUILDX):
+            return routes.NO_BUILDX
         return f"the container {name!a:.80}, which is not known as the job's (by its name or id)"
 
 

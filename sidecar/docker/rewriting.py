@@ -29,7 +29,13 @@ from sidecar.docker.binds import find_binds
 from sidecar.docker.connection import RequestRefused
 from sidecar.docker.container_create import ContainerCreate
 from sidecar.docker.engine import EngineError, NotFound
-from sidecar.docker.json_documents import JsonObject, UnreadableBody, parse_object, serialize
+from sidecar.docker.json_documents import (
+    JsonObject,
+    UnreadableBody,
+    parse_object,
+    read_text,
+    serialize,
+)
 from sidecar.docker.own_containers import CONNECT_PATH, OwnContainers, read_query
 from sidecar.docker.warning_limit import WarningLimit, shorten
 
@@ -148,8 +154,8 @@ class RequestRewriter:
                 self._refuse_link_local(await run(_check_network, body))
             if self.strict:
                 await self._check_strictly(request, body, run)
-                if self.own is not None and (note := self.own.find_name_change(request)):
-                    return _NameRequest(body, note)
+                if self.own is not None and (note := self.own.find_change(request)):
+                    return _NotedRequest(body, note)
             if self.record is not None:
                 return await self._record(request, body, self.record, run)
         except UnreadableBody as error:
@@ -394,17 +400,15 @@ class _CreateRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _NameRequest:
-    """A request by which a container of the job's gets a name, or loses it."""
+class _NotedRequest:
+    """A request by which the job gets a container's name, or loses it, or gets a command's id."""
 
     body: bytes
-    note: Callable[[], None]
-    """Is called when the engine has done it."""
+    note: Callable[[int, bytes], None]
 
-    def handle_response(self, status: int, body: bytes) -> None:  # noqa: ARG002  of the protocol
-        """Note it, if the engine has done it."""
-        if status == 204:
-            self.note()
+    def handle_response(self, status: int, body: bytes) -> None:
+        """Note what the engine has done."""
+        self.note(status, body)
 
     def handle_no_response(self) -> None:
         """Do nothing: the name may be another's."""
@@ -424,7 +428,7 @@ class _RecordedRequest:
     def handle_response(self, status: int, body: bytes) -> None:
         """Record what was created."""
         if status in (200, 201):  # 200 is podman's
-            self.record.add(self.kind, _read_text(body, self.field), self.since)
+            self.record.add(self.kind, read_text(body, self.field), self.since)
         self.record.end()
 
     def handle_no_response(self) -> None:
@@ -475,13 +479,4 @@ def _is_recorded(path: str) -> bool:
 
 
 def _read_id(body: bytes) -> str | None:
-    return _read_text(body, "Id")
-
-
-def _read_text(body: bytes, field: str) -> str | None:
-    try:
-        fields = json.loads(body)
-    except ValueError:
-        return None
-    value = (fields.get(field) or fields.get(field.lower())) if isinstance(fields, dict) else None
-    return value if isinstance(value, str) else None
+    return read_text(body, "Id")

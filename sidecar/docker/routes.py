@@ -41,6 +41,10 @@ def _rows(verdict: Verdict, reason: str, *requests: str) -> tuple[Route, ...]:
     )
 
 
+NO_BUILDX = (
+    "a build by docker buildx, whose requests to BuildKit cannot be checked; "
+    "docker build with DOCKER_BUILDKIT=0 asks for one that can"
+)
 _RAW, _JUDGED, _REFUSED = Verdict.RAW, Verdict.JUDGED, Verdict.REFUSED
 
 ROUTES: tuple[Route, ...] = (
@@ -140,8 +144,7 @@ ROUTES: tuple[Route, ...] = (
     *_rows(_JUDGED, "by its query", "POST /build", "POST /libpod/build"),
     *_rows(
         _REFUSED,
-        "a stream in which BuildKit is asked for entitlements (host's network, no sandbox), "
-        "unseen; DOCKER_BUILDKIT=0 builds without",
+        NO_BUILDX,
         "POST /grpc",
     ),
     *_rows(

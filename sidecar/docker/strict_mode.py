@@ -93,6 +93,8 @@ def _check_build(request: RequestHead) -> str | None:
             return f"a build with {name!a:.64}"
         if name.lower() == "networkmode" and value.lower() == "host":
             return "a build in the host's network"
+        if name.lower() == "networkmode" and ":" in value:
+            return f"a build in the network {value!a:.64}, which may be another container's"
     return None
 
 

@@ -90,7 +90,7 @@ async def _start(
     docker.allow_binds(config.settings.runner_dir / (docker.work_dir or config.settings.work_dir))
     report.phase.enter(phase.WARMING)
     env = variables_for_user(
-        config.user, docker.set_docker_host(credentials.remove_agent_variables(config.passed_on))
+        config.user, docker.set_variables(credentials.remove_agent_variables(config.passed_on))
     )
     env |= await credentials.wait_for_credentials(
         facts.id, WARM_TIMEOUT, config.passed_on, required=config.settings.relay_required

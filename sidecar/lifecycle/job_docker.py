@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 DOCKER_HOST = "DOCKER_HOST"
+CLASSIC_BUILDER = {"DOCKER_BUILDKIT": "0"}
+"""Makes `docker build` ask by a request that can be checked, and not by BuildKit's stream."""
 RECORD = ".sidecar-created"
 """The file in the runner's folder that records what a job created, without a shared folder."""
 EXTERNALS = "externals"
@@ -71,6 +73,8 @@ class JobDocker:
     """The variables that the job's first hook sets for its containers, without a proxy."""
     record: ObjectRecord | None = field(default=None, repr=False)
     """What the job created, if there is a proxy."""
+    strict: bool = False
+    """Whether the proxy lets only known requests pass."""
     bind_sources: BindSources | None = None
     """The folders that containers may mount in strict mode, if there is a proxy."""
 
@@ -89,11 +93,13 @@ class JobDocker:
         """The variables that the runner's own files must not set."""
         return (DOCKER_HOST,) if self.proxied else ()
 
-    def set_docker_host(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the variables `passed_on` with the DOCKER_HOST of the proxy, if there is one."""
+    def set_variables(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the variables `passed_on` with those by which docker's clients use the proxy."""
         if not self.proxied:
             return passed_on
         kept = {name: value for name, value in passed_on.items() if name != DOCKER_HOST}
+        if self.strict:
+            kept = {**CLASSIC_BUILDER, **kept}
         return kept if self.socket is None else {**kept, DOCKER_HOST: f"unix://{self.socket}"}
 
 
@@ -187,12 +193,13 @@ async def _start_proxy(
     )
     _warn_unprotected(socket, config)
     cleanup.remove_first(objects)
-    if shared is None:
-        return JobDocker(proxied=True, record=record, bind_sources=bind_sources)
-    work_dir = None if "work_dir" in settings.model_fields_set else f"{path.parent}/_work"
-    return JobDocker(
-        proxied=True, socket=path, work_dir=work_dir, record=record, bind_sources=bind_sources
+    docker = JobDocker(
+        proxied=True, record=record, strict=settings.docker_strict, bind_sources=bind_sources
     )
+    if shared is None:
+        return docker
+    work_dir = None if "work_dir" in settings.model_fields_set else f"{path.parent}/_work"
+    return replace(docker, socket=path, work_dir=work_dir)
 
 
 def _make_bind_sources(config: Configuration) -> BindSources:

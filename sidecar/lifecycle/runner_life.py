@@ -172,7 +172,7 @@ class _Life:
         self.phase.enter(phase.CONFIGURING)
         await prepare_folder(self.folder, self.config.passed_on)
         age.warn_if_outdated(self.folder)
-        passed_on = self.docker.set_docker_host(
+        passed_on = self.docker.set_variables(
             self.credentials.remove_agent_variables(self.config.passed_on)
         )
         self.env = build_environment(passed_on, self.config.user)

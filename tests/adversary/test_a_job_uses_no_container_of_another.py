@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from sidecar.docker import strict_mode
+from sidecar.docker import own_containers, strict_mode
 from sidecar.docker.heads import parse_request
 from sidecar.docker.own_containers import OwnContainers
 from tests.adversary.engine_requests import find_refusal, make_strict
@@ -110,6 +110,39 @@ def test_a_name_counts_only_if_the_engine_has_given_it():
     assert find_refusal(policy, "GET /containers/other/json") is None
     play(policy, "DELETE /containers/other", 204, body=b"")
     assert find_refusal(policy, "GET /containers/other/json")
+
+
+EXEC = "e" * 64
+
+
+@pytest.mark.parametrize(
+    "line", ["POST /exec/{}/start", "GET /v1.41/exec/{}/json", "POST /exec/{}/resize?h=1&w=1"]
+)
+@pytest.mark.parametrize("mended", [True, False], ids=["mended", "unmended"])
+def test_a_command_of_another_s_is_not_started(mended, line):
+    """The engine's events tell its id before it runs, and who starts it writes its input."""
+    policy = make_policy()
+    make_own(policy)
+    if not mended:
+        policy.own = None
+    assert (find_refusal(policy, line.format(EXEC)) is not None) is mended
+    create = "POST /containers/mine/exec"
+    play(policy, create, 404, json.dumps({"Id": EXEC}).encode())
+    assert (find_refusal(policy, line.format(EXEC)) is not None) is mended
+    play(policy, create, 201, json.dumps({"Id": EXEC}).encode())
+    assert find_refusal(policy, line.format(EXEC)) is None
+
+
+def test_only_the_newest_commands_are_remembered(monkeypatch):
+    """A job cannot fill the agent's memory with them."""
+    monkeypatch.setattr(own_containers, "_MOST_EXECS", 2)
+    policy = make_policy()
+    make_own(policy)
+    for letter in "abc":
+        answer = json.dumps({"Id": letter * 64}).encode()
+        play(policy, "POST /containers/mine/exec", 201, answer)
+    lines = [f"POST /exec/{letter * 64}/start" for letter in "abc"]
+    assert [find_refusal(policy, line) is None for line in lines] == [False, True, True]
 
 
 def test_another_s_container_joins_no_network_of_the_job():

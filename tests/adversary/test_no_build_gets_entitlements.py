@@ -11,6 +11,8 @@ FORM = "Content-Type: application/x-www-form-urlencoded"
 ATTACKS = {
     "the host's network": ("POST /v1.41/build?networkmode=host",),
     "the same of BuildKit": ("POST /build?version=2&networkmode=host&session=x",),
+    "another container's network": ("POST /v1.41/build?networkmode=container:ecs-agent",),
+    "a file's network": ("POST /v1.41/build?networkmode=ns:/proc/1/ns/net",),
     "an encoded name": ("POST /build?network%6dode=%68ost",),
     "the same twice": ("POST /build?networkmode=default&networkmode=host",),
     "a form": ("POST /build?remote=http://x", b"networkmode=host", FORM),

@@ -5,13 +5,14 @@ Each attack is also sent to the engine itself: it works there, so the agent alon
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.engines import proxied, wire
-from tests.engines.engine import EMPTY
-from tests.engines.places import DEBIAN_12
+from tests.engines.engine import EMPTY, USERLAND, Failed
+from tests.engines.places import DEBIAN_12, DEBIAN_13
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,12 +86,16 @@ def test_fields_outside_of_hostconfig_make_no_container(
 def test_a_volume_that_mounts_the_machine_is_not_made(
     place: Place, strict_life: ProxiedLife, kind: str
 ) -> None:
-    """Whatever its type says: the kernel looks at the flags."""
-    volume = {"Driver": "local", "DriverOpts": {"type": kind, "o": "rbind", "device": "/"}}
-    made = wire.call(place.engine.socket, "POST", "/volumes/create", volume)
-    wire.call(place.engine.socket, "DELETE", f"/volumes/{made['Name']}")
-    refused = wire.send(strict_life.socket, wire.request("POST", "/volumes/create", volume))
-    assert refused.statuses == [403]
+    """Whatever its type says: the kernel looks at the flags, and mounts the engine's own root."""
+    options = (f"--opt=type={kind}", "--opt=o=rbind", "--opt=device=/", "root")
+    place.engine.docker("volume", "create", *options)
+    try:
+        mount = ("--volume=root:/host",)
+        place.engine.run("test", "-S", f"/host/run/{place.engine.name}", options=mount)
+    finally:
+        place.engine.docker("volume", "rm", "root")
+    with pytest.raises(Failed, match=r"a volume of /.*SIDECAR_DOCKER_STRICT"):
+        strict_life.engine.docker("volume", "create", *options)
 
 
 def test_a_start_changes_nothing_of_a_container(place: Place, strict_life: ProxiedLife) -> None:
@@ -124,6 +129,37 @@ def test_a_job_uses_its_own_containers_alone(place: Place, strict_life: ProxiedL
         remove(place, own)
 
 
+def test_a_job_runs_its_own_commands_alone(place: Place, strict_life: ProxiedLife) -> None:
+    """Not one that another has prepared in its own container: the engine itself would run it."""
+    foreign = place.engine.docker("run", "--detach", *USERLAND, EMPTY, "sleep", "600").strip()
+    with make_tools(place) as tools:
+        own = strict_life.engine.docker("run", "--detach", *tools, EMPTY, "/usr/bin/sleep", "600")
+        try:
+            target = f"/containers/{foreign}/exec"
+            prepared = wire.call(place.engine.socket, "POST", target, {"Cmd": ["true"]})
+            start = wire.request("POST", f"/exec/{prepared['Id']}/start", {"Detach": True})
+            assert wire.send(strict_life.socket, start).statuses == [403]
+            assert wire.send(place.engine.socket, start).statuses == [200]
+            echoed = strict_life.engine.docker("exec", own.strip(), "/usr/bin/echo", "mine")
+            assert echoed == "mine\n"
+        finally:
+            remove(place, foreign)
+            remove(place, own.strip())
+
+
+@contextmanager
+def make_tools(place: Place) -> Iterator[list[str]]:
+    """Make volumes with a Debian's programs; yield the options that mount them."""
+    folders = {"tools-usr": "usr", "tools-lib": "usr/lib", "tools-lib64": "usr/lib64"}
+    for name, folder in folders.items():
+        device = ("--opt", f"device=/clients/{folder}")
+        place.engine.docker("volume", "create", "--opt=type=none", "--opt=o=bind", *device, name)
+    try:
+        yield [f"--volume={name}:/{name[6:]}:ro" for name in folders]
+    finally:
+        place.engine.docker("volume", "rm", *folders)
+
+
 def test_a_job_s_work_folder_is_mounted(place: Place, strict_life: ProxiedLife) -> None:
     """The engine gets the request with the folder as the job wrote it; a link there is refused."""
     work = strict_life.socket.parent / "_work"
@@ -140,3 +176,24 @@ def test_a_job_s_work_folder_is_mounted(place: Place, strict_life: ProxiedLife) 
         assert create(strict_life.socket, body).statuses == [403]
     finally:
         link.unlink()
+
+
+def test_a_build_is_the_engine_s_own_or_none(place: Place, strict_life: ProxiedLife) -> None:
+    """`docker build` works as a job runs it; by a stream, where all can be asked for, none does.
+
+    The newer client asks by one unless DOCKER_BUILDKIT=0, which the agent sets for jobs.
+    """
+    chosen = {"DOCKER_BUILDKIT": strict_life.running.environment["DOCKER_BUILDKIT"]}
+    built = build(strict_life, **chosen)
+    assert "Successfully built" in built
+    if place.kind == DEBIAN_13:
+        with pytest.raises(Failed, match="docker build with DOCKER_BUILDKIT=0"):
+            build(strict_life)
+    with pytest.raises(Failed, match=r"a build in the host's network.*SIDECAR_DOCKER_STRICT"):
+        build(strict_life, "--network=host", **chosen)
+
+
+def build(life: ProxiedLife, *options: str, **env: str) -> str:
+    """Build an image of nothing but a label; return what docker says."""
+    text = f"FROM {EMPTY}\nLABEL built=yes\n".encode()
+    return life.engine.docker("build", *options, "-", text=text, env=env)

@@ -113,7 +113,7 @@ def test_it_listens_at_the_default_path_if_that_is_free(make_config, tmp_path):
         async with run_engine(tmp_path / "engine.sock") as docker_host:
             async with run_proxy(make_config(DOCKER_HOST=docker_host)) as (docker, _):
                 default = tmp_path / "usual" / "docker.sock"
-                assert docker.set_docker_host({"DOCKER_HOST": docker_host, "A": "1"}) == {"A": "1"}
+                assert docker.set_variables({"DOCKER_HOST": docker_host, "A": "1"}) == {"A": "1"}
                 assert docker.work_dir is None
                 assert docker.hook_variables == {}
                 assert (await ping(default)).startswith(b"HTTP/1.1 200 ")
@@ -129,7 +129,7 @@ def test_it_listens_in_the_shared_folder_if_one_is_set(make_config, tmp_path, sh
         async with run_engine(tmp_path / "engine.sock") as docker_host:
             env = {"DOCKER_HOST": docker_host, "SIDECAR_SHARED_DIR": str(shared)}
             async with run_proxy(make_config(**env)) as (docker, _):
-                assert docker.set_docker_host({"DOCKER_HOST": docker_host}) == {
+                assert docker.set_variables({"DOCKER_HOST": docker_host}) == {
                     "DOCKER_HOST": f"unix://{docker.socket}"
                 }
                 assert docker.work_dir == f"{docker.socket.parent}/_work"
@@ -138,6 +138,23 @@ def test_it_listens_in_the_shared_folder_if_one_is_set(make_config, tmp_path, sh
             env["SIDECAR_WORK_DIR"] = "_work"
             async with run_proxy(make_config(**env)) as (docker, _):
                 assert docker.work_dir is None
+
+    run_bounded(scenario())
+
+
+@pytest.mark.parametrize(
+    ("passed_on", "expected"), [({}, "0"), ({"DOCKER_BUILDKIT": "1"}, "1")], ids=["unset", "set"]
+)
+def test_a_strict_job_builds_by_requests_that_can_be_checked(
+    make_config, tmp_path, passed_on, expected
+):
+    """Newer clients ask by a stream otherwise; what the task definition sets stays."""
+
+    async def scenario():
+        async with run_engine(tmp_path / "engine.sock") as docker_host:
+            config = make_config(DOCKER_HOST=docker_host, SIDECAR_DOCKER_STRICT="true")
+            async with run_proxy(config) as (docker, _):
+                assert docker.set_variables(passed_on) == {"DOCKER_BUILDKIT": expected}
 
     run_bounded(scenario())
 
@@ -152,7 +169,7 @@ def test_an_engine_at_the_default_path_leaves_no_place_for_the_proxy(make_config
             for env in ({}, {"DOCKER_HOST": f"unix://{tmp_path}/link"}):
                 async with run_proxy(make_config(**env)) as (docker, logs):
                     assert not docker.proxied
-                    assert docker.set_docker_host({"DOCKER_HOST": "x"}) == {"DOCKER_HOST": "x"}
+                    assert docker.set_variables({"DOCKER_HOST": "x"}) == {"DOCKER_HOST": "x"}
                 assert "SIDECAR_SHARED_DIR" in read_reason(logs)
 
     run_bounded(scenario())
