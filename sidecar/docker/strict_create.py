@@ -14,7 +14,7 @@ from sidecar.docker.binds import find_binds
 from sidecar.docker.json_documents import JsonObject, read_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sidecar.docker.bind_sources import BindSources
     from sidecar.docker.binds import Sockets
@@ -65,8 +65,12 @@ _SECURITY_OPTIONS = frozenset(
 def check_docker(body: JsonObject, sources: BindSources, sockets: Sockets) -> Iterator[str]:
     """Yield the reasons to refuse a create request."""
     for name, value in body.fold_names():
-        if name not in CONTAINER_FIELDS and not is_unset(value):
+        if name in CONTAINER_FIELDS:
+            continue
+        if not is_unset(value):
             yield _describe_unknown(name, "HostConfig's field {} outside of it")
+        elif (rule := RULES.get(name)) is not None:  # an empty value may mean something, too
+            yield from rule(value)
     networking = body.get_field("NetworkingConfig", dict) or JsonObject([])
     if "host" in (networking.get_field("EndpointsConfig", dict) or ()):
         yield "the host's network namespace"
@@ -156,9 +160,14 @@ def _make_namespace_rule(namespace: str, *allowed: str) -> Callable[[Any], Itera
     return check
 
 
+def _list(value: Any) -> Sequence[Any]:
+    """Return the entries of a list; a value of another kind counts as one, which no rule allows."""
+    return value or () if isinstance(value, list | None) else (value,)
+
+
 def check_capabilities(added: Any) -> Iterator[str]:
     """Check added capabilities."""
-    for name in added or () if isinstance(added, list | None) else (added,):
+    for name in _list(added):
         plain = str(name).upper().removeprefix("CAP_")
         if plain not in ALLOWED_CAPABILITIES:
             yield f"the capability {plain:.64}"
@@ -166,7 +175,7 @@ def check_capabilities(added: Any) -> Iterator[str]:
 
 def check_devices(devices: Any, key: str = "PathOnHost") -> Iterator[str]:
     """Check devices of the machine."""
-    for device in devices or () if isinstance(devices, list | None) else (devices,):
+    for device in _list(devices):
         path = device.get_field(key, str) if isinstance(device, JsonObject) else None
         if path not in ALLOWED_DEVICES:
             yield f"the device {path}"
@@ -183,15 +192,15 @@ def _check_masks(value: Any) -> Iterator[str]:
 
 
 def _check_device_requests(value: Any) -> Iterator[str]:
-    for one in value or ():
+    for one in _list(value):
         driver = one.get_field("Driver", str) if isinstance(one, JsonObject) else "?"
         if driver not in (None, "", "nvidia"):
             yield f"devices of the driver {driver:.64}"
 
 
 def _check_security(value: Any) -> Iterator[str]:
-    for option in value or ():
-        if option not in _SECURITY_OPTIONS:
+    for option in _list(value):
+        if not isinstance(option, str) or option not in _SECURITY_OPTIONS:
             yield f"the security option {option!a:.64}"
 
 

@@ -184,8 +184,8 @@ def test_a_build_is_the_engine_s_own_or_none(place: Place, strict_life: ProxiedL
     The newer client asks by one unless DOCKER_BUILDKIT=0, which the agent sets for jobs.
     """
     chosen = {"DOCKER_BUILDKIT": strict_life.running.environment["DOCKER_BUILDKIT"]}
-    built = build(strict_life, **chosen)
-    assert "Successfully built" in built
+    assert "Successfully built" in build(strict_life, **chosen)
+    strict_life.engine.docker("image", "rm", "built-strictly")
     if place.kind == DEBIAN_13:
         with pytest.raises(Failed, match="docker build with DOCKER_BUILDKIT=0"):
             build(strict_life)
@@ -196,4 +196,4 @@ def test_a_build_is_the_engine_s_own_or_none(place: Place, strict_life: ProxiedL
 def build(life: ProxiedLife, *options: str, **env: str) -> str:
     """Build an image of nothing but a label; return what docker says."""
     text = f"FROM {EMPTY}\nLABEL built=yes\n".encode()
-    return life.engine.docker("build", *options, "-", text=text, env=env)
+    return life.engine.docker("build", "--tag=built-strictly", *options, "-", text=text, env=env)
