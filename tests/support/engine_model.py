@@ -66,7 +66,7 @@ def _find_folders(host: Mapping[str, Any], may_mount: Callable[[str], bool]) -> 
         if (mount.get("Type") or "volume") not in (
             "volume",
             "tmpfs",
-        ):  # without a type there is no mount
+        ):
             sources.append(mount.get("Source") or "/")
         options = ((mount.get("VolumeOptions") or {}).get("DriverConfig") or {}).get("Options")
         if options:
