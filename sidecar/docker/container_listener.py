@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from sidecar.docker.engine import EngineError
+from sidecar.docker.object_states import CONTAINERS, read_states
 from sidecar.net import retry
 
 if TYPE_CHECKING:
@@ -70,12 +71,7 @@ async def _compare_with_list(engine: Engine, handler: ContainerEventHandler) -> 
     known = handler.known()
     if not known:
         return
-    containers = await engine.get("/containers/json?all=1")
-    states = {
-        str(one.get("Id")): str(one.get("State"))
-        for one in (containers if isinstance(containers, list) else ())
-        if isinstance(one, dict)
-    }
+    states = await read_states(engine, CONTAINERS, known)
     for container in known:
         if container not in states:
             handler.on_removed(container)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,12 @@ DEADLINE = 2.0
 """Seconds for one call: the engine is on the same machine."""
 DELETE_DEADLINE = 15.0
 """Seconds to remove one object: the engine kills a container first."""
+MAX_ANSWER = 8 << 20
+"""Bytes of an answer that are read. A job can give what it makes labels of any length."""
+MAX_EVENT = 64 << 10
+"""Bytes of an event that are read; it has the labels too."""
+_SMALL_ANSWER = 64 << 10
+"""Bytes of an answer that is parsed at once, in the event loop."""
 
 
 class EngineError(Exception):
@@ -29,6 +36,10 @@ class EngineError(Exception):
 
 class NotFound(EngineError):
     """The engine knows no such object."""
+
+
+class AnswerTooLong(EngineError):
+    """The engine's answer has more bytes than are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,10 @@ class Engine:
         The path names no version of the API: the engine then uses its newest.
         """
         async with self._request(path, {}, aiohttp.ClientTimeout(total=DEADLINE)) as response:
-            return await response.json(content_type=None)
+            body = await _read_body(response, self.host)
+            if len(body) <= _SMALL_ANSWER:
+                return json.loads(body)
+            return await asyncio.to_thread(json.loads, body)
 
     async def delete(self, path: str) -> None:
         """Remove an object. Raises EngineError, with the engine's own words if it does not."""
@@ -88,14 +102,15 @@ class Engine:
         """Yield the events of `GET /events` until the engine ends them.
 
         With `since`, in seconds since the epoch, the events after that time come first. The wait
-        for the next event has no deadline. Always ends with EngineError.
+        for the next event has no deadline. Always ends with EngineError; with AnswerTooLong if an
+        event is longer than is read, which the caller treats as a gap.
         """
         query = {"filters": json.dumps(filters)}
         if since is not None:
             query["since"] = str(since)
         no_deadline = aiohttp.ClientTimeout(total=None, sock_connect=DEADLINE)
         async with self._request("/events", query, no_deadline) as response:
-            while line := await response.content.readline():
+            async for line in _read_lines(response, self.host):
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
@@ -157,6 +172,30 @@ class Engine:
         if not isinstance(networks, list):
             raise EngineError(f"{self.host} listed no networks")
         return [network for network in networks if isinstance(network, dict)]
+
+
+async def _read_body(response: aiohttp.ClientResponse, name: str) -> bytes:
+    body = bytearray()
+    async for data in response.content.iter_any():
+        body += data
+        if len(body) > MAX_ANSWER:
+            raise AnswerTooLong(f"{name} answered with more than {MAX_ANSWER} bytes")
+    return bytes(body)
+
+
+async def _read_lines(response: aiohttp.ClientResponse, name: str) -> AsyncIterator[bytes]:
+    # Not by aiohttp's own readline: its error for a long line is none of its ClientErrors.
+    rest = b""
+    async for data in response.content.iter_any():
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if len(line) > MAX_EVENT:
+                raise AnswerTooLong(f"{name} reported an event of more than {MAX_EVENT} bytes")
+            yield line
+        if len(rest) > MAX_EVENT:
+            raise AnswerTooLong(f"{name} reported an event of more than {MAX_EVENT} bytes")
+    if rest:
+        yield rest
 
 
 async def _read_message(response: aiohttp.ClientResponse) -> str:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from sidecar.docker.created import CONTAINER, LABEL, NETWORK, VOLUME
-from sidecar.docker.engine import EngineError, NotFound
+from sidecar.docker.engine import AnswerTooLong, EngineError, NotFound
+from sidecar.docker.object_states import CONTAINERS, NETWORKS, read_states
 from sidecar.docker.warning_limit import shorten
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _PATHS = {
     IMAGE: "/images/{}",
 }
 """What removes each kind, in this order. `v` removes the anonymous volumes too."""
+_ALL = ":*"
+"""Ends the name that stands for all images of a label, if their own labels are too long to read."""
 _TRIES = 4
 """How often an object is removed that the engine does not remove: it may be in use for a moment."""
 _PAUSE = 0.1
@@ -65,15 +68,18 @@ async def find_left(engine: Engine, objects: Iterable[CreatedObject]) -> list[Le
     for one in objects:
         wanted.setdefault(one.kind, {})[one.id] = one
     left = []
-    for kind, path in ((CONTAINER, "/containers/json?all=1"), (NETWORK, "/networks")):
+    for kind, path in ((CONTAINER, CONTAINERS), (NETWORK, NETWORKS)):
         if kind in wanted:
-            found = {str(one.get("Id")) for one in _list(await engine.get(path))}
+            found = await read_states(engine, path, wanted[kind])
             left += [Left(kind, id_) for id_ in wanted[kind] if id_ in found]
     for volume in wanted.get(VOLUME, {}).values():
         if await _is_same_volume(engine, volume):
             left.append(Left(VOLUME, volume.id))
     for label in wanted.get(LABEL, {}):
-        left += [Left(IMAGE, name) for name in await _find_images(engine, label)]
+        try:
+            left += [Left(IMAGE, name) for name in await _find_images(engine, label)]
+        except AnswerTooLong:
+            left.append(Left(IMAGE, label + _ALL))
     return left
 
 
@@ -87,6 +93,8 @@ async def _is_same_volume(engine: Engine, volume: CreatedObject) -> bool:
         made = datetime.fromisoformat(answer["CreatedAt"]).timestamp()
     except NotFound:
         return False
+    except AnswerTooLong:
+        return True  # by its labels, which a job chose
     except (KeyError, TypeError, ValueError):
         return False  # nothing says that it is the same
     return volume.since - _CLOCK <= made <= volume.until + _CLOCK
@@ -138,6 +146,9 @@ async def _remove(engine: Engine, left: list[Left]) -> dict[Left, str]:
     async def remove(one: Left) -> None:
         async with turns:
             try:
+                if one.id.endswith(_ALL):
+                    failed[one] = "their labels are too long for a list of them"
+                    return
                 await engine.delete(_PATHS[one.kind].format(quote(one.id, safe=":")))
             except NotFound:
                 pass
