@@ -98,6 +98,19 @@ def test_a_volume_that_mounts_the_machine_is_not_made(
         strict_life.engine.docker("volume", "create", *options)
 
 
+def test_a_bridge_of_the_machine_is_no_job_s(place: Place, strict_life: ProxiedLife) -> None:
+    """The engine itself puts containers on it."""
+    options = ("--opt=com.docker.network.bridge.name=machine0", "joined")
+    place.task.space.ip("link add machine0 type bridge")
+    try:
+        place.engine.docker("network", "create", *options)
+        place.engine.docker("network", "rm", "joined")
+        with pytest.raises(Failed, match=r"bridge\.name.*SIDECAR_DOCKER_STRICT"):
+            strict_life.engine.docker("network", "create", *options)
+    finally:
+        place.task.space.ip("link delete machine0")
+
+
 def test_a_start_changes_nothing_of_a_container(place: Place, strict_life: ProxiedLife) -> None:
     """Not by the body that older versions of the API had."""
     (container,) = create(strict_life.socket, ORDINARY).created
