@@ -17,6 +17,7 @@ from launcher.demand.events import Malformed, make_answer, read_event
 from launcher.demand.message import make_request
 from launcher.demand.references import split_reference, split_references, split_secrets
 from launcher.demand.signed_call import Caller, CallFailed
+from sidecar.values import strip_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,12 +69,13 @@ class Function:
         caller: Caller | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        missing = [name for name in (QUEUE_URL, SECRETS) if not environ.get(name, "").strip()]
+        own = {name: strip_quotes(environ.get(name, "")) for name in (QUEUE_URL, SECRETS, ALLOW)}
+        missing = [name for name in (QUEUE_URL, SECRETS) if not own[name]]
         if missing:
             raise ValueError("; ".join(f"{name} is missing" for name in missing))
-        self._url = environ[QUEUE_URL].strip()
-        self._references = split_references(environ[SECRETS])
-        self._allowed = split_references(environ.get(ALLOW, ""))
+        self._url = own[QUEUE_URL]
+        self._references = split_references(own[SECRETS])
+        self._allowed = split_references(own[ALLOW])
         self._caller = caller or Caller(environ)
         self._clock = clock
         self._verifier: Verifier | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar import host
+from sidecar import host, values
 from sidecar.aws.calls import SECRETS_MANAGER, SSM, AwsError, Call, backoff
 from sidecar.aws.own_session import make_session
 from sidecar.aws.session import ServiceClient
@@ -61,10 +61,12 @@ async def read_secret(reference: str, setting: str, secret_reader: SecretReader)
                 _warn_shared(setting)
         case _:
             secret = reference
-    if not secret.strip():
+    if not (plain := values.strip_quotes(secret)):
         raise TokenError(f"cannot use {setting}: it is empty")
-    masks.hide(secret.strip())
-    return secret.strip()
+    if plain != secret.strip():
+        log.warning("credential.unquoted", setting=setting)
+    masks.hide(plain)
+    return plain
 
 
 def _warn_shared(setting: str) -> None:

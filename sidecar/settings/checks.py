@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidecar import host
+from sidecar import host, values
 from sidecar.settings.model import SOURCES, Settings, variable
 
 if TYPE_CHECKING:
@@ -54,6 +54,21 @@ def check_contradictions(given: Mapping[str, Any]) -> list[str]:
                 f"{variable(field)} contradicts SIDECAR_RELAY=pass-through: containers would get "
                 "the task role (example: SIDECAR_RELAY=auto)"
             )
+    return problems
+
+
+def check_quotes(given: Mapping[str, Any], variables: Mapping[str, str]) -> list[str]:
+    """Check that no value has a quotation mark of which there is no second one.
+
+    `variables`: the launcher's variable of each setting that was read from one.
+    """
+    problems = []
+    for field, value in given.items():
+        try:
+            values.check_quotes(str(value))
+        except ValueError as error:
+            subject = variables.get(field, variable(field))
+            problems.append(f"{subject} {error} (example: {variable(field)}={example(field)})")
     return problems
 
 

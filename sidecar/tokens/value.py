@@ -9,12 +9,16 @@ import shlex
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from sidecar import values
 from sidecar.errors import TokenError
 from sidecar.log import masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+log = structlog.get_logger()
 
 BARE = re.compile(r"[A-Za-z0-9_.=/+-]{8,4096}")
 FLAG = re.compile(r"\s*--(?P<flag>[^\s=]*)=?\s*")
@@ -54,6 +58,8 @@ class RegistrationToken:
 def hide(text: str, token: RegistrationToken) -> None:
     """Keep a token out of the log, and the text that it was parsed from."""
     masks.hide(text.strip())
+    text = values.strip_quotes(text)
+    masks.hide(text)
     if token.token:
         masks.hide(token.token)
     if (blob := _find_jit_config(text)) is not None:
@@ -62,7 +68,9 @@ def hide(text: str, token: RegistrationToken) -> None:
 
 def parse_token(text: str, where: str) -> RegistrationToken:
     """Parse a token's text. Raises TokenError that names `where` and never shows the text."""
-    value = text.strip()
+    value = values.strip_quotes(text)
+    if value != text.strip():
+        log.warning("token.unquoted", where=where)
     if not value:
         raise TokenError(f"cannot use {where}: its value is empty")
     if value.startswith("{"):
