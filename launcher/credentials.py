@@ -30,7 +30,7 @@ class Token:
     async def token(self, call: Call, scope: github.Scope) -> str:
         """Return the token."""
         del call, scope
-        return await self._secret.get()
+        return github.check_pat(await self._secret.get(), self._secret.setting)
 
     def forget(self) -> bool:
         """Have it read again; False where that was done just now."""

@@ -171,7 +171,7 @@ async def read_credential(
         reference = settings.github_pat.get_secret_value()
         pat = await read_secret(reference, "LAUNCHER_GITHUB_PAT", reader)
         hide(pat)
-        return github.Pat(pat)
+        return github.Pat(github.check_pat(pat, "LAUNCHER_GITHUB_PAT"))
     app_id, app_key = settings.github_app_id, settings.github_app_key
     assert app_id is not None  # noqa: S101  settings.load has checked both
     assert app_key is not None  # noqa: S101

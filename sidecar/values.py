@@ -183,6 +183,9 @@ def check_parameter_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.:/-]{1,2048}", put_id(value, "id")):
         message = "must be the name or the ARN of an SSM parameter"
         raise ValueError(message)
+    if value.startswith("arn:") and not re.match(r"arn:aws[a-z-]*:ssm:[^:]+:\d*:parameter/", value):
+        message = "must be the name or the ARN of an SSM parameter, and is the ARN of another thing"
+        raise ValueError(message)
     return value
 
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from launcher.demand.delivery import Answer, Refused, Verifier
 from launcher.demand.events import Malformed, make_answer, read_event
 from launcher.demand.message import make_request
-from launcher.demand.references import split_reference, split_references, split_secrets
+from launcher.demand.references import split_references, split_secrets
 from launcher.demand.signed_call import Caller, CallFailed
+from sidecar.aws import references
+from sidecar.aws.references import parse_reference, pick_value
 from sidecar.values import strip_quotes
 
 if TYPE_CHECKING:
@@ -137,24 +139,31 @@ class Function:
     def _read_secrets(self) -> list[str]:
         return [secret for each in self._references for secret in self._read_secret(each)]
 
-    def _read_secret(self, reference: str) -> list[str]:
-        kind, name = split_reference(reference)
-        match kind:
-            case "ssm":
+    def _read_secret(self, text: str) -> list[str]:
+        try:
+            reference = parse_reference(text)
+        except ValueError as error:
+            raise CallFailed(f"a reference {error}") from None
+        name, region = reference.name, reference.region
+        match reference.kind:
+            case references.SSM:
                 wanted = {"Name": name, "WithDecryption": True}
-                answer = self._caller.call("ssm", "GetParameter", wanted)
+                answer = self._caller.call("ssm", "GetParameter", wanted, region)
                 found = answer.get("Parameter", {}).get("Value", "")
-            case "secretsmanager":
-                wanted = {"SecretId": name}
-                answer = self._caller.call("secretsmanager", "GetSecretValue", wanted)
+            case references.SECRETS_MANAGER:
+                wanted = {"SecretId": name, **reference.version_arguments}
+                answer = self._caller.call("secretsmanager", "GetSecretValue", wanted, region)
                 found = answer.get("SecretString", "")
-            case "file":
+            case references.FILE:
                 found = _read_file(name)
             case _:
-                return [reference]
-        secrets = split_secrets(str(found))
+                return [text]
+        try:
+            secrets = split_secrets(pick_value(strip_quotes(str(found)), reference.key))
+        except ValueError as error:
+            raise CallFailed(f"what {name} holds {error}") from None
         if not secrets:
-            raise CallFailed(f"{kind}:{name} holds no secret")
+            raise CallFailed(f"{reference.kind}:{name} holds no secret")
         return secrets
 
     def _pass_on(self, demand: Demand) -> Answer:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from sidecar.github.api import Api
-from sidecar.github.credentials import App, Credential, Pat
+from sidecar.github.credentials import App, Credential, Pat, check_pat
 from sidecar.github.errors import (
     AddressRefused,
+    CredentialRefused,
     GitHubError,
     NameTaken,
     PermissionDenied,
@@ -20,6 +21,7 @@ from sidecar.github.errors import (
     RunnerBusy,
     TransientError,
 )
+from sidecar.github.refusals import advise
 from sidecar.github.runners import IssuedToken, JitConfig, Runner, Runners
 from sidecar.github.scope import Scope
 
@@ -31,6 +33,7 @@ __all__ = [
     "App",
     "Connection",
     "Credential",
+    "CredentialRefused",
     "GitHubError",
     "IssuedToken",
     "JitConfig",
@@ -43,6 +46,8 @@ __all__ = [
     "Runners",
     "Scope",
     "TransientError",
+    "advise",
+    "check_pat",
 ]
 
 

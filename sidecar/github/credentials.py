@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sidecar.github.answers import read_field, read_moment, read_number
-from sidecar.github.errors import PermissionDenied
+from sidecar.github.errors import CredentialRefused
 from sidecar.log import masks
 
 if TYPE_CHECKING:
@@ -52,6 +53,19 @@ class Pat:
         return False
 
 
+def check_pat(secret: str, setting: str) -> str:
+    """Check that a personal access token can be one. Raises CredentialRefused, without showing it.
+
+    Else the HTTP client would refuse the header again and again, as if that could pass.
+    """
+    if not re.fullmatch(r"[!-~]+", secret):
+        raise CredentialRefused(
+            f"cannot use {setting}: it holds blanks, line ends or other characters that no access "
+            "token has"
+        )
+    return secret
+
+
 class App:
     """A GitHub App: looks up its installation for the scope, and keeps its token for an hour."""
 
@@ -88,7 +102,7 @@ class App:
                 masks.hide(token)
                 return token, read_moment(answer.body, "expires_at").timestamp()
             self._installation = None  # 404: the App was installed again; look it up again
-        raise PermissionDenied(
+        raise CredentialRefused(
             f"cannot mint a token: the App {self._app_id} has no installation for {scope.path} "
             "(SIDECAR_GITHUB_APP_ID)",
             404,
@@ -96,12 +110,12 @@ class App:
 
     async def _find_installation(self, call: Call, scope: Scope) -> int:
         if scope.installation is None:
-            raise PermissionDenied(
+            raise CredentialRefused(
                 "an App cannot register runners of an enterprise (SIDECAR_GITHUB_PAT)"
             )
         answer = await call("GET", scope.installation, self.jwt())
         if answer.status != 200:
-            raise PermissionDenied(
+            raise CredentialRefused(
                 f"the App {self._app_id} is not installed for {scope.path} (SIDECAR_GITHUB_APP_ID)",
                 answer.status,
             )
@@ -117,6 +131,6 @@ class App:
             return jwt.encode(claims, self._key, algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError):
             # Without the cause: its text may hold parts of the key.
-            raise PermissionDenied(
+            raise CredentialRefused(
                 "SIDECAR_GITHUB_APP_KEY holds no RSA private key in PEM form"
             ) from None

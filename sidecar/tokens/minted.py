@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+NEEDS = (
+    "needs administration:write for a repository, organization_self_hosted_runners:write for an "
+    "organization"
+)
 SPARE = 5 * 60.0
 """Seconds before its end from which a token is not used any more."""
 
@@ -47,10 +51,8 @@ class MintedToken:
                 "(SIDECAR_TOKEN_TIMEOUT)"
             ) from error
         except github.GitHubError as error:
-            raise TokenError(
-                f"cannot mint a registration token: {error} (needs administration:write for a "
-                "repository, organization_self_hosted_runners:write for an organization)"
-            ) from error
+            hint = github.advise(error, NEEDS)
+            raise TokenError(f"cannot mint a registration token: {error}{hint}") from error
         self._expires = token.expires_at
         log.info("token.minted", expires=token.expires_at.isoformat())
         return RegistrationToken(token=token.secret)
