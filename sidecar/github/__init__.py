@@ -21,6 +21,7 @@ from sidecar.github.errors import (
     RunnerBusy,
     TransientError,
 )
+from sidecar.github.groups import find_group
 from sidecar.github.refusals import advise
 from sidecar.github.runners import IssuedToken, JitConfig, Runner, Runners
 from sidecar.github.scope import Scope
@@ -48,6 +49,7 @@ __all__ = [
     "TransientError",
     "advise",
     "check_pat",
+    "find_group",
 ]
 
 

@@ -117,7 +117,9 @@ class Settings(GivenSettings):
         False, "leave out the default labels: self-hosted, the system, the architecture", "true"
     )
     runner_group: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
-        None, "runner group of the organization or enterprise", "production"
+        None,
+        "runner group of the organization or enterprise: its name, or just in time also its number",
+        "production",
     )
     work_dir: Annotated[str, AfterValidator(values.check_argument)] = setting(
         "_work",
