@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from sidecar.github.api import Api
+from sidecar.github.app_key import read_app_key
 from sidecar.github.credentials import App, Credential, Pat, check_pat
 from sidecar.github.errors import (
     AddressRefused,
@@ -50,7 +51,13 @@ __all__ = [
     "advise",
     "check_pat",
     "find_group",
+    "is_app_key",
 ]
+
+
+def is_app_key(text: str) -> bool:
+    """Say whether a text is the private key of an App, in one of the forms that are read."""
+    return read_app_key(text) is not None
 
 
 class Connection:

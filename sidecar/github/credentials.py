@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sidecar.github.answers import read_field, read_moment, read_number
+from sidecar.github.app_key import explain_key, read_app_key
 from sidecar.github.errors import CredentialRefused
 from sidecar.log import masks
 
@@ -72,6 +73,7 @@ class App:
     def __init__(self, app_id: str, key: str, now: Callable[[], float] = time.time) -> None:
         self._app_id = app_id
         self._key = key
+        """In any form that `app_key` reads."""
         self._now = now
         self._held: tuple[str, float] | None = None
         self._installation: int | None = None
@@ -128,9 +130,8 @@ class App:
         now = int(self._now())
         claims = {"iat": now - JWT_SKEW, "exp": now + JWT_LIFETIME, "iss": self._app_id}
         try:
-            return jwt.encode(claims, self._key, algorithm="RS256")
+            return jwt.encode(claims, read_app_key(self._key) or "", algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError):
             # Without the cause: its text may hold parts of the key.
-            raise CredentialRefused(
-                "SIDECAR_GITHUB_APP_KEY holds no RSA private key in PEM form"
-            ) from None
+            why = explain_key(self._key)
+            raise CredentialRefused(f"SIDECAR_GITHUB_APP_KEY {why}") from None

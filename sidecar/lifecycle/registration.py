@@ -48,8 +48,9 @@ async def _read_credential(settings: Settings, secret_reader: SecretReader) -> g
     if settings.github_app_id is None or settings.github_app_key is None:
         raise SettingsError("SIDECAR_GITHUB_APP_KEY is missing")  # settings.load has refused that
     reference = settings.github_app_key.get_secret_value()
-    key = await read_secret(reference, "SIDECAR_GITHUB_APP_KEY", secret_reader)
-    return github.App(settings.github_app_id, key.replace("\\n", "\n"))
+    setting = "SIDECAR_GITHUB_APP_KEY"
+    key = await read_secret(reference, setting, secret_reader, github.is_app_key)
+    return github.App(settings.github_app_id, key)
 
 
 def make_store(
