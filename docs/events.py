@@ -39,6 +39,10 @@ EVENTS = {
     "reach the daemon without the proxy; logged once for each folder",
     "docker.socket_unprotected": "the runner's user may open the daemon's own socket, without the "
     "proxy",
+    "github.redirect_unresolved": "GitHub did not tell the new URL of a repository; the runner is "
+    "registered at the old one",
+    "github.redirected": "GitHub has the repository or its owner under a new name and redirects "
+    "`path`; it is followed, and the URL that is set should be changed",
     "health.started": "`/healthz`, `/readyz` and `/metrics` answer from now on",
     "http.request_failed": "a local HTTP server could not answer a request; see the traceback",
     "job.admitted": "the pool's policy admits the job, which is described as the runner knows it",

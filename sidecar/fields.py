@@ -49,8 +49,8 @@ def app_key() -> Any:
     """Define the private key of the GitHub App."""
     return setting(
         None,
-        "private key of the App (PEM, base64 of it, or JSON that holds it), or its place: file:, ssm: or secretsmanager: and a name, or "
-        "an ARN",
+        "private key of the App (PEM, base64 of it, or JSON that holds it), or its place: file:, "
+        "ssm: or secretsmanager: and a name, or an ARN",
         "file:/run/secrets/app.pem",
         repr=False,
     )

@@ -14,6 +14,7 @@ from sidecar.github.app_key import read_app_key
 from sidecar.github.credentials import App, Credential, Pat, check_pat
 from sidecar.github.errors import (
     AddressRefused,
+    ClockRefused,
     CredentialRefused,
     GitHubError,
     NameTaken,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressRefused",
     "App",
+    "ClockRefused",
     "Connection",
     "Credential",
     "CredentialRefused",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.github.errors import (
     AddressRefused,
+    ClockRefused,
     CredentialRefused,
     GitHubError,
     PermissionDenied,
@@ -46,6 +47,8 @@ def advise(error: GitHubError, permission: str) -> str:
     match error:
         case AddressRefused():
             return " (add this address to the organization's IP allow list)"
+        case ClockRefused():
+            return ""
         case CredentialRefused(status=401):
             wrong = "it is wrong, has expired or was revoked"
             return f" ({wrong}: SIDECAR_GITHUB_PAT, SIDECAR_GITHUB_APP_KEY)"

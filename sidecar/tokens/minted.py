@@ -45,6 +45,7 @@ class MintedToken:
         try:
             async with asyncio.timeout_at(end):
                 token = await runners.create_registration_token(tries=None)
+                url = await _find_new_url(runners)
         except TimeoutError as error:
             raise TokenError(
                 f"cannot mint a registration token: no answer within {timeout:g} s "
@@ -55,7 +56,7 @@ class MintedToken:
             raise TokenError(f"cannot mint a registration token: {error}{hint}") from error
         self._expires = token.expires_at
         log.info("token.minted", expires=token.expires_at.isoformat())
-        return RegistrationToken(token=token.secret)
+        return RegistrationToken(token=token.secret, url=url)
 
     def is_usable(self, now: datetime | None = None) -> bool:
         """Whether GitHub still accepts the token."""
@@ -65,3 +66,15 @@ class MintedToken:
 
     def delete_soon(self) -> None:
         """Do nothing: only this process has the token."""
+
+
+async def _find_new_url(runners: github.Runners) -> str | None:
+    """Return the URL to register at, where the repository has a new name; else None.
+
+    The token is there already, so an answer that fails is no reason to fail.
+    """
+    try:
+        return await runners.find_new_url()
+    except github.GitHubError as error:
+        log.warning("github.redirect_unresolved", reason=str(error))
+        return None
