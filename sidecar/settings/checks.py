@@ -19,6 +19,10 @@ LAUNCH = ("launch_config", "launch_id")
 """Settings that say where a launcher puts the token of this machine or task."""
 
 
+BRINGING_LABELS = {"token_parameter", "token", *LAUNCH}
+"""Settings whose token may bring labels; whether it does is known when it is read."""
+
+
 def check_contradictions(given: Mapping[str, Any]) -> list[str]:
     """Check that no setting contradicts another one."""
     problems = []
@@ -29,7 +33,8 @@ def check_contradictions(given: Mapping[str, Any]) -> list[str]:
             "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME: a given name has no prefix "
             "(example: leave SIDECAR_NAME_PREFIX out)"
         )
-    if is_on("no_default_labels") and not str(given.get("labels", "")).strip(" ,"):
+    labels = str(given.get("labels", "")).strip(" ,")
+    if is_on("no_default_labels") and not labels and not BRINGING_LABELS & given.keys():
         problems.append(
             "SIDECAR_NO_DEFAULT_LABELS leaves the runner without any label: set SIDECAR_LABELS "
             "(example: SIDECAR_LABELS=ecs)"

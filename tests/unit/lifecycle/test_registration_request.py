@@ -117,5 +117,5 @@ def test_arguments_of_config_sh_win():
     request = make_request(token, runner_group="g")
     assert (request.group, request.work_dir, request.no_default_labels) == ("two words", "w", False)
     assert make_request(
-        RegistrationToken("t", url="https://github.com/o", no_default_labels=True)
+        RegistrationToken("t", url="https://github.com/o", labels=("a",), no_default_labels=True)
     ).no_default_labels

@@ -189,11 +189,6 @@ def test_all_mistakes_are_reported_at_once(environ):
     ("given", "contradicted"),
     [
         ({"NAME": "n", "NAME_PREFIX": "p"}, "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME"),
-        ({"NO_DEFAULT_LABELS": "yes"}, "SIDECAR_NO_DEFAULT_LABELS leaves the runner without"),
-        (
-            {"NO_DEFAULT_LABELS": "1", "LABELS": " , "},
-            "SIDECAR_NO_DEFAULT_LABELS leaves the runner without",
-        ),
         (
             {"RELAY_REQUIRED": "on", "RELAY": "OFF"},
             "SIDECAR_RELAY_REQUIRED contradicts SIDECAR_RELAY=off",
