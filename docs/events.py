@@ -160,6 +160,8 @@ EVENTS = {
     "runner.started": "the listener runs",
     "runner.state_write_failed": "the state file could not be written; if this agent is killed, "
     "the next one cannot remove its runner",
+    "runner.update_flag_refused": "the GitHub server does not know `--disableupdate`; the runner "
+    "is registered without it, once. SIDECAR_DISABLE_UPDATE=false saves the first try",
     "settings.ignored": "a `SIDECAR_*` variable that is not a setting, or quotes around a value",
     "spot.lookup_failed": "the instance could not be asked for a Spot notice, or for a rebalance "
     "recommendation",

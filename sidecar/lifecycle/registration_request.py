@@ -41,7 +41,7 @@ def make_request(
     labels = tuple(dict.fromkeys((*settings.labels, *token.labels)))
     group = token.group or settings.runner_group
     no_default_labels = settings.no_default_labels or token.no_default_labels
-    if no_default_labels and not (labels or group or token.jit):
+    if no_default_labels and not (labels or token.jit):  # the runner's program refuses that
         raise TokenError(
             "cannot register: SIDECAR_NO_DEFAULT_LABELS leaves the runner without any label, and "
             "the token brings none (example: SIDECAR_LABELS=ecs)"
@@ -54,6 +54,7 @@ def make_request(
         labels=labels,
         no_default_labels=no_default_labels,
         group=group,
+        disable_update=settings.disable_update,
         work_dir=token.work_dir or (work_dir or settings.work_dir).replace(NAME, name),
         unique=token.name is None and settings.name is None,
     )

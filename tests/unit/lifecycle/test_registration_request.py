@@ -24,6 +24,7 @@ def make_request(token, task=TASK, **given):
         "name_prefix": "ecs-",
         "labels": (),
         "no_default_labels": False,
+        "disable_update": True,
         "runner_group": None,
         "work_dir": "_work",
     }

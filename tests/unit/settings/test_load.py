@@ -59,6 +59,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "name_prefix": "ecs-",
         "labels": (),
         "no_default_labels": False,
+        "disable_update": True,
         "runner_group": None,
         "work_dir": "_work",
         "runner_dir": tmp_path,
