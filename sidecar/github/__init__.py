@@ -23,7 +23,7 @@ from sidecar.github.errors import (
     RunnerBusy,
     TransientError,
 )
-from sidecar.github.groups import find_group
+from sidecar.github.groups import find_group, read_group_number
 from sidecar.github.refusals import advise
 from sidecar.github.runners import IssuedToken, JitConfig, Runner, Runners
 from sidecar.github.scope import Scope
@@ -54,6 +54,7 @@ __all__ = [
     "check_pat",
     "find_group",
     "is_app_key",
+    "read_group_number",
 ]
 
 

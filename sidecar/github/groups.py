@@ -18,18 +18,22 @@ DEFAULT, DEFAULT_NAME = 1, "default"
 PAGE, PAGES = 100, 10
 
 
+def read_group_number(name: str | None) -> int | None:
+    """Return a group's number if it need not be looked up: no name is the default group's."""
+    if name is None:
+        return DEFAULT
+    # No other digits: `int` takes some of them and refuses others.
+    return int(name) if re.fullmatch(r"[0-9]{1,18}", name) else None
+
+
 async def find_group(
-    api: Api, scope: Scope, name: str | None, settings: str, *, tries: int | None = TRIES
+    api: Api, scope: Scope, name: str, settings: str, *, tries: int | None = TRIES
 ) -> int:
-    """Return a group's number; a name that is a number already is one. Raises GitHubError.
+    """Return the number of the group of that name. Raises GitHubError.
 
     Repositories have no groups of their own: their runners are in none but the default one.
     `settings`: what to change where there is no such group.
     """
-    if name is None:
-        return DEFAULT
-    if re.fullmatch(r"[0-9]{1,18}", name):  # and no other digits, of which `int` takes some
-        return int(name)
     if scope.path.startswith("/repos/"):
         if name.lower() == DEFAULT_NAME:
             return DEFAULT

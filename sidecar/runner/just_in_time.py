@@ -141,9 +141,13 @@ class JustInTimeRegistration:
 
     async def _find_group(self, connection: github.Connection, name: str | None) -> int:
         """Return the number of the group. Raises RegistrationError."""
+        if (number := github.read_group_number(name)) is not None:
+            return number
         scope = github.Scope.from_url(connection.url or "")
         try:
-            return await github.find_group(await connection.api(), scope, name, GROUP_SETTINGS)
+            return await github.find_group(
+                await connection.api(), scope, name or "", GROUP_SETTINGS
+            )
         except github.GitHubError as error:
             hint = github.advise(error, "needs to read runner groups; or set the group's number")
             raise RegistrationError(

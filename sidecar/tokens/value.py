@@ -122,7 +122,7 @@ def _build(fields: Fields, where: str) -> RegistrationToken:
     policy, keep = fields.table("policy"), fields.flag("keep")
     url = fields.check("url", values.check_github_url)
     name = fields.check("name", values.check_runner_name)
-    more = {
+    more: dict[str, Any] = {
         "labels": fields.check("labels", values.parse_labels) or (),
         "group": fields.check("group", values.check_argument),
         "work_dir": fields.check("work_dir", values.check_argument),

@@ -110,7 +110,16 @@ def test_without_the_mend_these_are_no_key(form, monkeypatch):
 
 @pytest.mark.parametrize("place", ["variable", "file"])
 @pytest.mark.parametrize(
-    "form", ["base64 of PEM", "JSON", "JSON with more in it", "JSON text", "base64 of DER", "PEM"]
+    "form",
+    [
+        "line ends written out",
+        "base64 of PEM",
+        "JSON",
+        "JSON with more in it",
+        "JSON text",
+        "base64 of DER",
+        "PEM",
+    ],
 )
 def test_agent_and_launcher_read_it_wherever_it_stands(form, place, tmp_path):
     """Of JSON with several keys the one that is a key is meant; each reads the same."""

@@ -100,11 +100,7 @@ def test_a_refused_look_up_names_what_is_needed(root):  # noqa: F811
 
 def test_without_the_mend_a_name_is_no_group(root, monkeypatch):  # noqa: F811
     """The switch of this file: the name goes to GitHub as a number."""
-
-    async def number(_api, _scope, name, *_):
-        return int(name)
-
-    monkeypatch.setattr(just_in_time.github, "find_group", number)
+    monkeypatch.setattr(just_in_time.github, "read_group_number", int)
 
     async def play():
         async with registering(root, "production") as (_, runner):
