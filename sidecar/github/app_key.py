@@ -19,6 +19,7 @@ BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}")
 RSA = bytes.fromhex("06092a864886f70d010101")
 """The object identifier that PKCS #8 has before an RSA key, and PKCS #1 has not."""
 SEQUENCE, HEAD = b"\x30\x82", 40
+"""How a key in DER begins, before two bytes of length; and the bytes that are searched for RSA."""
 LINE = 64
 
 
@@ -49,11 +50,18 @@ def _read(text: str, depth: int) -> str | None:
     text = text.strip("\ufeff \t\r\n\0")
     if depth == 0 or not text:
         return None
-    if (found := BLOCK.search(unquote(text) if "%" in text else text)) is not None:
-        return _read_body(found[2])
     if text[0] in '{["':
         return _read_json(text, depth)
+    blocks = BLOCK.findall(unquote(text) if "%" in text else text)
+    if blocks:
+        return _only({_read_body(body) for _, body in blocks})
     return _read_base64(text, depth)
+
+
+def _only(found: set[str | None]) -> str | None:
+    """Return the key if it is one alone."""
+    keys = found - {None}
+    return keys.pop() if len(keys) == 1 else None
 
 
 def _read_body(body: str) -> str | None:
@@ -67,7 +75,8 @@ def _read_body(body: str) -> str | None:
 
 
 def _write_pem(content: bytes) -> str | None:
-    if not content.startswith(SEQUENCE):
+    whole = len(content) == 4 + int.from_bytes(content[2:4])
+    if not (content.startswith(SEQUENCE) and whole):  # such as the first line of a key
         return None
     kind = "PRIVATE KEY" if RSA in content[:HEAD] else "RSA PRIVATE KEY"
     packed = base64.b64encode(content).decode()
@@ -104,8 +113,7 @@ def _read_json(text: str, depth: int) -> str | None:
         content = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    found = {_read(each, depth - 1) for each in _list_texts(content)} - {None}
-    return found.pop() if len(found) == 1 else None
+    return _only({_read(each, depth - 1) for each in _list_texts(content)})
 
 
 def _list_texts(content: object) -> list[str]:
