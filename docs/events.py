@@ -155,7 +155,8 @@ EVENTS = {
     "runner.started": "the listener runs",
     "runner.state_write_failed": "the state file could not be written; if this agent is killed, "
     "the next one cannot remove its runner",
-    "settings.ignored": "a `SIDECAR_*` variable that is not a setting",
+    "settings.ignored": "a `SIDECAR_*` variable that is not a setting, or what is not read "
+    "of a value",
     "spot.lookup_failed": "the instance could not be asked for a Spot notice, or for a rebalance "
     "recommendation",
     "stop.job_awaited": "a job runs, and may go on for so many seconds; then it is interrupted, "

@@ -94,7 +94,7 @@ def make_fetch(issuer: str, session: aiohttp.ClientSession) -> Callable[[], Awai
 
     async def fetch() -> bytes:
         # A redirect would let another site say which keys are GitHub's.
-        async with session.get(url, allow_redirects=False, proxy=find_proxy(url)) as answer:
+        async with session.get(url, allow_redirects=False, **find_proxy(url)) as answer:
             if answer.status != 200:
                 raise ValueError(f"cannot fetch {url}: HTTP {answer.status}")
             found = await answer.content.read(LARGEST + 1)

@@ -118,9 +118,9 @@ class Api:
                 url,
                 headers=headers,
                 json=body,
-                proxy=find_proxy(url),
                 timeout=CALL,
                 allow_redirects=False,
+                **find_proxy(url),
             ) as response:
                 self._read_limit(response.headers)
                 return await read_answer(response), response.headers

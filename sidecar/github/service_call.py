@@ -133,14 +133,15 @@ class ServiceCalls:
                 headers=headers,
                 json=document,
                 data=form,
-                proxy=find_proxy(url),
                 timeout=api.CALL,
                 allow_redirects=False,
+                **find_proxy(url),
             ) as response:
                 body = _decode(call, response.status, await _read(call, response))
                 return ServiceAnswer(call, response.status, body, response.headers)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransientError(f"cannot {call}: {str(error) or type(error).__name__}") from error
+            reason = str(error) or type(error).__name__
+            raise TransientError(f"cannot {call}: {reason}") from error
 
 
 async def _read(call: str, response: aiohttp.ClientResponse) -> bytes:

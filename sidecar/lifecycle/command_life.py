@@ -21,6 +21,7 @@ from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.runner_life import WARM_TIMEOUT
+from sidecar.net.library_variables import set_for_libraries
 from sidecar.runner.environment import variables_for_user
 from sidecar.runner.user_processes import own_user
 from sidecar.shutdown.cleanup import run_cleanup
@@ -54,6 +55,7 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> int:
     async with AsyncExitStack() as exit_stack:
         enter = exit_stack.enter_async_context
         await enter(process.collect_orphans())
+        exit_stack.enter_context(set_for_libraries(config.passed_on))
         await own_user(config.user)
         access = Access(config)
         await enter(run_cleanup(report.cleanup_stack, stop))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pydantic import ValidationError
 
 from sidecar.errors import SettingsError
+from sidecar.net import proxy
 from sidecar.settings import checks, contracts, platform
 from sidecar.settings.contracts.contract import REGION, tag
 from sidecar.settings.model import (
@@ -67,6 +68,13 @@ def load(
             for detail in error.errors(include_url=False)
         ]
     problems += checks.check_contradictions(given)
+    problems += proxy.check(environ)
+    proxies = proxy.clean(environ)
+    warnings += [
+        f"{name}: the quotes around its value are not part of it"
+        for name in proxies
+        if proxy.has_quotes(environ[name])
+    ]
     if not command:
         problems += checks.check_runner_dir(given)
         if not launcher.problems:
@@ -96,7 +104,8 @@ def load(
             key: value
             for key, value in environ.items()
             if not key.startswith(PREFIX) and key not in launcher.withheld
-        },
+        }
+        | proxies,
         warnings=tuple(warnings),
         launcher=launcher,
         machine=machine,
