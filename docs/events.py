@@ -180,5 +180,7 @@ EVENTS = {
     "watch.failed": "a watch stopped with an error; the life goes on without it",
     "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "
     "session limit, deregistered runner (`ghost`, or with a job `job-lost`), Spot notice or "
+    "trust.file_refused": "a file of certificates that a variable names cannot be read, and adds "
+    "nothing to what the agent trusts; `setting` names the variable",
     "rebalance recommendation, which ends only an idle runner",
 }

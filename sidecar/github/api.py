@@ -14,6 +14,7 @@ from sidecar.github.errors import GitHubError, RateLimited, TransientError
 from sidecar.github.refusals import make_error
 from sidecar.net.proxy import find_proxy
 from sidecar.net.retry import as_peer_says, at_least, call_with_retries, first_of, growing
+from sidecar.net.trust import explain_tls, make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -120,12 +121,13 @@ class Api:
                 json=body,
                 timeout=CALL,
                 allow_redirects=False,
+                ssl=make_context(),
                 **find_proxy(url),
             ) as response:
                 self._read_limit(response.headers)
                 return await read_answer(response), response.headers
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            reason = str(error) or type(error).__name__
+            reason = explain_tls(error) or str(error) or type(error).__name__
             text = f"cannot {method} {path} at {self._scope.api}: {reason}"
             raise TransientError(text) from error
 

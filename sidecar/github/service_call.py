@@ -15,6 +15,7 @@ from sidecar.github.errors import GitHubError, TransientError
 from sidecar.github.refusals import make_error
 from sidecar.net.proxy import find_proxy
 from sidecar.net.retry import call_with_retries
+from sidecar.net.trust import explain_tls, make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,12 +136,13 @@ class ServiceCalls:
                 data=form,
                 timeout=api.CALL,
                 allow_redirects=False,
+                ssl=make_context(),
                 **find_proxy(url),
             ) as response:
                 body = _decode(call, response.status, await _read(call, response))
                 return ServiceAnswer(call, response.status, body, response.headers)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = str(error) or type(error).__name__
+            reason = explain_tls(error) or str(error) or type(error).__name__
             raise TransientError(f"cannot {call}: {reason}") from error
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sidecar.net.proxy import is_proxy_variable
+from sidecar.net.trust import is_trust_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 def select(variables: Mapping[str, str]) -> dict[str, str]:
     """Return those of the variables that libraries read by themselves."""
-    return {name: value for name, value in variables.items() if is_proxy_variable(name)}
+    return {
+        name: value
+        for name, value in variables.items()
+        if is_proxy_variable(name) or is_trust_variable(name)
+    }
 
 
 @contextmanager
