@@ -20,11 +20,13 @@ from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_admission import make_admission
 from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.lifecycle.job_docker import job_docker
+from sidecar.lifecycle.network import network_variables
 from sidecar.lifecycle.protection import protect_while_busy
 from sidecar.lifecycle.registration_request import make_request
 from sidecar.lifecycle.supervision import supervise
 from sidecar.lifecycle.watches import Watches
 from sidecar.runner import age, hooks, killed_agent
+from sidecar.net.library_variables import select
 from sidecar.runner.deregistration import Deregistration
 from sidecar.runner.diagnostics import Diagnostics
 from sidecar.runner.environment import build_environment
@@ -121,6 +123,8 @@ class _Life:
         settings, region = self.settings, self.config.task.region
         await self._enter(process.collect_orphans())
         await own_user(self.config.user, self.folder.state_file)
+        network = network_variables(self.config, self.folder)
+        self.config = self._exit_stack.enter_context(network)
         self.access = Access(self.config)
         store = await self._enter(tokens.ParameterStore(region, self.access.session))
         self.api = registration.make_connection(settings, self.access.secret_reader(region))
@@ -237,7 +241,7 @@ class _Life:
         self._exit_stack.callback(self._begin_cleanup)
         self._exit_stack.callback(self.folder.restore_environment)
         self._exit_stack.enter_context(
-            self.folder.without_variables(self.docker.withheld_variables)
+            self.folder.without_variables((*self.docker.withheld_variables, *select(passed_on)))
         )
         self.env |= await self._enter(
             hooks.install_hooks(
@@ -245,6 +249,7 @@ class _Life:
                 passed_on,
                 listener.on_hook_event,
                 self.docker.hook_variables,
+        # The network's variables of `.env` are in the listener's environment, with more hosts.
                 self.admission,
             )
         )
