@@ -34,6 +34,7 @@ from sidecar.runner.folder import RunnerFolder
 from sidecar.runner.listener import Listener, run_listener
 from sidecar.runner.preparation import prepare_folder
 from sidecar.runner.user_processes import own_user
+from sidecar.runner.usable_folders import check_folders
 from sidecar.runner.workspace import NAME, make_workspace
 from sidecar.settings.contracts.contract import INSTANCE_ID
 from sidecar.shutdown.cleanup import When, run_cleanup
@@ -189,6 +190,7 @@ class _Life:
         self.docker.set_runner_label(self.folder.docker_label)
         self.source.delete_soon()  # the token is deleted beside what follows: no job waits for that
         self.folder.write_setup_info(self.facts)
+        await check_folders(self.folder, request.work_dir)
 
     async def _make_work_folder(self, work_dir: str) -> None:
         remove_after = self.token.work_dir is None and NAME in self.settings.work_dir
