@@ -38,6 +38,9 @@ EVENTS = {
     "reach the daemon without the proxy; logged once for each folder",
     "docker.socket_unprotected": "the runner's user may open the daemon's own socket, without the "
     "proxy",
+    "health.moved": "another program listens at SIDECAR_HEALTH_ADDRESS, as the agent of a second "
+    "task with network mode host does: health and metrics are at `address`, where "
+    "`runner-sidecar health` finds them",
     "health.started": "`/healthz`, `/readyz` and `/metrics` answer from now on",
     "http.request_failed": "a local HTTP server could not answer a request; see the traceback",
     "job.admitted": "the pool's policy admits the job, which is described as the runner knows it",

@@ -42,7 +42,8 @@ SIGNAL_BASE = 128
 
 async def live(config: Configuration, stop: Stop, report: Report) -> int:
     """Run the command to its end; return its exit code. Raises SidecarError."""
-    async with serve_health(config.settings.health_address, report):
+    settings = config.settings
+    async with serve_health(settings.health_address, report, settings.runner_dir):
         try:
             return await _live(config, stop, report)
         except Stopped:

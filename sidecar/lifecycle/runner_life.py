@@ -58,7 +58,8 @@ WARM_TIMEOUT = 5.0
 
 async def live(config: Configuration, stop: Stop, report: Report) -> Exit:
     """Live one life; return the process's exit code. Raises SidecarError."""
-    async with serve_health(config.settings.health_address, report):
+    settings = config.settings
+    async with serve_health(settings.health_address, report, settings.runner_dir):
         try:
             exit_code = await _live(config, stop, report)
         finally:
