@@ -55,8 +55,8 @@ async def live(config: Configuration, stop: Stop, report: Report) -> int:
 async def _live(config: Configuration, stop: Stop, report: Report) -> int:
     async with AsyncExitStack() as exit_stack:
         enter = exit_stack.enter_async_context
-        await enter(process.collect_orphans())
         exit_stack.enter_context(set_for_libraries(config.passed_on))
+        await enter(process.collect_orphans())
         await own_user(config.user)
         access = Access(config)
         await enter(run_cleanup(report.cleanup_stack, stop))
@@ -105,7 +105,7 @@ async def _wait_for_end(child: Process, stop: Stop) -> None:
         for level in (INTERRUPT, KILL):
             if stop.level < level and not gone.done() and stop.left_until(stop.budget.kill):
                 _forward(child, stop.signal or "SIGTERM", first=level == INTERRUPT)
-                await stop.wait_for_first(gone, level=level, moment=stop.budget.kill)
+                await stop.wait_for_first(gone, level=level, moment=lambda budget: budget.kill)
     finally:
         gone.cancel()
     await child.kill()

@@ -301,3 +301,4 @@ class _Life:
             instance_uri=self.config.task.instance_uri,
             so_mark=self.access.so_mark,
         )
+            on_end=self.stop.note_end,
