@@ -247,9 +247,7 @@ class _Cleanup:
 
     async def _wait_for(self, step: CleanupStep) -> None:
         self.stop.start_clock()
-        await asyncio.wait(
-            [step.begin()], timeout=self.stop.left_until(self.stop.budget.containers)
-        )
+        await self.stop.wait_for_steps([step.begin()], lambda budget: budget.containers)
 
 
 # ---- the engine --------------------------------------------------------------------------------
