@@ -180,10 +180,10 @@ EVENTS = {
     "token.never_allowed": "the parameter of the task's own id could not be deleted, and was never "
     "read: no policy allows it while it does not exist",
     "token.read": "the token was read from its parameter",
+    "trust.file_refused": "a file of certificates that a variable names cannot be read, and adds "
+    "nothing to what the agent trusts; `setting` names the variable",
     "watch.failed": "a watch stopped with an error; the life goes on without it",
     "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "
     "session limit, deregistered runner (`ghost`, or with a job `job-lost`), Spot notice or "
-    "trust.file_refused": "a file of certificates that a variable names cannot be read, and adds "
-    "nothing to what the agent trusts; `setting` names the variable",
     "rebalance recommendation, which ends only an idle runner",
 }
