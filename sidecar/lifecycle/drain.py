@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sidecar.runner.listener import Listener
     from sidecar.shutdown.budget import Budget
     from sidecar.shutdown.cleanup import CleanupStack, CleanupStep
-    from sidecar.shutdown.stop import Stop
+    from sidecar.shutdown.stop import Moment, Stop
 
 log = structlog.get_logger()
 
@@ -78,7 +78,7 @@ async def end_listener(drain: Drain, skip: CleanupStep | None = None) -> None:
     """
     listener, stop = drain.listener, drain.stop
     reason = "it did not end in time"
-    moment = _kill
+    moment: Moment = _kill
     if listener.running and not listener.interrupt(busy=skip is not None) and skip is None:
         # Nothing would end it, and it has no job: there is nothing to wait for.
         reason, moment = "it could not be interrupted", _at_once
