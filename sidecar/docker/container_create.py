@@ -72,10 +72,10 @@ class ContainerCreate:
         env = {**credential_variables.read_image_env(image_env), **env}
         if not variables.may_be_added(env):
             return None
-        path = None if credential_variables.RELATIVE_URI in env else variables.mint()
+        path = None if env.get(credential_variables.RELATIVE_URI) else variables.mint()
         selected = variables.select(env, path)
-        self._env.add(selected)
-        self.added = tuple(name for name in selected if name not in env)
+        self._env.add(selected, credential_variables.find_misread(env))
+        self.added = tuple(name for name in selected if not env.get(name))
         self._changed = True
         return path
 
@@ -96,9 +96,10 @@ class _EnvList:
         entries = self._list()
         return None if entries is None else credential_variables.parse_env(entries)
 
-    def add(self, added: dict[str, str]) -> None:
-        """Set these variables; the others stay where they are."""
-        self._fields.set_field("Env", credential_variables.merge_env(self._list() or [], added))
+    def add(self, added: dict[str, str], unset: list[str]) -> None:
+        """Set or unset these variables; the others stay where they are."""
+        entries = credential_variables.merge_env(self._list() or [], added, unset)
+        self._fields.set_field("Env", entries)
 
 
 class _EnvMap:
@@ -114,9 +115,17 @@ class _EnvMap:
         if not isinstance(value, dict | None):
             return None
         unset = self._fields.get_field("unsetenv", list) or []
-        env = {name: str(text) for name, text in (value or {}).items()}
+        env = {name: None if text is None else str(text) for name, text in (value or {}).items()}
         return {**dict.fromkeys(map(str, unset)), **env}
 
-    def add(self, added: dict[str, str]) -> None:
-        """Set these variables; the others stay where they are."""
-        self._fields.set_field("env", {**(self._fields.get_field("env", dict) or {}), **added})
+    def add(self, added: dict[str, str], unset: list[str]) -> None:
+        """Set or unset these variables; the others stay where they are."""
+        env = self._fields.get_field("env", dict) or {}
+        listed = self._fields.get_field("unsetenv", list) or []
+        bare = [name for name in unset if name not in added]
+        kept = {name: value for name, value in env.items() if name not in bare}
+        self._fields.set_field("env", {**kept, **added})
+        changed = [name for name in listed if name not in added]
+        changed += [name for name in bare if name not in listed]
+        if changed != listed:
+            self._fields.set_field("unsetenv", changed)

@@ -2,6 +2,9 @@
 
 SDKs do not agree on which variable wins, and some fall back to the instance's role. So a container
 with credentials of its own is left alone; every other container gets all variables it lacks.
+
+A name without a value brings nothing: `docker run -e NAME` and `${NAME}` in a compose file send one
+wherever the job has no such variable.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ CREDENTIAL_NAMES = frozenset(
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     }
 )
-"""A container that sets one of these has credentials of its own, or wants none."""
+"""A container that gives one of these a value has credentials of its own."""
+_MISREAD_EMPTY = CREDENTIAL_NAMES - {"AWS_ACCESS_KEY_ID"}
+"""SDKs take these for set if they are set to nothing: one reads the token file with no name."""
 METADATA_DISABLED = "AWS_EC2_METADATA_DISABLED"
 NO_PROXY_HOSTS = ("169.254.170.2", "169.254.169.254")
 _PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
@@ -43,7 +48,7 @@ class CredentialVariables:
 
     def may_be_added(self, env: Mapping[str, str | None]) -> bool:
         """Return whether a container with the variables `env` gets those that it lacks."""
-        own = CREDENTIAL_NAMES & set(env)
+        own = {name for name in CREDENTIAL_NAMES if env.get(name)}
         return not own or (own == {RELATIVE_URI} and env[RELATIVE_URI] in self.shared_paths)
 
     def select(self, env: Mapping[str, str | None], uri: str | None) -> dict[str, str]:
@@ -56,7 +61,7 @@ class CredentialVariables:
         if region:
             wanted |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
         wanted[METADATA_DISABLED] = "true"
-        missing = {name: value for name, value in wanted.items() if name not in env}
+        missing = {name: value for name, value in wanted.items() if not env.get(name)}
         return missing | self._no_proxy(env)
 
     def _no_proxy(self, env: Mapping[str, str | None]) -> dict[str, str]:
@@ -73,14 +78,16 @@ class CredentialVariables:
 def read_image_env(entries: Iterable[object]) -> dict[str, str | None]:
     """Return the variables that an image brings, for a container of it.
 
-    An image's RELATIVE_URI is left out: it is a task's, and `docker commit` put it there. So is an
-    empty METADATA_DISABLED, which stands for none (see `clear`).
+    An image's RELATIVE_URI is left out: it is a task's, and `docker commit` put it there.
     """
     env = parse_env(entries)
     env.pop(RELATIVE_URI, None)
-    if not env.get(METADATA_DISABLED):
-        env.pop(METADATA_DISABLED, None)
     return env
+
+
+def find_misread(env: Mapping[str, str | None]) -> list[str]:
+    """Return the variables that a container must not have at all, because they have no value."""
+    return sorted(name for name in _MISREAD_EMPTY if env.get(name) == "")
 
 
 def clear(entries: list[object], added: Iterable[str]) -> list[object]:
@@ -94,9 +101,9 @@ def clear(entries: list[object], added: Iterable[str]) -> list[object]:
     return merge_env(entries, cleared)
 
 
-def names_proxy(names: Iterable[str]) -> bool:
+def names_proxy(env: Mapping[str, str | None]) -> bool:
     """Return whether one of these variables names an HTTP proxy."""
-    return any(name.lower() in _PROXY_NAMES for name in names)
+    return any(value for name, value in env.items() if name.lower() in _PROXY_NAMES)
 
 
 def parse_env(entries: Iterable[object]) -> dict[str, str | None]:
@@ -109,11 +116,16 @@ def parse_env(entries: Iterable[object]) -> dict[str, str | None]:
     return env
 
 
-def merge_env(entries: list[object], added: Mapping[str, str]) -> list[object]:
-    """Return the engine's list with these variables set; the others stay where they are."""
+def merge_env(
+    entries: list[object], added: Mapping[str, str], unset: Iterable[str] = ()
+) -> list[object]:
+    """Return the engine's list with these variables set or unset; the others stay as they are."""
+    bare = [name for name in unset if name not in added]
+    changed = {*added, *bare}
     kept = [
         entry
         for entry in entries
-        if not (isinstance(entry, str) and entry.partition("=")[0] in added)
+        if not (isinstance(entry, str) and entry.partition("=")[0] in changed)
     ]
-    return [*kept, *(f"{name}={value}" for name, value in added.items())]
+    # A bare name is how the engine unsets a variable of the image.
+    return [*kept, *bare, *(f"{name}={value}" for name, value in added.items())]

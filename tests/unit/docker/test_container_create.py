@@ -52,30 +52,66 @@ def test_all_variables_are_added(body):
 
 def test_a_container_s_own_variables_stay():
     """A container's own region is also used for the variable that other SDKs read."""
-    _, result = add_variables_to(
-        {"Env": ["B=2", "AWS_REGION=us-east-1", "A", "AWS_EC2_METADATA_DISABLED="]}
-    )
-    assert result["Env"][:4] == ["B=2", "AWS_REGION=us-east-1", "A", "AWS_EC2_METADATA_DISABLED="]
-    assert result["Env"][4:] == [ALL_VARIABLES[0], "AWS_DEFAULT_REGION=us-east-1"]
+    own = ["B=2", "AWS_REGION=us-east-1", "A", "AWS_EC2_METADATA_DISABLED=false"]
+    _, result = add_variables_to({"Env": own})
+    assert result["Env"] == [*own, ALL_VARIABLES[0], "AWS_DEFAULT_REGION=us-east-1"]
+
+
+CONTAINER_VARIABLES = [
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+]
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", *CONTAINER_VARIABLES, URI])
+def test_a_container_with_its_own_credentials_is_unchanged(name):
+    """Whether it brings them, or its image."""
+    body = {"Image": "x", "Env": [f"{name}=x"]}
+    assert add_variables_to(body) == (None, body)
+    if name != URI:
+        assert add_variables_to({"Image": "x"}, [f"{name}=x"]) == (None, {"Image": "x"})
 
 
 @pytest.mark.parametrize(
-    "name",
+    "own",
     [
-        "AWS_ACCESS_KEY_ID",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-        URI,
+        *(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"],),
+        *(["AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="], CONTAINER_VARIABLES, [URI]),
     ],
 )
-@pytest.mark.parametrize("form", ["{}=x", "{}=", "{}"])
-def test_a_container_with_its_own_credentials_is_unchanged(name, form):
-    """Also if it wants no credentials: an empty value, or a bare name."""
-    body = {"Image": "x", "Env": [form.format(name)]}
-    assert add_variables_to(body) == (None, body)
-    if name != URI:
-        assert add_variables_to({"Image": "x"}, [form.format(name)]) == (None, {"Image": "x"})
+def test_names_without_values_bring_no_credentials(own):
+    """`docker run -e NAME` and compose's `${NAME}` send them where the job has no such variable."""
+    path, result = add_variables_to({"Env": own})
+    assert path == PATH
+    assert result["Env"] == [*(name for name in own if name != URI), *ALL_VARIABLES]
+    assert add_variables_to({}, own)[1]["Env"] == ALL_VARIABLES
+
+
+def test_names_without_values_bring_no_settings():
+    """An empty region is none, and an empty switch switches nothing."""
+    names = [one.partition("=")[0] for one in ALL_VARIABLES]
+    for own in (names, [f"{name}=" for name in names]):
+        assert add_variables_to({"Env": own})[1]["Env"] == ALL_VARIABLES
+        assert add_variables_to({}, own)[1]["Env"] == ALL_VARIABLES
+
+
+@pytest.mark.parametrize("name", CONTAINER_VARIABLES)
+def test_an_empty_variable_that_sdks_would_read_is_unset(name):
+    """An SDK opens the token file without a name, and so fails beside a valid path."""
+    _, result = add_variables_to({"Env": [f"{name}=", "A="]})
+    assert result["Env"] == ["A=", name, *ALL_VARIABLES]
+    assert add_variables_to({}, [f"{name}="])[1]["Env"] == [name, *ALL_VARIABLES]
+    _, result = add_variables_to({"env": {name: "", "A": ""}, "unsetenv": ["B", URI]}, libpod=True)
+    assert result["unsetenv"] == ["B", name]
+    assert name not in result["env"]
+    assert result["env"][URI] == PATH
+
+
+def test_an_empty_proxy_variable_names_no_proxy():
+    """The container's NO_PROXY stays as it is."""
+    _, result = add_variables_to({"Env": ["HTTP_PROXY=", "https_proxy"]})
+    assert result["Env"] == ["HTTP_PROXY=", "https_proxy", *ALL_VARIABLES]
 
 
 @pytest.mark.parametrize("form", ["{}=/v2/credentials/dead", "{}=", "{}"])
@@ -151,7 +187,7 @@ def test_podman_s_own_form_gets_the_variables():
         },
     }
     assert add_variables_to({"env": {URI: "x"}}, libpod=True) == (None, {"env": {URI: "x"}})
-    assert add_variables_to({"unsetenv": [URI]}, libpod=True) == (None, {"unsetenv": [URI]})
+    assert add_variables_to({"unsetenv": [URI]}, libpod=True)[0] == PATH
     assert add_variables_to({"env": []}, libpod=True) == (None, {"env": []})
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from sidecar.docker.credential_variables import (
     CREDENTIAL_NAMES,
+    METADATA_DISABLED,
     RELATIVE_URI,
     CredentialVariables,
     merge_env,
@@ -17,10 +18,17 @@ VARIABLES = CredentialVariables("eu-central-1", lambda: "/own", frozenset({"/sha
 
 
 @pytest.mark.parametrize("name", sorted(CREDENTIAL_NAMES))
-@pytest.mark.parametrize("value", ["x", "", None])
-def test_a_container_with_credentials_gets_nothing(name, value):
-    """Neither does one that sets such a variable to nothing."""
-    assert not VARIABLES.may_be_added({name: value})
+def test_a_container_with_credentials_gets_nothing(name):
+    """By whichever variable it brings them."""
+    assert not VARIABLES.may_be_added({name: "x"})
+
+
+@pytest.mark.parametrize("name", [*sorted(CREDENTIAL_NAMES), "AWS_REGION", METADATA_DISABLED])
+@pytest.mark.parametrize("value", ["", None])
+def test_a_name_without_a_value_brings_nothing(name, value):
+    """Neither credentials nor a region nor a switch: the container gets what every other gets."""
+    assert VARIABLES.may_be_added({name: value})
+    assert VARIABLES.select({name: value}, "/own") == VARIABLES.select({}, "/own")
 
 
 def test_a_container_may_have_a_shared_path():
@@ -40,10 +48,10 @@ def test_variables_of_the_container_are_kept():
 
 
 def test_names_of_proxies_are_recognized():
-    """In upper and in lower case."""
-    assert names_proxy(["PATH", "HTTPS_PROXY"])
-    assert names_proxy(["all_proxy"])
-    assert not names_proxy(["NO_PROXY"])
+    """In upper and in lower case, if they have a value."""
+    assert names_proxy({"PATH": "/bin", "HTTPS_PROXY": "p"})
+    assert names_proxy({"all_proxy": "p"})
+    assert not names_proxy({"NO_PROXY": "x", "HTTP_PROXY": "", "https_proxy": None})
 
 
 def test_a_bare_name_has_no_value():
@@ -57,6 +65,11 @@ def test_merged_variables_replace_those_of_the_same_name():
         *("A=1", 7, "C=3"),
         *("B=2", "D=4"),
     ]
+
+
+def test_unset_variables_are_bare_names():
+    """That is how the engine unsets a variable of an image; one that is set is not unset."""
+    assert merge_env(["A=1", "B=", "C="], {"C": "3"}, ["B", "C"]) == ["A=1", "B", "C=3"]
 
 
 def test_a_path_is_not_shown():
