@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.docker import credential_variables
+from sidecar.docker import credential_variables, own_configuration
 from sidecar.docker.binds import find_binds
 from sidecar.docker.json_documents import parse_object, serialize
+from sidecar.docker.own_configuration import RELATIVE_URI, Own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ class ContainerCreate:
         self._changed = False
         self.added: tuple[str, ...] = ()
         """The names of the variables that were added."""
+        self._mounts_configuration = own_configuration.mounts_configuration(self.fields)
         self._env = _EnvMap(self) if libpod else _EnvList(self)
 
     @property
@@ -48,7 +50,7 @@ class ContainerCreate:
     def accepts(self, variables: CredentialVariables) -> bool:
         """Return whether this body sets no credentials of its own. Its image may still do so."""
         env = self._env.read()
-        return env is not None and variables.may_be_added(env)
+        return env is not None and variables.find_own(env) < Own.CREDENTIALS
 
     def replace_binds(self, find_replacement: Callable[[str], str | None]) -> None:
         """Mount what `find_replacement` returns for each bind's source; None keeps the source."""
@@ -70,10 +72,12 @@ class ContainerCreate:
         if env is None:
             return None  # the engine reports the error
         env = {**credential_variables.read_image_env(image_env), **env}
-        if not variables.may_be_added(env):
+        if (own := variables.find_own(env)) is Own.CREDENTIALS:
             return None
-        path = None if env.get(credential_variables.RELATIVE_URI) else variables.mint()
-        selected = variables.select(env, path)
+        if self._mounts_configuration:
+            own = Own.CONFIGURATION
+        path = None if env.get(RELATIVE_URI) else variables.mint()
+        selected = variables.select(env, path, own)
         self._env.add(selected, credential_variables.find_misread(env))
         self.added = tuple(name for name in selected if not env.get(name))
         self._changed = True

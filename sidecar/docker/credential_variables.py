@@ -12,21 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sidecar.docker.own_configuration import CONTAINER_NAMES, RELATIVE_URI, Own, find_own
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-RELATIVE_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
-CREDENTIAL_NAMES = frozenset(
-    {
-        "AWS_ACCESS_KEY_ID",
-        RELATIVE_URI,
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    }
-)
-"""A container that gives one of these a value has credentials of its own."""
-_MISREAD_EMPTY = CREDENTIAL_NAMES - {"AWS_ACCESS_KEY_ID"}
+_MISREAD_EMPTY = CONTAINER_NAMES
 """SDKs take these for set if they are set to nothing: one reads the token file with no name."""
 METADATA_DISABLED = "AWS_EC2_METADATA_DISABLED"
 NO_PROXY_HOSTS = ("169.254.170.2", "169.254.169.254")
@@ -46,21 +37,26 @@ class CredentialVariables:
     uses_proxy: bool = False
     """Whether the job's environment names an HTTP proxy."""
 
-    def may_be_added(self, env: Mapping[str, str | None]) -> bool:
-        """Return whether a container with the variables `env` gets those that it lacks."""
-        own = {name for name in CREDENTIAL_NAMES if env.get(name)}
-        return not own or (own == {RELATIVE_URI} and env[RELATIVE_URI] in self.shared_paths)
+    def find_own(self, env: Mapping[str, str | None]) -> Own:
+        """Return what a container with the variables `env` brings. A path of the job is no own."""
+        if env.get(RELATIVE_URI) in self.shared_paths:
+            env = {name: value for name, value in env.items() if name != RELATIVE_URI}
+        return find_own(env)
 
-    def select(self, env: Mapping[str, str | None], uri: str | None) -> dict[str, str]:
+    def select(
+        self, env: Mapping[str, str | None], uri: str | None, own: Own = Own.NOTHING
+    ) -> dict[str, str]:
         """Return the variables to set for a container that has the variables `env`.
 
-        In `env` the value None unsets a variable; `uri` is None if the container sets one.
+        In `env` the value None unsets a variable; `uri` is None if the container sets one. Where
+        the container has a configuration of its `own`, that is a path and nothing else.
         """
         wanted = {} if uri is None else {RELATIVE_URI: uri}
-        region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or self.region
-        if region:
-            wanted |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
-        wanted[METADATA_DISABLED] = "true"
+        if own is Own.NOTHING:
+            region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or self.region
+            if region:
+                wanted |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+            wanted[METADATA_DISABLED] = "true"
         missing = {name: value for name, value in wanted.items() if not env.get(name)}
         return missing | self._no_proxy(env)
 

@@ -64,7 +64,15 @@ CONTAINER_VARIABLES = [
 ]
 
 
-@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", *CONTAINER_VARIABLES, URI])
+OTHER_CREDENTIALS = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ACCESS_KEY",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+]
+
+
+@pytest.mark.parametrize("name", [*OTHER_CREDENTIALS, *CONTAINER_VARIABLES, URI])
 def test_a_container_with_its_own_credentials_is_unchanged(name):
     """Whether it brings them, or its image."""
     body = {"Image": "x", "Env": [f"{name}=x"]}
@@ -112,6 +120,56 @@ def test_an_empty_proxy_variable_names_no_proxy():
     """The container's NO_PROXY stays as it is."""
     _, result = add_variables_to({"Env": ["HTTP_PROXY=", "https_proxy"]})
     assert result["Env"] == ["HTTP_PROXY=", "https_proxy", *ALL_VARIABLES]
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"Env": ["AWS_PROFILE=dev"]},
+        {"Env": ["AWS_DEFAULT_PROFILE=dev"]},
+        {"Env": ["AWS_CONFIG_FILE=/etc/aws"]},
+        {"Env": ["AWS_SHARED_CREDENTIALS_FILE=/etc/aws"]},
+        {"HostConfig": {"Binds": ["/home/me/.aws:/root/.aws"]}},
+        {"HostConfig": {"Binds": ["/x:/home/node/.aws/config:ro,z"]}},
+        {"HostConfig": {"Binds": ["volume:/root/.aws/"]}},
+        {"HostConfig": {"Binds": ["c:\\me\\.aws:c:\\users\\x\\.aws"]}},
+        {"HostConfig": {"Mounts": [{"Type": "bind", "Target": "/root/.aws/credentials"}]}},
+        {"HostConfig": {"Mounts": [{"Type": "volume", "Source": "v", "Target": "/root/.aws"}]}},
+    ],
+)
+def test_a_container_s_own_configuration_wins(own):
+    """The proxy's region and switches would win over those of a profile; the path is the last."""
+    path, result = add_variables_to(own)
+    assert path == PATH
+    assert result == {**own, "Env": [*own.get("Env", ()), f"{URI}={PATH}"]}
+    if "Env" in own:
+        assert add_variables_to({}, own["Env"])[1]["Env"] == [f"{URI}={PATH}"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"mounts": [{"type": "bind", "source": "/x", "destination": "/root/.aws"}]},
+        {"volumes": [{"Name": "v", "Dest": "/root/.aws"}]},
+    ],
+)
+def test_a_configuration_is_found_in_podman_s_own_form(body):
+    """There the mounts are at the top."""
+    _, result = add_variables_to(body, libpod=True)
+    assert result["env"] == {URI: PATH}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"Binds": ["/home/me/.aws:/aws", "/root/.aws", "/x:/root/.awsome", "/x:/root/.aws/cli"]},
+        {"Mounts": [{"Type": "tmpfs", "Target": "/root/.aws"}, {"Target": "/root/aws"}, 7]},
+    ],
+)
+def test_other_mounts_bring_no_configuration(config):
+    """Such a container gets all variables."""
+    _, result = add_variables_to({"HostConfig": config})
+    assert result["Env"] == ALL_VARIABLES
 
 
 @pytest.mark.parametrize("form", ["{}=/v2/credentials/dead", "{}=", "{}"])

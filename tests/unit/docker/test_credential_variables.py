@@ -5,13 +5,17 @@ from __future__ import annotations
 import pytest
 
 from sidecar.docker.credential_variables import (
-    CREDENTIAL_NAMES,
     METADATA_DISABLED,
-    RELATIVE_URI,
     CredentialVariables,
     merge_env,
     names_proxy,
     parse_env,
+)
+from sidecar.docker.own_configuration import (
+    CONFIGURATION_NAMES,
+    CREDENTIAL_NAMES,
+    RELATIVE_URI,
+    Own,
 )
 
 VARIABLES = CredentialVariables("eu-central-1", lambda: "/own", frozenset({"/shared"}))
@@ -20,21 +24,30 @@ VARIABLES = CredentialVariables("eu-central-1", lambda: "/own", frozenset({"/sha
 @pytest.mark.parametrize("name", sorted(CREDENTIAL_NAMES))
 def test_a_container_with_credentials_gets_nothing(name):
     """By whichever variable it brings them."""
-    assert not VARIABLES.may_be_added({name: "x"})
+    assert VARIABLES.find_own({name: "x"}) is Own.CREDENTIALS
 
 
-@pytest.mark.parametrize("name", [*sorted(CREDENTIAL_NAMES), "AWS_REGION", METADATA_DISABLED])
+@pytest.mark.parametrize("name", sorted(CONFIGURATION_NAMES))
+def test_a_container_with_a_configuration_gets_a_path_alone(name):
+    """Its own region and its own switches win; a profile without credentials still needs some."""
+    assert VARIABLES.find_own({name: "x"}) is Own.CONFIGURATION
+    assert VARIABLES.select({name: "x"}, "/own", Own.CONFIGURATION) == {RELATIVE_URI: "/own"}
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*CREDENTIAL_NAMES, *CONFIGURATION_NAMES, "AWS_REGION", METADATA_DISABLED})
+)
 @pytest.mark.parametrize("value", ["", None])
 def test_a_name_without_a_value_brings_nothing(name, value):
     """Neither credentials nor a region nor a switch: the container gets what every other gets."""
-    assert VARIABLES.may_be_added({name: value})
+    assert VARIABLES.find_own({name: value}) is Own.NOTHING
     assert VARIABLES.select({name: value}, "/own") == VARIABLES.select({}, "/own")
 
 
 def test_a_container_may_have_a_shared_path():
     """It gets the other variables, and no path of its own."""
     env = {RELATIVE_URI: "/shared"}
-    assert VARIABLES.may_be_added(env)
+    assert VARIABLES.find_own(env) is Own.NOTHING
     assert RELATIVE_URI not in VARIABLES.select(env, None)
 
 

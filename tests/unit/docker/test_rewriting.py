@@ -12,9 +12,10 @@ from sidecar.docker import rewriting, warning_limit
 from sidecar.docker.binds import Sockets
 from sidecar.docker.connection import RequestRefused
 from sidecar.docker.created import ObjectRecord, read_objects
-from sidecar.docker.credential_variables import RELATIVE_URI, CredentialVariables
+from sidecar.docker.credential_variables import CredentialVariables
 from sidecar.docker.engine import NotFound
 from sidecar.docker.heads import parse_request
+from sidecar.docker.own_configuration import RELATIVE_URI
 from sidecar.docker.rewriting import RequestRewriter
 from tests.unit.docker.fakes import CREATED, ID, FakePaths
 
