@@ -173,6 +173,16 @@ class Engine:
             raise EngineError(f"{self.host} listed no networks")
         return [network for network in networks if isinstance(network, dict)]
 
+    async def makes_bridges_late(self) -> bool:
+        """Return whether the engine is podman, which makes a bridge with its first container.
+
+        Raises EngineError.
+        """
+        version = await self.get("/version")
+        components = version.get("Components") if isinstance(version, dict) else None
+        names = [one.get("Name") for one in components or () if isinstance(one, dict)]
+        return any(str(name).startswith("Podman") for name in names)
+
 
 async def _read_body(response: aiohttp.ClientResponse, name: str) -> bytes:
     body = bytearray()

@@ -1,6 +1,7 @@
 """Read the routing table: which interface leads to a peer, and which belong to the task itself.
 
-It is the table of this process's network namespace, read from /proc: no tool is needed.
+It is the table of this process's network namespace, read from /proc: no tool is needed. So is the
+list of the sockets that were made in it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ IMDS = "169.254.169.254"
 
 _LOOPBACK = "127.0.0.1"
 _TABLE = Path("/proc/thread-self/net/route")
+_SOCKETS = Path("/proc/thread-self/net/unix")
+_LISTENS = 0x10000
 _GATEWAY = 0x2
 _REJECT = 0x200
 
@@ -112,6 +115,23 @@ def has_network(interface: str, subnet: str) -> bool:
         return False
     wanted = (interface, int(network.network_address), int(network.netmask), False)
     return any(route[:4] == wanted for route in table())
+
+
+def has_listener(path: Path) -> bool:
+    """Return whether a process of this network namespace listens at a Unix socket of that name.
+
+    Only the last part of the path counts: the process may see the folder at another path.
+    """
+    try:
+        names = {path.name, path.resolve().name}
+        lines = _SOCKETS.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    except OSError:
+        return False
+    for line in lines:
+        _, _, _, flags, _, _, _, *bound = line.split(maxsplit=7)
+        if bound and int(flags, 16) & _LISTENS and bound[0].rpartition("/")[2] in names:
+            return True
+    return False
 
 
 def is_own(address: str) -> bool:
