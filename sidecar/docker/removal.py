@@ -115,16 +115,21 @@ async def remove_objects(engine: Engine, record: ObjectRecord) -> dict[str, int]
     Raises EngineError, which names what the engine did not remove.
     """
     removed: Counter[str] = Counter()
-    failed: dict[Left, str] = {}
+    gone: set[Left] = set()
     for attempt in range(_TRIES):
         if attempt:
             await asyncio.sleep(_PAUSE)
         with suppress(TimeoutError):
             await asyncio.wait_for(record.wait_for_responses(), _RESPONSE_TIMEOUT)
-        failed = {}
-        while not failed and (left := await find_left(engine, record.objects)):
-            failed = await _remove(engine, left)
-            removed.update(f"{one.kind}s" for one in left if one not in failed)
+        failed: dict[Left, str] = {}
+        try:
+            while not failed and (left := await find_left(engine, record.objects)):
+                failed = await _remove(engine, left, gone)
+                removed.update(f"{one.kind}s" for one in left if one not in failed)
+        except EngineError:
+            if attempt == _TRIES - 1:
+                raise
+            continue
         if not failed:
             return dict(removed)
     reasons = [shorten(f"{one}: {reason}") for one, reason in islice(failed.items(), MOST_NAMED)]
@@ -138,8 +143,11 @@ def name_some(names: list[str], number: int) -> list[str]:
     return [*named, f"and {number - len(named)} more"] if number > len(named) else named
 
 
-async def _remove(engine: Engine, left: list[Left]) -> dict[Left, str]:
-    """Remove these, one kind after the other; return those that failed, and why."""
+async def _remove(engine: Engine, left: list[Left], gone: set[Left]) -> dict[Left, str]:
+    """Remove these, one kind after the other; return those that failed, and why.
+
+    `gone` gets those that the engine did not find; if it lists one again, that one has failed.
+    """
     failed: dict[Left, str] = {}
     turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -151,7 +159,9 @@ async def _remove(engine: Engine, left: list[Left]) -> dict[Left, str]:
                     return
                 await engine.delete(_PATHS[one.kind].format(quote(one.id, safe=":")))
             except NotFound:
-                pass
+                if one in gone:
+                    failed[one] = "the engine lists it, but does not find it"
+                gone.add(one)
             except EngineError as error:
                 failed[one] = str(error)
 
