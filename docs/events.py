@@ -21,6 +21,10 @@ EVENTS = {
     "docker.folder_removal_failed": "a folder that a killed agent left in SIDECAR_SHARED_DIR could "
     "not be removed",
     "docker.folder_removed": "a folder that a killed agent left in SIDECAR_SHARED_DIR was removed",
+    "docker.folder_unchecked": "the agent cannot write into a folder, and so not ask whether the "
+    "docker daemon sees it",
+    "docker.folder_unseen": "the docker daemon does not see a folder that containers of a job "
+    "mount: it is empty for them",
     "docker.leftovers_failed": "what the job of a killed agent created could not be removed; a "
     "later agent tries again",
     "docker.objects_kept": "SIDECAR_DOCKER_CLEANUP is off: these containers, networks, volumes and "

@@ -34,7 +34,11 @@ class EngineError(Exception):
     """The engine did not answer, or not in the expected form; the text says why."""
 
 
-class NotFound(EngineError):
+class Refused(EngineError):
+    """The engine answered with an error; the text has its own words."""
+
+
+class NotFound(Refused):
     """The engine knows no such object."""
 
 
@@ -90,6 +94,17 @@ class Engine:
                 return json.loads(body)
             return await asyncio.to_thread(json.loads, body)
 
+    async def post(self, path: str, fields: object) -> Any:
+        """Return the decoded JSON of `POST path`, which sends `fields` as JSON.
+
+        Raises EngineError, with the engine's own words.
+        """
+        timeout = aiohttp.ClientTimeout(total=DEADLINE)
+        request = self._request(path, {}, timeout, method="POST", fields=fields)
+        async with request as response:
+            body = await _read_body(response, self.host)
+            return json.loads(body) if body.strip() else None
+
     async def delete(self, path: str) -> None:
         """Remove an object. Raises EngineError, with the engine's own words if it does not."""
         timeout = aiohttp.ClientTimeout(total=DELETE_DEADLINE)
@@ -144,6 +159,7 @@ class Engine:
         timeout: aiohttp.ClientTimeout,
         *,
         method: str = "GET",
+        fields: object = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self.socket is None and self.pipe is None:
             raise EngineError(f"{self.host} is no socket")
@@ -151,11 +167,11 @@ class Engine:
             async with (
                 nullcontext(self._session) if self._session else self._new_session() as session,
                 session.request(
-                    method, f"http://docker{path}", params=query, timeout=timeout
+                    method, f"http://docker{path}", params=query, timeout=timeout, json=fields
                 ) as response,
             ):
                 if not 200 <= response.status < 300:
-                    error_type = NotFound if response.status == 404 else EngineError
+                    error_type = NotFound if response.status == 404 else Refused
                     words = "" if method == "GET" else await _read_message(response)
                     raise error_type(f"{self.host} answered {response.status} to {path}{words}")
                 yield response

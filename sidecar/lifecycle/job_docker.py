@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,6 +27,7 @@ from sidecar.docker.removal import find_left, name_some, remove_objects
 from sidecar.docker.rewriting import RequestRewriter
 from sidecar.docker.socket_path import PRIVATE_NAMES, DefaultSocket, SharedSocket
 from sidecar.errors import ProxyError
+from sidecar.lifecycle import engine_folders
 from sidecar.relay.mode import Mode
 from sidecar.shutdown.cleanup import When
 
@@ -54,10 +56,14 @@ EXTERNALS = "externals"
 class ProxyUnavailable(Exception):
     """There can be no proxy; the text says why, and what would help."""
 
-    def __init__(self, message: str, *, has_engine: bool = True) -> None:
+    def __init__(
+        self, message: str, *, has_engine: bool = True, misconfigured: bool = False
+    ) -> None:
         super().__init__(message)
         self.has_engine = has_engine
         """Whether there is an engine, which jobs then use without the proxy."""
+        self.misconfigured = misconfigured
+        """Whether a setting asks for a proxy and cannot be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +141,10 @@ async def job_docker(
             if settings.docker_proxy == "on" or (settings.docker_strict and error.has_engine):
                 message = f"cannot run the docker proxy: {error} ({required_by})"
                 raise ProxyError(message) from error
-            log.info("docker.proxy_disabled", reason=str(error))
+            level = logging.WARNING if error.misconfigured else logging.INFO
+            log.log(level, "docker.proxy_disabled", reason=str(error))
             docker = JobDocker(hook_variables=container_credentials.hook_variables)
+        await _check_work_folder(config, docker, running)
         yield docker
 
 
@@ -175,6 +183,7 @@ async def _start_proxy(
         "docker proxy", partial(asyncio.to_thread, place.remove), when=When.LAST
     )
     running.callback(cleanup_step.begin)  # after the proxy is closed; the stack waits for its end
+    await _make_place(engine, place, running)
     await _listen(proxy.ProxyOptions(path, socket, rewriter, config.user), place, running)
     objects = JobObjects(found, record, keep=settings.docker_cleanup == "off")
     earlier = record.load()
@@ -218,17 +227,52 @@ async def _listen(
     options: proxy.ProxyOptions, place: DefaultSocket | SharedSocket, running: AsyncExitStack
 ) -> None:
     try:
-        place.make()
         await running.enter_async_context(proxy.serve(options))
         place.in_use = True
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        setting = "SIDECAR_SHARED_DIR"
+        raise _cannot_be_made(place, error) from error
+
+
+async def _make_place(
+    engine: Engine, place: DefaultSocket | SharedSocket, running: AsyncExitStack
+) -> None:
+    """Make the place of the socket, and check that the daemon sees it. Raises ProxyUnavailable."""
+    try:
+        place.make()
         if isinstance(place, DefaultSocket):
-            setting += " names another place"
+            return
+        shared = await engine_folders.is_shared(engine, place.path)
+    except OSError as error:
+        raise _cannot_be_made(place, error) from error
+    if not shared:
         raise ProxyUnavailable(
-            f"{options.path} cannot be made: {reason.lower()} ({setting})"
-        ) from error
+            f"the docker daemon does not see {place.shared}: {engine_folders.UNSEEN} "
+            "(SIDECAR_SHARED_DIR names a folder of its machine that is mounted at the same path)",
+            misconfigured=True,
+        )
+    # Of a daemon that has not answered yet, this tells it later.
+    watch = engine_folders.warn_if_unseen(engine, place.path, "SIDECAR_SHARED_DIR")
+    await running.enter_async_context(relay.running_beside(watch))
+
+
+def _cannot_be_made(place: DefaultSocket | SharedSocket, error: OSError) -> ProxyUnavailable:
+    reason = error.strerror or type(error).__name__
+    setting = "SIDECAR_SHARED_DIR"
+    if isinstance(place, DefaultSocket):
+        setting += " names another place"
+    return ProxyUnavailable(f"{place.socket} cannot be made: {reason.lower()} ({setting})")
+
+
+async def _check_work_folder(
+    config: Configuration, docker: JobDocker, running: AsyncExitStack
+) -> None:
+    """Warn in the background if the daemon does not see the folder where the job works."""
+    engine = Engine.find(config.task.docker_host)
+    if engine is None or engine.socket is None or docker.work_dir is not None:
+        return  # there is none, or the folder is in the one that is checked already
+    folder = config.settings.runner_dir / config.settings.work_dir
+    watch = engine_folders.warn_if_unseen(engine, folder, "SIDECAR_SHARED_DIR, SIDECAR_WORK_DIR")
+    await running.enter_async_context(relay.running_beside(watch))
 
 
 # ---- what a job created ------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from sidecar import host
 from sidecar.docker import engine as engines
 from sidecar.docker.created import ObjectRecord
 from sidecar.errors import ProxyError, SettingsError
-from sidecar.lifecycle import job_docker
+from sidecar.lifecycle import engine_folders, job_docker
 from sidecar.lifecycle.job_credentials import JobCredentials
 from sidecar.lifecycle.job_docker import ContainerCredentials, JobDocker
 from sidecar.relay.identities import Identities
@@ -32,7 +32,10 @@ from tests.support.servers import serving
 from tests.unit.docker.fakes import (
     CREATED,
     ID,
+    NO_IMAGE,
     answer_all,
+    answer_probe,
+    is_probe,
     ping,
     post,
     read_request,
@@ -299,6 +302,107 @@ def test_an_unusable_shared_folder_is_an_error(make_config, path):
         make_config(SIDECAR_SHARED_DIR=path)
 
 
+# --- what the daemon sees -----------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def run_distant_engine(path, *, seen: str = "/nowhere"):
+    """Run a fake engine whose machine has the agent's files in one folder alone."""
+
+    async def answer(reader, writer):
+        while True:
+            try:
+                _, body = await read_request(reader)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                break
+            writer.write(answer_probe(body, seen) if is_probe(body) else response(200, b"{}"))
+        writer.close()
+
+    async with serving(answer, path):
+        yield f"unix://{path}"
+
+
+class FirstWarning:
+    """A log that keeps the first warning, for which a test may wait."""
+
+    def __init__(self) -> None:
+        self.facts = asyncio.get_running_loop().create_future()
+
+    def warning(self, event, **facts):
+        """Keep it."""
+        self.facts.set_result({"event": event, **facts})
+
+
+@pytest.mark.parametrize("wanted", ["on", "auto"])
+def test_a_shared_folder_that_only_the_agent_has_is_found_out(
+    make_config, tmp_path, shared, wanted
+):
+    """An error where the proxy is required, else a warning; containers would get empty folders."""
+
+    async def scenario():
+        async with run_distant_engine(tmp_path / "engine.sock") as docker_host:
+            env = {"DOCKER_HOST": docker_host, "SIDECAR_SHARED_DIR": str(shared)}
+            async with run_proxy(make_config(**env, SIDECAR_DOCKER_PROXY=wanted)) as (docker, logs):
+                assert not docker.proxied
+                assert docker.work_dir is None
+            (event,) = [one for one in logs if one["event"] == "docker.proxy_disabled"]
+            assert event["log_level"] == "warning"
+            assert f"does not see {shared}" in event["reason"]
+            assert "SIDECAR_SHARED_DIR" in event["reason"]
+            assert list(shared.iterdir()) == []
+
+    if wanted == "on":
+        with pytest.raises(ProxyError, match=r"does not see .*SIDECAR_SHARED_DIR"):
+            run_bounded(scenario())
+    else:
+        run_bounded(scenario())
+
+
+def test_a_shared_folder_is_looked_at_when_a_late_engine_answers(
+    make_config, tmp_path, shared, monkeypatch
+):
+    """An engine that starts later delays the agent for some seconds only."""
+    monkeypatch.setattr(engine_folders, "STARTING", 0.0)
+
+    async def scenario():
+        env = {
+            "DOCKER_HOST": f"unix://{tmp_path}/engine.sock",
+            "SIDECAR_SHARED_DIR": str(shared),
+        }
+        monkeypatch.setattr(engine_folders, "log", log := FirstWarning())
+        async with run_proxy(make_config(**env)) as (docker, _):
+            assert docker.proxied
+            async with run_distant_engine(tmp_path / "engine.sock"):
+                facts = await log.facts
+            assert facts["event"] == "docker.folder_unseen"
+            assert facts["folder"] == str(docker.socket.parent)
+            assert "SIDECAR_SHARED_DIR" in facts["reason"]
+
+    run_bounded(scenario())
+
+
+@pytest.mark.parametrize("proxied", [True, False])
+def test_a_work_folder_that_the_daemon_does_not_see_is_found_out(
+    make_config, tmp_path, monkeypatch, proxied
+):
+    """Whether there is a proxy or not; the job may have no containers, so it is a warning."""
+    place = tmp_path / ("engine.sock" if proxied else "usual/docker.sock")
+
+    async def scenario():
+        monkeypatch.setattr(engine_folders, "log", log := FirstWarning())
+        async with (
+            run_distant_engine(place) as docker_host,
+            run_proxy(make_config(DOCKER_HOST=docker_host)) as (docker, _),
+        ):
+            assert docker.proxied is proxied
+            facts = await log.facts
+            assert facts["event"] == "docker.folder_unseen"
+            assert facts["folder"] == str(tmp_path / "_work")
+        assert not list(tmp_path.glob(".sidecar-probe*"))
+
+    run_bounded(scenario())
+
+
 # --- what a job created -------------------------------------------------------------------------
 
 
@@ -314,11 +418,12 @@ class ListingEngine:
         """Answer the requests of one connection."""
         while True:
             try:
-                head, _ = await read_request(reader)
+                head, body = await read_request(reader)
             except (asyncio.IncompleteReadError, ConnectionError):
                 break
             method, target = head.decode().split()[:2]
-            writer.write(self.respond(method, target))
+            probe = response(404, NO_IMAGE)
+            writer.write(probe if is_probe(body) else self.respond(method, target))
         writer.close()
 
     def respond(self, method, target):
