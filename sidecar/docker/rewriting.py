@@ -55,6 +55,7 @@ SMALL_BODY, FEW_OBJECTS = 16 << 10, 256
 """Bytes and objects of a body that is checked at once, in the event loop: in less than 5 ms."""
 NETWORK_PATH = re.compile(r"(/libpod)?/networks/create")
 COMMIT_PATH = "/commit"
+_CONTAINER_PATH = re.compile(r"(/libpod)?/containers/[A-Za-z0-9][A-Za-z0-9_.-]*")
 _BUILD_PATHS = frozenset({"/build", "/libpod/build", "/grpc", "/session"})
 """Requests that build images; BuildKit's names no image that could be read."""
 ReadImageVariables = Callable[[str], Awaitable[Sequence[object]]]
@@ -114,7 +115,7 @@ class RequestRewriter:
         """
         checked = self.strict and self._check_head(request)
         if request.method.upper() != "POST":
-            return MAX_BODY if checked else None
+            return MAX_BODY if checked or self._leaves_volumes(request) else None
         path = request.path
         if self.record is not None and path in _BUILD_PATHS:
             self.record.note_build()
@@ -125,6 +126,15 @@ class RequestRewriter:
             or (self.record is not None and _is_recorded(path))
         )
         return MAX_BODY if checked else None
+
+    def _leaves_volumes(self, request: RequestHead) -> bool:
+        """Return whether a request removes a container without its anonymous volumes."""
+        return (
+            self.record is not None
+            and request.method == "DELETE"
+            and _CONTAINER_PATH.fullmatch(request.path) is not None
+            and read_query(request, "v") not in ("1", "true", "True")
+        )
 
     def _check_head(self, request: RequestHead) -> bool:
         """Return whether a request's body must be checked in strict mode. Raises RequestRefused."""
@@ -152,6 +162,8 @@ class RequestRewriter:
                 return await self._rewrite_create(body, run, name, libpod=libpod)
             if NETWORK_PATH.fullmatch(request.path) and body.strip():
                 self._refuse_link_local(await run(_check_network, body))
+            if self._leaves_volumes(request):
+                await self._note_volumes(request, run)
             if self.strict:
                 await self._check_strictly(request, body, run)
                 if self.own is not None and (note := self.own.find_change(request)):
@@ -246,6 +258,20 @@ class RequestRewriter:
             except EngineError:
                 continue  # unknown: left alone
         return missing
+
+    async def _note_volumes(self, request: RequestHead, run: Run) -> None:
+        """Record the anonymous volumes of a container of the job, which outlive it."""
+        name = request.path.rpartition("/")[2]
+        if self.ask_engine is None or self.record is None:
+            return
+        try:
+            inspected = await self.ask_engine(f"/containers/{name}/json")
+            volumes, since = await run(_find_anonymous_volumes, inspected)
+        except (EngineError, UnreadableBody, ValueError):
+            return  # it is gone, or nothing tells of its volumes
+        if self.record.holds(created.CONTAINER, str(inspected.get("Id"))):
+            for volume in volumes:
+                self.record.add(created.VOLUME, volume, since)
 
     async def _record(
         self, request: RequestHead, body: bytes, record: ObjectRecord, run: Run
@@ -342,6 +368,10 @@ async def _call(do: Callable[..., Any], *arguments: Any) -> Any:
 
 def _check_network(body: bytes) -> str | None:
     return link_local.check_network(parse_object(body))
+
+
+def _find_anonymous_volumes(inspected: object) -> tuple[list[str], float]:
+    return created.find_anonymous_volumes(parse_object(json.dumps(inspected).encode()))
 
 
 def _clear_variables(body: bytes, added: tuple[str, ...]) -> bytes:

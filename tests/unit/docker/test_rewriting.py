@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 from structlog.testing import capture_logs
@@ -76,6 +77,81 @@ def test_what_is_created_is_recorded_before_its_client_knows(tmp_path):
     expected |= {("volume", name) for name in ("made", "mounted", "own")}
     assert {(one.kind, one.id) for one in record.objects} == expected
     assert {(one.kind, one.id) for one in read_objects(tmp_path / "created")} == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Env": ["AWS_ACCESS_KEY_ID=x"], "HostConfig": {"Binds": ["made:/a"]}},
+        {"Env": ["AWS_PROFILE=x"], "Binds": ["made:/a"]},
+        {"Mounts": [{"Type": "volume", "Source": "made", "Target": "/a"}]},
+    ],
+    ids=["own credentials", "old form", "old form of mounts"],
+)
+def test_a_container_is_recorded_whatever_it_brings(tmp_path, body):
+    """Also one with credentials of its own, and volumes where docker 20.10 alone reads them."""
+    policy, record = make_recording(tmp_path)
+    play(policy, "/containers/create", json.dumps(body).encode(), CREATED)
+    kinds = {(one.kind, one.id) for one in record.objects}
+    assert kinds == {("container", ID), ("volume", "made")}
+
+
+ANONYMOUS, FOREIGN = "a" * 64, "f" * 64
+INSPECTED = {
+    "Id": ID,
+    "Created": "2026-05-04T03:02:01.123456789Z",
+    "HostConfig": {"Binds": [f"{FOREIGN}:/foreign"]},
+    "Mounts": [
+        {"Type": "volume", "Name": ANONYMOUS, "Destination": "/data"},
+        {"Type": "volume", "Name": FOREIGN, "Destination": "/foreign"},
+        {"Type": "volume", "Name": "named", "Destination": "/named"},
+        {"Type": "bind", "Source": "/x", "Destination": "/x"},
+    ],
+}
+
+
+def remove(policy, query: str = "") -> bool:
+    """Remove the container; return whether the proxy looked at the request."""
+    line = f"DELETE /v1.41/containers/mine{query} HTTP/1.1\r\n\r\n"
+    request = parse_request(line.encode())
+    if policy.body_limit(request) is None:
+        return False
+    checked = asyncio.run(policy.check(request, b""))
+    assert checked.body == b""
+    checked.handle_response(204, b"")
+    return True
+
+
+def test_anonymous_volumes_that_outlive_their_container_are_recorded(tmp_path):
+    """The runner removes its containers without them, and so do compose and `docker rm`."""
+    policy, record = make_recording(tmp_path, {"/containers/mine/json": INSPECTED})
+    record.add("container", ID)
+    assert remove(policy, "?force=1")
+    (volume,) = [one for one in record.objects if one.kind == "volume"]
+    made = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+    assert (volume.id, volume.since) == (ANONYMOUS, made.timestamp())
+    assert not remove(policy, "?force=1&v=1")
+
+
+@pytest.mark.parametrize(
+    ("inspected", "own"),
+    [
+        (INSPECTED, False),
+        (None, True),
+        ({**INSPECTED, "Created": "?"}, True),
+        ({**INSPECTED, "Mounts": None}, True),
+        ([], True),
+    ],
+    ids=["another's", "unknown", "no time", "no mounts", "no object"],
+)
+def test_other_volumes_are_not_recorded(tmp_path, inspected, own):
+    """Not those of another task's container, and none of which nobody tells anything."""
+    answers = {} if inspected is None else {"/containers/mine/json": inspected}
+    policy, record = make_recording(tmp_path, answers)
+    if own:
+        record.add("container", ID)
+    assert remove(policy)
+    assert not [one for one in record.objects if one.kind == "volume"]
 
 
 def test_after_the_job_nothing_more_is_created(tmp_path):
