@@ -21,7 +21,7 @@ from sidecar.docker.spliced_socket import SplicedSocket
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
     from sidecar.docker.heads import RequestHead
 
@@ -42,6 +42,15 @@ class RequestRefused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class RequestAnswered(Exception):
+    """A request is answered here, and does not go to the engine."""
+
+    def __init__(self, status: int, fields: Mapping[str, object]) -> None:
+        super().__init__(status)
+        self.status = status
+        self.fields = fields
 
 
 class CheckedRequest(Protocol):
@@ -72,7 +81,10 @@ class RequestPolicy(Protocol):
         """Let a client use HTTP/2, which the proxy cannot follow. Raises RequestRefused."""
 
     async def check(self, request: RequestHead, body: bytes) -> CheckedRequest:
-        """Check a request, and change it if necessary. Raises RequestRefused."""
+        """Check a request, and change it if necessary.
+
+        Raises RequestRefused, or RequestAnswered if the policy has done what the client asks.
+        """
         ...
 
 
@@ -289,14 +301,9 @@ class Connection:
         try:
             checked = await self._proxy.policy.check(request, body)
         except RequestRefused as error:
-            self._release_held()
-            self._checked_body = self._request = None
-            close = request.ends_connection
-            self._client.write(error_responses.render_error(error.status, str(error), close=close))
-            if close:
-                self._close_soon()
-            else:
-                self._start_next()
+            self._answer(request, error.status, {"message": str(error)})
+        except RequestAnswered as answered:
+            self._answer(request, answered.status, answered.fields)
         except Exception as error:
             self.close()
             log.exception("docker.request_failed", reason=type(error).__name__)
@@ -307,6 +314,17 @@ class Connection:
                 self._report_no_response()
             else:
                 self._send_checked(request, body, checked)
+
+    def _answer(self, request: RequestHead, status: int, fields: Mapping[str, object]) -> None:
+        """Answer a request that does not go to the engine, and go on with the next."""
+        self._release_held()
+        self._checked_body = self._request = None
+        close = request.ends_connection
+        self._client.write(error_responses.render(status, fields, close=close))
+        if close:
+            self._close_soon()
+        else:
+            self._start_next()
 
     def _send_checked(self, request: RequestHead, body: bytes, checked: CheckedRequest) -> None:
         """Send a checked request to the engine."""

@@ -27,8 +27,8 @@ class ContainerCreate:
         self.libpod = libpod
         self._body = body
         self._changed = False
-        self.added: tuple[str, ...] = ()
-        """The names of the variables that were added."""
+        self.originals: dict[str, str | None] = {}
+        """The variables that were changed, with the values before; None: there was none."""
         self._mounts_configuration = own_configuration.mounts_configuration(self.fields)
         self._env = _EnvMap(self) if libpod else _EnvList(self)
 
@@ -50,7 +50,9 @@ class ContainerCreate:
     def accepts(self, variables: CredentialVariables) -> bool:
         """Return whether this body sets no credentials of its own. Its image may still do so."""
         env = self._env.read()
-        return env is not None and variables.find_own(env) < Own.CREDENTIALS
+        return (
+            env is not None and variables.find_own(variables.forget_minted(env)) < Own.CREDENTIALS
+        )
 
     def replace_binds(self, find_replacement: Callable[[str], str | None]) -> None:
         """Mount what `find_replacement` returns for each bind's source; None keeps the source."""
@@ -66,20 +68,21 @@ class ContainerCreate:
         """Add the variables that neither the container nor its image (`image_env`) sets.
 
         Returns the path that was minted for the container, if one was. The path is a secret.
-        `added` names the variables afterwards.
+        `originals` names the variables afterwards.
         """
         env = self._env.read()
         if env is None:
             return None  # the engine reports the error
-        env = {**credential_variables.read_image_env(image_env), **env}
+        env = {**credential_variables.read_image_env(image_env), **variables.forget_minted(env)}
         if (own := variables.find_own(env)) is Own.CREDENTIALS:
             return None
         if self._mounts_configuration:
             own = Own.CONFIGURATION
         path = None if env.get(RELATIVE_URI) else variables.mint()
         selected = variables.select(env, path, own)
-        self._env.add(selected, credential_variables.find_misread(env))
-        self.added = tuple(name for name in selected if not env.get(name))
+        unset = credential_variables.find_misread(env)
+        self._env.add(selected, unset)
+        self.originals = {name: env.get(name) for name in (*selected, *unset)}
         self._changed = True
         return path
 

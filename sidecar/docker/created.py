@@ -21,7 +21,7 @@ from sidecar import host
 from sidecar.docker.connection import RequestRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from sidecar.docker.json_documents import JsonObject
@@ -64,7 +64,7 @@ class ObjectRecord:
         self._write_error: str | None = None
         """Why the last object could not be written down."""
         self._objects: dict[tuple[str, str], CreatedObject] = {}
-        self._added: dict[str, tuple[str, ...]] = {}
+        self._originals: dict[str, Mapping[str, str | None]] = {}
         self._label: str | None = None
         self._syncing = self._unsynced = False
         self._in_progress = 0
@@ -120,15 +120,15 @@ class ObjectRecord:
         if self._label is not None:
             self.add(LABEL, self._label)
 
-    # -- the variables that were added ---------------------------------------------------------
+    # -- the variables that were changed -------------------------------------------------------
 
-    def note_variables(self, container: str, cleared: tuple[str, ...]) -> None:
-        """Note the variables that an image made of this container must not have."""
-        self._added[container] = cleared
+    def note_variables(self, container: str, originals: Mapping[str, str | None]) -> None:
+        """Note the variables that the proxy has changed, with the values before."""
+        self._originals[container] = originals
 
-    def added_variables(self, container: str) -> tuple[str, ...]:
+    def original_variables(self, container: str) -> Mapping[str, str | None]:
         """Return them; none for a container that the proxy did not create."""
-        return self._added.get(container, ())
+        return self._originals.get(container, {})
 
     # -- the file ------------------------------------------------------------------------------
 

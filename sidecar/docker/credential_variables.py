@@ -34,8 +34,16 @@ class CredentialVariables:
     """Returns a path for one container: a new one, or the one that all share."""
     shared_paths: frozenset[str] = field(default=frozenset(), repr=False)
     """The paths of the job's steps, which a container may set and use too."""
+    is_minted: Callable[[str], bool] = field(default=lambda _: False, repr=False)
+    """Returns whether a path is another container's: its configuration was copied, then."""
     uses_proxy: bool = False
     """Whether the job's environment names an HTTP proxy."""
+
+    def forget_minted(self, env: Mapping[str, str | None]) -> Mapping[str, str | None]:
+        """Return the variables without a path that is another container's."""
+        if self.is_minted(env.get(RELATIVE_URI) or ""):
+            return {name: value for name, value in env.items() if name != RELATIVE_URI}
+        return env
 
     def find_own(self, env: Mapping[str, str | None]) -> Own:
         """Return what a container with the variables `env` brings. A path of the job is no own."""
@@ -84,17 +92,6 @@ def read_image_env(entries: Iterable[object]) -> dict[str, str | None]:
 def find_misread(env: Mapping[str, str | None]) -> list[str]:
     """Return the variables that a container must not have at all, because they have no value."""
     return sorted(name for name in _MISREAD_EMPTY if env.get(name) == "")
-
-
-def clear(entries: list[object], added: Iterable[str]) -> list[object]:
-    """Return the variables of a new image without those of a container that were `added` to it.
-
-    The engine gives an image all variables of its container that the request does not set. So they
-    are set, to nothing. A region is left: it is no secret, and SDKs take an empty one for a region.
-    """
-    given = parse_env(entries)
-    cleared = {name: "" for name in added if not name.endswith("_REGION") and name not in given}
-    return merge_env(entries, cleared)
 
 
 def names_proxy(env: Mapping[str, str | None]) -> bool:

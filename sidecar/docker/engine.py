@@ -37,6 +37,11 @@ class EngineError(Exception):
 class Refused(EngineError):
     """The engine answered with an error; the text has its own words."""
 
+    def __init__(self, text: str, status: int = 500, words: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.words = words
+
 
 class NotFound(Refused):
     """The engine knows no such object."""
@@ -99,11 +104,24 @@ class Engine:
 
         Raises EngineError, with the engine's own words.
         """
-        timeout = aiohttp.ClientTimeout(total=DEADLINE)
-        request = self._request(path, {}, timeout, method="POST", fields=fields)
+        answer = await self.send(path, json.dumps(fields).encode(), "application/json")
+        try:
+            return json.loads(answer) if answer.strip() else None
+        except ValueError as error:
+            raise EngineError(f"{self.host} answered no JSON to {path}") from error
+
+    async def send(
+        self, path: str, body: bytes, kind: str, *, deadline: float | None = DEADLINE
+    ) -> bytes:
+        """Return the body of the answer to `POST path`, which sends a body of that kind.
+
+        Without a `deadline`, the engine may take as long as it does for its other clients. Raises
+        EngineError, with the engine's own words.
+        """
+        timeout = aiohttp.ClientTimeout(total=deadline, sock_connect=DEADLINE)
+        request = self._request(path, {}, timeout, method="POST", body=body, kind=kind)
         async with request as response:
-            body = await _read_body(response, self.host)
-            return json.loads(body) if body.strip() else None
+            return await _read_body(response, self.host)
 
     async def delete(self, path: str) -> None:
         """Remove an object. Raises EngineError, with the engine's own words if it does not."""
@@ -159,7 +177,8 @@ class Engine:
         timeout: aiohttp.ClientTimeout,
         *,
         method: str = "GET",
-        fields: object = None,
+        body: bytes | None = None,
+        kind: str = "",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self.socket is None and self.pipe is None:
             raise EngineError(f"{self.host} is no socket")
@@ -167,13 +186,20 @@ class Engine:
             async with (
                 nullcontext(self._session) if self._session else self._new_session() as session,
                 session.request(
-                    method, f"http://docker{path}", params=query, timeout=timeout, json=fields
+                    method,
+                    f"http://docker{path}",
+                    params=query,
+                    timeout=timeout,
+                    data=body,
+                    headers={"Content-Type": kind} if kind else None,
                 ) as response,
             ):
                 if not 200 <= response.status < 300:
                     error_type = NotFound if response.status == 404 else Refused
                     words = "" if method == "GET" else await _read_message(response)
-                    raise error_type(f"{self.host} answered {response.status} to {path}{words}")
+                    text = f"{self.host} answered {response.status} to {path}"
+                    text += f": {words}" if words else ""
+                    raise error_type(text, response.status, words)
                 yield response
         except TimeoutError as error:
             seconds = timeout.total or DEADLINE
@@ -225,9 +251,9 @@ async def _read_lines(response: aiohttp.ClientResponse, name: str) -> AsyncItera
 
 
 async def _read_message(response: aiohttp.ClientResponse) -> str:
-    """Return what the engine says about an error, to be added to a text."""
+    """Return what the engine says about an error."""
     try:
         fields = await response.json(content_type=None)
     except ValueError:
         return ""
-    return f": {fields['message']}" if isinstance(fields, dict) and "message" in fields else ""
+    return str(fields["message"]) if isinstance(fields, dict) and "message" in fields else ""

@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qs, quote
@@ -18,23 +18,22 @@ from urllib.parse import parse_qs, quote
 import structlog
 
 from sidecar.docker import (
+    committed_image,
     container_create,
     created,
-    credential_variables,
     link_local,
     strict_mode,
 )
 from sidecar.docker.bind_sources import BindSources
 from sidecar.docker.binds import find_binds
-from sidecar.docker.connection import RequestRefused
+from sidecar.docker.connection import RequestAnswered, RequestRefused
 from sidecar.docker.container_create import ContainerCreate
-from sidecar.docker.engine import EngineError, NotFound
+from sidecar.docker.engine import EngineError, NotFound, Refused
 from sidecar.docker.json_documents import (
     JsonObject,
     UnreadableBody,
     parse_object,
     read_text,
-    serialize,
 )
 from sidecar.docker.own_containers import CONNECT_PATH, OwnContainers, read_query
 from sidecar.docker.warning_limit import WarningLimit, shorten
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from sidecar.docker.connection import CheckedRequest
     from sidecar.docker.created import ObjectRecord
     from sidecar.docker.credential_variables import CredentialVariables
+    from sidecar.docker.engine import Engine
     from sidecar.docker.folder_copy import FolderCopy
     from sidecar.docker.heads import RequestHead
 
@@ -100,6 +100,8 @@ class RequestRewriter:
     own: OwnContainers | None = None
     """The containers that a job may use in strict mode; None: all."""
     warnings: WarningLimit = field(default_factory=WarningLimit)
+    engine: Engine | None = None
+    """Commits containers, with a record."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a large body is judged: one at a time is built."""
 
@@ -228,7 +230,7 @@ class RequestRewriter:
         names = created.find_volume_names(create.fields)
         since, volumes = time.time(), await self._find_missing_volumes(names)
         self.record.begin()
-        return _RecordedCreate(self.record, request, create.added, volumes, since)
+        return _RecordedCreate(self.record, request, create.originals, volumes, since)
 
     def _judge_create(self, body: bytes, libpod: bool) -> tuple[ContainerCreate, _Judged]:
         """Parse a create request, judge it and replace its binds. Raises UnreadableBody."""
@@ -278,7 +280,8 @@ class RequestRewriter:
     ) -> CheckedRequest:
         """Have the response recorded to a request that creates a network or volume."""
         if request.path == COMMIT_PATH:
-            return _UnchangedRequest(await self._clear_commit(request, body, record, run))
+            await self._commit(request, body, record)
+            return _UnchangedRequest(body)
         if NETWORK_PATH.fullmatch(request.path):
             record.begin()
             return _RecordedRequest(body, record, created.NETWORK, "Id")
@@ -292,22 +295,29 @@ class RequestRewriter:
         record.begin()
         return _RecordedRequest(body, record, created.VOLUME, "Name", since)
 
-    async def _clear_commit(
-        self, request: RequestHead, body: bytes, record: ObjectRecord, run: Run
-    ) -> bytes:
-        """Return the body of a commit, by which the image does not get the added variables."""
+    async def _commit(self, request: RequestHead, body: bytes, record: ObjectRecord) -> None:
+        """Commit a container whose variables were changed, in the client's stead.
+
+        Returns if none were: then the engine does what the client asks. Raises RequestRefused, or
+        RequestAnswered with the image.
+        """
         container = next(iter(parse_qs(request.query).get("container", ())), "")
-        if self.ask_engine is None or not container:
-            return body
+        if self.ask_engine is None or self.engine is None or not container:
+            return
         try:
             inspected = await self.ask_engine(f"/containers/{quote(container, safe='')}/json")
         except EngineError:
-            return body  # the commit fails too
-        added = record.added_variables(str(inspected.get("Id")))
-        if not added:
-            return body
-        cleared: bytes = await run(_clear_variables, body, added)
-        return cleared
+            return  # the commit fails too
+        originals = record.original_variables(str(inspected.get("Id")))
+        if not originals:
+            return
+        try:
+            image = await committed_image.commit(self.engine, request.query, body, originals)
+        except Refused as error:
+            raise RequestRefused(error.status, error.words) from error
+        except EngineError as error:
+            raise RequestRefused(503, str(error)) from error
+        raise RequestAnswered(201, {"Id": image})
 
     async def _copy_binds(self, create: ContainerCreate, folder_copy: FolderCopy) -> None:
         replacements = {}
@@ -372,15 +382,6 @@ def _check_network(body: bytes) -> str | None:
 
 def _find_anonymous_volumes(inspected: object) -> tuple[list[str], float]:
     return created.find_anonymous_volumes(parse_object(json.dumps(inspected).encode()))
-
-
-def _clear_variables(body: bytes, added: tuple[str, ...]) -> bytes:
-    """Return the body of a commit that sets these variables to nothing."""
-    # The client sends no configuration, or null, unless it changes something.
-    fields = JsonObject([]) if body.strip() in (b"", b"null") else parse_object(body)
-    env = fields.get_field("Env", list) or []
-    fields.set_field("Env", credential_variables.clear(env, added))
-    return serialize(fields)
 
 
 def _find_kind(problem: str) -> str:
@@ -472,8 +473,8 @@ class _RecordedCreate:
 
     record: ObjectRecord
     request: _CreateRequest
-    added: tuple[str, ...]
-    """The variables that were added."""
+    originals: Mapping[str, str | None]
+    """The variables that were changed."""
     volumes: list[str]
     """The named volumes that did not exist before."""
     since: float
@@ -488,7 +489,7 @@ class _RecordedCreate:
         container = _read_id(body) if status == 201 else None
         if container is not None:
             self.record.add(created.CONTAINER, container)
-            self.record.note_variables(container, self.added)
+            self.record.note_variables(container, self.originals)
             for name in self.volumes:
                 self.record.add(created.VOLUME, name, self.since)
         self.record.end()

@@ -178,6 +178,7 @@ async def _start_proxy(
         engine.get,
         bind_sources := _make_bind_sources(config),
         OwnContainers() if settings.docker_strict else None,
+        engine=engine,
     )
     cleanup_step = cleanup.stack.register_step(
         "docker proxy", partial(asyncio.to_thread, place.remove), when=When.LAST
@@ -431,7 +432,11 @@ class ContainerCredentials:
             identities = credentials.relay.identities
             shared = identities.default_path
             variables = CredentialVariables(
-                region, identities.mint, frozenset({shared}), uses_proxy
+                region,
+                identities.mint,
+                frozenset({shared}),
+                identities.is_minted,
+                uses_proxy,
             )
             return cls(credentials.mode, variables, shared, identities)
         if (
@@ -440,7 +445,9 @@ class ContainerCredentials:
             and not credentials.separate_job_role
         ):
             path = task_path
-            variables = CredentialVariables(region, lambda: path, frozenset({path}), uses_proxy)
+            variables = CredentialVariables(
+                region, lambda: path, frozenset({path}), uses_proxy=uses_proxy
+            )
             return cls(credentials.mode, variables, path)
         return cls(credentials.mode)
 

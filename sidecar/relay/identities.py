@@ -137,6 +137,10 @@ class Identities:
         self._minted[self._digest(path)] = Identity(refresher or self._refresher)
         return path
 
+    def is_minted(self, path: str) -> bool:
+        """Return whether a path was made for one container, and is valid."""
+        return self._digest(path) in self._minted
+
     def assign(self, path: str, container: str, addresses: Iterable[str] = ()) -> None:
         """Set the container of a minted path, and its addresses as far as they are known.
 

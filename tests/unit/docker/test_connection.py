@@ -37,6 +37,36 @@ CREATE = "/v1.41/containers/create"
 BODY = b'{"Image":"base","Env":["A=1"],"Unknown":{"x":[1.5,null]}}'
 
 
+# --- answers of the policy ----------------------------------------------------------------------
+
+
+class AnsweringPolicy:
+    """A policy that answers what it checks."""
+
+    def __init__(self, policy) -> None:
+        self.body_limit = policy.body_limit
+        self.allow_http2 = policy.allow_http2
+
+    async def check(self, _request, _body):
+        """Answer."""
+        raise connection.RequestAnswered(201, {"Id": "x"})
+
+
+def test_a_request_that_the_policy_answers_does_not_reach_the_engine(loop, tmp_path):
+    """The next request of the connection does."""
+
+    async def scenario():
+        async with start_stage(tmp_path, answer_all) as stage:
+            stage.proxy.policy = AnsweringPolicy(stage.proxy.policy)
+            answered = await stage.send(post(CREATE, BODY), post("/_ping", b"pong"))
+            assert answered.startswith(b"HTTP/1.1 201 Created\r\n")
+            assert b'{"Id":"x"}' in answered
+            assert answered.endswith(response(200, b"pong"))
+            assert CREATE.encode() not in stage.received[0]
+
+    run(loop, scenario())
+
+
 # --- creates ------------------------------------------------------------------------------------
 
 

@@ -189,6 +189,34 @@ def test_a_container_may_use_the_job_s_path():
     assert result["Env"] == [f"{URI}=/v2/credentials/job", *ALL_VARIABLES[1:]]
 
 
+@pytest.mark.parametrize("minted", [True, False])
+def test_another_container_s_path_is_replaced(minted):
+    """Tools that copy a container take its variables; so does `docker run -e` in a container."""
+    own = [f"{URI}=/v2/credentials/copied", "AWS_REGION=eu-central-1"]
+    path, result = add_variables_to({"Env": own}, is_minted=lambda _: minted)
+    if minted:
+        assert path == PATH
+        assert sorted(result["Env"]) == sorted(ALL_VARIABLES)
+    else:
+        assert (path, result["Env"]) == (None, own)
+
+
+def test_what_was_changed_is_known():
+    """An image that is made of the container gets it back; None stands for no variable."""
+    body = {"Env": ["NO_PROXY=a", "AWS_REGION=", "B=1", "AWS_CONTAINER_AUTHORIZATION_TOKEN="]}
+    create = ContainerCreate(json.dumps(body).encode())
+    create.add_variables(make_variables(uses_proxy=True), ["C=1", f"{URI}=/dead", "no_proxy=c"])
+    assert create.originals == {
+        URI: None,
+        "AWS_REGION": "",
+        "AWS_DEFAULT_REGION": None,
+        "AWS_EC2_METADATA_DISABLED": None,
+        "NO_PROXY": "a",
+        "no_proxy": "c",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "",
+    }
+
+
 def test_an_image_s_variables_are_kept():
     """A region that the image sets is kept."""
     _, result = add_variables_to({}, ["AWS_DEFAULT_REGION=us-west-2", "PATH=/bin"])

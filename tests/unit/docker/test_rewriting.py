@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from sidecar.docker import rewriting, warning_limit
+from sidecar.docker import committed_image, rewriting, warning_limit
 from sidecar.docker.binds import Sockets
-from sidecar.docker.connection import RequestRefused
+from sidecar.docker.connection import RequestAnswered, RequestRefused
 from sidecar.docker.created import ObjectRecord, read_objects
 from sidecar.docker.credential_variables import CredentialVariables
-from sidecar.docker.engine import NotFound
+from sidecar.docker.engine import EngineError, NotFound, Refused
 from sidecar.docker.heads import parse_request
+from sidecar.docker.json_documents import UnreadableBody
 from sidecar.docker.own_configuration import RELATIVE_URI
 from sidecar.docker.rewriting import RequestRewriter
 from tests.unit.docker.fakes import CREATED, ID, FakePaths
@@ -190,21 +191,65 @@ def test_a_build_records_the_runner_s_label(tmp_path):
     assert [(one.kind, one.id) for one in record.objects] == [("label", "0123ab")]
 
 
-@pytest.mark.parametrize("body", [b"", b"null", b'{"Env":["A=1","NO_PROXY=x"]}'])
-def test_a_commit_leaves_out_what_was_added(tmp_path, body):
-    """The engine would take it over from the container: so it is set to nothing."""
+COMMIT = parse_request(b"POST /v1.41/commit?container=mine&repo=x HTTP/1.1\r\n\r\n")
+
+
+def make_committing(tmp_path, monkeypatch, result):
+    """Return a policy whose container was created, and the commits; each has this result."""
     policy, _ = make_recording(tmp_path, {"/containers/mine/json": {"Id": ID}})
+    policy.engine, commits = object(), []
     play(policy, "/containers/create", b'{"Env":["AWS_REGION=us-east-1","HTTP_PROXY=p"]}', CREATED)
-    sent = json.loads(play(policy, "/commit?container=mine&repo=x", body, b'{"Id":"sha256:1"}'))
-    given = json.loads(body or b"null") or {"Env": []}
-    cleared = [RELATIVE_URI, "AWS_EC2_METADATA_DISABLED", "NO_PROXY", "no_proxy"]
-    cleared = [f"{name}=" for name in cleared if f"{name}=x" not in given["Env"]]
-    assert sent["Env"] == given["Env"] + cleared
+
+    async def commit(*arguments):
+        commits.append(arguments)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(committed_image, "commit", commit)
+    return policy, commits
+
+
+def test_a_commit_of_a_changed_container_is_done_by_the_agent(tmp_path, monkeypatch):
+    """With what its variables were before; the client gets the engine's own answer."""
+    policy, commits = make_committing(tmp_path, monkeypatch, "sha256:1")
+    assert policy.body_limit(COMMIT) is not None
+    with pytest.raises(RequestAnswered) as answered:
+        asyncio.run(policy.check(COMMIT, b"null"))
+    assert (answered.value.status, answered.value.fields) == (201, {"Id": "sha256:1"})
+    ((engine, query, body, originals),) = commits
+    assert (engine, query, body) == (policy.engine, "container=mine&repo=x", b"null")
+    assert originals == {
+        RELATIVE_URI: None,
+        "AWS_DEFAULT_REGION": None,
+        "AWS_EC2_METADATA_DISABLED": None,
+        "NO_PROXY": None,
+        "no_proxy": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (Refused("POST /commit 409", 409, "it is paused"), 409, "it is paused"),
+        (EngineError("it is away"), 503, "it is away"),
+        (UnreadableBody("no JSON"), 400, "no JSON"),
+    ],
+)
+def test_the_client_gets_the_engine_s_error_of_a_commit(
+    tmp_path, monkeypatch, error, status, words
+):
+    """With its status, as without the agent."""
+    policy, _ = make_committing(tmp_path, monkeypatch, error)
+    with pytest.raises(RequestRefused, match=words) as refused:
+        asyncio.run(policy.check(COMMIT, b"null"))
+    assert refused.value.status == status
 
 
 def test_a_commit_of_another_container_is_unchanged(tmp_path):
     """Of one that the engine does not know too."""
     policy, _ = make_recording(tmp_path, {"/containers/other/json": {"Id": "f" * 64}})
+    policy.engine = object()
     for query in ("?container=other", "?container=unknown", ""):
         assert play(policy, f"/commit{query}", b"null", b"{}") == b"null"
 
