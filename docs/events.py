@@ -15,9 +15,9 @@ EVENTS = {
     "credential.shared": "jobs can read this secret too, because they have the same task role",
     "docker.accept_failed": "the system refused a new connection to the docker proxy; the proxy "
     "tries again",
-    "docker.commit_unclean": "an image that a job committed could not be made anew: it names "
-    "variables that the agent had added to the container, without values; or it could not be "
-    "removed after that",
+    "docker.commit_unclean": "an image that a job committed could not be made anew: it has empty "
+    "variables, and the region, that the agent had added to the container; or the one that was "
+    "made first could not be removed",
     "docker.copy_started": "the runner's node is copied to a folder that the docker daemon sees; "
     "once for each version on a machine",
     "docker.events_lost": "the connection to the docker daemon's events broke; it is opened again",

@@ -1,10 +1,10 @@
 """Commit a container to an image that has nothing of what the proxy added to the container.
 
 The engine gives an image every variable of its container that the request does not set, and no
-request unsets one. A variable without a value is no way out: builds and SDKs take it for an empty
-one, and older engines keep the container's whole configuration in the image beside the new one. So
-the image is made twice: by the engine, then anew from its layers with a configuration that is put
-right. Layers that the engine has are not sent.
+request unsets one. A name without a value is no way out: other runtimes refuse such an image,
+builds and SDKs take it for an empty one, and older engines keep the container's whole configuration
+in the image beside the new one. So the image is made twice: by the engine, then anew from its
+layers with a configuration that is put right. Layers that the engine has are not sent.
 """
 
 from __future__ import annotations
@@ -65,14 +65,13 @@ async def commit(
     """
     fields = parse_qsl(query, keep_blank_values=True)
     untagged = urlencode([(name, value) for name, value in fields if name not in _TAGS])
-    answer = await engine.send(
-        f"/commit?{untagged}", restore(body, originals), _JSON, deadline=None
-    )
-    image = first = str(json.loads(answer)["Id"])
+    image = first = await _commit(engine, untagged, restore(body, originals))
     try:
         image = await _make_anew(engine, first, originals)
     except (EngineError, KeyError, TypeError, ValueError, AttributeError) as error:
         log.warning("docker.commit_unclean", image=first, reason=str(error)[:256])
+        await _remove(engine, first)
+        image = first = await _commit(engine, untagged, restore(body, originals, empty=True))
     try:
         await _tag(engine, image, dict(reversed(fields)))
     except EngineError:
@@ -84,11 +83,20 @@ async def commit(
     return image
 
 
-def restore(body: bytes, originals: Mapping[str, str | None]) -> bytes:
+async def _commit(engine: Engine, query: str, body: bytes) -> str:
+    answer = await engine.send(f"/commit?{query}", body, _JSON, deadline=None)
+    try:
+        return str(json.loads(answer)["Id"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise EngineError(f"{engine.host} named no image") from error
+
+
+def restore(body: bytes, originals: Mapping[str, str | None], *, empty: bool = False) -> bytes:
     """Return the body of a commit that sets these variables to what they were.
 
     Those that were not there become names without a value: with that, the engine does not take the
-    container's.
+    container's. With `empty` they become empty; a region stays then, because SDKs take an empty one
+    for a region.
     """
     # The client sends no configuration, or null, unless it changes something.
     fields = JsonObject([]) if body.strip() in (b"", b"null") else parse_object(body)
@@ -97,6 +105,9 @@ def restore(body: bytes, originals: Mapping[str, str | None]) -> bytes:
     missing = {name: value for name, value in originals.items() if name not in given}
     set_again = {name: value for name, value in missing.items() if value is not None}
     bare = [name for name, value in missing.items() if value is None]
+    if empty:
+        set_again |= {name: "" for name in bare if not name.endswith("_REGION")}
+        bare = []
     fields.set_field("Env", credential_variables.merge_env(env, set_again, bare))
     return serialize(fields)
 

@@ -39,6 +39,8 @@ HISTORY = [
 class FakeEngine:
     """An engine that commits, and loads images from archives without layers if it may."""
 
+    host = "unix:///docker.sock"
+
     def __init__(self, *, loads: bool = True, refused: str = "") -> None:
         self._loads = loads
         self._refused = refused
@@ -51,6 +53,7 @@ class FakeEngine:
         if self._refused and self._refused in path:
             raise Refused("POST", 409, "no")
         if path.startswith("/commit"):
+            self.images[FIRST] = DESCRIBED
             return json.dumps({"Id": FIRST}).encode()
         if path.startswith("/images/load") and self._loads:
             self.load(body)
@@ -125,14 +128,30 @@ def test_the_engine_does_not_take_the_container_s_values(body, expected):
     assert env == (expected or ["A=1", "AWS_REGION=x", "NO_PROXY=y", URI, "EMPTY="])
 
 
-def test_an_engine_that_cannot_load_leaves_names_without_values():
-    """The image is there all the same, and the log names it."""
+def test_an_engine_that_cannot_load_leaves_empty_variables():
+    """The image is there all the same, and the log says so. Other runtimes refuse bare names."""
     engine = FakeEngine(loads=False)
     with capture_logs() as logs:
         assert run_commit(engine) == FIRST
     (event,) = logs
     assert (event["event"], event["image"]) == ("docker.commit_unclean", FIRST)
-    assert engine.sent[-1][0].startswith(f"/images/{FIRST}/tag")
+    assert list(engine.images) == [FIRST]
+    (path, body, _), (tagged, *_) = engine.sent[-2:]
+    assert (path.startswith("/commit"), tagged.startswith(f"/images/{FIRST}/tag")) == (True, True)
+    assert json.loads(body)["Env"] == ["NO_PROXY=a", "EMPTY=", f"{URI}="]
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]", b"{}"])
+def test_an_engine_that_names_no_image_is_an_error(answer):
+    """The client gets one too."""
+    engine = FakeEngine()
+
+    async def send(*_, **__):
+        return answer
+
+    engine.send = send
+    with pytest.raises(EngineError, match="named no image"):
+        run_commit(engine)
 
 
 @pytest.mark.parametrize("refused", ["/commit", "/tag"])
