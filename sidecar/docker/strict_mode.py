@@ -44,6 +44,14 @@ _BUILD_FIELDS = read_names(
 _START_FIELDS = frozenset({"detachkeys", "t", "signal", "timeout"})
 _NETWORK_DRIVERS = frozenset({"", "bridge", "default", "null", "none", "overlay"})
 """Others join the machine's own network."""
+_NETWORK_OPTIONS = frozenset(
+    f"com.docker.network.{name}"
+    for name in (
+        *("bridge.enable_icc", "bridge.enable_ip_masquerade", "bridge.host_binding_ipv4"),
+        *("bridge.inhibit_ipv4", "container_iface_prefix", "driver.mtu", "enable_ipv6"),
+    )
+)
+"""Others may name an interface: with `bridge.name`, a bridge that the machine has already."""
 _LIBPOD_NAMESPACES = {"pidns": "pid", "netns": "network", "ipcns": "ipc", "userns": "user"}
 
 
@@ -153,7 +161,13 @@ def check_volume(body: JsonObject, sources: BindSources, sockets: Sockets) -> st
 def check_network(body: JsonObject) -> str | None:
     """Check a new network."""
     driver = body.get_field("Driver", str) or ""
-    return None if driver in _NETWORK_DRIVERS else f"a network of the driver {driver:.64}"
+    if driver not in _NETWORK_DRIVERS:
+        return f"a network of the driver {driver:.64}"
+    if interface := body.get_field("network_interface", str):
+        return f"a network at the interface {interface:.64}"
+    options: JsonObject = body.get_field("Options", dict) or JsonObject([])
+    unknown = next((name for name in options if name not in _NETWORK_OPTIONS), None)
+    return None if unknown is None else f"a network with the option {unknown!a:.64}"
 
 
 def check_create(create: ContainerCreate, sources: BindSources, sockets: Sockets) -> str | None:

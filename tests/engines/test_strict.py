@@ -5,12 +5,11 @@ Each attack is also sent to the engine itself: it works there, so the agent alon
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines import proxied, wire
+from tests.engines import proxied, tools, wire
 from tests.engines.engine import EMPTY, USERLAND, Failed
 from tests.engines.places import DEBIAN_12, DEBIAN_13
 
@@ -98,6 +97,19 @@ def test_a_volume_that_mounts_the_machine_is_not_made(
         strict_life.engine.docker("volume", "create", *options)
 
 
+def test_a_bridge_of_the_machine_is_no_job_s(place: Place, strict_life: ProxiedLife) -> None:
+    """The engine itself puts containers on it."""
+    options = ("--opt=com.docker.network.bridge.name=machine0", "joined")
+    place.task.space.ip("link add machine0 type bridge")
+    try:
+        place.engine.docker("network", "create", *options)
+        place.engine.docker("network", "rm", "joined")
+        with pytest.raises(Failed, match=r"bridge\.name.*SIDECAR_DOCKER_STRICT"):
+            strict_life.engine.docker("network", "create", *options)
+    finally:
+        place.task.space.ip("link delete machine0")
+
+
 def test_a_start_changes_nothing_of_a_container(place: Place, strict_life: ProxiedLife) -> None:
     """Not by the body that older versions of the API had."""
     (container,) = create(strict_life.socket, ORDINARY).created
@@ -132,8 +144,8 @@ def test_a_job_uses_its_own_containers_alone(place: Place, strict_life: ProxiedL
 def test_a_job_runs_its_own_commands_alone(place: Place, strict_life: ProxiedLife) -> None:
     """Not one that another has prepared in its own container: the engine itself would run it."""
     foreign = place.engine.docker("run", "--detach", *USERLAND, EMPTY, "sleep", "600").strip()
-    with make_tools(place) as tools:
-        own = strict_life.engine.docker("run", "--detach", *tools, EMPTY, "/usr/bin/sleep", "600")
+    with tools.create(place.engine) as options:
+        own = strict_life.engine.docker("run", "--detach", *options, EMPTY, "/usr/bin/sleep", "600")
         try:
             target = f"/containers/{foreign}/exec"
             prepared = wire.call(place.engine.socket, "POST", target, {"Cmd": ["true"]})
@@ -145,19 +157,6 @@ def test_a_job_runs_its_own_commands_alone(place: Place, strict_life: ProxiedLif
         finally:
             remove(place, foreign)
             remove(place, own.strip())
-
-
-@contextmanager
-def make_tools(place: Place) -> Iterator[list[str]]:
-    """Make volumes with a Debian's programs; yield the options that mount them."""
-    folders = {"tools-usr": "usr", "tools-lib": "usr/lib", "tools-lib64": "usr/lib64"}
-    for name, folder in folders.items():
-        device = ("--opt", f"device=/clients/{folder}")
-        place.engine.docker("volume", "create", "--opt=type=none", "--opt=o=bind", *device, name)
-    try:
-        yield [f"--volume={name}:/{name[6:]}:ro" for name in folders]
-    finally:
-        place.engine.docker("volume", "rm", *folders)
 
 
 def test_a_job_s_work_folder_is_mounted(place: Place, strict_life: ProxiedLife) -> None:
