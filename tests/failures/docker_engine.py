@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from sidecar.docker.engine_view import PROBE_IMAGE
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
@@ -86,6 +88,8 @@ class FailingEngine:
         url = urlsplit(target)
         kind, _, name = url.path.strip("/").partition("/")
         match method, name:
+            case "POST", "create" if PROBE_IMAGE.encode() in body:
+                return 404, {"message": "no such image"}  # the agent asks what the engine sees
             case "POST", "create":
                 made = json.loads(body).get("Name") or secrets.token_hex(32)
                 self.left.add(made)
