@@ -34,7 +34,8 @@ EVENTS = {
     "images of the job stay at the docker daemon",
     "docker.objects_removed": "how many containers, networks, volumes and images of the job were "
     "removed from the docker daemon; with `killed_agent` those that the job of a killed agent left",
-    "docker.proxy_disabled": "jobs reach the docker daemon without the proxy; `reason` says why",
+    "docker.proxy_disabled": "jobs reach the docker daemon without the proxy; `reason` says why. A "
+    "warning if SIDECAR_SHARED_DIR cannot be right",
     "docker.proxy_started": "jobs reach the docker daemon (`engine`) through the proxy at `socket`;"
     " `credentials` is the relay mode that containers use",
     "docker.record_failed": "what a job creates at the docker daemon cannot be written down: it is "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -141,8 +140,10 @@ async def job_docker(
             if settings.docker_proxy == "on" or (settings.docker_strict and error.has_engine):
                 message = f"cannot run the docker proxy: {error} ({required_by})"
                 raise ProxyError(message) from error
-            level = logging.WARNING if error.misconfigured else logging.INFO
-            log.log(level, "docker.proxy_disabled", reason=str(error))
+            if error.misconfigured:
+                log.warning("docker.proxy_disabled", reason=str(error))
+            else:
+                log.info("docker.proxy_disabled", reason=str(error))
             docker = JobDocker(hook_variables=container_credentials.hook_variables)
         await _check_work_folder(config, docker, running)
         yield docker
