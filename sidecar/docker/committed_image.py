@@ -22,7 +22,7 @@ import structlog
 
 from sidecar.docker import credential_variables
 from sidecar.docker.engine import EngineError
-from sidecar.docker.json_documents import JsonObject, parse_object, serialize
+from sidecar.docker.json_documents import parse_object, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,15 +56,22 @@ _FIELDS = {
 
 
 async def commit(
-    engine: Engine, query: str, body: bytes, originals: Mapping[str, str | None]
+    engine: Engine,
+    query: str,
+    body: bytes,
+    config: object,
+    originals: Mapping[str, str | None],
 ) -> str:
     """Commit as the request with this query and body asks; return the image's id.
 
-    `originals` are the variables that the proxy has changed, with the values before; None: there
-    was none. Raises EngineError as the engine does, or UnreadableBody.
+    `config` is the container's, which the engine takes whole if the body has none. `originals` are
+    the variables that the proxy has changed, with the values before; None: there was none. Raises
+    EngineError as the engine does, or UnreadableBody.
     """
     fields = parse_qsl(query, keep_blank_values=True)
     untagged = urlencode([(name, value) for name, value in fields if name not in _TAGS])
+    if body.strip() in (b"", b"null"):  # unless the client changes something
+        body = json.dumps(_clean(config, originals, changed=True)).encode()
     image = first = await _commit(engine, untagged, restore(body, originals))
     try:
         image = await _make_anew(engine, first, originals)
@@ -98,8 +105,7 @@ def restore(body: bytes, originals: Mapping[str, str | None], *, empty: bool = F
     container's. With `empty` they become empty; a region stays then, because SDKs take an empty one
     for a region.
     """
-    # The client sends no configuration, or null, unless it changes something.
-    fields = JsonObject([]) if body.strip() in (b"", b"null") else parse_object(body)
+    fields = parse_object(body)
     env = fields.get_field("Env", list) or []
     given = credential_variables.parse_env(env)
     missing = {name: value for name, value in originals.items() if name not in given}
@@ -158,9 +164,9 @@ def describe(
     return document
 
 
-def _clean(
-    config: dict[str, Any], originals: Mapping[str, str | None], *, changed: bool
-) -> dict[str, Any]:
+def _clean(config: object, originals: Mapping[str, str | None], *, changed: bool) -> dict[str, Any]:
+    """Return a configuration without the variables; `changed`: it has the proxy's values."""
+    config = config if isinstance(config, dict) else {}
     env = []
     for entry in config.get("Env") or ():
         name, equals, _ = str(entry).partition("=")

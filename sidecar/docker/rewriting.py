@@ -312,7 +312,9 @@ class RequestRewriter:
         if not originals:
             return
         try:
-            image = await committed_image.commit(self.engine, request.query, body, originals)
+            image = await committed_image.commit(
+                self.engine, request.query, body, inspected.get("Config"), originals
+            )
         except Refused as error:
             raise RequestRefused(error.status, error.words) from error
         except EngineError as error:

@@ -29,6 +29,7 @@ DESCRIBED = {
     "ContainerConfig": {"Env": [f"{URI}=/secret", "NO_PROXY=a,169.254.170.2", "B=1"]},
     "RootFS": {"Type": "layers", "Layers": ["sha256:a", "sha256:b"]},
 }
+CONFIG = {"Env": ["B=1", f"{URI}=/secret", "NO_PROXY=a,169.254.170.2"], "Tty": True}
 HISTORY = [
     {"Created": 3, "CreatedBy": "sleep 600", "Size": 5, "Comment": "mine"},
     {"Created": 2, "CreatedBy": "/bin/sh -c #(nop)  CMD [x]", "Size": 0, "Comment": ""},
@@ -82,7 +83,7 @@ class FakeEngine:
 
 def run_commit(engine, query="container=c&repo=x&tag=y&changes=ENV+A%3D1", body=b"null"):
     """Commit; return the image."""
-    return asyncio.run(commit(engine, query, body, ORIGINALS))
+    return asyncio.run(commit(engine, query, body, CONFIG, ORIGINALS))
 
 
 def test_the_image_is_as_if_there_were_no_agent():
@@ -114,18 +115,21 @@ def test_the_request_is_the_client_s_but_for_the_name():
     assert len(nameless.sent) == 2
 
 
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b"", [URI, "AWS_REGION", "NO_PROXY=a", "EMPTY="]),
-        (b"null", [URI, "AWS_REGION", "NO_PROXY=a", "EMPTY="]),
-        (b'{"Env":["A=1","AWS_REGION=x","NO_PROXY=y"]}', None),
-    ],
-)
-def test_the_engine_does_not_take_the_container_s_values(body, expected):
-    """What the client sets stays; a name without a value is one that the engine does not take."""
+@pytest.mark.parametrize("body", [b"", b"null"])
+def test_the_container_s_whole_configuration_is_taken_as_the_engine_does(body):
+    """If the request has none; a name without a value is one that the engine does not take."""
+    engine = FakeEngine()
+    run_commit(engine, body=body)
+    config = json.loads(engine.sent[0][1])
+    assert config["Tty"] is True
+    assert sorted(config["Env"]) == sorted(["B=1", "NO_PROXY=a", "EMPTY=", URI, "AWS_REGION"])
+
+
+def test_what_the_client_sets_stays():
+    """It sends a configuration if it changes something."""
+    body = b'{"Env":["A=1","AWS_REGION=x","NO_PROXY=y"]}'
     env = json.loads(restore(body, ORIGINALS))["Env"]
-    assert env == (expected or ["A=1", "AWS_REGION=x", "NO_PROXY=y", URI, "EMPTY="])
+    assert env == ["A=1", "AWS_REGION=x", "NO_PROXY=y", URI, "EMPTY="]
 
 
 def test_an_engine_that_cannot_load_leaves_empty_variables():
@@ -138,7 +142,8 @@ def test_an_engine_that_cannot_load_leaves_empty_variables():
     assert list(engine.images) == [FIRST]
     (path, body, _), (tagged, *_) = engine.sent[-2:]
     assert (path.startswith("/commit"), tagged.startswith(f"/images/{FIRST}/tag")) == (True, True)
-    assert json.loads(body)["Env"] == ["NO_PROXY=a", "EMPTY=", f"{URI}="]
+    env = json.loads(body)["Env"]
+    assert sorted(env) == sorted(["B=1", "NO_PROXY=a", "EMPTY=", f"{URI}="])
 
 
 @pytest.mark.parametrize("answer", [b"", b"[]", b"{}"])

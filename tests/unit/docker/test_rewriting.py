@@ -196,7 +196,7 @@ COMMIT = parse_request(b"POST /v1.41/commit?container=mine&repo=x HTTP/1.1\r\n\r
 
 def make_committing(tmp_path, monkeypatch, result):
     """Return a policy whose container was created, and the commits; each has this result."""
-    policy, _ = make_recording(tmp_path, {"/containers/mine/json": {"Id": ID}})
+    policy, _ = make_recording(tmp_path, {"/containers/mine/json": {"Id": ID, "Config": {}}})
     policy.engine, commits = object(), []
     play(policy, "/containers/create", b'{"Env":["AWS_REGION=us-east-1","HTTP_PROXY=p"]}', CREATED)
 
@@ -217,7 +217,8 @@ def test_a_commit_of_a_changed_container_is_done_by_the_agent(tmp_path, monkeypa
     with pytest.raises(RequestAnswered) as answered:
         asyncio.run(policy.check(COMMIT, b"null"))
     assert (answered.value.status, answered.value.fields) == (201, {"Id": "sha256:1"})
-    ((engine, query, body, originals),) = commits
+    ((engine, query, body, config, originals),) = commits
+    assert config == {}
     assert (engine, query, body) == (policy.engine, "container=mine&repo=x", b"null")
     assert originals == {
         RELATIVE_URI: None,
