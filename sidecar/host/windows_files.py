@@ -25,7 +25,7 @@ _PRIVATE, _READABLE = 0o600, 0o644
 """The modes that an access control list stands for: for this user alone, or as the folder's."""
 _FOR_OTHERS = 0o077
 _ATTEMPTS, _PAUSE = 10, 0.05
-"""How often, and after how many seconds, a file is tried again that is still in use.
+"""The tries for a file that is still in use, and the seconds between two of them.
 
 A killed process keeps its files for a moment, and so does a virus scanner.
 """

@@ -33,7 +33,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Roles:
-    """What a task definition gives its tasks."""
+    """The roles that a task definition gives its tasks."""
 
     task_definition: str
     """Its ARN, with the revision."""

@@ -21,7 +21,7 @@ class Call:
     """One call of AWS."""
 
     target: str
-    """What X-Amz-Target says: `AmazonSSM.GetParameter`."""
+    """The value of X-Amz-Target: `AmazonSSM.GetParameter`."""
     arguments: dict[str, Any]
     status: int
 

@@ -40,7 +40,7 @@ class Deployed:
     url: str
     folder: Path
     printed: str
-    """What the commands printed."""
+    """The output of the commands."""
     outputs: dict[str, str] = field(default_factory=dict)
     pool_outputs: dict[str, str] = field(default_factory=dict)
     clients: dict[str, Any] = field(default_factory=dict)
