@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 
 SOON = 1.0
 """Seconds after which what should come first is not waited for any more."""
-PAUSE = 1.5
-"""Seconds until the launcher's owner has failed deliveries sent again."""
+PAUSE, LONGEST_PAUSE = 1.5, 24.0
+"""Seconds until the launcher's owner has failed deliveries sent again; they double each time.
+
+A webhook whose queue answers late says that it failed, and its message is there all the same. An
+owner without patience would fill the queue of a slow machine faster than it can be emptied.
+"""
 HELD_BACK = 40
 """Half seconds for which tasks are held back, at most."""
 LONGEST = 3600.0
@@ -160,6 +165,7 @@ class People:
     async def _send_again(self) -> None:
         """Have GitHub send again what has failed, as the launcher's owner does."""
         hooks, done = self._stage.github.world.hooks, set[int]()
+        times = Counter[str]()
 
         def look() -> list[Delivery] | None:
             failed = [each for each in hooks.deliveries if each.status_code not in (0, 200, 202)]
@@ -167,8 +173,10 @@ class People:
 
         while True:
             found = await self._stage.github.world.changes.until(look, LONGEST)
-            await asyncio.sleep(PAUSE)  # else a busy queue is asked ever more
+            most = max((times[each.guid] for each in found or ()), default=0)
+            await asyncio.sleep(min(LONGEST_PAUSE, PAUSE * 2**most))
             await self._world.webhook_runs.wait()
             for delivery in found or ():
                 done.add(delivery.id)
+                times[delivery.guid] += 1
                 hooks.redeliver(delivery)

@@ -117,10 +117,15 @@ class Processes:
         self._world.webhook_runs.set()
 
     async def _pass_time(self) -> None:
-        """Let the time of what is put off pass faster than ours: nobody here waits for minutes."""
+        """Let the time of what is put off pass faster than ours: nobody here waits for minutes.
+
+        While a message waits it does not: on a slow machine, messages would come again and again
+        before anybody could take them.
+        """
         while True:
             await asyncio.sleep(STEP)
-            await asyncio.to_thread(aws.pass_time, self._stage.moto, STEP * SPEED)
+            if not (await self._stage.count_messages()).get("queue", {}).get("waiting"):
+                await asyncio.to_thread(aws.pass_time, self._stage.moto, STEP * SPEED)
 
 
 async def _order_death(proxy: faults.Proxy, death: Death | None) -> None:

@@ -7,7 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from local import aws
-from local.agent import PATIENCE
 
 if TYPE_CHECKING:
     from local.ecs import Task
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 
 LAUNCH_TAG = "runner-launcher:launch"
 CRASHES = ("message.crashed", "service.failed")
-HOPELESS = 5.0
-"""Seconds that the rest is awaited where something is wrong already."""
+PATIENCE, HOPELESS = 240.0, 5.0
+"""Seconds that the rest is awaited, on a busy machine; and where something is wrong already."""
 
 
 async def judge(world: World) -> list[str]:
