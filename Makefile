@@ -8,7 +8,8 @@ IMAGE ?= ecs-runner-sidecar
 
 # A whole life on stand-ins. STOP=idle, busy or crash shows another ending. LAUNCH=webhook shows how
 # queued jobs become tasks: JOBS=20 of them; END=no-capacity, pull or cancel is what goes wrong.
-# LAUNCH=action shows how a step of a workflow starts runners.
+# LAUNCH=action shows how a step of a workflow starts runners. LAUNCH=ec2 shows how a queued job
+# becomes a machine: END=no-capacity or hang. LAUNCH=api shows the API, and another account.
 demo: .venv/ready
 	@$(BIN)/python -m local.demo $(if $(STOP),--stop=$(STOP)) $(if $(LAUNCH),--launch=$(LAUNCH)) \
 	    $(if $(JOBS),--jobs=$(JOBS)) $(if $(END),--end=$(END))

@@ -1,6 +1,8 @@
 """The meaning of each event, for somebody who reads the log while something is broken."""
 
 EVENTS = {
+    "aws.configuration_refused": "a file of AWS settings is not read: the agent is root, and "
+    "others than root can change the file or a folder above it, so a job may have written it",
     "cleanup.failed": "a cleanup step was not done; `undo` names the step, `reason` says why",
     "command.ended": "the supervised command ended, with its own exit code; a negative number is "
     "the signal that killed it",
@@ -65,6 +67,9 @@ EVENTS = {
     "life.failed": "the one error that ended the life",
     "life.started": "the settings are read; nothing was contacted yet but a machine's metadata",
     "life.stopped": "a stop came before the runner was registered",
+    "listener.output_left_out": "so many lines of the listener's output are not in the log",
+    "listener.output_limited": "the listener prints more than the log takes for long "
+    "(`bytes_a_second`): what is beyond that is read, but not logged. Said once",
     "listener.printed": "one line that the listener printed; control characters are escaped",
     "machine.recognised": "the agent runs on a machine of EC2, and this is what its metadata say; "
     "of its tags only the keys",
@@ -85,7 +90,12 @@ EVENTS = {
     "network.rules_skipped": "no such rules were added, and why; jobs get the relay's address "
     "in a variable",
     "phase.entered": "the life enters its next phase; `seconds` is how long the last phase took",
+    "process.kill_limited": "the runner's processes cannot be killed all at once, because some may "
+    "be somebody else's; `reason` says why. Only those are killed that a list of processes shows: "
+    "one that forks all the time is never in it",
     "process.killed": "a program ended and left processes; they were killed",
+    "process.leftovers_killed": "an agent was killed here and left processes of the runner's "
+    "user, which were killed before anything else was done; `left` of them did not end in time",
     "relay.answered": "a peer got credentials: logged once for each version, then once a minute; "
     "`decision` is the reason, `repeats` counts answers since, `unsaid` counts requests without "
     "an event of their own",
@@ -105,9 +115,10 @@ EVENTS = {
     "relay.verification_failed": "the docker daemon could not be asked for a container's "
     "addresses; the peer that used the path first keeps it",
     "retry.scheduled": "something failed that may work later; it is tried again",
-    "runner.configuration_removed": "files of an earlier life that the next one would obey were "
-    "removed: the configuration of a killed agent's runner, or `.env`, `.path` and `.service` of a "
-    "job; `stale` names them",
+    "runner.configuration_removed": "what an earlier life left was removed, because the next one "
+    "would obey it or could not start: the configuration of a killed agent's runner, `.env`, "
+    "`.path` and `.service` of a job, and what a job put in the place of `_diag` or of the work "
+    "folder; `stale` names them",
     "runner.configure_awaited": "a stop came during configure; it may finish for half of the stop "
     "budget, then the registration is removed",
     "runner.connection_changed": "the runner lost its connection to GitHub, `reason` says why, or "
@@ -127,13 +138,19 @@ EVENTS = {
     "steps, post steps and the completed hook are skipped, and GitHub shows the job as failed",
     "runner.killed": "the listener did not end in time; it is killed with all that it started",
     "runner.lookup_failed": "GitHub could not be asked whether it still knows the runner",
+    "runner.memory_exposed": "the kernel lets a job look into the runner's own processes, which "
+    "have the runner's key; `advice` names the setting of the machine",
     "runner.name_taken": "another runner has the name; the agent tries again with a suffix. With "
     "`ours` that runner may be this life's own, whose registration was cut off; GitHub removes it "
     "after one day",
     "runner.outdated": "the runner's program is older than 25 days; GitHub may refuse it soon",
+    "runner.program_provided": "how the private folder for a call with the registration token got "
+    "the runner's program: found there, linked, or copied",
     "runner.registered": "GitHub knows the runner",
     "runner.removal_unverified": "GitHub could not be asked whether the runner is gone; the agent "
     "removes it as if it were not",
+    "runner.restore_failed": "`.env` or `.path` (`file`), which the job changed, could not be put "
+    "back; as root, the next life does not believe it",
     "runner.setup_info_failed": "`.setup_info` could not be written; jobs show less, and run",
     "runner.started": "the listener runs",
     "runner.state_write_failed": "the state file could not be written; if this agent is killed, "
@@ -161,6 +178,6 @@ EVENTS = {
     "token.read": "the token was read from its parameter",
     "watch.failed": "a watch stopped with an error; the life goes on without it",
     "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "
-    "session limit, deregistered runner (`ghost`), Spot notice or rebalance recommendation, which "
-    "ends only an idle runner",
+    "session limit, deregistered runner (`ghost`, or with a job `job-lost`), Spot notice or "
+    "rebalance recommendation, which ends only an idle runner",
 }

@@ -74,6 +74,8 @@ class Section:
 RETRIED = Cell(0, "retry.scheduled")
 UNHARMED = Cell(0)
 UNVERIFIED = Cell(0, "runner.removal_unverified")
+NO_MACHINE = Cell(11, "", ("token",))
+"""There is no life, and no log: the agent cannot know which parameter is its own."""
 
 
 def outcomes(usual: Cell = RETRIED, **cells: Cell) -> dict[str, Cell]:
@@ -149,6 +151,28 @@ SERVICES = (
             reset=UNHARMED,
             time_out=UNHARMED,
         ),
+    ),
+    Row(
+        "EC2 metadata token",
+        "machine",
+        "imds",
+        {"method": "PUT", "path": "/latest/api/token$"},
+        outcomes(UNHARMED, _403=NO_MACHINE, _404=NO_MACHINE, never=NO_MACHINE),
+    ),
+    Row(
+        "EC2 instance id",
+        "machine",
+        "imds",
+        {"path": "/meta-data/instance-id$"},
+        outcomes(UNHARMED, _403=NO_MACHINE, _404=NO_MACHINE, never=NO_MACHINE),
+    ),
+    Row(
+        "EC2 tags",
+        "machine",
+        "imds",
+        {"path": "/meta-data/tags/instance/?$"},
+        # A machine need not show its tags.
+        outcomes(UNHARMED, _403=NO_MACHINE, never=NO_MACHINE),
     ),
     Row(
         "EC2 credentials",
@@ -403,7 +427,7 @@ DISK = (
     _write("the state file", "job", "/.sidecar-memory", Cell(0, "runner.state_write_failed")),
     _write("a just-in-time runner's files", "jit", "/.credentials", NOT_RUN),
     _write(".setup_info", "job", "/.setup_info", Cell(0, "runner.setup_info_failed")),
-    _write("job hooks", "job", "/.sidecar/job-", NOT_RUN),
+    _write("job hooks", "job", "/job-", NOT_RUN),
 )
 SECTIONS = (
     Section("Calls of services", SERVICE_FAULTS, SERVICES),

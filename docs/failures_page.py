@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from docs import failures, failures_launcher
+from docs import failures, failures_api, failures_launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from docs.failures import Cell
 
-SECTIONS = (*failures.SECTIONS, *failures_launcher.SECTIONS)
+SECTIONS = (*failures.SECTIONS, *failures_launcher.SECTIONS, *failures_api.SECTIONS)
+MEANINGS = {**failures_launcher.MEANINGS, **failures_api.MEANINGS}
 
 
 def page() -> Iterator[str]:
@@ -19,14 +20,15 @@ def page() -> Iterator[str]:
     yield "# What happens when a call fails"
     yield ""
     yield (
-        "Written by `make docs` from `docs/failures.py` and `docs/failures_launcher.py`; "
+        "Written by `make docs` from `docs/failures.py`, `docs/failures_launcher.py` and "
+        "`docs/failures_api.py`; "
         "`tests/failures` plays every cell. A cell has the exit code, an event of the log, and "
         "what is left (as `cleanup.failed` names it). The [reference](reference.md) explains exit "
         "codes and events. Where a message of the queue is handled there is no exit code but a "
         "word:"
     )
     yield ""
-    yield from (f"- {word}: {text}" for word, text in failures_launcher.MEANINGS.items())
+    yield from (f"- {word}: {text}" for word, text in MEANINGS.items())
     for section in SECTIONS:
         yield from ("", f"## {section.title}", "")
         for fault, meaning in section.faults.items():

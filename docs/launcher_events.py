@@ -40,11 +40,16 @@ EVENTS = {
     "`count`: how often it was put off",
     "message.put_off": "a message comes again later, as a new one, and why",
     "message.refused": "a message that no worker understands; it goes to the dead letters",
+    "order.abandoned": "the account of an order cannot be reached any more, and its runner has "
+    "ended by the limits of its pool: the order is closed. The parameter of its token may be left "
+    "in that account: `task` is the end of its name",
     "order.cut": "the Lambda function's time was over before an order was started; who asks again "
     "goes on with it",
     "order.failed": "AWS or GitHub did not answer, or refused, while an order was started, looked "
     "at or stopped",
     "order.refused": "a caller of the API asked for what is not listed for it; nothing was started",
+    "order.skipped": "an event names the task of an order in another account: the worker has no "
+    "role there and does nothing, only the API looks after it",
     "order.stopped": "a caller of the API has stopped what it had started",
     "order.taken": "a runner was started for a caller of the API",
     "pool.resumed": "a pool that was stopped has a runner with a job again",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from docs import tables
 from docs.launcher_events import EVENTS
 from launcher.errors import Exit
-from launcher.settings.model import MODELS, SECRETS, option, variable
+from launcher.settings import MODELS, SECRETS, option, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,11 +61,13 @@ def _settings() -> Iterator[str]:
 
 
 def _defaults(field: str, commands: list[str]) -> str:
-    """Say what holds without the setting; one may be required by some of its commands only."""
-    infos = {command: MODELS[command].model_fields[field] for command in commands}
-    need = [command for command, info in infos.items() if info.is_required()]
-    optional = [info for info in infos.values() if not info.is_required()]
-    defaults = [tables.show_default(info.default) for info in optional]
-    if need and defaults:
-        return f"required by {', '.join(need)}; else {defaults[0]}"
-    return defaults[0] if defaults else "required"
+    """Say what holds without the setting; commands may differ in that."""
+    holds: dict[str, list[str]] = {}
+    for command in commands:
+        info = MODELS[command].model_fields[field]
+        what = "required" if info.is_required() else tables.show_default(info.default)
+        holds.setdefault(what, []).append(command)
+    *special, (common, _) = holds.items()
+    words = {"required": "required by", "-": "none with"}
+    shown = [f"{words.get(what, f'{what} with')} {', '.join(of)}; else" for what, of in special]
+    return " ".join([*shown, common])

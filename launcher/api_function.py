@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 SPARE = 2.0
 """Seconds before the function's deadline at which the work is cut; who asks again goes on."""
+TICK = "tick"
+"""The `kind` of the event that a schedule sends once a minute."""
 LONGEST = 25.0
 """Seconds of a request: whoever asks by a load balancer or an HTTP API waits for thirty."""
 
@@ -50,9 +52,13 @@ class ApiFunction:
             log.warning("settings.ignored", warning=warning)
 
     def answer(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:
-        """Answer one request."""
+        """Answer one request; or look after open orders, where the schedule says so."""
         left = getattr(context, "get_remaining_time_in_millis", None)
         seconds = max(1.0, min(LONGEST, left() / 1000 - SPARE) if left else LONGEST)
+        if event.get("kind") == TICK:  # no request has this key: what callers send is in its body
+            self._runner.run(self._tend(seconds))
+            events.flush()
+            return {}
         answer = self._runner.run(self._answer(event, seconds))
         events.flush()
         text, headers = json.dumps(answer.document), {"content-type": "application/json"}
@@ -80,6 +86,18 @@ class ApiFunction:
         except (SidecarError, LaunchError) as error:
             log.error("order.failed", path=path, reason=describe(error))  # noqa: TRY400
             return make_error(503, "the API cannot begin: see the launcher's log", again_in=SPARE)
+
+    async def _tend(self, seconds: float) -> None:
+        """Look after open orders; those for which there was no time come with the next tick."""
+        try:
+            async with asyncio.timeout(seconds):
+                parts = await self._open()
+                await parts.pools.refresh()
+                await parts.orders.tend()
+        except TimeoutError:
+            log.warning("tick.failed", reason=f"not all orders were looked at within {seconds:g} s")
+        except (SidecarError, LaunchError) as error:
+            log.warning("tick.failed", reason=describe(error))
 
     async def _open(self) -> ApiParts:
         if self._parts is None:

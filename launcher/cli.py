@@ -15,7 +15,7 @@ from launcher import progress
 from launcher import start as starting
 from launcher.errors import Exit, SettingsError
 from launcher.journal import MemoryJournal
-from launcher.order_stages import open_stages
+from launcher.order_stages import open_stages, read_user_data
 from launcher.retries import log_retries
 from launcher.settings import MODELS, SECRETS, LogSettings, Settings, load, option
 from sidecar import __version__, values
@@ -23,8 +23,10 @@ from sidecar.log import events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from launcher.interruption import Interruption
+    from launcher.launch import Stages
 
 log = structlog.get_logger()
 
@@ -51,13 +53,14 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], interruption: Int
         if command in SERVICES:
             return _serve(command, given, environ, interruption)
         own = {name: given.pop(name) for name in OWN if name in given}
-        labels, order, settings, warnings = _read(command, own, given, environ)
+        labels, order, settings, warnings, more = _read(command, own, given, environ)
     except SettingsError as error:
         sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
         return error.exit
     _begin_log(settings, warnings)
     region = environ.get("AWS_REGION") or None
-    code = asyncio.run(_run(command, order, labels, settings, region, interruption))
+    opening = open_stages(settings, labels, MemoryJournal(), region, **more)
+    code = asyncio.run(_run(command, order, settings, opening, interruption))
     events.flush()
     return code
 
@@ -88,13 +91,11 @@ def _begin_log(settings: LogSettings, warnings: list[str]) -> None:
 async def _run(
     command: str,
     order: starting.Order,
-    labels: tuple[str, ...],
     settings: Settings,
-    region: str | None,
+    opening: AbstractAsyncContextManager[Stages],
     interruption: Interruption,
 ) -> Exit:
     async with AsyncExitStack() as stack:
-        opening = open_stages(settings, labels, MemoryJournal(), region)
         stages = await stack.enter_async_context(opening)
         if command == "stop":
             return await starting.stop(order, stages)
@@ -119,7 +120,7 @@ class _Parser(argparse.ArgumentParser):
 def _make_parser() -> _Parser:
     parser = _Parser(
         prog="runner-launcher",
-        description="Start ECS tasks that each run one GitHub Actions runner for one job.",
+        description="Start ECS tasks or machines, each with one GitHub Actions runner for one job.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -169,8 +170,11 @@ def _add_settings(parser: argparse.ArgumentParser, model: type[LogSettings]) -> 
 
 def _read(
     command: str, own: dict[str, str], given: dict[str, Any], environ: Mapping[str, str]
-) -> tuple[tuple[str, ...], starting.Order, Settings, list[str]]:
-    """Read labels, order and settings. Raises SettingsError with all mistakes of all of them."""
+) -> tuple[tuple[str, ...], starting.Order, Settings, list[str], dict[str, Any]]:
+    """Read labels, order and settings, and what the machines have beside them.
+
+    Raises SettingsError with all mistakes of all of them.
+    """
     problems: list[str] = []
     labels = _read_labels(own.get("labels", ""), problems)
     count = _read_number(own.get("count", "1"), "--count", MOST, problems)
@@ -182,8 +186,11 @@ def _read(
         problems.append("--key is missing: it says whose runners to stop (start prints it)")
     if wait not in starting.WAITS:
         problems.append(f"--wait must be {', '.join(starting.WAITS)}, not {wait!r}")
+    more: dict[str, Any] = {}
     try:
         settings, warnings = load(given, environ)
+        if command == "start" and settings.user_data is not None:
+            more["user_data"] = read_user_data(settings)
     except SettingsError as error:
         raise SettingsError(*problems, *error.problems) from error
     if problems:
@@ -197,7 +204,7 @@ def _read(
         timeout,
         repeated=bool(key),
     )
-    return labels, order, settings, warnings
+    return labels, order, settings, warnings, more
 
 
 def _read_labels(text: str, problems: list[str]) -> tuple[str, ...]:

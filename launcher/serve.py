@@ -137,10 +137,13 @@ async def _tick(worker: Worker) -> None:
 
 
 async def _tend(orders: Orders) -> None:
-    """Look after the orders that this process has begun, every minute."""
+    """Look after orders, every minute; a Lambda function does it by a schedule."""
     while True:
         await asyncio.sleep(TICK_EVERY)
-        await orders.tend()
+        try:
+            await orders.tend()
+        except SidecarError as error:
+            log.warning("tick.failed", reason=describe(error))
 
 
 async def _run(task: Callable[[], Awaitable[None]]) -> None:

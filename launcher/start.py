@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 """Seconds before a launch that is to come later is tried again: they double up to the longest."""
 CLEANUP_TIMEOUT = 90.0
 """Seconds for the whole cleanup; a CI system kills a cancelled step not much later."""
+CONSOLE_TIMEOUT = 20.0
+"""Seconds for reading the consoles of the machines whose runners were missed."""
 GITHUB_NEEDS = (
     "needs Administration: write for a repository, Self-hosted runners: write for an organization"
 )
@@ -81,6 +84,8 @@ class Work:
         self._begun = launches
         self.delays: dict[str, Later] = {}
         """By launch: why it could not be placed, the last time."""
+        self.reached: set[str] = set()
+        """The launches that are where the order wants them."""
 
     @property
     def launches(self) -> list[Launch]:
@@ -122,7 +127,9 @@ async def _start_all(order: Order, work: Work) -> None:
             for launch in work.launches:
                 group.create_task(_start_one(order, work, launch))
     except TimeoutError:
-        raise _late(order, work) from None
+        late = _late(order, work)
+        await _show_consoles(work, str(late))
+        raise late from None
     except BaseExceptionGroup as errors:
         raise _first(errors) from errors
 
@@ -134,6 +141,22 @@ def _late(order: Order, work: Work) -> LaunchError:
             return LaunchError(Exit.LATER, text)
     text = f"cannot wait longer for all runners to be {order.wait}: {order.timeout:g} s are over"
     return LaunchError(Exit.TIMEOUT, f"{text} (--timeout)")
+
+
+async def _show_consoles(work: Work, reason: str) -> None:
+    """Write what the machines have said last whose runners are missed; tasks have no console."""
+    missed = [launch for launch in work.launches if launch.id not in work.reached]
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CONSOLE_TIMEOUT), asyncio.TaskGroup() as group:
+            for launch in missed:
+                group.create_task(_show_console(work.stages, launch, reason))
+
+
+async def _show_console(stages: Stages, launch: Launch, reason: str) -> None:
+    if identity.is_machine(launch.place or ""):
+        from launcher.work.console import show_console  # late: all of `work` comes with it
+
+        await show_console(stages.ecs, launch, reason)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -155,8 +178,10 @@ async def _start_one(order: Order, work: Work, launch: Launch) -> None:
         launch = await stages.hand_over(await _place(work, launch))
         reason = await _find_failure(order, stages, launch)
         if reason is None:
+            work.reached.add(launch.id)
             return
         log.warning("task.failed", launch=launch.id, task=launch.place, reason=reason)
+        await _show_console(stages, launch, reason)
         await stages.clean_up(launch, "its task ended")
         if launch.tries == TRIES:
             text = f"cannot start a runner: {TRIES} tasks ended before theirs was online: {reason}"

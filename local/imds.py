@@ -46,6 +46,7 @@ class Instance:
     """The instance, and how its metadata service is configured; it may change while it runs."""
 
     id: str = INSTANCE
+    account: str = aws.ACCOUNT
     region: str = aws.REGION
     zone: str = f"{aws.REGION}b"
     type: str = "m7i.large"
@@ -62,6 +63,11 @@ class Instance:
     recommended: str | None = None
     """When a rebalance was recommended."""
 
+    @property
+    def role(self) -> str:
+        """The ARN of the role of its instance profile."""
+        return INSTANCE_ROLE.replace(aws.ACCOUNT, self.account)
+
     def interrupt(self, action: str = "terminate") -> None:
         """Give notice that AWS takes the Spot instance back in two minutes."""
         self.action = {"action": action, "time": _format(datetime.now(UTC) + _SPOT_NOTICE)}
@@ -73,7 +79,7 @@ class Instance:
     def documents(self) -> dict[str, str]:
         """Return all its metadata but the credentials, by path below `/latest`."""
         identity = {
-            "accountId": aws.ACCOUNT,
+            "accountId": self.account,
             "architecture": "x86_64",
             "availabilityZone": self.zone,
             "imageId": self.image,
@@ -98,7 +104,7 @@ class Instance:
                 {
                     "Code": "Success",
                     "LastUpdated": _format(datetime.now(UTC)),
-                    "InstanceProfileArn": f"arn:aws:iam::{aws.ACCOUNT}:instance-profile/instance",
+                    "InstanceProfileArn": f"arn:aws:iam::{self.account}:instance-profile/instance",
                     "InstanceProfileId": "AIPALOCALINSTANCE",
                 }
             )
@@ -241,7 +247,7 @@ async def serving(
     instance = instance or Instance()
     held = None
     if endpoint:
-        held = await asyncio.to_thread(aws.assume_role, endpoint, INSTANCE_ROLE, instance.id)
+        held = await asyncio.to_thread(aws.assume_role, endpoint, instance.role, instance.id)
     metadata = Metadata(instance, _credentials(held, time.time))
     async with listening(metadata.answer, host, port) as metadata.url:
         yield metadata

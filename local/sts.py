@@ -1,10 +1,12 @@
 """STS as AssumeRole sees it: trust policies with external ids, session tags, durations.
 
-moto assumes every role for everybody. Source: STS's API reference, "AssumeRole".
+moto assumes every role for everybody. With its URL the credentials are of its own making, so that
+its other services know the account that they belong to. Source: STS's API reference, "AssumeRole".
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from local import aws
 from local.listening import listening
 
 if TYPE_CHECKING:
@@ -45,6 +48,12 @@ class Assumed:
     tags: dict[str, str]
     key: str
     token: str
+    secret: str = "secret"
+
+    @property
+    def account(self) -> str:
+        """The account of its role."""
+        return self.role.split(":")[4]
 
 
 @dataclass
@@ -54,11 +63,18 @@ class Sts:
     roles: dict[str, Role] = field(default_factory=dict)
     assumed: list[Assumed] = field(default_factory=list)
     url: str = ""
+    moto: str = ""
+    """The URL of an STS that makes the credentials."""
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def add(self, arn: str, external_id: str, *, tags_allowed: bool = True) -> None:
         """Make a role."""
         self.roles[arn] = Role(arn, external_id, tags_allowed)
+
+    def find_account(self, key: str) -> str:
+        """Return the account that an access key belongs to."""
+        found = [each.account for each in self.assumed if each.key == key]
+        return found[0] if found else aws.ACCOUNT
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer one request."""
@@ -73,13 +89,23 @@ class Sts:
         if role is None or not trusted or (tags and not role.tags_allowed):
             what = "sts:TagSession" if trusted and tags else "sts:AssumeRole"
             return _refuse(403, "AccessDenied", f"User is not authorized to perform: {what}")
-        number = next(self._numbers)
-        key = f"ASIA{number:016d}"
         begun = Assumed(
-            role.arn, given["RoleSessionName"], duration, tags, key, f"session-{number}"
+            role.arn,
+            given["RoleSessionName"],
+            duration,
+            tags,
+            *await self._make_credentials(role.arn, given["RoleSessionName"]),
         )
         self.assumed.append(begun)
         return _describe(begun)
+
+    async def _make_credentials(self, role: str, session: str) -> tuple[str, str, str]:
+        """Make key, token and secret."""
+        if self.moto:
+            held = await asyncio.to_thread(aws.assume_role, self.moto, role, session)
+            return held.access_key_id, held.session_token, held.secret_access_key
+        number = next(self._numbers)
+        return f"ASIA{number:016d}", f"session-{number}", "secret"
 
 
 def _read_tags(given: dict[str, str]) -> dict[str, str]:
@@ -97,7 +123,7 @@ def _describe(begun: Assumed) -> web.Response:
     return _say(
         200,
         f"<AssumeRoleResponse xmlns='{NAMESPACE}'><AssumeRoleResult><Credentials>"
-        f"<AccessKeyId>{begun.key}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>"
+        f"<AccessKeyId>{begun.key}</AccessKeyId><SecretAccessKey>{begun.secret}</SecretAccessKey>"
         f"<SessionToken>{begun.token}</SessionToken><Expiration>{until}</Expiration>"
         f"</Credentials></AssumeRoleResult></AssumeRoleResponse>",
     )
@@ -116,9 +142,9 @@ def _say(status: int, text: str) -> web.Response:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Sts]:
-    """Serve an STS until the block is left."""
-    sts = Sts()
+async def serving(moto: str = "") -> AsyncIterator[Sts]:
+    """Serve an STS until the block is left; `moto` is the URL of one that makes credentials."""
+    sts = Sts(moto=moto)
     async with listening(sts.answer) as url:
         sts.url = url
         yield sts

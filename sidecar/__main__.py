@@ -36,9 +36,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: list[str]) -> int:
+    from sidecar import host
     from sidecar.shutdown import signals
 
     with signals.capture() as received:
+        host.protect_from_memory_kill()
+        killer = host.fork_killer()  # while this process is small, and has no threads
         # Importing takes half a second, so the handlers come first. All that it makes stays, so the
         # collector would search it in vain: that is a third of the time.
         gc.disable()
@@ -46,7 +49,7 @@ def _run(options: list[str]) -> int:
 
         gc.freeze()
         gc.enable()
-        return run.main(options, os.environ, received)
+        return run.main(options, os.environ, received, killer)
 
 
 if __name__ == "__main__":

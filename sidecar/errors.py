@@ -74,7 +74,10 @@ class Exit(ExitCode):
     CANCELLED = (
         22,
         FAILURE,
-        "the stop came while a job ran, and the job did not end in time: GitHub shows it as failed",
+        (
+            "the stop came while a job ran, and the job did not end in time, or GitHub had given "
+            "the job up: GitHub shows it as failed"
+        ),
     )
     CONFLICT = 23, FAILURE, "another process holds a session for this runner"
     DOCKER = 24, FAILURE, "the image's first program could not start the docker daemon"

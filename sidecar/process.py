@@ -27,10 +27,14 @@ LAST_OUTPUT = 0.2
 """Seconds to wait for output that is still in the pipes when the exit code is known."""
 TREE_INTERVAL = 0.1
 """Seconds between two looks for processes that a child started: no event reports their end."""
-KILL_ROUNDS = 50
-"""How often the tree is searched and killed: a process that forks meanwhile needs some rounds."""
+KILL_TIMEOUT = 1.5
+"""Seconds in which the tree is searched and killed: a process that forks meanwhile needs some."""
+REAP_PAUSE = 0.01
+"""Seconds between two rounds of collecting dead children, while there are many."""
 KILL_PAUSE = 0.02
 """Seconds between two such rounds: a killed process takes a moment to end."""
+LAST_PAUSE = 0.2
+"""Seconds that the child itself may take to end after the last round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +49,57 @@ class Command:
 
 _waited_for: set[int] = set()
 """The children that a thread waits for; any other child that ends here was adopted."""
+_running_as_user: set[int] = set()
+"""Those of them that run as the runner's user, where the agent is root."""
 _inherited: set[int] = set()
 """Children that this process had before the agent began: an entrypoint may start a daemon."""
 
 
-class Process:
-    """A running child."""
+class UserKill:
+    """What ends all processes of the runner's user at once, and that user's id, once it may."""
 
-    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(self, killer: host.Killer | None) -> None:
+        self.killer = killer
+        self.uid: int | None = None
+
+    async def begin(self, uid: int) -> bool:
+        """Kill that user's processes from now on, also when the agent ends; return whether it can.
+
+        The caller has made sure that all of them are the agent's own.
+        """
+        if self.killer is None or not await self.killer.aim(uid):
+            return False
+        self.uid = uid
+        return True
+
+    async def kill(self) -> bool:
+        """Kill all processes of that user; return whether that was possible."""
+        if self.killer is None or self.uid is None:
+            return False
+        if not await self.killer.kill_all(self.uid):
+            self.uid = None  # from here on the list of processes must do
+            log.warning("process.kill_limited", reason="the process that kills does not answer")
+            return False
+        return True
+
+    async def slow_down(self) -> None:
+        """Give all processes of that user the lowest priority, so that the agent can go on."""
+        if self.killer is not None and self.uid is not None:
+            await self.killer.slow_down(self.uid)
+
+
+user_kill = UserKill(None)
+"""This process's own: as its signals, there is one from the first moment on."""
+
+
+class Process:
+    """A running child; `as_user` if it runs as the runner's user, and the agent as another."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], *, as_user: bool = False) -> None:
         self.pid = popen.pid
+        self._as_user = as_user
+        self._searched = False
+        """Whether a search for what it started has ended."""
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._popen = popen
         self.readers: list[asyncio.Task[None]] = []
@@ -66,6 +112,8 @@ class Process:
         except RuntimeError:
             _waited_for.discard(popen.pid)
             raise
+        if as_user:
+            _running_as_user.add(popen.pid)
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         code = host.wait_for_exit(self._popen)
@@ -76,6 +124,7 @@ class Process:
 
     def _end(self, code: int) -> None:
         _waited_for.discard(self.pid)
+        _running_as_user.discard(self.pid)
         if not self.ended.done():
             self.ended.set_result(code)
 
@@ -123,21 +172,39 @@ class Process:
         """Wait until the output of an ended child is read, but no longer than LAST_OUTPUT."""
         await asyncio.wait(self.readers, timeout=LAST_OUTPUT)
 
-    async def kill(self) -> int:
-        """Kill the child and all it started, daemons too; return how many processes were hit."""
-        hit = 0
-        for _ in range(KILL_ROUNDS):
+    async def kill(self, timeout: float = KILL_TIMEOUT) -> int:
+        """Kill the child and all it started, daemons too; return how many processes were hit.
+
+        What forks while it is searched for is searched for again, for `timeout` seconds; after a
+        first such search, once more.
+        """
+        now = asyncio.get_running_loop().time
+        last_round = now() + (0.0 if self._searched else min(timeout, KILL_TIMEOUT))
+        self._searched = True
+        hit = await self._kill_by_user()
+        while True:
             spare = (_waited_for | _inherited) - {self.pid}
             killed = host.kill_leftovers(self.pid if self.running else None, spare=spare)
             hit += killed
             host.reap_orphans(_waited_for.__contains__)
             if not killed and not self.running and not self._has_dying(spare):
-                break
+                return hit
+            last = now() >= last_round
             if self.running:
-                await asyncio.wait([self.ended], timeout=KILL_PAUSE)
-            else:
+                await asyncio.wait([self.ended], timeout=LAST_PAUSE if last else KILL_PAUSE)
+            elif not last:
                 await asyncio.sleep(KILL_PAUSE)
-        return hit
+            if last:
+                return hit
+
+    async def _kill_by_user(self) -> int:
+        """Kill all processes of the child's user; return how many of them could be collected.
+
+        Not while another child of the agent's has the same user: it would be hit too.
+        """
+        if not self._as_user or _running_as_user - {self.pid}:
+            return 0
+        return host.reap_orphans(_waited_for.__contains__) if await user_kill.kill() else 0
 
     def _has_dying(self, spare: set[int]) -> bool:
         """Whether a killed process cannot be collected yet: its other threads are still ending."""
@@ -166,7 +233,7 @@ async def run_child(
         message = f"cannot start {command.argv[0]}: {error.strerror or error}"
         raise RunnerError(message) from error
     try:
-        process = Process(popen)
+        process = Process(popen, as_user=command.user is not None)
     except RuntimeError as error:  # no thread can be had to wait for the child, or to read it
         popen.kill()
         popen.wait()
@@ -210,8 +277,9 @@ async def collect_orphans(every: float = 2.0) -> AsyncIterator[None]:
 
     async def collect() -> None:
         while True:
-            host.reap_orphans(_waited_for.__contains__)
-            await asyncio.sleep(every)
+            collected = host.reap_orphans(_waited_for.__contains__)
+            # There may be more: soon again, but not before the agent has done its other work.
+            await asyncio.sleep(REAP_PAUSE if collected >= host.MOST_REAPED else every)
 
     _inherited.update(host.list_children())
     task = asyncio.create_task(collect())

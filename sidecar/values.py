@@ -161,15 +161,7 @@ def check_role_arn(value: str) -> str:
 
 
 def parse_session_policy(value: str) -> str:
-    """Read a session policy, as JSON or as `file:` and a path; return it without extra space."""
-    kind, _, path = value.partition(":")
-    if kind == "file":
-        try:
-            value = Path(path).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text"
-            message = f"cannot be read from {path}: {reason}"
-            raise ValueError(message) from error
+    """Read a session policy, which is JSON; return it without extra space."""
     try:
         document = json.loads(value)
     except (ValueError, RecursionError) as error:

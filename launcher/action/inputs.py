@@ -2,7 +2,9 @@
 
 Names and meanings of PasseiDireto's action are kept: `github_pat`, `task_definition`, `cluster`,
 `count` and `task_count`, `wait`, `capacity_provider`, `task_role_arn`, `execution_role_arn`,
-`task_params_file`. All mistakes are reported at once, by the names of the inputs.
+`task_params_file`. So are those of aws-ec2-self-hosted-runner, which starts machines:
+`github-token`, `aws-region`, `launch-template-id`, `instance-name`, `user-data`. All mistakes are
+reported at once, by the names of the inputs.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.action.names import SETTINGS, name_inputs
 from launcher.errors import SettingsError
+from launcher.order_stages import read_user_data
 from launcher.places import params as task_params
 from launcher.settings import Settings, load
 from launcher.start import WAITS, Order
@@ -35,23 +39,12 @@ KEY = (
     *("ACTION_JOB_INDEX", "ACTION_CHECK_RUN", "GITHUB_ACTION", "ACTION_ORDINAL"),
 )
 """Variables that tell one step from another."""
+REGION = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-\d{1,2}")
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}")
-SETTINGS = {
-    "github_url": "github_url",
-    "github_pat": "github_pat",
-    "github_app_id": "github_app_id",
-    "github_app_key": "github_app_key",
-    "runner_group": "runner_group",
-    "cluster": "cluster",
-    "task_definition": "task_definition",
-    "container": "container",
-    "launch_type": "launch_type",
-    "capacity_provider": "capacity_providers",
-    "parameter_prefix": "parameter_prefix",
-}
-"""Inputs that are settings of the launcher."""
-NETWORK = ("subnets", "security_groups", "public_ip")
-"""Settings that the input `network` holds."""
+TOKENS = ("github_pat", "github-token")
+"""The two names of one input."""
+OF_TASKS = ("task_role_arn", "execution_role_arn", "task_params_file")
+"""Inputs that are no settings, and that a machine has no use for."""
 IN_FILE = {"cluster": "cluster", "taskDefinition": "task_definition", "launchType": "launch_type"}
 """Parameters of the file that are settings, where no input says otherwise."""
 
@@ -64,10 +57,15 @@ class Request:
     labels: tuple[str, ...]
     """Of the runners, the unique one last."""
     order: Order
-    task_role: str | None
-    execution_role: str | None
-    params: Mapping[str, Any]
+    region: str
+    more: Mapping[str, Any]
+    """What the task or the machine has beside the settings."""
     warnings: tuple[str, ...]
+
+    @property
+    def has_machines(self) -> bool:
+        """Whether it is for machines, and not for tasks."""
+        return self.settings.launch_template is not None
 
     @property
     def label(self) -> str:
@@ -95,18 +93,27 @@ class _Reading:
         self.warnings: list[str] = []
         document = json.loads(environ.get("ACTION_INPUTS") or "{}")
         self.inputs = {name: str(value).strip() for name, value in document.items()}
+        token = self.one_of(*TOKENS)
+        self.inputs |= {TOKENS[0]: token} if token else {}
+        self.has_machines = bool(
+            self.get("launch-template-id") or environ.get("LAUNCHER_LAUNCH_TEMPLATE", "").strip()
+        )
 
     def get(self, name: str) -> str:
         """Return an input; "" where the workflow does not set it."""
         return self.inputs.get(name, "")
 
-    def number(self, *names: str, default: float, most: float) -> float:
-        """Read a number that may be given by several inputs; the same one then."""
+    def one_of(self, *names: str) -> str:
+        """Return what may be given by several inputs; the same then."""
         given = {self.get(name) for name in names if self.get(name)}
         if len(given) > 1:
             self.problems.append(f"{' and '.join(names)} contradict each other: set one of them")
-            return default
-        text = next(iter(given), f"{default:g}")
+            return ""
+        return next(iter(given), "")
+
+    def number(self, *names: str, default: float, most: float) -> float:
+        """Read a number that may be given by several inputs."""
+        text = self.one_of(*names) or f"{default:g}"
         try:
             number = float(text)
         except ValueError:
@@ -163,8 +170,53 @@ class _Reading:
                     self.problems.append(text)
         return {name: ",".join(words) for name, words in found.items() if words}
 
+    def region(self) -> str:
+        """Read the region: the input, or else what a step before has set for all."""
+        text = self.get("aws-region")
+        if text and not REGION.fullmatch(text):
+            self.problems.append(f"aws-region must be a region such as eu-central-1, not {text!r}")
+        text = text or self.environ.get("AWS_REGION") or self.environ.get("AWS_DEFAULT_REGION", "")
+        if not text:
+            where = "configure the credentials of AWS in a step before this one"
+            self.problems.append(f"AWS_REGION is missing; set aws-region, or {where}")
+        return text
+
+    def more(self, settings: Settings | None, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Read what the task or the machine has beside the settings."""
+        if not self.has_machines:
+            roles = self.role("task_role_arn"), self.role("execution_role_arn")
+            return {"task_role": roles[0], "execution_role": roles[1], "params": params}
+        what = "contradicts launch-template-id: it is for tasks, that is for machines"
+        self.problems += [f"{name} {what}" for name in OF_TASKS if self.get(name)]
+        try:
+            return {"user_data": read_user_data(settings)} if settings is not None else {}
+        except SettingsError as error:
+            self.problems += [name_inputs(problem) for problem in error.problems]
+            return {}
+
+    def user_data(self) -> dict[str, str]:
+        """Return the path of the user data, as a setting.
+
+        A link in a checkout does not lead out of it, to a file with secrets of the runner.
+        """
+        if not (name := self.get("user-data")):
+            return {}
+        workspace = Path(self.environ.get("GITHUB_WORKSPACE", "."))
+        path = workspace / name
+        is_inside = path.is_relative_to(workspace)
+        if is_inside and not path.resolve().is_relative_to(workspace.resolve()):
+            self.problems.append(f"user-data leads out of the workspace: {name}")
+            return {}
+        if not path.exists():
+            hint = "check out the repository before this step"
+            self.problems.append(f"user-data is not there: {name}; {hint}")
+            return {}
+        return {"user_data": str(path)}
+
     def params(self) -> dict[str, Any]:
         """Read the file of parameters; only the default one may be missing."""
+        if self.has_machines:
+            return {}
         name = self.get("task_params_file")
         path = Path(self.environ.get("GITHUB_WORKSPACE", ""), name or PARAMS_FILE)
         try:
@@ -192,11 +244,13 @@ class _Reading:
             for name, field in SETTINGS.items()
             if self.get(name) and (name, self.get(name)) != ("capacity_provider", "default")
         }
-        options = {**given, **options, **self.network()}
+        options.pop("user_data", None)
+        options = {**given, **options, **self.network(), **self.user_data()}
         server, repository = "GITHUB_SERVER_URL", "GITHUB_REPOSITORY"
         if {server, repository} <= self.environ.keys():
             options.setdefault("github_url", "/".join(map(self.environ.get, (server, repository))))  # type: ignore[arg-type]
-        if command != "start" or "LAUNCHER_TASK_DEFINITION" not in self.environ:
+        named = command == "start" and "LAUNCHER_TASK_DEFINITION" in self.environ
+        if not (named or self.has_machines):
             options.setdefault("task_definition", TASK_DEFINITION)
         try:
             settings, warnings = load(options, self.environ)
@@ -215,30 +269,14 @@ def read(command: str, environ: Mapping[str, str]) -> Request:
     count = reading.number("count", "task_count", default=params.pop("count", 1), most=MOST)
     timeout = reading.number("timeout", default=600, most=LONGEST)
     wait, labels = reading.wait(), reading.labels()
-    roles = reading.role("task_role_arn"), reading.role("execution_role_arn")
     in_file = {IN_FILE[name]: params.pop(name) for name in IN_FILE if name in params}
     if reading.get("capacity_provider") not in ("", "default"):
         in_file.pop("launch_type", None)
     settings = reading.settings(in_file, command)
-    if not (environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")):
-        text = "AWS_REGION is missing; configure the credentials of AWS in a step before this one"
-        reading.problems.append(text)
+    more = reading.more(settings, params) if command == "start" else {}
+    region = reading.region()
     if reading.problems or settings is None:
         raise SettingsError(*reading.problems)
     order = Order(settings.deployment, settings.github_url, label, int(count), wait, timeout)
     unique = (*labels, label) if label not in labels else labels
-    return Request(settings, unique, order, *roles, params, tuple(reading.warnings))
-
-
-_VARIABLE = re.compile(r"LAUNCHER_([A-Z_]+)(=?)")
-
-
-def name_inputs(text: str) -> str:
-    """Name inputs where a text names the launcher's variables, as far as there are such inputs."""
-    names = {field: name for name, field in SETTINGS.items()} | dict.fromkeys(NETWORK, "network")
-
-    def rename(match: re.Match[str]) -> str:
-        name = names.get(match[1].lower())
-        return match[0] if name is None else name + (": " if match[2] else "")
-
-    return _VARIABLE.sub(rename, text).replace("--timeout", "timeout")
+    return Request(settings, unique, order, region, more, tuple(reading.warnings))

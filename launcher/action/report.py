@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from launcher import identity
-from launcher.action.inputs import name_inputs
+from launcher.action.names import name_inputs
 from launcher.errors import Exit
 from sidecar.log.masks import SHORTEST, mask_known_secrets
 
@@ -72,6 +72,7 @@ class Report:
         self._begun = self.clock()
         self._done: set[str] = set()
         self._news: dict[str, str] = {}
+        self._kind = "Machine" if self.request.has_machines else "Task"
 
     # -- outputs -----------------------------------------------------------------------------
 
@@ -87,15 +88,17 @@ class Report:
     def tell_label(self) -> None:
         """Set what is known before anything is started."""
         label = self.request.label
-        self.tell(label=label, runs_on=json.dumps([label]))
+        labels = json.dumps(list(self.request.labels))
+        self.tell(label=label, runs_on=json.dumps([label]), labels=labels)
 
     def _tell_tasks(self) -> None:
         rows = [row for row in self.rows.values() if row.task]
-        self.tell(
-            task_id=rows[0].task if rows else "",
-            task_arns=json.dumps([row.task for row in rows]),
-            runner_names=json.dumps([row.runner for row in rows if row.runner]),
-        )
+        one, all_ = rows[0].task if rows else "", json.dumps([row.task for row in rows])
+        if self.request.has_machines:
+            self.tell(**{"instance-id": one, "instance-ids": all_})
+        else:
+            self.tell(task_id=one, task_arns=all_)
+        self.tell(runner_names=json.dumps([row.runner for row in rows if row.runner]))
 
     # -- events ------------------------------------------------------------------------------
 
@@ -116,17 +119,20 @@ class Report:
         settings = self.request.settings
         runners = "1 runner" if facts["count"] == 1 else f"{facts['count']} runners"
         what = f"{settings.task_definition} in the cluster {settings.cluster}"
+        if self.request.has_machines:
+            what = f"the launch template {settings.launch_template}"
         return f"Starting {runners} of {what}, with the label {self.request.label}"
 
     def _on_task_placed(self, facts: Mapping[str, Any]) -> str:
         row = self._row(facts)
         row.task, row.runner, row.state, row.why = str(facts["task"]), "", "started", ""
         self._tell_tasks()
-        return f"Task {identity.task_id(row.task)} is started"
+        return f"{self._kind} {identity.task_id(row.task)} is started"
 
     def _on_task_delayed(self, facts: Mapping[str, Any]) -> str:
         self._row(facts).why = str(facts["reason"])
-        return f"No task yet, asking again in {facts['seconds']} s: {facts['reason']}"
+        seconds, kind = facts["seconds"], self._kind.lower()
+        return f"No {kind} yet, asking again in {seconds} s: {facts['reason']}"
 
     def _on_token_handed_over(self, facts: Mapping[str, Any]) -> str:
         row = self._row(facts)
@@ -151,7 +157,13 @@ class Report:
         row = self._row(facts)
         task = identity.task_id(row.task)
         row.task, row.runner, row.state, row.why = "", "", "failed", str(facts["reason"])
-        return f"Task {task} ended before its runner was {self.request.order.wait}: {row.why}"
+        self._tell_tasks()
+        wait = self.request.order.wait
+        return f"{self._kind} {task} ended before its runner was {wait}: {row.why}"
+
+    def _on_runner_missed(self, facts: Mapping[str, Any]) -> str:
+        lines = " | ".join(map(str, facts["console"])) or "nothing"
+        return f"The console of the machine {facts['machine']} says last: {lines}"
 
     def _on_retry_scheduled(self, facts: Mapping[str, Any]) -> str:
         return f"Trying again in {facts['seconds']} s: {facts['reason']}"
@@ -170,7 +182,7 @@ class Report:
 
     def _on_launch_kept(self, facts: Mapping[str, Any]) -> str:
         self._row(facts).state = "kept: it has a job"
-        return f"Task {identity.task_id(str(facts['task']))} is kept: {facts['reason']}"
+        return f"{self._kind} {identity.task_id(str(facts['task']))} is kept: {facts['reason']}"
 
     # -- summary -----------------------------------------------------------------------------
 
@@ -187,7 +199,7 @@ class Report:
         if self.failure:
             lines += [_cell(self.failure), ""]
         if self.rows:
-            lines += ["| runner | task | state | reason |", "|---|---|---|---|"]
+            lines += [f"| runner | {self._kind.lower()} | state | reason |", "|---|---|---|---|"]
             for row in self.rows.values():
                 cells = (row.runner, identity.task_id(row.task), row.state, row.why)
                 lines.append(f"| {' | '.join(map(_cell, cells))} |")

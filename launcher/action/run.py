@@ -47,6 +47,7 @@ def main(command: str, environ: MutableMapping[str, str], interruption: Interrup
     except SettingsError as error:
         sys.stdout.writelines(make_command("error", problem) + "\n" for problem in error.problems)
         return error.exit
+    environ["AWS_REGION"] = request.region  # for clients that AWS's own library makes
     return Step(command, request, environ).run(interruption)
 
 
@@ -58,7 +59,6 @@ class Step:
     ) -> None:
         self.command = command
         self.request = request
-        self.region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
         self.journal = Path(environ.get("RUNNER_TEMP", "."), f"{request.label}.json")
         output, summary = environ.get("GITHUB_OUTPUT"), environ.get("GITHUB_STEP_SUMMARY")
         self.report = Report(
@@ -116,7 +116,7 @@ class Step:
             return await starting.stop(self.request.order, stages)
 
     async def _clean_up(self) -> Exit:
-        """Go on where a step was killed: with what it has written down, and what ECS knows."""
+        """Go on where a step was killed: with what it has written down, and what AWS knows."""
         launches = journal.read(self.journal)
         if not launches:
             return Exit.DONE
@@ -131,11 +131,9 @@ class Step:
             request.settings,
             request.labels,
             kept,
-            self.region,
+            request.region,
             hide=self._hide,
-            task_role=request.task_role,
-            execution_role=request.execution_role,
-            params=request.params,
+            **request.more,
         )
 
 

@@ -115,7 +115,9 @@ class Accounts:
         closing.push_async_exit(store)
         machines = Ec2(region, make_session=make_session)
         closing.push_async_exit(machines)
-        resources = replace(self._around, ecs=clients, store=store, ec2=machines)
+        resources = replace(
+            self._around, ecs=clients, store=store, ec2=machines, account=guest.account.number
+        )
         return _Session(resources, self._around.now() + guest.account.session, closing)
 
     async def _retire(self, guest: Guest) -> None:

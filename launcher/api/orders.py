@@ -2,7 +2,8 @@
 
 Nothing waits here: each call takes the stages that are open. Whoever calls again, with the same
 order, goes on with the same launch. What this process has begun it looks after by itself as well,
-once a minute, until it has ended.
+once a minute, until it has ended; and what any process has begun in another account, where no event
+tells a worker of its end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import structlog
 
 from launcher.api.accounts import Guest
 from launcher.api.answers import Refused
+from launcher.api.unreachable import UNREACHABLE, NotListed, close_unreachable
 from launcher.demand.delivery import Demand
 from launcher.demand.message import Message
 from launcher.errors import describe
@@ -73,11 +75,13 @@ class Orders:
             if held is None:
                 raise Refused(409, "it is being started: ask again", again_in=HELD)
             self._tend(id_)
+            if around.account is not None:
+                await around.records.open_order(id_)
             later = await carrier.carry_on(held, demand, self._message())
             launch = held.launch
             if not _is_begun(launch):
                 await held.give_places()
-                self._living.pop(id_, None)
+                await self._forget(id_, demand)
         # Not inside the block: only there the lease has ended, and the next try may begin at once.
         if launch.place is None and not launch.settled:
             reason = later.reason if later is not None else "it cannot be started"
@@ -87,9 +91,18 @@ class Orders:
         return launch
 
     async def look(self, launch: Launch, demand: Demand) -> Launch:
-        """Go on with an order that was started; return it as it is now. Raises SidecarError."""
+        """Go on with an order that was started; return it as it is now.
+
+        Raises Refused where its account is not listed any more, and SidecarError.
+        """
         if launch.ended or not _is_begun(launch):
             return launch
+        try:
+            return await self._look(launch, demand)
+        except UNREACHABLE as error:
+            return await close_unreachable(self._around, launch, demand, error)
+
+    async def _look(self, launch: Launch, demand: Demand) -> Launch:
         async with self._carrier(demand) as (around, carrier), hold(around.records, launch) as held:
             if held is None:
                 return launch
@@ -99,6 +112,12 @@ class Orders:
 
     async def stop(self, launch: Launch, demand: Demand) -> Launch:
         """End what was started, unless its runner has a job. Raises Refused, SidecarError."""
+        try:
+            return await self._stop(launch, demand)
+        except UNREACHABLE as error:
+            return await close_unreachable(self._around, launch, demand, error)
+
+    async def _stop(self, launch: Launch, demand: Demand) -> Launch:
         async with self._carrier(demand) as (around, carrier), hold(around.records, launch) as held:
             if held is None:
                 raise Refused(409, "it is being started: ask again", again_in=HELD)
@@ -107,16 +126,21 @@ class Orders:
             return held.launch
 
     async def tend(self) -> None:
-        """Look once at each launch that this process has begun; forget those that have ended."""
-        for id_ in list(self._living):
+        """Look once at each launch that is looked after here; forget those that have ended.
+
+        In another order each time: where there is no time for all, it is not always the same ones
+        that are left out. Raises AwsError where the open orders cannot be read.
+        """
+        ids = list(dict.fromkeys([*self._living, *await self._around.records.list_open_orders()]))
+        self._around.chance.shuffle(ids)
+        for id_ in ids:
             try:
                 found = await self.find(id_)
                 launch = await self.look(*found) if found is not None else None
+                if launch is None or launch.ended:
+                    await self._forget(id_, found[1] if found is not None else None)
             except (Refused, SidecarError) as error:
                 log.warning("order.failed", launch=id_, reason=describe(error))
-                continue
-            if launch is None or launch.ended:
-                self._living.pop(id_, None)
 
     # -- with what -----------------------------------------------------------------------------
 
@@ -136,13 +160,17 @@ class Orders:
         if order.account is None:
             return None
         tags = (("Repository", demand.repository), ("RepositoryId", str(demand.repository_id)))
-        for caller in pools.callers:
-            if caller.name == order.caller and caller.account is not None:
-                return Guest(caller.account, caller.name, None, (("Caller", caller.name), *tags))
-        for other in pools.garo:
-            if other.name == order.caller:
-                return Guest(other.account, other.name, other.region)
-        raise Refused(403, f"the account of {order.caller} is not listed any more")
+        guests = [
+            Guest(each.account, each.name, None, (("Caller", each.name), *tags))
+            for each in pools.callers
+            if each.account is not None
+        ]
+        guests += [Guest(each.account, each.name, each.region) for each in pools.garo]
+        for guest in guests:
+            # By both: its caller may have another account by now, and its task stays where it is.
+            if (guest.caller, guest.account.number) == (order.caller, order.account):
+                return guest
+        raise NotListed(order.account, order.caller)
 
     async def _see_online(self, around: Resources, held: Held, demand: Demand) -> None:
         """Ask GitHub whether the runner is online: no webhook tells it of an order."""
@@ -155,6 +183,13 @@ class Orders:
         if await around.stages(pool, demand.labels, demand, held).runners.is_online(launch):
             await held.save(replace(launch, online=True))
             log.info("runner.online", launch=launch.id, task=launch.place)
+
+    async def _forget(self, id_: str, demand: Demand | None) -> None:
+        """Look no more after an order: it has ended, or has not begun, or its record is gone."""
+        self._living.pop(id_, None)
+        order = demand.order if demand is not None else None
+        if order is None or order.account is not None:
+            await self._around.records.close_order(id_)
 
     def _tend(self, id_: str) -> None:
         if len(self._living) < MOST_TENDED:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 CONFIG = Config(
     connect_timeout=10, read_timeout=60, retries={"mode": "standard", "max_attempts": 5}
 )
+MISSING = (
+    "ClientException",  # the only one that ECS has for a task definition it does not find
+    "InvalidLaunchTemplateName.NotFound",
+    "InvalidLaunchTemplateId.NotFound",
+)
+"""How the codes begin by which AWS says that it has no such task definition or launch template."""
 
 
 class Account:
@@ -87,3 +93,8 @@ def code_of(error: LaunchError) -> str:
     """Return the code that AWS answered; empty where it answered none."""
     cause = error.__cause__
     return str(cause.response["Error"]["Code"]) if isinstance(cause, ClientError) else ""
+
+
+def is_missing(error: LaunchError) -> bool:
+    """Whether AWS answered that it has no such task definition or launch template."""
+    return code_of(error).startswith(MISSING)

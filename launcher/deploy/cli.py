@@ -1,4 +1,4 @@
-"""The commands of `python -m launcher.deploy`: zip, stack, secrets, pools."""
+"""The commands of `python -m launcher.deploy`: zip, stack, secrets, pools, account."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.deploy import code, parameters, starter
+from launcher.deploy import api_stack, code, parameters, starter
 from launcher.deploy.aws import Account
+from launcher.deploy.caller_rights import find_api_rights, find_worker_rights
 from launcher.deploy.parameters import APP_KEY, PAT, WEBHOOK_SECRETS, Secret
-from launcher.deploy.rights import find_rights
-from launcher.deploy.stack import Stack, deploy, read_outputs, read_parameters, read_template
+from launcher.deploy.stack import (
+    TAG,
+    Stack,
+    deploy,
+    read_outputs,
+    read_parameters,
+    read_template,
+    stack_name,
+)
 from launcher.deploy.target import ARCHITECTURES, PYTHONS, Target
 from launcher.errors import Exit, LaunchError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TAG = "runner-launcher:deployment"
 OPTIONS = {
     "github_url": "GitHubUrl",
     "scope": "Scope",
@@ -38,6 +45,8 @@ OPTIONS = {
 """Options of `stack` that are parameters of launcher.yaml."""
 RUNNER_OPTIONS = {"network": "Network", "endpoints": "Endpoints", "image": "Image"}
 """Those of runners.yaml; they do nothing without --runners."""
+API_OPTIONS = {"api_issuer": "ApiIssuer", "api_audience": "ApiAudience"}
+"""Those of api.yaml; they do nothing without an API."""
 CPUS = {"arm64": "ARM64", "x86_64": "X86_64"}
 
 
@@ -61,7 +70,7 @@ def make_zip(given: argparse.Namespace) -> None:
 
 
 def deploy_stack(given: argparse.Namespace) -> None:
-    """Deploy everything but the secrets: zip, pools, and one stack or two."""
+    """Deploy everything but the secrets: zip, pools, and one stack to three."""
     if bool(given.worker_subnets) != bool(given.worker_security_groups):
         raise SettingsError("--worker-subnets and --worker-security-groups belong together")
     if not given.runners and not given.pools.exists():
@@ -70,7 +79,10 @@ def deploy_stack(given: argparse.Namespace) -> None:
         if given.runners:
             _deploy_runners(account, given)
         text = _read(given.pools)
-        rights = find_rights(account, parameters.read_pools(text))
+        pools = parameters.read_pools(text)
+        if given.api == "yes":
+            api_stack.check_callers(pools)
+        rights = find_worker_rights(account, pools)
         target = Target(given.python, given.architecture)
         with tempfile.TemporaryDirectory(prefix="launcher-zip-") as folder:
             made = code.build(target, Path(folder) / "launcher.zip")
@@ -83,8 +95,14 @@ def deploy_stack(given: argparse.Namespace) -> None:
         chosen |= {"CodeBucket": bucket, "CodeKey": key, "Deployment": given.deployment}
         chosen |= {"Runtime": target.runtime, "Architecture": target.architecture}
         name, tags = stack_name(given.deployment), {TAG: given.deployment}
-        outputs = deploy(account, Stack(name, read_template("launcher.yaml"), chosen, tags), say)
+        launcher = Stack(name, read_template("launcher.yaml"), chosen, tags)
+        outputs = deploy(account, launcher, say)
         _say_outputs(outputs)
+        if given.api == "no":
+            api_stack.delete_api(account, given.deployment, say)
+        elif given.api == "yes" or api_stack.is_deployed(account, given.deployment):
+            options = _chosen(given, API_OPTIONS)
+            _say_outputs(api_stack.deploy_api(account, pools, launcher, outputs, options, say))
         say("next: python -m launcher.deploy secrets --help")
 
 
@@ -108,21 +126,29 @@ def put_secrets(given: argparse.Namespace) -> None:
 
 
 def put_pools(given: argparse.Namespace) -> None:
-    """Write the pools, if the worker is allowed what they need."""
+    """Write the pools, if the functions are allowed what they need."""
     text = _read(given.pools)
     pools = parameters.read_pools(text)
     with closing(Account(given.region)) as account:
-        rights = find_rights(account, pools)
-        deployed = read_parameters(account, stack_name(given.deployment))
-        if any(deployed.get(key) != value for key, value in rights.parameters().items()):
-            text = "the pools name other clusters, task definitions or roles than before"
-            raise LaunchError(Exit.SETTINGS, f"{text}: run launcher.deploy stack")
+        wanted = {"launcher": find_worker_rights(account, pools).parameters()}
+        if api_stack.is_deployed(account, given.deployment):
+            wanted[api_stack.API] = find_api_rights(account, pools).parameters()
+        for part, values in wanted.items():
+            deployed = read_parameters(account, stack_name(given.deployment, part))
+            if any(deployed.get(key) != value for key, value in values.items()):
+                what = "the pools name other things of AWS, or have other roles, than before"
+                raise LaunchError(Exit.SETTINGS, f"{what}: run launcher.deploy stack")
         say(f"pools: {parameters.put_pools(account, given.deployment, text)}")
 
 
-def stack_name(deployment: str, part: str = "launcher") -> str:
-    """Return the name of a stack of a deployment; CloudFormation takes no '_'."""
-    return f"runner-{part}-{deployment.replace('_', '-')}"
+def deploy_account(given: argparse.Namespace) -> None:
+    """Make the role that the API assumes for a caller, in the account of this caller."""
+    pools = parameters.read_pools(_read(given.pools))
+    with closing(Account(given.region)) as account:
+        outputs = api_stack.deploy_account(
+            account, pools, given.caller, given.api_role, given.deployment, say
+        )
+        _say_outputs(outputs)
 
 
 def say(line: str) -> None:
@@ -203,21 +229,29 @@ def _make_parser() -> argparse.ArgumentParser:
     secrets.add_argument("--kms-key", metavar="ARN", help="KMS key of your own")
     pools = _add(commands, "pools", put_pools)
     _add_account(pools)
-    pools.add_argument("--pools", type=Path, default=Path("pools.toml"), metavar="FILE")
+    _add_pools(pools)
+    account = _add(commands, "account", deploy_account)
+    _add_account(account)
+    _add_pools(account)
+    account.add_argument("--caller", required=True, metavar="NAME", help="the caller's name")
+    what = "role of the API's function: ApiRoleArn of its stack"
+    account.add_argument("--api-role", required=True, metavar="ARN", help=what)
     return parser
 
 
 def _add_stack(stack: argparse.ArgumentParser) -> None:
     _add_account(stack)
     _add_target(stack)
-    stack.add_argument("--pools", type=Path, default=Path("pools.toml"), metavar="FILE")
+    _add_pools(stack)
     stack.add_argument("--bucket", help="bucket for the code; default: one is made")
     stack.add_argument("--runners", action="store_true", help="VPC, cluster, ECR and roles too")
     stack.add_argument("--network", choices=("public", "nat"), help="of --runners")
     stack.add_argument("--endpoints", choices=("no", "yes"), help="of --runners")
     stack.add_argument("--image", help="image of the runners, of --runners")
     stack.add_argument("--runner-architecture", choices=tuple(CPUS), default="x86_64")
-    for option, name in OPTIONS.items():
+    text = "deploy the API, or delete it; default: as it is"
+    stack.add_argument("--api", choices=("yes", "no"), help=text)
+    for option, name in {**OPTIONS, **API_OPTIONS}.items():
         text = f"the template's {name}"
         stack.add_argument("--" + option.replace("_", "-"), metavar="VALUE", help=text)
 
@@ -236,6 +270,10 @@ def _add_account(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--region", default=os.environ.get("AWS_REGION"), help="default: AWS_REGION"
     )
+
+
+def _add_pools(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pools", type=Path, default=Path("pools.toml"), metavar="FILE")
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:

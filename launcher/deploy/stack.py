@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 PAUSE, TIMEOUT = 3.0, 1800.0
 """Seconds between two looks at a stack, and for all of them."""
+TAG = "runner-launcher:deployment"
+"""Of all that belongs to a deployment."""
 REASONS = 5
 """Failures of resources that an error quotes."""
 
@@ -30,19 +32,25 @@ class Stack:
     template: str
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
+    capability: str = "CAPABILITY_IAM"
 
     def arguments(self) -> dict[str, Any]:
         """Return what both calls take."""
         return {
             "StackName": self.name,
             "TemplateBody": self.template,
-            "Capabilities": ["CAPABILITY_IAM"],
+            "Capabilities": [self.capability],
             "Parameters": [
                 {"ParameterKey": key, "ParameterValue": value}
                 for key, value in sorted(self.parameters.items())
             ],
             "Tags": [{"Key": key, "Value": value} for key, value in sorted(self.tags.items())],
         }
+
+
+def stack_name(deployment: str, part: str = "launcher") -> str:
+    """Return the name of a stack of a deployment; CloudFormation takes no '_'."""
+    return f"runner-{part}-{deployment.replace('_', '-')}"
 
 
 def read_template(name: str) -> str:
@@ -81,6 +89,27 @@ def deploy(
         raise LaunchError(Exit.REFUSED, f"{action}: {status}: {reasons}")
     say(f"{stack.name}: done")
     return read_outputs(account, stack.name)
+
+
+def delete(
+    account: Account,
+    name: str,
+    say: Callable[[str], None],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Delete a stack; one that does not exist is no error. Raises LaunchError."""
+    if read_status(account, name) is None:
+        return
+    action = f"cannot delete the stack {name}"
+    say(f"{name}: deleting it")
+    account.call("cloudformation", "delete_stack", action, StackName=name)
+    status = _wait(account, name, action, sleep, clock)
+    if status is not None:
+        reasons = "; ".join(_find_failures(account, name)) or "AWS gives no reason"
+        raise LaunchError(Exit.REFUSED, f"{action}: {status}: {reasons}")
+    say(f"{name}: deleted")
 
 
 def read_status(account: Account, name: str) -> str | None:

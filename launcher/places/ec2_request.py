@@ -89,7 +89,7 @@ class Machine:
         overrides = [
             self._make_override(number, *each) for number, each in enumerate(self._overrides)
         ]
-        template = {**_name_template(self.launch_template), "Version": self.version}
+        template = {**name_by_id_or_name(self.launch_template), "Version": self.version}
         return {
             "Type": "instant",
             "LaunchTemplateConfigs": [
@@ -119,7 +119,7 @@ class Machine:
 
     def _make_instance(self, capacity: str, kind: str | None, subnet: str | None) -> dict[str, Any]:
         wanted: dict[str, Any] = {
-            "LaunchTemplate": {**_name_template(self.launch_template), "Version": self.version},
+            "LaunchTemplate": {**name_by_id_or_name(self.launch_template), "Version": self.version},
             "MinCount": 1,
             "MaxCount": 1,
             "InstanceInitiatedShutdownBehavior": TERMINATE,  # EC2's own default is stop
@@ -148,12 +148,13 @@ def name_template(wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(found) if found else None
 
 
+def name_by_id_or_name(text: str) -> dict[str, Any]:
+    """Name a launch template in a request, by its id or its name."""
+    return {"LaunchTemplateId" if text.startswith("lt-") else "LaunchTemplateName": text}
+
+
 def _request(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return {"Operation": operation, "Parameters": parameters}
-
-
-def _name_template(text: str) -> dict[str, Any]:
-    return {"LaunchTemplateId" if text.startswith("lt-") else "LaunchTemplateName": text}
 
 
 def _name_profile(text: str) -> dict[str, str]:

@@ -31,7 +31,7 @@ from launcher.record.pool_state import PoolStates
 from launcher.record.rerun_state import RerunStates
 from launcher.record.runs import Runs
 from launcher.record.shown_tokens import ShownTokens
-from launcher.record.table import Full, Outdated, Table
+from launcher.record.table import KEY, Full, Outdated, Table
 from launcher.record.used_tokens import UsedTokens
 from sidecar.aws.calls import DYNAMODB
 from sidecar.aws.session import CONFIG, ServiceClient
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 KEPT: Final = 3 * 86_400
 """Seconds that a record outlives its last write. GitHub keeps a job queued for one day."""
+OPEN_ORDERS: Final = {KEY: {"S": "open-orders"}}
+"""One item for all of them: whoever looks after them finds them by it."""
+ORDERS: Final = "orders"
 
 
 class TableClient(ServiceClient):
@@ -205,6 +208,31 @@ class Records:
             await client.update_item(**correct_count(self._table, counter, seen, actual))
 
         await self._calls.write("correct", correct)
+
+    async def open_order(self, launch_id: str) -> None:
+        """Note an order that no event tells of, until its launch is closed. Raises AwsError."""
+        await self._change_open("ADD", launch_id)
+
+    async def close_order(self, launch_id: str) -> None:
+        """Take an order out of the open ones, if it is there. Raises AwsError."""
+        await self._change_open("DELETE", launch_id)
+
+    async def list_open_orders(self) -> list[str]:
+        """Return the launches of the open orders, by their ids. Raises AwsError."""
+        item = await self._calls.read(OPEN_ORDERS)
+        return sorted(item.get(ORDERS, {}).get("SS", [])) if item else []
+
+    async def _change_open(self, verb: str, launch_id: str) -> None:
+        async def write(client: Any) -> None:
+            await client.update_item(
+                TableName=self._table,
+                Key=OPEN_ORDERS,
+                UpdateExpression=f"{verb} #orders :orders",
+                ExpressionAttributeNames={"#orders": ORDERS},
+                ExpressionAttributeValues={":orders": {"SS": [launch_id]}},
+            )
+
+        await self._calls.write("write", write)
 
     def _leased(self, launch: Launch) -> Launch:
         holder = f"{self._worker}/{self._new_id()}"

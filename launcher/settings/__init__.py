@@ -13,6 +13,7 @@ from launcher.settings.model import (
     WebhookSettings,
     WorkSettings,
     example,
+    line,
     option,
     variable,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "WebhookSettings",
     "WorkSettings",
     "example",
+    "line",
     "load",
     "option",
     "variable",

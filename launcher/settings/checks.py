@@ -31,6 +31,32 @@ def check_name(value: str) -> str:
     return _match(value, r"[A-Za-z0-9_:/.-]{1,2048}", "must be a name or an ARN")
 
 
+def check_template(value: str) -> str:
+    """Check a launch template: its id or its name."""
+    return _match(
+        value, r"[A-Za-z0-9().\-/_]{3,128}", "must be the id or the name of a launch template"
+    )
+
+
+def check_version(value: str) -> str:
+    """Check the version of a launch template."""
+    return _match(value, r"\d{1,9}|\$Default|\$Latest", "must be a number, $Default or $Latest")
+
+
+def check_image(value: str) -> str:
+    """Check the image of a machine."""
+    return _match(
+        value, r"ami-[0-9a-f]{8,17}", "must be the id of an image, such as ami-0123456789abcdef0"
+    )
+
+
+def check_tag(value: str) -> str:
+    """Check the value of a tag."""
+    return _match(
+        value, r"[\w .:/=+@-]{1,256}", "must be 1 to 256 letters, digits, spaces or . : / = + - @ _"
+    )
+
+
 def check_deployment(value: str) -> str:
     """Check the name of this deployment: it becomes a tag."""
     return _match(value, r"[A-Za-z0-9_-]{1,64}", "must be 1 to 64 letters, digits, '_' or '-'")

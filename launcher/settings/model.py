@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
 from launcher.settings import checks
+from launcher.settings.machines import MachineSettings, Names, check_place
 from sidecar import fields, values
 from sidecar.fields import GivenSettings, setting
 
@@ -26,9 +27,6 @@ SECRETS = ("github_app_key", "github_pat", "webhook_secrets")
 def required(help_: str, example: str, **more: Any) -> Any:
     """Define a setting without a default."""
     return Field(description=help_, examples=[example], **more)
-
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(checks.parse_names)]
 
 
 class LogSettings(GivenSettings):
@@ -115,7 +113,8 @@ class PlaceSettings(LogSettings):
     )
     capacity_providers: Names = setting(
         (),
-        "capacity providers in the order in which they are asked; default: the cluster's own",
+        "capacity providers in the order in which they are asked; of machines: spot, on-demand; "
+        "default: the cluster's own, on-demand",
         "FARGATE_SPOT,FARGATE",
     )
     launch_type: Literal["EC2", "FARGATE", "EXTERNAL"] | None = setting(
@@ -149,18 +148,20 @@ class PlaceSettings(LogSettings):
         if "launch_type" in given and "capacity_providers" in given:
             what = "contradicts LAUNCHER_CAPACITY_PROVIDERS: ECS takes one of them"
             problems.append(line("launch_type", what))
-        if ("security_groups" in given or "public_ip" in given) and "subnets" not in given:
+        needs_subnet = "launch_template" not in given  # which may have one
+        has_more = "security_groups" in given or "public_ip" in given
+        if needs_subnet and has_more and "subnets" not in given:
             problems.append(line("subnets", "is missing: a network interface needs a subnet"))
         return problems
 
 
-class Settings(PlaceSettings, CredentialSettings):
-    """The settings of `start` and `stop`."""
+class Settings(MachineSettings, PlaceSettings, CredentialSettings):
+    """The settings of `start` and `stop`: tasks or machines of one order."""
 
     @classmethod
     def check_together(cls, given: Mapping[str, Any]) -> list[str]:
-        """Check that there is one App: these commands serve one scope."""
-        problems = super().check_together(given)
+        """Check that there are tasks or machines, and one App: these commands serve one scope."""
+        problems = [line(*each) for each in check_place(given)] + super().check_together(given)
         if "," in str(given.get("github_app_id", "")):
             problems.append(line("github_app_id", "must be one App; work and serve take several"))
         return problems
@@ -169,11 +170,13 @@ class Settings(PlaceSettings, CredentialSettings):
         "repository, organization or enterprise whose jobs the runners take",
         "https://github.com/octo-org/octo-repo",
     )
-    cluster: Annotated[str, AfterValidator(checks.check_name)] = required(
-        "ECS cluster that the tasks run in, by name or ARN", "runners"
+    cluster: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "ECS cluster that the tasks run in, by name or ARN; tasks need it", "runners"
     )
-    task_definition: Annotated[str, AfterValidator(checks.check_name)] = required(
-        "task definition of the runners: family, family:revision or ARN", "runner"
+    task_definition: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None,
+        "task definition of the runners: family, family:revision or ARN; tasks need it",
+        "runner",
     )
     just_in_time: bool = setting(
         True,

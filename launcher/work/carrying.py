@@ -12,11 +12,11 @@ from launcher.demand.delivery import QUEUED, WAITING
 from launcher.errors import describe
 from launcher.jobs import Unknown
 from launcher.look import ENDS
-from launcher.pools.pool import FARGATE, FARGATE_SPOT
 from launcher.work import pauses
 from launcher.work.console import show_console
 from launcher.work.deleting import Deleting
 from launcher.work.ending import AGAIN, WAITS, Ending, may_have_served
+from launcher.work.limits import boot_limit, own_end
 from launcher.work.placing import Placing
 from launcher.work.pool_rules import PoolRules
 from launcher.work.reruns import Reruns
@@ -189,7 +189,8 @@ class Carrier:
             return await self._put_off_token(held, stages, pool, demand, error)
         if not launch.handed_over:
             return PutOff(20.0, "whether its token was read is not known yet")
-        return PutOff(pauses.CHECK, "its runner starts")
+        left = boot_limit(pool) - (self._around.now() - launch.placed_at)
+        return PutOff(min(pauses.CHECK, max(1.0, left + 1)), "its runner starts")
 
     async def _put_off_token(
         self, held: Held, stages: Stages, pool: Pool, demand: Demand, error: Exception
@@ -215,10 +216,8 @@ class Carrier:
         """See whether the runner is online in time, and whether its job still waits."""
         age = self._around.now() - held.launch.placed_at
         if held.launch.online:
-            if (answer := await self._follow_job(held, demand)) is not None:
-                return answer.later
-            return PutOff(pauses.LONGEST_CHECK, "its runner waits for its job")
-        limit = _boot_limit(pool)
+            return await self._check_online(held, stages, pool, demand)
+        limit = boot_limit(pool)
         if age < limit:
             return PutOff(min(pauses.CHECK, limit - age + 1), "its runner starts")
         if await stages.runners.is_online(held.launch):
@@ -228,6 +227,20 @@ class Carrier:
         reason = f"no runner is online after {limit:g} s"
         await show_console(stages.ecs, held.launch, reason)
         return await self._fail(held, demand, reason)
+
+    async def _check_online(
+        self, held: Held, stages: Stages, pool: Pool, demand: Demand
+    ) -> PutOff | None:
+        """See whether a runner that was online still waits for its job."""
+        if (answer := await self._follow_job(held, demand)) is not None:
+            return answer.later
+        age = self._around.now() - held.launch.placed_at
+        # By then an idle agent has ended itself: unless it stands still, or cannot reach anybody.
+        if age > own_end(pool, demand) and not await stages.runners.is_online(held.launch):
+            reason = "its runner went offline, and its task did not end"
+            await show_console(stages.ecs, held.launch, reason)
+            return await self._fail(held, demand, reason)
+        return PutOff(pauses.LONGEST_CHECK, "its runner waits for its job")
 
     # -- ended -------------------------------------------------------------------------------
 
@@ -295,11 +308,3 @@ class Answer:
     """The message's answer after a look, with which nothing else is to be done."""
 
     later: PutOff | None
-
-
-def _boot_limit(pool: Pool) -> float:
-    """Return the seconds from RunTask until the runner must be online."""
-    if pool.machine is not None:
-        return float(pool.clocks.boot)
-    fargate = {pool.launch_type, *pool.capacities} & {FARGATE, FARGATE_SPOT}
-    return float(pool.clocks.boot if fargate else pool.clocks.provisioning + pool.clocks.boot)

@@ -38,7 +38,10 @@ class Deleting:
     async def leave_token(self, launch: Launch) -> Launch:
         """Have a used token deleted that its agent leaves to the workers. Raises AwsError."""
         if launch.keeps_token and launch.place is not None:
-            await self.add(launch.place)
+            if self._around.account is None:
+                await self.add(launch.place)
+            else:  # by an earlier version: no worker reaches it
+                await self._around.store.delete(launch.place)
         return replace(launch, keeps_token=False)
 
     async def delete(self) -> None:

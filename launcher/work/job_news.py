@@ -70,7 +70,8 @@ class JobNews:
             if held is None:
                 return BUSY
             if other is None or other.id == own.id:
-                return await self._follow(held, demand, message)
+                later = await self._carrier.follow(held, demand)
+                return later or await self._watch_late(held, demand, message)
             victim = await stack.enter_async_context(hold(self._around.records, other))
             if victim is None:
                 return BUSY
@@ -111,20 +112,6 @@ class JobNews:
             await self._begin_anew(victim, message)
         return await self._watch_late(held, demand, message)
 
-    async def _follow(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
-        later = await self._carrier.follow(held, demand)
-        return later or await self._watch_late(held, demand, message)
-
-    async def _watch_late(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
-        """See that a task ends which a launch got after nobody wanted it any more.
-
-        The end of its job, and its own, may have been told already: then no news comes again.
-        """
-        launch = held.launch
-        if launch.given_up is None or not launch.served or launch.ended:
-            return None
-        return await self._watch_end(held, demand, message)
-
     async def _begin_anew(self, victim: Held, message: Message) -> None:
         """Begin the next try of a launch whose runner was taken, where its job still waits."""
         other = Demand.from_json(victim.launch.demand)
@@ -154,6 +141,16 @@ class JobNews:
             if held.launch.served and held.launch.place is not None:
                 return await self._watch_end(held, demand, message)
             return await self._carrier.finish(held, demand)
+
+    async def _watch_late(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
+        """See that a task ends which its launch got when it was settled already.
+
+        The job's other messages may be done with by then, and an event of EC2 may be lost.
+        """
+        launch = held.launch
+        if launch.place is None or launch.given_up is None or not launch.served:
+            return None
+        return await self._watch_end(held, demand, message)
 
     async def _watch_end(self, held: Held, demand: Demand, message: Message) -> PutOff | None:
         """See that the task ends with its job, also where its event is lost."""

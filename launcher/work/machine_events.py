@@ -15,6 +15,7 @@ from launcher import identity
 from launcher.demand.delivery import Demand
 from launcher.demand.message import Poison
 from launcher.look import Look, Progress
+from launcher.work.ordered import is_elsewhere
 from launcher.work.task_events import end_task
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class MachineEvents:
         stored = await self._around.records.read(id_) if id_ else None
         if stored is None or not stored.demand:
             return None  # it is not ours
+        if is_elsewhere(stored, Demand.from_json(stored.demand)):
+            return None
         if event["detail-type"] == INTERRUPTION:
             _tell_interruption(stored, machine)
         elif detail is not None and detail.get("state") in OVER:

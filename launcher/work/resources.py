@@ -19,7 +19,7 @@ from launcher.places.request import Destination
 from launcher.pools.pool import JUST_IN_TIME
 from launcher.record.paces import Pace
 from launcher.tokens import TokenMaker, TokenStore
-from launcher.work.ordered import apply
+from launcher.work.ordered import apply, check_account
 from sidecar import github, values
 
 if TYPE_CHECKING:
@@ -138,12 +138,15 @@ class Resources:
     rates: Rates = Rates()
     ec2: Place | None = None
     """EC2, for pools of machines."""
+    account: str | None = None
+    """The account of these clients of ECS, SSM and EC2, where it is not the launcher's own."""
     _makers: dict[tuple[object, ...], TokenMaker] = field(default_factory=dict)
 
     def stages(
         self, pool: Pool, labels: tuple[str, ...], demand: Demand, journal: Journal
     ) -> Stages:
         """Make the stages of a launch for a pool."""
+        check_account(demand, self.account)
         connection = self.connections.for_demand(demand)
         maker = self._maker(pool, labels, connection, demand)
         destination = self.make_destination(pool, warm=demand.is_warm)
@@ -158,6 +161,7 @@ class Resources:
 
         Where the task is stands in its ARN, and in the request that was sent.
         """
+        check_account(demand, self.account)
         cluster, container = _find_place(launch)
         connection = self.connections.for_demand(demand)
         maker, destination = TokenMaker(connection, ()), Destination(cluster, "")
@@ -194,6 +198,8 @@ class Resources:
 
     async def _keeps_token(self) -> bool:
         """Whether the next token is deleted by a worker: the agents cannot delete so many."""
+        if self.account is not None:  # no worker reaches it there, and its limit is its own
+            return False
         line = Pace("DeleteParameter", self.rates.deletions, self.rates.deletion_burst)
         return not await self.records.paces.take_now(line)
 

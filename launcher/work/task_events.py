@@ -13,6 +13,7 @@ from launcher.look import Look, Progress
 from launcher.places.ecs import INTERRUPTIONS, read_state
 from launcher.work import pauses
 from launcher.work.held import hold
+from launcher.work.ordered import is_elsewhere
 from launcher.work.resources import PutOff
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class TaskEvents:
             return None
         stored = await self._find_launch(detail)
         if stored is None:
-            return None  # it is not ours, or the command line's
+            return None  # it is not ours, or the command line's, or the API's alone
         if detail.get("lastStatus") != "STOPPED":
             _tell_interruption(stored, detail)
             return None
@@ -59,7 +60,9 @@ class TaskEvents:
         id_ = await self._around.records.find(identity.task_id(detail["taskArn"]))
         id_ = id_ or identity.launch_of_order(str(detail.get("startedBy", "")))
         stored = await self._around.records.read(id_) if id_ else None
-        return stored if stored is not None and stored.demand else None
+        if stored is None or not stored.demand:
+            return None
+        return None if is_elsewhere(stored, Demand.from_json(stored.demand)) else stored
 
     async def _end(self, stored: Launch, detail: dict[str, Any], message: Message) -> PutOff | None:
         task, look = identity.task_id(detail["taskArn"]), self._read(detail)

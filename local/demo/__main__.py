@@ -2,7 +2,8 @@
 
 `--stop=busy`, `idle` or `crash` ends the agent's life in another way. `--launch=webhook` shows how
 queued jobs become tasks: `--jobs` of them, with `--end=no-capacity`, `pull` or `cancel`;
-`--launch=action` how a step of a workflow starts runners.
+`--launch=action` how a step of a workflow starts runners; `--launch=ec2` how a queued job becomes a
+machine, with `--end=no-capacity` or `hang`; `--launch=api` how the signed API starts one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import os
 import re
+import shutil
 import signal
 import sys
 from contextlib import suppress
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from local.demo.endings import ENDINGS
 from local.demo.launch import endings as launch_endings
+from local.demo.machines import endings as machine_endings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -33,7 +36,9 @@ MORE_PER_JOB = 6.0
 """Seconds more for each job after the third: all share this machine, which others may use too."""
 PRIVATE = re.compile(r"(AWS|BOTO|SIDECAR)_.*|(HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE)
 LOG_LINES = 12
-LAUNCHES = ("webhook", "action")
+LAUNCHES = ("webhook", "action", "ec2", "api")
+ALONE = {"action": launch_endings.ACTION, "api": machine_endings.API}
+"""Launches without other endings, and their titles."""
 MOST_JOBS = 50
 
 
@@ -42,6 +47,8 @@ class Play:
     """The scenes that are shown."""
 
     title: str
+    seconds: int
+    """Seconds that it takes longer than the others."""
     run: Callable[[Timeline], Awaitable[tuple[list[Check], AgentProcess | None]]]
 
 
@@ -49,9 +56,9 @@ def main() -> int:
     """Show one ending; returns the exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--stop", default="", help="busy, idle or crash")
-    parser.add_argument("--launch", default="", help="webhook or action: what starts the task")
+    parser.add_argument("--launch", default="", help=f"what starts it: {', '.join(LAUNCHES)}")
     parser.add_argument("--jobs", default="1", help="how many jobs, 1 to 50")
-    parser.add_argument("--end", default="", help="no-capacity, pull or cancel")
+    parser.add_argument("--end", default="", help="no-capacity, pull, cancel or hang")
     parser.add_argument("--deadline", type=float, help="seconds for all of it")
     asked = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
@@ -64,13 +71,15 @@ def main() -> int:
         return _fail("cannot run on Windows: the stand-in for the runner's program needs POSIX")
     _remove_private_variables()
     more = MORE_PER_JOB * max(0, int(asked.jobs) - 3)
-    return _run(play, asked.deadline or DEADLINE + more)
+    return _run(play, asked.deadline or DEADLINE + more + play.seconds)
 
 
 def _find_play(asked: argparse.Namespace) -> Play:
     """Find what is asked for. Raises ValueError, which says what can be had."""
     if asked.launch not in ("", *LAUNCHES):
         raise ValueError(f"cannot show LAUNCH={asked.launch}: try {', '.join(LAUNCHES)}")
+    if asked.launch in ("ec2", "api") and shutil.which("curl") is None:
+        raise ValueError(f"cannot show LAUNCH={asked.launch}: the machine's user data need curl")
     return _find_launch(asked) if asked.launch else _find_agent(asked)
 
 
@@ -79,14 +88,17 @@ def _find_agent(asked: argparse.Namespace) -> Play:
         raise ValueError(_unknown("STOP", asked.stop, ENDINGS))
     if asked.end or asked.jobs != "1":
         raise ValueError("cannot show END or JOBS without LAUNCH=webhook")
-    return Play(ENDINGS[asked.stop].title, lambda lines: _run_agent(asked.stop, lines))
+    return Play(ENDINGS[asked.stop].title, 0, lambda lines: _run_agent(asked.stop, lines))
 
 
 def _find_launch(asked: argparse.Namespace) -> Play:
-    if asked.launch == "action":
+    if asked.launch in ALONE:
         if asked.stop or asked.end or asked.jobs != "1":
-            raise ValueError("cannot show STOP, END or JOBS with LAUNCH=action")
-        return Play(launch_endings.ACTION, _run_action)
+            raise ValueError(f"cannot show STOP, END or JOBS with LAUNCH={asked.launch}")
+        run = _run_action if asked.launch == "action" else _run_api
+        return Play(ALONE[asked.launch], 0, run)
+    if asked.launch == "ec2":
+        return _find_machine(asked)
     if asked.end not in launch_endings.ENDINGS:
         raise ValueError(_unknown("END", asked.end, launch_endings.ENDINGS))
     if not asked.jobs.isdecimal() or not 1 <= int(asked.jobs) <= MOST_JOBS:
@@ -96,7 +108,16 @@ def _find_launch(asked: argparse.Namespace) -> Play:
         title = f"{jobs} queued jobs become running tasks, side by side"
     if asked.stop or (asked.end and jobs > 1):
         raise ValueError("cannot show that together: try END alone, or JOBS alone")
-    return Play(title, lambda lines: _run_launch(asked.end, jobs, lines))
+    return Play(title, 0, lambda lines: _run_launch(asked.end, jobs, lines))
+
+
+def _find_machine(asked: argparse.Namespace) -> Play:
+    if asked.stop or asked.jobs != "1":
+        raise ValueError("cannot show STOP or JOBS with LAUNCH=ec2")
+    if asked.end not in machine_endings.ENDINGS:
+        raise ValueError(_unknown("END", asked.end, machine_endings.ENDINGS))
+    ending = machine_endings.ENDINGS[asked.end]
+    return Play(ending.title, ending.seconds, lambda lines: _run_machine(asked.end, lines))
 
 
 def _unknown(name: str, value: str, known: Iterable[str]) -> str:
@@ -123,6 +144,18 @@ async def _run_launch(end: str, jobs: int, lines: Timeline) -> tuple[list[Check]
     from local.demo.launch import scenario
 
     return await scenario.run(end, launch_endings.ENDINGS[end], jobs, lines)
+
+
+async def _run_machine(end: str, lines: Timeline) -> tuple[list[Check], AgentProcess | None]:
+    from local.demo.machines import scenario
+
+    return await scenario.run(end, machine_endings.ENDINGS[end], lines)
+
+
+async def _run_api(lines: Timeline) -> tuple[list[Check], AgentProcess | None]:
+    from local.demo.machines import api
+
+    return await api.run(lines)
 
 
 def _remove_private_variables() -> None:

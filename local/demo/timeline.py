@@ -27,6 +27,8 @@ COLOURS = {
     "runner": "bright_black",
     "AWS": "yellow",
     "ECS": "yellow",
+    "EC2": "yellow",
+    "machine": "blue",
     "GitHub": "magenta",
     "job": "green",
     "workflow": "green",

@@ -48,10 +48,10 @@ class Teller:
             "id": str(uuid.uuid4()),
             "detail-type": kind,
             "source": "aws.ec2",
-            "account": aws.ACCOUNT,
+            "account": machine.account,
             "time": f"{moment(machine.now()):%Y-%m-%dT%H:%M:%SZ}",
             "region": aws.REGION,
-            "resources": [f"arn:aws:ec2:{aws.REGION}:{aws.ACCOUNT}:instance/{machine.id}"],
+            "resources": [f"arn:aws:ec2:{aws.REGION}:{machine.account}:instance/{machine.id}"],
             "detail": {"instance-id": machine.id, **detail},
         }
         self.told.append(event)

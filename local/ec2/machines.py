@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from local import aws
 from local.ec2.checks import read_tags
 from local.ec2.protocol import moment
 
@@ -78,6 +79,8 @@ class Machine:
     zone: str
     now: Callable[[], float]
     changed: Callable[[Machine], None]
+    account: str = aws.ACCOUNT
+    """The account that it belongs to."""
     id: str = field(default_factory=lambda: f"i-{secrets.token_hex(8)}0")
     state: str = "pending"
     reason: tuple[str, str] | None = None

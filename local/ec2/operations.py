@@ -6,7 +6,6 @@ import base64
 import fnmatch
 from typing import TYPE_CHECKING, Any
 
-from local import aws
 from local.ec2.checks import RefusedError
 from local.ec2.machines import CODES, OLD_FAMILIES
 from local.ec2.protocol import moment
@@ -25,7 +24,7 @@ def describe_instances(plane: ControlPlane, wanted: dict[str, Any]) -> dict[str,
     """Describe machines: by ids, all of which must be there, or by filters."""
     found = [plane.find_machine(each) for each in wanted.get("InstanceIds", [])]
     if "InstanceIds" not in wanted:
-        found = plane.machines
+        found = plane.list_machines()
     hidden = [each for each in found if each.unseen > 0]
     for each in hidden:
         each.unseen -= 1
@@ -41,7 +40,7 @@ def describe_instances(plane: ControlPlane, wanted: dict[str, Any]) -> dict[str,
     reservations = [
         {
             "ReservationId": f"r-{each.id[2:]}",
-            "OwnerId": aws.ACCOUNT,
+            "OwnerId": each.account,
             "Instances": [each.describe()],
         }
         for each in shown[begins:end]

@@ -67,6 +67,10 @@ class ControlPlane:
         self.protected: set[str] = set()
         """Machines that may not be terminated by a call."""
         self.events = Teller(tell)
+        self.find_account: Callable[[str], str] = lambda _key: aws.ACCOUNT
+        """Returns the account of an access key."""
+        self.account = aws.ACCOUNT
+        """The account whose request is answered now: it sees its own machines alone."""
         self._program = program
         self._now = now
         self._tokens: dict[tuple[str, str, str], Remembered] = {}
@@ -97,7 +101,7 @@ class ControlPlane:
         merged = self._merge_template(wanted)
         zone = self.find_zone(merged)
         # A token belongs to the zone that the request names; without one, to the region.
-        key = "RunInstances", zone or "", token or ""
+        key = f"{self.account} RunInstances", zone or "", token or ""
         if token is not None and (known := self._find_known(key, wanted)) is not None:
             if not known.machines[0].lives:
                 raise RefusedError(
@@ -111,7 +115,7 @@ class ControlPlane:
         machine = self._start("spot" if spot else "on-demand", merged, zones)
         answer = {
             "ReservationId": f"r-{machine.id[2:]}",
-            "OwnerId": aws.ACCOUNT,
+            "OwnerId": self.account,
             "Instances": [machine.describe()],
         }
         self._tokens[key] = Remembered(copy.deepcopy(wanted), answer, [machine])
@@ -132,7 +136,7 @@ class ControlPlane:
         """Start one machine from one of the overrides, in their order; or say why from none."""
         token = check_token(wanted)
         check_fleet(wanted)
-        key = "CreateFleet", "", token or ""
+        key = f"{self.account} CreateFleet", "", token or ""
         if token is not None and (known := self._find_known(key, wanted)) is not None:
             return known.answer
         capacity = wanted["TargetCapacitySpecification"]["DefaultTargetCapacityType"]
@@ -176,7 +180,8 @@ class ControlPlane:
                 break
             if number == len(zones):
                 raise RefusedError(drought.code, drought.text)
-        machine = Machine(merged, capacity, zone, self._now, self._note, unseen=self.unseen)
+        machine = Machine(merged, capacity, zone, self._now, self._note, self.account)
+        machine.unseen = self.unseen
         self.machines.append(machine)
         machine.story = asyncio.get_running_loop().create_task(self._live(machine))
         return machine
@@ -283,9 +288,13 @@ class ControlPlane:
             raise RefusedError("InvalidSubnetID.NotFound", message)
         return self.subnets[subnet]
 
+    def list_machines(self) -> list[Machine]:
+        """List the machines of the account that asks."""
+        return [each for each in self.machines if each.account == self.account]
+
     def find_machine(self, wanted: str) -> Machine:
         """Find a machine by its id. Raises RefusedError."""
-        found = next((each for each in self.machines if each.id == wanted), None)
+        found = next((each for each in self.list_machines() if each.id == wanted), None)
         if found is None:
             message = f"The instance ID '{wanted}' does not exist"
             raise RefusedError("InvalidInstanceID.NotFound", message)

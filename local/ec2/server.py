@@ -87,5 +87,11 @@ def _carry_out(
     except ValueError as error:
         raise RefusedError("UnknownParameter", str(error)) from error
     plane.requests.append((operation, arguments))
+    plane.account = plane.find_account(_read_key(headers["Authorization"]))
     answer = OPERATIONS[operation](plane, arguments)
     return write_answer(operation, answer, request)
+
+
+def _read_key(authorization: str) -> str:
+    """Return the access key that signed a request."""
+    return authorization.partition("Credential=")[2].partition("/")[0]

@@ -11,13 +11,15 @@ import time
 from typing import TYPE_CHECKING
 
 from aiobotocore.credentials import AioRefreshableCredentials
-from aiobotocore.session import AioSession
 from botocore.exceptions import CredentialRetrievalError
 
 from sidecar.aws.container_credentials import UnavailableError, UpstreamError
+from sidecar.aws.own_session import make_session
 from sidecar.net.retry import call_with_retries, growing
 
 if TYPE_CHECKING:
+    from aiobotocore.session import AioSession
+
     from sidecar.aws.container_credentials import Credentials, CredentialsSource
 
 _METHOD = "container-role"
@@ -34,7 +36,7 @@ class AgentCredentials:
         self._endpoint = endpoint
         self.role_arn: str | None = None
         """The task role, as the endpoint names it; None before a fetch, or if it does not."""
-        self._session = AioSession()
+        self._session = make_session()
         self._in_chain = alone
         if alone:
             self._session.register_component("credential_provider", self)

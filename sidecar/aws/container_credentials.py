@@ -194,10 +194,10 @@ def _authorization(endpoint: Endpoint) -> str | None:
     if endpoint.token_file is not None:
         variable = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
         try:
-            with endpoint.token_file.open(encoding="latin-1") as file:
-                value = file.read(_LARGEST_ANSWER).rstrip("\r\n")
+            content = host.read_given(endpoint.token_file, _LARGEST_ANSWER)
         except OSError as error:
             raise UnavailableError(f"cannot read {variable}: {reason(error)}") from error
+        value = content.decode("latin-1").rstrip("\r\n")
         if not value:
             raise UnavailableError(f"cannot use {variable}: the file is empty")
     if value is not None and any(sign in value for sign in "\r\n\0"):

@@ -53,6 +53,10 @@ FACTS = (
 )
 """What is read of a machine, beside its role, its tags and its identity document."""
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_FACT = re.compile(r"[\w.:+=,@-]{1,255}", re.ASCII)
+"""Any fact, and the name of any role."""
+_TAG_KEY = re.compile(r"[\w .:/+=,@-]{1,255}")
+"""Any key of a tag. EC2 shows only keys of fewer characters; it need not stay so."""
 _DATA, _DYNAMIC = "/latest/meta-data", "/latest/dynamic"
 
 
@@ -218,18 +222,25 @@ async def _look(metadata: InstanceMetadata) -> None:
 
 
 async def _read_all(metadata: InstanceMetadata) -> dict[str, str]:
+    """Read everything once; an answer of somebody else, such as a page, is asked for again."""
     found: dict[str, str] = {}
     for name in FACTS:
         if text := await metadata.read(name):
-            found[name] = text.strip()
+            found[name] = _check(name, _FACT, text.strip())
     if "instance-id" not in found:
         raise MetadataError("it does not say the instance's id")
     if roles := await metadata.read(f"{ROLES}/"):
-        found[ROLES] = roles.split("\n")[0].strip()
+        found[ROLES] = _check(ROLES, _FACT, roles.split("\n")[0].strip())
     if document := await metadata.read_document():
         found[DOCUMENT] = document
     keys = (await metadata.read(f"{TAGS}/") or "").split("\n")
-    for key in [key for key in keys if key][:MOST_TAGS]:
+    for key in [_check(TAGS, _TAG_KEY, key) for key in keys if key][:MOST_TAGS]:
         if (value := await metadata.read(f"{TAGS}/{key}")) is not None:
             found[f"{TAGS}/{key}"] = value
     return found
+
+
+def _check(name: str, form: re.Pattern[str], text: str) -> str:
+    if not form.fullmatch(text):
+        raise SilentError(f"it does not answer {name}, but something else")
+    return text

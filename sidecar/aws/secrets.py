@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from aiobotocore.session import get_session
 
+from sidecar import host
 from sidecar.aws.calls import SECRETS_MANAGER, SSM, AwsError, Call, backoff
+from sidecar.aws.own_session import make_session
 from sidecar.aws.session import ServiceClient
 from sidecar.errors import TokenError
 from sidecar.log import masks
@@ -29,7 +30,7 @@ class SecretReader:
     """A reader of AWS's secrets."""
 
     region: str | None
-    session: Callable[[], AioSession] = get_session
+    session: Callable[[], AioSession] = make_session
     shared: bool = True
     """Whether a job's steps have the same role."""
     timeout: float = 15.0
@@ -77,7 +78,7 @@ def _warn_shared(setting: str) -> None:
 
 def _read_file(name: str, setting: str) -> str:
     try:
-        return Path(name).read_text()
+        return host.read_given(Path(name)).decode()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise TokenError(f"cannot read {setting} from {name}: {reason}") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import stamina.instrumentation
 import structlog
 
-from sidecar import __version__, host
+from sidecar import __version__, host, process
 from sidecar.aws.calls import NotFound
 from sidecar.errors import Exit, SettingsError, SidecarError, Stopped
 from sidecar.lifecycle import runner_life
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -> int:
+def main(
+    options: Sequence[str],
+    environ: Mapping[str, str],
+    signals: Signals,
+    killer: host.Killer | None = None,
+) -> int:
     """Live one life with these options, environment and signals; return its exit code.
 
     Returns only when the settings are wrong. Once a life has begun, the process exits here: closing
@@ -65,8 +70,12 @@ def main(options: Sequence[str], environ: Mapping[str, str], signals: Signals) -
     stamina.instrumentation.set_on_retry_hooks([partial(_report_retry, report)])
     _log_configuration(config)
     host.harden()
+    host.raise_file_limit()
+    process.user_kill.killer = killer
     killed_before = host.count_memory_kills()
     code = runner.run(_live(config, signals, report))
+    if killer is not None:
+        killer.end()  # whoever sees this process's end must see no child of it
     if kills := host.count_memory_kills() - killed_before:
         log.warning(
             "memory.exhausted", kills=kills, advice="give the task, or its jobs, more memory"
@@ -123,7 +132,7 @@ def _log_configuration(config: Configuration) -> None:
 
 async def _live(config: Configuration, signals: Signals, report: Report) -> int:
     """Live, and return the exit code of whatever ended the life; errors are logged here."""
-    stop = Stop(config.settings.stop_timeout)
+    stop = Stop(config.settings.stop_timeout, host.free_reserve)
     with stop.receiving(signals):
         log.info("life.started", version=__version__)
         log_machine(config)

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 CONTAINER, NETWORK, VOLUME, LABEL = KINDS = ("container", "network", "volume", "label")
 """The kinds of objects. A label is the runner's own: the images that it builds are named so."""
+LONGEST_RECORD = 1 << 26
+"""Bytes of a record that are read: some 600,000 objects."""
 _ID = re.compile(r"[0-9a-f]{12,64}")
 _VALID = {
     CONTAINER: _ID,
@@ -57,6 +59,8 @@ class ObjectRecord:
         """Whether the job is over: nothing more may be created."""
         self._path = path
         self._descriptor: int | None = None
+        self._write_error: str | None = None
+        """Why the last object could not be written down."""
         self._objects: dict[tuple[str, str], CreatedObject] = {}
         self._added: dict[str, tuple[str, ...]] = {}
         self._label: str | None = None
@@ -125,14 +129,18 @@ class ObjectRecord:
             if self._descriptor is None:
                 if not self._is_ours():
                     host.write_new(self._path, b"", 0o600, None)
-                flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-                self._descriptor = os.open(self._path, flags)
+                self._descriptor = host.open_to_append(self._path)
             # Written now, which outlives a kill of this process. To outlive the machine's own end
             # it must reach the disk: that takes milliseconds, and no client waits for it.
             os.write(self._descriptor, json.dumps(known).encode() + b"\n")
             self._sync_soon()
         except OSError as error:
-            log.warning("docker.record_failed", reason=error.strerror or type(error).__name__)
+            reason = error.strerror or type(error).__name__
+            if reason != self._write_error:  # not for everything that a job creates
+                log.warning("docker.record_failed", reason=reason)
+            self._write_error = reason
+        else:
+            self._write_error = None
 
     def _sync_soon(self) -> None:
         """Have the file written to the disk by a thread; one at a time."""
@@ -155,7 +163,10 @@ class ObjectRecord:
 
     def _is_ours(self) -> bool:
         try:
-            return host.is_own(self._path) and host.read_regular(self._path) is not None
+            return (
+                host.is_own(self._path)
+                and host.read_regular(self._path, LONGEST_RECORD) is not None
+            )
         except OSError:
             return False
 
@@ -174,7 +185,7 @@ class ObjectRecord:
         """Delete the file: everything is removed. Raises OSError."""
         self.close()
         self._objects.clear()
-        self._path.unlink(missing_ok=True)
+        host.remove_entry(self._path)  # a job may have put a folder there
 
     def close(self) -> None:
         """Close the file."""
@@ -196,7 +207,7 @@ def read_objects(path: Path) -> list[CreatedObject]:
     A line that was cut off by a kill is left out: its client got no id.
     """
     try:
-        found = host.read_regular(path) if host.is_own(path) else None
+        found = host.read_regular(path, LONGEST_RECORD) if host.is_own(path) else None
     except OSError:
         return []
     objects = []

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import os
 import posixpath
-import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,8 @@ class FolderCopy:
             log.info("docker.copy_started", source=str(self._source), copy=str(copy))
             unfinished = self._own_folder / self._source.name
             host.remove_folder(unfinished)
-            shutil.copytree(self._source, unfinished, symlinks=True)
+            host.make_folder(self._own_folder, None)
+            host.copy_folder(self._source, unfinished)
             try:
                 unfinished.rename(copy)
             except OSError:  # another agent may have made the same copy meanwhile
@@ -68,7 +69,13 @@ class FolderCopy:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Return a digest of the names, sizes and times of all files in a folder."""
+    """Return a digest of the names, modes and contents of all files in a folder.
+
+    Not of sizes and times: whoever can write to a file can set its time too. Raises OSError, also
+    if the folder is a link of somebody else: root would copy whatever it leads to.
+    """
+    if folder.is_symlink() and not host.is_own(folder):
+        raise PermissionError(0, f"{folder} is a link of another user", str(folder))
     digest = hashlib.blake2b(digest_size=8)
     for line in _list_files(folder):
         digest.update(line.encode("utf-8", "surrogateescape"))
@@ -81,5 +88,14 @@ def _list_files(folder: Path) -> Iterator[str]:
         for name in sorted((*folders, *names)):
             path = Path(here, name)
             status = path.lstat()
-            size = f"{status.st_size} {int(status.st_mtime)}" if name in names else ""
-            yield f"{path.relative_to(folder)} {status.st_mode:o} {size}\n"
+            content = ""
+            if stat.S_ISLNK(status.st_mode):
+                content = str(path.readlink())
+            elif stat.S_ISREG(status.st_mode):
+                content = _digest(path)
+            yield f"{path.relative_to(folder)} {status.st_mode:o} {content}\n"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

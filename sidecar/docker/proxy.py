@@ -10,6 +10,7 @@ import structlog
 
 from sidecar import host
 from sidecar.docker.connection import Connection, RequestPolicy, RequestRefused
+from sidecar.net.file_budget import divide_files
 
 if TYPE_CHECKING:
     import socket
@@ -18,13 +19,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MAX_CONNECTIONS = 1024
-"""Connections at a time; further clients wait to be accepted."""
 MAX_HELD = 64 << 20
 """Bytes of incomplete heads and bodies, of all connections together."""
 BACKLOG = 1024
-_OTHER_FILES = 256
-"""File descriptors that the agent needs besides."""
 _FILES_EACH = 4
 """File descriptors of one connection: two sockets, and a pipe while data is spliced."""
 _ACCEPTS_AT_ONCE = 64
@@ -42,12 +39,13 @@ class Proxy:
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.held = 0
-        self.max_connections = max(
-            16, min(MAX_CONNECTIONS, (host.max_open_files() - _OTHER_FILES) // _FILES_EACH)
-        )
+        self.max_connections = max(1, divide_files(host.max_open_files()).proxy // _FILES_EACH)
+        """Connections at a time; further clients wait to be accepted."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
         self._accepting = False
+        self._accept_error: str | None = None
+        """Why the last try failed."""
 
     def connect_engine(self) -> socket.socket:
         """Connect to the engine. Raises RequestRefused, whose text the docker client shows."""
@@ -116,10 +114,14 @@ class Proxy:
             except BlockingIOError:
                 return
             except OSError as error:
-                log.warning("docker.accept_failed", reason=error.strerror or type(error).__name__)
+                reason = error.strerror or type(error).__name__
+                if reason != self._accept_error:  # not at each of its tries, ten in a second
+                    log.warning("docker.accept_failed", reason=reason)
+                self._accept_error = reason
                 self._pause()
                 self.loop.call_later(_ACCEPT_PAUSE, self._accept_again)
                 return
+            self._accept_error = None
             sock.setblocking(False)
             self.connections.add(Connection(self, sock))
 

@@ -39,7 +39,7 @@ NETWORK_PATH = re.compile(r"(/libpod)?/networks/create")
 COMMIT_PATH = "/commit"
 _BUILD_PATHS = frozenset({"/build", "/libpod/build", "/grpc", "/session"})
 """Requests that build images; BuildKit's names no image that could be read."""
-_MAX_WARNINGS = 64
+_MAX_WARNINGS = 16
 """Different warnings that one agent logs: a job may send as many requests as it likes."""
 
 ReadImageVariables = Callable[[str], Awaitable[Sequence[object]]]
@@ -75,7 +75,11 @@ class RequestRewriter:
     """Where everything is recorded that is created; None: nothing is."""
     ask_engine: AskEngine | None = None
     """Asks the engine which volumes exist, and what a container is called; with a record."""
-    _warned: set[str] = field(default_factory=set)
+    _exposed: set[str] = field(default_factory=set)
+    """The folders that were warned about; a job chooses their names."""
+    _refused: dict[str, set[str]] = field(default_factory=dict)
+    """The refusals that were logged, by their kind: a job chooses the rest of some texts, and could
+    leave no room for another kind."""
 
     def allow_http2(self) -> None:
         """Let a client use HTTP/2, which the proxy cannot follow. Raises RequestRefused."""
@@ -213,7 +217,7 @@ class RequestRewriter:
 
     def _warn_exposed(self, create: ContainerCreate) -> None:
         for bind in find_binds(create.fields):
-            if self.sockets.any_in_folder(bind.source) and self._is_new(bind.source):
+            if self.sockets.any_in_folder(bind.source) and _add(self._exposed, bind.source):
                 log.warning(
                     "docker.socket_exposed",
                     source=bind.source,
@@ -222,17 +226,24 @@ class RequestRewriter:
                 )
 
     def _refuse(self, problem: str) -> None:
-        if self._is_new(problem):
+        if _add(self._refused.setdefault(_find_kind(problem), set()), problem):
             log.warning("docker.request_refused", reason=problem)
         raise RequestRefused(
             403, f"refused by the runner's agent: {problem} (SIDECAR_DOCKER_STRICT)"
         )
 
-    def _is_new(self, warning: str) -> bool:
-        if warning in self._warned or len(self._warned) >= _MAX_WARNINGS:
-            return False
-        self._warned.add(warning)
-        return True
+
+def _find_kind(problem: str) -> str:
+    """Return the kind of a problem: its first words; what a job chose comes later, or is a path."""
+    return "a path" if problem.startswith("/") else " ".join(problem.split()[:2])
+
+
+def _add(logged: set[str], warning: str) -> bool:
+    """Add a warning; return whether it is to be logged: it is new, and not one of many."""
+    if warning in logged or len(logged) >= _MAX_WARNINGS:
+        return False
+    logged.add(warning)
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,10 +77,10 @@ class SharedSocket:
 
         It gets its name only when it is locked, so that no other agent removes it meanwhile.
         """
-        self._hidden_path.mkdir(parents=True)
-        self._hidden_path.chmod(0o755)
+        host.make_folder(self.shared, None)
+        host.make_private_folder(self._hidden_path)
         self._lock = host.lock_file(self._hidden_path / _LOCK)
-        self._hidden_path.rename(self.path)
+        host.replace_file(self._hidden_path, self.path.name)
 
     def remove(self) -> None:
         """Remove the folder and all that is in it; it is no error if there is none.
@@ -122,10 +122,8 @@ class SharedSocket:
 
 def _remove_all_but(kept: Path) -> None:
     for entry in kept.parent.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            host.remove_folder(entry)
-        elif entry not in (kept, kept.with_name(_LOCK)):
-            entry.unlink(missing_ok=True)
+        if entry not in (kept, kept.with_name(_LOCK)):
+            host.remove_entry(entry)
 
 
 def _lock_if_left(folder: Path) -> host.FileLock | None:

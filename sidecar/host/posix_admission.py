@@ -22,6 +22,7 @@ from sidecar.host.admission_request import (
     parse_request,
     write_answer,
 )
+from sidecar.host.posix import paths
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -90,11 +91,8 @@ async def open_admission_channel(
 
 def _make_fifo(path: Path, user: User | None, mode: int, *, owner: User | None) -> int:
     """Make a FIFO and open it; opening for both never blocks. The group is that of `user`."""
-    os.mkfifo(path, 0o600)
-    if user is not None:
-        os.chown(path, -1 if owner is None else owner.uid, user.gid)
-    path.chmod(mode)
-    return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    uid = -1 if owner is None else owner.uid
+    return paths.make_fifo(path, uid, -1 if user is None else user.gid, mode)
 
 
 def build_admission_script(channel: AdmissionChannel, names: Iterable[str]) -> str:

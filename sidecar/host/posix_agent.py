@@ -45,14 +45,6 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def max_open_files() -> int:
-    """Return how many files and sockets this process may have open (RLIMIT_NOFILE)."""
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
-
-
 def count_memory_kills() -> int:
     """Return how many processes of this container the kernel has killed for lack of memory."""
     for path in _MEMORY_EVENTS:

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.host.posix import paths
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -34,11 +36,9 @@ async def open_hook_channel(
     import asyncio  # late: signals are handled before its 50 ms of imports
 
     path = folder / "hook"
-    os.mkfifo(path, 0o600)
-    if user is not None:
-        os.chown(path, user.uid, user.gid)
+    owner = (-1, -1) if user is None else (user.uid, user.gid)
+    descriptor = paths.make_fifo(path, *owner, 0o600)
     loop = asyncio.get_running_loop()
-    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
     def read() -> None:
         with suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""The network namespace on POSIX: marks, the loopback address, and one agent per namespace."""
+"""The network namespace on POSIX: marks, and the loopback address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
 _SCOPE_HOST = 254
 _ADDRESS_LABEL = b"lo:sidecar\0"
 _NETLINK_TIMEOUT = 2.0
-_CLAIM = "\0ecs-runner-sidecar"
 
 
 def explain_error(error: OSError) -> str:
@@ -79,37 +78,3 @@ def _change_address(verb: int, flags: int, address: str, harmless: int) -> None:
         (answer,) = struct.unpack_from("=i", kernel.recv(4096), 16)
     if answer not in (0, -harmless):
         raise OSError(-answer, os.strerror(-answer))
-
-
-def claim_network() -> socket.socket | None:
-    """Claim this network namespace while the returned socket is open; None if it is taken.
-
-    An abstract socket belongs to its network namespace and ends with its process, however that
-    ends: so a claim always belongs to a living agent. Only a claim of root's counts, so that a
-    job cannot keep the next agent out.
-    """
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        claim.bind(_CLAIM)
-        claim.listen(1)
-    except OSError:
-        if _is_claimed_by_root(claim):
-            claim.close()
-            return None
-    return claim
-
-
-def _is_claimed_by_root(other: socket.socket) -> bool:
-    """Connect to the claim, and ask the kernel whose it is (unix(7), SO_PEERCRED)."""
-    option = getattr(socket, "SO_PEERCRED", None)  # only Linux has it
-    if option is None:
-        return False
-    try:
-        other.setblocking(False)
-        other.connect(_CLAIM)
-        _, uid, _ = struct.unpack("=iII", other.getsockopt(socket.SOL_SOCKET, option, 12))
-    except BlockingIOError:
-        return True  # its queue is full: an agent never accepts these connections
-    except OSError:
-        return False
-    return bool(uid == 0)

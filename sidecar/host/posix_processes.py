@@ -10,6 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sidecar.host.posix import open_files
+
+if sys.platform != "win32":  # the type checker reads this for both systems
+    from sidecar.host.posix_memory import usual_memory_score
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -23,6 +28,8 @@ LISTENER = Path("bin/Runner.Listener")
 WORKER = "Runner.Worker"
 """The name of the program that runs a job, a child of the listener."""
 DEFAULT_RUNNER_DIR = "/home/runner"
+MOST_REAPED = 200
+"""Dead children that are collected in one turn of the event loop: about 5 ms."""
 
 
 # ---- start, read, signal -----------------------------------------------------------------------
@@ -35,16 +42,17 @@ def spawn(
 
     A terminal's Ctrl-C then reaches only the agent, which decides what to send to the child.
     """
-    return subprocess.Popen(
-        argv,
-        env=dict(env),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        **_as(user),
-    )
+    with usual_memory_score():
+        return open_files.start_program(
+            argv,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            **_as(user),
+        )
 
 
 def spawn_attached(
@@ -54,7 +62,8 @@ def spawn_attached(
 
     That group gets the terminal, if there is one: Ctrl-C then goes to the child alone.
     """
-    popen = subprocess.Popen(argv, env=dict(env), cwd=cwd, process_group=0, **_as(user))
+    with usual_memory_score():
+        popen = open_files.start_program(argv, env=dict(env), cwd=cwd, process_group=0, **_as(user))
     if os.isatty(0):
         with suppress(OSError):
             os.tcsetpgrp(0, popen.pid)
@@ -115,7 +124,7 @@ def terminate_children(parent: int, program: str) -> int:
     """
     try:
         children = [pid for pid, above, alive in _processes() if above == parent and alive]
-    except FileNotFoundError:
+    except OSError:
         return 0
     return sum(_terminate(pid, parent, program) for pid in children)
 
@@ -154,11 +163,11 @@ def forward_signal(pid: int, name: str) -> str | None:
 
 
 def _processes() -> Iterator[tuple[int, int, bool]]:
-    """Yield pid, parent and "alive" of every process. Raises FileNotFoundError without /proc.
+    """Yield pid, parent and "alive" of every process. Raises OSError if /proc cannot be read.
 
     A process that has ended stays, dead, until its parent collects it.
     """
-    for entry in os.listdir("/proc"):  # noqa: PTH208
+    for entry in open_files.retry_with_reserve(lambda: os.listdir("/proc")):  # noqa: PTH208
         if entry.isdigit():
             with suppress(OSError):
                 _name, state, parent = _read_stat(entry)
@@ -167,20 +176,20 @@ def _processes() -> Iterator[tuple[int, int, bool]]:
 
 def _read_stat(pid: int | str) -> tuple[str, str, int]:
     """Return name, state and parent of a process. Raises OSError if it is gone."""
-    with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-        head, _, rest = file.read().rpartition(b")")  # the name may hold brackets and spaces
+    whole = open_files.retry_with_reserve(Path(f"/proc/{pid}/stat").read_bytes)
+    head, _, rest = whole.rpartition(b")")  # the name may hold brackets and spaces
     state, parent = rest.split()[:2]
     return head.partition(b"(")[2].decode("utf-8", "replace"), state.decode(), int(parent)
 
 
 def _living_tree() -> dict[int, list[int]] | None:
-    """Return parent → children of every living process; None where there is no /proc."""
+    """Return parent → children of every living process; None where /proc cannot be read."""
     tree: dict[int, list[int]] = {}
     try:
         for pid, parent, alive in _processes():
             if alive:
                 tree.setdefault(parent, []).append(pid)
-    except FileNotFoundError:
+    except OSError:  # none here, or more files are open than the system allows
         return None
     return tree
 
@@ -200,7 +209,7 @@ def list_children() -> list[int]:
 def list_dead_children() -> list[int]:
     """Return the children of this process that have ended, but are not collected yet."""
     own = os.getpid()
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         return [pid for pid, parent, alive in _processes() if parent == own and not alive]
     return []
 
@@ -259,15 +268,19 @@ def _kill_session(leader: int | None) -> int:
 def reap_orphans(waited_for: Callable[[int], bool]) -> int:
     """Collect the dead children, but those that are `waited_for` elsewhere; return how many.
 
+    MOST_REAPED of them in one call: a job's children may die as fast as they are collected.
+
     It looks first without collecting (WNOWAIT). The kernel shows one dead child at a time, always
     the same one until that is collected: a child that is waited for elsewhere would hide all the
     others. So from there on each dead child is asked for by its pid.
     """
     count = 0
-    while (pid := _first_dead_child()) is not None:
+    for _ in range(MOST_REAPED):
+        if (pid := _first_dead_child()) is None:
+            break
         if waited_for(pid):
             others = [dead for dead in list_dead_children() if not waited_for(dead)]
-            return count + sum(_collect(dead) for dead in others)
+            return count + sum(_collect(dead) for dead in others[: MOST_REAPED - count])
         count += _collect(pid)
     return count
 

@@ -10,6 +10,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from sidecar.host.posix import paths
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -41,18 +43,26 @@ def listen_at(path: Path, user: User | None, backlog: int) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         made.bind(str(fresh))
-        if user is not None:
-            os.chown(fresh, 0, user.gid)
-        fresh.chmod(0o660)
         made.listen(backlog)
         made.setblocking(False)
-        fresh.rename(path)
+        _give_name(fresh.name, path, user)
     except OSError:
         made.close()
         with suppress(OSError):
             fresh.unlink()
         raise
     return made
+
+
+def _give_name(fresh: str, path: Path, user: User | None) -> None:
+    """Give the socket `fresh` its group and mode, then its name; no link of a job's is followed."""
+    with paths.open_parent(path) as (inside, name):
+        if not stat.S_ISSOCK(os.lstat(fresh, dir_fd=inside).st_mode):
+            raise OSError(errno.EINVAL, "another file was put in its place", fresh)
+        if user is not None:
+            os.chown(fresh, 0, user.gid, dir_fd=inside, follow_symlinks=False)
+        os.chmod(fresh, 0o660, dir_fd=inside)
+        os.rename(fresh, name, src_dir_fd=inside, dst_dir_fd=inside)
 
 
 def _is_in_use(path: Path) -> bool:

@@ -39,6 +39,11 @@ def agent_user_name() -> str:
         return str(os.geteuid())
 
 
+def read_user_id(user: User) -> int:
+    """Return the user's number."""
+    return user.uid
+
+
 def is_root() -> bool:
     """Whether this process may become another user."""
     return os.geteuid() == 0

@@ -50,11 +50,6 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return asyncio.ProactorEventLoop
 
 
-def max_open_files() -> int:
-    """Return how many sockets this process may have open: Windows has no such limit."""
-    return sys.maxsize
-
-
 def count_memory_kills() -> int:
     """Return 0: Windows refuses to give more memory, it does not kill."""
     return 0

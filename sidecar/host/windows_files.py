@@ -1,16 +1,13 @@
-"""Files and folders on Windows, where agent and runner are one user."""
+"""Files on Windows, where agent and runner are one user."""
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
-import stat
 import sys
-import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sidecar.host.win32 import access
+from sidecar.host.win32 import access, removal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,34 +21,15 @@ assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 _PRIVATE, _READABLE = 0o600, 0o644
 """The modes that an access control list stands for: for this user alone, or as the folder's."""
 _FOR_OTHERS = 0o077
-_ATTEMPTS, _PAUSE = 10, 0.05
-"""The tries for a file that is still in use, and the seconds between two of them.
-
-A killed process keeps its files for a moment, and so does a virus scanner.
-"""
-_IN_USE = (5, 32, 145)
-"""Access denied, used by another process, folder not empty (an entry of it is still going away)."""
 
 
 def protect_program(root: Path, user: User) -> None:
     """Do nothing: there is no other user."""
 
 
-def make_folder(path: Path, user: User | None) -> None:
-    """Make the folder `path` if it is missing."""
-    del user
-    path.mkdir(parents=True, exist_ok=True)
-
-
-def remove_folder(path: Path) -> None:
-    """Remove a folder with everything in it; a missing one is no error."""
-    with suppress(FileNotFoundError):
-        _remove_tree(path)
-
-
 def make_private_folder(path: Path) -> None:
     """Make `path` an empty folder; replace what was there."""
-    remove_entry(path)
+    removal.remove(path)
     path.mkdir()
 
 
@@ -67,88 +45,14 @@ def make_fresh_folder(parent: Path, names: tuple[str, ...], user: User | None) -
     return path
 
 
-def make_folder_below(folder: Path, name: str, user: User | None) -> None:
-    """Make the folder `name` in `folder` if it is missing."""
-    del user
-    (folder / name).mkdir(exist_ok=True)
-
-
-def remove_entry(path: Path) -> bool:
-    """Remove the file, link or folder at `path`; return whether there was one."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return False
-    if stat.S_ISDIR(status.st_mode) and not _is_link(path):
-        _remove_tree(path)
-    else:
-        _remove_file(path)
-    return True
-
-
-def _is_link(path: Path) -> bool:
-    """Whether `path` is a link of any kind: a junction is one to a folder."""
-    try:
-        return bool(path.lstat().st_reparse_tag)
-    except FileNotFoundError:
-        return False
-
-
-def _remove_file(path: Path) -> None:
-    """Remove a file or a link, read-only or not; wait a moment if it is still in use."""
-    _retry(os.unlink, str(path))
-
-
-def _remove_tree(path: Path) -> None:
-    """Remove a folder with everything in it; links in it are removed, not followed."""
-    if _is_link(path):
-        _remove_file(path)
-    elif sys.version_info >= (3, 12):
-        shutil.rmtree(path, onexc=lambda remove, name, _: _retry(remove, name))
-    else:
-        shutil.rmtree(path, onerror=lambda remove, name, _: _retry(remove, name))
-
-
-def _retry(remove: Callable[..., object], name: str) -> None:
-    """Remove an entry, which may be read-only, as git's packs are, or still be in use."""
-    for attempt in range(_ATTEMPTS, -1, -1):
-        try:
-            with suppress(FileNotFoundError):
-                remove(name)
-        except OSError as error:
-            if not attempt or error.winerror not in _IN_USE:
-                raise
-            with suppress(OSError):
-                os.chmod(name, stat.S_IWRITE)  # noqa: PTH101
-            if attempt < _ATTEMPTS:  # at first it may only be read-only
-                time.sleep(_PAUSE)
-        else:
-            return
-
-
-def remove_below(folder: Path, names: tuple[str, ...]) -> None:
-    """Remove the entry that the path `names` leads to from `folder`; a missing one is no error.
-
-    A link on the way is removed itself.
-    """
-    path = folder
-    for name in names[:-1]:
-        path /= name
-        if _is_link(path):
-            remove_entry(path)
-            return
-    remove_entry(path / names[-1])
-
-
 def write_new(path: Path, content: bytes, mode: int, user: User | None) -> None:
-    """Write `content` into a new file at `path`; what was there is replaced.
+    """Write `content` into a new file at `path`; what was there is replaced, also a folder.
 
     A `mode` that gives others nothing makes a file for this user and SYSTEM alone; any other lets
     the folder decide.
     """
     del user
-    with suppress(FileNotFoundError):
-        _remove_file(path)
+    removal.remove(path)
     if mode & _FOR_OTHERS:
         with path.open("xb") as file:
             file.write(content)
@@ -157,14 +61,46 @@ def write_new(path: Path, content: bytes, mode: int, user: User | None) -> None:
             file.write(content)
 
 
-def read_regular(path: Path) -> tuple[bytes, int] | None:
-    """Return content and mode of the regular file at `path`; None if there is none."""
+def replace_file(path: Path, name: str) -> None:
+    """Rename the file at `path` to `name`, in its folder; a folder of that name is removed."""
+    target = path.with_name(name)
+    if target.is_dir():
+        removal.remove(target)
+    path.replace(target)
+
+
+def open_to_append(path: Path) -> int:
+    """Open the file at `path` for lines that are added to its end."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_BINARY)
+
+
+def read_regular(path: Path, most: int = 1 << 20) -> tuple[bytes, int] | None:
+    """Return content and mode of the regular file at `path`; None if there is none.
+
+    A file of more than `most` bytes counts as none.
+    """
     try:
-        if _is_link(path) or not path.is_file():
+        if removal.is_link(path) or not path.is_file():
             return None
-        return path.read_bytes(), _PRIVATE if access.is_private(path) else _READABLE
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+        if len(content) > most:
+            return None
+        return content, _PRIVATE if access.is_private(path) else _READABLE
     except OSError:
         return None
+
+
+def read_given(path: Path, most: int = 1 << 20) -> bytes:
+    """Read the file at `path`, which a setting names, but not more than `most` bytes.
+
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is longer than {most} bytes")
+    return content
 
 
 def read_below(folder: Path, names: tuple[str, ...], most: int) -> bytes:

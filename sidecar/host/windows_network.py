@@ -62,8 +62,3 @@ def add_loopback_address(address: str) -> None:
 def remove_loopback_address(address: str) -> None:
     """Do nothing: none was added."""
     del address
-
-
-def claim_network() -> socket.socket | None:
-    """Return None: there is no network namespace to claim."""
-    return None

@@ -250,6 +250,10 @@ def kill_leftovers(root: int | None, spare: Iterable[int]) -> int:
     return hit
 
 
+MOST_REAPED = 1
+"""More than any call of `reap_orphans` collects."""
+
+
 def reap_orphans(waited_for: Callable[[int], bool]) -> int:
     """Do nothing: dead processes need no collecting here."""
     del waited_for

@@ -22,6 +22,7 @@ from sidecar.lifecycle.job_credentials import Access, job_credentials
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.runner_life import WARM_TIMEOUT
 from sidecar.runner.environment import variables_for_user
+from sidecar.runner.user_processes import own_user
 from sidecar.shutdown.cleanup import run_cleanup
 from sidecar.shutdown.stop import DRAIN, INTERRUPT, KILL
 from sidecar.status.health_server import serve_health
@@ -53,6 +54,7 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> int:
     async with AsyncExitStack() as exit_stack:
         enter = exit_stack.enter_async_context
         await enter(process.collect_orphans())
+        await own_user(config.user)
         access = Access(config)
         await enter(run_cleanup(report.cleanup_stack, stop))
         async with stop.cuts():
@@ -94,6 +96,7 @@ async def _wait_for_end(child: Process, stop: Stop) -> None:
     await stop.wait_for_first(child.ended, level=DRAIN)
     if not stop.requested:
         return
+    await process.user_kill.slow_down()
     gone = asyncio.create_task(child.wait_for_tree())
     try:
         for level in (INTERRUPT, KILL):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sidecar.phase import DRAINING
+from sidecar.process import user_kill
 from sidecar.shutdown.cleanup import When
 from sidecar.shutdown.stop import INTERRUPT, KILL
 
@@ -44,7 +45,9 @@ async def drain_listener(drain: Drain) -> None:
     drain.phase.enter(DRAINING)
     busy = listener.busy
     log.info("stop.requested", signal=stop.signal, busy=busy, budget=stop.budget.total)
-    busy = busy or await _deregister_is_refused(drain) or listener.busy
+    await user_kill.slow_down()
+    # After a job the listener ends by itself. Deregistration waits for the job's processes.
+    busy = busy or listener.had_job or await _deregister_is_refused(drain) or listener.busy
     if busy:
         log.info("stop.job_awaited", seconds=round(stop.left_until(stop.budget.interrupt), 1))
         await stop.wait_for_first(listener.ended, moment=stop.budget.interrupt, level=INTERRUPT)
@@ -53,7 +56,8 @@ async def drain_listener(drain: Drain) -> None:
 
 async def end_if_idle(drain: Drain) -> bool:
     """End an idle listener without a stop; return False, and do nothing, if it just got a job."""
-    if drain.listener.busy or await _deregister_is_refused(drain) or drain.listener.busy:
+    listener = drain.listener
+    if listener.busy or listener.had_job or await _deregister_is_refused(drain) or listener.busy:
         return False
     drain.stop.start_clock()
     await end_listener(drain)
@@ -64,9 +68,12 @@ async def end_listener(drain: Drain, skip: CleanupStep | None = None) -> None:
     """Interrupt the listener, begin the cleanup beside it, and kill what has not ended in time.
 
     The step `skip` is not begun yet: a busy runner cannot be deregistered before its job has ended.
-    Nor are the steps that remove what a job needs, or what keeps it within its bounds: the job goes
-    on for some seconds. An ended listener may leave processes of its job: they are killed too. A
-    listener that cannot be interrupted goes on only while it has a job.
+    After a job no runner is deregistered before the kill: what the job left may read the token in
+    the environment of `remove`. The steps that remove what a job needs, or what keeps it within its
+    bounds, come then too: the job goes on for some seconds. An ended listener may leave processes
+    of its job: they are killed, and looked for no longer than the budget allows: what is begun
+    after that needs time too. A listener that cannot be interrupted goes on only while it has a
+    job.
     """
     listener, stop = drain.listener, drain.stop
     reason = "it did not end in time"
@@ -74,11 +81,12 @@ async def end_listener(drain: Drain, skip: CleanupStep | None = None) -> None:
     if listener.running and not listener.interrupt(busy=skip is not None) and skip is None:
         # Nothing would end it, and it has no job: there is nothing to wait for.
         reason, moment = "it could not be interrupted", 0.0
-    drain.cleanup_stack.begin_steps(When.ANY_TIME, skip)
+    after_kill = drain.cleanup_step if listener.had_job else skip
+    drain.cleanup_stack.begin_steps(When.ANY_TIME, after_kill)
     await stop.wait_for_first(listener.ended, moment=moment, level=KILL)
     if listener.running:
         log.warning("runner.killed", reason=reason)
-    if killed := await listener.process.kill():
+    if killed := await listener.process.kill(stop.left_until(stop.budget.killed)):
         log.info("process.killed", pid=listener.process.pid, processes=killed)
     drain.cleanup_stack.begin_steps(When.JOB_ENDED, skip)
 

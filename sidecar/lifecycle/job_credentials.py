@@ -83,9 +83,9 @@ class Access:
         """Return a session of the AWS library with the agent's own credentials."""
         if self.agent_credentials is not None:
             return self.agent_credentials.session
-        from aiobotocore.session import get_session
+        from sidecar.aws.own_session import make_session
 
-        return get_session()
+        return make_session()
 
     def secret_reader(self, region: str | None) -> SecretReader:
         """Return what reads the agent's secrets, with its own credentials in that region."""

@@ -30,6 +30,8 @@ from sidecar.runner.diagnostics import Diagnostics
 from sidecar.runner.environment import build_environment
 from sidecar.runner.folder import RunnerFolder
 from sidecar.runner.listener import Listener, run_listener
+from sidecar.runner.preparation import prepare_folder
+from sidecar.runner.user_processes import own_user
 from sidecar.runner.workspace import NAME, make_workspace
 from sidecar.settings.contracts.contract import INSTANCE_ID
 from sidecar.shutdown.cleanup import When, run_cleanup
@@ -118,6 +120,7 @@ class _Life:
         """Open the clients of SSM and GitHub, then the cleanup, which needs them to the end."""
         settings, region = self.settings, self.config.task.region
         await self._enter(process.collect_orphans())
+        await own_user(self.config.user, self.folder.state_file)
         self.access = Access(self.config)
         store = await self._enter(tokens.ParameterStore(region, self.access.session))
         self.api = registration.make_connection(settings, self.access.secret_reader(region))
@@ -164,7 +167,7 @@ class _Life:
     async def register_runner(self) -> None:
         """Prepare the runner's folder and register the runner; the token is then deleted."""
         self.phase.enter(phase.CONFIGURING)
-        self.folder.prepare(self.config.passed_on)
+        await prepare_folder(self.folder, self.config.passed_on)
         age.warn_if_outdated(self.folder)
         passed_on = self.docker.set_docker_host(
             self.credentials.remove_agent_variables(self.config.passed_on)
@@ -187,7 +190,14 @@ class _Life:
         remove_after = self.token.work_dir is None and NAME in self.settings.work_dir
         path, user = self.folder.path, self.config.user
         await self._enter(
-            make_workspace(path, work_dir, user, self.cleanup_stack, remove_after=remove_after)
+            make_workspace(
+                path,
+                work_dir,
+                user,
+                self.cleanup_stack,
+                remove_after=remove_after,
+                first_life=self.folder.first_life,
+            )
         )
 
     def _make_runner(self, request: RegistrationRequest) -> registration.Runner:
@@ -225,6 +235,7 @@ class _Life:
         passed_on, listener = self.config.passed_on, self.listener
         # Left when the listener's last process is dead and its files are restored.
         self._exit_stack.callback(self._begin_cleanup)
+        self._exit_stack.callback(self.folder.restore_environment)
         self._exit_stack.enter_context(
             self.folder.without_variables(self.docker.withheld_variables)
         )

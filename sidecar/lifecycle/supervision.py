@@ -36,8 +36,8 @@ async def supervise(drain: Drain, watches: Iterable[asyncio.Task[Cause]]) -> Exi
                 # A job came just then, or runs: the life goes on. A recommendation only says that
                 # an interruption is likelier; most of these jobs come to their end.
                 cause = None
-            elif cause in (Cause.DEREGISTERED, Cause.NO_SESSION):
-                # No job can come: there is nothing to be drained.
+            elif cause in (Cause.DEREGISTERED, Cause.NO_SESSION, Cause.JOB_LOST):
+                # No job can come, or GitHub has given it up: there is nothing to be drained.
                 listener.session_limit_reached = cause is Cause.NO_SESSION
                 stop.start_clock()
                 await end_listener(drain)
@@ -60,7 +60,7 @@ def _choose_exit(listener: Listener, cause: Cause | None, *, stopped: bool) -> E
     """Return the listener's exit code, or the cause's; mypy demands a case for every cause."""
     code = listener.choose_exit_code(stopped=stopped)
     match cause:
-        case Cause.IDLE | Cause.NO_SESSION | Cause.DEREGISTERED | Cause.REBALANCE:
+        case Cause.IDLE | Cause.NO_SESSION | Cause.DEREGISTERED | Cause.REBALANCE | Cause.JOB_LOST:
             return cause.exit
         case Cause.LIFETIME:
             return code if listener.had_job and code is Exit.DONE else cause.exit

@@ -25,6 +25,11 @@ LOOKUP_EVERY, LOOKUP_SELDOM = 60.0, 300.0
 A credential has 5,000 calls an hour. A hundred idle runners would use them up at the first pace,
 so the pause grows; after a lookup that did not find the runner it is the first one again.
 """
+MISSES, MISSES_OF_JOB = 2, 5
+"""Lookups in a row that must not find an idle runner, and one with a job.
+
+GitHub removes an ephemeral runner when its job has ended, and the listener ends some seconds later.
+"""
 SPOT_EVERY = 5.0
 """Seconds between two looks for a notice, as AWS advises; the Spot notice is two minutes ahead."""
 
@@ -53,6 +58,7 @@ class Cause(WatchCause):
     LIFETIME = "lifetime-limit", Exit.LIFETIME
     NO_SESSION = "session-limit", Exit.RUNNER
     DEREGISTERED = "ghost", Exit.GHOST  # named as its exit code
+    JOB_LOST = "job-lost", Exit.CANCELLED
     SPOT = "spot-notice", Exit.DONE
     REBALANCE = "rebalance-recommendation", Exit.DONE
 
@@ -131,23 +137,28 @@ async def _watch_session(listener: Listener, limit: float) -> Cause:
 async def _watch_registration(
     listener: Listener, is_registered: Callable[[], Awaitable[bool]]
 ) -> Cause:
-    """End when GitHub has twice not known the runner (actions/runner #4617).
+    """End when GitHub has several times in a row not known the runner (actions/runner #4617).
 
-    Its listener would go on waiting for jobs that can never come.
+    An idle listener would go on waiting for jobs that can never come. One with a job has lost it:
+    GitHub has given it up. A job can stop its listener's processes, or keep them busy, for ever; so
+    nothing that it could forge counts as progress, but only what GitHub says.
     """
     await listener.ready_for_jobs.wait()
-    misses, pause = 0, LOOKUP_EVERY
-    while misses < 2:
-        await asyncio.sleep(pause)
+    misses, pause, busy = 0, LOOKUP_EVERY, listener.busy
+    while misses < (MISSES_OF_JOB if busy else MISSES):
+        await asyncio.sleep(LOOKUP_SELDOM if busy and not misses else pause)
         pause = min(pause + LOOKUP_EVERY, LOOKUP_SELDOM)
+        if busy != listener.busy:  # a job came, or ended: counted from here on
+            misses, busy = 0, not busy
+            continue
         try:
-            if listener.busy or await is_registered():
+            if await is_registered():
                 misses = 0
             else:
                 misses, pause = misses + 1, LOOKUP_EVERY
         except SidecarError as error:
             log.warning("runner.lookup_failed", reason=str(error))
-    return Cause.DEREGISTERED
+    return Cause.JOB_LOST if busy else Cause.DEREGISTERED
 
 
 async def _watch_notice(url: str, path: str, cause: Cause, *, so_mark: bool) -> Cause:

@@ -91,6 +91,11 @@ def mask_likely_secrets(text: str) -> str:
     return _LONG_RUN.sub(_mask_random, text)
 
 
+def has_secret_format(text: str) -> bool:
+    """Return whether a text holds a token or a key that is known by its format."""
+    return any(pattern.search(text) for pattern in _BY_FORMAT)
+
+
 def _mask_random(match: re.Match[str]) -> str:
     """Mask a long run of letters and digits, unless it is a path, a checksum or one long word."""
     run = match[0]

@@ -7,7 +7,7 @@ once a minute.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
 import structlog
@@ -24,7 +24,11 @@ EVERY = 60.0
 _KINDS = 1024
 """How many kinds are kept; the least recently seen one is removed first."""
 _EVENTS = 240
-"""Events a minute, of all kinds together: many addresses do not make more lines than that."""
+"""Events a minute of answers, and of refusals: many addresses do not make more lines than that."""
+_NETWORK_EVENTS = 120
+"""Of these, for the peers of one network: one that has all its addresses leaves room for others."""
+_PEER_EVENTS = 24
+"""Of these, for one peer."""
 
 
 class Kind:
@@ -46,8 +50,8 @@ class Audit:
         self._now = now
         self._kinds: OrderedDict[tuple[str, ...], Kind] = OrderedDict()
         self._minute_began = float("-inf")
-        self._events = 0
-        """Events in this minute."""
+        self._events: Counter[tuple[str, ...]] = Counter()
+        """Events in this minute, by each of the limits that they count for."""
         self._unsaid = 0
         """Requests, of any kind, that no event reports."""
 
@@ -67,7 +71,7 @@ class Audit:
         if kind.version is not credentials:
             kind.version = credentials
             kind.quiet_until = float("-inf")
-        if self._due(kind):
+        if self._due(kind, "answered", peer):
             log.info(
                 "relay.answered",
                 peer=peer,
@@ -83,7 +87,7 @@ class Audit:
     def refused(self, peer: str, protocol: str, container: str | None, reason: str) -> None:
         """Record that a peer was refused; `reason` is one of a few fixed phrases."""
         kind = self._kind("refused", peer, protocol, container or "", reason)
-        if self._due(kind):
+        if self._due(kind, "refused", peer):
             log.warning(
                 "relay.refused",
                 reason=reason,
@@ -103,13 +107,13 @@ class Audit:
         self._kinds.move_to_end(key)
         return kind
 
-    def _due(self, kind: Kind) -> bool:
+    def _due(self, kind: Kind, outcome: str, peer: str) -> bool:
         """Return whether an event is due; else count the request."""
         now = self._now()
         if now < kind.quiet_until:
             kind.repeats += 1
             return False
-        if not self._has_room(now):
+        if not self._has_room(now, outcome, peer):
             self._unsaid += 1
             return False
         kind.quiet_until = now + EVERY
@@ -121,8 +125,30 @@ class Audit:
         kind.repeats = self._unsaid = 0
         return counted
 
-    def _has_room(self, now: float) -> bool:
+    def _has_room(self, now: float, outcome: str, peer: str) -> bool:
+        """Count an event; return False, and count none, where one of its limits is reached."""
         if now - self._minute_began >= EVERY:
-            self._minute_began, self._events = now, 0
-        self._events += 1
-        return self._events <= _EVENTS
+            self._minute_began = now
+            self._events.clear()
+        network = find_network(peer)
+        limits = {
+            (outcome, network): _NETWORK_EVENTS,
+            (outcome, network, peer): _PEER_EVENTS,
+        }
+        if network != LOOPBACK:  # a job's own steps: they keep their room whatever containers do
+            limits[outcome,] = _EVENTS
+        if any(self._events[key] >= most for key, most in limits.items()):
+            return False
+        self._events.update(limits.keys())
+        return True
+
+
+LOOPBACK = "loopback"
+
+
+def find_network(peer: str) -> str:
+    """Return the network of a peer, as far as its address says: a docker network has a /16."""
+    if peer == "::1" or peer.startswith("127."):
+        return LOOPBACK
+    separator, parts = (":", 4) if ":" in peer else (".", 2)
+    return separator.join(peer.split(separator)[:parts])

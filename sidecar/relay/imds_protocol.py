@@ -144,7 +144,8 @@ class Tokens:
 
     def issue(self, ttl: int, peer: str) -> str:
         """Return a token that is valid for `ttl` seconds."""
-        expiry = (int(self._now()) + ttl).to_bytes(_EXPIRY_BYTES, "big")
+        # In milliseconds: with whole seconds a token would end up to one second too early.
+        expiry = round((self._now() + ttl) * 1000).to_bytes(_EXPIRY_BYTES, "big")
         return base64.urlsafe_b64encode(expiry + self._signature(expiry, peer)).decode()
 
     def read_expiry(self, token: str, peer: str) -> float:
@@ -158,7 +159,7 @@ class Tokens:
         expiry, signature = raw[:_EXPIRY_BYTES], raw[_EXPIRY_BYTES:]
         if not hmac.compare_digest(signature, self._signature(expiry, peer)):
             return 0.0
-        return float(int.from_bytes(expiry, "big"))
+        return int.from_bytes(expiry, "big") / 1000
 
     def _signature(self, expiry: bytes, peer: str) -> bytes:
         return hmac.digest(self._key, expiry + peer.encode(), "sha256")

@@ -16,8 +16,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aiobotocore.session import AioSession
-
 from sidecar.aws.calls import STS, AwsError, Call, TransientError
 from sidecar.aws.container_credentials import (
     Credentials,
@@ -25,6 +23,7 @@ from sidecar.aws.container_credentials import (
     UnavailableError,
     parse_credentials,
 )
+from sidecar.aws.own_session import make_session
 from sidecar.aws.session import ServiceClient
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class JobRole:
     def __init__(self, terms: Terms, own: AgentCredentials | None) -> None:
         self._terms = terms
         self._own = own
-        self._session = own.session if own is not None else AioSession()
+        self._session = own.session if own is not None else make_session()
         self._name = ""
         self._named = asyncio.Event()
 

@@ -157,8 +157,8 @@ class Redirect:
         raise RulesUnavailable("; ".join(failures))
 
     async def _refuse_ipv6(self, tool: Iptables | Nft) -> None:
-        """Block the instance metadata's IPv6 address, if the rules are also for containers."""
-        if self.interfaces is None or not _has_ipv6():
+        """Block the instance metadata's IPv6 address: the relay does not listen there."""
+        if not _has_ipv6():
             return
         try:
             await tool.refuse_ipv6()

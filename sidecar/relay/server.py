@@ -13,6 +13,7 @@ from sidecar.aws.container_credentials import reason
 from sidecar.errors import RelayError
 from sidecar.host import max_open_files
 from sidecar.net import http_server
+from sidecar.net.file_budget import count_connections, divide_files
 from sidecar.relay.audit import Audit
 from sidecar.relay.background import running_beside
 from sidecar.relay.ecs_protocol import EcsProtocol
@@ -34,8 +35,6 @@ log = structlog.get_logger()
 _NAMES = ("169.254.170.2", *HOSTS)
 LIMITS = http_server.Limits(connections=4096, backlog=4096)
 """High, because a job may start thousands of containers that ask at the same time."""
-_OTHER_FILES = 256
-"""File descriptors that the agent needs for everything else: pipes, its own connections."""
 _WILDCARDS = ("", "0.0.0.0", "::")
 
 
@@ -159,6 +158,8 @@ def _make_router(
 
 
 def _limits() -> http_server.Limits:
-    """Return LIMITS, with fewer connections where the process may not open so many files."""
-    most = max(max_open_files() - _OTHER_FILES, _OTHER_FILES // 2)
-    return LIMITS._replace(connections=min(LIMITS.connections, most))
+    """Return the limits that the relay's share of the open files allows."""
+    served, waiting = count_connections(divide_files(max_open_files()).relay)
+    return LIMITS._replace(
+        connections=min(LIMITS.connections, served), backlog=min(LIMITS.backlog, waiting)
+    )

@@ -223,7 +223,7 @@ class Registration:
         if not self._is_configured and not self.complete:
             # It is at GitHub, but its keys were never saved: replace it, then remove it.
             await self._configure_once()
-        if self.complete:
+        if self.complete and self._folder.user is None:  # else the call gets the copies alone
             self._folder.restore_copies()
         result = ProgramResult()
         subcommand = Subcommand("remove", (), self.registration_request.token)

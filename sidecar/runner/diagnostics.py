@@ -54,14 +54,16 @@ class Diagnostics:
     def __init__(self, folder: RunnerFolder) -> None:
         self._runner_folder = folder
         self._folder = folder.path / "_diag"
+        self._private = (folder.path if folder.user is None else folder.private) / "_diag"
         self._since = time.time() - SLACK
         self._logged: set[str] = set()
 
     def log_last_lines(self, verb: str, *kinds: str) -> None:
         """Log the last lines of the newest log of each kind, after `verb` has failed."""
+        folder = self._folder if verb == "run" else self._private
         for kind in kinds or ("Runner",):
             fits = re.compile(NAME.format(kind=kind)).fullmatch
-            found = host.read_newest(self._folder, fits, LAST_BYTES, self._since)
+            found = host.read_newest(folder, fits, LAST_BYTES, self._since)
             if found is None or found[0] in self._logged:
                 continue
             name, content = found

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar import __version__, host
+from sidecar import host
 from sidecar.errors import RunnerError
-from sidecar.runner import homes
+from sidecar.runner import environment_file, homes, runner_settings, setup_info
 from sidecar.runner.environment import variables_for_user
+from sidecar.runner.program_protection import protect
 from sidecar.runner.state_file import SavedFile, StateFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from sidecar.aws.instance_facts import Facts
@@ -30,6 +30,10 @@ ABSENT = (".service",)
 """Files of an installation as a service, which no agent has: `remove` refuses beside them."""
 ENVIRONMENT = (".env", ".path")
 """Files that the program reads at every start, before anything else: their variables win."""
+LOGS = (("_diag",), ("_diag", "pages"), ("_diag", "blocks"))
+"""Folders in which the program writes at every start: it crashes if another thing is there."""
+PRIVATE = ".sidecar-private"
+"""The folder for calls of the program with a token (`sidecar.runner.private_call`)."""
 FREE_SPACE = 1 << 20
 """Bytes that the files of a registration, and the beginning of its logs, need."""
 
@@ -41,27 +45,39 @@ class RunnerFolder:
         self.path = path
         self.user = user
         self.listener = str(path / host.LISTENER)
+        self.private = path / PRIVATE
         self.state = path / ".sidecar"
         """The agent's own folder in it; jobs may read it, not write."""
         self.state_file = StateFile(path / ".sidecar-memory")
         """What the next agent on this disk reads, if this one is killed."""
+        self.first_life = True
+        """Whether no job was on this disk yet, as far as the folder tells."""
         self._copies: dict[str, SavedFile | None] = {}
 
-    def prepare(self, passed_on: Mapping[str, str] | None = None) -> None:
+    def prepare(
+        self,
+        passed_on: Mapping[str, str] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Prepare the folder for a life: remove what an earlier one left, give `bin/` to root.
 
-        `passed_on` is the agent's own environment, of which the runner gets its own. Raises
-        RunnerError when the folder cannot be written to.
+        `passed_on` is the agent's own environment, of which the runner gets its own. Jobs may have
+        left any number of files: the work ends when `stopped` returns True. Raises RunnerError when
+        the folder cannot be written to.
         """
+        self.first_life = not os.path.lexists(self.state)
         try:
+            stale = []
             if self.user is not None:
-                host.protect_program(self.path, self.user)
-            stale = [name for name in (*CONFIGURED, *MIGRATED, *ABSENT) if self._remove(name)]
+                stale += protect(self.path, self.user, first_life=self.first_life)
+            names = (*CONFIGURED, *MIGRATED, *ABSENT)
+            stale += [name for name in names if host.remove_entry(self.path / name, stopped)]
             stale += self._remove_environment_of_jobs()
+            stale += self.mend_logs()
             host.make_private_folder(self.state)
             self._check_free_space()
             self._copy(ENVIRONMENT)
-            self._clean_homes(variables_for_user(self.user, passed_on or {}))
+            self._clean_homes(variables_for_user(self.user, passed_on or {}), stopped)
         except OSError as error:
             message = (
                 f"cannot prepare the runner's folder {self.path}: {error.strerror or error} "
@@ -105,62 +121,43 @@ class RunnerFolder:
         """Remove `.env` and `.path` if an earlier job may have written them; return their names.
 
         Where the agent is root, such a file is believed if only root can write it. In the first
-        life no job was here yet: the file is the image's, whoever owns it, and becomes root's.
+        life no job was here yet: the file is the image's, whoever owns it, and becomes root's. What
+        cannot be read is never believed.
         """
-        if self.user is None:  # jobs have the agent's own user: nothing tells their files
-            return []
-        first_life = not (self.state.exists() or self.state.is_symlink())
         removed = []
         for name in ENVIRONMENT:
             path = self.path / name
-            if host.is_protected(path):
+            found = host.read_regular(path)
+            if self.user is None:  # jobs have the agent's own user: nothing tells their files
+                believed = found is not None or path.is_symlink()
+            else:
+                believed = found is not None and host.is_protected(path)
+            if believed:
                 continue
-            found = host.read_regular(path) if first_life else None
-            if found is not None:
+            if found is not None and self.first_life:
                 self._write(name, SavedFile(found[0], found[1] & ~0o022))
             elif self._remove(name):
                 removed.append(name)
         return removed
 
-    def _clean_homes(self, env: Mapping[str, str]) -> None:
-        """Remove from the runner's home what an earlier job left for its next listener."""
-        homes.clean_home(env, self.user)
-        if own := self.read_environment_file():
-            homes.clean_home({**env, **own}, self.user)
+    def mend_logs(self) -> list[str]:
+        """Remove what a job left where the runner's logs go; return the names.
 
-    @contextmanager
-    def own_environment(self, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
-        """Give one call of the program an environment with a home that no job ever had.
-
-        Raises OSError.
+        An image may have a link there: as root, the agent makes it its own in the first life.
         """
-        if not host.is_own_folder(self.state):
-            host.make_private_folder(self.state)
-        with (
-            homes.make_home(self.state, self.user) as variables,
-            self.without_variables(homes.NAMES),
-        ):
-            yield homes.use_home(env, variables)
+        if self.user is not None and self.first_life:
+            host.keep_link(self.path / LOGS[0][0])
+        return ["/".join(names) for names in LOGS if host.mend_folder(self.path, names, self.user)]
+
+    def _clean_homes(self, env: Mapping[str, str], stopped: Callable[[], bool]) -> None:
+        """Remove from the runner's home what an earlier job left for its next listener."""
+        homes.clean_home(env, self.user, stopped)
+        if own := self.read_environment_file():
+            homes.clean_home({**env, **own}, self.user, stopped)
 
     def write_setup_info(self, facts: Facts) -> None:
         """Write where the job runs into `.setup_info`, which every job's first log group shows."""
-        lines = [f"{key}: {fact}" for key, fact in facts.lines.items() if fact]
-        lines.append(f"Agent: runner-sidecar {__version__}")
-        groups = [group for group in self._read_setup_info() if group.get("group") != facts.title]
-        groups.append({"group": facts.title, "detail": "\n".join(lines)})
-        try:
-            host.write_new(self.path / ".setup_info", json.dumps(groups).encode(), 0o644, None)
-        except OSError as error:  # it only informs: the job can run without it
-            log.warning("runner.setup_info_failed", reason=error.strerror or str(error))
-
-    def _read_setup_info(self) -> list[dict[str, str]]:
-        found = host.read_regular(self.path / ".setup_info")
-        try:
-            groups = json.loads(found[0].decode("utf-8-sig")) if found else []
-        except ValueError:
-            return []
-        listed = groups if isinstance(groups, list) else []
-        return [group for group in listed if isinstance(group, dict)]
+        setup_info.write_facts(self.path / ".setup_info", facts)
 
     @property
     def is_configured(self) -> bool:
@@ -169,9 +166,7 @@ class RunnerFolder:
 
     def is_configured_as(self, name: str) -> bool:
         """Whether the configuration in the folder is that of the runner `name`."""
-        settings = _read_settings(host.read_regular(self.path / ".runner"))
-        found = settings.get("agentname")
-        return isinstance(found, str) and found.casefold() == name.casefold()
+        return runner_settings.is_for_runner(self._read(".runner"), name)
 
     @property
     def has_copies(self) -> bool:
@@ -186,26 +181,22 @@ class RunnerFolder:
     @property
     def runner_id(self) -> int | None:
         """GitHub's number for the runner, from the copy of `.runner`."""
-        copy = self._copies.get(".runner")
-        settings = _read_settings((copy.content, copy.mode) if copy else None)
-        try:
-            return int(settings["agentid"])
-        except (ValueError, TypeError, KeyError):
-            return None
+        return runner_settings.read_runner_id(self._settings)
 
     @property
     def work_folder(self) -> Path:
         """The folder of the runner's jobs, from the copy of `.runner`."""
-        copy = self._copies.get(".runner")
-        settings = _read_settings((copy.content, copy.mode) if copy else None)
-        return self.path / str(settings.get("workfolder") or "_work")
+        return self.path / runner_settings.read_work_folder(self._settings)
 
     @property
     def docker_label(self) -> str | None:
         """The label that the runner gives to containers and images, from the copy of `.runner`."""
+        return runner_settings.make_docker_label(self._settings)
+
+    @property
+    def _settings(self) -> bytes | None:
         copy = self._copies.get(".runner")
-        text = copy and copy.content.removeprefix(b"\xef\xbb\xbf")
-        return hashlib.sha256(text).hexdigest()[:6] if text else None
+        return copy.content if copy else None
 
     def write_configuration(self, files: Mapping[str, bytes]) -> None:
         """Write the configuration files of a just-in-time runner, as its listener would.
@@ -248,35 +239,62 @@ class RunnerFolder:
         for name in (*self._copies, *ABSENT):
             self._restore(name)
 
+    def restore_environment(self) -> None:
+        """Put back `.env` and `.path`, if the job changed them: the next life would use them."""
+        for name in ENVIRONMENT:
+            copy, path = self._copies.get(name), self.path / name
+            found = host.read_regular(path)
+            if copy is not None and found == (copy.content, copy.mode) and host.is_own(path):
+                continue
+            try:
+                self._restore(name)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                log.warning("runner.restore_failed", file=name, reason=reason)
+
     def _restore(self, name: str) -> None:
         copy = self._copies.get(name)
-        if copy is None:
+        self.replace_file(name, (copy.content, copy.mode) if copy else None)
+
+    def read_for_call(self, name: str) -> tuple[bytes, int] | None:
+        """Return content and mode that a call of the program may believe: the copy's if possible.
+
+        Without copies there was no job since the file was written.
+        """
+        if self.has_copies if name not in ENVIRONMENT else name in self._copies:
+            copy = self._copies.get(name)
+            return (copy.content, copy.mode) if copy else None
+        return host.read_regular(self.path / name)
+
+    def replace_file(self, name: str, found: tuple[bytes, int] | None) -> None:
+        """Write content and mode of a file, as its owner would; None removes it. Raises OSError."""
+        if found is None:
             self._remove(name)
         else:
-            self._write(name, copy)
+            self._write(name, SavedFile(*found))
 
     def read_environment_file(self) -> dict[str, str]:
         """Read `.env`, whose variables win over the listener's own environment."""
-        found = host.read_regular(self.path / ".env")
-        lines = found[0].decode("utf-8-sig", "replace").splitlines() if found else []
-        return {key: value for key, _, value in (line.partition("=") for line in lines) if value}
+        return environment_file.read_variables(self._read(".env"))
 
     @contextmanager
     def without_variables(self, variables: Iterable[str]) -> Iterator[None]:
         """Remove variables from `.env` within the block, where the agent sets its own values."""
-        unwanted = tuple(f"{variable}=" for variable in variables)
         found = host.read_regular(self.path / ".env")
-        lines = found[0].decode("utf-8-sig", "replace").splitlines() if found else []
-        kept = [line for line in lines if not line.startswith(unwanted)]
-        if found is None or kept == lines:
+        kept = environment_file.remove_variables(found[0], variables) if found else None
+        if found is None or kept is None:
             yield
             return
-        self._write(".env", SavedFile("".join(f"{line}\n" for line in kept).encode(), found[1]))
+        self._write(".env", SavedFile(kept, found[1]))
         try:
             yield
         finally:
             with suppress(OSError):  # the disk may be full by now: the file is not needed any more
                 self._write(".env", SavedFile(*found))
+
+    def _read(self, name: str) -> bytes | None:
+        found = host.read_regular(self.path / name)
+        return found[0] if found else None
 
     def _write(self, name: str, copy: SavedFile) -> None:
         # The environment's files stay the agent's own: a job may not write the next life's.
@@ -285,15 +303,3 @@ class RunnerFolder:
 
     def _remove(self, name: str) -> bool:
         return host.remove_entry(self.path / name)
-
-
-def _read_settings(found: tuple[bytes, int] | None) -> dict[str, Any]:
-    """Return the content of a `.runner` file, with all keys in lower case; empty if it is invalid.
-
-    Keys are camelCase from configure and PascalCase from a just-in-time configuration.
-    """
-    try:
-        settings = json.loads(found[0].decode("utf-8-sig")) if found else {}
-        return {key.lower(): value for key, value in settings.items()}
-    except (ValueError, AttributeError):
-        return {}

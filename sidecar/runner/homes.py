@@ -22,7 +22,7 @@ import structlog
 from sidecar import host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 log = structlog.get_logger()
 
@@ -69,20 +69,24 @@ def use_home(env: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, 
     return {name: value for name, value in env.items() if name.upper() not in NAMES} | {**variables}
 
 
-def clean_home(env: Mapping[str, str], user: host.User | None) -> None:
+def clean_home(
+    env: Mapping[str, str],
+    user: host.User | None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
     """Remove what an earlier job may have left in the home for the next listener to believe.
 
-    Then make the folder for configurations. Raises OSError where the agent is root; otherwise jobs
-    have the agent's own user, and could keep it from doing this.
+    Then make the folder for configurations. Gives up when `stopped` returns True. Raises OSError
+    where the agent is root; otherwise jobs have the agent's own user, and could keep it from this.
     """
     for folder in _config_folders(env):
-        _remove(folder.parent, (folder.name, *CACHE), user)
+        _remove(folder.parent, (folder.name, *CACHE), user, stopped)
         with suppress(OSError):  # the home is missing or read-only: the runner is only slower
             host.make_folder_below(folder.parent, folder.name, user)
     if home := env.get("HOME"):
-        _remove(Path(home), CERTIFICATES, user)
+        _remove(Path(home), CERTIFICATES, user, stopped)
     if data := env.get(DATA) or env.get(DATA.lower()):
-        _remove(Path(data), CACHE, user)
+        _remove(Path(data), CACHE, user, stopped)
 
 
 def _config_folders(env: Mapping[str, str]) -> list[Path]:
@@ -94,9 +98,11 @@ def _config_folders(env: Mapping[str, str]) -> list[Path]:
     return folders
 
 
-def _remove(folder: Path, names: tuple[str, ...], user: host.User | None) -> None:
+def _remove(
+    folder: Path, names: tuple[str, ...], user: host.User | None, stopped: Callable[[], bool]
+) -> None:
     try:
-        host.remove_below(folder, names)
+        host.remove_below(folder, names, stopped)
     except OSError:
         if user is not None:
             raise

@@ -70,6 +70,11 @@ async def _install(
         asked = await cleanup.enter_async_context(opening_admission)
         asking = host.build_admission_script(asked, admission.names)
     variables = {}
+    if folder.user is not None:
+        # The listener has a key that no job may read; what debugs a job's own program still works.
+        given = own.get(host.DIAGNOSTICS) or passed_on.get(host.DIAGNOSTICS) or "1"
+        asking += host.build_variable_script(host.DIAGNOSTICS, given)
+        variables[host.DIAGNOSTICS] = "0"
     for event, variable in VARIABLES.items():
         user_hook = own.get(variable) or passed_on.get(variable)
         started = event == "started"
@@ -84,5 +89,5 @@ async def _install(
         path = folder.state / f"job-{event}{host.HOOK_SUFFIX}"
         host.write_new(path, script.encode(), 0o755, None)
         variables[variable] = str(path)
-    cleanup.enter_context(folder.without_variables(VARIABLES.values()))
+    cleanup.enter_context(folder.without_variables((*VARIABLES.values(), *variables)))
     return variables

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ import structlog
 
 from sidecar import host, phase
 from sidecar.errors import Exit
+from sidecar.log import line_limit
+from sidecar.log.line_limit import LineLimit
 from sidecar.process import Command, Process, run_child
 from sidecar.runner import outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from sidecar.phase import Phase
     from sidecar.runner.folder import RunnerFolder
@@ -48,7 +51,7 @@ REMOVED_CONFIGURATION = "√ Removed .runner"
 class Listener:
     """The listener's process, and what its output and the job hooks report."""
 
-    def __init__(self, phase_: Phase) -> None:
+    def __init__(self, phase_: Phase, now: Callable[[], float] = time.monotonic) -> None:
         self.process: Process
         self.ready_for_jobs = asyncio.Event()
         """Set when the listener prints that it waits for jobs."""
@@ -71,6 +74,7 @@ class Listener:
         self.refused: str | None = None
         """Why its job may not run; None if it may, or if there is no policy."""
         self._phase = phase_
+        self._limit = LineLimit(now)
         self._hook_started = False
         self._hook_completed = False
         self._unknown_to_github = self._deprecated = self._removed_configuration = False
@@ -78,8 +82,8 @@ class Listener:
     # -- what it reports -----------------------------------------------------------------------
 
     def read_line(self, stream: str, line: str) -> None:
-        """Read one line of its output."""
-        log.info("listener.printed", stream=stream, line=line)
+        """Read one line of its output, and log it unless there are too many."""
+        logged = self._log_line(stream, line)
         if LISTENING.match(line):
             self.ready_for_jobs.set()
             self._set_session_open()
@@ -92,7 +96,7 @@ class Listener:
         elif match := COMPLETED.match(line):
             self._read_result(match["job"], match["result"])
         elif match := CONNECT_ERROR.match(line):
-            self._read_connect_error(match["reason"])
+            self._read_connect_error(match["reason"], logged=logged)
         elif RECONNECTED.match(line):
             self._set_session_open()
         elif match := VERSION.match(line):
@@ -102,21 +106,33 @@ class Listener:
             self._deprecated |= DEPRECATED.match(line) is not None
             self._removed_configuration |= line == REMOVED_CONFIGURATION
 
+    def _log_line(self, stream: str, line: str) -> bool:
+        """Log one line, unless there are too many; return whether it was logged."""
+        if self._limit.admit(line):
+            log.info("listener.printed", stream=stream, line=line)
+            return True
+        if self._limit.left_out == 1:
+            log.warning("listener.output_limited", bytes_a_second=line_limit.RATE)
+        return False
+
     def _read_result(self, job: str, result: str) -> None:
         """Take the job's result, and say what GitHub has if that is known to differ.
 
         A job that ends because its runner is shut down is Canceled for the listener, and failed
         at GitHub. The completed hook runs in no shutdown: GitHub itself then cancelled the job.
         """
-        self.result = result
+        was_reported, self.result = self.result is not None, result
+        if was_reported:  # a runner has one job: a job itself prints more such lines
+            return
         if result == "Canceled" and self.interrupted and not self._hook_completed:
             log.info("job.reported", job=job, result=result, conclusion="failed")
         else:
             log.info("job.reported", job=job, result=result)
 
-    def _read_connect_error(self, reason: str) -> None:
+    def _read_connect_error(self, reason: str, *, logged: bool) -> None:
         self.connect_error = reason
-        log.warning("runner.connection_changed", connected=False, reason=reason)
+        if logged:
+            log.warning("runner.connection_changed", connected=False, reason=reason)
         # Other errors are about the request for a job, and no line says when that works again.
         if reason.startswith(NO_SESSION):
             self.session_open.clear()
@@ -139,7 +155,7 @@ class Listener:
             self.job.set()
             log.info("job.started")
             self._phase.enter(phase.BUSY)
-        elif event == "completed":
+        elif event == "completed" and not self._hook_completed:
             self._hook_completed = True
             log.info("job.completed")
 
@@ -151,6 +167,11 @@ class Listener:
     def _interrupt_refused(self) -> None:
         if self.running:
             self.interrupt(busy=True)
+
+    def log_left_out(self) -> None:
+        """Log how many of its lines were not logged, if any."""
+        if self._limit.left_out:
+            log.warning("listener.output_left_out", lines=self._limit.left_out)
 
     # -- its state -----------------------------------------------------------------------------
 
@@ -254,6 +275,7 @@ async def run_listener(
         finally:
             if listener.ended.done():
                 await listener.process.read_last_output()
+                listener.log_left_out()
                 outcome = listener.outcome
                 log.info(
                     "runner.ended",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar.errors import RunnerError
 from sidecar.process import Command, run_child
+from sidecar.runner.private_call import prepare_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -90,7 +90,8 @@ async def run_program(
 ) -> ProgramResult:
     """Run one subcommand and fill `result` meanwhile; kill it after `timeout` seconds.
 
-    It has a home of its own: in its user's home it would believe what jobs left there. When a stop
+    It has a home of its own, and where possible a folder and a user that no job can look into:
+    in its user's home it would believe what jobs left there. When a stop
     cancels the caller, the process may finish for as long as `wait_at_stop` waits: a configure that
     is killed half-way leaves a runner at GitHub whose key nobody has. Raises RunnerError.
     """
@@ -100,18 +101,13 @@ async def run_program(
         del result.lines[:-KEPT_LINES]
         log.debug("configure.printed", verb=subcommand.name, stream=stream, line=line)
 
-    argv = (folder.listener, subcommand.name, *subcommand.arguments)
     async with AsyncExitStack() as stack:
-        try:
-            own = stack.enter_context(folder.own_environment(env))
-        except OSError as error:
-            raise RunnerError(
-                f"cannot make a home for the runner's {subcommand.name} in {folder.state}: "
-                f"{error.strerror or error}"
-            ) from error
+        call = stack.enter_context(prepare_call(folder, env, subcommand.name))
+        own = dict(call.env)
         if subcommand.token is not None:
             own["ACTIONS_RUNNER_INPUT_TOKEN"] = subcommand.token
-        command = Command(argv, own, folder.path, folder.user)
+        argv = (call.program, subcommand.name, *subcommand.arguments)
+        command = Command(argv, own, call.folder, call.user)
         process = await stack.enter_async_context(run_child(command, on_line))
         try:
             await asyncio.wait([process.ended], timeout=timeout)

@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 MOST_RUNNERS = 8
 """Records of earlier runners that are kept, the newest ones; GitHub removes one after a day."""
+LONGEST = 1 << 26
+"""Bytes of the file that are read: each record has files of at most a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,16 @@ class SavedFile:
 
     content: bytes
     mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """When and where a life began: all later processes of the runner's user there are its own."""
+
+    space: str
+    """The pid namespace (`host.describe_process_space`)."""
+    start: int
+    """Of the agent's process (`host.read_start`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,8 @@ class SavedRunner:
     jit: bool
     copies: dict[str, SavedFile | None] = field(default_factory=dict, repr=False)
     """Its files, None for those that were missing; empty if it was not configured yet."""
+    began: Beginning | None = None
+    """Of the agent's life, if the runner's user had no process then."""
 
 
 class StateFile:
@@ -54,13 +68,23 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._runner: dict[str, Any] = {}
+        self._began: Beginning | None = None
         self._earlier: list[dict[str, Any]] | None = None
         """The records of killed agents, the newest first; None if the file was not read yet."""
 
     def save_runner(self, name: str, *, unique: bool, jit: bool = False) -> None:
         """Save which runner is about to be registered."""
         self._runner = {"name": name, "unique": unique, "jit": jit}
+        if self._began is not None:
+            self._runner["began"] = [self._began.space, self._began.start]
         self._write()
+
+    def set_beginning(self, began: Beginning | None) -> None:
+        """Save from here on when this life began; those of killed agents no longer count."""
+        self._began = began
+        earlier = self._read_earlier()
+        if any(record.pop("began", None) for record in earlier):
+            self._write()
 
     def save_files(self, copies: Mapping[str, SavedFile | None]) -> None:
         """Save the runner's configuration files too."""
@@ -75,10 +99,11 @@ class StateFile:
         new = self._path.with_name(self._path.name + ".new")
         try:
             if not runners:
-                self._path.unlink(missing_ok=True)
+                host.remove_entry(self._path)
                 return
             host.write_new(new, json.dumps({"runners": runners}).encode(), 0o600, None)
-            new.replace(self._path)  # atomic: a kill meanwhile keeps the old file whole
+            # Atomic: a kill meanwhile keeps the old file whole.
+            host.replace_file(new, self._path.name)
         except OSError as error:
             log.warning("runner.state_write_failed", reason=error.strerror or str(error))
 
@@ -104,7 +129,7 @@ class StateFile:
         if self._earlier is None:
             self._earlier = []
             try:
-                if host.is_own(self._path) and (found := host.read_regular(self._path)):
+                if host.is_own(self._path) and (found := host.read_regular(self._path, LONGEST)):
                     records = json.loads(found[0])["runners"]
                     self._earlier = [record for record in records if _parse(record)]
             except (OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -119,6 +144,13 @@ def _parse(record: Any) -> SavedRunner | None:
             str(name): copy and SavedFile(base64.b64decode(copy["content"]), int(copy["mode"]))
             for name, copy in record.get("copies", {}).items()
         }
-        return SavedRunner(str(record["name"]), bool(record["unique"]), bool(record["jit"]), copies)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        began = record.get("began")
+        return SavedRunner(
+            str(record["name"]),
+            bool(record["unique"]),
+            bool(record["jit"]),
+            copies,
+            began and Beginning(str(began[0]), int(began[1])),
+        )
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None

@@ -16,6 +16,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from sidecar import fields, host, values
 from sidecar.fields import GivenSettings, setting
 from sidecar.settings import DEFAULT_HEALTH_ADDRESS, contracts
+from sidecar.settings.given_files import read_session_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,7 +197,7 @@ class Settings(GivenSettings):
         "role that jobs get by sts:AssumeRole, instead of the task role",
         "arn:aws:iam::123456789012:role/job",
     )
-    job_policy: Annotated[str, AfterValidator(values.parse_session_policy)] | None = setting(
+    job_policy: Annotated[str, AfterValidator(read_session_policy)] | None = setting(
         None,
         "session policy that limits the jobs' role, or the task role: JSON, or file: and a path",
         "file:/etc/job-policy.json",

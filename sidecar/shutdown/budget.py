@@ -14,6 +14,8 @@ KILL_SECONDS, KILL_SHARE = 3.0, 0.8
 """The runner is killed so many seconds before the end, or after this share, whichever is later."""
 CLEANUP_SHARE = 0.4
 """The share of the time after the kill in which cleanup steps may go on."""
+KILLED_SHARE = 0.5
+"""The share of that time in which the processes of a job may be killed before the rest begins."""
 CONTAINERS_SHARE = 0.7
 """The share of that time in which a job's containers may be removed before the network rules."""
 IDLE_SHARE = 0.5
@@ -49,6 +51,11 @@ class Budget:
     def kill(self) -> float:
         """Here the runner is killed, with everything that it started."""
         return max(KILL_SHARE * self.total, self.total - KILL_SECONDS)
+
+    @property
+    def killed(self) -> float:
+        """Until here what a job left may be searched for and killed before all the rest."""
+        return self.kill + KILLED_SHARE * (self.end - self.kill)
 
     @property
     def containers(self) -> float:

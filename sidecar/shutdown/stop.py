@@ -10,7 +10,7 @@ from sidecar.errors import Stopped
 from sidecar.shutdown.budget import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from sidecar.shutdown.signals import Signals
 
@@ -19,9 +19,12 @@ DRAIN, INTERRUPT, KILL = 1, 2, 3
 
 
 class Stop:
-    """Takes stop signals, cuts the work short, and measures the stop budget (seconds)."""
+    """Takes stop signals, cuts the work short, and measures the stop budget (seconds).
 
-    def __init__(self, budget: float) -> None:
+    `on_start` is called when the budget's clock starts: the end of the life has begun.
+    """
+
+    def __init__(self, budget: float, on_start: Callable[[], object] = lambda: None) -> None:
         self.budget = Budget(budget)
         self.level = 0
         self.signal: str | None = None
@@ -29,6 +32,7 @@ class Stop:
         self.signals: list[str] = []
         """Every stop signal so far, in order."""
         self._since: float | None = None
+        self._on_start = on_start
         self._changed = asyncio.Event()
         self._cut: asyncio.Timeout | None = None
 
@@ -69,6 +73,7 @@ class Stop:
         """Start the budget's clock, unless it runs: a life that ends by itself has one, too."""
         if self._since is None:
             self._since = asyncio.get_running_loop().time()
+            self._on_start()
 
     def left_until(self, moment: float) -> float:
         """Return the seconds until a moment of the budget; all of them before the clock runs."""

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sidecar import host
 from sidecar.errors import SettingsError
 from sidecar.net import http_server
+from sidecar.net.file_budget import count_connections, divide_files
 from sidecar.status import metrics
 from sidecar.status.report import Report
 
@@ -71,7 +73,9 @@ async def serve_health(
     async with AsyncExitStack() as serving:
         try:
             bound = await serving.enter_async_context(
-                http_server.listening(address.host, address.port, HealthHandler(report).answer)
+                http_server.listening(
+                    address.host, address.port, HealthHandler(report).answer, limits=_limits()
+                )
             )
         except OSError as error:
             message = (
@@ -82,3 +86,13 @@ async def serve_health(
             raise SettingsError(message) from error
         log.info("health.started", host=bound[0], port=bound[1])
         yield report  # outside the try: an OSError of the life is no fault of the address
+
+
+def _limits() -> http_server.Limits:
+    """Return the limits that this listener's share of the open files allows.
+
+    Every request is answered at once, so a full listener closes its oldest connection for a new
+    one: who asks for the agent's health gets an answer, however many connections a job holds.
+    """
+    served, waiting = count_connections(divide_files(host.max_open_files()).health)
+    return http_server.Limits(connections=served, backlog=waiting, grace_seconds=0.0)

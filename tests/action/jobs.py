@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local.agent import PATIENCE
 from local.composite import Composite, Job
@@ -16,11 +17,23 @@ from local.stage import PAT
 from tests.launches.stage import PREFIX, REPOSITORY, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from local.github.jobs import Job as QueuedJob
 
 ROOT = Path(__file__).parents[2]
 ACTION = ROOT / "action"
 REQUIREMENTS = ROOT / "requirements" / "runtime.txt"
+
+
+def play(scene: Coroutine[Any, Any, None], timeout: float = 150) -> None:
+    """Run one scene within `timeout` seconds."""
+    asyncio.run(asyncio.wait_for(scene, timeout))
+
+
+def text_of(job: Job) -> str:
+    """Return the log as everybody sees it."""
+    return "\n".join(job.log)
 
 
 def make_job(stage: Stage, name: str = "pre-job", **environ: str) -> Job:

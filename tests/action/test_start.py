@@ -1,6 +1,5 @@
 """The action that starts runners, end to end: its steps, a real ECS stand-in, real agents."""
 
-import asyncio
 import json
 import signal
 
@@ -10,19 +9,8 @@ from local import ecs
 from local.composite import SIGNALS, running
 from local.faults import Rule
 from local.stage import PAT
-from tests.action.jobs import inputs, make_job, queue_job, start, stop
+from tests.action.jobs import inputs, make_job, play, queue_job, start, stop, text_of
 from tests.launches.stage import open_stage
-
-
-def play(scene, timeout=150):
-    """Run one scene."""
-    asyncio.run(asyncio.wait_for(scene, timeout))
-
-
-def text_of(job):
-    """Return the log as everybody sees it."""
-    return "\n".join(job.log)
-
 
 # --- all goes well ------------------------------------------------------------------------------
 

@@ -1,18 +1,12 @@
 """The action that stops runners which nobody uses."""
 
-import asyncio
 import json
 
 from local.stage import PAT
-from tests.action.jobs import inputs, make_job, queue_job, start, stop, wait_for_runner
+from tests.action.jobs import inputs, make_job, play, queue_job, start, stop, wait_for_runner
 from tests.launches.stage import PREFIX, open_stage
 
 SAME = {"github_pat": PAT, "cluster": "runners", "parameter_prefix": PREFIX}
-
-
-def play(scene, timeout=150):
-    """Run one scene."""
-    asyncio.run(asyncio.wait_for(scene, timeout))
 
 
 def test_what_was_not_used_is_stopped_and_a_job_is_not_cut(aws):

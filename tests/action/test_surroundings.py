@@ -1,21 +1,14 @@
 """What surrounds the action: an App, masks of others, a hostile workspace, AWS's old names."""
 
-import asyncio
-
 import pytest
 
 from local import aws as local_aws
 from local.composite import Composite
 from local.github import apps
-from tests.action.jobs import ACTION, inputs, make_job, queue_job, start
+from tests.action.jobs import ACTION, inputs, make_job, play, queue_job, start
 from tests.launches.stage import open_stage
 
 HIJACKED = "print('hijacked'); raise SystemExit(3)\n"
-
-
-def play(scene, timeout=150):
-    """Run one scene."""
-    asyncio.run(asyncio.wait_for(scene, timeout))
 
 
 def test_an_app_registers_the_runner(aws):

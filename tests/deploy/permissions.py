@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from local import aws
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from tests.deploy.machines import Machines
     from tests.deploy.recorder import Call
 
+    Translate = Callable[[str, dict[str, Any], "Roles"], "Iterator[Question]"]
+
 SIMULATOR = Path(__file__).with_name("simulate.mjs")
-ARN = f"arn:aws:{{service}}:{aws.REGION}:{aws.ACCOUNT}:"
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,23 @@ class Question:
 
     action: str
     resource: str
-    context: dict[str, str] = field(default_factory=dict, hash=False)
+    context: dict[str, str | list[str]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The roles that a task definition gives its tasks."""
+    """What the launcher gives to what it starts, and the account that it starts it in."""
 
     task_definition: str
     """Its ARN, with the revision."""
     roles: tuple[str, ...]
+    """Those of the task definition."""
+    machines: Machines
+    account: str = aws.ACCOUNT
+
+    def arn(self, service: str, resource: str) -> str:
+        """Return the ARN of a resource."""
+        return f"arn:aws:{service}:{aws.REGION}:{self.account}:{resource}"
 
 
 def find_questions(calls: Iterable[Call], roles: Roles) -> list[Question]:
@@ -48,44 +57,42 @@ def find_questions(calls: Iterable[Call], roles: Roles) -> list[Question]:
 
 def _translate(call: Call, roles: Roles) -> Iterator[Question]:
     service, _, operation = call.target.partition(".")
-    given = call.arguments
-    match service.partition("_")[0]:
-        case "AmazonSQS":
-            queue = given["QueueUrl"].rpartition("/")[2]
-            yield Question(f"sqs:{operation}", ARN.format(service="sqs") + queue)
-        case "AmazonSSM":
-            for name in given.get("Names") or [given["Name"]]:
-                parameter = ARN.format(service="ssm") + "parameter" + name
-                yield Question(f"ssm:{operation}", parameter)
-            if operation == "PutParameter" and "Tags" in given:
-                yield Question("ssm:AddTagsToResource", parameter)
-        case "DynamoDB":
-            yield from _translate_table(operation, given)
-        case "AmazonEC2ContainerServiceV20141113":
-            yield from _translate_task(operation, given, roles)
-        case _:
-            raise AssertionError(f"no test knows what {call.target} needs")
+    translate = _SERVICES.get(service.partition("_")[0])
+    assert translate, f"no test knows what {call.target} needs"
+    yield from translate(operation, call.arguments, roles)
 
 
-def _translate_table(operation: str, given: dict[str, Any]) -> Iterator[Question]:
+def _translate_message(operation: str, given: dict[str, Any], roles: Roles) -> Iterator[Question]:
+    queue = given["QueueUrl"].rpartition("/")[2]
+    yield Question(f"sqs:{operation}", roles.arn("sqs", queue))
+
+
+def _translate_parameter(operation: str, given: dict[str, Any], roles: Roles) -> Iterator[Question]:
+    for name in given.get("Names") or [given["Name"]]:
+        parameter = roles.arn("ssm", f"parameter{name}")
+        yield Question(f"ssm:{operation}", parameter)
+    if operation == "PutParameter" and "Tags" in given:
+        yield Question("ssm:AddTagsToResource", parameter)
+
+
+def _translate_table(operation: str, given: dict[str, Any], roles: Roles) -> Iterator[Question]:
     """Translate a call of DynamoDB; a transaction needs what each of its parts needs."""
     if operation == "TransactWriteItems":
         for item in given["TransactItems"]:
             ((kind, part),) = item.items()
             action = "ConditionCheckItem" if kind == "ConditionCheck" else f"{kind}Item"
-            yield from _translate_table(action, part)
+            yield from _translate_table(action, part, roles)
         return
-    table = ARN.format(service="dynamodb") + f"table/{given['TableName']}"
-    yield Question(f"dynamodb:{operation}", table)
+    yield Question(f"dynamodb:{operation}", roles.arn("dynamodb", f"table/{given['TableName']}"))
 
 
 def _translate_task(operation: str, given: dict[str, Any], roles: Roles) -> Iterator[Question]:
     cluster = given["cluster"]
     name = cluster.rpartition("/")[2]
     if not cluster.startswith("arn:"):
-        cluster = ARN.format(service="ecs") + f"cluster/{name}"
-    within = {"ecs:cluster": cluster}
-    tasks = ARN.format(service="ecs") + f"task/{name}/"
+        cluster = roles.arn("ecs", f"cluster/{name}")
+    within: dict[str, str | list[str]] = {"ecs:cluster": cluster}
+    tasks = roles.arn("ecs", f"task/{name}/")
     if operation == "RunTask":
         yield Question("ecs:RunTask", roles.task_definition, within)
         if given.get("tags") or given.get("enableECSManagedTags"):  # ECS asks only then
@@ -95,6 +102,32 @@ def _translate_task(operation: str, given: dict[str, Any], roles: Roles) -> Iter
         return
     for task in given.get("tasks") or [given["task"]]:
         yield Question(f"ecs:{operation}", tasks + task.rpartition("/")[2], within)
+
+
+def _translate_machine(operation: str, given: dict[str, Any], roles: Roles) -> Iterator[Question]:
+    for action, resource, context in roles.machines.translate(operation, given):
+        yield Question(action, resource, context)
+
+
+def _translate_session(operation: str, given: dict[str, Any], _: Roles) -> Iterator[Question]:
+    """Translate AssumeRole: the role's trust policy is asked the same."""
+    role, tags = given["RoleArn"], given.get("Tags", {})
+    yield Question(f"sts:{operation}", role, {"sts:ExternalId": given["ExternalId"]})
+    if tags:
+        context: dict[str, str | list[str]] = {"aws:TagKeys": list(tags)}
+        named = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
+        yield Question("sts:TagSession", role, context | named)
+
+
+_SERVICES: dict[str, Translate] = {
+    "AmazonSQS": _translate_message,
+    "AmazonSSM": _translate_parameter,
+    "DynamoDB": _translate_table,
+    "AmazonEC2ContainerServiceV20141113": _translate_task,
+    "AmazonEC2": _translate_machine,
+    "AWSSecurityTokenService": _translate_session,
+}
+"""What translates the calls of a service."""
 
 
 def simulate(

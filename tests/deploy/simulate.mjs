@@ -5,10 +5,11 @@ import { createRequire } from 'node:module'
 const require = createRequire(new URL('../judges/node_modules/', import.meta.url))
 const { runSimulation } = require('@cloud-copilot/iam-simulate')
 
-const account = '123456789012'
 const everything = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: '*', Resource: '*' }] }
 
 async function decide({ principal, action, resource, context = {}, policies = [], resourcePolicy }) {
+  // An image or a snapshot belongs to nobody here, and so does '*': it counts as the principal's own.
+  const account = resource.split(':')[4] || principal.split(':')[4]
   const answer = await runSimulation(
     {
       request: { principal, action, resource: { resource, accountId: account }, contextVariables: context },

@@ -1,181 +1,28 @@
-"""The deployed launcher: its stacks on ministack, its jobs at the stand-ins of GitHub and ECS."""
+"""The deployed launcher, whose jobs are at the stand-ins of GitHub, ECS and EC2."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import boto3
-
-from launcher.deploy.target import Target
-from local import agent, aws, ecs, github, sqs
+from local import agent, ec2, ecs, github, oidc, sqs, sts
 from local.agent import PATIENCE
 from local.github.scope import Scope
 from local.stage import PAT
-from tests.deploy import ministack
+from tests.deploy import garo, guests
+from tests.deploy.deployed import API_STACK, CANARY
+from tests.deploy.guests import REPOSITORY
 from tests.deploy.recorder import recording
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
     from local.github.jobs import Job
+    from tests.deploy.deployed import Deployed
     from tests.deploy.recorder import Recorder
-
-REPOSITORY = "octo/repo"
-CANARY = "canary-webhook-secret-7f3a"  # of this test alone
-DEPLOYMENT = "end-to-end"
-STACK, POOL_STACK = f"runner-launcher-{DEPLOYMENT}", f"runner-pool-{DEPLOYMENT}"
-
-
-@dataclass
-class Deployed:
-    """Two stacks that the commands have deployed."""
-
-    url: str
-    folder: Path
-    printed: str
-    """The output of the commands."""
-    outputs: dict[str, str] = field(default_factory=dict)
-    pool_outputs: dict[str, str] = field(default_factory=dict)
-    clients: dict[str, Any] = field(default_factory=dict)
-
-    def client(self, service: str) -> Any:
-        """Return a client of this AWS."""
-        if service not in self.clients:
-            self.clients[service] = boto3.client(
-                service,
-                endpoint_url=self.url,
-                region_name=aws.REGION,
-                aws_access_key_id=aws.ACCOUNT,
-                aws_secret_access_key="test",
-            )
-        return self.clients[service]
-
-    def close(self) -> None:
-        """Close all clients."""
-        for client in self.clients.values():
-            client.close()
-
-    def resource(self, name: str, stack: str = STACK) -> str:
-        """Return the physical id of a resource of the stack."""
-        found = self.client("cloudformation").describe_stack_resources(StackName=stack)
-        return next(
-            str(each["PhysicalResourceId"])
-            for each in found["StackResources"]
-            if each["LogicalResourceId"] == name
-        )
-
-    @property
-    def webhook_url(self) -> str:
-        """The function URL, as ministack serves it without a name of its own."""
-        number = self.outputs["WebhookUrl"].removeprefix("https://").partition(".")[0]
-        return f"{self.url}/_aws/lambda-url/{number}/"
-
-    def read_outputs(self) -> None:
-        """Read the outputs of both stacks."""
-        for stack, outputs in ((STACK, self.outputs), (POOL_STACK, self.pool_outputs)):
-            found = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-            outputs.update({each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]})
-
-    def set_environment(self, function: str, **variables: str) -> None:
-        """Add variables to those that the template gave a function."""
-        functions = self.client("lambda")
-        name = self.resource(function)
-        found = functions.get_function_configuration(FunctionName=name)["Environment"]
-        changed = {"Variables": {**found["Variables"], **variables}}
-        functions.update_function_configuration(FunctionName=name, Environment=changed)
-
-    def set_mapping(self, **changes: Any) -> None:
-        """Change how the queue feeds the worker."""
-        number = self.resource("WorkerTakesMessages")
-        self.client("lambda").update_event_source_mapping(UUID=number, **changes)
-
-    def policies(self, role: str, stack: str = STACK) -> list[Any]:
-        """Return the policies of a role."""
-        iam = self.client("iam")
-        name = self.resource(role, stack)
-        found = iam.list_role_policies(RoleName=name)["PolicyNames"]
-        return [
-            iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in found
-        ]
-
-    def role_arn(self, role: str, stack: str = STACK) -> str:
-        """Return the ARN of a role."""
-        name = self.resource(role, stack)
-        return str(self.client("iam").get_role(RoleName=name)["Role"]["Arn"])
-
-    def templates(self) -> str:
-        """Return all that CloudFormation shows of the stacks to whoever may look at them."""
-        cloudformation = self.client("cloudformation")
-        return repr(
-            [
-                cloudformation.describe_stacks(),
-                *[
-                    what(StackName=stack)
-                    for stack in (STACK, POOL_STACK)
-                    for what in (
-                        cloudformation.get_template,
-                        cloudformation.describe_stack_events,
-                        cloudformation.describe_stack_resources,
-                    )
-                ],
-            ]
-        )
-
-    def environments(self) -> str:
-        """Return what Lambda shows of the functions."""
-        return repr(self.client("lambda").list_functions()["Functions"])
-
-
-@contextmanager
-def deploy(folder: Path) -> Iterator[Deployed]:
-    """Start an AWS, and deploy to it as docs/deploy.md says: by two commands."""
-    with ministack.serving(folder) as url:
-        target = Target.of_this_machine()
-        secret, pat = folder / "webhook-secret", folder / "pat"
-        secret.write_text(CANARY)
-        pat.write_text(PAT)
-        common = ("--deployment", DEPLOYMENT)
-        machine = ("--python", target.python, "--architecture", target.architecture)
-        stack = ("stack", *common, *machine, "--runners", "--allow", "octo")
-        printed = _run(url, folder, *stack)
-        printed += _run(
-            url, folder, "secrets", *common, "--webhook-secret", str(secret), "--pat", str(pat)
-        )
-        deployed = Deployed(url, folder, printed)
-        with closing(deployed):
-            deployed.read_outputs()
-            yield deployed
-
-
-def _run(url: str, folder: Path, *arguments: str) -> str:
-    """Run one command; return what it printed."""
-    environment = {
-        **agent.base_environment(),
-        **{key: os.environ[key] for key in os.environ if key.startswith(("PIP_", "COVERAGE"))},
-        "HOME": os.environ.get("HOME", str(folder)),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": aws.ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "test",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "launcher.deploy", *arguments],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 class Stage:
@@ -185,14 +32,22 @@ class Stage:
         self,
         deployed: Deployed,
         plane: ecs.ControlPlane,
+        machines: ec2.ControlPlane,
         hub: github.GitHub,
         calls: dict[str, Recorder],
+        issuer: oidc.Issuer,
+        roles: sts.Sts,
     ) -> None:
         self.deployed = deployed
         self.ecs = plane
+        self.ec2 = machines
         self.github = hub
         self.calls = calls
         """By the function that makes them."""
+        self.issuer = issuer
+        self.sts = roles
+        self.tokens: list[str] = []
+        """The tokens of jobs that were made for the API."""
 
     @property
     def queue(self) -> str:
@@ -241,15 +96,27 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
         plane = await enter(ecs.serving(host.start, tell=tell))
         plane.clusters.add(deployed.pool_outputs["ClusterArn"].rpartition("/")[2])
         plane.definitions.append(ecs.TaskDefinition(family=deployed.pool_outputs["Family"]))
-        calls = {name: await enter(recording(deployed.url)) for name in ("Webhook", "Worker")}
-        calls["ECS"] = await enter(recording(plane.url))
-        await asyncio.to_thread(_connect, deployed, hub, calls)
+        hosts = await enter(ec2.serving(tell=tell))
+        hosts.templates = [deployed.machines.template, deployed.guest.machines.template]
+        plane.clusters.add(guests.CLUSTER)
+        plane.definitions.append(ecs.TaskDefinition(family=guests.FAMILY))
+        issuer, roles = await enter(oidc.serving()), await enter(sts.serving())
+        roles.add(guests.ROLE, guests.EXTERNAL_ID)
+        roles.add(garo.ROLE, garo.EXTERNAL_ID, tags_allowed=False)
+        upstreams = {
+            **dict.fromkeys(("Webhook", "Worker", "Api"), deployed.url),
+            **dict.fromkeys(("WorkerECS", "ApiECS"), plane.url),
+            **dict.fromkeys(("WorkerEC2", "ApiEC2"), hosts.url),
+            "ApiSTS": roles.url,
+        }
+        calls = {name: await enter(recording(url)) for name, url in upstreams.items()}
+        stage = Stage(deployed, plane, hosts, hub, calls, issuer, roles)
+        await asyncio.to_thread(_connect, stage)
         # Else the worker would go on, with nobody to call any more.
         stack.push_async_callback(asyncio.to_thread, deployed.set_mapping, Enabled=False)
         hub.world.hooks.add(
             deployed.webhook_url, CANARY, scope=Scope.of_path("/repos/" + REPOSITORY)
         )
-        stage = Stage(deployed, plane, hub, calls)
         try:
             yield stage
         except BaseException:
@@ -266,14 +133,27 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
             raise
 
 
-def _connect(deployed: Deployed, hub: github.GitHub, calls: dict[str, Recorder]) -> None:
+def _connect(stage: Stage) -> None:
     """Do what only a test needs: lead the functions' calls to the stand-ins."""
-    # ministack takes the template's number as text, and CloudFormation as a number.
-    deployed.set_mapping(ScalingConfig={"MaximumConcurrency": 2})
+    deployed, calls = stage.deployed, stage.calls
     deployed.set_environment("Webhook", AWS_ENDPOINT_URL=calls["Webhook"].url)
     deployed.set_environment(
         "Worker",
         AWS_ENDPOINT_URL=calls["Worker"].url,
-        AWS_ENDPOINT_URL_ECS=calls["ECS"].url,
-        LAUNCHER_GITHUB_URL=hub.url,
+        AWS_ENDPOINT_URL_ECS=calls["WorkerECS"].url,
+        AWS_ENDPOINT_URL_EC2=calls["WorkerEC2"].url,
+        LAUNCHER_GITHUB_URL=stage.github.url,
     )
+    deployed.set_environment(
+        "Api",
+        API_STACK,
+        AWS_ENDPOINT_URL=calls["Api"].url,
+        AWS_ENDPOINT_URL_ECS=calls["ApiECS"].url,
+        AWS_ENDPOINT_URL_EC2=calls["ApiEC2"].url,
+        AWS_ENDPOINT_URL_STS=calls["ApiSTS"].url,
+        LAUNCHER_GITHUB_URL=stage.github.url,
+        LAUNCHER_API_ISSUER=stage.issuer.url,
+    )
+    # ministack takes the template's number as text, and CloudFormation as a number: until now it
+    # has handled no message. A worker that is changed while it has one would hold it for minutes.
+    deployed.set_mapping(ScalingConfig={"MaximumConcurrency": 2})

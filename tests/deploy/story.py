@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.deploy.parameters import parameter
 from local import aws
-from tests.deploy.stage import CANARY, DEPLOYMENT, PAT, Deployed, Stage, open_stage
+from tests.deploy.deployed import CANARY, DEPLOYMENT, PAT, Deployed
+from tests.deploy.orders import Placed, order_runners
+from tests.deploy.stage import Stage, open_stage
 from tests.lives.stage import wait_until
 
 if TYPE_CHECKING:
+    from tests.deploy.garo import Ordered
     from tests.deploy.recorder import Call
 
 POISON = "this is no message of ours"
@@ -30,6 +33,14 @@ class Story:
     exit_codes: list[int | None] = field(default_factory=list)
     results: list[str | None] = field(default_factory=list)
     redelivery: str = ""
+    started: list[str] = field(default_factory=list)
+    """The calls that started machines."""
+    orders: list[Placed] = field(default_factory=list)
+    """What callers of the API have ordered."""
+    garo: list[Ordered] = field(default_factory=list)
+    """The same, by GARO's contract."""
+    sessions: dict[str, str] = field(default_factory=dict)
+    """The caller's role that was assumed, by the access key of its session."""
     task_tags: dict[str, str] = field(default_factory=dict)
     definition: str = ""
     receives: int = 0
@@ -39,7 +50,7 @@ class Story:
     secrets: list[str] = field(default_factory=list)
     """All that must be seen nowhere."""
     runtask: str = ""
-    """All that was asked of ECS."""
+    """All that was asked of ECS and EC2."""
     left: dict[str, Any] = field(default_factory=dict)
     log: str = ""
 
@@ -49,6 +60,8 @@ async def play(told: Story) -> None:
     async with open_stage(told.deployed) as stage:
         await _serve_one_job(told, stage)
         await _cancel_one_job(stage)
+        await _start_machines(told, stage)
+        told.orders, told.garo = await order_runners(stage)
         await _delete_used_tokens(told, stage)
         await _send_poison(told, stage)
         await _look_around(told, stage)
@@ -82,6 +95,22 @@ async def _cancel_one_job(stage: Stage) -> None:
     stage.github.world.cancel(job)
     await wait_until(lambda: not stage.ecs.living(), "the second task's stop")
     stage.ecs.may_run.set()
+
+
+async def _start_machines(told: Story, stage: Stage) -> None:
+    """Start a machine in each way, by a job that is cancelled before it has its runner."""
+    for label in ("machine", "fleet"):
+        before = len(stage.ec2.machines)
+        job = stage.queue_job("self-hosted", label)
+        await wait_until(lambda: len(stage.ec2.machines) > before, f"a machine for {label}")  # noqa: B023
+        stage.github.world.cancel(job)
+        await wait_until(lambda: not stage.ec2.living(), f"the end of the machine for {label}")
+    await wait_until(lambda: stage.ec2.asked("GetConsoleOutput"), "a look at the event of an end")
+    told.started = [
+        operation
+        for operation, _ in stage.ec2.requests
+        if operation in ("RunInstances", "CreateFleet")
+    ]
 
 
 async def _delete_used_tokens(told: Story, stage: Stage) -> None:
@@ -125,6 +154,7 @@ async def _look_around(told: Story, stage: Stage) -> None:
         "parameters": aws.names(told.deployed.url, prefix),
         "runners": [runner.name for runner in stage.github.world.runners],
         "tasks": stage.ecs.living(),
+        "machines": stage.ec2.living(),
         "counters": [
             item
             for item in aws.read_table(told.deployed.url, told.deployed.outputs["TableName"])
@@ -132,5 +162,9 @@ async def _look_around(told: Story, stage: Stage) -> None:
         ],
     }
     told.calls = {name: list(recorder.calls) for name, recorder in stage.calls.items()}
-    told.secrets = [CANARY, PAT, *(token.value for token in stage.github.world.tokens)]
-    told.runtask = repr(stage.ecs.requests)
+    tags = {each.id: each.tags for each in stage.ec2.machines}
+    told.deployed.machines.tags = told.deployed.guest.machines.tags = tags
+    told.sessions = {each.key: each.role for each in stage.sts.assumed}
+    made = [token.value for token in stage.github.world.tokens]
+    told.secrets = [CANARY, PAT, *stage.tokens, *made]
+    told.runtask = repr([stage.ecs.requests, stage.ec2.requests])

@@ -13,6 +13,8 @@ from launcher.deploy.stack import read_template
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LAUNCHER, RUNNERS, API, ACCOUNT = "launcher.yaml", "runners.yaml", "api.yaml", "account.yaml"
+ALL = (LAUNCHER, RUNNERS, API, ACCOUNT)
 NOTHING = {"Ref": "AWS::NoValue"}
 
 
@@ -52,13 +54,23 @@ def resources(name: str, kind: str) -> dict[str, dict[str, Any]]:
 def variant(name: str, *true: str) -> dict[str, Any]:
     """Return a template as a stack has it in which the conditions `true` hold, and no others."""
     found = read(name)
-    assert set(true) <= set(found["Conditions"])
+    assert set(true) <= set(list_switches(name))
+    true = (*true, *(key for key, each in found["Conditions"].items() if _holds(each, true)))
     left: dict[str, Any] = _resolve({key: found[key] for key in ("Resources", "Outputs")}, true)
     for part in left.values():
         for key, each in list(part.items()):
             if each.get("Condition", true) not in (true, *true):
                 del part[key]
     return left
+
+
+def list_switches(name: str) -> list[str]:
+    """List the conditions of a template that follow from no other one."""
+    return [key for key, each in read(name)["Conditions"].items() if "Fn::Or" not in each]
+
+
+def _holds(condition: Any, true: tuple[str, ...]) -> bool:
+    return any(each["Condition"] in true for each in condition.get("Fn::Or", []))
 
 
 def _resolve(value: Any, true: tuple[str, ...]) -> Any:

@@ -3,14 +3,13 @@
 import stat
 
 import pytest
-from botocore.exceptions import ClientError
 
-from launcher.deploy import cli, parameters, rights, stack, starter
-from launcher.deploy.aws import translated
+from launcher.deploy import cli, parameters, stack, starter
 from launcher.deploy.parameters import APP_KEY, PAT, WEBHOOK_SECRETS, Secret
 from launcher.errors import Exit, LaunchError, SettingsError
 from launcher.pools.document import parse_pools
 from launcher.pools.pool import Pools
+from tests.deploy.accounts import NO_STACK, FakeAccount, refuse, state
 
 OUTPUTS = {
     "ClusterArn": "arn:aws:ecs:eu-central-1:123456789012:cluster/runners",
@@ -19,63 +18,6 @@ OUTPUTS = {
     "SecurityGroupId": "sg-0123abcd",
     "PublicIp": "true",
 }
-ROLES = {
-    "taskRoleArn": "arn:aws:iam::123456789012:role/task",
-    "executionRoleArn": "arn:aws:iam::123456789012:role/execution",
-}
-POOLS = """
-[[pool]]
-name = "a"
-labels = ["a"]
-cluster = "runners"
-task_definition = "linux"
-
-[[pool]]
-name = "b"
-labels = ["b"]
-cluster = "runners"
-task_definition = "windows:7"
-"""
-
-
-class FakeAccount:
-    """An account whose answers are listed by operation, each given once; an error is raised."""
-
-    region, id, partition = "eu-central-1", "123456789012", "aws"
-
-    def __init__(self, **answers):
-        self.answers = {name: list(given) for name, given in answers.items()}
-        self.calls = []
-
-    def arn(self, service, resource):
-        """Return an ARN, as the real one does."""
-        return f"arn:aws:{service}:{self.region}:{self.id}:{resource}"
-
-    def call(self, _service, operation, action, *, quotes_aws=True, **arguments):
-        """Give the next answer."""
-        self.calls.append((operation, arguments))
-        answer = self.answers[operation].pop(0) if self.answers.get(operation) else {}
-        with translated(action, quotes_aws=quotes_aws):
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-    def asked(self):
-        """List the operations that were called."""
-        return [operation for operation, _ in self.calls]
-
-
-def refuse(code, message):
-    """Make an error that AWS answers."""
-    return ClientError({"Error": {"Code": code, "Message": message}}, "any")
-
-
-def state(status, **more):
-    """Make an answer of DescribeStacks."""
-    return {"Stacks": [{"StackStatus": status, **more}]}
-
-
-NO_STACK = refuse("ValidationError", "Stack with id x does not exist")
 
 
 def deploy(account):
@@ -86,7 +28,7 @@ def deploy(account):
     return found, said
 
 
-# --- pools and rights ---------------------------------------------------------------------------
+# --- pools ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("allow", ["", "octo,acme/hello"])
@@ -102,40 +44,6 @@ def test_the_first_document_of_pools_is_whole(allow):
     assert pool.access.owners == (("octo",) if allow else ())
     assert pool.access.repositories == (("acme/hello",) if allow else ())
     assert not pool.access.forks
-
-
-def test_the_worker_may_use_what_the_pools_name():
-    """Clusters, every revision of a family or the one that is named, and the roles of both."""
-    account = FakeAccount(describe_task_definition=[{"taskDefinition": ROLES}] * 2)
-    found = rights.find_rights(account, parse_pools(POOLS))
-    assert found.parameters() == {
-        "ClusterArns": account.arn("ecs", "cluster/runners"),
-        "TaskDefinitionArns": ",".join(
-            account.arn("ecs", f"task-definition/{name}") for name in ("linux:*", "windows:7")
-        ),
-        "RoleArns": ",".join(sorted(ROLES.values())),
-    }
-
-
-def test_a_task_definition_without_a_role_is_refused():
-    """Its agent could not read its token."""
-    account = FakeAccount(describe_task_definition=[{"taskDefinition": {}}] * 2)
-    with pytest.raises(LaunchError, match="has a taskRoleArn"):
-        rights.find_rights(account, parse_pools(POOLS))
-
-
-def test_pools_that_need_other_rights_are_not_put(tmp_path, monkeypatch, capsys):
-    """The worker would be refused later; the command names what to run instead."""
-    account = FakeAccount(
-        describe_task_definition=[{"taskDefinition": ROLES}] * 2,
-        describe_stacks=[state("CREATE_COMPLETE", Parameters=[])],
-    )
-    account.close = lambda: None
-    monkeypatch.setattr(cli, "Account", lambda _region: account)
-    (tmp_path / "pools.toml").write_text(POOLS)
-    assert cli.main(["pools", "--pools", str(tmp_path / "pools.toml")]) == Exit.SETTINGS
-    assert "run launcher.deploy stack" in capsys.readouterr().err
-    assert "put_parameter" not in account.asked()
 
 
 # --- stacks -------------------------------------------------------------------------------------
@@ -194,6 +102,35 @@ def test_a_failure_says_which_resource_and_why():
     )
 
 
+def test_a_deleted_stack_is_awaited():
+    """What the API had is gone when the command ends, and a second run finds nothing to do."""
+    said, done = [], state("DELETE_COMPLETE")
+    account = FakeAccount(
+        describe_stacks=[state("CREATE_COMPLETE"), state("DELETE_IN_PROGRESS"), done, NO_STACK]
+    )
+    for _ in range(2):
+        stack.delete(account, "x", said.append, sleep=lambda _: None)
+    assert said == ["x: deleting it", "x: deleted"]
+    assert account.asked().count("delete_stack") == 1
+
+
+def test_a_stack_that_cannot_be_deleted_says_why():
+    """The error names the resource that holds it."""
+    events = [
+        {
+            "LogicalResourceId": "ApiRole",
+            "ResourceStatus": "DELETE_FAILED",
+            "ResourceStatusReason": "must detach all policies first",
+        }
+    ]
+    account = FakeAccount(
+        describe_stacks=[state("CREATE_COMPLETE"), state("DELETE_FAILED")],
+        describe_stack_events=[{"StackEvents": events}],
+    )
+    with pytest.raises(LaunchError, match="DELETE_FAILED: ApiRole: must detach"):
+        stack.delete(account, "x", lambda _: None, sleep=lambda _: None)
+
+
 # --- secrets ------------------------------------------------------------------------------------
 
 
@@ -244,7 +181,6 @@ def test_a_generated_secret_is_in_a_file_of_its_owner_alone(tmp_path, monkeypatc
             )
         ]
     )
-    account.close = lambda: None
     monkeypatch.setattr(cli, "Account", lambda _region: account)
     path = tmp_path / "secret"
     arguments = ["secrets", "--generate", "--webhook-secret", str(path)]
@@ -265,6 +201,7 @@ def test_a_generated_secret_is_in_a_file_of_its_owner_alone(tmp_path, monkeypatc
         (["stack", "--deployment", "a b"], "--deployment must be"),
         (["stack", "--pools", "/nowhere.toml"], "there is no /nowhere.toml"),
         (["stack", "--worker-subnets", "subnet-1"], "belong together"),
+        (["account", "--caller", "a", "--api-role", "b", "--pools", "/nowhere"], "cannot read"),
         (["secrets"], "no secret is given"),
         (["secrets", "--generate"], "--generate needs one --webhook-secret"),
         (["secrets", "--pat", "/nowhere"], "cannot read /nowhere: No such file"),

@@ -1,4 +1,4 @@
-"""The launcher as it is deployed, end to end: two commands, then function URL, queue, worker, task.
+"""The launcher as it is deployed, end to end: commands, then function URL, queue, worker, task.
 
 One story is played once, at an AWS that runs the functions as processes (ministack), with GitHub
 and ECS as stand-ins and real agents; each test then looks at what has come of it.
@@ -13,13 +13,24 @@ import zipfile
 
 import pytest
 
-from launcher.deploy.parameters import APP_KEY, POOLS, WEBHOOK_SECRETS, parameter
+from launcher.deploy.parameters import WEBHOOK_SECRETS, parameter
 from local import aws
-from tests.deploy import ministack
-from tests.deploy import stage as stages
+from local.github import payloads
+from tests.deploy import garo, guests, ministack
+from tests.deploy.denied import list_denied
+from tests.deploy.deployed import (
+    API_STACK,
+    CANARY,
+    DEPLOYMENT,
+    GARO_STACK,
+    GUEST_STACK,
+    PAT,
+    POOL_STACK,
+    STACK,
+    deploy,
+)
 from tests.deploy.permissions import Question, Roles, find_questions, list_actions, simulate
 from tests.deploy.runtime import running
-from tests.deploy.stage import CANARY, DEPLOYMENT, PAT, POOL_STACK
 from tests.deploy.story import POISON, Story, play
 
 pytestmark = pytest.mark.node
@@ -27,10 +38,26 @@ TIMEOUT = 300.0
 BY_LAMBDA = {
     "Worker": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "Webhook": set(),
+    "Api": set(),
+    "Guest": set(),
+    "Garo": set(),
 }
 """What Lambda itself calls with a function's role: its event source. No call of these is seen."""
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 """The same for its log."""
+CALLER_TAG = {"aws:RequestTag/Caller": guests.CALLER, "aws:TagKeys": ["Caller"]}
+ROLES = {
+    "Webhook": ("WebhookRole", STACK),
+    "Worker": ("WorkerRole", STACK),
+    "Api": ("ApiRole", API_STACK),
+    "Guest": ("CallersRole", GUEST_STACK),
+    "Garo": ("CallersRole", GARO_STACK),
+}
+"""Who calls AWS, by which role: the functions, and the API in its callers' account."""
+ASSUMED = {"Guest": guests.ROLE, "Garo": garo.ROLE}
+"""The callers' roles, which the API assumes, by who calls AWS with them."""
+TRUST = {guests.ROLE: GUEST_STACK, garo.ROLE: GARO_STACK}
+"""The stack of each."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +65,7 @@ def story(tmp_path_factory):
     """Deploy, and play the story."""
     if not ministack.PROGRAM.exists():
         pytest.skip(f"needs ministack: see {ministack.__file__}")
-    with stages.deploy(tmp_path_factory.mktemp("aws")) as deployed:
+    with deploy(tmp_path_factory.mktemp("aws")) as deployed:
         told = Story(deployed)
         asyncio.run(asyncio.wait_for(play(told), TIMEOUT))
         told.log = (deployed.folder / "ministack.log").read_text()
@@ -61,9 +88,42 @@ def test_a_delivery_that_comes_twice_starts_nothing_twice(story):
     assert story.tasks_of_first_job == 1
 
 
+def test_a_queued_job_starts_a_machine_of_its_own(story):
+    """By RunInstances with the launcher's user data, by CreateFleet with the template's."""
+    assert story.started == ["RunInstances", "CreateFleet"]
+
+
+def test_a_caller_of_the_api_has_each_kind_of_runner_in_the_account_that_is_its_own(story):
+    """Function URL and GitHub's token alone start, show and end a task and machines, in both."""
+    assert [each.label for each in story.orders] == [label for label, _ in guests.ORDERS]
+    assert {each.states[0] for each in story.orders} == {"starting"}
+    assert {each.states[-1] for each in story.orders} == {"ended"}
+    starts = ["RunTask", "RunInstances", "CreateFleet"]
+    for function in ("Api", "Guest"):
+        seen = [call.target.rpartition(".")[2] for call in _list_calls(story, function)]
+        assert sorted(each for each in seen if each in starts) == sorted(starts), function
+
+
+def test_a_caller_of_garos_contract_has_its_machines_in_the_account_that_is_its_own(story):
+    """Signed by its token alone; a replay gets the first answer, and starts no second machine."""
+    assert [each.kind for each in story.garo] == list(garo.TYPES)
+    assert [each.replayed for each in story.garo] == [each.begun for each in story.garo]
+    assert {each.states[0] for each in story.garo} == {"starting"}
+    assert {each.states[-1] for each in story.garo} == {"removing"}
+    seen = [call.target.rpartition(".")[2] for call in _list_calls(story, "Garo")]
+    starts = ("RunTask", "RunInstances", "CreateFleet")
+    assert [each for each in seen if each in starts] == ["RunInstances", "CreateFleet"]
+
+
 def test_nothing_is_left(story):
-    """No task, no runner, no token, no place in a counter; a cancelled job leaves nothing too."""
-    assert story.left == {"parameters": [], "runners": [], "tasks": [], "counters": []}
+    """No task, machine, runner, token or place in a counter; nor does a cancelled job leave any."""
+    assert story.left == {
+        "parameters": [],
+        "runners": [],
+        "tasks": [],
+        "machines": [],
+        "counters": [],
+    }
 
 
 def test_poison_reaches_the_dead_letters_only_after_all_receives(story):
@@ -135,6 +195,21 @@ def test_the_worker_runs_under_lambdas_own_client(unpacked, tmp_path):
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
 
 
+def test_the_api_runs_under_lambdas_own_client(unpacked, tmp_path):
+    """It imports all that it uses, and answers."""
+    pools = tmp_path / "pools.toml"
+    pools.write_text('[[pool]]\nname = "a"\nlabels = ["a"]\ntask_definition = "a"\n')
+    settings = {
+        "LAUNCHER_TABLE": "launches",
+        "LAUNCHER_POOLS": str(pools),
+        "LAUNCHER_GITHUB_PAT": PAT,
+    }
+    event = {"requestContext": {"http": {"method": "GET"}}, "rawPath": "/status", "headers": {}}
+    with running("launcher.lambdas.api", unpacked, tmp_path, **settings) as handler:
+        answer = handler.call(event)
+    assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"status": "ok"})
+
+
 # --- secrets ------------------------------------------------------------------------------------
 
 
@@ -178,68 +253,130 @@ def _read_parameter(story, name):
 # --- permissions --------------------------------------------------------------------------------
 
 
+def _list_calls(story, function):
+    """List the calls of a function; those of callers are the API's in their account."""
+    prefix = "Api" if function in ASSUMED else function
+    calls = [call for name, made in story.calls.items() if name.startswith(prefix) for call in made]
+    return [call for call in calls if story.sessions.get(call.key) == ASSUMED.get(function)]
+
+
 def _seen(story, function):
     """Return what IAM is asked for all calls of a function."""
-    calls = [*story.calls[function], *(story.calls["ECS"] if function == "Worker" else [])]
-    roles = Roles(
-        story.definition,
-        tuple(story.deployed.role_arn(role, POOL_STACK) for role in ("TaskRole", "ExecutionRole")),
+    deployed, guest = story.deployed, story.deployed.guest
+    own = tuple(deployed.role_arn(role, POOL_STACK) for role in ("TaskRole", "ExecutionRole"))
+    roles = Roles(story.definition, own, deployed.machines)
+    if function in ASSUMED:
+        roles = Roles(guest.definition, guest.roles, guest.machines, guests.ACCOUNT)
+    return find_questions(_list_calls(story, function), roles)
+
+
+def _assume(story, questions):
+    """Ask whether the API may assume a caller's role: its own policy and the role's have to."""
+    (role,) = {each.resource for each in questions}
+    return simulate(
+        story.deployed.role_arn("ApiRole", API_STACK),
+        story.deployed.policies("ApiRole", API_STACK),
+        questions,
+        story.deployed.trust("CallersRole", TRUST[role]),
     )
-    return find_questions(calls, roles)
 
 
-@pytest.mark.parametrize("function", ["Webhook", "Worker"])
+@pytest.mark.parametrize("function", ROLES)
 def test_each_call_that_was_seen_is_allowed(story, function):
     """The role of the function lets it make every call that it made."""
-    questions = _seen(story, function)
-    role = f"{function}Role"
-    answers = simulate(story.deployed.role_arn(role), story.deployed.policies(role), questions)
-    denied = [each for each, answer in zip(questions, answers, strict=True) if answer != "Allowed"]
+    role = ROLES[function]
+    sessions, questions = [], []
+    for each in _seen(story, function):
+        (sessions if each.action.startswith("sts:") else questions).append(each)
+    answers = simulate(story.deployed.role_arn(*role), story.deployed.policies(*role), questions)
+    asked = dict(zip(questions, answers, strict=True))
+    if function == "Api":
+        for caller in TRUST:
+            his = [each for each in sessions if each.resource == caller]
+            asked |= dict(zip(his, _assume(story, his), strict=True))
+        assert {(each.action, each.resource) for each in sessions} == {
+            ("sts:AssumeRole", guests.ROLE),
+            ("sts:TagSession", guests.ROLE),
+            ("sts:AssumeRole", garo.ROLE),
+        }
     assert questions
-    assert denied == []
+    assert [each for each, answer in asked.items() if answer != "Allowed"] == []
 
 
-@pytest.mark.parametrize("function", ["Webhook", "Worker"])
+@pytest.mark.parametrize("function", ROLES)
 def test_each_action_that_is_allowed_was_seen(story, function):
     """No role has an action that nobody needs."""
-    allowed = list_actions(story.deployed.policies(f"{function}Role"))
+    allowed = list_actions(story.deployed.policies(*ROLES[function]))
     seen = {question.action for question in _seen(story, function)}
-    assert allowed - seen - BY_LAMBDA[function] == LOGS
+    assert allowed - seen - BY_LAMBDA[function] == (set() if function in ASSUMED else LOGS)
 
 
-def test_what_is_somebody_elses_is_denied(story):
-    """Other clusters, roles, task definitions, parameters, queues and tables are out of reach."""
-    ssm = f"arn:aws:ssm:{aws.REGION}:{aws.ACCOUNT}:parameter"
-    ecs = f"arn:aws:ecs:{aws.REGION}:{aws.ACCOUNT}:"
-    sqs = f"arn:aws:sqs:{aws.REGION}:{aws.ACCOUNT}:"
-    cluster, other = story.deployed.pool_outputs["ClusterArn"], ecs + "cluster/production"
-    service = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
-    role = story.deployed.role_arn("TaskRole", POOL_STACK)
-    questions = {
-        "WorkerRole": [
-            Question("ecs:RunTask", story.definition, {"ecs:cluster": other}),
-            Question("ecs:RunTask", ecs + "task-definition/other:1", {"ecs:cluster": cluster}),
-            Question("ecs:StopTask", ecs + "task/production/1", {"ecs:cluster": other}),
-            Question("ecs:TagResource", ecs + "task/production/1", {}),
-            Question("iam:PassRole", f"arn:aws:iam::{aws.ACCOUNT}:role/admin", service),
-            Question("iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"}),
-            Question("ssm:GetParameter", ssm + parameter(DEPLOYMENT, WEBHOOK_SECRETS)),
-            Question("ssm:GetParameter", ssm + parameter("other", POOLS)),
-            Question("ssm:PutParameter", ssm + parameter(DEPLOYMENT, POOLS)),
-            Question("ssm:DeleteParameter", ssm + parameter(DEPLOYMENT, APP_KEY)),
-            Question("ssm:PutParameter", ssm + parameter("other", "tokens/1")),
-            Question("sqs:SendMessage", sqs + "other"),
-        ],
-        "WebhookRole": [
-            Question("ssm:GetParameter", ssm + parameter(DEPLOYMENT, "github-pat")),
-            Question("ssm:GetParameter", ssm + parameter(DEPLOYMENT, "tokens/1")),
-            Question("sqs:SendMessage", sqs + "other"),
-            Question("ecs:RunTask", story.definition, {"ecs:cluster": cluster}),
-        ],
+@pytest.mark.parametrize(
+    ("role", "action", "context"),
+    [
+        (guests.ROLE, "sts:AssumeRole", {"sts:ExternalId": garo.EXTERNAL_ID}),
+        (guests.ROLE, "sts:AssumeRole", {}),
+        (guests.ROLE, "sts:TagSession", {**CALLER_TAG, "aws:RequestTag/Caller": "own"}),
+        (guests.ROLE, "sts:TagSession", {**CALLER_TAG, "aws:TagKeys": ["Admin"]}),
+        (garo.ROLE, "sts:AssumeRole", {"sts:ExternalId": guests.EXTERNAL_ID}),
+        (garo.ROLE, "sts:AssumeRole", {}),
+        (garo.ROLE, "sts:TagSession", {**CALLER_TAG, "aws:RequestTag/Caller": garo.CALLER}),
+    ],
+)
+def test_a_callers_role_is_assumed_for_this_caller_alone(story, role, action, context):
+    """With the external id of the document; sessions are tagged as this caller's, or never."""
+    (answer,) = _assume(story, [Question(action, role, context)])
+    assert answer.endswith("Denied")
+
+
+def test_a_role_of_garos_contract_trusts_the_api_and_its_external_id_alone(story):
+    """There is no more in its trust policy: one principal, one action, one condition."""
+    (statement,) = story.deployed.trust("CallersRole", GARO_STACK)["Statement"]
+    statement.pop("Sid")
+    assert statement == {
+        "Effect": "Allow",
+        "Principal": {"AWS": story.deployed.role_arn("ApiRole", API_STACK)},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"sts:ExternalId": garo.EXTERNAL_ID}},
     }
-    for name, asked in questions.items():
-        answers = simulate(story.deployed.role_arn(name), story.deployed.policies(name), asked)
-        assert set(answers) == {"ImplicitlyDenied"}, dict(zip(asked, answers, strict=True))
+
+
+def test_a_session_has_the_external_id_and_duration_of_the_document(story):
+    """And the tags that say for whom it is, but by GARO's contract: its roles allow none."""
+    asked = {call.arguments["RoleArn"]: call.arguments for call in story.calls["ApiSTS"]}
+    own, other = asked[guests.ROLE], asked[garo.ROLE]
+    assert (own["ExternalId"], own["DurationSeconds"]) == (guests.EXTERNAL_ID, "3600")
+    assert own["Tags"] == {
+        "Caller": guests.CALLER,
+        "Repository": guests.REPOSITORY,
+        "RepositoryId": str(payloads.number_of(guests.REPOSITORY)),
+    }
+    assert (other["ExternalId"], other["DurationSeconds"]) == (garo.EXTERNAL_ID, str(garo.SESSION))
+    assert other["Tags"] == {}
+
+
+@pytest.mark.parametrize(
+    ("role", "external_id"),
+    [(guests.ROLE, guests.EXTERNAL_ID), (garo.ROLE, garo.EXTERNAL_ID)],
+)
+def test_nobody_but_the_api_assumes_a_callers_role(story, role, external_id):
+    """Not the worker, whatever it were allowed in its own account."""
+    everything = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    (answer,) = simulate(
+        story.deployed.role_arn("WorkerRole"),
+        [{"Version": "2012-10-17", **everything}],
+        [Question("sts:AssumeRole", role, {"sts:ExternalId": external_id})],
+        story.deployed.trust("CallersRole", TRUST[role]),
+    )
+    assert answer.endswith("Denied")
+
+
+@pytest.mark.parametrize("function", ROLES)
+def test_what_is_somebody_elses_is_denied(story, function):
+    """Other clusters, roles, definitions, machines, parameters, queues are out of reach."""
+    asked, role = list_denied(story.deployed, story.definition)[function], ROLES[function]
+    answers = simulate(story.deployed.role_arn(*role), story.deployed.policies(*role), asked)
+    assert set(answers) == {"ImplicitlyDenied"}, dict(zip(asked, answers, strict=True))
 
 
 def test_a_task_reaches_its_own_token_alone(story):

@@ -181,6 +181,8 @@ async def run_cell(moto: str, row: Row, fault: str) -> Ended:
         play = PLAYS[row.play]
         env = await prepare(stage, play) | apply_fault(stage, row, fault, play)
         env |= spare_configure(row, fault)
+        if fault == "never":
+            env["METADATA_PATIENCE"] = "5"
         if fault not in LASTING:  # nobody waits for its end; a busy machine must not come to it
             env["SIDECAR_TOKEN_TIMEOUT"] = "30"
         if (row.call, fault) == ("run", "never"):

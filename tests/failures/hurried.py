@@ -3,7 +3,8 @@
 `python -m tests.failures.hurried` replaces `python -m sidecar run`. Only the waiting times change,
 never what is done. With DISK_FAULT=`ENOSPC:TEXT` every write to a path that holds TEXT fails with
 that error, as on a full or read-only disk. With SPAWN_FAULT=`EAGAIN:WORD` every start of a program
-fails whose first argument is WORD. CONFIGURE_TIMEOUT has the seconds of one configure.
+fails whose first argument is WORD. CONFIGURE_TIMEOUT has the seconds of one configure,
+METADATA_PATIENCE those for a machine's metadata.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def shorten() -> None:
     )
     import aiohttp
 
-    from sidecar.aws import session, task_protection
+    from sidecar.aws import instance_metadata, session, task_protection
     from sidecar.github import api
     from sidecar.runner import configure, deregistration, killed_agent
 
@@ -44,6 +45,7 @@ def shorten() -> None:
     deregistration.API_PATIENCE = 4.0
     killed_agent.PATIENCE = 5.0
     task_protection.CALL = aiohttp.ClientTimeout(total=4.0)
+    instance_metadata.PATIENCE = float(os.environ.pop("METADATA_PATIENCE", "30"))
     configure.CONFIGURE_TIMEOUT = float(os.environ.pop("CONFIGURE_TIMEOUT", "3"))
     configure.REMOVE_TIMEOUT = 3.0
     session.CONFIG = session.CONFIG.merge(type(session.CONFIG)(read_timeout=1.5))
@@ -63,7 +65,8 @@ def fail_writes(fault: str) -> None:
             path = arguments[0]
         else:
             return
-        if isinstance(path, str | os.PathLike) and text in os.fspath(path):
+        # A name alone stands in a folder that is open already.
+        if isinstance(path, str | os.PathLike) and text in f"/{os.fspath(path)}":
             raise OSError(number, os.strerror(number), os.fspath(path))
 
     sys.addaudithook(hook)

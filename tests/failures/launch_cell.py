@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from launcher import cli
 from launcher.interruption import Interruption
+from launcher.journal import MemoryJournal
+from launcher.order_stages import open_stages
 from local import aws, ssm
 from local.faults import Rule
 from local.github.apps import fresh_key
@@ -172,8 +174,9 @@ async def run_command(
 ) -> int:
     """Run one command of the launcher to its end."""
     own = {"timeout": TIMEOUT, **own}
-    labels, order, read, _ = cli._read(command, own, {}, stage.environment(**settings))
-    return int(await cli._run(command, order, labels, read, aws.REGION, Interruption()))
+    labels, order, read, _, more = cli._read(command, own, {}, stage.environment(**settings))
+    stages = open_stages(read, labels, MemoryJournal(), aws.REGION, **more)
+    return int(await cli._run(command, order, read, stages, Interruption()))
 
 
 async def look(stage: Stage, code: int | str) -> Ended:

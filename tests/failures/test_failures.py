@@ -31,8 +31,9 @@ def test_a_failing_call_has_the_documented_outcome(aws, name):
         async with gate:
             ended = await run_cell(aws, row, fault)
         text = f"{row.call} / {fault}: {ended.code} {ended.left}\n{ended.transcript}"
-        assert (ended.code, ended.left) == (cell.exit, cell.left), text
-        assert cell.event in ended.events, text
+        left = cell.left if cell.event else ()  # without a life nothing says what is left
+        assert (ended.code, ended.left) == (cell.exit, left), text
+        assert cell.event in ended.events or not (cell.event or ended.events), text
         assert "life.crashed" not in ended.events, text
         assert ended.processes == {}, text
         assert "token" in cell.left or ended.parameter is None, text

@@ -103,6 +103,20 @@ def test_no_job_can_write_to_the_agent_or_the_runner_s_program(place, image):
     assert run_script(place, "stat -c '%U:%G %a' /home/runner") == "root:runner 1775\n"
 
 
+@BOTH
+def test_root_s_own_place_for_the_runner_s_program_takes_no_room(place, image):
+    """It has the same files by links of the image's own layer; the runner's user cannot enter."""
+    look = "stat -c '%U %a' /home/runner/.sidecar-private; cd /home/runner; "
+    count = "find bin -type f | wc -l; find .sidecar-private -type f -links +1 | wc -l; "
+    inodes = "stat -c %i bin/Runner.Listener .sidecar-private/bin/Runner.Listener"
+    mode, files, linked, *same = run_script(place, look + count + inodes, image=image).splitlines()
+    assert mode == "root 700"
+    assert int(files) == int(linked) > 2
+    assert len(set(same)) == 1
+    refused = "ls /home/runner/.sidecar-private 2>/dev/null || echo refused"
+    assert run_script(place, refused, "--user=runner", image=image) == "refused\n"
+
+
 def test_the_runner_s_home_has_a_folder_for_configurations(place):
     """It is the runner's: its program keeps a cache there, or takes a second more without it."""
     assert run_script(place, "stat -c '%U:%G %a' /home/runner/.config") == "runner:runner 755\n"

@@ -1,9 +1,16 @@
 """Check the Dockerfile's text: what it downloads, and what it copies of the repository."""
 
 import re
+import shutil
+import stat
+import subprocess
 from pathlib import Path
 
 import pytest
+
+from local.runner import install
+from sidecar import host
+from sidecar.runner.folder import PRIVATE
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "images" / "ubuntu"
@@ -47,6 +54,23 @@ def test_a_build_sees_only_what_it_copies():
     assert {path for path in copied if not (ROOT / path).exists()} == set()
     assert {path for path in copied if not {path, *map(str, Path(path).parents)} & seen} == set()
     assert {path for path in seen if not any(one.startswith(path) for one in copied)} == set()
+
+
+@pytest.mark.root
+def test_the_runner_is_laid_out_with_a_place_for_root(tmp_path):
+    """Only root can enter it; it has the program by hard links, which the agent then finds.
+
+    Compiled programs that have secrets can be read by root alone.
+    """
+    unpacked, root = tmp_path / "unpacked", tmp_path / "runner"
+    install(unpacked)
+    shutil.copyfile("/bin/true", unpacked / "bin" / "Runner.Worker")
+    subprocess.run([FOLDER / "unpack", unpacked, root], check=True, capture_output=True)
+    private = root / PRIVATE
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    assert host.provide_private_program(root, private) == "found"
+    assert stat.S_IMODE((root / "bin/Runner.Worker").stat().st_mode) == 0o711
+    assert stat.S_IMODE((root / host.LISTENER).stat().st_mode) == 0o755  # a script here
 
 
 def test_the_last_target_is_the_runner():

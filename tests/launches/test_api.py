@@ -138,6 +138,9 @@ def test_a_caller_of_garo_s_has_its_runner_in_its_own_account(aws):
                 _, found = await ask(f"{url}/state", body, headers)
                 served = stage.queue_job(begun["uniqueid"])
                 await stage.wait_for_job(served)
+                await stage.ecs.wait_for(lambda: stage.ecs.living() == [], 60)
+                # No event of that account comes here: whoever asks next closes the launch.
+                assert (await ask(f"{url}/state", body, headers))[0] == 200
                 await stage.check_nothing_left()
                 (task,) = stage.ecs.tasks
                 assert found["instanceid"] == task.facts.id

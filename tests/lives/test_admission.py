@@ -183,7 +183,7 @@ def test_an_event_file_that_was_tampered_with_admits_nobody(aws):
 
 
 def test_a_link_that_an_earlier_job_left_decides_nothing(aws):
-    """A job of the same disk leads the next one's event away: then nothing of it is read."""
+    """A job of the same disk leads the next one's event away: the link goes first."""
     plant = (
         'cd "$RUNNER_TEMP/../.." && mkdir -p evil/_github_workflow && '
         f"echo '{json.dumps({'repository': {'full_name': 'octo/repo'}})}' "
@@ -201,7 +201,9 @@ def test_a_link_that_an_earlier_job_left_decides_nothing(aws):
             job = queue(stage, **STRANGER)
             async with stage.life() as life:
                 await stage.check_end(life, 25)
-            check_refused(life, job, "its event cannot be read: Not a directory")
+            check_refused(
+                life, job, "its commit comes from mallory/repo, and the pool admits no forks"
+            )
 
     run_side_by_side(play())
 

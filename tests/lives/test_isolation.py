@@ -339,7 +339,8 @@ found = {{
     "env": os.environ.get("PLANTED", "").split(),
 }}
 verb = sys.argv[1]
-with open(root + "/called", "a") as file:
+private = os.path.basename(root) == ".sidecar-private"  # where root calls configure and remove
+with open((os.path.dirname(root) if private else root) + "/called", "a") as file:
     file.write(verb + "\\n")
 if verb == "run":
     with open(root + "/listener-pid", "w") as file:
@@ -372,7 +373,7 @@ host.find_user = lambda name: dataclasses.replace(find_user(name), home={home!r}
 if {unmended}:
     from sidecar.runner import folder, homes
     homes.use_home = lambda env, variables: dict(env)
-    homes.clean_home = lambda env, user: None
+    homes.clean_home = lambda *_: None
     folder.RunnerFolder._remove_environment_of_jobs = lambda self: []
 from sidecar.__main__ import main
 sys.exit(main(["run", *sys.argv[1:]]))
@@ -386,6 +387,8 @@ def make_believing(folder):
     program.rename(program.with_name("Runner.Listener.real"))
     program.write_text(BELIEVING.format(first_line=first_line))
     program.chmod(0o755)
+    (folder / "called").touch()
+    (folder / "called").chmod(0o666)  # root writes there too
     return lambda: (folder / "called").read_text().split()
 
 

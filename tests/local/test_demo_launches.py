@@ -73,6 +73,62 @@ def test_a_step_of_a_workflow_starts_and_stops_runners():
     )
 
 
+def test_a_queued_job_becomes_a_machine_whose_user_data_run():
+    """LAUNCH=ec2: EC2, the machine's own words, its agent and GitHub have their lines, in order."""
+    assert in_order(
+        show("--launch=ec2"),
+        "has a job in its queue",
+        "finds the pool “machines”",
+        "has the machine i-",
+        "machine    begins: agent from image",
+        "has read the token from SSM",
+        "prints: I am",
+        "is over: succeeded",
+        "machine    the agent has ended with exit code 0",
+        "has terminated i-",
+        "What is left",
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "parts"),
+    [
+        ("no-capacity", ("finds no room", "has the machine i-", "is over: succeeded")),
+        (
+            "hang",
+            (
+                "waits for a disk that never comes",
+                "misses a runner: no runner is online after 30 s",
+                "  | runner-sidecar: waits for a disk that never comes",
+                "try 2",
+                "is over: succeeded",
+                "ended by the launcher, exit code 0",
+            ),
+        ),
+    ],
+)
+def test_each_ending_of_a_machine_is_shown_and_verified(end, parts):
+    """END=no-capacity and hang each show and verify their own ending."""
+    assert in_order(show("--launch=ec2", f"--end={end}"), *parts, "What is left")
+
+
+def test_the_api_starts_a_machine_in_another_account():
+    """LAUNCH=api: a stranger is refused, the caller has one machine, its job runs there."""
+    lines = show("--launch=api")
+    assert any(" of the account 210987654321" in line for line in lines)
+    assert in_order(
+        lines,
+        "has asked GitHub for a token",
+        "asks as somebody else: 403",
+        "asks /start: 200",
+        "asks /start again: 200, the same answer",
+        "asks /state: online",
+        "is over: succeeded",
+        "asks /state: done",
+        "What is left",
+    )
+
+
 def test_what_is_left_makes_it_fail():
     """A parameter that is still there is named in the last line."""
     code, lines = run_demo("--launch=webhook", "--end=cancel", code=LEFT_RUNNING)
@@ -83,11 +139,14 @@ def test_what_is_left_makes_it_fail():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--launch=phone",), "cannot show LAUNCH=phone: try webhook, action"),
+        (("--launch=phone",), "cannot show LAUNCH=phone: try webhook, action, ec2, api"),
         (("--launch=webhook", "--end=never"), "END=never: try one of no-capacity, pull, cancel"),
         (("--launch=webhook", "--jobs=none"), "cannot show JOBS=none: try 1 to 50"),
         (("--launch=webhook", "--jobs=2", "--end=pull"), "try END alone, or JOBS alone"),
         (("--launch=action", "--jobs=2"), "cannot show STOP, END or JOBS with LAUNCH=action"),
+        (("--launch=api", "--end=hang"), "cannot show STOP, END or JOBS with LAUNCH=api"),
+        (("--launch=ec2", "--end=pull"), "END=pull: try one of no-capacity, hang"),
+        (("--launch=ec2", "--jobs=2"), "cannot show STOP or JOBS with LAUNCH=ec2"),
         (("--end=pull",), "cannot show END or JOBS without LAUNCH=webhook"),
     ],
 )

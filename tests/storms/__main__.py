@@ -1,4 +1,7 @@
-"""`make soak` runs five hundred storms; `--storm SEED` runs one again and tells its story."""
+"""`make soak` runs five hundred storms with tasks and three hundred with machines.
+
+`--storm SEED` runs one again and tells its story.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import argparse
 import secrets
 import sys
 
-from tests.storms.storm import run_storm, run_storms
+from tests.storms.storm import ON_MACHINES, run_storm, run_storms
 
 AT_ONCE = 50
 """Storms of one report."""
@@ -15,7 +18,8 @@ AT_ONCE = 50
 def main() -> int:
     """Run the storms; returns 0 if nothing went wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.storms", description=__doc__)
-    parser.add_argument("--storms", type=int, default=500)
+    parser.add_argument("--storms", type=int, default=500, help="with tasks alone")
+    parser.add_argument("--machines", type=int, default=300, help="storms with machines")
     parser.add_argument("--seed", default=secrets.token_hex(4), help="of all storms together")
     parser.add_argument("--storm", help="the seed of one storm, as SEED-NUMBER")
     args = parser.parse_args()
@@ -24,8 +28,11 @@ def main() -> int:
         print(storm.tell(100_000))
         return int(bool(storm.wrong))
     print(f"seed {args.seed}", flush=True)
-    seeds = [f"{args.seed}-{number}" for number in range(args.storms)]
-    return max([_run(seeds[begin : begin + AT_ONCE]) for begin in range(0, len(seeds), AT_ONCE)])
+    codes = [0]
+    for first, count in (("", args.storms), (ON_MACHINES, args.machines)):
+        seeds = [f"{first}{args.seed}-{number}" for number in range(count)]
+        codes += [_run(seeds[begin : begin + AT_ONCE]) for begin in range(0, count, AT_ONCE)]
+    return max(codes)
 
 
 def _run(seeds: list[str]) -> int:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from tests.storms.calls import Weather
     from tests.storms.ecs import Task
     from tests.storms.github import GitHub, Job, Runner
+    from tests.storms.machines import Machine
     from tests.storms.ssm import Ssm
+
+    Home = Task | Machine
+    """Where an agent lives."""
 
 KILLED = 137
 
@@ -39,27 +43,34 @@ class Agents:
     mishaps: float = 0.0
     """How many agents die without a word, as a fraction."""
 
-    async def live(self, task: Task) -> int | None:
+    async def live(self, task: Home) -> int | None:
         """Live in a task; return the container's exit code."""
         dies = self._draw_death()
         try:
             async with asyncio.timeout(dies):
                 return await self._live(task)
         except TimeoutError:
-            runner = self._runner(task)
-            self.weather.note(f"the agent of {task.id[:6]} dies")
-            if runner is not None:
-                self.github.disconnect(runner)
-                if runner.job is not None:
-                    self.github.complete(runner.job, "failure")
+            await self.lose(task)
             return KILLED
+
+    async def lose(self, task: Home, after: float = 0.0) -> None:
+        """Let an agent die without a word; GitHub has its job fail after some seconds."""
+        runner = self._runner(task)
+        self.weather.note(f"the agent of {task.id[:8]} dies")
+        if runner is None:
+            return
+        self.github.disconnect(runner)
+        if after:
+            await asyncio.sleep(after)
+        if runner.job is not None:
+            self.github.complete(runner.job, "failure")
 
     def _draw_death(self) -> float | None:
         if loop_time() < self.weather.calm and self.weather.chance.random() < self.mishaps:
             return self.weather.chance.uniform(0, 120)
         return None
 
-    async def _live(self, task: Task) -> int:
+    async def _live(self, task: Home) -> int:
         name = f"{self.prefix}/{task.id}"
         document = await self._read(task, name)
         if document is None:
@@ -76,7 +87,7 @@ class Agents:
             self.github.connect(runner)
         return await self._serve(task, runner, document)
 
-    async def _read(self, task: Task, name: str) -> dict[str, Any] | None:
+    async def _read(self, task: Home, name: str) -> dict[str, Any] | None:
         until = loop_time() + self.wait
         pause = 1.0
         while loop_time() < until and not task.asked_to_stop.is_set():
@@ -92,7 +103,7 @@ class Agents:
             return None if runner is None or runner.online else runner
         return self.github.register(document["token"], document["name"], document["labels"])
 
-    async def _serve(self, task: Task, runner: Runner, document: dict[str, Any]) -> int:
+    async def _serve(self, task: Home, runner: Runner, document: dict[str, Any]) -> int:
         await self._first(task, runner.given.wait(), self.idle)
         if runner.job is not None:
             return await self._work(task, runner.job, document)
@@ -105,7 +116,7 @@ class Agents:
             self.github.remove(runner)
         return int(Exit.DONE if stopped else Exit.IDLE)
 
-    async def _work(self, task: Task, job: Job, document: dict[str, Any]) -> int:
+    async def _work(self, task: Home, job: Job, document: dict[str, Any]) -> int:
         self._check_token(task)
         if not _admits(document.get("policy"), job):
             self.weather.note(f"the hook of {task.id[:6]} refuses job {job.id}")
@@ -116,16 +127,16 @@ class Agents:
         self.github.complete(job, "failure" if cut else "success")
         return int(Exit.CANCELLED if cut else Exit.DONE)
 
-    def _check_token(self, task: Task) -> None:
+    def _check_token(self, task: Home) -> None:
         """Note a token that a job with the task's role can read, and use for other runners."""
         held = self.ssm.parameters.get(f"{self.prefix}/{task.id}")
         if held is not None and '"token"' in held.value:
             self.wrong.append(f"the job of {task.id[:6]} can read a registration token")
 
-    async def _pause(self, task: Task, least: float, most: float) -> None:
+    async def _pause(self, task: Home, least: float, most: float) -> None:
         await self._first(task, asyncio.sleep(3600), self.weather.chance.uniform(least, most))
 
-    async def _first(self, task: Task, other: Awaitable[Any], seconds: float) -> None:
+    async def _first(self, task: Home, other: Awaitable[Any], seconds: float) -> None:
         """Wait for one of: a stop, the other thing, the end of the time."""
         waits = [asyncio.ensure_future(task.asked_to_stop.wait()), asyncio.ensure_future(other)]
         try:
@@ -134,18 +145,18 @@ class Agents:
             for each in waits:
                 each.cancel()
 
-    def _runner(self, task: Task) -> Runner | None:
+    def _runner(self, task: Home) -> Runner | None:
         found = (it for it in self.github.runners.values() if it.name == task.runner)
         return next(found, None)
 
 
-def read_variables(task: Task) -> dict[str, str]:
+def read_variables(task: Home) -> dict[str, str]:
     """Read the variables that a task's containers were started with."""
     containers = task.request["overrides"]["containerOverrides"]
     return {each["name"]: each["value"] for one in containers for each in one["environment"]}
 
 
-def read_document(text: str, task: Task) -> dict[str, Any]:
+def read_document(text: str, task: Home) -> dict[str, Any]:
     """Read a parameter's value: a just-in-time configuration alone, or JSON; sealed or not."""
     if sealing.is_sealed(text):
         text = sealing.unseal(text, read_variables(task)["SIDECAR_TOKEN_KEY"], task.id)

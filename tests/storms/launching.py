@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from launcher import identity
 from launcher.demand.queue import Queue, process
 from launcher.demand.webhook import Webhook as Intake
+from launcher.places.ec2 import Ec2
 from launcher.pools.document import Problems, parse_pools
 from launcher.record.counters import PLACES
 from launcher.record.records import Records
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from launcher.demand.delivery import Demand
     from launcher.pools.pool import Pools
     from tests.storms.ecs import Task
+    from tests.storms.machines import Machine
     from tests.storms.table import Item
     from tests.storms.world import World
 
@@ -33,7 +35,8 @@ REGION = "eu-central-1"
 RATES = Rates()
 BESIDE = 20
 """Messages that one worker handles at the same time."""
-POOLS = """
+TASKS = {
+    "small": """
 [[pool]]
 name = "small"
 labels = ["small"]
@@ -43,7 +46,8 @@ subnets = ["subnet-11111111", "subnet-22222222"]
 maximum = {maximum}
 [pool.access]
 events = ["push", "schedule"]
-
+""",
+    "large": """
 [[pool]]
 name = "large"
 labels = ["large"]
@@ -52,17 +56,50 @@ launch_type = "FARGATE"
 subnets = ["subnet-11111111"]
 maximum = {maximum}
 token = "registration"
+""",
+}
+MACHINE = """
+[[pool]]
+name = "{name}"
+place = "ec2"
+labels = ["{name}"]
+launch_template = "runner"
+launch_template_version = "{revision}"
+capacities = ["spot", "on-demand"]
+instance_types = ["c7i.large", "m7i.large"]
+subnets = ["subnet-11111111", "subnet-22222222"]
+maximum = {maximum}
+life_limit = "1h"
 """
-_pools: dict[tuple[int, int], Pools] = {}
+MACHINES = {
+    # By RunInstances, one type and subnet after the other.
+    "small": f"""{MACHINE}
+[pool.access]
+events = ["push", "schedule"]
+""",
+    # By CreateFleet.
+    "large": f"""{MACHINE}
+user_data = "template"
+token = "registration"
+""",
+}
+_pools: dict[tuple[object, ...], Pools] = {}
 
 
-def make_pools(revision: int, maximum: int) -> Pools:
-    """Make the pools of a revision."""
-    if (revision, maximum) not in _pools:
-        found = parse_pools(POOLS.format(revision=revision, maximum=maximum))
+def make_pools(revision: int, maximum: int, of_machines: tuple[str, ...] = ()) -> Pools:
+    """Make the pools of a revision; those that are named have machines."""
+    key = revision, maximum, of_machines
+    if key not in _pools:
+        texts = [MACHINES[name] if name in of_machines else TASKS[name] for name in TASKS]
+        given = {"revision": revision, "maximum": maximum}
+        found = parse_pools(
+            "".join(
+                text.format(**given, name=name) for name, text in zip(TASKS, texts, strict=True)
+            )
+        )
         assert not isinstance(found, Problems), found
-        _pools[revision, maximum] = found
-    return _pools[revision, maximum]
+        _pools[key] = found
+    return _pools[key]
 
 
 class Webhook:
@@ -108,12 +145,13 @@ async def work(
         table = await stack.enter_async_context(make_table_client(REGION))
         store = await stack.enter_async_context(TokenStore(PREFIX, REGION))
         ecs = await stack.enter_async_context(EcsClients(REGION))
+        ec2 = await stack.enter_async_context(Ec2(REGION))
         queue = await stack.enter_async_context(Queue(QUEUE_URL, REGION))
         chance = random.Random(world.chance.random())  # noqa: S311  chance, not secrecy
         worker = Worker(
             Resources(
                 Records(table, "launches", name, now=now),
-                lambda: make_pools(world.revision, world.plan.maximum),
+                lambda: make_pools(world.revision, world.plan.maximum, world.plan.machines.pools),
                 Connections(),
                 ecs,
                 store,
@@ -123,6 +161,7 @@ async def work(
                 rates=rates,
                 now=now,
                 chance=chance,
+                ec2=ec2,
             )
         )
         await _receive(world, queue, worker, beside)
@@ -155,8 +194,8 @@ async def _receive(world: World, queue: Queue, worker: Worker, beside: int) -> N
 # ---- what a storm reads of the launcher's own marks ----------------------------------------------
 
 
-def launch_of(task: Task) -> str:
-    """Return the launch that a task was started for."""
+def launch_of(task: Task | Machine) -> str:
+    """Return the launch that a task or a machine was started for."""
     return task.tags[identity.LAUNCH_TAG]
 
 

@@ -11,8 +11,8 @@ from unittest import mock
 from launcher import identity
 from launcher.demand import queue
 from launcher.launch import Stages
-from launcher.places import Later, Why
-from launcher.places import ecs as places
+from launcher.places import Later, Why, ec2, ecs
+from launcher.places.ec2 import Ec2
 from launcher.places.ecs import Ecs
 from launcher.places.request import make_request
 from launcher.pools.access import Access
@@ -24,7 +24,8 @@ from launcher.work import Resources
 from sidecar import github
 from sidecar.aws.calls import TransientError
 from sidecar.errors import SidecarError
-from tests.storms.plan import HOUR, Plan, Turn, make_plan
+from tests.storms.machines import Fate
+from tests.storms.plan import HOUR, Machines, Plan, Turn, make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ class Mutation:
     """Part of what the verdict then says."""
     changes: dict[str, Any] = field(default_factory=dict)
     """What a plan must have for it to show soon."""
+    machines: Machines = field(default_factory=Machines)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -52,7 +54,7 @@ class Mutation:
         """Make the plan of a small storm in which it shows."""
         plan = make_plan(seed, **_SMALL | self.changes)
         jobs = [job for job in plan.jobs if job.turn not in (Turn.APPROVE, Turn.RECONSIDER)]
-        return replace(plan, jobs=tuple(jobs[:8]))
+        return replace(plan, jobs=tuple(jobs[:8]), machines=self.machines)
 
 
 def _request_is_made_anew() -> Any:
@@ -67,19 +69,34 @@ def _request_is_made_anew() -> Any:
     return mock.patch.object(Stages, "_ask", mutated)
 
 
-def _unknown_is_refused() -> Any:
-    start = Ecs.start
+def _unknown_is_refused(place: type[Ecs | Ec2] = Ecs, module: Any = ecs) -> Any:
+    start = place.start
 
-    async def mutated(self: Ecs, request: dict[str, Any]) -> Any:
+    async def mutated(self: Any, request: dict[str, Any]) -> Any:
         try:
             return await start(self, request)
         except TransientError as error:
             return Later(Why.CAPACITY, str(error))
 
     stack = contextlib.ExitStack()
-    stack.enter_context(mock.patch.object(Ecs, "start", mutated))
-    stack.enter_context(mock.patch.object(places, "TRIES", 1))
+    stack.enter_context(mock.patch.object(place, "start", mutated))
+    stack.enter_context(mock.patch.object(module, "TRIES", 1))
     return stack
+
+
+def _unknown_machine_is_refused() -> Any:
+    return _unknown_is_refused(Ec2, ec2)
+
+
+def _halted_is_kept() -> Any:
+    return mock.patch.object(ec2, "HALTED", ())
+
+
+def _machine_is_kept() -> Any:
+    async def mutated(self: Ec2, task: str, reason: str) -> None:
+        del task, reason
+
+    return mock.patch.object(Ec2, "stop", mutated)
 
 
 def _no_conditions() -> Any:
@@ -182,11 +199,21 @@ _SMALL = {
     "lost": 0.0,
     "maximum": 60,
 }
+_ALL = "small", "large"
 _OUTAGE = {"outages": {"dynamodb": (0.0, 600.0)}}
 _UNLUCKY = {"faults": 0.15, "deaths": 60}
 MUTATIONS: dict[str, Mutation] = {
     "a request is made anew each time": Mutation(_request_is_made_anew, "two living", _UNLUCKY),
     "an unknown outcome counts as refused": Mutation(_unknown_is_refused, "two living", _UNLUCKY),
+    "an unknown outcome of EC2 counts as refused": Mutation(
+        _unknown_machine_is_refused, "two living", _UNLUCKY, Machines(_ALL)
+    ),
+    "a machine that was stopped is left alone": Mutation(
+        _halted_is_kept, "(halt) has lived for", machines=Machines(_ALL, 0.8, (Fate.HALT,))
+    ),
+    "a machine is not ended": Mutation(
+        _machine_is_kept, "(freeze) has lived for", machines=Machines(_ALL, 0.8, (Fate.FREEZE,))
+    ),
     "records are written without a condition": Mutation(_no_conditions, "counter", {"hooks": 2}),
     "the try is not raised": Mutation(_try_is_not_raised, "is left", {"mishaps": 0.9, **_UNLUCKY}),
     "the parameter is not deleted": Mutation(_parameter_is_kept, "parameter ", {"mishaps": 0.5}),

@@ -7,10 +7,21 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from tests.storms.machines import BAD_ENDS, Fate
+
 HOUR = 3600.0
 SMALL, LARGE = ("self-hosted", "small"), ("self-hosted", "large")
 APP, LIB = "octo/app", "octo/lib"
 STRANGER = "stranger/app"
+KINDS = ("c7i.large", "m7i.large")
+"""The types of machines."""
+REFUSALS = (
+    "InsufficientInstanceCapacity",
+    "MaxSpotInstanceCountExceeded",
+    "VcpuLimitExceeded",
+    "RequestLimitExceeded",
+)
+"""EC2's words for no room, for two quotas, and for too many calls."""
 
 
 class Turn(StrEnum):
@@ -43,6 +54,32 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class MachineDrought:
+    """A time in which EC2 refuses some machines."""
+
+    begin: float
+    end: float
+    capacity: str | None
+    kind: str | None
+    """Of which capacity and type; None: any."""
+    code: str
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What is different where jobs run on machines."""
+
+    pools: tuple[str, ...] = ()
+    """The pools whose jobs do."""
+    bad_ends: float = 0.0
+    """The fraction of machines that come to a bad end, until all is calm."""
+    fates: tuple[Fate, ...] = BAD_ENDS
+    lost_events: float = 0.0
+    """The fraction of EC2's events that nobody gets to see."""
+    droughts: tuple[MachineDrought, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """One storm."""
 
@@ -72,6 +109,7 @@ class Plan:
     """Virtual seconds after which it ends in any case."""
     remaining: int = 4900
     """Of GitHub's limit."""
+    machines: Machines = Machines()
 
 
 def make_plan(seed: str, **changes: Any) -> Plan:
@@ -104,6 +142,22 @@ def make_plan(seed: str, **changes: Any) -> Plan:
         remaining=chance.choice((4900, 4900, 300)),
     )
     return replace(drawn, **changes)
+
+
+def make_machine_plan(seed: str, **changes: Any) -> Plan:
+    """Draw a storm in which the jobs of one pool or of both run on machines."""
+    plan = make_plan(seed, **changes)
+    chance = random.Random(f"machines {seed}")  # noqa: S311  chance, not secrecy
+    machines = Machines(
+        pools=chance.choice((("small",), ("large",), ("small", "large"))),
+        bad_ends=chance.choice((0.05, 0.2, 0.4)),
+        lost_events=chance.choice((0.0, 0.2, 0.6)),
+        droughts=tuple(
+            _draw_machine_drought(chance, plan.calm) for _ in range(chance.choice((0, 1, 3)))
+        ),
+    )
+    outages = {"ec2" if name == "ecs" else name: when for name, when in plan.outages.items()}
+    return replace(plan, machines=machines, outages=outages)
 
 
 def make_equal_plan(seed: str) -> Plan:
@@ -147,6 +201,17 @@ def _draw_drought(chance: random.Random, storm: float) -> tuple[float, float, st
     begin = chance.uniform(0, storm)
     where = chance.choice((None, "FARGATE_SPOT", "FARGATE"))
     return begin, begin + chance.choice((20.0, 200.0, 1800.0)), where
+
+
+def _draw_machine_drought(chance: random.Random, storm: float) -> MachineDrought:
+    begin = chance.uniform(0, storm)
+    return MachineDrought(
+        begin,
+        begin + chance.choice((20.0, 200.0, 1800.0)),
+        chance.choice((None, "spot", "on-demand")),
+        chance.choice((None, *KINDS)),
+        chance.choice(REFUSALS),
+    )
 
 
 def _draw_outages(chance: random.Random, storm: float) -> dict[str, tuple[float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import traceback
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from structlog.testing import LogCapture
 
 from tests.storms import clock
 from tests.storms.calls import loop_time
-from tests.storms.plan import Plan, make_plan
+from tests.storms.machines import Fate
+from tests.storms.plan import Plan, make_machine_plan, make_plan
 from tests.storms.report import write_report
 from tests.storms.verdict import judge
 from tests.storms.world import World, reached
@@ -31,6 +33,14 @@ class Storm:
     story: list[tuple[float, str]] = field(default_factory=list)
     jobs: int = 0
     tasks: int = 0
+    machines: int = 0
+    longest: float = 0.0
+    """The virtual seconds that a machine lived, at most."""
+    fates: Counter[Fate] = field(default_factory=Counter)
+    """What became of the machines."""
+    used_tokens: int = 0
+    """How often EC2 answered that the machine of a client token has ended."""
+    given_up: int = 0
     deaths: int = 0
     lasted: float = 0.0
     """Virtual seconds."""
@@ -44,9 +54,18 @@ class Storm:
         )
 
 
+ON_MACHINES = "machines-"
+"""How the seeds of storms with machines begin."""
+
+
+def draw(seed: str) -> Plan:
+    """Draw the storm of a seed."""
+    return (make_machine_plan if seed.startswith(ON_MACHINES) else make_plan)(seed)
+
+
 def run_storm(seed: str, plan: Plan | None = None) -> Storm:
     """Run the storm of a seed."""
-    storm = Storm(plan or make_plan(seed))
+    storm = Storm(plan or draw(seed))
     capture = LogCapture()
 
     def tell(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -68,6 +87,7 @@ def run_storm(seed: str, plan: Plan | None = None) -> Storm:
                 await world.run()
                 storm.wrong = judge(world, capture.entries)
             _sum_up(storm, world)
+            storm.given_up = sum(it["event"] == "launch.given_up" for it in capture.entries)
         finally:
             processors[:] = kept
 
@@ -78,7 +98,11 @@ def run_storm(seed: str, plan: Plan | None = None) -> Storm:
 def _sum_up(storm: Storm, world: World) -> None:
     storm.jobs, storm.tasks = len(world.github.jobs), len(world.ecs.tasks)
     storm.deaths = sum(process.dead for process in world.processes)
+    storm.machines, storm.used_tokens = len(world.ec2.machines), world.ec2.used_tokens
+    storm.fates = Counter(it.fate for it in world.ec2.machines.values())
     storm.lasted = loop_time()
+    lived = [(it.ended or storm.lasted) - it.began for it in world.ec2.machines.values()]
+    storm.longest = max(lived, default=0.0)
 
 
 def command(seed: str) -> str:
@@ -89,8 +113,18 @@ def command(seed: str) -> str:
 def run_storms(seeds: Iterable[str]) -> tuple[list[Storm], str]:
     """Run the storms of seeds; return those that went wrong, and a report."""
     begun, storms = time.monotonic(), [run_storm(seed) for seed in seeds]
-    title = f"storms in {time.monotonic() - begun:.0f} s"
+    return report_storms(storms, f"storms in {time.monotonic() - begun:.0f} s")
+
+
+def report_storms(storms: list[Storm], title: str = "storms") -> tuple[list[Storm], str]:
+    """Return the storms that went wrong, and a report of all."""
+    ends = sum((storm.fates for storm in storms), Counter[Fate]())
     figures = {
+        "machines": f"{sum(storm.machines for storm in storms)}",
+        "their ends": ", ".join(f"{count} {fate}" for fate, count in sorted(ends.items())),
+        "longest machine": f"{max((storm.longest for storm in storms), default=0):.0f} s",
+        "used tokens": f"{sum(storm.used_tokens for storm in storms)}",
+        "launches given up": f"{sum(storm.given_up for storm in storms)}",
         "processes killed": f"{sum(storm.deaths for storm in storms)}",
         "virtual hours": f"{sum(storm.lasted for storm in storms) / 3600:.0f}",
     }

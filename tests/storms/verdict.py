@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.storms import launching
+from tests.storms.calls import loop_time
 from tests.storms.github import CANARY
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from tests.storms.world import World
 
     Events = list[dict[str, Any]]
+
+GRACE = 600.0
+"""Seconds from a machine's last limit to its end: it is asked to end, and EC2 takes its time."""
 
 
 def judge(world: World, events: Events) -> list[str]:
@@ -23,6 +27,7 @@ def judge(world: World, events: Events) -> list[str]:
         *(line for job in world.admitted for line in _judge_job(job, named)),
         *_judge_strangers(world),
         *_judge_left(world, named),
+        *_judge_machines(world),
         *_judge_queue(world),
         *_judge_secrets(world, events),
         *_judge_errors(events),
@@ -60,6 +65,7 @@ def _judge_left(world: World, named: _Named) -> list[str]:
     left = {
         "parameter": list(world.ssm.parameters),
         "task": [task.id for task in world.ecs.tasks.values() if task.status != "STOPPED"],
+        "machine": [it.id for it in world.ec2.machines.values() if it.state != "terminated"],
         "runner": [it.name for it in world.github.runners.values() if not it.foreign],
         "launch": launching.find_living(world.table.items),
         "counter": launching.find_counters(world.table.items),
@@ -69,6 +75,16 @@ def _judge_left(world: World, named: _Named) -> list[str]:
         for kind, names in left.items()
         for name in names
         if name not in named
+    ]
+
+
+def _judge_machines(world: World) -> list[str]:
+    """Find machines that have lived longer than their limit, whatever became of them."""
+    lived = [(it, (it.ended or loop_time()) - it.began) for it in world.ec2.machines.values()]
+    return [
+        f"machine {it.id} ({it.fate}) has lived for {seconds:.0f} s"
+        for it, seconds in lived
+        if seconds > it.limit + GRACE
     ]
 
 
@@ -85,6 +101,7 @@ def _judge_secrets(world: World, events: Events) -> list[str]:
         "the table": str(world.table.items),
         "the queue": str(world.sqs.bodies()) + str([held.body for held in world.sqs.dead]),
         "a request of RunTask": str([task.request for task in world.ecs.tasks.values()]),
+        "a request of EC2": str([it.request for it in world.ec2.machines.values()]),
         "the log": str(events),
     }
     return [f"a secret is in {where}" for where, text in places.items() if CANARY in text]

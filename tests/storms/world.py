@@ -16,7 +16,8 @@ from tests.storms import launching
 from tests.storms.agent import Agents
 from tests.storms.calls import Weather, loop_time
 from tests.storms.clock import Process, start_outside
-from tests.storms.ecs import Ecs, Task
+from tests.storms.ec2 import Ec2
+from tests.storms.ecs import Ecs
 from tests.storms.github import GitHub, Job
 from tests.storms.hooks import Hooks
 from tests.storms.plan import APP, STRANGER, Turn
@@ -27,7 +28,9 @@ from tests.storms.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
+    from tests.storms.ecs import Task
     from tests.storms.github import Runner
+    from tests.storms.machines import Machine
     from tests.storms.plan import Plan, Wanted
 
 TICK = 60.0
@@ -41,6 +44,7 @@ LOOK = 30.0
 def reached(world: Any) -> Iterator[None]:
     """Let the launcher's clients reach the models of a world."""
     models = {"dynamodb": world.table, "sqs": world.sqs, "ssm": world.ssm, "ecs": world.ecs}
+    models["ec2"] = getattr(world, "ec2", None)
 
     async def connect(client: Any) -> Any:
         return models[client._service.name]
@@ -63,6 +67,7 @@ class World:
         self.sqs = Sqs(self.weather, duplicates=plan.duplicates)
         self.ssm = Ssm(self.weather)
         self.ecs = Ecs(self.weather)
+        self.ec2 = Ec2(self.weather)
         self.github = GitHub(self.weather)
         self.github.remaining = plan.remaining
         self.wrong: list[str] = []
@@ -74,6 +79,7 @@ class World:
         self.ecs.started = self._check_task
         self.ecs.droughts = list(plan.droughts)
         self.ecs.broken = list(plan.broken)
+        self._prepare_machines(agents)
         self.hooks = Hooks(self.weather, self._take, plan.hooks, plan.lost, plan.doubled, plan.late)
         self.github.deliver = self.hooks.deliver
         self.revision = 1
@@ -85,6 +91,21 @@ class World:
         self._stories: set[asyncio.Task[Any]] = set()
         self._numbers = iter(range(1, 10_000))
         self._coming = 0
+
+    def _prepare_machines(self, agents: Agents) -> None:
+        self.ec2.live = agents.live
+        self.ec2.lose = agents.lose
+        self.ec2.send_event = self.sqs.put
+        self.ec2.started = self._check_task
+        self.ec2.droughts = self.plan.machines.droughts
+        self.ec2.bad_ends = self.plan.machines.bad_ends
+        self.ec2.fates = self.plan.machines.fates
+        self.ec2.lost_events = self.plan.machines.lost_events
+
+    @property
+    def homes(self) -> list[Task | Machine]:
+        """All tasks and machines that were ever started."""
+        return [*self.ecs.tasks.values(), *self.ec2.machines.values()]
 
     # -- processes ---------------------------------------------------------------------------
 
@@ -260,21 +281,21 @@ class World:
             return False
         if self.sqs.dead or any(body.get("kind") != "tick" for body in self.sqs.bodies()):
             return False
-        return all(task.status == "STOPPED" for task in self.ecs.tasks.values())
+        return all(home.status == "STOPPED" for home in self.homes)
 
     # -- what is checked at each step --------------------------------------------------------
 
-    def _check_task(self, task: Task) -> None:
+    def _check_task(self, task: Task | Machine) -> None:
         """Note two living, free tasks for one job."""
         launch = launching.launch_of(task)
-        for other in self.ecs.tasks.values():
+        for other in self.homes:
             if other is not task and launching.launch_of(other) == launch and self.is_free(other):
                 self.wrong.append(
                     f"at {loop_time():.1f} s two living, free tasks for one job: "
-                    f"{other.id[:6]} and {task.id[:6]}"
+                    f"{other.id[:8]} and {task.id[:8]}"
                 )
 
-    def is_free(self, task: Task) -> bool:
+    def is_free(self, task: Task | Machine) -> bool:
         """Whether a task may still serve the job that it was started for."""
         if not task.living:
             return False

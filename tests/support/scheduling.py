@@ -17,7 +17,13 @@ from tests.support.alone import hold_machine
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-CROWDS = ("tests/bench", "tests/failures", "tests/soak", "tests/lives/test_hostile_jobs.py")
+CROWDS = (
+    "tests/adversary/test_ends_with_little.py",
+    "tests/bench",
+    "tests/failures",
+    "tests/lives/test_hostile_jobs.py",
+    "tests/soak",
+)
 """Tests that run many lives at once, or measure one: never two of these at the same time."""
 SHARED_FOLDER = pytest.StashKey[Path]()
 """The folder that all processes of one run share."""

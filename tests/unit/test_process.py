@@ -245,7 +245,7 @@ def test_a_pipe_held_open_does_not_block_the_end(loop, tmp_path, monkeypatch):
 
 
 @on_both
-def test_killing_gives_up_after_some_rounds(loop, monkeypatch):
+def test_killing_gives_up_after_some_time(loop, monkeypatch):
     """A process that stays (in a hung file system, say) does not hold the agent for ever."""
     rounds = []
 
@@ -256,10 +256,14 @@ def test_killing_gives_up_after_some_rounds(loop, monkeypatch):
         ):
             await output.line("up")
             with monkeypatch.context() as patched:
-                patched.setattr(process, "KILL_ROUNDS", 3)
+                patched.setattr(process, "LAST_PAUSE", 0.01)
                 patched.setattr(host, "kill_leftovers", lambda root, **_: rounds.append(root) or 0)
+                assert await running.kill(3 * process.KILL_PAUSE) == 0
+                assert len(rounds) > 1
+                searched = len(rounds)
                 assert await running.kill() == 0
-            assert rounds == [running.pid] * 3
+            assert len(rounds) == searched + 1, "a second search is one round"
+            assert set(rounds) == {running.pid}
 
     run(loop, life())
 
@@ -442,3 +446,39 @@ def test_a_child_without_a_waiting_thread_is_killed(monkeypatch):
 
     asyncio.run(play())
     assert started[0].returncode == -signal.SIGKILL
+
+
+class UserKill:
+    """Counts the kills by a user's id, each of which hits nothing."""
+
+    def __init__(self):
+        self.kills = 0
+
+    async def kill(self):
+        """Take one."""
+        self.kills += 1
+        return True
+
+
+@pytest.mark.root
+def test_a_users_processes_are_killed_by_its_id_when_its_last_child_ends(monkeypatch):
+    """Not while another child of the agent's has the same user, which would be hit too."""
+    user_kill = UserKill()
+    monkeypatch.setattr(process, "user_kill", user_kill)
+
+    async def play():
+        command = Command(
+            ("sleep", "60"), {"PATH": os.defpath}, Path("/"), host.find_user("nobody")
+        )
+        async with process.run_child(command, Output()):
+            async with process.run_child(command, Output()):
+                pass
+            assert user_kill.kills == 0
+            async with process.run_child(
+                Command(("true",), {"PATH": os.defpath}, Path("/")), Output()
+            ):
+                pass
+            assert user_kill.kills == 0  # root's own child
+        assert user_kill.kills == 1
+
+    run("asyncio", play())

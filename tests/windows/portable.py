@@ -46,6 +46,7 @@ MODULES = {
     "unit/runner/test_program.py": SHELL,
     "unit/runner/test_runner_service.py": SHELL,
     "unit/shutdown/test_signals.py": SIGNALS,
+    "unit/runner/test_user_processes.py": USERS,
     "unit/test_process.py": SHELL,
     "unit/tokens/test_ssm.py": MOTO,
 }
@@ -67,6 +68,7 @@ TESTS = {
     "unit/runner/test_just_in_time.py::test_a_given_configuration_is_written": MODES,
     "unit/runner/test_just_in_time.py::test_the_configuration_is_not_logged": SHELL,
     "unit/runner/test_state_file.py::test_the_file_is_readable_by_the_agent_alone": MODES,
+    "unit/settings/test_given_files.py::test_a_mounted_file_may_be_a_link": LINKS,
     "unit/settings/test_load.py::test_as_root_the_runner_gets_a_user": USERS,
     "unit/shutdown/test_cleanup.py::test_without_a_step_there_is_nothing_to_do": CLOCK,
     "unit/shutdown/test_stop.py::test_real_signals_reach_a_waiting_loop": SIGNALS,

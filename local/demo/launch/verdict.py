@@ -62,7 +62,7 @@ def verify(stage: Stage, ending: Ending, jobs: int) -> Iterator[Check]:
     asked = len(stage.ecs.asked("RunTask"))
     yield Check("ECS was asked to run a task", _times(ending.requests * jobs), _times(asked))
     if stage.queues.main:
-        yield Check("the webhook answered", "each delivery with 202", _find_answers(stage))
+        yield Check("the webhook answered", "each delivery with 202", find_answers(stage))
     if ending.job_result == "succeeded":
         users = {
             find_answer(step).removeprefix("I am ") for job in world.jobs for step in job.steps
@@ -102,7 +102,7 @@ def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
 
 
-def _find_answers(stage: Stage) -> str:
+def find_answers(stage: Stage) -> str:
     """Say how the webhook answered; what was sent again counts by its last answer."""
     last = {each.guid: each for each in stage.github.world.hooks.deliveries if each.action}
     wrong = [f"{each.action}: {each.status_code}" for each in last.values()]

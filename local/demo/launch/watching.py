@@ -20,7 +20,7 @@ async def watch(stage: Stage, timeline: Timeline) -> None:
     """Show deliveries, the launcher, ECS, the agents and GitHub, until cancelled."""
     async with asyncio.TaskGroup() as group:
         group.create_task(watching.watch(stage.github.world, timeline))
-        group.create_task(_watch_deliveries(stage, timeline))
+        group.create_task(watch_deliveries(stage, timeline))
         group.create_task(_watch_tasks(stage, timeline))
         group.create_task(_watch_agents(stage, timeline))
         for process in stage.launchers:
@@ -32,7 +32,8 @@ async def _watch_launcher(process: AgentProcess, timeline: Timeline) -> None:
         story.show_launcher(event, timeline)
 
 
-async def _watch_deliveries(stage: Stage, timeline: Timeline) -> None:
+async def watch_deliveries(stage: Stage, timeline: Timeline) -> None:
+    """Show each delivery that was answered, until cancelled."""
     hooks, shown = stage.github.world.hooks, set[int]()
 
     def look() -> list[Delivery] | None:

@@ -27,6 +27,8 @@ class Misbehaviour:
         self._root = root
         self._knobs: dict[str, Any] = {}
         path = os.path.join(root, FILE)
+        if not os.path.exists(path):  # the agent may call the program in a folder of its own
+            path = os.path.join(os.path.dirname(root), FILE)
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 self._knobs = json.load(file)

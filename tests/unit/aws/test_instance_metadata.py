@@ -12,6 +12,7 @@ from sidecar.aws.instance_metadata import (
     DOCUMENT,
     ROLES,
     SPOT_NOTICE,
+    InstanceMetadata,
     MetadataError,
     SilentError,
     connect,
@@ -109,6 +110,53 @@ def test_a_page_is_no_token():
                 assert await metadata.read("instance-id") == imds.INSTANCE
 
     run("asyncio", play())
+
+
+PAGE = "<!doctype html>\n<title>Sign in</title>"
+OF_OTHERS = {"instance-id": "instance-id", "role": f"{ROLES}/", "tags": "tags/instance/"}
+
+
+async def _read_past_page(monkeypatch, path):
+    """Read a machine whose first answer for `path` is a page."""
+    pages, read = [PAGE], InstanceMetadata.read
+
+    async def read_page_first(self, asked, **how):
+        text = await read(self, asked, **how)
+        return pages.pop() if asked == path and pages else text
+
+    monkeypatch.setattr(InstanceMetadata, "read", read_page_first)
+    async with serve(tags={"Name": "ci 1/2"}) as served:
+        return await read_machine(served.url, expected=True)
+
+
+@pytest.mark.parametrize("path", OF_OTHERS.values(), ids=OF_OTHERS)
+def test_a_page_is_no_fact(monkeypatch, path):
+    """Somebody else answers once: the machine is asked again, and known by its own facts."""
+    found = run("asyncio", _read_past_page(monkeypatch, path))
+    assert found["instance-id"] == imds.INSTANCE
+    assert found[ROLES] == "instance"
+    assert [name for name in found if name.startswith("tags/")] == ["tags/instance/Name"]
+
+
+@pytest.mark.parametrize("path", OF_OTHERS.values(), ids=OF_OTHERS)
+def test_without_the_check_a_page_becomes_a_fact(monkeypatch, path):
+    """The test above finds its fault."""
+    monkeypatch.setattr(instance_metadata, "_check", lambda *given: given[-1])
+    found = run("asyncio", _read_past_page(monkeypatch, path))
+    wrong = found["instance-id"] != imds.INSTANCE or found[ROLES] != "instance"
+    assert wrong or "tags/instance/Name" not in found
+
+
+def test_a_page_that_stays_is_the_reason():
+    """Whoever reads the error learns which answer was somebody else's."""
+    with pytest.raises(MetadataError, match="does not answer instance-id, but something else"):
+        run("asyncio", _read_only_pages())
+
+
+async def _read_only_pages():
+    async with serve(tags=None) as served:
+        served.instance.id = PAGE
+        await read_machine(served.url, expected=True)
 
 
 def test_an_answer_without_end_is_not_read():

@@ -13,8 +13,7 @@ if sys.platform != "win32":
 import _winapi
 
 from sidecar import host
-from sidecar.host import windows_files
-from sidecar.host.win32 import access
+from sidecar.host.win32 import access, removal
 from tests.support.windows import IS_WINE
 
 
@@ -81,7 +80,7 @@ def test_what_is_still_in_use_is_tried_again(tree, monkeypatch):
         pauses.append(seconds)
         file.close()
 
-    monkeypatch.setattr(windows_files.time, "sleep", pause)
+    monkeypatch.setattr(removal.time, "sleep", pause)
     host.remove_folder(tree)
     assert len(pauses) == 1
     assert not tree.exists()
@@ -90,7 +89,7 @@ def test_what_is_still_in_use_is_tried_again(tree, monkeypatch):
 def test_what_stays_in_use_is_an_error(tree, monkeypatch):
     """After some tries; the cleanup step then says so."""
     pauses = []
-    monkeypatch.setattr(windows_files.time, "sleep", pauses.append)
+    monkeypatch.setattr(removal.time, "sleep", pauses.append)
     with (tree / "log").open("wb"), pytest.raises(PermissionError):
         host.remove_folder(tree)
     assert 0 < sum(pauses) < 1
@@ -155,3 +154,45 @@ def test_a_regular_file_is_read_and_a_link_is_not(tmp_path, linked):
     assert host.read_regular(Path(tmp_path / "missing")) is None
     with pytest.raises(OSError, match="is a link"):
         host.read_below(tmp_path, ("link", "kept"), 100)
+
+
+def test_what_is_no_folder_is_removed(tmp_path):
+    """A folder stays; whether something went is returned."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_text("x")
+    assert host.mend_folder(tmp_path, ("a", "b"), None)
+    assert not host.mend_folder(tmp_path, ("a", "b"), None)
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_file_is_replaced_by_another_and_a_folder_too(tmp_path):
+    """As on POSIX."""
+    for kind in ("nothing", "file", "folder"):
+        if kind == "folder":
+            (tmp_path / "name").unlink()
+            (tmp_path / "name" / "deep").mkdir(parents=True)
+        (tmp_path / "new").write_text(kind)
+        host.replace_file(tmp_path / "new", "name")
+        assert (tmp_path / "name").read_text() == kind
+    host.write_new(tmp_path / "name", b"x", 0o644, None)
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    host.write_new(tmp_path / "folder", b"x", 0o644, None)
+    assert host.read_regular(tmp_path / "folder", 1)[0] == b"x"
+    assert host.read_regular(tmp_path / "folder", 0) is None
+
+
+def test_lines_are_appended(tmp_path):
+    """To what is there."""
+    (tmp_path / "file").write_bytes(b"a")
+    descriptor = host.open_to_append(tmp_path / "file")
+    os.write(descriptor, b"b\n")
+    os.close(descriptor)
+    assert (tmp_path / "file").read_bytes() == b"ab\n"
+
+
+def test_a_folder_is_copied(tmp_path):
+    """With all that is in it."""
+    (tmp_path / "source" / "deep").mkdir(parents=True)
+    (tmp_path / "source" / "deep" / "file").write_text("x")
+    host.copy_folder(tmp_path / "source", tmp_path / "copy")
+    assert (tmp_path / "copy" / "deep" / "file").read_text() == "x"

@@ -19,6 +19,9 @@ LEAST = {
     "LAUNCHER_TASK_DEFINITION": "runner:7",
 }
 
+MACHINE = {"cluster": None, "task_definition": None, "launch_template": "lt-0123456789"}
+"""What makes an order of machines of it."""
+
 
 def problems(options=None, **changes):
     """Return what is wrong with the least environment and these changes; None removes one."""
@@ -82,6 +85,17 @@ def test_all_mistakes_are_reported_at_once():
         ({"security_groups": "sg-1"}, "LAUNCHER_SUBNETS is missing"),
         ({"deployment": "a b"}, "LAUNCHER_DEPLOYMENT must be 1 to 64 letters"),
         ({"cluster": "a b"}, "LAUNCHER_CLUSTER must be a name or an ARN, not 'a b'"),
+        ({"task_definition": None}, "is missing; for machines set LAUNCHER_LAUNCH_TEMPLATE"),
+        ({"user_data": "x.sh"}, "LAUNCHER_USER_DATA is for machines: it needs LAUNCHER_LAUNCH"),
+        (
+            {"task_definition": None, "launch_template": "runner"},
+            "LAUNCHER_CLUSTER contradicts LAUNCHER_LAUNCH_TEMPLATE",
+        ),
+        ({**MACHINE, "capacity_providers": "spot,FARGATE"}, "must be spot or on-demand"),
+        ({**MACHINE, "launch_template": "a b"}, "must be the id or the name of a launch template"),
+        ({**MACHINE, "launch_template_version": "new"}, "must be a number, $Default or $Latest"),
+        ({**MACHINE, "image": "ubuntu"}, "LAUNCHER_IMAGE must be the id of an image"),
+        ({**MACHINE, "instance_name": "a<b"}, "LAUNCHER_INSTANCE_NAME must be 1 to 256 letters"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(changes, words):

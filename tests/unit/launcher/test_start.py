@@ -92,6 +92,25 @@ def test_three_tasks_that_end_too_early_are_enough():
     assert (made.store.held, made.connection.all) == ({}, {})
 
 
+@pytest.mark.parametrize(("status", "code"), [("RUNNING", Exit.TIMEOUT), ("STOPPED", Exit.ENDED)])
+def test_a_machine_that_is_missed_has_its_console_shown(status, code):
+    """Whether it hangs or has ended: only there it says why. A task has no console."""
+    ids = [f"i-0123456789abcde{number}" for number in range(3)]
+    made = stages(*map(Started, ids))
+    for each in ids:
+        made.ecs.states[each] = TaskState(each, status, status == "STOPPED", None, "shutdown")
+
+    async def read_console(machine):
+        return [f"{machine} has no network"]
+
+    made.ecs.read_console = read_console
+    found, events = play(made, wait="online", timeout=0.3 if code is Exit.TIMEOUT else 60.0)
+    assert found is code
+    missed = [event for event in events if event["event"] == "runner.missed"]
+    assert [event["machine"] for event in missed] == (ids if code is Exit.ENDED else ids[:1])
+    assert all(event["console"] == [f"{event['machine']} has no network"] for event in missed)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [

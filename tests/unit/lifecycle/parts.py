@@ -19,7 +19,7 @@ class Process:
     async def read_last_output(self):
         """Return at once: it writes nothing."""
 
-    async def kill(self):
+    async def kill(self, _timeout=0.0):
         """End at once, unless it has ended."""
         self.killed = True
         if not self.ended.done():

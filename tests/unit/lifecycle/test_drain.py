@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar.lifecycle.drain import drain_listener, end_if_idle
+from sidecar.process import user_kill
 from sidecar.shutdown.cleanup import When
 from tests.support.loops import on_both, run
 from tests.unit.lifecycle.parts import Deregistration, Listener, drain
@@ -142,7 +143,7 @@ def test_the_walls_stand_until_the_job_s_last_process_is_dead(loop):
 
             working.cleanup_stack.register_step(name, act, when=when)
 
-        async def kill():
+        async def kill(_timeout):
             order.append("killed")
 
         register("network", When.LAST)
@@ -176,5 +177,59 @@ def test_what_an_ended_listener_left_is_killed():
         listener.ended.set_result(0)
         await drain_listener(working)
         assert listener.process.killed
+
+    run("asyncio", play())
+
+
+def test_after_a_job_the_runner_is_deregistered_once_its_processes_are_dead():
+    """What the job left could read the token that the runner's own `remove` is given."""
+
+    async def play():
+        dead = []
+        listener, deregistration = Listener(), Deregistration(lambda: dead.append(killed()))
+        listener.had_job = True
+        working = drain(listener, deregistration, budget=40.0)
+
+        def killed():
+            return listener.process.killed
+
+        working.stop.request("SIGTERM")
+        asyncio.get_running_loop().call_later(0.1, listener.ended.set_result, 0)
+        await drain_listener(working)
+        await asyncio.wait([working.cleanup_step.begin()])
+        assert dead
+        assert all(dead)
+
+    run("asyncio", play())
+
+
+def test_a_listener_after_its_job_is_not_idle():
+    """It ends by itself. Else it would be deregistered beside what its job left."""
+
+    async def play():
+        listener, deregistration = Listener(), Deregistration()
+        listener.had_job = True
+        assert not await end_if_idle(drain(listener, deregistration))
+        assert (listener.interrupted, deregistration.left) == (False, 0)
+
+    run("asyncio", play())
+
+
+def test_a_stop_slows_the_jobs_processes_down(monkeypatch):
+    """So that they leave the agent the processors for its own end."""
+
+    async def play():
+        slowed = []
+
+        class Killer:
+            async def slow_down(self, uid):
+                slowed.append(uid)
+
+        monkeypatch.setattr(user_kill, "killer", Killer())
+        monkeypatch.setattr(user_kill, "uid", 4242)
+        working = drain(Listener())
+        working.stop.request("SIGTERM")
+        await drain_listener(working)
+        assert slowed == [4242]
 
     run("asyncio", play())

@@ -50,6 +50,7 @@ def test_the_life_ends_with_the_listener(loop):
         (Cause.IDLE, Exit.IDLE),
         (Cause.NO_SESSION, Exit.RUNNER),
         (Cause.DEREGISTERED, Exit.GHOST),
+        (Cause.JOB_LOST, Exit.CANCELLED),
         (Cause.LIFETIME, Exit.LIFETIME),
         (Cause.SPOT, Exit.DONE),
     ],

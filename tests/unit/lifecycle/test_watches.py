@@ -196,8 +196,8 @@ def test_the_longer_a_runner_waits_the_less_often_github_is_asked(monkeypatch):
     assert pauses == [1, 2, 3, 4, 5, 5, 5, 1, 2, 1]
 
 
-def test_a_busy_runner_is_not_looked_up():
-    """Nor one that does not wait for jobs yet."""
+def test_a_busy_runner_is_not_looked_up_at_once():
+    """Not for the first minutes, and never one that does not wait for jobs yet."""
 
     async def is_registered():
         raise AssertionError

@@ -117,7 +117,7 @@ def test_many_addresses_do_not_make_many_lines(core):
         assert len(audit._kinds) == _KINDS
         core.now += 60
         core.ask("/v2/credentials/x", peer="10.255.255.1")
-    assert logs[-1]["unsaid"] == 10_000 - _EVENTS
+    assert sum(line["unsaid"] for line in logs) == 10_000 - _EVENTS
     assert core.counts.answers == {("ecs", 400): 10_001}
 
 

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from sidecar import relay
 from sidecar.net import http_server
+from sidecar.net.file_budget import count_connections, divide_files
 from sidecar.relay import server
 from sidecar.relay.audit import _EVENTS
 
@@ -305,12 +306,13 @@ def test_idle_and_slow_connections_do_not_block_others(play, serve):
 def test_the_agent_keeps_file_descriptors_for_itself(play, serve, monkeypatch):
     """A client with endless connections gets only a part of the open files that are allowed."""
     monkeypatch.setattr(server, "max_open_files", lambda: 400)
+    share = count_connections(divide_files(400).relay).served
 
     async def case():
         async with serve() as (served, _):
             opened = [
                 await asyncio.open_connection(served.host, served.port, local_addr=(THIEF, 0))
-                for _ in range(144)
+                for _ in range(share)
             ]
             more = [read_statuses(await exchange(served, b"")) for _ in range(3)]
             for _, writer in opened:

@@ -69,6 +69,7 @@ def test_as_root_the_folder_is_protected(root):
     """`bin` is root's, the folder sticky, and restored files are the user's."""
     nobody = host.find_user("nobody")
     os.chown(root.path / "bin", nobody.uid, nobody.gid)
+    root.state.rmdir()  # no job was here yet
     protected = RunnerFolder(root.path, nobody)
     protected.prepare()
     assert (root.path / "bin").stat().st_uid == 0
@@ -89,6 +90,7 @@ def test_as_root_the_folder_is_protected(root):
         (b'{"group": 1}', []),
         (b"7", []),
         (b"no json", []),
+        (b"[" * 100_000, []),
         (b"\xff", []),
     ],
 )
@@ -187,7 +189,7 @@ def test_a_configuration_is_believed_for_the_runner_that_it_names(root):
     file.write_bytes(BOM + b'{"AgentName": "Build-1"}')
     assert root.is_configured_as("build-1")
     assert not root.is_configured_as("build-2")
-    for content in ("{", "[]", "{}", '{"agentName": null}'):
+    for content in ("{", "[]", "{}", '{"agentName": null}', "[" * 100_000):
         file.write_text(content)
         assert not root.is_configured_as("")
         assert not root.is_configured_as("None")

@@ -50,12 +50,7 @@ def problems(read, *args, **given):
 
 def request_of(request):
     """Return what is sent to ECS for an order."""
-    destination = replace(
-        make_destination(request.settings),
-        task_role=request.task_role,
-        execution_role=request.execution_role,
-        params=request.params,
-    )
+    destination = replace(make_destination(request.settings), **request.more)
     return make_request(destination, "token", "launcher", {"ours": "1"}, 0)
 
 
@@ -305,6 +300,108 @@ def test_the_key_tells_steps_apart(read, name):
     """The same step always has the same one."""
     assert read().label == read().label
     assert read(environ={name: "5"}).label != read().label
+
+
+# ---- machines ------------------------------------------------------------------------------------
+
+MACHINE = {"cluster": "", "github_pat": "", "github-token": "ghp_0123456789"}
+MACHINE |= {"launch-template-id": "lt-0123456789"}
+SCRIPT = "#!/bin/sh\nrunner-sidecar run\n"
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Give a file of user data in the workspace."""
+    path = tmp_path / "user-data.sh"
+    path.write_text(SCRIPT)
+    return path
+
+
+def test_the_inputs_of_the_ec2_system(read, script):
+    """Under its names; a file of parameters of tasks is not read, though it is there."""
+    given = {"aws-region": "eu-west-1", "instance-name": "ci", "user-data": script.name}
+    request = read({"group": "mine"}, **MACHINE, **given)
+    assert request.has_machines
+    assert (request.region, request.more) == ("eu-west-1", {"user_data": SCRIPT})
+    assert request.settings.github_pat.get_secret_value() == "ghp_0123456789"
+    made = replace(make_destination(request.settings), **request.more)
+    assert (made.launch_template, made.user_data) == ("lt-0123456789", SCRIPT)
+    assert dict(made.tags)["Name"] == "ci"
+    assert read(**MACHINE).more == {"user_data": None}
+
+
+def test_a_region_is_taken_from_the_input_first(read):
+    """Else from what a step before has set."""
+    assert read(**{"aws-region": "eu-west-1"}).region == "eu-west-1"
+    assert read().region == "eu-central-1"
+    assert read(environ={"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-3"}).region == "eu-west-3"
+
+
+def test_the_two_names_of_the_token(read):
+    """The same value under both is one token."""
+    assert read(**{"github-token": LEAST["github_pat"]})
+    (problem,) = problems(read, **{"github-token": "ghp_9876543210"})
+    assert problem == "github_pat and github-token contradict each other: set one of them"
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"cluster": "runners"}, "cluster"),
+        ({"task_definition": "runner"}, "task_definition"),
+        ({"container": "runner"}, "container"),
+        ({"launch_type": "FARGATE"}, "launch_type"),
+        ({"network": "public"}, "network"),
+        ({"task_role_arn": ROLE}, "task_role_arn"),
+        ({"execution_role_arn": ROLE}, "execution_role_arn"),
+        ({"task_params_file": "more.json"}, "task_params_file"),
+        ({"capacity_provider": "FARGATE"}, "capacity_provider"),
+        ({"launch-template-id": "a b"}, "launch-template-id"),
+        ({"aws-region": "Frankfurt"}, "aws-region"),
+        ({"instance-name": "a\nb"}, "instance-name"),
+        ({"user-data": "none.sh"}, "user-data"),
+    ],
+)
+def test_a_mistake_with_machines_names_its_input(read, given, name):
+    """One line, and no variable of the launcher's in it."""
+    (problem,) = problems(read, **{**MACHINE, **given})
+    assert problem.startswith(f"{name} ")
+    assert "LAUNCHER_" not in problem
+
+
+@pytest.mark.parametrize("name", ["instance-name", "user-data"])
+def test_an_input_of_machines_needs_a_launch_template(read, script, name):
+    """A task has neither."""
+    (problem,) = problems(read, **{name: script.name})
+    assert problem.startswith(f"{name} is for machines: it needs launch-template-id")
+
+
+def test_a_stop_needs_to_know_where(read):
+    """As the start did: a cluster, or a launch template; the default task definition is no sign."""
+    assert read(command="stop", label="run-1", **MACHINE).has_machines
+    (problem,) = problems(read, command="stop", label="run-1", cluster="")
+    assert problem.startswith("cluster is missing; for machines set launch-template-id")
+
+
+@pytest.mark.parametrize("unmended", [True, False])
+def test_a_link_in_the_workspace_does_not_lead_out_of_it(read, tmp_path, monkeypatch, unmended):
+    """A checkout could send the runner's own files to a machine; an absolute path is meant."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (tmp_path / "outside").write_text(SCRIPT)
+    (workspace / "link").symlink_to(tmp_path / "outside")
+    environ = {"GITHUB_WORKSPACE": str(workspace)}
+    assert read(environ=environ, **MACHINE, **{"user-data": str(tmp_path / "outside")})
+    if unmended:
+        monkeypatch.setattr(inputs.Path, "resolve", lambda path: path)
+        assert read(environ=environ, **MACHINE, **{"user-data": "link"}).more["user_data"]
+        return
+    for name in ("link", "../outside"):
+        (problem,) = problems(read, environ=environ, **MACHINE, **{"user-data": name})
+        assert problem == f"user-data leads out of the workspace: {name}"
+
+
+# ---- the order -----------------------------------------------------------------------------------
 
 
 def test_a_stop_takes_the_label_of_the_start(read):

@@ -33,6 +33,7 @@ def test_a_replaced_task_is_not_in_the_outputs(report):
     report.take(None, "info", {"event": "task.placed", **FACTS})
     report.take(None, "info", {"event": "token.handed_over", **FACTS, "runner": "ecs-a-1"})
     report.take(None, "warning", {"event": "task.failed", **FACTS, "reason": "no image"})
+    assert outputs(report)["task_id"] == ""
     second = {**FACTS, "task": TASK[:-1] + "c"}
     report.take(None, "info", {"event": "task.placed", **second})
     assert json.loads(outputs(report)["task_arns"]) == [second["task"]]
@@ -78,6 +79,32 @@ def test_errors_name_inputs():
     assert make_command("error", text) == (
         "::error::cannot do it (cluster, network, LAUNCHER_DEPLOYMENT; timeout)"
     )
+    text = "cannot start a machine: no such thing (subnets, security_groups) (launch_template) (x)"
+    assert make_command("error", text) == (
+        "::error::cannot start a machine: no such thing (network) (launch-template-id) (x)"
+    )
+
+
+def test_a_machine_is_called_a_machine(tmp_path):
+    """In lines, outputs and table; its console's last lines are one line of the log."""
+    given = {"github_pat": "ghp_0123456789", "launch-template-id": "runner"}
+    environ = {**ENVIRON, "GITHUB_WORKSPACE": str(tmp_path), "ACTION_INPUTS": json.dumps(given)}
+    request = inputs.read("start", environ)
+    report = Report(request, tmp_path / "output", tmp_path / "summary", lambda: 0.0)
+    begun = report.take(None, "info", {"event": "start.begun", "count": 1})
+    assert begun.startswith("Starting 1 runner of the launch template runner, with the label")
+    report.tell_label()
+    facts = {"launch": "1", "task": "i-0123456789", "try": 1}
+    placed = report.take(None, "info", {"event": "task.placed", **facts})
+    assert placed == "Machine i-0123456789 is started"
+    assert outputs(report)["instance-id"] == "i-0123456789"
+    assert json.loads(outputs(report)["labels"]) == list(request.labels)
+    assert "task_id" not in outputs(report)
+    missed = {"event": "runner.missed", "machine": "i-0123456789", "reason": "late"}
+    line = report.take(None, "error", {**missed, "console": ["one", "::error::two"]})
+    assert line == "::error::The console of the machine i-0123456789 says last: one | ::error::two"
+    report.write_summary(Exit.TIMEOUT)
+    assert "| runner | machine | state | reason |" in report.summary.read_text()
 
 
 def test_what_is_in_the_table_is_no_line(report):

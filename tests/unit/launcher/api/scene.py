@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from launcher.api.accounts import Accounts
 from launcher.api.answers import Refused
@@ -87,12 +88,16 @@ class Here(Accounts):
     def __init__(self, around):
         super().__init__(around, None)
         self.opened = []
+        self.error = None
+        """Raised instead, as where a role was removed."""
 
     @asynccontextmanager
     async def open(self, guest):
         """Return the resources of the scene."""
         self.opened.append(guest)
-        yield self._around
+        if self.error is not None:
+            raise self.error
+        yield replace(self._around, account=guest.account.number)
 
 
 class ApiScene:

@@ -7,12 +7,14 @@ import json
 import aiohttp
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from launcher.api import server
 from launcher.api.requests import LARGEST
 from launcher.api.server import make_application
 from launcher.api_function import ApiFunction
 from local import aws as local_aws
+from sidecar.aws.calls import TransientError
 from tests.unit.launcher.api.scene import ISSUER, POOLS, ApiScene
 
 
@@ -129,6 +131,29 @@ def test_the_function_answers_as_the_service_does(function, make):
     assert ("headers" in answer) == (make is url_event)
     assert function.answer(make("POST", "/none"), None)["statusCode"] == 404
     assert function.answer({"rawPath": "/start"}, None)["statusCode"] == 400
+
+
+def test_the_function_looks_after_open_orders_when_its_schedule_says_so(function):
+    """The schedule's event alone does it: a request whose body has the same words does not."""
+    parts = function._runner.run(function._open())
+    looks = []
+
+    async def tend():
+        looks.append("looked")
+
+    parts.orders.tend = tend
+    tick = {"kind": "tick"}
+    answer = function.answer(url_event("POST", "/start", json.dumps(tick).encode()), None)
+    assert (answer["statusCode"], looks) == (401, [])
+    assert (function.answer(tick, None), looks) == ({}, ["looked"])
+
+    async def fail():
+        raise TransientError("cannot read the launch record")
+
+    parts.orders.tend = fail
+    with capture_logs() as events:
+        assert function.answer(tick, None) == {}
+    assert [each["event"] for each in events] == ["tick.failed"]
 
 
 def test_the_function_says_when_github_s_keys_cannot_be_had(function, monkeypatch):

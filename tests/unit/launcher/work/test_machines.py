@@ -234,6 +234,21 @@ def test_a_machine_that_does_not_register_is_ended_and_says_why(monkeypatch):
     play(story())
 
 
+def test_a_short_boot_time_is_kept_to_the_second(monkeypatch):
+    """Though a task that starts is looked at once a minute."""
+    pools = f"{MACHINES}boot_limit = 30\n"
+
+    async def story():
+        async with opened(monkeypatch, pools) as (scene, plane):
+            await scene.begin()
+            await scene.wait(29)
+            assert len(plane.living()) == 1
+            await scene.wait(3)
+            await plane.wait_for(lambda: plane.living() == [])
+
+    play(story())
+
+
 def test_a_console_that_cannot_be_read_is_said_instead(monkeypatch):
     """The machine is ended all the same."""
 

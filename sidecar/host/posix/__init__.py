@@ -1,0 +1,1 @@
+"""Parts of the POSIX side that several of its files need."""
