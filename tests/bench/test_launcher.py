@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 if sys.platform == "win32":
     pytest.skip("the bench reads /proc and spawns by POSIX", allow_module_level=True)
 
-from bench import deliveries, lambdas, queued, sqs, stage, webhooks
+from bench import api, deliveries, lambdas, queued, sqs, stage, webhooks
 from launcher.demand.delivery import is_signed, translate
 from local import aws as local_aws
 
@@ -56,6 +56,14 @@ def test_the_webhook_is_compared_with_bare_aiohttp(opened, monkeypatch):
     monkeypatch.setattr(webhooks, "CONNECTIONS", 4)
     found = {one.key: one for one in webhooks.measure(opened, turns=1)}
     assert found.keys() == (set() if webhooks.missing() else set(webhooks.KEYS))
+    assert all(one.value > 0 for one in found.values())
+
+
+def test_the_api_is_compared_with_bare_aiohttp(opened, monkeypatch):
+    """Each start comes to one RunInstances, and both answer the start that is sent again."""
+    monkeypatch.setattr(webhooks, "CONNECTIONS", 4)
+    found = {one.key: one for one in api.measure(opened, starts=2, turns=1)}
+    assert found.keys() == set(api.KEYS[:1] if webhooks.missing() else api.KEYS)
     assert all(one.value > 0 for one in found.values())
 
 
