@@ -102,4 +102,4 @@ MEANINGS = {
     "502, 503, 403 of the API": "nothing is known to be started; asked again when the fault is "
     "gone, it answers 200, and one runner comes",
 }
-"""What the words of these sections mean: they are the first answer to the caller."""
+"""The meaning of these sections' words: they are the first answer to the caller."""

@@ -56,7 +56,7 @@ _inherited: set[int] = set()
 
 
 class UserKill:
-    """What ends all processes of the runner's user at once, and that user's id, once it may."""
+    """The call that ends all processes of the runner's user, and that user's id, once it may."""
 
     def __init__(self, killer: host.Killer | None) -> None:
         self.killer = killer
@@ -99,7 +99,7 @@ class Process:
         self.pid = popen.pid
         self._as_user = as_user
         self._searched = False
-        """Whether a search for what it started has ended."""
+        """True when a search for what it started has ended."""
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._popen = popen
         self.readers: list[asyncio.Task[None]] = []

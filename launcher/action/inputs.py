@@ -59,12 +59,12 @@ class Request:
     order: Order
     region: str
     more: Mapping[str, Any]
-    """What the task or the machine has beside the settings."""
+    """The rest that the task or the machine has beside the settings."""
     warnings: tuple[str, ...]
 
     @property
     def has_machines(self) -> bool:
-        """Whether it is for machines, and not for tasks."""
+        """Return whether it is for machines, and not for tasks."""
         return self.settings.launch_template is not None
 
     @property

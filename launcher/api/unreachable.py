@@ -44,7 +44,7 @@ class NotListed(Refused):
 
 
 UNREACHABLE = (NotListed, calls.AccessDenied)
-"""What is raised where an account cannot be reached, and that does not pass by itself."""
+"""Errors where an account cannot be reached, and that does not pass by itself."""
 
 
 async def close_unreachable(
@@ -86,7 +86,7 @@ async def close_unreachable(
 
 
 def _may_live(around: Resources, launch: Launch) -> bool:
-    """Whether a launch's task may live still, by the limits at which its agent ends it."""
+    """Return whether a launch's task may live still, by the limits at which its agent ends it."""
     pool = around.pools().by_name.get(launch.pool)
     life = DAY if pool is None else boot_limit(pool) + pool.clocks.life + MACHINE_MARGIN
     # Where it is not known whether a task was placed, the request is no older than a day.

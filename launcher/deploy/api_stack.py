@@ -48,7 +48,7 @@ def check_callers(pools: Pools) -> None:
 
 
 def is_deployed(account: Account, deployment: str) -> bool:
-    """Whether this deployment has an API."""
+    """Return whether this deployment has an API."""
     return read_status(account, stack_name(deployment, API)) is not None
 
 

@@ -22,7 +22,7 @@ MISSING = (
     "InvalidLaunchTemplateName.NotFound",
     "InvalidLaunchTemplateId.NotFound",
 )
-"""How the codes begin by which AWS says that it has no such task definition or launch template."""
+"""The beginnings of AWS's codes for a task definition or launch template that is not there."""
 
 
 class Account:
@@ -96,5 +96,5 @@ def code_of(error: LaunchError) -> str:
 
 
 def is_missing(error: LaunchError) -> bool:
-    """Whether AWS answered that it has no such task definition or launch template."""
+    """Return whether AWS answered that it has no such task definition or launch template."""
     return code_of(error).startswith(MISSING)

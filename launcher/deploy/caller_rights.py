@@ -19,7 +19,7 @@ PROFILE, ROLE = ":instance-profile/", ":role/"
 
 @dataclass(frozen=True, slots=True)
 class ApiRights:
-    """What the API uses in its own account, and the roles that it assumes in others."""
+    """The things that the API uses in its own account, and the roles that it assumes in others."""
 
     own: Rights
     assumed: tuple[str, ...]

@@ -46,7 +46,7 @@ def _one(chosen: str | None) -> tuple[str, ...]:
 
 
 def is_elsewhere(launch: Launch, demand: Demand) -> bool:
-    """Whether an order's task is in its caller's own account, which the worker has no role in.
+    """Return whether an order's task is in its caller's own account: the worker has no role there.
 
     The API alone may assume the caller's role. An event of that account comes here only where
     somebody forwards it. Without this the worker would clean up here, find nothing there, and begin

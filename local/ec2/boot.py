@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PYTHON = (sys.executable, "-I", "-S")
-"""How the programs of this folder are run: they need the standard library alone, and soon."""
+"""The start of the programs of this folder: they need the standard library alone, and soon."""
 END_SECONDS = 30.0
 """Seconds that a machine has to shut down."""
 PROBE_SECONDS = 10.0
@@ -52,7 +52,7 @@ class Booted:
 
 @dataclass
 class MachineHost:
-    """Where machines boot."""
+    """The place where machines boot."""
 
     folder: Path
     """A folder that every user may read and write."""
@@ -63,11 +63,11 @@ class MachineHost:
     reach: tuple[str, ...] = ()
     """More URLs that machines reach."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What the image sets for the agent."""
+    """The variables that the image sets for the agent."""
     agents: list[str] = field(default_factory=list)
     """Scripts that the next machines have in place of the agent."""
     isolated: bool | None = None
-    """Whether machines have namespaces; None: where it is possible."""
+    """True where machines have namespaces; None: where it is possible."""
     booted: dict[str, Booted] = field(default_factory=dict)
     """Machines, by their ids."""
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 METADATA = "169.254.169.254"
 UNITS = "/etc/systemd/system"
 FOLDERS = ("/opt", "/var/lib", UNITS)
-"""What a machine with namespaces has for itself."""
+"""The folders that a machine with namespaces has for itself."""
 _OWN = ("/opt/", "/var/lib/", UNITS, "/etc/runner-sidecar.env")
 """Paths that become paths in the machine's folder."""
 

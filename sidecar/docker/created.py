@@ -60,7 +60,7 @@ class ObjectRecord:
         self._path = path
         self._descriptor: int | None = None
         self._write_error: str | None = None
-        """Why the last object could not be written down."""
+        """The reason why the last object could not be written down."""
         self._objects: dict[tuple[str, str], CreatedObject] = {}
         self._added: dict[str, tuple[str, ...]] = {}
         self._label: str | None = None

@@ -45,7 +45,7 @@ class Proxy:
         self._listener: socket.socket | None = None
         self._accepting = False
         self._accept_error: str | None = None
-        """Why the last try failed."""
+        """The reason why the last try failed."""
 
     def connect_engine(self) -> socket.socket:
         """Connect to the engine. Raises RequestRefused, whose text the docker client shows."""

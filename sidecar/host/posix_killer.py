@@ -34,7 +34,7 @@ _ANSWER_TIMEOUT = 2.0
 _RECORD = struct.Struct("=cBI")
 _AIM, _SLOW, _KILL = b"a", b"s", b"k"
 _IDS = range(65533, 60000, -1)
-"""Where to look for an id that nobody has: also within a container's usual 65,536 ids."""
+"""The ids among which one is sought that nobody has: also within a container's usual 65,536 ids."""
 _LOWEST_PRIORITY = 19
 
 

@@ -45,7 +45,7 @@ def _copy(source: Path, target: Path, copy: object) -> None:
 
 
 def _is_same_tree(source: Path, target: Path) -> bool:
-    """Whether both folders have the same names, for the same files."""
+    """Return whether both folders have the same names, for the same files."""
     if not is_own_folder(target):
         return False
     return _list_files(source) == _list_files(target)

@@ -73,7 +73,7 @@ def _take(path: Path) -> None:
 
 
 def _is_all_of_root(path: Path) -> bool:
-    """Whether root owns what the runner executes in `path`, and nobody else can write to it."""
+    """Return whether root owns what the runner executes in `path`, and only root can write there."""
     try:
         return all(
             status.st_uid == 0 and (stat.S_ISLNK(status.st_mode) or not status.st_mode & _WRITABLE)
@@ -106,7 +106,7 @@ def _close(program: Path) -> None:
 
 
 def are_programs_exposed() -> bool:
-    """Whether this machine's kernel lets users look into programs that they cannot read."""
+    """Return whether this machine's kernel lets users look into programs that they cannot read."""
     try:
         return _DUMPABLE.read_text().strip() == "1"
     except OSError:

@@ -18,7 +18,7 @@ _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def is_file_of_root(path: Path) -> bool:
-    """Whether `path` leads to a regular file that only root can change, or replace.
+    """Return whether `path` leads to a regular file that only root can change, or replace.
 
     Root owns it, every folder above and every link on the way. A folder that others may write to
     must be sticky: there they can neither rename nor remove what is root's. A missing file could
@@ -34,7 +34,7 @@ def is_file_of_root(path: Path) -> bool:
 
 
 def is_folder_of_root(path: Path) -> bool:
-    """Whether `path` leads to a folder into which only root can put something."""
+    """Return whether `path` leads to a folder into which only root can put something."""
     found = _follow(path)
     return found is not None and stat.S_ISDIR(found.st_mode) and not found.st_mode & _WRITABLE
 
@@ -70,5 +70,5 @@ def _follow(path: Path) -> stat_result | None:
 
 
 def _keeps_entries(folder: stat_result) -> bool:
-    """Whether nobody but root can rename or remove what is root's in this folder."""
+    """Return whether nobody but root can rename or remove what is root's in this folder."""
     return not folder.st_mode & _WRITABLE or bool(folder.st_mode & stat.S_ISVTX)

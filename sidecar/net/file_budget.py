@@ -20,7 +20,7 @@ PROXY = 4096
 
 
 class FileBudget(NamedTuple):
-    """How many files each listener may have open."""
+    """Return how many files each listener may have open."""
 
     health: int
     relay: int
@@ -28,7 +28,7 @@ class FileBudget(NamedTuple):
 
 
 class Connections(NamedTuple):
-    """How many connections a listener serves, and how many more may wait to be accepted.
+    """Return how many connections a listener serves, and how many more may wait to be accepted.
 
     All that wait are accepted at once, so both count.
     """

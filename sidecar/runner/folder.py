@@ -51,7 +51,7 @@ class RunnerFolder:
         self.state_file = StateFile(path / ".sidecar-memory")
         """What the next agent on this disk reads, if this one is killed."""
         self.first_life = True
-        """Whether no job was on this disk yet, as far as the folder tells."""
+        """True where no job was on this disk yet, as far as the folder tells."""
         self._copies: dict[str, SavedFile | None] = {}
 
     def prepare(

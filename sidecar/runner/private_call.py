@@ -32,12 +32,12 @@ log = structlog.get_logger()
 CHANGED = ("svc.sh", *MIGRATED, *reversed(CONFIGURED))
 """Files that a call may make, change or remove; `.runner` is the last that configure writes."""
 KEPT = frozenset({"bin", "_diag"})
-"""What stays in the private folder between two calls: the program, and what it logged."""
+"""The entries that stay in the folder between two calls: the program, and what it logged."""
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 FOLDERS = frozenset({"PATH", "LD_LIBRARY_PATH"})
 """Variables that name folders with programs and libraries; configure runs `chmod`."""
 LOADING = ("LD_", "CORECLR_", "COR_", "COMPLUS_", "DOTNET_", "OPENSSL_", "GCONV_PATH", "BASH_ENV")
-"""How variables begin that make a program load what they name."""
+"""The beginnings of variables that make a program load what they name."""
 HARMLESS = ("DOTNET_SYSTEM_", "DOTNET_GC")
 
 Files = dict[str, tuple[bytes, int] | None]
@@ -46,7 +46,7 @@ Files = dict[str, tuple[bytes, int] | None]
 
 @dataclass(frozen=True, slots=True)
 class PreparedCall:
-    """Where the program is, and the environment, folder and user to run it with."""
+    """The place of the program, and the environment, folder and user to run it with."""
 
     program: str
     env: dict[str, str] = field(repr=False)

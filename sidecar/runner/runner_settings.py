@@ -20,7 +20,7 @@ def read_settings(content: bytes | None) -> dict[str, Any]:
 
 
 def is_for_runner(content: bytes | None, name: str) -> bool:
-    """Whether it is the configuration of the runner `name`."""
+    """Return whether it is the configuration of the runner `name`."""
     found = read_settings(content).get("agentname")
     return isinstance(found, str) and found.casefold() == name.casefold()
 

@@ -40,7 +40,7 @@ class SavedFile:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """When and where a life began: all later processes of the runner's user there are its own."""
+    """The moment and place of a life's begin: later processes of the runner's user are its own."""
 
     space: str
     """The pid namespace (`host.describe_process_space`)."""

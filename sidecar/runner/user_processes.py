@@ -73,7 +73,7 @@ def _explain_obstacle(user: host.User | None) -> str | None:
 
 
 async def _find_other_agents(own: host.Killer) -> bool:
-    """Whether other agents live; then theirs kill nothing any more either."""
+    """Return whether other agents live; then theirs kill nothing any more either."""
     others = await _wait_for_other_killers(own)
     for pid in others:
         host.disable_killer(pid)

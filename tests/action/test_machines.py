@@ -184,7 +184,7 @@ def test_a_refusal_of_ec2_names_the_input(aws, template, words):
 
 @pytest.mark.parametrize(("reached", "signals"), [("asked", TERMINATE), ("waiting", KILL)])
 def test_a_cancelled_workflow_leaves_nothing(aws, reached, signals):
-    """Where an answer of EC2 is lost, and where the step itself is killed; outputs are there."""
+    """If an answer of EC2 is lost, and where the step itself is killed; outputs are there."""
 
     async def scene():
         async with open_machines(aws) as stage:

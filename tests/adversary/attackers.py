@@ -1,4 +1,4 @@
-"""What an attack on the disk is made of: a job's user, and an agent without one of its mends."""
+"""Set up an attack on the disk: a job's user, and an agent without one of its mends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens in a cell: an agent's kill, with its own code, against one attack each."""
+"""Play a cell: an agent's kill, with its own code, against one attack each."""
 
 from __future__ import annotations
 

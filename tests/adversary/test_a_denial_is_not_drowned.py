@@ -1,4 +1,4 @@
-"""What is refused stands in the log, whatever else is asked at the same time."""
+"""A refusal stands in the log, whatever else is asked at the same time."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_a_flood_leaves_room_for_the_line_of_another(mended, flood, monkeypatch)
 
 
 def test_refusals_leave_room_for_answers():
-    """Who got credentials is written although refusals have used up their lines."""
+    """Whoever got credentials is written although refusals have used up their lines."""
     from sidecar.aws.container_credentials import Credentials
 
     audited = Audit(lambda: 1000.0)

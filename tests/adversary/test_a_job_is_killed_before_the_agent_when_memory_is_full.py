@@ -22,7 +22,7 @@ SYS_RESOURCE = 24
 
 
 def may_lower():
-    """Whether this process has that capability."""
+    """Return whether this process has that capability."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> SYS_RESOURCE & 1)

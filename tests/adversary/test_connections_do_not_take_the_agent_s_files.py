@@ -51,7 +51,7 @@ sys.exit(main(["run", *sys.argv[1:]]))
 FEW = 128
 """Files that the agent may have open: a few dozen more than it needs itself."""
 CONNECTIONS = {"health": 2 * FEW, "relay": 1000}
-"""How many connections a job opens, to each of the agent's addresses."""
+"""The number of connections that a job opens, to each of the agent's addresses."""
 
 
 def limited(argv, hard=FEW):

@@ -43,7 +43,7 @@ async def an_instance():
 
 
 async def reaches_instance(*, so_mark):
-    """Whether a request of a job, or of the agent itself, gets an answer."""
+    """Return whether a request of a job, or of the agent itself, gets an answer."""
     try:
         async with (
             aiohttp.ClientSession(connector=connector(so_mark=so_mark)) as session,

@@ -61,7 +61,7 @@ def call_as_runner(folder, env):
 
 @pytest.fixture(params=[False, True], ids=["unmended", "mended"])
 def mended(request, monkeypatch):
-    """Whether the build has the mend."""
+    """Return whether the build has the mend."""
     if not request.param:
         monkeypatch.setattr(private_call, "_call_in_private", call_as_runner)
     return request.param
@@ -199,7 +199,7 @@ def test_root_runs_no_program_of_a_job(variable, mended, monkeypatch):
 
 
 def test_proxies_and_harmless_settings_reach_the_call():
-    """What a network needs is passed on, also from the image's `.env`; the home is not."""
+    """All that a network needs is passed on, also from the image's `.env`; the home is not."""
     env = {
         "HTTPS_PROXY": "http://proxy:1",
         "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1",

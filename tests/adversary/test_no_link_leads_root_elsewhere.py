@@ -161,7 +161,7 @@ def test_a_link_of_root_s_that_a_job_moved_is_not_followed(owned):
 
 
 def test_a_removal_takes_a_job_s_link_itself(owned):
-    """What it leads to stays; the next work on the path does not meet it any more."""
+    """All that it leads to stays; the next work on the path does not meet it any more."""
     job, target, _ = owned
     host.remove_folder(job / "link" / "deep")
     assert (target / "deep" / "kept").exists()

@@ -49,7 +49,7 @@ REFUSED = (TokenError, ValueError, UnavailableError)
 
 @pytest.fixture
 def mended(request, monkeypatch):
-    """Whether the build has the mend."""
+    """Return whether the build has the mend."""
     if not request.param:
         monkeypatch.setattr(host, "read_given", lambda path, _most=0: path.read_bytes())
     return request.param

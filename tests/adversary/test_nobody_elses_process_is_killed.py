@@ -1,4 +1,4 @@
-"""Where some process of the runner's user may be another's, only a list of processes is used."""
+"""If some process of the runner's user may be another's, only a list of processes is used."""
 
 import pytest
 

@@ -42,7 +42,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def mended(request, monkeypatch):
-    """Whether the build has the mend; without it every session is the library's own."""
+    """Return whether the build has the mend; without it every session is the library's own."""
     if not request.param:
         monkeypatch.setattr(own_session.host, "is_root", lambda: False)
     return request.param

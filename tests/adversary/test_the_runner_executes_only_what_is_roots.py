@@ -25,7 +25,7 @@ NODE = "externals/node20/bin/node"
 
 @pytest.fixture(params=[False, True], ids=["unmended", "mended"])
 def mended(request, monkeypatch):
-    """Whether the build has the mend."""
+    """Return whether the build has the mend."""
     if not request.param:
         monkeypatch.setattr(program_protection.host, "secure_program", lambda *_args, **_more: [])
         monkeypatch.setattr(program_protection.host, "protect_program", give_by_paths)
@@ -82,7 +82,7 @@ def test_an_image_s_program_becomes_roots_before_any_job(folder, mended, owned):
 
 
 def test_a_job_cannot_bring_a_node_of_its_own(folder, mended):
-    """Where the image has no `externals`, there is an empty one of root's."""
+    """If the image has no `externals`, there is an empty one of root's."""
     live(folder)
     node = folder.path / NODE
     run_as_job(f"mkdir -p {node.parent} && echo 'echo job' >{node} && chmod 755 {node}")

@@ -1,4 +1,4 @@
-"""What a killed agent's job left cannot read the token of the next life."""
+"""Nothing that a killed agent's job left can read the token of the next life."""
 
 import pytest
 

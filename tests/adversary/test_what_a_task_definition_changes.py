@@ -95,7 +95,7 @@ echo '{credentials}'
 CREDENTIALS = {"Version": 1, "AccessKeyId": "AKIAOFTHEJOB", "SecretAccessKey": "SECRET"}
 
 DAEMON = "86399"
-"""How long a job's daemon would sleep: by this number it is found."""
+"""The seconds for which a job's daemon would sleep: by this number it is found."""
 LISTED = "8639[9]"
 """A pattern for it, which does not find the program that looks."""
 NO_DAEMON = f'"$@"; code=$?; ! grep -qsa "{LISTED}" /proc/[0-9]*/cmdline || exit 98; '
@@ -121,7 +121,7 @@ class Row:
     limited: str = ""
     """The reason why processes are not killed by their user; empty where they are."""
     provided: str = "linked"
-    """How `configure` gets a program of its own."""
+    """Give `configure` a program of its own."""
 
 
 def find_nobody():

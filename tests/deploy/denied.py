@@ -1,4 +1,4 @@
-"""What the deployed roles must not be allowed: all that is somebody else's."""
+"""List what the deployed roles must not be allowed: all that is somebody else's."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Deployed:
     url: str
     folder: Path
     printed: str
-    """What the commands printed."""
+    """The lines that the commands printed."""
     outputs: dict[str, str] = field(default_factory=dict)
     pool_outputs: dict[str, str] = field(default_factory=dict)
     api_outputs: dict[str, str] = field(default_factory=dict)

@@ -44,7 +44,7 @@ class Ordered:
     replayed: dict[str, Any]
     """The answer to the very same request, sent again."""
     states: tuple[str, ...]
-    """What the caller was told, each state once, in order."""
+    """The states that the caller was told, each once, in order."""
 
 
 async def order_machines(session: aiohttp.ClientSession, stage: Stage) -> list[Ordered]:

@@ -68,7 +68,7 @@ external_id = "{EXTERNAL_ID}"
 
 @dataclass
 class Guest:
-    """What the caller has in its own account."""
+    """The things that the caller has in its own account."""
 
     machines: Machines = field(default_factory=Machines)
     definition: str = f"arn:aws:ecs:{aws.REGION}:{ACCOUNT}:task-definition/{FAMILY}:1"

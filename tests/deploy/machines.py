@@ -24,7 +24,7 @@ SHARED = f"arn:aws:ec2:{aws.REGION}::"
 """Of what belongs to no account."""
 EC2 = "ec2.amazonaws.com"
 PARTS = ("subnet", "network-interface", "security-group", "volume", "key-pair")
-"""What a machine has besides its image, by its request or by its template."""
+"""The parts of a machine besides its image, by its request or by its template."""
 TEMPLATE = {
     "ImageId": "ami-0123456789abcdef0",
     "InstanceType": "m7i.large",

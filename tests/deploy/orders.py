@@ -25,7 +25,7 @@ class Placed:
     begun: dict[str, Any]
     """The answer to its start."""
     states: tuple[str, ...]
-    """What the caller was told, each state once, in order."""
+    """The states that the caller was told, each once, in order."""
 
 
 async def order_runners(stage: Stage) -> tuple[list[Placed], list[garo.Ordered]]:

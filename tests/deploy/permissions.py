@@ -35,7 +35,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Roles:
-    """What the launcher gives to what it starts, and the account that it starts it in."""
+    """The rights of what the launcher starts, and the account that it starts it in."""
 
     task_definition: str
     """Its ARN, with the revision."""
@@ -127,7 +127,7 @@ _SERVICES: dict[str, Translate] = {
     "AmazonEC2": _translate_machine,
     "AWSSecurityTokenService": _translate_session,
 }
-"""What translates the calls of a service."""
+"""A translator of the calls of a service."""
 
 
 def simulate(

@@ -26,7 +26,7 @@ class Call:
     """One call of AWS."""
 
     target: str
-    """What X-Amz-Target says, `AmazonSSM.GetParameter`; made up where a service has no such."""
+    """The operation as X-Amz-Target says it, `AmazonSSM.GetParameter`, also for other services."""
     arguments: dict[str, Any]
     status: int
     key: str = ""

@@ -36,7 +36,7 @@ class Story:
     started: list[str] = field(default_factory=list)
     """The calls that started machines."""
     orders: list[Placed] = field(default_factory=list)
-    """What callers of the API have ordered."""
+    """The orders of the API's callers."""
     garo: list[Ordered] = field(default_factory=list)
     """The same, by GARO's contract."""
     sessions: dict[str, str] = field(default_factory=dict)

@@ -103,7 +103,7 @@ def test_a_failure_says_which_resource_and_why():
 
 
 def test_a_deleted_stack_is_awaited():
-    """What the API had is gone when the command ends, and a second run finds nothing to do."""
+    """All that the API had is gone when the command ends, and a second run finds nothing to do."""
     said, done = [], state("DELETE_COMPLETE")
     account = FakeAccount(
         describe_stacks=[state("CREATE_COMPLETE"), state("DELETE_IN_PROGRESS"), done, NO_STACK]

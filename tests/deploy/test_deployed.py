@@ -53,7 +53,7 @@ ROLES = {
     "Guest": ("CallersRole", GUEST_STACK),
     "Garo": ("CallersRole", GARO_STACK),
 }
-"""Who calls AWS, by which role: the functions, and the API in its callers' account."""
+"""The callers of AWS, each by its role: the functions, and the API in its callers' account."""
 ASSUMED = {"Guest": guests.ROLE, "Garo": garo.ROLE}
 """The callers' roles, which the API assumes, by who calls AWS with them."""
 TRUST = {guests.ROLE: GUEST_STACK, garo.ROLE: GARO_STACK}

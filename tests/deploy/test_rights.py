@@ -1,4 +1,4 @@
-"""What the commands find out that each function, and a caller's role, must be allowed."""
+"""The commands find out what each function, and a caller's role, must be allowed."""
 
 import pytest
 
@@ -354,7 +354,7 @@ def test_pools_that_need_other_rights_are_not_put(tmp_path, monkeypatch, capsys,
 
 
 def test_pools_that_need_the_same_rights_are_put(tmp_path, monkeypatch):
-    """Where there is no API, nobody asks what it would need."""
+    """Without an API, nobody asks what it would need."""
     worker = find_worker_rights(
         FakeAccount(describe_task_definition=DEFINITIONS), parse_pools(POOLS)
     )

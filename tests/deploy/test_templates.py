@@ -240,7 +240,7 @@ LAMBDA = {
     "UrlRequestCount",
     "UrlRequestLatency",
 }
-"""What Lambda counts for each function. Source: Lambda's developer guide, "Types of metrics"."""
+"""The metrics of each function. Source: Lambda's developer guide, "Types of metrics"."""
 SQS = {
     "ApproximateAgeOfOldestMessage",
     "ApproximateNumberOfMessagesDelayed",

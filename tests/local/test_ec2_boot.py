@@ -153,7 +153,7 @@ def test_the_launcher_s_user_data_run_their_agent_and_power_off(aws, isolated):
 
 @pytest.mark.root
 def test_any_user_s_machines_have_namespaces_too(aws, monkeypatch):
-    """Where the kernel allows them: nothing of it needs root."""
+    """If the kernel allows them: nothing of it needs root."""
     monkeypatch.setattr(agent, "IS_ROOT", False)
 
     async def life():

@@ -18,7 +18,7 @@ NO_ATTACKS = {
 }
 """Tests without the word: what holds in a usual life, and with few resources."""
 NOTHING_PROMISED = {"a job with docker, strict mode off", "a job with sudo, or as root"}
-"""Who is promised nothing that a test could hold; the row says so."""
+"""The attackers against whom nothing is promised that a test could hold; the row says so."""
 
 
 def list_rows() -> list[tuple[str, str, str]]:
@@ -86,7 +86,7 @@ def test_every_attack_is_shown_without_the_mend(path: Path) -> None:
 
 
 def test_each_setting_of_a_task_definition_has_its_row() -> None:
-    """What still holds with each of them is said, and played."""
+    """All that still holds with each of them is said, and played."""
     rows = [who for heading, who, _ in ROWS if heading == "What a task definition changes"]
     for setting in ("user", "readonlyRootFilesystem", "no-new-privileges", "initProcessEnabled"):
         assert any(f"`{setting}`" in row for row in rows), setting

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.storms.ssm import Ssm
 
     Home = Task | Machine
-    """Where an agent lives."""
+    """The place where an agent lives."""
 
 KILLED = 137
 

@@ -48,7 +48,7 @@ class Ec2:
         self.fates = BAD_ENDS
         """The bad ends that there are."""
         self.used_tokens = 0
-        """How often a client token came again whose machine had ended."""
+        """The number of times that a client token came again whose machine had ended."""
         self._weather = weather
         self._memory: dict[tuple[str, str, str], _Remembered] = {}
         self._stories: set[asyncio.Task[None]] = set()

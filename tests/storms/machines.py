@@ -36,7 +36,7 @@ _LIMIT = re.compile(r"^LIMIT=(\d+)$", re.MULTILINE)
 
 
 class Fate(StrEnum):
-    """What becomes of a machine."""
+    """The fate of a machine."""
 
     GOOD = "good"
     HANG = "hang"
@@ -98,7 +98,7 @@ class Machine:
 
     @property
     def living(self) -> bool:
-        """Whether it has not ended, and is not about to."""
+        """Return whether it lives, and is not about to end."""
         return self.state in ("pending", "running")
 
     @property
@@ -108,7 +108,7 @@ class Machine:
         return float(found[1]) if found else LIMIT
 
     def is_known(self, now: float) -> bool:
-        """Whether DescribeInstances knows it."""
+        """Return whether DescribeInstances knows it."""
         return now >= self.known and (self.ended is None or now - self.ended <= self.forgotten)
 
     def shut(self, reason: tuple[str, str]) -> None:

@@ -67,7 +67,7 @@ class MachineDrought:
 
 @dataclass(frozen=True)
 class Machines:
-    """What is different where jobs run on machines."""
+    """The differences where jobs run on machines."""
 
     pools: tuple[str, ...] = ()
     """The pools whose jobs do."""

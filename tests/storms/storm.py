@@ -37,9 +37,9 @@ class Storm:
     longest: float = 0.0
     """The virtual seconds that a machine lived, at most."""
     fates: Counter[Fate] = field(default_factory=Counter)
-    """What became of the machines."""
+    """The fates of the machines."""
     used_tokens: int = 0
-    """How often EC2 answered that the machine of a client token has ended."""
+    """The number of times that EC2 answered that the machine of a client token has ended."""
     given_up: int = 0
     deaths: int = 0
     lasted: float = 0.0
@@ -55,7 +55,7 @@ class Storm:
 
 
 ON_MACHINES = "machines-"
-"""How the seeds of storms with machines begin."""
+"""The beginning of the seeds of storms with machines."""
 
 
 def draw(seed: str) -> Plan:

@@ -54,7 +54,7 @@ class Caller:
         self._timeline = timeline
         self.token = ""
         self.answers: list[tuple[str, int]] = []
-        """What was asked, and the status of each answer."""
+        """The requests, and the status of each answer."""
 
     async def take_token(self, variables: dict[str, str]) -> None:
         """Ask GitHub for a token, as a job does that has `id-token: write`."""

@@ -24,9 +24,9 @@ class Ending:
 
     title: str
     machines: tuple[str, ...] = (DONE,)
-    """How its machines ended, in order; on a slow computer several may end in the same way."""
+    """The ends of its machines, in order; on a slow computer several may end in the same way."""
     refused: int = 0
-    """How many requests for a machine were refused."""
+    """The number of requests for a machine that were refused."""
     agents: tuple[str, ...] = ()
     """Scripts that the first machines have in place of the agent."""
     seconds: int = 0

@@ -39,7 +39,7 @@ STATES = {
     "terminated": Line("has terminated {id}: {reason}"),
 }
 OWN = "runner-machine: "
-"""How the launcher's user data begin their lines."""
+"""The beginning of the lines of the launcher's user data."""
 
 
 def show_launcher(event: dict[str, Any], timeline: Timeline) -> None:

@@ -1,4 +1,4 @@
-"""How many files the agent has open: its limit, its children's, and a reserve for its end.
+"""Bound the files that the agent has open: its limit, its children's, and a reserve for its end.
 
 Each connection of a job to the agent is an open file of the agent's. What may have how many of them
 is in `sidecar.net.file_budget`.

@@ -96,7 +96,7 @@ def _read_link(inside: int, name: str) -> str | None:
 
 
 def is_trusted(status: os.stat_result) -> bool:
-    """Whether root or this process's user owns what has this status."""
+    """Return whether root or this process's user owns what has this status."""
     return status.st_uid in (0, os.geteuid())
 
 

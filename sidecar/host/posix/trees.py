@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
 _MOST_RETRIES = 100
-"""How often a folder is looked through anew that something was added to meanwhile."""
+"""The new looks through a folder that something was added to meanwhile, at most."""
 _BUFFER = 1 << 20
 _DEEPEST = 64
 """Folders in one another that a program may have."""
@@ -129,7 +129,7 @@ class _Removal:
             return None
 
     def _may_retry(self, error: OSError) -> bool:
-        """Whether to look again: something was added, or a file became a folder."""
+        """Say whether to look again: something was added, or a file became a folder."""
         self._retries += 1
         added = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
         return added and not self._errors and self._retries <= _MOST_RETRIES

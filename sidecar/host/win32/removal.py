@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 
 _ATTEMPTS, _PAUSE = 10, 0.05
-"""How often, and after how many seconds, a file is tried again that is still in use.
+"""The tries for a file that is still in use, and the seconds between two of them.
 
 A killed process keeps its files for a moment, and so does a virus scanner.
 """
@@ -26,7 +26,7 @@ _IN_USE = (5, 32, 145)
 
 
 def is_link(path: Path) -> bool:
-    """Whether `path` is a link of any kind: a junction is one to a folder."""
+    """Return whether `path` is a link of any kind: a junction is one to a folder."""
     try:
         return bool(path.lstat().st_reparse_tag)
     except FileNotFoundError:

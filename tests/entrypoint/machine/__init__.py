@@ -23,7 +23,7 @@ AGENT = "runner-sidecar"
 PATIENCE = 60.0
 """Seconds in which a machine must have said something, or be off."""
 POWERED_OFF = -signal.SIGINT
-"""How process 1 of a namespace ends when it powers the machine off: reboot(2)."""
+"""The end of process 1 of a namespace when it powers the machine off: reboot(2)."""
 METADATA = {
     "metadata.socket": """\
 [Socket]
@@ -61,7 +61,7 @@ def find_missing() -> str:
 
 
 class Disk:
-    """What a machine keeps from one boot to the next."""
+    """The state that a machine keeps from one boot to the next."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -131,7 +131,7 @@ class _Console:
 
     @property
     def text(self) -> str:
-        """What it has shown."""
+        """The lines that it has shown."""
         return self._text.decode(errors="replace").replace("\r", "")
 
     def read(self) -> None:

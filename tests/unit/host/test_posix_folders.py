@@ -70,7 +70,7 @@ def test_a_link_is_kept_once_it_is_root_s(open_path):
 
 @pytest.mark.root
 def test_a_work_folder_of_root_s_is_given_to_the_user(open_path):
-    """What the user put in its place is replaced; a file of root's is an error."""
+    """A thing that the user put in its place is replaced; a file of root's is an error."""
     host.make_folder(open_path / "a" / "b", NOBODY)
     assert as_nobody("touch file", cwd=open_path / "a" / "b")[0] == 0
     (open_path / "file").touch()

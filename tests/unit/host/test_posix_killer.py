@@ -59,7 +59,7 @@ def test_it_ends_with_the_agent():
 
 
 def test_one_that_has_ended_does_nothing(pipes):
-    """Whether the order cannot be sent, or its answer never comes."""
+    """Return whether the order cannot be sent, or its answer never comes."""
     orders, answers = pipes
     killer = Killer(0, orders[1], answers[0])
     os.close(answers[1])

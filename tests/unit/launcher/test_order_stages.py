@@ -111,7 +111,7 @@ def test_what_cannot_be_user_data_is_refused(tmp_path, raw, words):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
 def test_what_is_no_file_is_refused(tmp_path):
-    """What is not there, a folder, and a pipe, which would never end."""
+    """A file that is not there, a folder, and a pipe, which would never end."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "none.sh", tmp_path, tmp_path / "pipe"):
         assert "is no file that is there" in refused(path)

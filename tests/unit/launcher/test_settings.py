@@ -20,7 +20,7 @@ LEAST = {
 }
 
 MACHINE = {"cluster": None, "task_definition": None, "launch_template": "lt-0123456789"}
-"""What makes an order of machines of it."""
+"""The settings that make an order of machines of it."""
 
 
 def problems(options=None, **changes):

@@ -94,7 +94,7 @@ def test_three_tasks_that_end_too_early_are_enough():
 
 @pytest.mark.parametrize(("status", "code"), [("RUNNING", Exit.TIMEOUT), ("STOPPED", Exit.ENDED)])
 def test_a_machine_that_is_missed_has_its_console_shown(status, code):
-    """Whether it hangs or has ended: only there it says why. A task has no console."""
+    """It hangs, or has ended: only there it says why. A task has no console."""
     ids = [f"i-0123456789abcde{number}" for number in range(3)]
     made = stages(*map(Started, ids))
     for each in ids:

@@ -182,7 +182,7 @@ def test_what_an_ended_listener_left_is_killed():
 
 
 def test_after_a_job_the_runner_is_deregistered_once_its_processes_are_dead():
-    """What the job left could read the token that the runner's own `remove` is given."""
+    """Leftovers of the job could read the token that the runner's own `remove` is given."""
 
     async def play():
         dead = []

@@ -23,7 +23,7 @@ def count(events):
 
 
 def fits(line, terms):
-    """Whether a line has what all terms ask for."""
+    """Return whether a line has what all terms ask for."""
     line = {**line, "level": line["log_level"]}
     return all((line.get(key) == value) is (sign == "=") for key, sign, value in terms)
 

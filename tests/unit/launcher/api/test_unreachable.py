@@ -132,7 +132,7 @@ def test_an_order_is_looked_after_in_the_account_that_it_was_started_in():
 
 
 def test_it_is_closed_without_being_asked():
-    """Where its caller is gone, nobody asks; it is looked at no more after that."""
+    """Once its caller is gone, nobody asks; it is looked at no more after that."""
 
     async def story(scene):
         _, launch = await begin(scene)
@@ -163,7 +163,7 @@ def test_a_garo_order_is_closed_as_well():
 
 
 def test_an_order_in_the_launchers_own_account_is_not_closed():
-    """What is refused there is a mistake in the launcher's own role: somebody mends it."""
+    """A refusal there is a mistake in the launcher's own role: somebody mends it."""
 
     async def story(scene):
         named, launch = await begin(scene)

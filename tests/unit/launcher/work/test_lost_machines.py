@@ -24,7 +24,7 @@ async def stands_still(machine):
 
 @pytest.mark.parametrize("is_offline", [True, False])
 def test_a_machine_that_stands_still_before_its_job_is_ended(monkeypatch, is_offline):
-    """When an idle agent has ended long ago; a runner that GitHub still sees keeps its machine."""
+    """An idle agent has ended long ago; a runner that GitHub still sees keeps its machine."""
 
     async def story():
         async with opened(monkeypatch, program=stands_still) as (scene, plane):
