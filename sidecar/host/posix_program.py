@@ -73,7 +73,7 @@ def _take(path: Path) -> None:
 
 
 def _is_all_of_root(path: Path) -> bool:
-    """Return whether root owns what the runner executes in `path`, and only root can write there."""
+    """Return whether what runs from `path` is root's, and only root can write there."""
     try:
         return all(
             status.st_uid == 0 and (stat.S_ISLNK(status.st_mode) or not status.st_mode & _WRITABLE)

@@ -20,7 +20,7 @@ PROXY = 4096
 
 
 class FileBudget(NamedTuple):
-    """Return how many files each listener may have open."""
+    """The files that each listener may have open."""
 
     health: int
     relay: int
@@ -28,7 +28,7 @@ class FileBudget(NamedTuple):
 
 
 class Connections(NamedTuple):
-    """Return how many connections a listener serves, and how many more may wait to be accepted.
+    """The connections that a listener serves, and how many more may wait to be accepted.
 
     All that wait are accepted at once, so both count.
     """
