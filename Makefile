@@ -44,6 +44,7 @@ soak: .venv/ready
 	@$(BIN)/python -m tests.storms
 	@$(BIN)/python -m tests.storms.real
 	@$(BIN)/python -m tests.soak $(ARGS)
+	@FAILURES=all $(BIN)/pytest -q tests/failures
 
 bench: .venv/ready
 	@$(BIN)/python -m bench

@@ -1,7 +1,7 @@
 """The outcome of every call that fails: each call, each way to fail.
 
 `docs/failures.md` is written from this table and that of the launcher (`failures_launcher.py`).
-tests/failures runs a whole life for each cell.
+tests/failures runs a whole life for each kind of cell, `make soak` for each cell.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The outcome of every call of the signed API that fails: each call, each way to fail.
 
-`docs/failures.md` is written from this table too. tests/failures plays each cell with the
+`docs/failures.md` is written from this table too. tests/failures plays the cells with the
 launcher's real code, from the request to the end of the runner.
 """
 

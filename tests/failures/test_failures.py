@@ -1,4 +1,4 @@
-"""Run every cell of docs/failures.py as a whole life, against stand-ins that fail in that way."""
+"""Run cells of docs/failures.py as whole lives, against stand-ins that fail in that way."""
 
 import asyncio
 
@@ -8,9 +8,11 @@ from docs.__main__ import FAILURES
 from docs.failures import SECTIONS
 from docs.failures_page import page
 from tests.failures.cell import run_cell
+from tests.failures.choice import choose
 from tests.lives.stage import PATIENCE, run_side_by_side
 
 ROWS = [row for section in SECTIONS for row in section.rows]
+CELLS = choose(ROWS)
 GROUPS = ("ssm", "sts", "ecs", "imds", "github", "configure", "gone", "remove", "spawn", "disk")
 BESIDE = 6
 """How many lives run at the same time: most only wait for an answer that does not come."""
@@ -39,8 +41,7 @@ def test_a_failing_call_has_the_documented_outcome(aws, name):
         assert "token" in cell.left or ended.parameter is None, text
         assert "runner" in cell.left or ended.runners == [], text
 
-    rows = [row for row in ROWS if group(row) == name]
-    cells = [(row, *cell) for row in rows for cell in row.cells.items()]
+    cells = [cell for cell in CELLS if group(cell[0]) == name]
     assert cells
     run_side_by_side(*(play(*cell) for cell in cells), timeout=15 * PATIENCE)
 

@@ -1,4 +1,4 @@
-"""Run two hundred of the thousand lives of `make soak`."""
+"""Run sixty of the thousand lives of `make soak`."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import time
 
 from tests.soak.lives import report, run_lives
 
-LIVES = int(os.environ.get("SOAK_LIVES", "200"))
+LIVES = int(os.environ.get("SOAK_LIVES", "60"))
 SEED = os.environ.get("SOAK_SEED", "")
 BESIDE = 6
 
