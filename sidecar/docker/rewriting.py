@@ -6,28 +6,44 @@ and what is refused (SIDECAR_DOCKER_STRICT) in strict_mode.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qs, quote
 
 import structlog
 
-from sidecar.docker import container_create, created, credential_variables, strict_mode
+from sidecar.docker import (
+    committed_image,
+    container_create,
+    created,
+    link_local,
+    strict_mode,
+)
+from sidecar.docker.bind_sources import BindSources
 from sidecar.docker.binds import find_binds
-from sidecar.docker.connection import RequestRefused
+from sidecar.docker.connection import RequestAnswered, RequestRefused
 from sidecar.docker.container_create import ContainerCreate
-from sidecar.docker.engine import EngineError, NotFound
-from sidecar.docker.json_documents import JsonObject, UnreadableBody, parse_object, serialize
+from sidecar.docker.engine import EngineError, NotFound, Refused
+from sidecar.docker.json_documents import (
+    JsonObject,
+    UnreadableBody,
+    parse_object,
+    read_text,
+)
+from sidecar.docker.own_containers import CONNECT_PATH, OwnContainers, read_query
+from sidecar.docker.warning_limit import WarningLimit, shorten
 
 if TYPE_CHECKING:
     from sidecar.docker.binds import Sockets
     from sidecar.docker.connection import CheckedRequest
     from sidecar.docker.created import ObjectRecord
     from sidecar.docker.credential_variables import CredentialVariables
+    from sidecar.docker.engine import Engine
     from sidecar.docker.folder_copy import FolderCopy
     from sidecar.docker.heads import RequestHead
 
@@ -35,19 +51,23 @@ log = structlog.get_logger()
 
 MAX_BODY = 4 << 20
 """Bytes of a body that is checked."""
+SMALL_BODY, FEW_OBJECTS = 16 << 10, 256
+"""Bytes and objects of a body that is checked at once, in the event loop: in less than 5 ms."""
 NETWORK_PATH = re.compile(r"(/libpod)?/networks/create")
 COMMIT_PATH = "/commit"
+_CONTAINER_PATH = re.compile(r"(/libpod)?/containers/[A-Za-z0-9][A-Za-z0-9_.-]*")
 _BUILD_PATHS = frozenset({"/build", "/libpod/build", "/grpc", "/session"})
 """Requests that build images; BuildKit's names no image that could be read."""
-_MAX_WARNINGS = 16
-"""Different warnings that one agent logs: a job may send as many requests as it likes."""
-
 ReadImageVariables = Callable[[str], Awaitable[Sequence[object]]]
 """Returns the variables of an image, as a list of `NAME=value`."""
 
 
 AskEngine = Callable[[str], Awaitable[Any]]
 """Returns the engine's answer to GET; raises EngineError."""
+
+
+Run = Callable[..., Awaitable[Any]]
+"""Calls a function with arguments, in the loop or in a thread."""
 
 
 class PathRegistry(Protocol):
@@ -75,11 +95,15 @@ class RequestRewriter:
     """Where everything is recorded that is created; None: nothing is."""
     ask_engine: AskEngine | None = None
     """Asks the engine which volumes exist, and what a container is called; with a record."""
-    _exposed: set[str] = field(default_factory=set)
-    """The folders that were warned about; a job chooses their names."""
-    _refused: dict[str, set[str]] = field(default_factory=dict)
-    """The refusals that were logged, by their kind: a job chooses the rest of some texts, and could
-    leave no room for another kind."""
+    bind_sources: BindSources = field(default_factory=BindSources)
+    """The folders that containers may mount in strict mode."""
+    own: OwnContainers | None = None
+    """The containers that a job may use in strict mode; None: all."""
+    warnings: WarningLimit = field(default_factory=WarningLimit)
+    engine: Engine | None = None
+    """Commits containers, with a record."""
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a large body is judged: one at a time is built."""
 
     def allow_http2(self) -> None:
         """Let a client use HTTP/2, which the proxy cannot follow. Raises RequestRefused."""
@@ -91,65 +115,137 @@ class RequestRewriter:
 
         Raises RequestRefused.
         """
+        checked = self.strict and self._check_head(request)
         if request.method.upper() != "POST":
-            return None
+            return MAX_BODY if checked or self._leaves_volumes(request) else None
         path = request.path
         if self.record is not None and path in _BUILD_PATHS:
             self.record.note_build()
-        checked = path in (container_create.PATH, container_create.LIBPOD_PATH) or (
-            self.record is not None and _is_recorded(path)
+        checked = (
+            checked
+            or path in (container_create.PATH, container_create.LIBPOD_PATH)
+            or NETWORK_PATH.fullmatch(path) is not None
+            or (self.record is not None and _is_recorded(path))
         )
-        if self.strict:
-            if (problem := strict_mode.check_request(request)) is not None:
-                self._refuse(problem)
-            checked = checked or bool(
-                strict_mode.EXEC_PATH.fullmatch(path) or strict_mode.VOLUME_PATH.fullmatch(path)
-            )
         return MAX_BODY if checked else None
+
+    def _leaves_volumes(self, request: RequestHead) -> bool:
+        """Return whether a request removes a container without its anonymous volumes."""
+        return (
+            self.record is not None
+            and request.method == "DELETE"
+            and _CONTAINER_PATH.fullmatch(request.path) is not None
+            and read_query(request, "v") not in ("1", "true", "True")
+        )
+
+    def _check_head(self, request: RequestHead) -> bool:
+        """Return whether a request's body must be checked in strict mode. Raises RequestRefused."""
+        problem = strict_mode.check_request(request)
+        if self.own is not None and problem is None:
+            problem = self.own.check_request(request)
+        if problem is not None:
+            self._refuse(problem)
+        return strict_mode.has_judged_body(request)
 
     async def check(self, request: RequestHead, body: bytes) -> CheckedRequest:
         """Check a request and rewrite it if necessary. Raises RequestRefused."""
+        if _is_small(body):
+            return await self._check(request, body, _call)
+        # The loop would stand still meanwhile; and what is built of a body is larger than itself.
+        async with self._turn:
+            return await self._check(request, body, asyncio.to_thread)
+
+    async def _check(self, request: RequestHead, body: bytes, run: Run) -> CheckedRequest:
+        """Check a request; what takes time is done by `run`."""
         try:
             if request.path in (container_create.PATH, container_create.LIBPOD_PATH):
                 libpod = request.path == container_create.LIBPOD_PATH
-                return await self._rewrite_create(ContainerCreate(body, libpod=libpod))
+                name = read_query(request, "name")
+                return await self._rewrite_create(body, run, name, libpod=libpod)
+            if NETWORK_PATH.fullmatch(request.path) and body.strip():
+                self._refuse_link_local(await run(_check_network, body))
+            if self._leaves_volumes(request):
+                await self._note_volumes(request, run)
             if self.strict:
-                self._check_strictly(request, body)
+                await self._check_strictly(request, body, run)
+                if self.own is not None and (note := self.own.find_change(request)):
+                    return _NotedRequest(body, note)
             if self.record is not None:
-                return await self._record(request, body, self.record)
+                return await self._record(request, body, self.record, run)
         except UnreadableBody as error:
-            raise RequestRefused(400, str(error)) from error
+            raise RequestRefused(400, shorten(str(error))) from error
         return _UnchangedRequest(body)
 
-    def _check_strictly(self, request: RequestHead, body: bytes) -> None:
-        problem = None
-        if strict_mode.EXEC_PATH.fullmatch(request.path):
-            problem = strict_mode.check_exec(parse_object(body))
-        elif strict_mode.VOLUME_PATH.fullmatch(request.path):
-            problem = strict_mode.check_volume(parse_object(body), self.sockets)
+    async def _check_strictly(self, request: RequestHead, body: bytes, run: Run) -> None:
+        problem = await run(self._judge_strictly, request, body)
+        start = strict_mode.START_PATH.fullmatch(request.path)
+        if problem is None and start is not None:
+            problem = await self._check_mounts(start[2])
         if problem is not None:
             self._refuse(problem)
 
-    async def _rewrite_create(self, create: ContainerCreate) -> CheckedRequest:
-        if self.strict:
-            if (problem := strict_mode.check_create(create, self.sockets)) is not None:
-                self._refuse(problem)
-        else:
-            self._warn_exposed(create)
-        create.replace_binds(self.sockets.find_replacement)
+    def _judge_strictly(self, request: RequestHead, body: bytes) -> str | None:
+        problem = strict_mode.check_body(request, body, self.bind_sources, self.sockets)
+        if problem is None and self.own is not None and CONNECT_PATH.fullmatch(request.path):
+            problem = self.own.check_connect(parse_object(body))
+        return problem
+
+    async def _check_mounts(self, container: str) -> str | None:
+        """Look again at the folders of a container that is started: the engine mounts them now."""
+        if self.ask_engine is None:
+            return None
+        try:
+            inspected = await self.ask_engine(f"/containers/{quote(container, safe='')}/json")
+        except NotFound:
+            return None  # the engine says so itself
+        except EngineError as error:
+            return f"a start of a container that the engine does not describe: {error!s:.128}"
+        config = inspected.get("HostConfig") if isinstance(inspected, dict) else None
+        # There may be as many folders as a create request may have.
+        found: str | None = await asyncio.to_thread(self._judge_mounts, config)
+        return found
+
+    def _judge_mounts(self, config: object) -> str | None:
+        fields = parse_object(json.dumps({"HostConfig": config}).encode())
+        return strict_mode.check_sources(fields, self.bind_sources, self.sockets)
+
+    async def _rewrite_create(
+        self, body: bytes, run: Run, name: str | None, *, libpod: bool
+    ) -> CheckedRequest:
+        create, judged = await run(self._judge_create, body, libpod)
+        self._refuse_link_local(judged.link_local)
+        if judged.problem is not None:
+            self._refuse(judged.problem)
+        self._warn_exposed(judged.exposed)
         if self.folder_copy is not None:
             await self._copy_binds(create, self.folder_copy)
         path = None
         if self.variables is not None and create.accepts(self.variables):
             image_env = await self.read_image_variables(create.image) if create.image else ()
             path = create.add_variables(self.variables, image_env)
-        request = _CreateRequest(create.body, path, self.paths)
+        rendered = await run(create.render)
+        request = _CreateRequest(rendered, path, self.paths, self.own, name)
         if self.record is None:
             return request
         names = created.find_volume_names(create.fields)
         since, volumes = time.time(), await self._find_missing_volumes(names)
         self.record.begin()
-        return _RecordedCreate(self.record, request, create.added, volumes, since)
+        return _RecordedCreate(self.record, request, create.originals, volumes, since)
+
+    def _judge_create(self, body: bytes, libpod: bool) -> tuple[ContainerCreate, _Judged]:
+        """Parse a create request, judge it and replace its binds. Raises UnreadableBody."""
+        create = ContainerCreate(body, libpod=libpod)
+        problem = self._judge_create_strictly(create) if self.strict else None
+        sources = [] if self.strict else [bind.source for bind in find_binds(create.fields)]
+        exposed = [one for one in sources if self.sockets.any_in_folder(one)]
+        create.replace_binds(self.sockets.find_replacement)
+        return create, _Judged(problem, link_local.check_ports(create.fields), exposed)
+
+    def _judge_create_strictly(self, create: ContainerCreate) -> str | None:
+        problem = strict_mode.check_create(create, self.bind_sources, self.sockets)
+        if problem is None and self.own is not None:
+            problem = self.own.check_create(create.fields)
+        return problem
 
     async def _find_missing_volumes(self, names: set[str]) -> list[str]:
         """Return which volumes do not exist: the job makes them. Others are not the job's."""
@@ -165,41 +261,65 @@ class RequestRewriter:
                 continue  # unknown: left alone
         return missing
 
+    async def _note_volumes(self, request: RequestHead, run: Run) -> None:
+        """Record the anonymous volumes of a container of the job, which outlive it."""
+        name = request.path.rpartition("/")[2]
+        if self.ask_engine is None or self.record is None:
+            return
+        try:
+            inspected = await self.ask_engine(f"/containers/{name}/json")
+            volumes, since = await run(_find_anonymous_volumes, inspected)
+        except (EngineError, UnreadableBody, ValueError):
+            return  # it is gone, or nothing tells of its volumes
+        if self.record.holds(created.CONTAINER, str(inspected.get("Id"))):
+            for volume in volumes:
+                self.record.add(created.VOLUME, volume, since)
+
     async def _record(
-        self, request: RequestHead, body: bytes, record: ObjectRecord
+        self, request: RequestHead, body: bytes, record: ObjectRecord, run: Run
     ) -> CheckedRequest:
         """Have the response recorded to a request that creates a network or volume."""
         if request.path == COMMIT_PATH:
-            return _UnchangedRequest(await self._clear_commit(request, body, record))
+            await self._commit(request, body, record)
+            return _UnchangedRequest(body)
         if NETWORK_PATH.fullmatch(request.path):
             record.begin()
             return _RecordedRequest(body, record, created.NETWORK, "Id")
         if not strict_mode.VOLUME_PATH.fullmatch(request.path):
             return _UnchangedRequest(body)
-        name = parse_object(body).get_field("Name", str) if body.strip() else None
+        fields = await run(parse_object, body) if body.strip() else JsonObject([])
+        name = fields.get_field("Name", str)
         since = time.time()
         if name and not await self._find_missing_volumes({name}):
             return _UnchangedRequest(body)
         record.begin()
         return _RecordedRequest(body, record, created.VOLUME, "Name", since)
 
-    async def _clear_commit(self, request: RequestHead, body: bytes, record: ObjectRecord) -> bytes:
-        """Return the body of a commit, by which the image does not get the added variables."""
+    async def _commit(self, request: RequestHead, body: bytes, record: ObjectRecord) -> None:
+        """Commit a container whose variables were changed, in the client's stead.
+
+        Returns if none were: then the engine does what the client asks. Raises RequestRefused, or
+        RequestAnswered with the image.
+        """
         container = next(iter(parse_qs(request.query).get("container", ())), "")
-        if self.ask_engine is None or not container:
-            return body
+        if self.ask_engine is None or self.engine is None or not container:
+            return
         try:
             inspected = await self.ask_engine(f"/containers/{quote(container, safe='')}/json")
         except EngineError:
-            return body  # the commit fails too
-        added = record.added_variables(str(inspected.get("Id")))
-        if not added:
-            return body
-        # The client sends no configuration, or null, unless it changes something.
-        fields = JsonObject([]) if body.strip() in (b"", b"null") else parse_object(body)
-        env = fields.get_field("Env", list) or []
-        fields.set_field("Env", credential_variables.clear(env, added))
-        return serialize(fields)
+            return  # the commit fails too
+        originals = record.original_variables(str(inspected.get("Id")))
+        if not originals:
+            return
+        try:
+            image = await committed_image.commit(
+                self.engine, request.query, body, inspected.get("Config"), originals
+            )
+        except Refused as error:
+            raise RequestRefused(error.status, error.words) from error
+        except EngineError as error:
+            raise RequestRefused(503, str(error)) from error
+        raise RequestAnswered(201, {"Id": image})
 
     async def _copy_binds(self, create: ContainerCreate, folder_copy: FolderCopy) -> None:
         replacements = {}
@@ -210,40 +330,65 @@ class RequestRewriter:
             reason = error.strerror or type(error).__name__
             raise RequestRefused(
                 500,
-                f"the agent cannot copy {bind.source} for the docker daemon: {reason.lower()} "
-                "(SIDECAR_SHARED_DIR)",
+                f"the agent cannot copy {shorten(bind.source)} for the docker daemon: "
+                f"{reason.lower()} (SIDECAR_SHARED_DIR)",
             ) from error
         create.replace_binds(replacements.get)
 
-    def _warn_exposed(self, create: ContainerCreate) -> None:
-        for bind in find_binds(create.fields):
-            if self.sockets.any_in_folder(bind.source) and _add(self._exposed, bind.source):
+    def _warn_exposed(self, sources: list[str]) -> None:
+        for source in sources:
+            if (counts := self.warnings.admit("exposed", source)) is not None:
                 log.warning(
                     "docker.socket_exposed",
-                    source=bind.source,
+                    source=shorten(source),
                     reason="a container gets a folder that holds a docker socket, and so the "
                     "daemon itself; SIDECAR_DOCKER_STRICT refuses it",
+                    **counts,
                 )
 
-    def _refuse(self, problem: str) -> None:
-        if _add(self._refused.setdefault(_find_kind(problem), set()), problem):
-            log.warning("docker.request_refused", reason=problem)
-        raise RequestRefused(
-            403, f"refused by the runner's agent: {problem} (SIDECAR_DOCKER_STRICT)"
-        )
+    def _refuse(self, problem: str, setting: str = " (SIDECAR_DOCKER_STRICT)") -> None:
+        problem, kind = shorten(problem), _find_kind(problem)
+        if (counts := self.warnings.admit(kind, problem)) is not None:
+            log.warning("docker.request_refused", reason=problem, **counts)
+        raise RequestRefused(403, f"refused by the runner's agent: {problem}{setting}")
+
+    def _refuse_link_local(self, problem: str | None) -> None:
+        """Refuse this in every mode: it is an attack on the agent's own way to AWS."""
+        if problem is not None:
+            self._refuse(problem, "")
+
+
+class _Judged(NamedTuple):
+    """The judgement of a create request."""
+
+    problem: str | None
+    """Why strict mode refuses it; None: it does not."""
+    link_local: str | None
+    """Why every mode refuses it."""
+    exposed: list[str]
+    """The sources of binds that hold a docker socket, where strict mode does not refuse them."""
+
+
+def _is_small(body: bytes) -> bool:
+    return len(body) <= SMALL_BODY and body.count(b"{") <= FEW_OBJECTS
+
+
+async def _call(do: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function at once, as `asyncio.to_thread` does in a thread."""
+    return do(*arguments)
+
+
+def _check_network(body: bytes) -> str | None:
+    return link_local.check_network(parse_object(body))
+
+
+def _find_anonymous_volumes(inspected: object) -> tuple[list[str], float]:
+    return created.find_anonymous_volumes(parse_object(json.dumps(inspected).encode()))
 
 
 def _find_kind(problem: str) -> str:
     """Return the kind of a problem: its first words; what a job chose comes later, or is a path."""
-    return "a path" if problem.startswith("/") else " ".join(problem.split()[:2])
-
-
-def _add(logged: set[str], warning: str) -> bool:
-    """Add a warning; return whether it is to be logged: it is new, and not one of many."""
-    if warning in logged or len(logged) >= _MAX_WARNINGS:
-        return False
-    logged.add(warning)
-    return True
+    return "a path" if problem.startswith("/") else " ".join(problem.split(maxsplit=2)[:2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +411,16 @@ class _CreateRequest:
     body: bytes
     path: str | None = field(repr=False)
     paths: PathRegistry
+    own: OwnContainers | None = None
+    name: str | None = None
 
     def handle_response(self, status: int, body: bytes) -> None:
         """Assign the path to the new container, or end it if there is none."""
+        container = _read_id(body) if status == 201 else None
+        if container is not None and self.own is not None:
+            self.own.add(container, self.name)
         if self.path is None:
             return
-        container = _read_id(body) if status == 201 else None
         if container is None:
             self.paths.revoke(self.path)
         else:
@@ -281,6 +430,21 @@ class _CreateRequest:
         """End the path: it is unknown whether there is a container."""
         if self.path is not None:
             self.paths.revoke(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _NotedRequest:
+    """A request by which the job gets a container's name, or loses it, or gets a command's id."""
+
+    body: bytes
+    note: Callable[[int, bytes], None]
+
+    def handle_response(self, status: int, body: bytes) -> None:
+        """Note what the engine has done."""
+        self.note(status, body)
+
+    def handle_no_response(self) -> None:
+        """Do nothing: the name may be another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +461,7 @@ class _RecordedRequest:
     def handle_response(self, status: int, body: bytes) -> None:
         """Record what was created."""
         if status in (200, 201):  # 200 is podman's
-            self.record.add(self.kind, _read_text(body, self.field), self.since)
+            self.record.add(self.kind, read_text(body, self.field), self.since)
         self.record.end()
 
     def handle_no_response(self) -> None:
@@ -311,8 +475,8 @@ class _RecordedCreate:
 
     record: ObjectRecord
     request: _CreateRequest
-    added: tuple[str, ...]
-    """The variables that were added."""
+    originals: Mapping[str, str | None]
+    """The variables that were changed."""
     volumes: list[str]
     """The named volumes that did not exist before."""
     since: float
@@ -327,7 +491,7 @@ class _RecordedCreate:
         container = _read_id(body) if status == 201 else None
         if container is not None:
             self.record.add(created.CONTAINER, container)
-            self.record.note_variables(container, self.added)
+            self.record.note_variables(container, self.originals)
             for name in self.volumes:
                 self.record.add(created.VOLUME, name, self.since)
         self.record.end()
@@ -348,13 +512,4 @@ def _is_recorded(path: str) -> bool:
 
 
 def _read_id(body: bytes) -> str | None:
-    return _read_text(body, "Id")
-
-
-def _read_text(body: bytes, field: str) -> str | None:
-    try:
-        fields = json.loads(body)
-    except ValueError:
-        return None
-    value = (fields.get(field) or fields.get(field.lower())) if isinstance(fields, dict) else None
-    return value if isinstance(value, str) else None
+    return read_text(body, "Id")
