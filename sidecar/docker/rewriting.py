@@ -1,51 +1,48 @@
 """Decide which requests the proxy checks, and rewrite those that create a container.
 
 The variables to add are in credential_variables, the mounts to replace in binds and folder_copy,
-and what is refused (SIDECAR_DOCKER_STRICT) in strict_mode.
+and what is refused (SIDECAR_DOCKER_STRICT) in strict_mode. The record of what a job creates is kept
+by recording, and the engine's responses are read in checked_requests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from urllib.parse import parse_qs, quote
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import structlog
 
-from sidecar.docker import (
-    committed_image,
-    container_create,
-    created,
-    link_local,
-    strict_mode,
-)
+from sidecar.docker import container_create, created, link_local, recording, strict_mode
 from sidecar.docker.bind_sources import BindSources
 from sidecar.docker.binds import find_binds
-from sidecar.docker.connection import RequestAnswered, RequestRefused
-from sidecar.docker.container_create import ContainerCreate
-from sidecar.docker.engine import EngineError, NotFound, Refused
-from sidecar.docker.json_documents import (
-    JsonObject,
-    UnreadableBody,
-    parse_object,
-    read_text,
+from sidecar.docker.checked_requests import (
+    CreateRequest,
+    NotedRequest,
+    RecordedCreate,
+    UnchangedRequest,
 )
+from sidecar.docker.connection import RequestRefused
+from sidecar.docker.container_create import ContainerCreate
+from sidecar.docker.engine import EngineError, NotFound
+from sidecar.docker.json_documents import UnreadableBody, parse_object
 from sidecar.docker.own_containers import CONNECT_PATH, OwnContainers, read_query
 from sidecar.docker.warning_limit import WarningLimit, shorten
 
 if TYPE_CHECKING:
     from sidecar.docker.binds import Sockets
+    from sidecar.docker.checked_requests import PathRegistry
     from sidecar.docker.connection import CheckedRequest
     from sidecar.docker.created import ObjectRecord
     from sidecar.docker.credential_variables import CredentialVariables
     from sidecar.docker.engine import Engine
     from sidecar.docker.folder_copy import FolderCopy
     from sidecar.docker.heads import RequestHead
+    from sidecar.docker.recording import AskEngine, Run
 
 log = structlog.get_logger()
 
@@ -53,31 +50,10 @@ MAX_BODY = 4 << 20
 """Bytes of a body that is checked."""
 SMALL_BODY, FEW_OBJECTS = 16 << 10, 256
 """Bytes and objects of a body that is checked at once, in the event loop: in less than 5 ms."""
-NETWORK_PATH = re.compile(r"(/libpod)?/networks/create")
-COMMIT_PATH = "/commit"
-_CONTAINER_PATH = re.compile(r"(/libpod)?/containers/[A-Za-z0-9][A-Za-z0-9_.-]*")
 _BUILD_PATHS = frozenset({"/build", "/libpod/build", "/grpc", "/session"})
 """Requests that build images; BuildKit's names no image that could be read."""
 ReadImageVariables = Callable[[str], Awaitable[Sequence[object]]]
 """Returns the variables of an image, as a list of `NAME=value`."""
-
-
-AskEngine = Callable[[str], Awaitable[Any]]
-"""Returns the engine's answer to GET; raises EngineError."""
-
-
-Run = Callable[..., Awaitable[Any]]
-"""Calls a function with arguments, in the loop or in a thread."""
-
-
-class PathRegistry(Protocol):
-    """Knows which container has which path. Unknown paths are no error."""
-
-    def assign(self, path: str, container: str) -> None:
-        """Note that a minted path belongs to this container."""
-
-    def revoke(self, path: str) -> None:
-        """End a minted path."""
 
 
 @dataclass(slots=True)
@@ -117,26 +93,18 @@ class RequestRewriter:
         """
         checked = self.strict and self._check_head(request)
         if request.method.upper() != "POST":
-            return MAX_BODY if checked or self._leaves_volumes(request) else None
+            leaves = self.record is not None and recording.leaves_volumes(request)
+            return MAX_BODY if checked or leaves else None
         path = request.path
         if self.record is not None and path in _BUILD_PATHS:
             self.record.note_build()
         checked = (
             checked
             or path in (container_create.PATH, container_create.LIBPOD_PATH)
-            or NETWORK_PATH.fullmatch(path) is not None
-            or (self.record is not None and _is_recorded(path))
+            or recording.NETWORK_PATH.fullmatch(path) is not None
+            or (self.record is not None and recording.is_recorded(path))
         )
         return MAX_BODY if checked else None
-
-    def _leaves_volumes(self, request: RequestHead) -> bool:
-        """Return whether a request removes a container without its anonymous volumes."""
-        return (
-            self.record is not None
-            and request.method == "DELETE"
-            and _CONTAINER_PATH.fullmatch(request.path) is not None
-            and read_query(request, "v") not in ("1", "true", "True")
-        )
 
     def _check_head(self, request: RequestHead) -> bool:
         """Return whether a request's body must be checked in strict mode. Raises RequestRefused."""
@@ -162,19 +130,19 @@ class RequestRewriter:
                 libpod = request.path == container_create.LIBPOD_PATH
                 name = read_query(request, "name")
                 return await self._rewrite_create(body, run, name, libpod=libpod)
-            if NETWORK_PATH.fullmatch(request.path) and body.strip():
+            if recording.NETWORK_PATH.fullmatch(request.path) and body.strip():
                 self._refuse_link_local(await run(_check_network, body))
-            if self._leaves_volumes(request):
-                await self._note_volumes(request, run)
+            if self.record is not None and recording.leaves_volumes(request):
+                await recording.note_volumes(request, self.record, self.ask_engine, run)
             if self.strict:
                 await self._check_strictly(request, body, run)
                 if self.own is not None and (note := self.own.find_change(request)):
-                    return _NotedRequest(body, note)
+                    return NotedRequest(body, note)
             if self.record is not None:
                 return await self._record(request, body, self.record, run)
         except UnreadableBody as error:
             raise RequestRefused(400, shorten(str(error))) from error
-        return _UnchangedRequest(body)
+        return UnchangedRequest(body)
 
     async def _check_strictly(self, request: RequestHead, body: bytes, run: Run) -> None:
         problem = await run(self._judge_strictly, request, body)
@@ -224,13 +192,13 @@ class RequestRewriter:
             image_env = await self.read_image_variables(create.image) if create.image else ()
             path = create.add_variables(self.variables, image_env)
         rendered = await run(create.render)
-        request = _CreateRequest(rendered, path, self.paths, self.own, name)
+        request = CreateRequest(rendered, path, self.paths, self.own, name)
         if self.record is None:
             return request
         names = created.find_volume_names(create.fields)
-        since, volumes = time.time(), await self._find_missing_volumes(names)
+        since, volumes = time.time(), await recording.find_missing_volumes(self.ask_engine, names)
         self.record.begin()
-        return _RecordedCreate(self.record, request, create.originals, volumes, since)
+        return RecordedCreate(self.record, request, create.originals, volumes, since)
 
     def _judge_create(self, body: bytes, libpod: bool) -> tuple[ContainerCreate, _Judged]:
         """Parse a create request, judge it and replace its binds. Raises UnreadableBody."""
@@ -247,79 +215,16 @@ class RequestRewriter:
             problem = self.own.check_create(create.fields)
         return problem
 
-    async def _find_missing_volumes(self, names: set[str]) -> list[str]:
-        """Return which volumes do not exist: the job makes them. Others are not the job's."""
-        missing: list[str] = []
-        if (ask := self.ask_engine) is None:
-            return missing
-        for name in names:
-            try:
-                await ask(f"/volumes/{quote(name, safe='')}")
-            except NotFound:
-                missing.append(name)
-            except EngineError:
-                continue  # unknown: left alone
-        return missing
-
-    async def _note_volumes(self, request: RequestHead, run: Run) -> None:
-        """Record the anonymous volumes of a container of the job, which outlive it."""
-        name = request.path.rpartition("/")[2]
-        if self.ask_engine is None or self.record is None:
-            return
-        try:
-            inspected = await self.ask_engine(f"/containers/{name}/json")
-            volumes, since = await run(_find_anonymous_volumes, inspected)
-        except (EngineError, UnreadableBody, ValueError):
-            return  # it is gone, or nothing tells of its volumes
-        if self.record.holds(created.CONTAINER, str(inspected.get("Id"))):
-            for volume in volumes:
-                self.record.add(created.VOLUME, volume, since)
-
     async def _record(
         self, request: RequestHead, body: bytes, record: ObjectRecord, run: Run
     ) -> CheckedRequest:
-        """Have the response recorded to a request that creates a network or volume."""
-        if request.path == COMMIT_PATH:
-            await self._commit(request, body, record)
-            return _UnchangedRequest(body)
-        if NETWORK_PATH.fullmatch(request.path):
-            record.begin()
-            return _RecordedRequest(body, record, created.NETWORK, "Id")
-        if not strict_mode.VOLUME_PATH.fullmatch(request.path):
-            return _UnchangedRequest(body)
-        fields = await run(parse_object, body) if body.strip() else JsonObject([])
-        name = fields.get_field("Name", str)
-        since = time.time()
-        if name and not await self._find_missing_volumes({name}):
-            return _UnchangedRequest(body)
-        record.begin()
-        return _RecordedRequest(body, record, created.VOLUME, "Name", since)
-
-    async def _commit(self, request: RequestHead, body: bytes, record: ObjectRecord) -> None:
-        """Commit a container whose variables were changed, in the client's stead.
-
-        Returns if none were: then the engine does what the client asks. Raises RequestRefused, or
-        RequestAnswered with the image.
-        """
-        container = next(iter(parse_qs(request.query).get("container", ())), "")
-        if self.ask_engine is None or self.engine is None or not container:
-            return
-        try:
-            inspected = await self.ask_engine(f"/containers/{quote(container, safe='')}/json")
-        except EngineError:
-            return  # the commit fails too
-        originals = record.original_variables(str(inspected.get("Id")))
-        if not originals:
-            return
-        try:
-            image = await committed_image.commit(
-                self.engine, request.query, body, inspected.get("Config"), originals
-            )
-        except Refused as error:
-            raise RequestRefused(error.status, error.words) from error
-        except EngineError as error:
-            raise RequestRefused(503, str(error)) from error
-        raise RequestAnswered(201, {"Id": image})
+        """Have recorded what a request creates, or do in its stead what it asks."""
+        ask = self.ask_engine
+        if request.path != recording.COMMIT_PATH:
+            return await recording.record_creation(request, body, record, ask, run)
+        if ask is not None and self.engine is not None:
+            await recording.commit(request, body, record, ask, self.engine)
+        return UnchangedRequest(body)
 
     async def _copy_binds(self, create: ContainerCreate, folder_copy: FolderCopy) -> None:
         replacements = {}
@@ -382,134 +287,6 @@ def _check_network(body: bytes) -> str | None:
     return link_local.check_network(parse_object(body))
 
 
-def _find_anonymous_volumes(inspected: object) -> tuple[list[str], float]:
-    return created.find_anonymous_volumes(parse_object(json.dumps(inspected).encode()))
-
-
 def _find_kind(problem: str) -> str:
     """Return the kind of a problem: its first words; what a job chose comes later, or is a path."""
     return "a path" if problem.startswith("/") else " ".join(problem.split(maxsplit=2)[:2])
-
-
-@dataclass(frozen=True, slots=True)
-class _UnchangedRequest:
-    """A request that was checked, and goes on as it is."""
-
-    body: bytes
-
-    def handle_response(self, status: int, body: bytes) -> None:
-        """Do nothing."""
-
-    def handle_no_response(self) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class _CreateRequest:
-    """A create request for the engine; its response says which container has the minted path."""
-
-    body: bytes
-    path: str | None = field(repr=False)
-    paths: PathRegistry
-    own: OwnContainers | None = None
-    name: str | None = None
-
-    def handle_response(self, status: int, body: bytes) -> None:
-        """Assign the path to the new container, or end it if there is none."""
-        container = _read_id(body) if status == 201 else None
-        if container is not None and self.own is not None:
-            self.own.add(container, self.name)
-        if self.path is None:
-            return
-        if container is None:
-            self.paths.revoke(self.path)
-        else:
-            self.paths.assign(self.path, container)
-
-    def handle_no_response(self) -> None:
-        """End the path: it is unknown whether there is a container."""
-        if self.path is not None:
-            self.paths.revoke(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class _NotedRequest:
-    """A request by which the job gets a container's name, or loses it, or gets a command's id."""
-
-    body: bytes
-    note: Callable[[int, bytes], None]
-
-    def handle_response(self, status: int, body: bytes) -> None:
-        """Note what the engine has done."""
-        self.note(status, body)
-
-    def handle_no_response(self) -> None:
-        """Do nothing: the name may be another's."""
-
-
-@dataclass(frozen=True, slots=True)
-class _RecordedRequest:
-    """A request that creates a network or a volume; its response says which."""
-
-    body: bytes
-    record: ObjectRecord
-    kind: str
-    field: str
-    """The field of the response that names it."""
-    since: float = 0.0
-
-    def handle_response(self, status: int, body: bytes) -> None:
-        """Record what was created."""
-        if status in (200, 201):  # 200 is podman's
-            self.record.add(self.kind, read_text(body, self.field), self.since)
-        self.record.end()
-
-    def handle_no_response(self) -> None:
-        """Note that none will come."""
-        self.record.end()
-
-
-@dataclass(frozen=True, slots=True)
-class _RecordedCreate:
-    """A create request whose container is recorded, and the volumes that it makes."""
-
-    record: ObjectRecord
-    request: _CreateRequest
-    originals: Mapping[str, str | None]
-    """The variables that were changed."""
-    volumes: list[str]
-    """The named volumes that did not exist before."""
-    since: float
-
-    @property
-    def body(self) -> bytes:
-        """The body for the engine."""
-        return self.request.body
-
-    def handle_response(self, status: int, body: bytes) -> None:
-        """Record the container, then assign its path."""
-        container = _read_id(body) if status == 201 else None
-        if container is not None:
-            self.record.add(created.CONTAINER, container)
-            self.record.note_variables(container, self.originals)
-            for name in self.volumes:
-                self.record.add(created.VOLUME, name, self.since)
-        self.record.end()
-        self.request.handle_response(status, body)
-
-    def handle_no_response(self) -> None:
-        """End the path: it is unknown whether there is a container."""
-        self.record.end()
-        self.request.handle_no_response()
-
-
-def _is_recorded(path: str) -> bool:
-    return (
-        path == COMMIT_PATH
-        or NETWORK_PATH.fullmatch(path) is not None
-        or strict_mode.VOLUME_PATH.fullmatch(path) is not None
-    )
-
-
-def _read_id(body: bytes) -> str | None:
-    return read_text(body, "Id")

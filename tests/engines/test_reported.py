@@ -83,7 +83,7 @@ PRINT_REGION = "import boto3; print('region', boto3.Session().region_name)"
 @pytest.mark.parametrize(
     "options",
     [
-        ("--env=HOME=/root", "--volume={}:/root/.aws:ro"),
+        ("--env=HOME=/home/app", "--volume={}:/home/app/.aws:ro"),
         ("--env=AWS_CONFIG_FILE=/aws/config", "--volume={}:/aws:ro"),
         ("--env=AWS_PROFILE=own", "--env=AWS_CONFIG_FILE=/aws/config", "--volume={}:/aws:ro"),
     ],

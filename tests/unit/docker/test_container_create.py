@@ -129,12 +129,12 @@ def test_an_empty_proxy_variable_names_no_proxy():
         {"Env": ["AWS_DEFAULT_PROFILE=dev"]},
         {"Env": ["AWS_CONFIG_FILE=/etc/aws"]},
         {"Env": ["AWS_SHARED_CREDENTIALS_FILE=/etc/aws"]},
-        {"HostConfig": {"Binds": ["/home/me/.aws:/root/.aws"]}},
+        {"HostConfig": {"Binds": ["/home/me/.aws:/home/app/.aws"]}},
         {"HostConfig": {"Binds": ["/x:/home/node/.aws/config:ro,z"]}},
-        {"HostConfig": {"Binds": ["volume:/root/.aws/"]}},
+        {"HostConfig": {"Binds": ["volume:/home/app/.aws/"]}},
         {"HostConfig": {"Binds": ["c:\\me\\.aws:c:\\users\\x\\.aws"]}},
-        {"HostConfig": {"Mounts": [{"Type": "bind", "Target": "/root/.aws/credentials"}]}},
-        {"HostConfig": {"Mounts": [{"Type": "volume", "Source": "v", "Target": "/root/.aws"}]}},
+        {"HostConfig": {"Mounts": [{"Type": "bind", "Target": "/home/app/.aws/credentials"}]}},
+        {"HostConfig": {"Mounts": [{"Type": "volume", "Source": "v", "Target": "/home/app/.aws"}]}},
     ],
 )
 def test_a_container_s_own_configuration_wins(own):
@@ -149,8 +149,8 @@ def test_a_container_s_own_configuration_wins(own):
 @pytest.mark.parametrize(
     "body",
     [
-        {"mounts": [{"type": "bind", "source": "/x", "destination": "/root/.aws"}]},
-        {"volumes": [{"Name": "v", "Dest": "/root/.aws"}]},
+        {"mounts": [{"type": "bind", "source": "/x", "destination": "/home/app/.aws"}]},
+        {"volumes": [{"Name": "v", "Dest": "/home/app/.aws"}]},
     ],
 )
 def test_a_configuration_is_found_in_podman_s_own_form(body):
@@ -162,8 +162,8 @@ def test_a_configuration_is_found_in_podman_s_own_form(body):
 @pytest.mark.parametrize(
     "config",
     [
-        {"Binds": ["/home/me/.aws:/aws", "/root/.aws", "/x:/root/.awsome", "/x:/root/.aws/cli"]},
-        {"Mounts": [{"Type": "tmpfs", "Target": "/root/.aws"}, {"Target": "/root/aws"}, 7]},
+        {"Binds": ["/home/me/.aws:/aws", "/home/app/.aws", "/x:/home/app/.awsome", "/x:/home/app/.aws/cli"]},
+        {"Mounts": [{"Type": "tmpfs", "Target": "/home/app/.aws"}, {"Target": "/root/aws"}, 7]},
     ],
 )
 def test_other_mounts_bring_no_configuration(config):
