@@ -29,7 +29,7 @@ class BindSources:
     shared: str | None = None
     """The folder that several agents share: of it, no folder of an agent's own."""
     private_names: tuple[str, ...] = ()
-    """How the names of the agents' own folders begin."""
+    """The beginnings of the names of the agents' own folders."""
     private_folder: str | None = None
     """The runner's folder, whose programs the agent runs; it may lie in the shared one."""
     read_only: str | None = None

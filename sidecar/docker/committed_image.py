@@ -52,7 +52,7 @@ _FIELDS = {
     "container_config": "ContainerConfig",
     "config": "Config",
 }
-"""What an image's document calls the fields of the engine's description."""
+"""The fields of an image's document, and their names in the engine's description."""
 
 
 async def commit(

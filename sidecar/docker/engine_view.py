@@ -26,7 +26,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 PROBE_IMAGE = "runner-sidecar/probe"
 _MARKER = ".sidecar-probe-"
 _WORDS = ("bind source path", "mount config")
-"""What the engine says about a source that is not there."""
+"""Words of the engine about a source that is not there."""
 
 
 async def sees_folder(engine: Engine, folder: Path) -> bool | None:

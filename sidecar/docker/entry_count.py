@@ -30,9 +30,9 @@ class EntryCount:
     def __init__(self) -> None:
         self.entries = 0
         self._quoted = False
-        """Whether the next piece begins within a string."""
+        """True if the next piece begins within a string."""
         self._escaped = False
-        """Whether the next piece begins with an escaped character."""
+        """True if the next piece begins with an escaped character."""
 
     def feed(self, piece: bytes | bytearray) -> int:
         """Count a piece; return how many it has. Raises TooManyEntries."""

@@ -78,7 +78,7 @@ class RequestHead(NamedTuple):
 
     @property
     def ends_connection(self) -> bool:
-        """Whether the client sends no request after this one, and waits for the connection's end.
+        """True if the client sends no request after this one, and waits for the connection's end.
 
         RFC 9112, 9.3.
         """

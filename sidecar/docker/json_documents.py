@@ -29,7 +29,7 @@ class JsonObject(dict[str, Any]):
         self._folded = _NO_KEYS
         """The keys by their names without case; None for a name that is there twice."""
         self._folded_size = 0
-        """How many keys there were when they were folded."""
+        """The number of keys when they were folded."""
 
     def find_key(self, name: str) -> str | None:
         """Return the key under which the engine finds the field `name`. Raises UnreadableBody."""

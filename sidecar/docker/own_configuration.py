@@ -51,7 +51,7 @@ _BIND = re.compile(_TARGET.pattern + r"(?::[^:/\\]*)?")
 
 
 class Own(IntEnum):
-    """How much a container brings itself."""
+    """The kinds of AWS configuration that a container brings itself."""
 
     NOTHING = 0
     CONFIGURATION = 1

@@ -31,7 +31,7 @@ _ID = re.compile(r"[0-9a-f]{12,64}")
 _MOST_EXECS = 4096
 """Commands in containers that are known at once; the oldest is forgotten first."""
 _BUILDX = "buildx_buildkit_"
-"""How the names of the containers begin in which docker buildx builds."""
+"""The beginning of the names of the containers in which docker buildx builds."""
 _MODES = ("NetworkMode", "PidMode", "IpcMode")
 
 

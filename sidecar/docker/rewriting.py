@@ -267,9 +267,9 @@ class _Judged(NamedTuple):
     """The judgement of a create request."""
 
     problem: str | None
-    """Why strict mode refuses it; None: it does not."""
+    """The reason why strict mode refuses it; None: it does not."""
     link_local: str | None
-    """Why every mode refuses it."""
+    """The reason why every mode refuses it; None: none does."""
     exposed: list[str]
     """The sources of binds that hold a docker socket, where strict mode does not refuse them."""
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Verdict(Enum):
-    """What strict mode makes of a request; the later one wins where two rows match."""
+    """The ways strict mode treats a request; the later one wins where two rows match."""
 
     RAW = 0
     JUDGED = 1

@@ -62,7 +62,7 @@ class ProxyUnavailable(Exception):
         self.has_engine = has_engine
         """Whether there is an engine, which jobs then use without the proxy."""
         self.misconfigured = misconfigured
-        """Whether a setting asks for a proxy and cannot be right."""
+        """True if a setting asks for a proxy and cannot be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class JobDocker:
     record: ObjectRecord | None = field(default=None, repr=False)
     """What the job created, if there is a proxy."""
     strict: bool = False
-    """Whether the proxy lets only known requests pass."""
+    """True if the proxy lets only known requests pass."""
     bind_sources: BindSources | None = None
     """The folders that containers may mount in strict mode, if there is a proxy."""
 

@@ -62,7 +62,7 @@ class OutwardRoutes:
 
     @property
     def on_network(self) -> Callable[[], None] | None:
-        """What to call when there is another network; None if no address has a route to keep to."""
+        """The call for each new network; None if no address has a route to keep to."""
         return self.look if self.interfaces else None
 
     def look(self) -> None:

@@ -62,7 +62,7 @@ class Identity:
         """The addresses that the engine reported; None: none yet."""
         self.inspected_at = float("-inf")
         self.forgotten = 0
-        """How often its addresses were forgotten: an answer from before that is void."""
+        """The number of times its addresses were forgotten: an answer from before that is void."""
         self.suspended = False
         """Whether the container is stopped: nobody may ask until it runs again."""
 

@@ -1,4 +1,4 @@
-"""What the engine would read in a create request is judged, wherever in the body it stands.
+"""Judge all that the engine would read in a create request, wherever in the body it stands.
 
 Docker 20.10 reads a HostConfig's fields at the top of the body too. It takes them if there is no
 HostConfig.

@@ -1,4 +1,4 @@
-"""What a job asks of docker, however large, leaves the agent's one loop its turns.
+"""A job's request to docker, however large, leaves the agent's one loop its turns.
 
 The loop also hears the stop signal, answers the health check and serves credentials.
 """

@@ -1,4 +1,4 @@
-"""Who gets the address of a container that has left its network is not taken for that container.
+"""A container that gets another one's former address is not taken for that other one.
 
 `docker network disconnect` frees an address while the container runs on, and docker gives it to
 the next one that joins.
@@ -21,7 +21,7 @@ A, B = "a" * 64, "b" * 64
 
 
 class Containers:
-    """What the engine reports of containers and their networks."""
+    """The engine's reports of containers and their networks."""
 
     def __init__(self, identities: Identities) -> None:
         self.addresses = {A: {FREED, KEPT}, B: set[str]()}

@@ -49,7 +49,7 @@ def test_folders_of_the_machine_are_refused(mended, source, tmp_path, monkeypatc
 
 
 def test_the_job_s_folders_and_volumes_are_mounted(tmp_path):
-    """Whether they are there already or the engine makes them; and the proxy's own socket."""
+    """Also those that the engine makes, and the proxy's own socket."""
     (tmp_path / "there").mkdir()
     (tmp_path / "file").touch()
     policy = make_strict(tmp_path)

@@ -34,7 +34,7 @@ def test_a_network_at_link_local_addresses_is_not_made(
 
 
 def test_a_network_in_the_agent_s_way_is_named(place: Place, proxied_life: ProxiedLife) -> None:
-    """Who has the engine's own socket can lay it; the agent sees it by the engine's report."""
+    """A job with the engine's own socket can lay it; the agent sees it by the engine's report."""
     body = make_network("169.254.170.0/28", ECS_AGENT)
     made = wire.call(place.engine.socket, "POST", "/networks/create", body)
     try:

@@ -1,4 +1,4 @@
-"""What people who run such runners have met, tried with a real engine: variables and images.
+"""Reports of people who run such runners, tried with a real engine: variables and images.
 
 Where each case comes from is in tests/cases/README.md.
 """

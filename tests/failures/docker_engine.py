@@ -20,7 +20,7 @@ MADE = "2026-11-26T21:00:00Z"
 _CARRIED_OUT = ("time-out", "reset", "malformed")
 """Faults that lose the answer alone."""
 _TIMES = {**dict.fromkeys(_CARRIED_OUT, 1), "5xx": 2}
-"""How often a fault is met; the others last."""
+"""The number of times that a fault is met; the others last."""
 
 
 class FailingEngine:
@@ -28,7 +28,7 @@ class FailingEngine:
 
     def __init__(self, match: Mapping[str, Any], fault: str) -> None:
         self.applied = 0
-        """How often the fault was met."""
+        """The number of times that the fault was met."""
         self.left: set[str] = set()
         """The objects that there are."""
         self._match = match

@@ -74,7 +74,7 @@ OTHER_CREDENTIALS = [
 
 @pytest.mark.parametrize("name", [*OTHER_CREDENTIALS, *CONTAINER_VARIABLES, URI])
 def test_a_container_with_its_own_credentials_is_unchanged(name):
-    """Whether it brings them, or its image."""
+    """The same if its image brings them."""
     body = {"Image": "x", "Env": [f"{name}=x"]}
     assert add_variables_to(body) == (None, body)
     if name != URI:

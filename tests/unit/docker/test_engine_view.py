@@ -1,4 +1,4 @@
-"""Whether the engine sees the agent's files is found out without making a container."""
+"""The engine is asked for the agent's files without making a container."""
 
 from __future__ import annotations
 

@@ -385,7 +385,7 @@ def test_a_shared_folder_is_looked_at_when_a_late_engine_answers(
 def test_a_work_folder_that_the_daemon_does_not_see_is_found_out(
     make_config, tmp_path, monkeypatch, proxied
 ):
-    """Whether there is a proxy or not; the job may have no containers, so it is a warning."""
+    """With a proxy and without; the job may have no containers, so it is a warning."""
     place = tmp_path / ("engine.sock" if proxied else "usual/docker.sock")
 
     async def scenario():
