@@ -162,7 +162,14 @@ def test_a_configuration_is_found_in_podman_s_own_form(body):
 @pytest.mark.parametrize(
     "config",
     [
-        {"Binds": ["/home/me/.aws:/aws", "/home/app/.aws", "/x:/home/app/.awsome", "/x:/home/app/.aws/cli"]},
+        {
+            "Binds": [
+                "/home/me/.aws:/aws",
+                "/home/app/.aws",
+                "/x:/home/app/.awsome",
+                "/x:/home/app/.aws/cli",
+            ]
+        },
         {"Mounts": [{"Type": "tmpfs", "Target": "/home/app/.aws"}, {"Target": "/root/aws"}, 7]},
     ],
 )
