@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engines import proxied, tools, workflow
+from tests.engines import lives, proxied, tools, workflow
 from tests.engines.engine import PATH
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ def test_a_job_with_containers_succeeds(place: Place, root: Path) -> None:
         }
         own = {"step, container": f"docker run --rm {mounts} {workflow.BASE} env"}
         steps = {**workflow.STEPS, **own}.values()
-        env = {"SIDECAR_DOCKER_STRICT": "true", "PATH": PATH}
-        with proxied.run_proxied(place, *steps, more=more, **env) as life:
-            job = life.running.job
+        with proxied.share_folder(engine) as folder:
+            env = {"SIDECAR_DOCKER_PROXY": "on", "SIDECAR_SHARED_DIR": str(folder), "PATH": PATH}
+            env["SIDECAR_DOCKER_STRICT"] = "true"
+            with lives.run_life(place, *steps, more=more, **env) as running:
+                job = running.job
         assert job.result == "succeeded", job.log()
         assert engine.docker("ps", "--all", "--quiet") == ""
-        refused = life.running.life.find_events("docker.request_refused")
+        refused = running.life.find_events("docker.request_refused")
         assert refused == []
