@@ -18,12 +18,13 @@ from sidecar.lifecycle import registration
 from sidecar.lifecycle.drain import Drain
 from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_admission import make_admission
-from sidecar.lifecycle.job_credentials import Access, job_credentials
+from sidecar.lifecycle.job_credentials import Access, job_credentials, read_outward_routes
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.protection import protect_while_busy
 from sidecar.lifecycle.registration_request import make_request
 from sidecar.lifecycle.supervision import supervise
 from sidecar.lifecycle.watches import Watches
+from sidecar.net.marked_sockets import hold_routes
 from sidecar.runner import age, hooks, killed_agent
 from sidecar.runner.deregistration import Deregistration
 from sidecar.runner.diagnostics import Diagnostics
@@ -119,6 +120,7 @@ class _Life:
     async def open_clients(self) -> None:
         """Open the clients of SSM and GitHub, then the cleanup, which needs them to the end."""
         settings, region = self.settings, self.config.task.region
+        self.routes = self._exit_stack.enter_context(hold_routes())
         await self._enter(process.collect_orphans())
         await own_user(self.config.user, self.folder.state_file)
         self.access = Access(self.config)
@@ -150,12 +152,13 @@ class _Life:
         """Serve what jobs use: the relay with their credentials, and the docker proxy."""
         config, cleanup_stack = self.config, self.cleanup_stack
         self.facts = await self._read_facts()
+        read_outward_routes(self.routes, self.access, self.facts)
         self.credentials = await self._enter(
             job_credentials(config, self.access, self.facts, cleanup_stack)
         )
         self.report.relay = self.credentials.relay
         self.docker = await self._enter(
-            job_docker(config, self.credentials, cleanup_stack, self.stop)
+            job_docker(config, self.credentials, cleanup_stack, self.stop, self.routes.on_network)
         )
 
     async def wait_for_token(self) -> None:
@@ -169,12 +172,13 @@ class _Life:
         self.phase.enter(phase.CONFIGURING)
         await prepare_folder(self.folder, self.config.passed_on)
         age.warn_if_outdated(self.folder)
-        passed_on = self.docker.set_docker_host(
+        passed_on = self.docker.set_variables(
             self.credentials.remove_agent_variables(self.config.passed_on)
         )
         self.env = build_environment(passed_on, self.config.user)
         request = make_request(self.settings, self.token, self.facts, self.docker.work_dir)
         await self._make_work_folder(request.work_dir)
+        self.docker.allow_binds(self.folder.path / request.work_dir)
         if self.killed_agents is not None:
             await self.killed_agents.deregister_first(
                 request, self.env, self.token, self.source.is_usable

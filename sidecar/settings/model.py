@@ -214,8 +214,8 @@ class Settings(GivenSettings):
     )
     docker_strict: bool = setting(
         False,
-        "refuse containers that would be root on the daemon's machine: privileged, in its "
-        "namespaces, or with the folder of its socket",
+        "let jobs use docker only in known ways that give no rights on the daemon's machine: "
+        "nothing privileged, no folders but the job's, no containers of others",
         "true",
     )
     docker_cleanup: Annotated[Literal["job", "off"], BeforeValidator(values.lower_case)] = setting(

@@ -28,6 +28,7 @@ MODULES = {
     "unit/docker/test_engine.py": SOCKETS,
     "unit/docker/test_fuzz.py": SOCKETS,
     "unit/docker/test_internal_networks.py": SOCKETS,
+    "unit/docker/test_network_listener.py": SOCKETS,
     "unit/docker/test_proxy.py": SOCKETS,
     "unit/docker/test_removal.py": SOCKETS,
     "unit/docker/test_socket_path.py": SOCKETS,
