@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from launcher.errors import SettingsError
 from launcher.settings.model import MODELS, PREFIX, LogSettings, Settings, line, variable
+from sidecar import values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +43,8 @@ def load(
     """
     given, warnings = _read_environment(environ, model)
     given |= options
-    problems: list[str] = []
+    given = _strip_quotes(given, warnings)
+    problems = _check_quotes(given, model)
     settings: LogSettings | None = None
     try:
         settings = model(**given)
@@ -73,6 +75,31 @@ def _read_environment(
             # An empty variable is how workflows say "not set".
             given[known[key]] = value.strip()
     return given, warnings
+
+
+def _strip_quotes(given: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
+    """Return the values without quotes around them; add a line for each that had some."""
+    plain = {
+        field: values.strip_quotes(value) if isinstance(value, str) else value
+        for field, value in given.items()
+    }
+    warnings += [
+        f"{variable(field)} is in quotes: they are no part of its value"
+        for field, value in plain.items()
+        if isinstance(value, str) and value != given[field].strip()
+    ]
+    return {field: value for field, value in plain.items() if value != ""}
+
+
+def _check_quotes(given: Mapping[str, Any], model: type[LogSettings]) -> list[str]:
+    """Check that no value has a quotation mark of which there is no second one."""
+    problems = []
+    for field, value in given.items():
+        try:
+            values.check_quotes(value if isinstance(value, str) else "")
+        except ValueError as error:
+            problems.append(line(field, str(error), model))
+    return problems
 
 
 def _describe(detail: Any, given: Mapping[str, Any], model: type[LogSettings]) -> str:

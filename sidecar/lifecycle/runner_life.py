@@ -122,7 +122,7 @@ class _Life:
         await self._enter(process.collect_orphans())
         await own_user(self.config.user, self.folder.state_file)
         self.access = Access(self.config)
-        store = await self._enter(tokens.ParameterStore(region, self.access.session))
+        store = await self._enter(registration.make_store(settings, region, self.access.session))
         self.api = registration.make_connection(settings, self.access.secret_reader(region))
         if self.api is not None:
             await self._enter(self.api)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
+from sidecar import values
 from sidecar.errors import SettingsError
 from sidecar.settings import checks, contracts, platform
 from sidecar.settings.contracts.contract import REGION, tag
@@ -52,7 +53,10 @@ def load(
     tagged = {field: value for field, value in tagged.items() if field not in given}
     given |= tagged
     warnings += ignored
+    given, unquoted = _strip_quotes(given)
     launcher = _read_launcher(given, {**environ, **machine}, supervising=bool(command))
+    unquoted += launcher.unquoted
+    warnings += [f"{name} is in quotes: they are no part of its value" for name in unquoted]
     given = {**launcher.settings, **given}
     sources = {**launcher.variables, **{field: tag(variable(field)) for field in tagged}}
     problems = list(launcher.problems)
@@ -66,6 +70,7 @@ def load(
             checks.describe_problem(detail, given, sources)
             for detail in error.errors(include_url=False)
         ]
+    problems += checks.check_quotes(given, sources)
     problems += checks.check_contradictions(given)
     if not command:
         problems += checks.check_runner_dir(given)
@@ -80,7 +85,9 @@ def load(
     return Configuration(
         settings=settings,
         task=Task(
-            region=environ.get("AWS_REGION") or machine.get(REGION) or launcher.region,
+            region=values.strip_quotes(environ.get("AWS_REGION", ""))
+            or machine.get(REGION)
+            or launcher.region,
             metadata_uri=environ.get("ECS_CONTAINER_METADATA_URI_V4") or None,
             agent_uri=environ.get("ECS_AGENT_URI") or None,
             instance_uri=platform.find_url(environ),
@@ -111,8 +118,19 @@ def find_question(options: Sequence[str], environ: Mapping[str, str]) -> platfor
     """
     given, _ = _read_environment(environ)
     given |= _read_options(_split_command(options)[0])
+    given, _ = _strip_quotes(given)
     wanted = str(given.get("platform", platform.Platform.AUTO)).lower()
     return platform.choose_question(wanted, environ)
+
+
+def _strip_quotes(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings without quotes around their values, and the variables that had some."""
+    plain = {
+        field: values.strip_quotes(value) if isinstance(value, str) else value
+        for field, value in given.items()
+    }
+    unquoted = [variable(field) for field, value in plain.items() if value != given[field]]
+    return {field: value for field, value in plain.items() if value != ""}, unquoted
 
 
 def _region_of(machine: Mapping[str, str]) -> dict[str, str]:

@@ -85,6 +85,10 @@ class CleanupStep:
                 self.error += f"; its last try: {self.retry_reason}"
         except Exception as error:  # noqa: BLE001  a failing step must not keep another from running
             self.error = str(error) or repr(error)
+            if isinstance(error, TimeoutError) and not error.args:  # it has no text of its own
+                self.error = "one of its deadlines passed"
+                if self.retry_reason is not None:
+                    self.error += f"; its last try: {self.retry_reason}"
         else:
             self.error, self.done, self.result = None, True, result or self.result
 

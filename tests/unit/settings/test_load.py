@@ -59,6 +59,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "name_prefix": "ecs-",
         "labels": (),
         "no_default_labels": False,
+        "disable_update": True,
         "runner_group": None,
         "work_dir": "_work",
         "runner_dir": tmp_path,
@@ -189,11 +190,6 @@ def test_all_mistakes_are_reported_at_once(environ):
     ("given", "contradicted"),
     [
         ({"NAME": "n", "NAME_PREFIX": "p"}, "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME"),
-        ({"NO_DEFAULT_LABELS": "yes"}, "SIDECAR_NO_DEFAULT_LABELS leaves the runner without"),
-        (
-            {"NO_DEFAULT_LABELS": "1", "LABELS": " , "},
-            "SIDECAR_NO_DEFAULT_LABELS leaves the runner without",
-        ),
         (
             {"RELAY_REQUIRED": "on", "RELAY": "OFF"},
             "SIDECAR_RELAY_REQUIRED contradicts SIDECAR_RELAY=off",
