@@ -43,6 +43,9 @@ EVENTS = {
     "registered at the old one",
     "github.redirected": "GitHub has the repository or its owner under a new name and redirects "
     "`path`; it is followed, and the URL that is set should be changed",
+    "health.moved": "another program listens at SIDECAR_HEALTH_ADDRESS, as the agent of a second "
+    "task with network mode host does: health and metrics are at `address`, where "
+    "`runner-sidecar health` finds them",
     "health.started": "`/healthz`, `/readyz` and `/metrics` answer from now on",
     "http.request_failed": "a local HTTP server could not answer a request; see the traceback",
     "job.admitted": "the pool's policy admits the job, which is described as the runner knows it",
@@ -162,7 +165,8 @@ EVENTS = {
     "the next one cannot remove its runner",
     "runner.update_flag_refused": "the GitHub server does not know `--disableupdate`; the runner "
     "is registered without it, once. SIDECAR_DISABLE_UPDATE=false saves the first try",
-    "settings.ignored": "a `SIDECAR_*` variable that is not a setting, or quotes around a value",
+    "settings.ignored": "a `SIDECAR_*` variable that is not a setting, or what is not read "
+    "of a value",
     "spot.lookup_failed": "the instance could not be asked for a Spot notice, or for a rebalance "
     "recommendation",
     "stop.job_awaited": "a job runs, and may go on for so many seconds; then it is interrupted, "
@@ -184,6 +188,8 @@ EVENTS = {
     "read: no policy allows it while it does not exist",
     "token.read": "the token was read from its parameter",
     "token.unquoted": "the token's text (`where`) has quotes around it, which are left out",
+    "trust.file_refused": "a file of certificates that a variable names cannot be read, and adds "
+    "nothing to what the agent trusts; `setting` names the variable",
     "watch.failed": "a watch stopped with an error; the life goes on without it",
     "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "
     "session limit, deregistered runner (`ghost`, or with a job `job-lost`), Spot notice or "

@@ -18,6 +18,7 @@ from botocore import exceptions as library
 from sidecar.errors import Exit, SidecarError
 from sidecar.net.clock import find_clock_error
 from sidecar.net.retry import growing
+from sidecar.net.trust import explain_tls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -168,6 +169,8 @@ class Call:
         return None
 
     def _transient_reason(self, error: Exception) -> str:
+        if reason := explain_tls(error):
+            return f"cannot trust {self.service.title}: {reason}"
         match error:
             case library.CredentialRetrievalError() | library.MetadataRetrievalError():
                 return f"cannot get the task role's credentials: {_short(error)}"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sidecar.net.proxy import add_hosts, names_proxy
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -25,7 +27,6 @@ CREDENTIAL_NAMES = frozenset(
 """A container that sets one of these has credentials of its own, or wants none."""
 METADATA_DISABLED = "AWS_EC2_METADATA_DISABLED"
 NO_PROXY_HOSTS = ("169.254.170.2", "169.254.169.254")
-_PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
 _NO_PROXY_NAMES = ("NO_PROXY", "no_proxy")
 
 
@@ -65,8 +66,7 @@ class CredentialVariables:
         default = env.get("NO_PROXY") or env.get("no_proxy") or ""
         merged = {}
         for name in _NO_PROXY_NAMES:
-            hosts = [word.strip() for word in (env.get(name) or default).split(",")]
-            merged[name] = ",".join(dict.fromkeys((*filter(None, hosts), *NO_PROXY_HOSTS)))
+            merged[name] = add_hosts(env.get(name) or default, NO_PROXY_HOSTS)
         return merged
 
 
@@ -92,11 +92,6 @@ def clear(entries: list[object], added: Iterable[str]) -> list[object]:
     given = parse_env(entries)
     cleared = {name: "" for name in added if not name.endswith("_REGION") and name not in given}
     return merge_env(entries, cleared)
-
-
-def names_proxy(names: Iterable[str]) -> bool:
-    """Return whether one of these variables names an HTTP proxy."""
-    return any(name.lower() in _PROXY_NAMES for name in names)
 
 
 def parse_env(entries: Iterable[object]) -> dict[str, str | None]:

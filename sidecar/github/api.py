@@ -18,6 +18,7 @@ from sidecar.net.clock import find_clock_error
 from sidecar.net.deadlines import describe_failure
 from sidecar.net.proxy import find_proxy
 from sidecar.net.retry import as_peer_says, at_least, call_with_retries, first_of, growing
+from sidecar.net.trust import make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -161,9 +162,10 @@ class Api:
                 url,
                 headers=headers,
                 json=body,
-                proxy=find_proxy(url),
                 timeout=CALL,
                 allow_redirects=False,
+                ssl=make_context(),
+                **find_proxy(url),
             ) as response:
                 self._read_limit(response.headers)
                 return await read_answer(response), response.headers

@@ -16,6 +16,7 @@ from sidecar.github.refusals import make_error
 from sidecar.net.deadlines import describe_failure
 from sidecar.net.proxy import find_proxy
 from sidecar.net.retry import call_with_retries
+from sidecar.net.trust import make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -134,9 +135,10 @@ class ServiceCalls:
                 headers=headers,
                 json=document,
                 data=form,
-                proxy=find_proxy(url),
                 timeout=api.CALL,
                 allow_redirects=False,
+                ssl=make_context(),
+                **find_proxy(url),
             ) as response:
                 body = _decode(call, response.status, await _read(call, response))
                 return ServiceAnswer(call, response.status, body, response.headers)

@@ -1,8 +1,10 @@
-"""Say why an HTTP call failed, and which of its deadlines passed, where that was it."""
+"""Say why an HTTP call failed: TLS that fails, or which of its deadlines passed, or its error."""
 
 from __future__ import annotations
 
 import aiohttp
+
+from sidecar.net.trust import explain_tls
 
 
 def describe_failure(error: Exception, timeout: aiohttp.ClientTimeout) -> str:
@@ -12,4 +14,4 @@ def describe_failure(error: Exception, timeout: aiohttp.ClientTimeout) -> str:
         return f"no connection within {seconds:g} s"
     if isinstance(error, TimeoutError) and not error.args:
         return f"no answer within {timeout.total or 0.0:g} s"
-    return str(error) or type(error).__name__
+    return explain_tls(error) or str(error) or type(error).__name__

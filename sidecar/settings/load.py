@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sidecar import values
 from sidecar.errors import SettingsError
+from sidecar.net import proxy
 from sidecar.settings import checks, contracts, platform
 from sidecar.settings.contracts.contract import REGION, tag
 from sidecar.settings.model import (
@@ -72,6 +73,13 @@ def load(
         ]
     problems += checks.check_quotes(given, sources)
     problems += checks.check_contradictions(given)
+    problems += proxy.check(environ)
+    proxies = proxy.clean(environ)
+    warnings += [
+        f"{name}: the quotes around its value are not part of it"
+        for name in proxies
+        if proxy.has_quotes(environ[name])
+    ]
     if not command:
         problems += checks.check_runner_dir(given)
         if not launcher.problems:
@@ -103,7 +111,8 @@ def load(
             key: value
             for key, value in environ.items()
             if not key.startswith(PREFIX) and key not in launcher.withheld
-        },
+        }
+        | proxies,
         warnings=tuple(warnings),
         launcher=launcher,
         machine=machine,

@@ -9,7 +9,6 @@ from sidecar.docker.credential_variables import (
     RELATIVE_URI,
     CredentialVariables,
     merge_env,
-    names_proxy,
     parse_env,
 )
 
@@ -37,13 +36,6 @@ def test_variables_of_the_container_are_kept():
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def test_names_of_proxies_are_recognized():
-    """In upper and in lower case."""
-    assert names_proxy(["PATH", "HTTPS_PROXY"])
-    assert names_proxy(["all_proxy"])
-    assert not names_proxy(["NO_PROXY"])
 
 
 def test_a_bare_name_has_no_value():

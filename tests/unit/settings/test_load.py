@@ -409,3 +409,24 @@ def test_as_root_a_launcher_s_command_gets_a_user(monkeypatch):
     assert load(command, {}).user is None
     monkeypatch.setattr(host, "find_user", {}.get)
     assert load(command, CDK).user is None
+
+
+def test_a_proxy_is_passed_on_as_the_agent_reads_it(environ):
+    """Its quotes are removed, which is said once and without the password."""
+    environ |= {
+        "HTTPS_PROXY": "'builder:w0rd@proxy.example:3128'",
+        "NO_PROXY": "a",
+        "no_proxy": "b",
+    }
+    config = load([], environ)
+    assert config.passed_on["HTTPS_PROXY"] == "http://builder:w0rd@proxy.example:3128"
+    assert config.passed_on["NO_PROXY"] == config.passed_on["no_proxy"] == "a,b"
+    assert config.warnings == ("HTTPS_PROXY: the quotes around its value are not part of it",)
+
+
+def test_a_proxy_that_is_none_is_a_mistake(environ):
+    """It is known before anything waits for a call that cannot be made."""
+    environ["HTTPS_PROXY"] = "http://builder:w0rd@"
+    (problem,) = problems([], environ)
+    assert problem.startswith("HTTPS_PROXY must be the URL of a proxy")
+    assert "w0rd" not in problem
