@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 NAME_LENGTH = 64
 """Characters of a runner's name that GitHub accepts."""
@@ -129,6 +133,29 @@ def strip_quotes(value: str) -> str:
         return str(json.loads(value)).strip()
     except ValueError:
         return value
+
+
+def has_quotes(value: str) -> bool:
+    """Say whether `strip_quotes` removes more of a value than blanks."""
+    return strip_quotes(value) != value.strip()
+
+
+def strip_all_quotes(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return values without the quotes around them, and the names of those that had some.
+
+    A value of which nothing is left is left out.
+    """
+    quoted = [name for name, value in given.items() if isinstance(value, str) and has_quotes(value)]
+    plain = {
+        name: strip_quotes(value) if isinstance(value, str) else value
+        for name, value in given.items()
+    }
+    return {name: value for name, value in plain.items() if value != ""}, quoted
+
+
+def warn_of_quotes(names: Iterable[str]) -> list[str]:
+    """Return a line for each variable whose value had quotes around it."""
+    return [f"{name} is in quotes: they are no part of its value" for name in names]
 
 
 def check_quotes(value: str) -> str:

@@ -43,7 +43,8 @@ def load(
     """
     given, warnings = _read_environment(environ, model)
     given |= options
-    given = _strip_quotes(given, warnings)
+    given, quoted = values.strip_all_quotes(given)
+    warnings += values.warn_of_quotes(map(variable, quoted))
     problems = _check_quotes(given, model)
     settings: LogSettings | None = None
     try:
@@ -75,20 +76,6 @@ def _read_environment(
             # An empty variable is how workflows say "not set".
             given[known[key]] = value.strip()
     return given, warnings
-
-
-def _strip_quotes(given: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
-    """Return the values without quotes around them; add a line for each that had some."""
-    plain = {
-        field: values.strip_quotes(value) if isinstance(value, str) else value
-        for field, value in given.items()
-    }
-    warnings += [
-        f"{variable(field)} is in quotes: they are no part of its value"
-        for field, value in plain.items()
-        if isinstance(value, str) and value != given[field].strip()
-    ]
-    return {field: value for field, value in plain.items() if value != ""}
 
 
 def _check_quotes(given: Mapping[str, Any], model: type[LogSettings]) -> list[str]:

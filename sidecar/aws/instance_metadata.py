@@ -95,10 +95,6 @@ class InstanceMetadata:
             raise kind(f"it answers {status} for {path}")
         return text
 
-    async def has_notice(self, path: str) -> bool:
-        """Return whether there is a notice at `path`. Raises MetadataError."""
-        return await self.read_notice(path) is not None
-
     async def read_notice(self, path: str) -> dict[str, Any] | None:
         """Return the notice at `path`, None if there is none. Raises MetadataError.
 

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def check_health(environ: Mapping[str, str], given: str = "") -> int:
     """Ask the agent at `given` or SIDECAR_HEALTH_ADDRESS; return 0 if it is healthy, 1 if not."""
-    address = given or environ.get("SIDECAR_HEALTH_ADDRESS", "").strip() or DEFAULT_HEALTH_ADDRESS
+    address = given or _read(environ, "SIDECAR_HEALTH_ADDRESS") or DEFAULT_HEALTH_ADDRESS
     if address == "off":
         return 0
     if not given:
@@ -58,7 +58,7 @@ def check_health(environ: Mapping[str, str], given: str = "") -> int:
 
 def read_moved(environ: Mapping[str, str]) -> str:
     """Read at which other address the agent answers; "" if it is the one of the settings."""
-    given = environ.get("SIDECAR_RUNNER_DIR", "").strip()
+    given = _read(environ, "SIDECAR_RUNNER_DIR")
     for folder in (given,) if given else DEFAULT_RUNNER_DIRS:
         try:
             with open(os.path.join(folder, HEALTH_FILE), encoding="ascii") as file:  # noqa: PTH118, PTH123  no pathlib: it is light
@@ -66,6 +66,11 @@ def read_moved(environ: Mapping[str, str]) -> str:
         except (OSError, ValueError):
             continue
     return ""
+
+
+def _read(environ: Mapping[str, str], name: str) -> str:
+    """Return a variable without the quotes that an env file keeps, as the agent reads it."""
+    return environ.get(name, "").strip().strip("\"'")
 
 
 def request_status(host: str, port: int, address: str) -> bytes:

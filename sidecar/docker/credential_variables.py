@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sidecar.net.proxy import add_hosts, names_proxy
+from sidecar.net.proxy import NO_PROXY, add_hosts, names_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,6 @@ CREDENTIAL_NAMES = frozenset(
 """A container that sets one of these has credentials of its own, or wants none."""
 METADATA_DISABLED = "AWS_EC2_METADATA_DISABLED"
 NO_PROXY_HOSTS = ("169.254.170.2", "169.254.169.254")
-_NO_PROXY_NAMES = ("NO_PROXY", "no_proxy")
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class CredentialVariables:
             return {}
         default = env.get("NO_PROXY") or env.get("no_proxy") or ""
         merged = {}
-        for name in _NO_PROXY_NAMES:
+        for name in NO_PROXY:
             merged[name] = add_hosts(env.get(name) or default, NO_PROXY_HOSTS)
         return merged
 

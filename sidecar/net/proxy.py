@@ -18,6 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from sidecar.errors import SettingsError
 from sidecar.log.masks import SHORTEST, hide
+from sidecar.values import strip_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -139,35 +140,23 @@ def is_proxy_variable(name: str) -> bool:
 
 def add_hosts(hosts: str, added: Iterable[str]) -> str:
     """Return a value of NO_PROXY with these hosts too; the one for every host stays alone."""
-    if unquote_pair(hosts) == EVERY_HOST:
+    if strip_quotes(hosts) == EVERY_HOST:
         return EVERY_HOST
-    words = (word.strip() for word in unquote_pair(hosts).split(","))
+    words = (word.strip() for word in strip_quotes(hosts).split(","))
     return ",".join(dict.fromkeys((*filter(None, words), *added)))
 
 
 def read_hosts(environ: Mapping[str, str]) -> str:
     """Return the hosts of NO_PROXY and of no_proxy, each once: tools read one of them only."""
-    values = [unquote_pair(environ[name]) for name in NO_PROXY if environ.get(name)]
+    values = [strip_quotes(environ[name]) for name in NO_PROXY if environ.get(name)]
     if EVERY_HOST in values:
         return EVERY_HOST
     return add_hosts(",".join(values), ())
 
 
-def unquote_pair(value: str) -> str:
-    """Return a value without one pair of quotes around it, which env files keep."""
-    text = value.strip()
-    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
-    return text[1:-1].strip() if quoted else text
-
-
-def has_quotes(value: str) -> bool:
-    """Return whether a value has a pair of quotes around it."""
-    return unquote_pair(value) != value.strip()
-
-
 def _merge(environ: Mapping[str, str]) -> dict[str, str]:
     """Return NO_PROXY and no_proxy where they differ, or have quotes."""
-    given = {name: unquote_pair(environ[name]) for name in NO_PROXY if environ.get(name)}
+    given = {name: strip_quotes(environ[name]) for name in NO_PROXY if environ.get(name)}
     if len(set(given.values())) > 1:
         return dict.fromkeys(given, read_hosts(environ))
     return {name: value for name, value in given.items() if value != environ[name].strip()}
@@ -175,7 +164,7 @@ def _merge(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _split(value: str) -> tuple[str, str, str]:
     """Return scheme, user with password, and host with port, as the text of a variable has them."""
-    text = unquote_pair(value)
+    text = strip_quotes(value)
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text.removeprefix("//")
@@ -184,7 +173,7 @@ def _split(value: str) -> tuple[str, str, str]:
 
 
 def _write(value: str) -> str:
-    text = unquote_pair(value)
+    text = strip_quotes(value)
     return text if not text or "://" in text else f"http://{text.removeprefix('//')}"
 
 

@@ -54,10 +54,9 @@ def load(
     tagged = {field: value for field, value in tagged.items() if field not in given}
     given |= tagged
     warnings += ignored
-    given, unquoted = _strip_quotes(given)
+    given, quoted = values.strip_all_quotes(given)
     launcher = _read_launcher(given, {**environ, **machine}, supervising=bool(command))
-    unquoted += launcher.unquoted
-    warnings += [f"{name} is in quotes: they are no part of its value" for name in unquoted]
+    warnings += values.warn_of_quotes([*map(variable, quoted), *launcher.quoted])
     given = {**launcher.settings, **given}
     sources = {**launcher.variables, **{field: tag(variable(field)) for field in tagged}}
     problems = list(launcher.problems)
@@ -75,11 +74,7 @@ def load(
     problems += checks.check_contradictions(given)
     problems += proxy.check(environ)
     proxies = proxy.clean(environ)
-    warnings += [
-        f"{name}: the quotes around its value are not part of it"
-        for name in proxies
-        if proxy.has_quotes(environ[name])
-    ]
+    warnings += values.warn_of_quotes(name for name in proxies if values.has_quotes(environ[name]))
     if not command:
         problems += checks.check_runner_dir(given)
         if not launcher.problems:
@@ -127,19 +122,9 @@ def find_question(options: Sequence[str], environ: Mapping[str, str]) -> platfor
     """
     given, _ = _read_environment(environ)
     given |= _read_options(_split_command(options)[0])
-    given, _ = _strip_quotes(given)
+    given, _ = values.strip_all_quotes(given)
     wanted = str(given.get("platform", platform.Platform.AUTO)).lower()
     return platform.choose_question(wanted, environ)
-
-
-def _strip_quotes(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the settings without quotes around their values, and the variables that had some."""
-    plain = {
-        field: values.strip_quotes(value) if isinstance(value, str) else value
-        for field, value in given.items()
-    }
-    unquoted = [variable(field) for field, value in plain.items() if value != given[field]]
-    return {field: value for field, value in plain.items() if value != ""}, unquoted
 
 
 def _region_of(machine: Mapping[str, str]) -> dict[str, str]:

@@ -61,7 +61,7 @@ class Reading:
     """What contradicts or is missing, one line each."""
     region: str | None = None
     """The AWS region, if the launcher says it."""
-    unquoted: tuple[str, ...] = ()
+    quoted: tuple[str, ...] = ()
     """The variables whose values had quotes around them, which are left out."""
 
 
@@ -94,8 +94,8 @@ def read_launcher(
         return NO_LAUNCHER
     env = {name: plain for name, value in environ.items() if (plain := values.strip_quotes(value))}
     reading = _read_any(env, choice, native or {}, sources)
-    unquoted = [name for name in env if env[name] != environ[name].strip()]
-    return replace(reading, unquoted=tuple(sorted(reading.withheld.intersection(unquoted))))
+    quoted = [name for name in env if values.has_quotes(environ[name])]
+    return replace(reading, quoted=tuple(sorted(reading.withheld.intersection(quoted))))
 
 
 def _read_any(

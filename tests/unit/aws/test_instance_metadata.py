@@ -43,9 +43,9 @@ def test_a_notice_is_there_or_not(loop):
 
     async def play():
         async with serve() as served, connect(served.url) as metadata:
-            assert not await metadata.has_notice(SPOT_NOTICE)
+            assert await metadata.read_notice(SPOT_NOTICE) is None
             served.instance.interrupt()
-            assert await metadata.has_notice(SPOT_NOTICE)
+            assert await metadata.read_notice(SPOT_NOTICE) == served.instance.action
             assert [seen.method for seen in served.requests] == ["PUT", "GET", "GET"]
 
     run(loop, play())
@@ -76,7 +76,7 @@ def test_a_page_is_no_notice(text):
     async def play():
         async with serve(tags={"notice": text}) as served, connect(served.url) as metadata:
             with pytest.raises(SilentError, match="answers no notice"):
-                await metadata.has_notice("tags/instance/notice")
+                await metadata.read_notice("tags/instance/notice")
 
     run("asyncio", play())
 

@@ -421,7 +421,7 @@ def test_a_proxy_is_passed_on_as_the_agent_reads_it(environ):
     config = load([], environ)
     assert config.passed_on["HTTPS_PROXY"] == "http://builder:w0rd@proxy.example:3128"
     assert config.passed_on["NO_PROXY"] == config.passed_on["no_proxy"] == "a,b"
-    assert config.warnings == ("HTTPS_PROXY: the quotes around its value are not part of it",)
+    assert config.warnings == ("HTTPS_PROXY is in quotes: they are no part of its value",)
 
 
 def test_a_proxy_that_is_none_is_a_mistake(environ):
