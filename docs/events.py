@@ -13,6 +13,7 @@ EVENTS = {
     "command.started": "the supervised command runs; nothing is registered for it",
     "configure.printed": "one line that the runner's configure or remove step printed",
     "credential.shared": "jobs can read this secret too, because they have the same task role",
+    "credential.unquoted": "the secret has quotes around it, which are left out; store it without",
     "docker.accept_failed": "the system refused a new connection to the docker proxy; the proxy "
     "tries again",
     "docker.commit_unclean": "an image that a job committed could not be made anew: it has empty "
@@ -48,6 +49,13 @@ EVENTS = {
     "reach the daemon without the proxy; logged once for each folder",
     "docker.socket_unprotected": "the runner's user may open the daemon's own socket, without the "
     "proxy",
+    "github.redirect_unresolved": "GitHub did not tell the new URL of a repository; the runner is "
+    "registered at the old one",
+    "github.redirected": "GitHub has the repository or its owner under a new name and redirects "
+    "`path`; it is followed, and the URL that is set should be changed",
+    "health.moved": "another program listens at SIDECAR_HEALTH_ADDRESS, as the agent of a second "
+    "task with network mode host does: health and metrics are at `address`, where "
+    "`runner-sidecar health` finds them",
     "health.started": "`/healthz`, `/readyz` and `/metrics` answer from now on",
     "http.request_failed": "a local HTTP server could not answer a request; see the traceback",
     "job.admitted": "the pool's policy admits the job, which is described as the runner knows it",
@@ -168,7 +176,10 @@ EVENTS = {
     "runner.started": "the listener runs",
     "runner.state_write_failed": "the state file could not be written; if this agent is killed, "
     "the next one cannot remove its runner",
-    "settings.ignored": "a `SIDECAR_*` variable that is not a setting",
+    "runner.update_flag_refused": "the GitHub server does not know `--disableupdate`; the runner "
+    "is registered without it, once. SIDECAR_DISABLE_UPDATE=false saves the first try",
+    "settings.ignored": "a `SIDECAR_*` variable that is not a setting, or what is not read "
+    "of a value",
     "spot.lookup_failed": "the instance could not be asked for a Spot notice, or for a rebalance "
     "recommendation",
     "stop.job_awaited": "a job runs, and may go on for so many seconds; then it is interrupted, "
@@ -189,6 +200,9 @@ EVENTS = {
     "token.never_allowed": "the parameter of the task's own id could not be deleted, and was never "
     "read: no policy allows it while it does not exist",
     "token.read": "the token was read from its parameter",
+    "token.unquoted": "the token's text (`where`) has quotes around it, which are left out",
+    "trust.file_refused": "a file of certificates that a variable names cannot be read, and adds "
+    "nothing to what the agent trusts; `setting` names the variable",
     "watch.failed": "a watch stopped with an error; the life goes on without it",
     "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "
     "session limit, deregistered runner (`ghost`, or with a job `job-lost`), Spot notice or "

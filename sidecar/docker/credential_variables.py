@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sidecar.docker.own_configuration import CONTAINER_NAMES, RELATIVE_URI, Own, find_own
+from sidecar.net.proxy import NO_PROXY, add_hosts, names_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,8 +22,6 @@ _MISREAD_EMPTY = CONTAINER_NAMES
 """SDKs take these for set if they are set to nothing: one reads the token file with no name."""
 METADATA_DISABLED = "AWS_EC2_METADATA_DISABLED"
 NO_PROXY_HOSTS = ("169.254.170.2", "169.254.169.254")
-_PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
-_NO_PROXY_NAMES = ("NO_PROXY", "no_proxy")
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,12 @@ class CredentialVariables:
         return missing | self._no_proxy(env)
 
     def _no_proxy(self, env: Mapping[str, str | None]) -> dict[str, str]:
-        if not (self.uses_proxy or names_proxy(env)):
+        if not (self.uses_proxy or names_proxy(name for name, value in env.items() if value)):
             return {}
         default = env.get("NO_PROXY") or env.get("no_proxy") or ""
         merged = {}
-        for name in _NO_PROXY_NAMES:
-            hosts = [word.strip() for word in (env.get(name) or default).split(",")]
-            merged[name] = ",".join(dict.fromkeys((*filter(None, hosts), *NO_PROXY_HOSTS)))
+        for name in NO_PROXY:
+            merged[name] = add_hosts(env.get(name) or default, NO_PROXY_HOSTS)
         return merged
 
 
@@ -92,11 +90,6 @@ def read_image_env(entries: Iterable[object]) -> dict[str, str | None]:
 def find_misread(env: Mapping[str, str | None]) -> list[str]:
     """Return the variables that a container must not have at all, because they have no value."""
     return sorted(name for name in _MISREAD_EMPTY if env.get(name) == "")
-
-
-def names_proxy(env: Mapping[str, str | None]) -> bool:
-    """Return whether one of these variables names an HTTP proxy."""
-    return any(value for name, value in env.items() if name.lower() in _PROXY_NAMES)
 
 
 def parse_env(entries: Iterable[object]) -> dict[str, str | None]:

@@ -21,6 +21,7 @@ from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_credentials import Access, job_credentials, read_outward_routes
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.runner_life import WARM_TIMEOUT
+from sidecar.net.library_variables import set_for_libraries
 from sidecar.net.marked_sockets import hold_routes
 from sidecar.runner.environment import variables_for_user
 from sidecar.runner.user_processes import own_user
@@ -43,7 +44,8 @@ SIGNAL_BASE = 128
 
 async def live(config: Configuration, stop: Stop, report: Report) -> int:
     """Run the command to its end; return its exit code. Raises SidecarError."""
-    async with serve_health(config.settings.health_address, report):
+    settings = config.settings
+    async with serve_health(settings.health_address, report, settings.runner_dir):
         try:
             return await _live(config, stop, report)
         except Stopped:
@@ -56,6 +58,7 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> int:
     async with AsyncExitStack() as exit_stack:
         enter = exit_stack.enter_async_context
         routes = exit_stack.enter_context(hold_routes())
+        exit_stack.enter_context(set_for_libraries(config.passed_on))
         await enter(process.collect_orphans())
         await own_user(config.user)
         access = Access(config)
@@ -110,7 +113,7 @@ async def _wait_for_end(child: Process, stop: Stop) -> None:
         for level in (INTERRUPT, KILL):
             if stop.level < level and not gone.done() and stop.left_until(stop.budget.kill):
                 _forward(child, stop.signal or "SIGTERM", first=level == INTERRUPT)
-                await stop.wait_for_first(gone, level=level, moment=stop.budget.kill)
+                await stop.wait_for_first(gone, level=level, moment=lambda budget: budget.kill)
     finally:
         gone.cancel()
     await child.kill()

@@ -18,7 +18,7 @@ from sidecar.docker import engine as engines
 from sidecar.docker.bind_sources import BindSources
 from sidecar.docker.binds import Sockets, normalize_path
 from sidecar.docker.created import ObjectRecord, read_objects
-from sidecar.docker.credential_variables import CredentialVariables, names_proxy
+from sidecar.docker.credential_variables import CredentialVariables
 from sidecar.docker.engine import Engine, EngineError
 from sidecar.docker.folder_copy import FolderCopy
 from sidecar.docker.own_containers import OwnContainers
@@ -27,6 +27,7 @@ from sidecar.docker.rewriting import RequestRewriter
 from sidecar.docker.socket_path import PRIVATE_NAMES, DefaultSocket, SharedSocket
 from sidecar.errors import ProxyError
 from sidecar.lifecycle import engine_folders
+from sidecar.net.proxy import names_proxy
 from sidecar.relay.mode import Mode
 from sidecar.shutdown.cleanup import When
 
@@ -337,9 +338,7 @@ class _Cleanup:
 
     async def _wait_for(self, step: CleanupStep) -> None:
         self.stop.start_clock()
-        await asyncio.wait(
-            [step.begin()], timeout=self.stop.left_until(self.stop.budget.containers)
-        )
+        await self.stop.wait_for_steps([step.begin()], lambda budget: budget.containers)
 
 
 # ---- the engine --------------------------------------------------------------------------------

@@ -235,6 +235,7 @@ def test_an_image_s_variables_are_kept():
     [
         (["HTTPS_PROXY=p"], {}, "169.254.170.2,169.254.169.254"),
         (["http_proxy=p", "no_proxy=a, b"], {}, "a,b,169.254.170.2,169.254.169.254"),
+        (["NO_PROXY=*"], {"uses_proxy": True}, "*"),
         (["NO_PROXY=a,169.254.170.2"], {"uses_proxy": True}, "a,169.254.170.2,169.254.169.254"),
     ],
 )

@@ -8,7 +8,6 @@ from sidecar.docker.credential_variables import (
     METADATA_DISABLED,
     CredentialVariables,
     merge_env,
-    names_proxy,
     parse_env,
 )
 from sidecar.docker.own_configuration import (
@@ -58,13 +57,6 @@ def test_variables_of_the_container_are_kept():
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def test_names_of_proxies_are_recognized():
-    """In upper and in lower case, if they have a value."""
-    assert names_proxy({"PATH": "/bin", "HTTPS_PROXY": "p"})
-    assert names_proxy({"all_proxy": "p"})
-    assert not names_proxy({"NO_PROXY": "x", "HTTP_PROXY": "", "https_proxy": None})
 
 
 def test_a_bare_name_has_no_value():
