@@ -45,7 +45,8 @@ async def check_folders(folder: RunnerFolder, work_dir: str) -> None:
     work = folder.path / work_dir
     own = [work / name for name in OWN]
     logs = [folder.path.joinpath(*names) for names in LOGS]
-    paths = [work, *(path for path in (*own, *logs) if path.exists())]
+    # Not Path.exists: it raises where a folder above is closed to the agent.
+    paths = [work, *(path for path in (*own, *logs) if os.path.exists(path))]  # noqa: PTH110
     who = folder.user.name if folder.user is not None else "the agent's user"
     try:
         async with asyncio.timeout(TIMEOUT):
@@ -87,7 +88,7 @@ def _make_entries(paths: list[Path], probe: str) -> tuple[Path, str] | None:
     for path in paths:
         try:
             at = path
-            while not at.is_dir():
+            while not os.path.isdir(at):  # noqa: PTH112
                 at = at.parent
             (at / probe).mkdir()
             (at / probe).rmdir()
