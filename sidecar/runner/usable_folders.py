@@ -34,7 +34,7 @@ for folder do
     code=$((code + 1))
 done
 """
-"""What is missing is made by the runner later: the folder above then counts."""
+"""A folder that is missing is made by the runner later: the one above it then counts."""
 
 
 async def check_folders(folder: RunnerFolder, work_dir: str) -> None:
@@ -43,13 +43,11 @@ async def check_folders(folder: RunnerFolder, work_dir: str) -> None:
     Raises RunnerError, which names the folder and the setting.
     """
     work = folder.path / work_dir
-    own = [work / name for name in OWN]
     logs = [folder.path.joinpath(*names) for names in LOGS]
-    # Not Path.exists: it raises where a folder above is closed to the agent.
-    paths = [work, *(path for path in (*own, *logs) if os.path.exists(path))]  # noqa: PTH110
     who = folder.user.name if folder.user is not None else "the agent's user"
     try:
         async with asyncio.timeout(TIMEOUT):
+            paths = await run_in_thread(lambda _stopped: _find_paths(work, logs))
             found = await _try_folders(paths, folder)
     except TimeoutError:
         found = work, f"no answer within {TIMEOUT:g} s"
@@ -58,6 +56,13 @@ async def check_folders(folder: RunnerFolder, work_dir: str) -> None:
         setting = "SIDECAR_RUNNER_DIR" if path in logs else "SIDECAR_WORK_DIR"
         message = f"cannot write into {path} as {who}: {reason} ({setting} must be writable)"
         raise RunnerError(message)
+
+
+def _find_paths(work: Path, logs: list[Path]) -> list[Path]:
+    """Return the work folder, and what is there of the runner's own folders and of its logs'."""
+    own = [work / name for name in OWN]
+    # Not Path.exists: it raises where a folder above is closed to the agent.
+    return [work, *(path for path in (*own, *logs) if os.path.exists(path))]  # noqa: PTH110
 
 
 async def _try_folders(paths: list[Path], folder: RunnerFolder) -> tuple[Path, str] | None:

@@ -1,4 +1,4 @@
-"""Who starts the agent with no setting at all is told what to do next."""
+"""Tell whoever starts the agent with no setting at all what to do next."""
 
 import pytest
 
