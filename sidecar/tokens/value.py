@@ -75,8 +75,14 @@ def hide(text: str, token: RegistrationToken) -> None:
     if token.token:
         masks.hide(token.token)
     if token.jit is not None:
-        given = json.loads(text) if text.startswith("{") else _split_arguments(text)
-        masks.hide(find_jit_config(given or {}) or "")
+        masks.hide(find_jit_config(_read_flat(text)) or "")
+
+
+def _read_flat(text: str) -> Mapping[str, Any]:
+    """Return what stands beside a configuration; nothing where the text is one alone."""
+    if text.startswith("{"):
+        return json.loads(text)  # type: ignore[no-any-return]  # it was parsed before
+    return (_split_arguments(text) or {}) if text.startswith("--") else {}
 
 
 def parse_token(text: str, where: str) -> RegistrationToken:

@@ -140,12 +140,12 @@ def test_github_s_own_answers_are_accepted():
     assert parse({"encoded_jit_config": blob, "url": URL}).url == URL
 
 
-@pytest.mark.parametrize("write", ["json", "arguments"])
+@pytest.mark.parametrize("write", ["{}", "--jitconfig {}", '{{"encoded_jit_config": "{}"}}'])
 def test_github_s_own_configuration_is_hidden_from_the_log(write, monkeypatch):
     """It holds the runner's key, whatever its name is there."""
     monkeypatch.setattr(masks, "_secrets", set())
     blob = make_blob()
-    text = json.dumps({"encoded_jit_config": blob}) if write == "json" else f"--jitconfig {blob}"
+    text = write.format(blob)
     hide(text, parse_token(text, "/t"))
     assert masks.mask_known_secrets(blob) == "***"
 
