@@ -27,6 +27,8 @@ LISTENER = Path("bin/Runner.Listener")
 """The runner's program, in its folder."""
 WORKER = "Runner.Worker"
 """The name of the program that runs a job, a child of the listener."""
+_CHUNK = 1 << 16
+"""Bytes that are read at once: as many as a pipe holds."""
 DEFAULT_RUNNER_DIR = "/home/runner"
 MOST_REAPED = 200
 """Dead children that are collected in one turn of the event loop: about 5 ms."""
@@ -78,25 +80,36 @@ def _as(user: User | None) -> dict[str, Any]:
 
 
 async def read_pipe(pipe: Any, feed: Callable[[bytes], None]) -> None:
-    """Call `feed` with every chunk that arrives on `pipe`, until its end."""
+    """Call `feed` with every chunk that arrives on `pipe`, until its end; then close it.
+
+    Not by a transport of the loop: uvloop's closes the file twice. Between the two, a thread may
+    have opened another one of the same number, and would lose it.
+    """
     import asyncio  # late: signals are handled before its 50 ms of imports
 
-    loop = asyncio.get_running_loop()
+    loop, descriptor = asyncio.get_running_loop(), pipe.fileno()
     ended = loop.create_future()
 
-    class Feed(asyncio.Protocol):
-        def data_received(self, data: bytes) -> None:
-            feed(data)
+    def read() -> None:
+        try:
+            chunk = os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        if chunk:
+            feed(chunk)
+        elif not ended.done():
+            loop.remove_reader(descriptor)
+            ended.set_result(None)
 
-        def connection_lost(self, _exc: Exception | None) -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-    transport, _ = await loop.connect_read_pipe(Feed, pipe)
+    os.set_blocking(descriptor, False)
+    loop.add_reader(descriptor, read)
     try:
         await ended
     finally:
-        transport.close()
+        loop.remove_reader(descriptor)
+        pipe.close()
 
 
 def wait_for_exit(popen: subprocess.Popen[bytes]) -> int:

@@ -1,5 +1,6 @@
 """The agent's children on POSIX."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar import host
+from tests.support.loops import on_both, run
 from tests.unit.host.nobody import NOBODY
 
 if sys.platform == "win32":
@@ -29,6 +31,63 @@ def test_a_child_becomes_the_runner_s_user(tmp_path):
     uid, gid, groups = out.decode().splitlines()
     assert (int(uid), int(gid)) == (NOBODY.uid, NOBODY.gid)
     assert {int(group) for group in groups.split()} == set(NOBODY.groups)
+
+
+class OpenPipe:
+    """The reading end of a pipe, which says whether it was still open when it was closed."""
+
+    def __init__(self, descriptor):
+        self.descriptor = descriptor
+        self.closed_by_others = None
+
+    def fileno(self):
+        """Return the descriptor."""
+        return self.descriptor
+
+    def close(self):
+        """Close it, if it is there."""
+        try:
+            os.close(self.descriptor)
+            self.closed_by_others = False
+        except OSError:
+            self.closed_by_others = True
+
+
+@on_both
+def test_a_pipe_is_read_to_its_end_and_closed_once(loop):
+    """Closed twice, it would take away the file of a thread that got the same number meanwhile."""
+    reading, writing = os.pipe()
+    pipe, chunks = OpenPipe(reading), []
+
+    async def read():
+        os.write(writing, b"one")
+        task = asyncio.create_task(host.read_pipe(pipe, chunks.append))
+        os.write(writing, b"two")
+        os.close(writing)
+        await task
+
+    run(loop, read())
+    assert b"".join(chunks) == b"onetwo"
+    assert pipe.closed_by_others is False
+
+
+@on_both
+def test_a_pipe_is_closed_where_its_reader_is_given_up(loop):
+    """Its writer may live on, as a job's daemon does."""
+    reading, writing = os.pipe()
+    pipe, read = OpenPipe(reading), asyncio.Event()
+
+    async def give_up():
+        os.write(writing, b"one")
+        task = asyncio.create_task(host.read_pipe(pipe, lambda _: read.set()))
+        await read.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(loop, give_up())
+    os.close(writing)
+    assert pipe.closed_by_others is False
 
 
 def test_an_interrupt_for_an_ended_child_is_no_error():
