@@ -68,6 +68,8 @@ TESTS = {
     "unit/runner/test_just_in_time.py::test_a_given_configuration_is_written": MODES,
     "unit/runner/test_just_in_time.py::test_the_configuration_is_not_logged": SHELL,
     "unit/runner/test_state_file.py::test_the_file_is_readable_by_the_agent_alone": MODES,
+    "unit/runner/test_usable_folders.py::"
+    "test_an_agent_whose_runner_has_no_other_user_looks_itself": LINUX,
     "unit/settings/test_given_files.py::test_a_mounted_file_may_be_a_link": LINKS,
     "unit/settings/test_load.py::test_as_root_the_runner_gets_a_user": USERS,
     "unit/shutdown/test_cleanup.py::test_without_a_step_there_is_nothing_to_do": CLOCK,

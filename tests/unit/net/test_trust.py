@@ -19,7 +19,7 @@ from sidecar.github.errors import TransientError as GitHubTransientError
 from sidecar.net import proxy, trust
 from tests.support.servers import serving
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 BODY = b'{"__type": "AccessDeniedException", "message": "no"}'
 HEAD = (
     b"HTTP/1.1 403 No\r\nContent-Type: application/x-amz-json-1.1\r\n"
