@@ -153,12 +153,29 @@ class Connections:
             self._connections[key] = self._open(url, owner)
         return self._connections[key]
 
+    def connect_to(self, url: str) -> ScopeConnection | None:
+        """Return the connection to a scope by its URL; None where it is of another GitHub."""
+        if not url.lower().startswith(f"{_origin(self._server)}/"):
+            return None
+        owner = urlsplit(url).path.strip("/").partition("/")[0].lower()
+        if self._apps and owner not in self._owners:
+            self._owners[owner] = OwnersApps(self._apps)
+        key = f"{owner} {url.lower()}"
+        if key not in self._connections:
+            self._connections[key] = self._open(url, owner)
+        return self._connections[key]
+
     def _open(self, url: str, owner: str) -> ScopeConnection:
         if self._session is None:
             self._session = aiohttp.ClientSession()  # without trust_env: see sidecar.net.proxy
         credential = self._token if self._token is not None else self._owners[owner]
         scope = github.Scope.from_url(url)
         return ScopeConnection(url, Api(self._session, scope, credential), scope, self._clock)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 __all__ = ["Connections", "ScopeConnection"]

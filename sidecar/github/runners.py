@@ -110,6 +110,18 @@ class Runners:
                 return None
         return None
 
+    async def list_all(self) -> list[Runner]:
+        """List all runners of the scope. One that is registered meanwhile may be missing."""
+        found: dict[int, Runner] = {}
+        for page in range(1, PAGES + 1):
+            query = f"?per_page={PAGE}&page={page}"
+            answer = await self._api.call("GET", self._path + query, expects={200: None})
+            listed = read_field(answer.body, "runners", list)
+            found |= {runner.id: runner for runner in map(_runner, listed)}
+            if len(listed) < PAGE:
+                break
+        return [*found.values()]
+
     async def get(self, runner_id: int) -> Runner | None:
         """Return the runner, or None if it is gone."""
         answer = await self._api.call(

@@ -1,0 +1,83 @@
+"""Put a sweep together from its settings. The command and the Lambda function use the same."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from launcher.assembly import make_connections, open_source
+from launcher.places.ec2 import Ec2
+from launcher.pools.source import LivePools
+from launcher.sweep.around import Around, Limits
+from launcher.sweep.claims import Claims
+from launcher.sweep.marks import MemoryMarks
+from launcher.sweep.pacing import Pace
+from launcher.sweep.parameters import Parameters
+from launcher.sweep.sweeper import Sweeper
+from launcher.work import EcsClients
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from launcher.settings import SweepSettings
+
+LISTS, DELETES = 3.0, 4.0
+"""DescribeParameters and DeleteParameters per second. AWS permits an account five that delete, and
+the agents of a fleet use one of them."""
+CONTAINER = "runner"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepParts:
+    """A sweeper, and the pools that it goes by."""
+
+    sweeper: Sweeper
+    pools: LivePools | None
+
+
+@asynccontextmanager
+async def open_sweep(settings: SweepSettings, region: str | None) -> AsyncIterator[SweepParts]:
+    """Open a sweep whose pools are loaded. Raises SidecarError or LaunchError."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        pools = await _open_pools(settings, region, stack)
+        clients = await enter(EcsClients(region))
+        parameters = Parameters(region, Pace(LISTS), Pace(DELETES))
+        claims = Claims(settings.deployment, settings.name_prefix, settings.parameter_prefix)
+        around = Around(
+            claims,
+            await enter(parameters),
+            await enter(make_connections(settings, region)),
+            lambda cluster: clients(cluster, CONTAINER),
+            (settings.cluster, *settings.clusters),
+            _find_scopes(settings),
+            await enter(Ec2(region)) if _has_machines(pools) else None,
+            pools,
+            Limits(settings.boot_limit, settings.life_limit),
+        )
+        make = partial(Sweeper, around, MemoryMarks(), settings.pause)
+        yield SweepParts(make(dry_run=settings.dry_run), pools)
+
+
+async def _open_pools(
+    settings: SweepSettings, region: str | None, stack: AsyncExitStack
+) -> LivePools | None:
+    if settings.pools is None:
+        return None
+    common = {"cluster": settings.cluster, "container": CONTAINER}
+    pools = LivePools(await open_source(settings.pools, common, region, stack))
+    await pools.load()
+    return pools
+
+
+def _has_machines(pools: LivePools | None) -> bool:
+    return pools is not None and any(pool.machine is not None for pool in pools())
+
+
+def _find_scopes(settings: SweepSettings) -> tuple[str, ...]:
+    """Return the one scope that the settings name, if they do."""
+    has_path = bool(urlsplit(settings.github_url).path.strip("/"))
+    return (settings.github_url,) if has_path else ()

@@ -1,0 +1,85 @@
+"""The sweep ends what is ours and nobody needs, after two looks, and touches nothing else."""
+
+import asyncio
+
+from local import aws as stand_in
+from local.github.runners import Runner
+from local.github.scope import Scope
+from tests.launches.stage import PREFIX, REPOSITORY, open_stage
+
+DEPLOYMENT = "runner-launcher:deployment"
+ORPHAN = "0" * 31 + "1"
+LABELS = ("start", "--labels", "build", "--wait", "none")
+
+
+def play(scene, aws, timeout=170, **settings):
+    """Run one scene on a stage."""
+
+    async def run():
+        async with open_stage(aws, **settings) as stage:
+            await scene(stage)
+
+    asyncio.run(asyncio.wait_for(run(), timeout))
+
+
+def add_runner(stage, name, scope=f"/repos/{REPOSITORY}", labels=("build",)):
+    """Register a runner that is offline."""
+    runners = stage.github.world.runners
+    own = runners.labels(labels, "custom")
+    return runners.add(Runner(0, name, Scope.of_path(scope), own, True, 0.0, ""))
+
+
+def list_names(stage):
+    """List the names of all runners."""
+    return sorted(each.name for each in stage.github.world.runners)
+
+
+async def leave_behind(stage):
+    """Start a task whose token nobody reads, and let it end: its token and runner are left."""
+    stage.ecs.may_run.clear()
+    code, _ = await stage.run(*LABELS)
+    assert code == 0
+    task = stage.ecs.tasks[-1]
+    task.stop("UserInitiated", "by somebody else")
+    await stage.ecs.wait_for(lambda: task.status == "STOPPED")
+    stand_in.age_parameters(stage.moto, 600)
+    return task
+
+
+def plant_foreign(stage, aws):
+    """Plant parameters and runners that others own; return what must be left."""
+    task = "f" * 32
+    stand_in.put(aws, f"{PREFIX}/{task}", "another deployment's")
+    stand_in.tag(aws, f"{PREFIX}/{task}", **{DEPLOYMENT: "other"})
+    stand_in.put(aws, f"{PREFIX}/{'e' * 32}", "without a tag")
+    stand_in.put(aws, f"/elsewhere/{'d' * 32}", "of our deployment, not below our path")
+    stand_in.tag(aws, f"/elsewhere/{'d' * 32}", **{DEPLOYMENT: "default"})
+    stand_in.age_parameters(aws, 86_400)
+    add_runner(stage, f"ecs-{task}-1")
+    add_runner(stage, "ecs-buildhost-1")
+    add_runner(stage, "mac-mini")
+    parameters = [f"{PREFIX}/{task}", f"{PREFIX}/{'e' * 32}", f"/elsewhere/{'d' * 32}"]
+    return sorted(parameters), list_names(stage)
+
+
+def test_a_token_and_a_runner_whose_task_is_gone_are_removed_and_nothing_foreign(aws):
+    """Once, without a table: two looks with a pause."""
+
+    async def scene(stage):
+        parameters, runners = plant_foreign(stage, aws)
+        task = await leave_behind(stage)
+        name = f"ecs-{task.facts.id}-1"
+        assert name in list_names(stage)
+        code, sweep = await stage.run_sweep("--pause", "1")
+        assert code == 0, sweep.transcript()
+        assert list_names(stage) == runners, sweep.transcript()
+        assert sorted(stand_in.names(aws)) == parameters
+        removed = sweep.find_events("orphan.removed")
+        assert sorted(each["name"] for each in removed) == sorted(
+            [name, f"{PREFIX}/{task.facts.id}"]
+        )
+        first, last = sweep.find_events("sweep.done")
+        assert (first["found"], first["removed"]) == (2, 0)
+        assert (last["found"], last["removed"], last["left_out"]) == (0, 2, 0)
+
+    play(scene, aws)
