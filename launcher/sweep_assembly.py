@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,13 +10,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from launcher.assembly import make_connections, open_source
+from launcher.demand.queue import Queue
 from launcher.places.ec2 import Ec2
 from launcher.pools.source import LivePools
+from launcher.record.records import Records, make_client
 from launcher.sweep.around import Around, Limits
 from launcher.sweep.claims import Claims
+from launcher.sweep.hub import Hub
 from launcher.sweep.marks import MemoryMarks
 from launcher.sweep.pacing import Pace
 from launcher.sweep.parameters import Parameters
+from launcher.sweep.repairs.deliveries import Deliveries
 from launcher.sweep.sweeper import Sweeper
 from launcher.work import EcsClients
 
@@ -27,6 +32,9 @@ if TYPE_CHECKING:
 LISTS, DELETES = 3.0, 4.0
 """DescribeParameters and DeleteParameters per second. AWS permits an account five that delete, and
 the agents of a fleet use one of them."""
+REMOVALS, REMOVALS_AT_ONCE = 1.0, 20.0
+"""Runners per second that are looked for or removed. GitHub grants 900 points a minute, of which a
+removal costs five; two thirds are for just-in-time configurations."""
 CONTAINER = "runner"
 
 
@@ -44,22 +52,39 @@ async def open_sweep(settings: SweepSettings, region: str | None) -> AsyncIterat
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         pools = await _open_pools(settings, region, stack)
+        records = await _open_records(settings, region, stack)
         clients = await enter(EcsClients(region))
         parameters = Parameters(region, Pace(LISTS), Pace(DELETES))
         claims = Claims(settings.deployment, settings.name_prefix, settings.parameter_prefix)
         around = Around(
             claims,
             await enter(parameters),
-            await enter(make_connections(settings, region)),
+            Hub(await enter(make_connections(settings, region))),
             lambda cluster: clients(cluster, CONTAINER),
+            await enter(Ec2(region)),
+            Pace(REMOVALS, REMOVALS_AT_ONCE),
+            _find_server(settings),
             (settings.cluster, *settings.clusters),
             _find_scopes(settings),
-            await enter(Ec2(region)) if _has_machines(pools) else None,
-            pools,
-            Limits(settings.boot_limit, settings.life_limit),
+            machines=settings.machines,
+            pools=pools,
+            records=records,
+            queue=await enter(Queue(settings.queue_url, region)) if settings.queue_url else None,
+            limits=Limits(settings.boot_limit, settings.life_limit),
         )
-        make = partial(Sweeper, around, MemoryMarks(), settings.pause)
+        marks = records.sweeps if records is not None and not settings.dry_run else MemoryMarks()
+        repairs = (Deliveries(around, settings.webhook_url),)
+        make = partial(Sweeper, around, marks, settings.pause, repairs)
         yield SweepParts(make(dry_run=settings.dry_run), pools)
+
+
+async def _open_records(
+    settings: SweepSettings, region: str | None, stack: AsyncExitStack
+) -> Records | None:
+    if settings.table is None:
+        return None
+    client = await stack.enter_async_context(make_client(region))
+    return Records(client, settings.table, "sweep", now=time.time)
 
 
 async def _open_pools(
@@ -73,8 +98,9 @@ async def _open_pools(
     return pools
 
 
-def _has_machines(pools: LivePools | None) -> bool:
-    return pools is not None and any(pool.machine is not None for pool in pools())
+def _find_server(settings: SweepSettings) -> str:
+    parts = urlsplit(settings.github_url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _find_scopes(settings: SweepSettings) -> tuple[str, ...]:

@@ -57,20 +57,25 @@ async def _run(settings: SweepSettings, region: str | None, interruption: Interr
 async def _sweep_once(settings: SweepSettings, parts: SweepParts) -> Exit:
     """Look, wait, and look again, where the first look has found anything."""
     report = await _sweep(settings, parts)
-    if report.count(Outcome.FOUND):
+    if report is not None and report.count(Outcome.FOUND):
         await asyncio.sleep(settings.pause)
         report = await _sweep(settings, parts)
+    if report is None:
+        return Exit.DONE
     if any(result.failed for result in report.results):
         return Exit.LEFT_BEHIND
     return _choose_exit(report.errors[0]) if report.errors else Exit.DONE
 
 
-async def _sweep(settings: SweepSettings, parts: SweepParts) -> Report:
-    """Sweep once, and tell what was done."""
+async def _sweep(settings: SweepSettings, parts: SweepParts) -> Report | None:
+    """Sweep once, and tell what was done. None: another process sweeps just now."""
     begun = time.monotonic()
     if parts.pools is not None:
         await parts.pools.refresh()
     report = await parts.sweeper.sweep()
+    if report is None:
+        log.warning("sweep.skipped", reason="another process sweeps just now")
+        return None
     if settings.log_format != "json" and sys.stdout.isatty():
         sys.stdout.write(write_table(report))
         sys.stdout.flush()

@@ -162,6 +162,11 @@ def check_audience(value: str) -> str:
     return _match(value, r"[!-~]{1,255}", "must be 1 to 255 characters without spaces")
 
 
+def check_webhook_url(value: str) -> str:
+    """Check the payload URL of a webhook: it is compared as it is."""
+    return _match(value, r"https?://[!-~]{1,500}", "must be the payload URL of a webhook")
+
+
 def check_path(value: str) -> str:
     """Check the path of a URL."""
     return _match(value, r"(/[A-Za-z0-9._~-]+)+", "must be the path of a URL that begins with '/'")

@@ -27,6 +27,8 @@ POOLS = (
     "where the pools are: the path of a TOML file; ssm: and a parameter, or several with '+' "
     "between them; families: and how the families of the task definitions begin"
 )
+QUEUE = "SQS queue of what is demanded"
+QUEUE_EXAMPLE = "https://sqs.eu-central-1.amazonaws.com/123456789012/runner-demand"
 POOLS_EXAMPLE = "ssm:/runner-launcher/pools"
 
 
@@ -71,8 +73,7 @@ class QueueSettings(ServiceSettings):
     """The settings of webhook and worker: the queue between them."""
 
     queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] = required(
-        "SQS queue of what is demanded",
-        "https://sqs.eu-central-1.amazonaws.com/123456789012/runner-demand",
+        QUEUE, QUEUE_EXAMPLE
     )
 
 
@@ -309,6 +310,18 @@ class SweepSettings(ServedSettings, NameSettings):
     pools: Annotated[str, AfterValidator(checks.check_pools)] | None = setting(
         None, POOLS, POOLS_EXAMPLE
     )
+    queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] | None = setting(
+        None,
+        QUEUE,
+        QUEUE_EXAMPLE,
+    )
+    webhook_url: Annotated[str, AfterValidator(checks.check_webhook_url)] | None = setting(
+        None,
+        "payload URL of webhooks of organizations and repositories whose lost deliveries are sent "
+        "again; an App's webhook needs none",
+        "https://runners.example.com/webhook",
+    )
+    machines: bool = setting(False, "look at machines of EC2 also where no pool has them", "true")
     boot_limit: Annotated[Seconds, Field(ge=60, le=86_400)] = setting(
         1800.0,
         "time after which a task or machine of no pool must have a runner that is online",

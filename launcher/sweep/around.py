@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from launcher.demand.queue import Queue
     from launcher.places.ec2 import Ec2
     from launcher.places.ecs import Ecs
-    from launcher.pools.pool import Pools
+    from launcher.pools.pool import Pool, Pools
+    from launcher.record.records import Records
     from launcher.sweep.claims import Claims
+    from launcher.sweep.hub import Hub
+    from launcher.sweep.pacing import Pace
     from launcher.sweep.parameters import Parameters
-    from sidecar import github
-
-
-class Connections(Protocol):
-    """GitHub, by the scope of runners."""
-
-    def connect_to(self, url: str) -> github.Connection | None:
-        """Return the connection to a scope by its URL; None where it is of another GitHub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +34,35 @@ class Around:
 
     claims: Claims
     parameters: Parameters
-    connections: Connections
+    hub: Hub
     ecs: Callable[[str], Ecs]
     """Returns the client for a cluster."""
+    ec2: Ec2
+    removals: Pace
+    """Of calls that remove runners: GitHub's limits are shared with what starts them."""
+    server: str
+    """The URL of the GitHub whose jobs are served."""
     clusters: tuple[str, ...] = ()
     """Those that the settings name."""
     scopes: tuple[str, ...] = ()
     """The URLs of scopes that the settings name."""
-    ec2: Ec2 | None = None
+    machines: bool = False
+    """Whether there may be machines that belong to no pool."""
     pools: Callable[[], Pools] | None = None
+    records: Records | None = None
+    queue: Queue | None = None
     limits: Limits = Limits()
     now: Callable[[], float] = time.time
+
+    @property
+    def has_machines(self) -> bool:
+        """Whether EC2 is looked at."""
+        return self.machines or any(pool.machine is not None for pool in self.list_pools())
+
+    def list_pools(self) -> list[Pool]:
+        """Return the pools of now; none where there is no document of them."""
+        return [*self.pools()] if self.pools is not None else []
+
+    def find_pool(self, name: str) -> Pool | None:
+        """Find a pool by its name."""
+        return self.pools().by_name.get(name) if self.pools is not None else None

@@ -25,6 +25,10 @@ class Kind(StrEnum):
     RUNNER = "runner"
     TASK = "task"
     MACHINE = "machine"
+    DELIVERY = "delivery"
+    """Of a webhook: one that was lost."""
+    JOB = "job"
+    """A queued job, or a launch, that nobody serves."""
 
 
 class Outcome(StrEnum):
@@ -35,6 +39,9 @@ class Outcome(StrEnum):
     REMOVED = "removed"
     WOULD_REMOVE = "would be removed"
     """It would have been removed: this is a trial."""
+    SENT = "sent again"
+    """A delivery or a job has gone to the workers once more."""
+    WOULD_SEND = "would be sent again"
     KEPT = "kept"
     """A last look has shown that it is needed, or removing it failed."""
 

@@ -9,13 +9,16 @@ if TYPE_CHECKING:
 
 
 class Marks(Protocol):
-    """The memory of earlier looks."""
+    """The memory of earlier looks. Every call raises AwsError, in one of its kinds."""
+
+    async def claim(self, seconds: float) -> bool:
+        """Begin a look, for so many seconds at last; False where another process looks."""
+
+    async def release(self) -> None:
+        """End the look."""
 
     async def look(self, keys: Collection[str], now: float) -> Mapping[str, float]:
-        """Remember what this look has found, and forget the rest; return when each was seen first.
-
-        Raises AwsError.
-        """
+        """Remember what this look has found, and nothing else; return when each was seen first."""
 
 
 class MemoryMarks:
@@ -23,6 +26,13 @@ class MemoryMarks:
 
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}
+
+    async def claim(self, seconds: float) -> bool:  # noqa: ARG002  nobody else has this memory
+        """Begin a look."""
+        return True
+
+    async def release(self) -> None:
+        """Do nothing."""
 
     async def look(self, keys: Collection[str], now: float) -> Mapping[str, float]:
         """Remember the keys."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+ORPHANS = (Kind.TOKEN, Kind.RUNNER, Kind.TASK, Kind.MACHINE)
 HEAD = ("what", "name", "why", "result")
 
 
@@ -31,7 +32,9 @@ def log_report(report: Report, seconds: float, *, dry_run: bool) -> None:
         found=report.count(Outcome.FOUND),
         removed=report.count(Outcome.REMOVED),
         kept=report.count(Outcome.KEPT),
-        **{f"{kind}s": report.count(Outcome.REMOVED, kind) for kind in Kind},
+        **{f"{kind}s": report.count(Outcome.REMOVED, kind) for kind in ORPHANS},
+        deliveries=report.count(Outcome.SENT, Kind.DELIVERY),
+        jobs=report.count(Outcome.SENT, Kind.JOB),
         left_out=len(report.uncovered),
     )
 
@@ -46,6 +49,12 @@ def _log_result(result: Result) -> None:
             log.info("orphan.skipped", **facts, reason=finding.reason)
         case Outcome.REMOVED:
             log.info("orphan.removed", **facts, reason=finding.reason)
+        case Outcome.SENT:
+            say = log.warning  # something else has failed before
+            event = "delivery.sent_again" if finding.kind is Kind.DELIVERY else "job.sent_again"
+            say(event, name=finding.name, reason=finding.reason)
+        case Outcome.WOULD_SEND:
+            log.info("orphan.skipped", **facts, reason=finding.reason)
         case Outcome.KEPT:
             say = log.error if result.failed else log.info
             say("orphan.kept", **facts, reason=result.detail)

@@ -3,6 +3,7 @@
 import asyncio
 
 from local import aws as stand_in
+from local.agent import PATIENCE
 from local.github.runners import Runner
 from local.github.scope import Scope
 from tests.launches.stage import PREFIX, REPOSITORY, open_stage
@@ -83,3 +84,39 @@ def test_a_token_and_a_runner_whose_task_is_gone_are_removed_and_nothing_foreign
         assert (last["found"], last["removed"], last["left_out"]) == (0, 2, 0)
 
     play(scene, aws)
+
+
+def test_a_task_without_a_runner_is_ended_and_one_with_a_job_is_kept(aws):
+    """With a table and pools: what never started goes after its boot; a job may take its time."""
+
+    async def scene(stage):
+        changes, go = stage.github.world.changes, stage.folder / "go"
+        async with stage.serve() as launcher:
+            wait = {"run": f"until [ -e {go} ]; do sleep 0.1; done"}
+            busy = stage.queue_job("build", steps=[wait])
+            assert await changes.until(lambda: busy.state == "running" or None, PATIENCE)
+            stage.ecs.may_run.clear()
+            waiting = stage.queue_job("build", name="waits")
+            await launcher.wait_for_event("token.handed_over", count=2)
+        working, stuck = stage.ecs.tasks
+        assert (await stage.run(*LABELS, deployment="other"))[0] == 0
+        foreign = stage.ecs.tasks[-1]
+        for task in stage.ecs.tasks:
+            task.created_at -= 86_400
+        code, sweep = await stage.run_sweep(
+            "--pause", "1", table="launches", pools=str(stage.pools), github_url=stage.github.url
+        )
+        assert code == 0, sweep.transcript()
+        ended = sweep.find_events("orphan.removed", kind="task")
+        assert [each["name"] for each in ended] == [stuck.arn], sweep.transcript()
+        desired = [each.desired for each in (working, stuck, foreign)]
+        assert desired == ["RUNNING", "STOPPED", "RUNNING"]
+        # Nobody has even tried to remove the runner that has a job.
+        assert stage.github.world.calls["delete-runner"] == 1
+        assert list_names(stage) == sorted(f"ecs-{each.facts.id}-1" for each in (working, foreign))
+        assert await stage.find_parameters() == [f"{PREFIX}/{foreign.facts.id}"]
+        go.touch()
+        await stage.wait_for_job(busy)
+        assert waiting.state == "queued"
+
+    play(scene, aws, queue=True)

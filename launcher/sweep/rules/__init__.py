@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Rule(Protocol):
     """A rule for one kind of thing."""
 
-    def find(self, seen: Inventory) -> list[Finding]:
-        """Find the orphans."""
+    def find(self, seen: Inventory, report: Report) -> list[Finding]:
+        """Find the orphans; what cannot be judged stands in the report."""
 
     async def end(self, findings: Sequence[Finding], report: Report) -> None:
         """End orphans that were seen twice; what cannot be ended stands in the report."""

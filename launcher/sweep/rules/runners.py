@@ -25,8 +25,9 @@ class Runners:
     def __init__(self, around: Around) -> None:
         self._around = around
 
-    def find(self, seen: Inventory) -> list[Finding]:
+    def find(self, seen: Inventory, report: Report) -> list[Finding]:
         """Find runners of ours that are offline and have no task any more."""
+        del report
         found = []
         for url, runners in seen.runners.items():
             for runner in runners:
@@ -51,16 +52,9 @@ class Runners:
 
     async def _remove(self, finding: Finding) -> str | None:
         """Remove one; say why, where it is kept."""
-        connection = self._around.connections.connect_to(finding.place)
-        assert connection is not None, "it was listed there"  # noqa: S101
-        runners = await connection.runners()
-        found = await runners.get(int(finding.version))
-        if found is None:
-            return None
-        if found.busy or found.online:
-            return HAS_JOB if found.busy else "it is online"
+        await self._around.removals.wait()
         try:
-            await runners.delete(found.id)
+            await (await self._around.hub.runners(finding.place)).delete(int(finding.version))
         except github.RunnerBusy:
             return HAS_JOB
         return None

@@ -30,8 +30,9 @@ class Tokens:
     def __init__(self, around: Around) -> None:
         self._around = around
 
-    def find(self, seen: Inventory) -> list[Finding]:
+    def find(self, seen: Inventory, report: Report) -> list[Finding]:
         """Find tokens whose task or machine is gone, or whose hour is over."""
+        del report
         found = []
         for token in seen.tokens:
             reason = self._judge(token, seen)
