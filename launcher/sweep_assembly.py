@@ -21,6 +21,7 @@ from launcher.sweep.marks import MemoryMarks
 from launcher.sweep.pacing import Pace
 from launcher.sweep.parameters import Parameters
 from launcher.sweep.repairs.deliveries import Deliveries
+from launcher.sweep.repairs.jobs import LostJobs
 from launcher.sweep.sweeper import Sweeper
 from launcher.work import EcsClients
 
@@ -73,7 +74,8 @@ async def open_sweep(settings: SweepSettings, region: str | None) -> AsyncIterat
             limits=Limits(settings.boot_limit, settings.life_limit),
         )
         marks = records.sweeps if records is not None and not settings.dry_run else MemoryMarks()
-        repairs = (Deliveries(around, settings.webhook_url),)
+        deliveries = Deliveries(around, settings.webhook_url)
+        repairs = (deliveries, LostJobs(around, deliveries))
         make = partial(Sweeper, around, marks, settings.pause, repairs)
         yield SweepParts(make(dry_run=settings.dry_run), pools)
 

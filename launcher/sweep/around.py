@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from launcher.demand.queue import Queue
     from launcher.places.ec2 import Ec2
@@ -66,3 +66,10 @@ class Around:
     def find_pool(self, name: str) -> Pool | None:
         """Find a pool by its name."""
         return self.pools().by_name.get(name) if self.pools is not None else None
+
+    def serves(self, repository: str, labels: Sequence[str]) -> bool:
+        """Say whether some pool has a job's labels, for its repository; without pools it may be."""
+        if self.pools is None:
+            return True
+        found = (pool for pool, _ in self.pools().rank(labels))
+        return any(pool.access.admits_repository(repository) for pool in found)

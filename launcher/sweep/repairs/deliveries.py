@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from launcher.demand.delivery import QUEUED, Demand, Refused, translate
 from launcher.jobs import Jobs, Unknown
-from launcher.pools import labels
 from launcher.sweep.findings import Finding, Kind, Outcome
 from launcher.sweep.repairs.hooks import FAILURE, SUCCESS, find_app_hooks, find_hooks
 from launcher.work.queued import launch_id
@@ -107,8 +106,7 @@ class Deliveries:
             demand = translate(headers, json.dumps(payload).encode())
         except Refused:
             return None
-        pools = self._around.pools
-        if pools is not None and not labels.is_ours(demand.labels, pools().offers):
+        if not self._around.serves(demand.repository, demand.labels):
             return None
         return demand if await self.is_unserved(demand) else None
 

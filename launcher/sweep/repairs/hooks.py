@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sidecar import github
@@ -12,6 +11,7 @@ from sidecar.github.answers import read_field, read_moment, read_number
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
 
     from launcher.sweep.hub import ConditionalApi, Hub
 
