@@ -56,7 +56,7 @@ async def open_sweep(settings: SweepSettings, region: str | None) -> AsyncIterat
         records = await _open_records(settings, region, stack)
         clients = await enter(EcsClients(region))
         parameters = Parameters(region, Pace(LISTS), Pace(DELETES))
-        claims = Claims(settings.deployment, settings.name_prefix, settings.parameter_prefix)
+        claims = _make_claims(settings)
         around = Around(
             claims,
             await enter(parameters),
@@ -78,6 +78,18 @@ async def open_sweep(settings: SweepSettings, region: str | None) -> AsyncIterat
         repairs = (deliveries, LostJobs(around, deliveries))
         make = partial(Sweeper, around, marks, settings.pause, repairs)
         yield SweepParts(make(dry_run=settings.dry_run), pools)
+
+
+def _make_claims(settings: SweepSettings) -> Claims:
+    tags = [tag.partition("=") for tag in settings.others_tags]
+    return Claims(
+        settings.deployment,
+        settings.name_prefix,
+        settings.parameter_prefix,
+        settings.others_paths,
+        settings.others_names,
+        tuple((key, value) for key, _, value in tags),
+    )
 
 
 async def _open_records(

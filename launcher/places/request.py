@@ -135,7 +135,9 @@ def _make_overrides(destination: Destination) -> dict[str, Any]:
     return overrides
 
 
-def make_tags(deployment: str, request: str, launch: str, scope: str | None) -> dict[str, str]:
+def make_tags(
+    deployment: str, request: str, launch: str, scope: str | None = None
+) -> dict[str, str]:
     """Make the tags by which a task and its parameter are known to be ours.
 
     `scope` is the URL that its runner is registered at.

@@ -81,6 +81,26 @@ def check_parameter_prefix(value: str) -> str:
     return value.rstrip("/")
 
 
+def check_parameter_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Check paths of parameters; return them without a last slash."""
+    return tuple(check_parameter_prefix(path) for path in paths)
+
+
+def check_others_names(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """Check how runners' names begin: long enough to be nobody else's."""
+    for prefix in prefixes:
+        _match(prefix, r"[A-Za-z0-9_.-]{3,64}", "must be beginnings of names, 3 to 64 characters")
+    return prefixes
+
+
+def check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Check tags: each a key and a value with '=' between them."""
+    for tag in tags:
+        pattern = r"[\w.:/+@-][\w .:/+@-]{0,127}=[\w.:/+@-][\w .:/=+@-]{0,255}"
+        _match(tag, pattern, "must be tags, as key=value, with commas between them")
+    return tags
+
+
 def check_name_prefix(value: str) -> str:
     """Check the prefix of the runners' names; the task's id follows it."""
     if len(value) > LONGEST_PREFIX:

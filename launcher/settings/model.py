@@ -330,6 +330,24 @@ class SweepSettings(ServedSettings, NameSettings):
     life_limit: Annotated[Seconds, Field(ge=60)] | None = setting(
         None, "time after which a task or machine of no pool is ended if its runner is idle", "12h"
     )
+    others_paths: Annotated[Names, AfterValidator(checks.check_parameter_paths)] = setting(
+        (),
+        "paths of SSM parameters of other launchers that hold nothing but tokens: what is older "
+        "than an hour is deleted",
+        "/gh_actions/token",
+    )
+    others_names: Annotated[Names, AfterValidator(checks.check_others_names)] = setting(
+        (),
+        "how the names of other launchers' ephemeral runners begin: those whose task is gone are "
+        "removed",
+        "fargate-runner-",
+    )
+    others_tags: Annotated[Names, AfterValidator(checks.check_tags)] = setting(
+        (),
+        "tags of other launchers' tasks and machines, each enough: those without a runner are "
+        "ended",
+        "ghr:Application=github-action-runner",
+    )
 
 
 MODELS: dict[str, type[LogSettings]] = {

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 from launcher import identity
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
     from launcher.places.listing import Home
+    from sidecar import github
 
 TOKEN_PARAMETER = "SIDECAR_TOKEN_PARAMETER"  # noqa: S105  the name of a variable
 
@@ -26,6 +29,12 @@ class Claims:
     deployment: str
     name_prefix: str
     parameter_prefix: str
+    others_paths: tuple[str, ...] = ()
+    """Paths of parameters that hold nothing but the tokens of other launchers."""
+    others_names: tuple[str, ...] = ()
+    """How the names of other launchers' runners begin."""
+    others_tags: tuple[tuple[str, str], ...] = ()
+    """Tags of other launchers' tasks and machines; each is enough."""
 
     def owns(self, home: Home) -> bool:
         """Say whether this deployment has started a task or machine.
@@ -43,3 +52,22 @@ class Claims:
         """Return the id of the task in a runner's name; None where it is no name of ours."""
         task = identity.task_of_runner(self.name_prefix, runner)
         return task if task is not None and identity.is_of_task(task) else None
+
+    def owns_as_others(self, home: Home) -> bool:
+        """Say whether the settings give a task or machine, which another launcher has started."""
+        if self.owns(home):
+            return False
+        return any(home.tags.get(key) == value for key, value in self.others_tags)
+
+    def list_others(
+        self, runners: Mapping[str, Sequence[github.Runner]], owned: Collection[str]
+    ) -> Iterator[tuple[str, github.Runner]]:
+        """Give each runner of another launcher that the settings give, and its scope.
+
+        `owned` are the ids of our own tasks and machines.
+        """
+        for url, listed in runners.items():
+            for runner in listed:
+                is_own = self.find_task(runner.name) in owned
+                if not is_own and runner.name.startswith(self.others_names):
+                    yield url, runner

@@ -32,6 +32,9 @@ class Inventory:
     """By the URL of their scope; a scope that could not be listed is not there."""
     homes: dict[str, Home] = field(default_factory=dict)
     """Our tasks and machines that live, by id."""
+    others: dict[str, Home] = field(default_factory=dict)
+    """Those of other launchers that the settings give."""
+    others_tokens: list[Token] = field(default_factory=list)
     living: set[str] = field(default_factory=set)
     """The ids of all that live, whoever started them."""
     owned: set[str] = field(default_factory=set)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from launcher import identity
 from launcher.places.listing import (
     LIVING_FILTER,
+    Home,
     describe_tasks,
     list_machines,
     list_tasks,
@@ -20,7 +21,6 @@ from launcher.record.ledger import Ledger
 from launcher.sweep.inventory import Inventory, is_in_other_account
 
 if TYPE_CHECKING:
-    from launcher.places.listing import Home
     from launcher.sweep.around import Around
     from launcher.sweep.findings import Report
     from sidecar import github
@@ -45,6 +45,9 @@ class Stocktaker:
         claims = around.claims
         listing = around.parameters.list_tokens(claims.parameter_prefix, claims.deployment)
         seen.tokens = await report.attempt("tokens", listing) or []
+        for path in claims.others_paths:
+            listing = around.parameters.list_tokens(path, None)
+            seen.others_tokens += await report.attempt(f"tokens below {path}", listing) or []
         seen.elsewhere = _find_elsewhere(seen)
         clusters = self._find_clusters(seen)
         await self._list_homes(seen, clusters, report)
@@ -74,8 +77,9 @@ class Stocktaker:
             listing = describe_tasks(client, cluster, tasks)
             homes += await report.attempt(f"tasks of {cluster}", listing) or []
         homes += await self._list_machines(report) or []
-        own = [home for home in homes if self._around.claims.owns(home) and not home.stopping]
-        seen.homes = {home.id: home for home in own}
+        claims, living = self._around.claims, [home for home in homes if not home.stopping]
+        seen.homes = {home.id: home for home in living if claims.owns(home)}
+        seen.others = {home.id: home for home in living if claims.owns_as_others(home)}
 
     async def _list_living(self, seen: Inventory, clusters: list[str], report: Report) -> None:
         """List once more what lives: what has come meanwhile, and what has gone."""
@@ -88,16 +92,22 @@ class Stocktaker:
         machines = await self._list_machines(report)
         seen.knows_machines = machines is not None
         again |= {machine.id for machine in machines or []}
-        seen.living = again | seen.homes.keys()
+        seen.living = again | seen.homes.keys() | seen.others.keys()
         seen.homes = {id_: home for id_, home in seen.homes.items() if id_ in again}
+        seen.others = {id_: home for id_, home in seen.others.items() if id_ in again}
 
     async def _list_machines(self, report: Report) -> list[Home] | None:
         """List our machines; None where nobody looks."""
         if not self._around.has_machines:
             return None
-        ours = tag_filter(identity.DEPLOYMENT_TAG, self._around.claims.deployment)
-        listing = list_machines(self._around.ec2, [ours, LIVING_FILTER])
-        return await report.attempt("machines", listing)
+        claims, found = self._around.claims, list[Home]()
+        for key, value in ((identity.DEPLOYMENT_TAG, claims.deployment), *claims.others_tags):
+            filters = [tag_filter(key, value), LIVING_FILTER]
+            listed = await report.attempt("machines", list_machines(self._around.ec2, filters))
+            if listed is None:
+                return None
+            found += listed
+        return found
 
     # -- runners -----------------------------------------------------------------------------
 

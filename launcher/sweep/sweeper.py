@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from launcher.sweep.findings import Outcome, Report
 from launcher.sweep.rules.homes import Homes
+from launcher.sweep.rules.others import OthersHomes, OthersRunners, OthersTokens
 from launcher.sweep.rules.runners import Runners
 from launcher.sweep.rules.tokens import Tokens
 from launcher.sweep.stocktaking import Stocktaker
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LONGEST = 600.0
 """Seconds of one sweep; what it has no time for is left to the next one."""
+RULES = (Homes, OthersHomes, Runners, OthersRunners, Tokens, OthersTokens)
 SPARE = 60.0
 """Seconds beyond that until another process may sweep."""
 NO_TIME = "there was no time for it: the next sweep goes on"
@@ -49,7 +51,7 @@ class Sweeper:
         self._dry_run = dry_run
         self._stocktaker = Stocktaker(around)
         self._repairs = repairs
-        self._rules: tuple[Rule, ...] = (Homes(around), Runners(around), Tokens(around))
+        self._rules: tuple[Rule, ...] = tuple(rule(around) for rule in RULES)
 
     async def sweep(self, longest: float = LONGEST) -> Report | None:
         """Sweep once, within `longest` seconds. None: another process sweeps just now.

@@ -46,6 +46,8 @@ class Runner:
     name: str
     busy: bool
     online: bool
+    ephemeral: bool = True
+    """Whether it is deregistered after its job; an older GitHub does not say."""
 
 
 class Runners:
@@ -145,4 +147,5 @@ def _runner(body: Any) -> Runner:
         str(read_field(body, "name")),
         bool(read_field(body, "busy")),
         read_field(body, "status") == "online",
+        body.get("ephemeral") is not False,
     )

@@ -67,6 +67,7 @@ class Runner:
     online: bool = False
     job: Job | None = None
     foreign: bool = False
+    ephemeral: bool = True
     given: asyncio.Event = field(default_factory=asyncio.Event)
     """It has got a job, or was deleted."""
     deleted: bool = False
@@ -322,7 +323,7 @@ def _show(runner: Runner) -> dict[str, Any]:
         "status": "online" if runner.online else "offline",
         "busy": runner.job is not None,
         "labels": [{"name": label, "type": "custom"} for label in sorted(runner.labels)],
-        "ephemeral": True,
+        "ephemeral": runner.ephemeral,
     }
 
 

@@ -26,6 +26,7 @@ MARGIN = 300.0
 LIFETIME = "SIDECAR_LIFETIME_LIMIT"
 """The variable with which a task is told how long it may live."""
 NO_RUNNER = "no runner of it is online"
+STOPPED = "it was stopped, and never runs again"
 HAS_JOB = "its runner has a job"
 
 
@@ -56,7 +57,7 @@ class Homes:
     def _judge(self, home: Home, seen: Inventory, *, online: bool) -> str | None:
         """Say why nobody needs a home whose runner has no job; None: it is needed."""
         if home.halted:
-            return "it was stopped, and never runs again"
+            return STOPPED
         age = seen.begun - home.began - MARGIN
         pool = self._find_pool(home, seen)
         boot = boot_limit(pool) if pool is not None else self._around.limits.boot
@@ -114,6 +115,8 @@ class Homes:
 
     async def _remove_runners(self, finding: Finding) -> str | None:
         """Remove the runners first, so that none takes a job meanwhile; say why it is kept."""
+        if not finding.runners:
+            return None
         runners = await self._around.hub.runners(finding.place)
         for name in finding.runners:
             await self._around.removals.wait()

@@ -64,6 +64,7 @@ labels = ["machine"]
 launch_template = "runner"
 """
 CLUSTERS = ("runners",)
+OURS = Claims("default", "ecs-", TOKENS)
 
 
 class Scene:
@@ -176,7 +177,7 @@ def make_demand(number=1, **more):
 
 
 @asynccontextmanager
-async def open_around(scene, *, table=True, pools=POOLS, scopes=(URL,), **more):
+async def open_around(scene, *, table=True, pools=POOLS, scopes=(URL,), claims=OURS, **more):
     """Open what a sweep works with, among the models."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -198,7 +199,7 @@ async def open_around(scene, *, table=True, pools=POOLS, scopes=(URL,), **more):
             **more,
         }
         yield Around(
-            Claims("default", "ecs-", TOKENS),
+            claims,
             await enter(Parameters("eu-central-1", Pace(3, 1, loop_time), Pace(4, 1, loop_time))),
             Hub(await enter(connections)),
             lambda cluster: clients(cluster, "runner"),
