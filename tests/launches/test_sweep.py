@@ -1,20 +1,26 @@
 """The sweep ends what is ours and nobody needs, after two looks, and touches nothing else."""
 
 import asyncio
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
 
 from local import aws as stand_in
 from local.agent import PATIENCE
 from local.github.runners import Runner
 from local.github.scope import Scope
+from tests.launches.mutated import FAULTS
 from tests.launches.stage import PREFIX, REPOSITORY, open_stage
 
 DEPLOYMENT = "runner-launcher:deployment"
-ORPHAN = "0" * 31 + "1"
-LABELS = ("start", "--labels", "build", "--wait", "none")
+START = ("start", "--labels", "build", "--wait", "none")
+DAY = 86_400.0
 
 
-def play(scene, aws, timeout=170, **settings):
-    """Run one scene on a stage."""
+def play(scene, aws, timeout=600, **settings):
+    """Run one scene on a stage; the machine may be busy."""
 
     async def run():
         async with open_stage(aws, **settings) as stage:
@@ -23,11 +29,31 @@ def play(scene, aws, timeout=170, **settings):
     asyncio.run(asyncio.wait_for(run(), timeout))
 
 
-def add_runner(stage, name, scope=f"/repos/{REPOSITORY}", labels=("build",)):
+# --- what is planted ------------------------------------------------------------------------------
+
+
+@dataclass
+class Planted:
+    """What was left or planted: orphans, what others own, and a job that runs."""
+
+    orphans: list[str] = field(default_factory=list)
+    """The names of what has to go: parameters, runners, tasks."""
+    parameters: list[str] = field(default_factory=list)
+    """Those of others."""
+    runners: list[str] = field(default_factory=list)
+    tasks: list[Any] = field(default_factory=list)
+    busy: Any = None
+    """The job that runs."""
+    working: Any = None
+    """Its task."""
+
+
+def add_runner(stage, name):
     """Register a runner that is offline."""
     runners = stage.github.world.runners
-    own = runners.labels(labels, "custom")
-    return runners.add(Runner(0, name, Scope.of_path(scope), own, True, 0.0, ""))
+    own = runners.labels(["build"], "custom")
+    scope = Scope.of_path(f"/repos/{REPOSITORY}")
+    return runners.add(Runner(0, name, scope, own, True, 0.0, ""))
 
 
 def list_names(stage):
@@ -35,88 +61,171 @@ def list_names(stage):
     return sorted(each.name for each in stage.github.world.runners)
 
 
-async def leave_behind(stage):
-    """Start a task whose token nobody reads, and let it end: its token and runner are left."""
+def runner_of(task):
+    """Return the name of a task's runner."""
+    return f"ecs-{task.facts.id}-1"
+
+
+def token_of(task):
+    """Return the name of a task's token."""
+    return f"{PREFIX}/{task.facts.id}"
+
+
+async def run_a_job(stage, planted):
+    """Let a task run a job for as long as the test wants; it is older than its life may be."""
+    changes, go = stage.github.world.changes, stage.folder / "go"
+    wait = {"run": f"until [ -e {go} ]; do sleep 0.1; done"}
+    planted.busy = stage.queue_job("build", steps=[wait])
+    assert await changes.until(lambda: planted.busy.state == "running" or None, PATIENCE)
+    (planted.working,) = stage.ecs.tasks
+    planted.working.request["overrides"]["containerOverrides"][0]["environment"] += [
+        {"name": "SIDECAR_LIFETIME_LIMIT", "value": "3600"}
+    ]
+
+
+async def leave_behind(stage, planted):
+    """Leave a task that never starts; and the token and the runner of one that was stopped."""
     stage.ecs.may_run.clear()
-    code, _ = await stage.run(*LABELS)
-    assert code == 0
-    task = stage.ecs.tasks[-1]
-    task.stop("UserInitiated", "by somebody else")
-    await stage.ecs.wait_for(lambda: task.status == "STOPPED")
-    stand_in.age_parameters(stage.moto, 600)
-    return task
+    for _ in range(2):
+        assert (await stage.run(*START))[0] == 0
+    stuck, gone = stage.ecs.tasks[-2:]
+    gone.stop("UserInitiated", "by somebody else")
+    await stage.ecs.wait_for(lambda: gone.status == "STOPPED")
+    planted.orphans += [stuck.arn, runner_of(gone), token_of(gone)]
 
 
-def plant_foreign(stage, aws):
-    """Plant parameters and runners that others own; return what must be left."""
-    task = "f" * 32
-    stand_in.put(aws, f"{PREFIX}/{task}", "another deployment's")
-    stand_in.tag(aws, f"{PREFIX}/{task}", **{DEPLOYMENT: "other"})
+async def plant_foreign(stage, aws, planted):
+    """Plant what others own: a task with all that belongs to it, parameters, runners."""
+    assert (await stage.run(*START, deployment="other"))[0] == 0
+    planted.tasks = [stage.ecs.tasks[-1]]
+    theirs = f"{PREFIX}/{'f' * 32}"
+    stand_in.put(aws, theirs, "another deployment's, whose task is gone")
+    stand_in.tag(aws, theirs, **{DEPLOYMENT: "other"})
     stand_in.put(aws, f"{PREFIX}/{'e' * 32}", "without a tag")
     stand_in.put(aws, f"/elsewhere/{'d' * 32}", "of our deployment, not below our path")
     stand_in.tag(aws, f"/elsewhere/{'d' * 32}", **{DEPLOYMENT: "default"})
-    stand_in.age_parameters(aws, 86_400)
-    add_runner(stage, f"ecs-{task}-1")
-    add_runner(stage, "ecs-buildhost-1")
-    add_runner(stage, "mac-mini")
-    parameters = [f"{PREFIX}/{task}", f"{PREFIX}/{'e' * 32}", f"/elsewhere/{'d' * 32}"]
-    return sorted(parameters), list_names(stage)
+    for name in (f"ecs-{'f' * 32}-1", "ecs-buildhost-1", "mac-mini"):
+        add_runner(stage, name)
+    planted.parameters = [theirs, f"{PREFIX}/{'e' * 32}", f"/elsewhere/{'d' * 32}"]
+    planted.parameters += map(token_of, planted.tasks)
+    planted.runners = [f"ecs-{'f' * 32}-1", "ecs-buildhost-1", "mac-mini"]
+    planted.runners += map(runner_of, planted.tasks)
 
 
-def test_a_token_and_a_runner_whose_task_is_gone_are_removed_and_nothing_foreign(aws):
-    """Once, without a table: two looks with a pause."""
+async def plant(stage, aws, *, worker=False):
+    """Plant everything; time passes for all of it."""
+    planted = Planted()
+    if worker:
+        async with stage.serve():
+            await run_a_job(stage, planted)
+    else:
+        assert (await stage.run("start", "--labels", "build"))[0] == 0
+        await run_a_job(stage, planted)
+    await leave_behind(stage, planted)
+    await plant_foreign(stage, aws, planted)
+    for task in stage.ecs.tasks:
+        task.created_at -= DAY
+    stand_in.age_parameters(aws, 600)
+    return planted
+
+
+# --- what is judged -------------------------------------------------------------------------------
+
+
+def find_wrongs(stage, aws, planted, sweep):
+    """Return what is wrong after a sweep, a line for each."""
+    wrong = []
+    removed = [each["name"] for each in sweep.find_events("orphan.removed")]
+    if sorted(removed) != sorted(planted.orphans):
+        wrong.append(f"these are removed: {removed}")
+    if [each["removed"] for each in sweep.find_events("sweep.done")][0]:
+        wrong.append("something ends at the first look")
+    if sorted(stand_in.names(aws)) != sorted(planted.parameters):
+        wrong.append(f"these parameters are there: {stand_in.names(aws)}")
+    if list_names(stage) != sorted([*planted.runners, runner_of(planted.working)]):
+        wrong.append(f"these runners are there: {list_names(stage)}")
+    if any(task.desired != "RUNNING" for task in planted.tasks):
+        wrong.append("a task of another deployment is stopped")
+    if planted.working.desired != "RUNNING":
+        wrong.append("a task whose runner has a job is stopped")
+    if planted.busy.state != "running":
+        wrong.append(f"the job is {planted.busy.state}: {planted.busy.result}")
+    # A runner with a job is left in peace: nobody even tries to remove it.
+    busy = f"/actions/runners/{planted.busy.runner_id}"
+    log = stage.github.world.log
+    if [call for call in log if call.method == "DELETE" and call.path.endswith(busy)]:
+        wrong.append("somebody tries to remove a runner that has a job")
+    return wrong
+
+
+def test_orphans_of_the_command_line_are_ended_and_nothing_else(aws):
+    """Once, without a table: two looks with a pause. The job that runs goes on to its end."""
 
     async def scene(stage):
-        parameters, runners = plant_foreign(stage, aws)
-        task = await leave_behind(stage)
-        name = f"ecs-{task.facts.id}-1"
-        assert name in list_names(stage)
+        planted = await plant(stage, aws)
         code, sweep = await stage.run_sweep("--pause", "1")
         assert code == 0, sweep.transcript()
-        assert list_names(stage) == runners, sweep.transcript()
-        assert sorted(stand_in.names(aws)) == parameters
-        removed = sweep.find_events("orphan.removed")
-        assert sorted(each["name"] for each in removed) == sorted(
-            [name, f"{PREFIX}/{task.facts.id}"]
-        )
-        first, last = sweep.find_events("sweep.done")
-        assert (first["found"], first["removed"]) == (2, 0)
-        assert (last["found"], last["removed"], last["left_out"]) == (0, 2, 0)
+        assert find_wrongs(stage, aws, planted, sweep) == [], sweep.transcript()
+        (stage.folder / "go").touch()
+        await stage.wait_for_job(planted.busy)
 
     play(scene, aws)
 
 
-def test_a_task_without_a_runner_is_ended_and_one_with_a_job_is_kept(aws):
-    """With a table and pools: what never started goes after its boot; a job may take its time."""
+def test_orphans_of_a_worker_are_ended_and_nothing_else(aws):
+    """With its table and pools; what a first look has found is remembered in the table."""
 
     async def scene(stage):
-        changes, go = stage.github.world.changes, stage.folder / "go"
-        async with stage.serve() as launcher:
-            wait = {"run": f"until [ -e {go} ]; do sleep 0.1; done"}
-            busy = stage.queue_job("build", steps=[wait])
-            assert await changes.until(lambda: busy.state == "running" or None, PATIENCE)
-            stage.ecs.may_run.clear()
-            waiting = stage.queue_job("build", name="waits")
-            await launcher.wait_for_event("token.handed_over", count=2)
-        working, stuck = stage.ecs.tasks
-        assert (await stage.run(*LABELS, deployment="other"))[0] == 0
-        foreign = stage.ecs.tasks[-1]
-        for task in stage.ecs.tasks:
-            task.created_at -= 86_400
-        code, sweep = await stage.run_sweep(
-            "--pause", "1", table="launches", pools=str(stage.pools), github_url=stage.github.url
-        )
+        planted = await plant(stage, aws, worker=True)
+        given = {"table": "launches", "pools": str(stage.pools), "github_url": stage.github.url}
+        code, trial = await stage.run_sweep("--dry-run", "--pause", "1", **given)
+        assert (code, trial.find_events("orphan.removed")) == (0, []), trial.transcript()
+        assert len(trial.find_events("orphan.skipped")) == len(planted.orphans)
+        code, sweep = await stage.run_sweep("--pause", "1", **given)
         assert code == 0, sweep.transcript()
-        ended = sweep.find_events("orphan.removed", kind="task")
-        assert [each["name"] for each in ended] == [stuck.arn], sweep.transcript()
-        desired = [each.desired for each in (working, stuck, foreign)]
-        assert desired == ["RUNNING", "STOPPED", "RUNNING"]
-        # Nobody has even tried to remove the runner that has a job.
-        assert stage.github.world.calls["delete-runner"] == 1
-        assert list_names(stage) == sorted(f"ecs-{each.facts.id}-1" for each in (working, foreign))
-        assert await stage.find_parameters() == [f"{PREFIX}/{foreign.facts.id}"]
-        go.touch()
-        await stage.wait_for_job(busy)
-        assert waiting.state == "queued"
+        assert find_wrongs(stage, aws, planted, sweep) == [], sweep.transcript()
+        (stage.folder / "go").touch()
+        await stage.wait_for_job(planted.busy)
 
     play(scene, aws, queue=True)
+
+
+SHOWN = {
+    "one look only": "something ends at the first look",
+    "busy is not looked at": "somebody tries to remove a runner that has a job",
+    "foreign is taken": "a task of another deployment is stopped",
+}
+"""What shows each fault."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_sweep_shows_itself(aws, fault):
+    """Each of the promises is looked at: whoever breaks one makes the tests above fail."""
+
+    async def scene(stage):
+        planted = await plant(stage, aws)
+        stage.command = (sys.executable, "-m", "tests.launches.mutated", fault)
+        _, sweep = await stage.run_sweep("--pause", "1")
+        assert SHOWN[fault] in find_wrongs(stage, aws, planted, sweep), sweep.transcript()
+
+    play(scene, aws)
+
+
+def test_a_service_sweeps_again_and_again_until_it_is_stopped(aws):
+    """Its second sweep ends what the first has found; SIGTERM ends it in good order."""
+
+    async def scene(stage):
+        planted = Planted()
+        await leave_behind(stage, planted)
+        stand_in.age_parameters(aws, 600)
+        for task in stage.ecs.tasks:
+            task.created_at -= DAY
+        async with stage.sweep("--every", "2s", "--pause", "1") as sweep:
+            await sweep.wait_for_event("sweep.done", removed=3)
+            await sweep.wait_for_event("sweep.done", found=0, removed=0)
+            sweep.signal(15)
+            assert await sweep.wait_for_end() == 0
+        assert sweep.find_events("service.stop_requested")
+        assert (list_names(stage), await stage.find_parameters()) == ([], [])
+
+    play(scene, aws)
