@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _one_look_only() -> Any:
-    return mock.patch.object(Sweeper, "_is_due", lambda *_: True)
+    return mock.patch.object(Sweeper, "_is_due", return_value=True)
 
 
 def _busy_is_not_looked_at() -> Any:
@@ -51,7 +51,7 @@ def _foreign_is_taken() -> Any:
         return await listed(self, prefix, None)
 
     stack = contextlib.ExitStack()
-    stack.enter_context(mock.patch.object(Claims, "owns", lambda *_: True))
+    stack.enter_context(mock.patch.object(Claims, "owns", return_value=True))
     stack.enter_context(mock.patch.object(Parameters, "list_tokens", mutated))
     return stack
 

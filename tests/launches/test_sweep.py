@@ -133,29 +133,29 @@ async def plant(stage, aws, *, worker=False):
 
 
 def find_wrongs(stage, aws, planted, sweep):
-    """Return what is wrong after a sweep, a line for each."""
-    wrong = []
+    """Return what is wrong after a sweep."""
     removed = [each["name"] for each in sweep.find_events("orphan.removed")]
-    if sorted(removed) != sorted(planted.orphans):
-        wrong.append(f"these are removed: {removed}")
-    if [each["removed"] for each in sweep.find_events("sweep.done")][0]:
-        wrong.append("something ends at the first look")
-    if sorted(stand_in.names(aws)) != sorted(planted.parameters):
-        wrong.append(f"these parameters are there: {stand_in.names(aws)}")
-    if list_names(stage) != sorted([*planted.runners, runner_of(planted.working)]):
-        wrong.append(f"these runners are there: {list_names(stage)}")
-    if any(task.desired != "RUNNING" for task in planted.tasks):
-        wrong.append("a task of another deployment is stopped")
-    if planted.working.desired != "RUNNING":
-        wrong.append("a task whose runner has a job is stopped")
-    if planted.busy.state != "running":
-        wrong.append(f"the job is {planted.busy.state}: {planted.busy.result}")
-    # A runner with a job is left in peace: nobody even tries to remove it.
-    busy = f"/actions/runners/{planted.busy.runner_id}"
+    first = sweep.find_events("sweep.done")[0]
+    parameters, runners = stand_in.names(aws), list_names(stage)
+    own, busy = planted.working, f"/actions/runners/{planted.busy.runner_id}"
     log = stage.github.world.log
-    if [call for call in log if call.method == "DELETE" and call.path.endswith(busy)]:
-        wrong.append("somebody tries to remove a runner that has a job")
-    return wrong
+    wrong = {
+        f"these are removed: {removed}": sorted(removed) != sorted(planted.orphans),
+        "something ends at the first look": first["removed"] > 0,
+        f"these parameters are there: {parameters}": parameters != sorted(planted.parameters),
+        f"these runners are there: {runners}": runners
+        != sorted([*planted.runners, runner_of(own)]),
+        "a task of another deployment is stopped": any(
+            task.desired != "RUNNING" for task in planted.tasks
+        ),
+        "a task whose runner has a job is stopped": own.desired != "RUNNING",
+        f"the job is {planted.busy.state}": planted.busy.state != "running",
+        # A runner with a job is left in peace: GitHub need not refuse anything.
+        "somebody tries to remove a runner that has a job": any(
+            call.method == "DELETE" and call.path.endswith(busy) for call in log
+        ),
+    }
+    return [what for what, is_so in wrong.items() if is_so]
 
 
 def test_orphans_of_the_command_line_are_ended_and_nothing_else(aws):
