@@ -1,0 +1,56 @@
+"""Run all checks side by side, each within its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sidecar.doctor.checks import github, settings, token
+from sidecar.doctor.finding import Finding, failed
+
+if TYPE_CHECKING:
+    from sidecar.doctor.setup import Setup
+
+DEADLINE = 10.0
+"""Seconds for one check; those that it makes have shorter ones of their own."""
+
+Check = Callable[["Setup"], Awaitable[list[Finding]]]
+
+CHECKS: dict[str, Check] = {
+    "settings": settings.check,
+    "token": token.check,
+    "github": github.check,
+}
+"""Every check by its name, what may be the cause of others first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the result."""
+
+    check: str
+    finding: Finding
+
+
+async def examine(setup: Setup, checks: dict[str, Check] | None = None) -> list[Line]:
+    """Run the checks side by side; return their lines, in the order of the checks."""
+    checks = CHECKS if checks is None else checks
+    results = await asyncio.gather(*(_run(check, setup) for check in checks.values()))
+    return [
+        Line(name, finding)
+        for name, findings in zip(checks, results, strict=True)
+        for finding in findings
+    ]
+
+
+async def _run(check: Check, setup: Setup) -> list[Finding]:
+    try:
+        async with asyncio.timeout(DEADLINE) as deadline:
+            return await check(setup)
+    except Exception as error:  # noqa: BLE001  no check may keep the others from being shown
+        if deadline.expired():
+            return [failed(f"no result within {DEADLINE:g} s", "see the lines before this one")]
+        text = f"a mistake in this check: {type(error).__name__}"
+        return [failed(text, "report it; no setting is at fault")]

@@ -1,0 +1,114 @@
+"""Ask a server for anything, without a credential, and say in words why there is no answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from sidecar import __version__, host
+from sidecar.net.proxy import find_proxy
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+PATIENCE = 5.0
+"""Seconds for one request."""
+
+
+class Trouble(Enum):
+    """The kinds of no answer: each is mended elsewhere."""
+
+    NAME = auto()
+    UNREACHABLE = auto()
+    SILENT = auto()
+    CERTIFICATE = auto()
+    PROXY = auto()
+    BROKEN = auto()
+    """The connection was made, and what came by it is no answer."""
+
+
+class NoAnswer(Exception):
+    """There was no answer; the text says why."""
+
+    def __init__(self, trouble: Trouble, reason: str) -> None:
+        super().__init__(reason)
+        self.trouble = trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, of whatever status."""
+
+    status: int
+    date: datetime | None
+    """The server's clock."""
+
+
+async def ask(http: aiohttp.ClientSession, url: str, timeout: float = PATIENCE) -> Answer:
+    """Send `GET url`, by the proxy that the environment names for it. Raises NoAnswer."""
+    proxy = find_proxy(url)
+    try:
+        async with http.get(
+            url,
+            headers={"User-Agent": f"ecs-runner-sidecar/{__version__}"},
+            proxy=proxy,
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            allow_redirects=False,
+        ) as answer:
+            return Answer(answer.status, _read_date(answer.headers.get("Date")))
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise _explain(error, proxy, timeout) from error
+
+
+def show_proxy(proxy: str) -> str:
+    """Return host and port of a proxy: its URL may hold a password."""
+    try:
+        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        return f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
+    except ValueError:
+        return "(no URL)"
+
+
+def _explain(error: Exception, proxy: str | None, timeout: float) -> NoAnswer:
+    by = f" by the proxy {show_proxy(proxy)}" if proxy else ""
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            return NoAnswer(Trouble.PROXY, f"the proxy {show_proxy(proxy or '')} answers {error.status}")
+        case aiohttp.ClientProxyConnectionError():
+            reason = _describe(error.os_error)
+            return NoAnswer(Trouble.PROXY, f"the proxy {show_proxy(proxy or '')}: {reason}")
+        case aiohttp.ClientConnectorDNSError():
+            return NoAnswer(Trouble.NAME, "its name has no address")
+        case aiohttp.ClientConnectorCertificateError():
+            return NoAnswer(Trouble.CERTIFICATE, _describe_certificate(error))
+        case aiohttp.ClientSSLError():
+            return NoAnswer(Trouble.CERTIFICATE, f"no TLS connection{by}")
+        case aiohttp.ClientConnectorError():
+            return NoAnswer(Trouble.UNREACHABLE, _describe(error.os_error))
+        case TimeoutError():
+            trouble = Trouble.PROXY if proxy else Trouble.SILENT
+            return NoAnswer(trouble, f"no answer within {timeout:g} s{by}")
+        case aiohttp.InvalidURL() | ValueError():
+            return NoAnswer(Trouble.BROKEN, "the URL cannot be used")
+    return NoAnswer(Trouble.BROKEN, f"a broken connection{by} ({type(error).__name__})")
+
+
+def _describe(error: OSError) -> str:
+    return host.explain_error(error)
+
+
+def _describe_certificate(error: aiohttp.ClientConnectorCertificateError) -> str:
+    reason = getattr(error.certificate_error, "verify_message", "") or "it cannot be verified"
+    return f"its certificate is not trusted: {reason}"
+
+
+def _read_date(text: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
