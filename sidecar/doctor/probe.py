@@ -16,9 +16,6 @@ from sidecar.net.proxy import find_proxy
 if TYPE_CHECKING:
     from datetime import datetime
 
-PATIENCE = 5.0
-"""Seconds for one request."""
-
 
 class Trouble(Enum):
     """The kinds of no answer: each is mended elsewhere."""
@@ -49,7 +46,7 @@ class Answer:
     """The server's clock."""
 
 
-async def ask(http: aiohttp.ClientSession, url: str, timeout: float = PATIENCE) -> Answer:
+async def ask(http: aiohttp.ClientSession, url: str, timeout: float) -> Answer:
     """Send `GET url`, by the proxy that the environment names for it. Raises NoAnswer."""
     proxy = find_proxy(url)
     try:
@@ -78,7 +75,8 @@ def _explain(error: Exception, proxy: str | None, timeout: float) -> NoAnswer:
     by = f" by the proxy {show_proxy(proxy)}" if proxy else ""
     match error:
         case aiohttp.ClientHttpProxyError():
-            return NoAnswer(Trouble.PROXY, f"the proxy {show_proxy(proxy or '')} answers {error.status}")
+            text = f"the proxy {show_proxy(proxy or '')} answers {error.status}"
+            return NoAnswer(Trouble.PROXY, text)
         case aiohttp.ClientProxyConnectionError():
             reason = _describe(error.os_error)
             return NoAnswer(Trouble.PROXY, f"the proxy {show_proxy(proxy or '')}: {reason}")

@@ -11,30 +11,36 @@ import aiohttp
 from sidecar import host
 from sidecar.aws.identity import Identity, read_identity
 from sidecar.aws.instance_metadata import MetadataError, read_machine
-from sidecar.doctor import stored_token
+from sidecar.docker.engine import Engine
+from sidecar.doctor import endpoints, stored_token
 from sidecar.doctor.once import Once
+from sidecar.doctor.probe import Answer, ask
+from sidecar.lifecycle import registration
 from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_credentials import Access
+from sidecar.relay.mode import DaemonLocation, locate_daemon
 from sidecar.settings.load import find_question, read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from sidecar import github
+    from sidecar.aws.calls import Service
     from sidecar.aws.instance_facts import Facts
+    from sidecar.doctor.patience import Patience
     from sidecar.doctor.stored_token import StoredToken
     from sidecar.settings.model import Configuration, Settings
-
-METADATA_PATIENCE = 5.0
-"""Seconds to wait for the metadata of a machine that must have some."""
-AWS_CALL = 6.0
-"""Seconds for one call of AWS, its credentials included."""
 
 
 class Setup:
     """The set-up that is examined. Nothing in it is changed."""
 
     def __init__(
-        self, config: Configuration, problems: Sequence[str], http: aiohttp.ClientSession
+        self,
+        config: Configuration,
+        problems: Sequence[str],
+        http: aiohttp.ClientSession,
+        patience: Patience,
     ) -> None:
         self.config = config
         """The settings, with a default in the place of what is wrong."""
@@ -42,18 +48,36 @@ class Setup:
         """What is wrong with the settings, one line each."""
         self.http = http
         """A session for requests without a credential."""
+        self.patience = patience
         self.access = Access(config)
+        self.engine = Engine.find(config.task.docker_host)
+        """The docker engine that is named; None for none."""
         self.facts = Once(self._read_facts)
         """Who and where this is: the task or the machine; empty elsewhere."""
         self.identity = Once(self._read_identity)
         """Whom AWS takes the agent for. Raises AwsError."""
+        self.endpoints = Once(self._find_endpoints)
+        """Where the services of AWS are that a life calls. Raises AwsError."""
         self.token = Once(self._read_token)
         """The token that a launcher stored for this life. Raises SidecarError."""
+        self.credential = Once(self._read_credential)
+        """The agent's own credential for GitHub; None for none. Raises SidecarError."""
+        self.daemon = Once(self._locate_daemon)
+        """Where the docker daemon is, and how that is known."""
 
     @property
     def settings(self) -> Settings:
         """The settings."""
         return self.config.settings
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The environment, without the agent's own settings."""
+        return self.config.passed_on
+
+    async def ask(self, url: str) -> Answer:
+        """Ask a server for anything, as the agent would reach it. Raises NoAnswer."""
+        return await ask(self.http, url, self.patience.request)
 
     async def find_github_url(self) -> str | None:
         """Return where the runner is to be registered; None if nothing says it."""
@@ -65,38 +89,65 @@ class Setup:
             return None
         return found.token.url if found is not None else None
 
+    async def list_urls(self) -> list[str]:
+        """List what a life connects to: the API of GitHub first, then the services of AWS."""
+        from sidecar.github import Scope
+
+        github_url = await self.find_github_url()
+        urls = [] if github_url is None else [Scope.from_url(github_url).api, github_url]
+        try:
+            urls += (await self.endpoints()).values()
+        except Exception:  # noqa: BLE001  the calls of these services tell it
+            return urls
+        return urls
+
     async def _read_facts(self) -> Facts:
         return await read_facts(self.config, so_mark=self.access.so_mark)
 
     async def _read_identity(self) -> Identity:
-        return await read_identity(self.config.task.region, self.access.session, AWS_CALL)
+        region = self.config.task.region
+        return await read_identity(region, self.access.session, self.patience.aws)
+
+    async def _find_endpoints(self) -> dict[Service, str]:
+        return await endpoints.find_endpoints(self.config, self.access.session)
 
     async def _read_token(self) -> StoredToken | None:
         return await stored_token.read_token(
-            self.config, self.access, self.facts, timeout=AWS_CALL
+            self.config, self.access, self.facts, timeout=self.patience.aws
         )
+
+    async def _read_credential(self) -> github.Credential | None:
+        if self.settings.github_app_id is None and self.settings.github_pat is None:
+            return None
+        reader = self.access.secret_reader(self.config.task.region, timeout=self.patience.aws)
+        return await registration.read_credential(self.settings, reader)
+
+    async def _locate_daemon(self) -> tuple[DaemonLocation, str]:
+        return await locate_daemon(self.engine)
 
 
 @asynccontextmanager
-async def open_setup(options: Sequence[str], environ: Mapping[str, str]) -> AsyncIterator[Setup]:
+async def open_setup(
+    options: Sequence[str], environ: Mapping[str, str], patience: Patience
+) -> AsyncIterator[Setup]:
     """Read the settings as a life would, and open what the checks ask with.
 
     Raises SettingsError only for options that are none.
     """
-    machine, reason = await _read_machine(options, environ)
+    machine, reason = await _read_machine(options, environ, patience)
     config, problems = read(options, environ, machine, reason)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
-        yield Setup(config, problems, http)
+        yield Setup(config, problems, http, patience)
 
 
 async def _read_machine(
-    options: Sequence[str], environ: Mapping[str, str]
+    options: Sequence[str], environ: Mapping[str, str], patience: Patience
 ) -> tuple[Mapping[str, str], str]:
     """Read what machine this is, where it may be one; return that, or why it is unknown."""
     question = find_question(options, environ)
     if question is None:
         return {}, ""
-    end = time.monotonic() + METADATA_PATIENCE
+    end = time.monotonic() + patience.request
     try:
         machine = await read_machine(
             question.url,

@@ -87,13 +87,16 @@ class Access:
 
         return make_session()
 
-    def secret_reader(self, region: str | None) -> SecretReader:
-        """Return what reads the agent's secrets, with its own credentials in that region."""
+    def secret_reader(self, region: str | None, timeout: float | None = None) -> SecretReader:
+        """Return what reads the agent's secrets, with its own credentials in that region.
+
+        `timeout`: seconds after which no more tries are begun; default: SIDECAR_TOKEN_TIMEOUT.
+        """
         return SecretReader(
             region,
             self.session,
             shared=not self.separate_job_role,
-            timeout=self._token_timeout,
+            timeout=self._token_timeout if timeout is None else timeout,
         )
 
     def job_role(self, config: Configuration) -> JobRole:

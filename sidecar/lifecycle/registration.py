@@ -32,12 +32,13 @@ def make_connection(settings: Settings, secret_reader: SecretReader) -> github.C
     """Make the connection to GitHub's API; None without a credential. It is not opened here."""
     if settings.github_app_id is None and settings.github_pat is None:
         return None
-    connection = github.Connection(partial(_read_credential, settings, secret_reader))
+    connection = github.Connection(partial(read_credential, settings, secret_reader))
     connection.url = settings.github_url
     return connection
 
 
-async def _read_credential(settings: Settings, secret_reader: SecretReader) -> github.Credential:
+async def read_credential(settings: Settings, secret_reader: SecretReader) -> github.Credential:
+    """Read the agent's credential for GitHub. Raises TokenError."""
     if settings.github_pat is not None:
         reference = settings.github_pat.get_secret_value()
         return github.Pat(await read_secret(reference, "SIDECAR_GITHUB_PAT", secret_reader))

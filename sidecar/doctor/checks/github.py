@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.doctor.finding import Finding, failed, ok, unknown
-from sidecar.doctor.probe import NoAnswer, Trouble, ask
+from sidecar.doctor.probe import NoAnswer, Trouble
 from sidecar.github import Scope
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def check(setup: Setup) -> list[Finding]:
         return [unknown(text, "set SIDECAR_GITHUB_URL, unless the token's parameter will say it")]
     api = Scope.from_url(url).api
     try:
-        answer = await ask(setup.http, f"{api}/meta")
+        answer = await setup.ask(f"{api}/meta")
     except NoAnswer as error:
         return [failed(f"no answer from {api}: {error}", OPEN_WAY[error.trouble])]
     if answer.status >= 500:

@@ -1,0 +1,28 @@
+"""Say how long the doctor waits: for a whole check, and for what a check asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT, LEAST, MOST = 10.0, 1.0, 600.0
+"""Seconds for a check."""
+REQUEST_SHARE, AWS_SHARE = 0.5, 0.6
+"""The share for one request, and for one call of AWS with all that it needs: what a check has
+found till then is still told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """The seconds that one check may take."""
+
+    check: float = DEFAULT
+
+    @property
+    def request(self) -> float:
+        """Seconds for one request."""
+        return self.check * REQUEST_SHARE
+
+    @property
+    def aws(self) -> float:
+        """Seconds for one call of AWS, the credentials for it included."""
+        return self.check * AWS_SHARE
