@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from aiobotocore.session import AioSession
 
-_SESSION = re.compile(r"arn:(?P<partition>[^:]+):sts::(?P<account>\d+):assumed-role/(?P<role>[^/]+)/")
+_SESSION = re.compile(
+    r"arn:(?P<partition>[^:]+):sts::(?P<account>\d+):assumed-role/(?P<role>[^/]+)/"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,58 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sidecar.doctor.checks import github, settings, token
+from sidecar.doctor.checks import (
+    certificates,
+    clock,
+    credential,
+    dns,
+    docker,
+    github,
+    health,
+    hosts,
+    identity,
+    job_role,
+    place,
+    policy,
+    proxy,
+    registration,
+    relay,
+    roles,
+    runner,
+    settings,
+    stop,
+    token,
+    users,
+)
 from sidecar.doctor.finding import Finding, failed
 
 if TYPE_CHECKING:
     from sidecar.doctor.setup import Setup
 
-DEADLINE = 10.0
-"""Seconds for one check; those that it makes have shorter ones of their own."""
-
 Check = Callable[["Setup"], Awaitable[list[Finding]]]
 
 CHECKS: dict[str, Check] = {
     "settings": settings.check,
+    "place": place.check,
+    "dns": dns.check,
+    "proxy": proxy.check,
+    "certificates": certificates.check,
+    "clock": clock.check,
+    "identity": identity.check,
     "token": token.check,
+    "policy": policy.check,
     "github": github.check,
+    "credential": credential.check,
+    "registration": registration.check,
+    "hosts": hosts.check,
+    "runner": runner.check,
+    "users": users.check,
+    "docker": docker.check,
+    "relay": relay.check,
+    "job role": job_role.check,
+    "roles": roles.check,
+    "stop": stop.check,
+    "health": health.check,
 }
 """Every check by its name, what may be the cause of others first."""
 
@@ -46,11 +83,12 @@ async def examine(setup: Setup, checks: dict[str, Check] | None = None) -> list[
 
 
 async def _run(check: Check, setup: Setup) -> list[Finding]:
+    seconds = setup.patience.check
     try:
-        async with asyncio.timeout(DEADLINE) as deadline:
+        async with asyncio.timeout(seconds) as deadline:
             return await check(setup)
     except Exception as error:  # noqa: BLE001  no check may keep the others from being shown
         if deadline.expired():
-            return [failed(f"no result within {DEADLINE:g} s", "see the lines before this one")]
+            return [failed(f"no result within {seconds:g} s", "see the lines before this one")]
         text = f"a mistake in this check: {type(error).__name__}"
         return [failed(text, "report it; no setting is at fault")]

@@ -30,8 +30,8 @@ def hide_all(environ: Mapping[str, str]) -> None:
 
     Other programs' secrets are known by the names of their variables.
     """
-    for name, value in environ.items():
-        value = value.strip()
+    for name, given in environ.items():
+        value = given.strip()
         if name in SECRET and not _REFERENCE.match(value):
             masks.hide(value)
         elif name == "AWS_CONTAINER_CREDENTIALS_FULL_URI":

@@ -66,38 +66,43 @@ def show_proxy(proxy: str) -> str:
     """Return host and port of a proxy: its URL may hold a password."""
     try:
         parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        return f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
+        port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "(no URL)"
+    return f"{parts.hostname}{port}"
 
 
 def _explain(error: Exception, proxy: str | None, timeout: float) -> NoAnswer:
-    by = f" by the proxy {show_proxy(proxy)}" if proxy else ""
+    if proxy is not None and (found := _explain_proxy(error, show_proxy(proxy), timeout)):
+        return found
     match error:
-        case aiohttp.ClientHttpProxyError():
-            text = f"the proxy {show_proxy(proxy or '')} answers {error.status}"
-            return NoAnswer(Trouble.PROXY, text)
-        case aiohttp.ClientProxyConnectionError():
-            reason = _describe(error.os_error)
-            return NoAnswer(Trouble.PROXY, f"the proxy {show_proxy(proxy or '')}: {reason}")
         case aiohttp.ClientConnectorDNSError():
             return NoAnswer(Trouble.NAME, "its name has no address")
         case aiohttp.ClientConnectorCertificateError():
             return NoAnswer(Trouble.CERTIFICATE, _describe_certificate(error))
         case aiohttp.ClientSSLError():
-            return NoAnswer(Trouble.CERTIFICATE, f"no TLS connection{by}")
+            return NoAnswer(Trouble.CERTIFICATE, "no TLS connection")
         case aiohttp.ClientConnectorError():
-            return NoAnswer(Trouble.UNREACHABLE, _describe(error.os_error))
+            return NoAnswer(Trouble.UNREACHABLE, host.explain_error(error.os_error))
         case TimeoutError():
-            trouble = Trouble.PROXY if proxy else Trouble.SILENT
-            return NoAnswer(trouble, f"no answer within {timeout:g} s{by}")
-        case aiohttp.InvalidURL() | ValueError():
-            return NoAnswer(Trouble.BROKEN, "the URL cannot be used")
-    return NoAnswer(Trouble.BROKEN, f"a broken connection{by} ({type(error).__name__})")
+            return NoAnswer(Trouble.SILENT, f"no answer within {timeout:g} s")
+    return NoAnswer(Trouble.BROKEN, f"the connection broke ({type(error).__name__})")
 
 
-def _describe(error: OSError) -> str:
-    return host.explain_error(error)
+def _explain_proxy(error: Exception, proxy: str, timeout: float) -> NoAnswer | None:
+    """Explain what is the proxy's doing, or may be; None for what the server itself has done."""
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            text = f"the proxy {proxy} answers {error.status}"
+        case aiohttp.ClientProxyConnectionError():
+            text = f"the proxy {proxy}: {host.explain_error(error.os_error)}"
+        case aiohttp.ClientSSLError():
+            return None
+        case TimeoutError():
+            text = f"no answer within {timeout:g} s by the proxy {proxy}"
+        case _:
+            text = f"the connection by the proxy {proxy} broke ({type(error).__name__})"
+    return NoAnswer(Trouble.PROXY, text)
 
 
 def _describe_certificate(error: aiohttp.ClientConnectorCertificateError) -> str:

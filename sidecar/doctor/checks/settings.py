@@ -32,7 +32,9 @@ async def check(setup: Setup) -> list[Finding]:
 
 def _list_unheeded(config: Configuration) -> list[Finding]:
     return [
-        warning(f"of the launcher {config.launcher.contract}: {text}", "leave it out, or live with it")
+        warning(
+            f"of the launcher {config.launcher.contract}: {text}", "leave it out, or live with it"
+        )
         for text in config.launcher.ignored
     ]
 
