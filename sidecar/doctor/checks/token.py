@@ -50,4 +50,4 @@ def _name_kind(token: RegistrationToken) -> str:
 
 
 def _show(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 6 * 3600 else f"{seconds / 3600:.0f} h"
