@@ -57,9 +57,7 @@ WRONG = {
     "proxy-swallows": WrongSetup(
         "the proxy takes connections, and never answers", "proxy", "by the proxy 127.0.0.1"
     ),
-    "proxy-refuses": WrongSetup(
-        "the proxy wants a password", "proxy", "answers 407"
-    ),
+    "proxy-refuses": WrongSetup("the proxy wants a password", "proxy", "answers 407"),
     "proxy-is-gone": WrongSetup(
         "nobody listens at the proxy's address", "proxy", "connection refused"
     ),
@@ -83,9 +81,7 @@ WRONG = {
         "certificates",
         "its certificate is not trusted",
     ),
-    "no-file-of-issuers": WrongSetup(
-        "SSL_CERT_FILE names no file", "certificates", "no such file"
-    ),
+    "no-file-of-issuers": WrongSetup("SSL_CERT_FILE names no file", "certificates", "no such file"),
     "no-certificates-in-it": WrongSetup(
         "AWS_CA_BUNDLE names a file that holds no certificate",
         "certificates",
@@ -100,9 +96,7 @@ WRONG = {
         "GitHub refuses what the App signs",
     ),
     # --- AWS --------------------------------------------------------------------------------
-    "no-aws-credentials": WrongSetup(
-        "the task has no role", "identity", "no AWS credentials"
-    ),
+    "no-aws-credentials": WrongSetup("the task has no role", "identity", "no AWS credentials"),
     "no-region": WrongSetup("no region is set", "identity", "no region is set (set AWS_REGION)"),
     "no-token-yet": WrongSetup(
         "the token's parameter does not exist (yet)",
@@ -116,9 +110,7 @@ WRONG = {
     "key-may-not-be-used": WrongSetup(
         "the task role lacks `kms:Decrypt`", "token", "KMS refuses to decrypt it"
     ),
-    "no-way-to-ssm": WrongSetup(
-        "the VPC has no way to SSM", "token", "no network path to SSM"
-    ),
+    "no-way-to-ssm": WrongSetup("the VPC has no way to SSM", "token", "no network path to SSM"),
     "ssm-is-silent": WrongSetup(
         "a security group drops what goes to SSM", "token", "no answer from SSM"
     ),
@@ -153,9 +145,7 @@ WRONG = {
     "no-way-to-github": WrongSetup(
         "nothing lets the task out to GitHub", "github", "connection refused"
     ),
-    "github-is-silent": WrongSetup(
-        "what goes to GitHub is dropped", "github", "no answer within"
-    ),
+    "github-is-silent": WrongSetup("what goes to GitHub is dropped", "github", "no answer within"),
     "github-is-down": WrongSetup("GitHub answers 503", "github", "answers 503"),
     "no-url": WrongSetup(
         "neither settings nor token say where to register",
@@ -222,14 +212,15 @@ WRONG = {
     ),
     "full-disk": WrongSetup("the disk is full", "runner", "0 MiB free (SIDECAR_WORK_DIR)"),
     "one-user": WrongSetup(
-        "jobs run as the agent's own user", "users", "the agent and its jobs are one user", "warning"
+        "jobs run as the agent's own user",
+        "users",
+        "the agent and its jobs are one user",
+        "warning",
     ),
     "no-such-user": WrongSetup(
         "the runner's user does not exist", "settings", "names no user of this system"
     ),
-    "no-home": WrongSetup(
-        "the runner's user has no home", "users", "has no home", "warning"
-    ),
+    "no-home": WrongSetup("the runner's user has no home", "users", "has no home", "warning"),
     # --- docker -----------------------------------------------------------------------------
     "no-daemon-at-docker-host": WrongSetup(
         "nobody listens at DOCKER_HOST", "docker", "the docker daemon does not answer"
@@ -276,6 +267,17 @@ WRONG = {
         "roles",
         "in a task, a job has this role as well",
         "warning",
+    ),
+    "instance-role-in-a-container": WrongSetup(
+        "a container of a job reaches the instance's metadata (`--container`)",
+        "container",
+        "assumed-role/instance/",
+        "warning",
+    ),
+    "no-such-image": WrongSetup(
+        "the daemon has no image of that name (`--container`)",
+        "container",
+        "the docker daemon has no image",
     ),
     "no-credentials-from-ecs": WrongSetup(
         "the ECS agent does not know the task's credentials",

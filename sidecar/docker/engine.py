@@ -76,6 +76,17 @@ class Engine:
         async with self._request(path, {}, aiohttp.ClientTimeout(total=DEADLINE)) as response:
             return await response.json(content_type=None)
 
+    async def read(self, path: str) -> bytes:
+        """Return the bytes of `GET path`, which need not be JSON. Raises EngineError."""
+        async with self._request(path, {}, aiohttp.ClientTimeout(total=DEADLINE)) as response:
+            return await response.read()
+
+    async def post(self, path: str, document: object = None, *, seconds: float = DEADLINE) -> Any:
+        """Return the decoded JSON of `POST path`; None if there is none. Raises EngineError."""
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        async with self._request(path, {}, timeout, method="POST", document=document) as response:
+            return await response.json(content_type=None) if response.status != 204 else None
+
     async def delete(self, path: str) -> None:
         """Remove an object. Raises EngineError, with the engine's own words if it does not."""
         timeout = aiohttp.ClientTimeout(total=DELETE_DEADLINE)
@@ -129,6 +140,7 @@ class Engine:
         timeout: aiohttp.ClientTimeout,
         *,
         method: str = "GET",
+        document: object = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self.socket is None and self.pipe is None:
             raise EngineError(f"{self.host} is no socket")
@@ -136,7 +148,11 @@ class Engine:
             async with (
                 nullcontext(self._session) if self._session else self._new_session() as session,
                 session.request(
-                    method, f"http://docker{path}", params=query, timeout=timeout
+                    method,
+                    f"http://docker{path}",
+                    params=query,
+                    timeout=timeout,
+                    json=document,
                 ) as response,
             ):
                 if not 200 <= response.status < 300:

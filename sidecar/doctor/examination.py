@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sidecar.doctor.checks import (
     certificates,
     clock,
+    container,
     credential,
     dns,
     docker,
@@ -57,10 +58,13 @@ CHECKS: dict[str, Check] = {
     "relay": relay.check,
     "job role": job_role.check,
     "roles": roles.check,
+    "container": container.check,
     "stop": stop.check,
     "health": health.check,
 }
 """Every check by its name, what may be the cause of others first."""
+LONGER = {"container": 3.0}
+"""Checks with more time, as a factor: a container has to start, and has checks of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Line:
 async def examine(setup: Setup, checks: dict[str, Check] | None = None) -> list[Line]:
     """Run the checks side by side; return their lines, in the order of the checks."""
     checks = CHECKS if checks is None else checks
-    results = await asyncio.gather(*(_run(check, setup) for check in checks.values()))
+    results = await asyncio.gather(*(_run(name, check, setup) for name, check in checks.items()))
     return [
         Line(name, finding)
         for name, findings in zip(checks, results, strict=True)
@@ -82,8 +86,8 @@ async def examine(setup: Setup, checks: dict[str, Check] | None = None) -> list[
     ]
 
 
-async def _run(check: Check, setup: Setup) -> list[Finding]:
-    seconds = setup.patience.check
+async def _run(name: str, check: Check, setup: Setup) -> list[Finding]:
+    seconds = setup.patience.check * LONGER.get(name, 1.0)
     try:
         async with asyncio.timeout(seconds) as deadline:
             return await check(setup)

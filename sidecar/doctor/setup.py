@@ -41,6 +41,7 @@ class Setup:
         problems: Sequence[str],
         http: aiohttp.ClientSession,
         patience: Patience,
+        container: str | None = None,
     ) -> None:
         self.config = config
         """The settings, with a default in the place of what is wrong."""
@@ -49,6 +50,8 @@ class Setup:
         self.http = http
         """A session for requests without a credential."""
         self.patience = patience
+        self.container = container
+        """The image of which a container may be started; None: none may."""
         self.access = Access(config)
         self.engine = Engine.find(config.task.docker_host)
         """The docker engine that is named; None for none."""
@@ -128,7 +131,10 @@ class Setup:
 
 @asynccontextmanager
 async def open_setup(
-    options: Sequence[str], environ: Mapping[str, str], patience: Patience
+    options: Sequence[str],
+    environ: Mapping[str, str],
+    patience: Patience,
+    container: str | None = None,
 ) -> AsyncIterator[Setup]:
     """Read the settings as a life would, and open what the checks ask with.
 
@@ -137,7 +143,7 @@ async def open_setup(
     machine, reason = await _read_machine(options, environ, patience)
     config, problems = read(options, environ, machine, reason)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
-        yield Setup(config, problems, http, patience)
+        yield Setup(config, problems, http, patience, container)
 
 
 async def _read_machine(

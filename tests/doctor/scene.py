@@ -83,13 +83,13 @@ class Scene(stages.Stage):
         self,
         env: Mapping[str, str | None] | None = None,
         *options: str,
-        argv: Sequence[str] = DOCTOR,
+        argv: Sequence[str] = (*DOCTOR, "--json"),
         secrets: Sequence[str] = (),
     ) -> Examined:
         """Run the doctor; no secret may be in what it prints. None removes a variable."""
         merged = {**self.environment(), **(env or {})}
         given = {name: value for name, value in merged.items() if value is not None}
-        words = (*argv, "--json", "--seconds", SECONDS, *options)
+        words = (*argv, "--seconds", SECONDS, *options)
         process = await asyncio.create_subprocess_exec(
             *words,
             env=given,

@@ -31,9 +31,7 @@ ARRANGED = {
     "no-token-yet": lambda scene: refuse(scene, "GetParameter", "ParameterNotFound"),
     "token-may-not-be-read": lambda scene: refuse(scene, "GetParameter", "AccessDeniedException"),
     "key-may-not-be-used": lambda scene: refuse(scene, "GetParameter", "KmsAccessDenied"),
-    "something-else-than-ssm": lambda scene: scene.ssm.add(
-        Rule("not-json", target="GetParameter")
-    ),
+    "something-else-than-ssm": lambda scene: scene.ssm.add(Rule("not-json", target="GetParameter")),
     "no-token-in-it": lambda scene: answer(scene, Value="<html>Please log in</html>"),
     "old-token": lambda scene: answer(scene, LastModifiedDate=time.time() - 7200),
     "sealed-without-a-key": lambda scene: answer(

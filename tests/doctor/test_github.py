@@ -188,7 +188,9 @@ def test_an_app_without_a_key(aws, name, key):
 
     async def play():
         async with open_scene(aws) as scene:
-            check_first(await scene.examine({**AnApp(scene).env, "SIDECAR_GITHUB_APP_KEY": key}), name)
+            check_first(
+                await scene.examine({**AnApp(scene).env, "SIDECAR_GITHUB_APP_KEY": key}), name
+            )
 
     run_side_by_side(play())
 

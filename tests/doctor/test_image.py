@@ -2,9 +2,11 @@
 
 import os
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 
+from local import imds
 from tests.doctor import engine
 from tests.doctor.plays import check, check_first
 from tests.doctor.scene import DOCTOR, open_scene
@@ -49,7 +51,7 @@ def test_a_disk_that_cannot_be_written_to(aws, name, mount, env):
             places = {"runner": scene.runner_folder, "folder": scene.folder}
             given = {key: value.format(**places) for key, value in env.items()}
             script = f'{mount.format(**places)} && exec "$@"'
-            argv = (*IN_MOUNTS, script, "sh", *DOCTOR)
+            argv = (*IN_MOUNTS, script, "sh", *DOCTOR, "--json")
             check_first(await scene.examine(given, argv=argv), name)
 
     run_side_by_side(play())
@@ -93,8 +95,8 @@ def test_a_docker_daemon_that_does_not_fit(aws, name, network, mode):
 
     async def play():
         async with open_scene(aws) as scene:
-            async with engine.serving(scene.folder / "engine.sock", network, mode) as host:
-                examined = await scene.examine({"DOCKER_HOST": host})
+            async with engine.serving(scene.folder / "engine.sock", network, mode) as docker:
+                examined = await scene.examine({"DOCKER_HOST": docker.host})
             check(examined, name)
             assert "docker 28.5.1" in examined.find("docker", "ok")[0]
 
@@ -106,11 +108,69 @@ def test_a_docker_daemon_that_fits(aws):
 
     async def play():
         async with open_scene(aws) as scene:
-            async with engine.serving(scene.folder / "engine.sock", engine.HERE, 0o600) as host:
-                examined = await scene.examine({"DOCKER_HOST": host})
+            async with engine.serving(scene.folder / "engine.sock", engine.HERE, 0o600) as docker:
+                examined = await scene.examine({"DOCKER_HOST": docker.host})
+                assert docker.created == []
             texts = examined.find("docker", "ok")
             assert "here: the docker daemon's bridge 127.0.0.1 is an address of ours" in texts[0]
             if IS_ROOT:
                 assert "through the agent's proxy" in texts[1]
+
+    run_side_by_side(play())
+
+
+# --- a container that asks ------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def open_instance(aws):
+    """Open a scene on an instance: its docker daemon, and metadata that containers reach."""
+    async with (
+        open_scene(aws) as scene,
+        imds.serving(scene.moto) as metadata,
+        engine.serving(scene.folder / "engine.sock", engine.FAR, 0o600) as docker,
+    ):
+        env = {
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url,
+            "DOCKER_HOST": docker.host,
+            "SIDECAR_SHARED_DIR": str(scene.folder),
+        }
+        yield scene, docker, env
+
+
+def test_a_container_is_started_only_if_asked_for(aws):
+    """Else the line says how to ask."""
+
+    async def play():
+        async with open_instance(aws) as (scene, docker, env):
+            examined = await scene.examine(env)
+            assert "--container IMAGE" in examined.find("container", "unknown")[0]
+            assert docker.created == []
+
+    run_side_by_side(play())
+
+
+def test_a_container_gets_the_instance_s_role(aws):
+    """It asks by its own doctor, gets no secret of the agent's, and is removed."""
+
+    async def play():
+        async with open_instance(aws) as (scene, docker, env):
+            examined = await scene.examine(env, "--container", engine.IMAGE)
+            check(examined, "instance-role-in-a-container")
+            assert docker.containers == {}
+            (created,) = docker.created
+            assert all(pair.startswith("AWS_") for pair in created["Env"])
+            assert not [pair for pair in created["Env"] if "CREDENTIALS" in pair]
+
+    run_side_by_side(play())
+
+
+def test_a_container_of_an_image_that_is_not_there(aws):
+    """Nothing is pulled."""
+
+    async def play():
+        async with open_instance(aws) as (scene, _, env):
+            examined = await scene.examine(env, "--container", "other:1")
+            check_first(examined, "no-such-image")
 
     run_side_by_side(play())

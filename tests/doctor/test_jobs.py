@@ -116,7 +116,7 @@ def test_a_machine_has_its_own_role(aws):
 
     async def play():
         async with open_scene(aws) as scene, imds.serving(scene.moto) as metadata:
-            env = {name: None for name in scene.ecs.environment}
+            env = dict.fromkeys(scene.ecs.environment)
             env |= {
                 "AWS_EC2_METADATA_DISABLED": None,
                 "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url,
@@ -163,7 +163,9 @@ def test_a_stop_budget_that_no_task_of_fargate_gets(aws):
 
     async def play():
         async with open_scene(aws, task=ecs_agent.Task(launch_type="FARGATE")) as scene:
-            check_first(await scene.examine({"SIDECAR_STOP_TIMEOUT": "300"}), "too-long-for-fargate")
+            check_first(
+                await scene.examine({"SIDECAR_STOP_TIMEOUT": "300"}), "too-long-for-fargate"
+            )
 
     run_side_by_side(play())
 

@@ -32,7 +32,8 @@ def test_a_task_in_which_all_is_right(aws):
             examined = await scene.examine()
             assert examined.code == 0, examined.output
             assert {line["check"] for line in examined.lines} >= CHECKS.keys() - {
-                "credential",  # the token alone registers here
+                "container",  # there is no docker here
+                "credential",  # the token alone registers
                 "job role",
             }
             wrong = [line for line in examined.lines if line["level"] != "ok"]
@@ -85,20 +86,25 @@ def test_the_text_has_a_line_for_each_finding(aws):
 
     async def play():
         async with open_scene(aws) as scene:
-            done = subprocess.run(
-                [*DOCTOR, "--seconds", "60"],
-                env=scene.environment() | {"SIDECAR_RUNNER_DIR": "/nowhere"},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=120,
-            )
-            assert done.returncode == 1
-            first, *others = done.stdout.splitlines()
+            examined = await scene.examine({"SIDECAR_RUNNER_DIR": "/nowhere"}, argv=DOCTOR)
+            assert examined.code == 1
+            first, *others = examined.output.splitlines()
             assert first.startswith("failed  settings     SIDECAR_RUNNER_DIR holds no ")
             assert ". Change: " in first
             assert {line.split()[0] for line in others} <= {"ok", "warning", "failed", "unknown"}
-            assert done.stderr == ""
+            assert examined.errors == ""
+
+    run_side_by_side(play())
+
+
+def test_some_checks_alone(aws):
+    """Those that are named, and nothing else is asked."""
+
+    async def play():
+        async with open_scene(aws) as scene:
+            examined = await scene.examine(None, "--only", "settings,runner")
+            assert [line["check"] for line in examined.lines] == ["settings", "runner"]
+            assert scene.ssm.requests == []
 
     run_side_by_side(play())
 
@@ -108,6 +114,7 @@ def test_the_text_has_a_line_for_each_finding(aws):
     [
         (("--nonsense",), "--nonsense"),
         (("--seconds", "0"), "--seconds must be"),
+        (("--only", "nonsense"), "--only names no check: nonsense"),
         (("--github-pat=ghp_secret0",), "SIDECAR_GITHUB_PAT is a variable only"),
     ],
 )
