@@ -31,7 +31,7 @@ def test_users_are_found_by_name(monkeypatch):
     assert host.agent_user_name() == "4000000000"
 
 
-# --- what a user may read, and which groups it is in ------------------------------------------------
+# --- what a user may read, and which groups it is in ----------------------------------------------
 
 OTHER = host.User("other", 12345, 12345, (12345, 23456), "/nowhere")
 
