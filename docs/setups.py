@@ -195,6 +195,11 @@ WRONG = {
     "token-of-another-repository": WrongSetup(
         "the token is for another repository", "registration", "GitHub does not take the token"
     ),
+    "runner-is-gone": WrongSetup(
+        "the just-in-time configuration is of a runner that was removed",
+        "registration",
+        "does not know the runner of the just-in-time configuration",
+    ),
     "blocked-host": WrongSetup(
         "the proxy does not let through one host of GitHub's",
         "hosts",

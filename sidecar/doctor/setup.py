@@ -90,7 +90,7 @@ class Setup:
             found = await self.token()
         except Exception:  # noqa: BLE001  the check of the token tells it
             return None
-        return found.token.url if found is not None else None
+        return found.url if found is not None else None
 
     async def list_urls(self) -> list[str]:
         """List what a life connects to: the API of GitHub first, then the services of AWS."""

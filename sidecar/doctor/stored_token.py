@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sidecar import tokens
+from sidecar import tokens, values
 from sidecar.lifecycle import registration
+from sidecar.runner.runner_settings import read_settings
 from sidecar.settings.contracts.contract import INSTANCE_ID
 from sidecar.tokens import launched, ssm
 from sidecar.tokens.launch_config import SETTING, read_launch_config
@@ -31,6 +32,17 @@ class StoredToken:
     token: RegistrationToken
     modified: datetime | None = None
     """When its parameter was written."""
+
+    @property
+    def url(self) -> str | None:
+        """Where it registers, or has registered just in time; None if it does not say."""
+        if self.token.jit is None:
+            return self.token.url
+        try:
+            found = read_settings(self.token.jit[".runner"]).get("githuburl")
+            return values.check_github_url(str(found))
+        except ValueError:
+            return None
 
 
 async def read_token(

@@ -6,6 +6,7 @@ from local import faults
 from local.faults import Rule
 from local.github import apps
 from local.github.scope import Scope
+from local.stage import PAT as OWN_PAT
 from tests.doctor.plays import check, check_first
 from tests.doctor.scene import HASTY, open_scene
 from tests.lives.stage import run_side_by_side
@@ -66,6 +67,39 @@ def test_a_token_of_another_repository(aws):
             scope = Scope.of_path("/repos/octo/other")
             await scene.put(scene.world.mint("registration", scope, None).value)
             check_first(await scene.examine(), "token-of-another-repository")
+
+    run_side_by_side(play())
+
+
+async def put_jit(scene):
+    """Do what a launcher does that registers just in time; return the runner."""
+    url = f"{scene.github.api}/repos/octo/repo/actions/runners/generate-jitconfig"
+    wanted = {"name": "one", "runner_group_id": 1, "labels": ["a"], "work_folder": "_work"}
+    headers = {"Authorization": f"Bearer {OWN_PAT}"}
+    async with scene.http.post(url, json=wanted, headers=headers) as answer:
+        found = await answer.json()
+    await scene.put(found["encoded_jit_config"])
+    (runner,) = scene.world.runners
+    return runner
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["known", "gone"])
+def test_a_runner_that_is_registered_just_in_time(aws, gone):
+    """GitHub is asked with the runner's own key; nothing of it is shown, and it stays."""
+
+    async def play():
+        async with open_scene(aws) as scene:
+            runner = await put_jit(scene)
+            if gone:
+                scene.world.runners.remove(runner, "test")
+            examined = await scene.examine()
+            if gone:
+                check_first(examined, "runner-is-gone")
+            else:
+                assert examined.code == 0, examined.output
+                assert "GitHub knows the runner" in examined.find("registration", "ok")[0]
+                assert list(scene.world.runners) == [runner]
+            assert "a just-in-time configuration" in examined.find("token", "ok")[0]
 
     run_side_by_side(play())
 

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from local.agent import base_environment
 from sidecar.doctor.examination import CHECKS
 from tests.doctor.scene import DOCTOR, open_scene
 from tests.lives.stage import IS_ROOT, run_side_by_side
@@ -107,6 +108,35 @@ def test_some_checks_alone(aws):
             assert scene.ssm.requests == []
 
     run_side_by_side(play())
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {},
+        {
+            "SIDECAR_TOKEN_PARAMETER": "/runners/{task}",
+            "SIDECAR_GITHUB_URL": "http://127.0.0.1:9/o/r",
+        },
+    ],
+    ids=["nothing", "some"],
+)
+def test_on_a_laptop(env):
+    """Outside AWS, with few settings or none: every line is there, and none is a traceback."""
+    done = subprocess.run(
+        [*DOCTOR, "--seconds", "60"],
+        env={**base_environment(), **env, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    checks = {line.split()[1] for line in done.stdout.splitlines()}
+    assert {"settings", "place", "github", "hosts", "runner", "users", "docker"} <= checks
+    assert "neither a task of ECS nor a machine of EC2" in done.stdout
+    if env:
+        assert "which is not known here" in done.stdout
 
 
 @pytest.mark.parametrize(

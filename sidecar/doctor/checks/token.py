@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from sidecar import values
 from sidecar.aws.calls import AwsError
 from sidecar.doctor.aws_errors import explain_aws
-from sidecar.doctor.finding import Finding, failed, ok
+from sidecar.doctor.finding import Finding, failed, ok, unknown
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ LIFETIME = 3600.0
 
 async def check(setup: Setup) -> list[Finding]:
     """Read the token as a life would, and leave it where it is."""
+    name = setup.settings.token_parameter or ""
+    if (values.TASK in name or values.INSTANCE in name) and not (await setup.facts()).id:
+        text = f"the name {name} holds the id of a task or a machine, which is not known here"
+        return [unknown(text, "examine it in the task, or on the machine")]
     try:
         found = await setup.token()
     except AwsError as error:
@@ -28,7 +33,8 @@ async def check(setup: Setup) -> list[Finding]:
     except SidecarError as error:
         if isinstance(error.__cause__, AwsError):  # with its own words around it
             return [explain_aws(error.__cause__)]
-        return [failed(str(error), "let the launcher write one of the forms of the reference")]
+        change = "let the launcher write a form that the reference names (SIDECAR_TOKEN_PARAMETER)"
+        return [failed(str(error), change)]
     if found is None:
         return [ok("no launcher stores a token: GitHub is asked for one")]
     return [_judge(found)]
