@@ -11,6 +11,7 @@ import aiohttp
 from sidecar import host
 from sidecar.aws.identity import Identity, read_identity
 from sidecar.aws.instance_metadata import MetadataError, read_machine
+from sidecar.aws.secrets import SecretReader
 from sidecar.docker.engine import Engine
 from sidecar.doctor import endpoints, stored_token
 from sidecar.doctor.once import Once
@@ -23,6 +24,8 @@ from sidecar.settings.load import find_question, read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from aiobotocore.session import AioSession
 
     from sidecar import github
     from sidecar.aws.calls import Service
@@ -53,6 +56,7 @@ class Setup:
         self.container = container
         """The image of which a container may be started; None: none may."""
         self.access = Access(config)
+        self._session: AioSession | None = None
         self.engine = Engine.find(config.task.docker_host)
         """The docker engine that is named; None for none."""
         self.facts = Once(self._read_facts)
@@ -77,6 +81,15 @@ class Setup:
     def variables(self) -> Mapping[str, str]:
         """The environment, without the agent's own settings."""
         return self.config.passed_on
+
+    def session(self) -> AioSession:
+        """Return the session of the AWS library with the agent's own credentials.
+
+        It is one for all checks: it reads the library's files, and fetches credentials, once.
+        """
+        if self._session is None:
+            self._session = self.access.session()
+        return self._session
 
     async def ask(self, url: str) -> Answer:
         """Ask a server for anything, as the agent would reach it. Raises NoAnswer."""
@@ -109,20 +122,20 @@ class Setup:
 
     async def _read_identity(self) -> Identity:
         region = self.config.task.region
-        return await read_identity(region, self.access.session, self.patience.aws)
+        return await read_identity(region, self.session, self.patience.aws)
 
     async def _find_endpoints(self) -> dict[Service, str]:
-        return await endpoints.find_endpoints(self.config, self.access.session)
+        return await endpoints.find_endpoints(self.config, self.session)
 
     async def _read_token(self) -> StoredToken | None:
         return await stored_token.read_token(
-            self.config, self.access, self.facts, timeout=self.patience.aws
+            self.config, self.session, self.facts, timeout=self.patience.aws
         )
 
     async def _read_credential(self) -> github.Credential | None:
         if self.settings.github_app_id is None and self.settings.github_pat is None:
             return None
-        reader = self.access.secret_reader(self.config.task.region, timeout=self.patience.aws)
+        reader = SecretReader(self.config.task.region, self.session, timeout=self.patience.aws)
         return await registration.read_credential(self.settings, reader)
 
     async def _locate_daemon(self) -> tuple[DaemonLocation, str]:

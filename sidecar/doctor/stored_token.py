@@ -7,7 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sidecar import tokens, values
+from sidecar.aws.calls import backoff
 from sidecar.lifecycle import registration
+from sidecar.net.retry import call_with_retries
 from sidecar.runner.runner_settings import read_settings
 from sidecar.settings.contracts.contract import INSTANCE_ID
 from sidecar.tokens import launched, ssm
@@ -18,10 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from aiobotocore.session import AioSession
+
     from sidecar.aws.instance_facts import Facts
-    from sidecar.lifecycle.job_credentials import Access
     from sidecar.settings.model import Configuration
     from sidecar.tokens.value import RegistrationToken
+
+TRIES = 2
+"""How often SSM may fail to answer: one lost packet is no wrong set-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +53,23 @@ class StoredToken:
 
 async def read_token(
     config: Configuration,
-    access: Access,
+    make_session: Callable[[], AioSession],
     read_facts: Callable[[], Awaitable[Facts]],
     *,
     timeout: float,
 ) -> StoredToken | None:
-    """Read the token once; None where GitHub is asked for one. Raises SidecarError."""
+    """Read the token within `timeout` seconds; None where GitHub is asked for one. Raises SidecarError."""
     settings = config.settings
     if settings.token is not None:
         given = tokens.GivenToken(settings.token.get_secret_value(), "SIDECAR_TOKEN")
         return StoredToken("SIDECAR_TOKEN", await given.wait(timeout))
-    async with tokens.ParameterStore(config.task.region, access.session) as store:
+    async with tokens.ParameterStore(config.task.region, make_session) as store:
         parameter = await _find_parameter(config, store, partial(_read_id, read_facts), timeout)
         if parameter is None:
             return None
-        text, version = await parameter.read(timeout=timeout)
+        text, version = await call_with_retries(
+            lambda: parameter.read(timeout=timeout / TRIES), backoff(), seconds=timeout
+        )
     key = settings.token_key.get_secret_value() if settings.token_key is not None else None
     token = open_token(text, parameter.name, key)
     return StoredToken(f"the parameter {parameter.name}", token, version.modified)

@@ -87,16 +87,13 @@ class Access:
 
         return make_session()
 
-    def secret_reader(self, region: str | None, timeout: float | None = None) -> SecretReader:
-        """Return what reads the agent's secrets, with its own credentials in that region.
-
-        `timeout`: seconds after which no more tries are begun; default: SIDECAR_TOKEN_TIMEOUT.
-        """
+    def secret_reader(self, region: str | None) -> SecretReader:
+        """Return what reads the agent's secrets, with its own credentials in that region."""
         return SecretReader(
             region,
             self.session,
             shared=not self.separate_job_role,
-            timeout=self._token_timeout if timeout is None else timeout,
+            timeout=self._token_timeout,
         )
 
     def job_role(self, config: Configuration) -> JobRole:

@@ -80,7 +80,8 @@ def test_ssm_that_never_answers(aws):
     async def play():
         async with open_scene(aws) as scene:
             scene.ssm.add(Rule("hang", target="GetParameter"))
-            examined = await scene.examine(None, *HASTY)
+            examined = await scene.examine(None, *HASTY, "place,token")
+            assert examined.find("place", "ok")
             check(examined, "ssm-is-silent")
 
     run_side_by_side(play())

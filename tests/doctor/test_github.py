@@ -30,7 +30,9 @@ def test_a_github_that_does_not_answer(aws, name, rule):
         async with open_scene(aws) as scene, faults.serving(scene.github.url) as github:
             github.add(rule)
             env = {"SIDECAR_GITHUB_URL": f"{github.url}/octo/repo"}
-            check(await scene.examine(env, *(HASTY if rule.kind == "hang" else ())), name)
+            check(
+                await scene.examine(env, *((*HASTY, "github") if rule.kind == "hang" else ())), name
+            )
 
     run_side_by_side(play())
 

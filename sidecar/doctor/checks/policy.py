@@ -53,7 +53,7 @@ async def check(setup: Setup) -> list[Finding]:
     if not wanted:
         return [ok("no setting needs a call of AWS")]
     try:
-        region, session = setup.config.task.region, setup.access.session
+        region, session = setup.config.task.region, setup.session
         decisions = await simulate(role, wanted, region, session, setup.patience.request)
     except AwsError as error:
         return _say_unknown(wanted, str(error))

@@ -35,7 +35,7 @@ async def _compare(setup: Setup, facts: TaskFacts, budget: float) -> Finding:
     container = await read_container_name(task.metadata_uri or "", so_mark=so_mark)
     try:
         described = await read_container_definition(
-            facts.definition, container, task.region, setup.access.session, setup.patience.aws
+            facts.definition, container, task.region, setup.session, setup.patience.aws
         )
     except AwsError as error:
         change = "set stopTimeout in the task definition to what SIDECAR_STOP_TIMEOUT says"
