@@ -9,6 +9,8 @@ DEFAULT, LEAST, MOST = 10.0, 1.0, 600.0
 REQUEST_SHARE, AWS_SHARE = 0.5, 0.6
 """The share for one request, and for one call of AWS with all that it needs: what a check has
 found till then is still told."""
+AWS_TRIES = 2
+"""How often AWS is asked, where it does not answer: one lost packet is no wrong set-up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
 
 from sidecar import host
+from sidecar.aws.calls import backoff
 from sidecar.aws.identity import Identity, read_identity
 from sidecar.aws.instance_metadata import MetadataError, read_machine
 from sidecar.aws.secrets import SecretReader
 from sidecar.docker.engine import Engine
 from sidecar.doctor import endpoints, stored_token
 from sidecar.doctor.once import Once
+from sidecar.doctor.patience import AWS_TRIES
 from sidecar.doctor.probe import Answer, ask
 from sidecar.lifecycle import registration
 from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_credentials import Access
+from sidecar.net.retry import call_with_retries
 from sidecar.relay.mode import DaemonLocation, locate_daemon
 from sidecar.settings.load import find_question, read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from aiobotocore.session import AioSession
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from sidecar.doctor.patience import Patience
     from sidecar.doctor.stored_token import StoredToken
     from sidecar.settings.model import Configuration, Settings
+
+T = TypeVar("T")
 
 
 class Setup:
@@ -91,6 +96,13 @@ class Setup:
             self._session = self.access.session()
         return self._session
 
+    async def call_aws(self, call: Callable[[float], Awaitable[T]]) -> T:
+        """Make a call of AWS; `call` is given the seconds for one try. Raises AwsError."""
+        seconds = self.patience.aws
+        return await call_with_retries(
+            lambda: call(seconds / AWS_TRIES), backoff(), seconds=seconds
+        )
+
     async def ask(self, url: str) -> Answer:
         """Ask a server for anything, as the agent would reach it. Raises NoAnswer."""
         return await ask(self.http, url, self.patience.request)
@@ -122,7 +134,7 @@ class Setup:
 
     async def _read_identity(self) -> Identity:
         region = self.config.task.region
-        return await read_identity(region, self.session, self.patience.aws)
+        return await self.call_aws(lambda seconds: read_identity(region, self.session, seconds))
 
     async def _find_endpoints(self) -> dict[Service, str]:
         return await endpoints.find_endpoints(self.config, self.session)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sidecar import tokens, values
 from sidecar.aws.calls import backoff
+from sidecar.doctor.patience import AWS_TRIES
 from sidecar.lifecycle import registration
 from sidecar.net.retry import call_with_retries
 from sidecar.runner.runner_settings import read_settings
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from sidecar.aws.instance_facts import Facts
     from sidecar.settings.model import Configuration
     from sidecar.tokens.value import RegistrationToken
-
-TRIES = 2
-"""How often SSM may fail to answer: one lost packet is no wrong set-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,10 @@ async def read_token(
     *,
     timeout: float,
 ) -> StoredToken | None:
-    """Read the token within `timeout` seconds; None where GitHub is asked for one. Raises SidecarError."""
+    """Read the token within `timeout` seconds; None where GitHub is asked for one.
+
+    Raises SidecarError.
+    """
     settings = config.settings
     if settings.token is not None:
         given = tokens.GivenToken(settings.token.get_secret_value(), "SIDECAR_TOKEN")
@@ -68,7 +69,7 @@ async def read_token(
         if parameter is None:
             return None
         text, version = await call_with_retries(
-            lambda: parameter.read(timeout=timeout / TRIES), backoff(), seconds=timeout
+            lambda: parameter.read(timeout=timeout / AWS_TRIES), backoff(), seconds=timeout
         )
     key = settings.token_key.get_secret_value() if settings.token_key is not None else None
     token = open_token(text, parameter.name, key)

@@ -54,7 +54,9 @@ async def check(setup: Setup) -> list[Finding]:
         return [ok("no setting needs a call of AWS")]
     try:
         region, session = setup.config.task.region, setup.session
-        decisions = await simulate(role, wanted, region, session, setup.patience.request)
+        decisions = await setup.call_aws(
+            lambda seconds: simulate(role, wanted, region, session, seconds)
+        )
     except AwsError as error:
         return _say_unknown(wanted, str(error))
     return _judge(decisions)

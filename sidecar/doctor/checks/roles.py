@@ -108,7 +108,9 @@ async def _name(setup: Setup, source: str, session: AioSession, role: str | None
     """Ask STS whose credentials a session has; `role` is what the source itself said."""
     try:
         region = setup.config.task.region
-        identity = await read_identity(region, lambda: session, setup.patience.aws)
+        identity = await setup.call_aws(
+            lambda seconds: read_identity(region, lambda: session, seconds)
+        )
     except AwsError as error:
         if role is not None and isinstance(error, TransientError):
             return ok(f"{source}: {role}, as it says itself; STS does not answer")

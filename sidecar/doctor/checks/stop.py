@@ -34,8 +34,10 @@ async def _compare(setup: Setup, facts: TaskFacts, budget: float) -> Finding:
     task, so_mark = setup.config.task, setup.access.so_mark
     container = await read_container_name(task.metadata_uri or "", so_mark=so_mark)
     try:
-        described = await read_container_definition(
-            facts.definition, container, task.region, setup.session, setup.patience.aws
+        described = await setup.call_aws(
+            lambda seconds: read_container_definition(
+                facts.definition, container, task.region, setup.session, seconds
+            )
         )
     except AwsError as error:
         change = "set stopTimeout in the task definition to what SIDECAR_STOP_TIMEOUT says"
