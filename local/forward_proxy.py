@@ -77,14 +77,13 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @asynccontextmanager
 async def serving(target: tuple[str, int]) -> AsyncIterator[ForwardProxy]:
     """Serve the proxy until the block is left."""
-    proxy, running = ForwardProxy(target), set()
+    proxy = ForwardProxy(target)
+    running: set[asyncio.Task[None]] = set()
 
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        running.add(task := asyncio.current_task())
-        try:
-            await proxy.serve(reader, writer)
-        finally:
-            running.discard(task)
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(proxy.serve(reader, writer))
+        running.add(task)
+        task.add_done_callback(running.discard)
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
