@@ -233,6 +233,12 @@ WRONG = {
     "no-daemon-at-all": WrongSetup(
         "SIDECAR_DOCKER_PROXY=on, and there is no daemon", "docker", "nothing names a docker daemon"
     ),
+    "daemon-comes-with-run": WrongSetup(
+        "the image `dind`, without a running agent: its daemon is not started yet",
+        "docker",
+        "the image starts its docker daemon for `run` alone",
+        "unknown",
+    ),
     "daemon-elsewhere": WrongSetup(
         "the daemon is the instance's, and shares no folder",
         "docker",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sidecar import host
 from sidecar.docker.engine import EngineError
-from sidecar.doctor.finding import Finding, failed, ok, warning
+from sidecar.doctor.finding import Finding, failed, ok, unknown, warning
 from sidecar.lifecycle.job_docker import ProxyUnavailable, choose_place, find_engine
 from sidecar.relay.mode import DaemonLocation
 
@@ -41,8 +41,10 @@ async def check(setup: Setup) -> list[Finding]:
 
 def _judge_absence(setup: Setup) -> Finding:
     text = f"nothing names a docker daemon (DOCKER_HOST, {host.DOCKER_PLACE})"
-    settings = setup.settings
-    if settings.docker_proxy == "on":
+    if setup.variables.get("ENTRYPOINT_DOCKERD") == "true":
+        text = "the image starts its docker daemon for `run` alone (ENTRYPOINT_DOCKERD=true)"
+        return unknown(text, "examine it beside a running agent (ECS Exec)")
+    if setup.settings.docker_proxy == "on":
         return failed(text, "set DOCKER_HOST, start the daemon first, or SIDECAR_DOCKER_PROXY=auto")
     return ok(f"{text}: jobs have none")
 
