@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
 
 DEFAULT, LEAST, MOST = 10.0, 1.0, 600.0
 """Seconds for a check."""
@@ -11,6 +17,8 @@ REQUEST_SHARE, AWS_SHARE = 0.5, 0.6
 found till then is still told."""
 AWS_TRIES = 2
 """How often AWS is asked, where it does not answer: one lost packet is no wrong set-up."""
+EMPTY_TRIES = 3
+"""How often the task metadata are asked; each takes 1.5 s at most (`sidecar.aws.task_metadata`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +36,11 @@ class Patience:
     def aws(self) -> float:
         """Seconds for one call of AWS, the credentials for it included."""
         return self.check * AWS_SHARE
+
+
+async def retry_empty(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while the answer is empty, a few times: the ECS agent may be slow for a moment."""
+    for _ in range(EMPTY_TRIES - 1):
+        if answer := await ask():
+            return answer
+    return await ask()

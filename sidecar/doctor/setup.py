@@ -16,7 +16,7 @@ from sidecar.aws.secrets import SecretReader
 from sidecar.docker.engine import Engine
 from sidecar.doctor import endpoints, stored_token
 from sidecar.doctor.once import Once
-from sidecar.doctor.patience import AWS_TRIES
+from sidecar.doctor.patience import AWS_TRIES, EMPTY_TRIES
 from sidecar.doctor.probe import Answer, ask
 from sidecar.lifecycle import registration
 from sidecar.lifecycle.facts import read_facts
@@ -130,7 +130,12 @@ class Setup:
         return urls
 
     async def _read_facts(self) -> Facts:
-        return await read_facts(self.config, so_mark=self.access.so_mark)
+        so_mark, is_task = self.access.so_mark, self.config.task.metadata_uri is not None
+        for _ in range(EMPTY_TRIES if is_task else 1):
+            facts = await read_facts(self.config, so_mark=so_mark)
+            if facts.id:
+                break
+        return facts
 
     async def _read_identity(self) -> Identity:
         region = self.config.task.region

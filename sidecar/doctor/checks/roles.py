@@ -8,12 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from sidecar.aws.calls import AwsError, TransientError
-from sidecar.aws.container_credentials import Endpoint, UpstreamError
+from sidecar.aws.container_credentials import Endpoint, UnavailableError, UpstreamError
 from sidecar.aws.identity import read_identity
 from sidecar.aws.instance_role import InstanceRole
 from sidecar.aws.own_session import make_session
 from sidecar.doctor.finding import Finding, ok, unknown, warning
 from sidecar.errors import RelayError
+from sidecar.net.retry import call_with_retries, growing
 from sidecar.settings import platform
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sidecar.doctor.setup import Setup
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+TRIES = 2
 OWN_KEYS, ECS_FACE, IMDS_FACE = "variables", "the ECS agent", "the instance metadata"
 
 
@@ -92,7 +94,12 @@ async def _fetch_session(
     Raises UpstreamError.
     """
     async with source.connected() as fetch:
-        found = await fetch(time.time(), timeout)
+        found = await call_with_retries(
+            lambda: fetch(time.time(), timeout / TRIES),
+            growing(UnavailableError, first=0.1, longest=0.5),
+            tries=TRIES,
+            seconds=timeout,
+        )
     document = json.loads(found.body)
     keys = (document["AccessKeyId"], document["SecretAccessKey"], document["Token"])
     return _make_session(*keys), found.role_arn

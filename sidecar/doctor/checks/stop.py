@@ -9,6 +9,7 @@ from sidecar.aws.instance_facts import InstanceFacts
 from sidecar.aws.task_definition import read_container_definition
 from sidecar.aws.task_metadata import read_container_name
 from sidecar.doctor.finding import Finding, failed, ok, unknown, warning
+from sidecar.doctor.patience import retry_empty
 
 if TYPE_CHECKING:
     from sidecar.aws.task_metadata import TaskFacts
@@ -32,7 +33,9 @@ async def check(setup: Setup) -> list[Finding]:
 
 async def _compare(setup: Setup, facts: TaskFacts, budget: float) -> Finding:
     task, so_mark = setup.config.task, setup.access.so_mark
-    container = await read_container_name(task.metadata_uri or "", so_mark=so_mark)
+    container = await retry_empty(
+        lambda: read_container_name(task.metadata_uri or "", so_mark=so_mark)
+    )
     try:
         described = await setup.call_aws(
             lambda seconds: read_container_definition(
@@ -42,6 +45,9 @@ async def _compare(setup: Setup, facts: TaskFacts, budget: float) -> Finding:
     except AwsError as error:
         change = "set stopTimeout in the task definition to what SIDECAR_STOP_TIMEOUT says"
         return unknown(f"{budget:g} s; not compared: {error}", change)
+    if not described:
+        text = f"{budget:g} s; {facts.definition} has no container {container or 'of this name'}"
+        return unknown(text, "compare SIDECAR_STOP_TIMEOUT with its stopTimeout")
     granted = float(described.get("stopTimeout") or USUAL)
     text = f"SIDECAR_STOP_TIMEOUT is {budget:g} s, the container's stopTimeout {granted:g} s"
     if "stopTimeout" not in described:
