@@ -19,7 +19,7 @@ BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}")
 RSA = bytes.fromhex("06092a864886f70d010101")
 """The object identifier that PKCS #8 has before an RSA key, and PKCS #1 has not."""
 SEQUENCE, HEAD = b"\x30\x82", 40
-"""How a key in DER begins, before two bytes of length; and the bytes that are searched for RSA."""
+"""The first bytes of a key in DER, then two of its length; the bytes in which RSA is looked for."""
 LINE = 64
 
 

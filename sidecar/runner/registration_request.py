@@ -23,7 +23,7 @@ class RegistrationRequest:
     unique: bool = False
     """Whether the agent made the name up, so that no other runner can have it."""
     disable_update: bool = True
-    """Whether the runner is told not to update itself, which not every GitHub server takes."""
+    """True where the runner is told not to update itself, which not every GitHub server takes."""
 
     def arguments(self, *, replaces: bool) -> tuple[str, ...]:
         """Return the arguments of `configure`; the token is not among them."""

@@ -34,7 +34,7 @@ for folder do
     code=$((code + 1))
 done
 """
-"""What is missing is made by the runner later: the folder above then counts."""
+"""A missing folder is made by the runner later: the folder above then counts."""
 
 
 async def check_folders(folder: RunnerFolder, work_dir: str) -> None:

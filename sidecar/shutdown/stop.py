@@ -170,7 +170,7 @@ class Stop:
 
     @property
     def hurried(self) -> bool:
-        """Whether a third signal came: nothing is waited for any longer than that needs."""
+        """True after a third signal: nothing is waited for any longer than that needs."""
         return self.level >= KILL
 
     async def let_finish(self, future: asyncio.Future[Any]) -> None:

@@ -32,7 +32,7 @@ FIELDS = {
 OF_GITHUB = frozenset(
     {"expires_at", "permissions", "repositories", "repository_selection", "runner", "single_file"}
 )
-"""What else GitHub's own answers hold; none of it changes what is registered."""
+"""Other keys of GitHub's own answers; none of them changes what is registered."""
 OF_PROGRAM = frozenset(
     {"disableupdate", "ephemeral", "generateserviceconfig", "replace", "runasservice", "unattended"}
 )

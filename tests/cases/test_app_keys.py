@@ -174,7 +174,7 @@ def test_what_is_no_key_is_refused_with_what_it_is(text, why):
 
 
 def test_a_deployment_takes_the_same_forms():
-    """What it writes into SSM is read by the launcher."""
+    """The launcher reads it where it stands in SSM."""
     given = [Secret(APP_KEY, FORMS["base64 of PEM"])]
     assert check(given) == given
     with pytest.raises(SettingsError, match="must be a private key"):

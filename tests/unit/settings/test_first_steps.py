@@ -1,4 +1,4 @@
-"""Who starts the agent with no setting at all is told what to do next."""
+"""An agent that is started with no setting at all says what to do next."""
 
 import pytest
 

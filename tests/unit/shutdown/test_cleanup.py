@@ -156,7 +156,7 @@ def test_a_hanging_step_is_cancelled_at_the_end_of_the_budget(loop):
 @on_both
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_after_a_third_signal_each_step_has_a_short_time(loop, monkeypatch, when):
-    """Who presses Ctrl-C three times waits no whole stop budget; what was not done is named."""
+    """Three times Ctrl-C is no wait for a whole stop budget; what was not done is named."""
     monkeypatch.setattr(stop_module, "HURRIED_STEP", 0.1)
     actions = Actions()
 

@@ -145,7 +145,7 @@ def test_two_agents_on_one_network_are_both_healthy(loop, tmp_path):
 
 @on_both
 def test_an_agent_at_its_own_address_forgets_an_earlier_one(loop, free, tmp_path):
-    """What a killed life wrote would lead the check to a port that nobody has, or another has."""
+    """A killed life's file would lead the check to a port that nobody has, or another has."""
     (tmp_path / HEALTH_FILE).write_text("127.0.0.1:1\n")
 
     async def life():
