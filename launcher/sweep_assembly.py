@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from launcher.settings import SweepSettings
 
-LISTS, DELETES = 3.0, 4.0
+LISTS, DELETES = 4.5, 4.0
 """DescribeParameters and DeleteParameters per second. AWS permits an account five that delete, and
 the agents of a fleet use one of them."""
 REMOVALS, REMOVALS_AT_ONCE = 1.0, 20.0

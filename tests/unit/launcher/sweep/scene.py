@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
 from launcher import identity
-from launcher.connections import Connections
 from launcher.demand.delivery import Demand
-from launcher.demand.queue import Queue
-from launcher.places.ec2 import Ec2
 from launcher.places.request import make_tags
 from launcher.pools.document import parse_pools
 from launcher.record.launch import Launch
 from launcher.record.records import Records, make_client
-from launcher.secret import Secret
-from launcher.sweep.around import Around, Limits
+from launcher.sweep.around import Limits
 from launcher.sweep.claims import Claims
 from launcher.sweep.findings import Outcome
-from launcher.sweep.hub import Hub
 from launcher.sweep.marks import MemoryMarks
-from launcher.sweep.pacing import Pace
-from launcher.sweep.parameters import Parameters
 from launcher.sweep.sweeper import Sweeper
 from launcher.tokens import describe_token
-from launcher.work import EcsClients
 from launcher.work.queued import launch_id
-from tests.storms import clock
+from tests.storms import clock, sweeping
 from tests.storms.calls import Weather, loop_time
 from tests.storms.ec2 import Ec2 as Ec2Model
 from tests.storms.ecs import PREFIX as ECS
@@ -44,7 +36,7 @@ from tests.storms.world import reached
 TOKENS = "/runner-launcher/tokens"
 REPOSITORY = "octo/app"
 URL = f"https://github.com/{REPOSITORY}"
-QUEUE = "https://sqs.eu-central-1.amazonaws.com/123456789012/demand"
+QUEUE, REGION = sweeping.QUEUE, sweeping.REGION
 PAUSE = 60.0
 POOLS = """
 [[pool]]
@@ -177,37 +169,20 @@ def make_demand(number=1, **more):
 
 
 @asynccontextmanager
-async def open_around(scene, *, table=True, pools=POOLS, scopes=(URL,), claims=OURS, **more):
+async def open_around(scene, *, pools=POOLS, scopes=(URL,), claims=OURS, **more):
     """Open what a sweep works with, among the models."""
-    async with AsyncExitStack() as stack:
-        enter = stack.enter_async_context
-        scene.client = await enter(make_client("eu-central-1"))
-        records = scene.records = Records(scene.client, "launches", "w", now=clock.now)
-        clients = await enter(EcsClients("eu-central-1"))
-        loaded = parse_pools(pools) if pools else None
-        connections = Connections(
-            "https://github.com", "repository", token=Secret("a-token", "", None, loop_time)
-        )
-        given = {
-            "clusters": CLUSTERS,
-            "scopes": scopes,
-            "pools": (lambda: loaded) if loaded else None,
-            "records": records if table else None,
-            "queue": await enter(Queue(QUEUE, "eu-central-1")),
-            "limits": Limits(1800.0, None),
-            "now": clock.now,
-            **more,
-        }
-        yield Around(
-            claims,
-            await enter(Parameters("eu-central-1", Pace(3, 1, loop_time), Pace(4, 1, loop_time))),
-            Hub(await enter(connections)),
-            lambda cluster: clients(cluster, "runner"),
-            await enter(Ec2("eu-central-1")),
-            Pace(1, 20, loop_time),
-            "https://github.com",
-            **given,
-        )
+    loaded = parse_pools(pools) if pools else None
+    given = {
+        "clusters": CLUSTERS,
+        "scopes": scopes,
+        "pools": (lambda: loaded) if loaded else None,
+        "limits": Limits(1800.0, None),
+        **more,
+    }
+    async with make_client(REGION) as client, sweeping.open_around(claims, **given) as around:
+        scene.client = client
+        scene.records = Records(client, sweeping.TABLE, "w", now=clock.now)
+        yield around
 
 
 def play(story, *, repairs=lambda _: (), in_table=False, dry_run=False, **more):
