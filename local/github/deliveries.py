@@ -54,7 +54,24 @@ def _is_at(hook: Hook, scope: Scope) -> bool:
 
 async def _list_hooks(request: web.Request, world: World) -> web.Response:
     scope = _find_scope(request, world, write=False)
-    return answer([describe(each) for each in world.hooks if _is_at(each, scope)])
+    base = f"{request.url.origin()}{request.path}"
+    found = [each for each in world.hooks if _is_at(each, scope)]
+    return answer([_show_hook(each, f"{base}/{each.id}", world.now()) for each in found])
+
+
+def _show_hook(hook: Hook, url: str, now: float) -> dict[str, Any]:
+    """Give the schemas `hook` and `org-hook`."""
+    made = utc(now)
+    return {
+        **describe(hook),
+        "created_at": made,
+        "updated_at": made,
+        "url": url,
+        "test_url": f"{url}/test",
+        "ping_url": f"{url}/pings",
+        "deliveries_url": f"{url}/deliveries",
+        "last_response": {"code": None, "status": "unused", "message": None},
+    }
 
 
 async def _list(request: web.Request, world: World) -> web.Response:
