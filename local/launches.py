@@ -34,7 +34,13 @@ COMMAND = (sys.executable, "-m", "launcher")
 REPOSITORY = "octo/repo"
 PREFIX = "/launches/tokens"
 SENT_AGAIN = 1.0
-"""Seconds until what could not be queued is sent again."""
+"""Seconds until what could not be queued is sent again; they double each time.
+
+A webhook whose queue answers late says that it failed, and its message is there all the same: what
+is sent again without patience fills the queue of a slow machine.
+"""
+LOOKS_AGAIN = (0.05, 1.0)
+"""Seconds until put-off messages come once more: the first time, and the longest; they double."""
 WEBHOOK_SECRET = "the secret of a webhook"
 POOLS = """\
 [[pool]]
@@ -196,17 +202,31 @@ class Stage:
         The launcher's owner does it, or its sweep: GitHub does not.
         """
         hooks, done = self.github.world.hooks, set[int]()
+        pauses: dict[str, float] = {}
 
         def look() -> list[Delivery] | None:
             failed = [each for each in hooks.deliveries if each.status_code == 503]
             return [each for each in failed if each.id not in done] or None
 
-        while not self.github.world.changes.closed:
-            found = await self.github.world.changes.until(look, 3600) or ()
-            await asyncio.sleep(SENT_AGAIN)  # at once it would be too much for a busy queue, again
-            for delivery in found:
-                done.add(delivery.id)
-                hooks.redeliver(delivery)
+        async def send_again(delivery: Delivery, pause: float) -> None:
+            await asyncio.sleep(pause)
+            hooks.redeliver(delivery)
+
+        async with asyncio.TaskGroup() as sending:
+            while not self.github.world.changes.closed:
+                for each in await self.github.world.changes.until(look, 3600) or ():
+                    done.add(each.id)
+                    pause = pauses[each.guid] = 2 * pauses.get(each.guid, SENT_AGAIN / 2)
+                    sending.create_task(send_again(each, pause))
+
+    async def wait_for_answers(self) -> None:
+        """Wait until the webhook has answered each delivery, and none is to be sent again."""
+
+        def look() -> bool | None:
+            last = {each.guid: each for each in self.github.world.hooks.deliveries if each.action}
+            return all(each.status_code not in (0, 503) for each in last.values()) or None
+
+        await self.github.world.changes.until(look, 3600)
 
     @asynccontextmanager
     async def _process(
@@ -276,11 +296,13 @@ class Stage:
 
         Not while a message waits: what is put off until something ends would only come in between.
         """
+        pause, longest = LOOKS_AGAIN
         async with asyncio.timeout(seconds):
             while "queue" in (left := await self.count_messages()):
                 if "waiting" not in left["queue"]:
                     await asyncio.to_thread(aws.end_delays, self.moto)
-                await asyncio.sleep(0.05)  # SQS tells nobody that a message was deleted
+                await asyncio.sleep(pause)  # SQS tells nobody that a message was deleted
+                pause = min(2 * pause, longest)
         return left
 
     async def find_records(self) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from local.demo.launch import endings as launch_endings
 from local.demo.machines import endings as machine_endings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from local.agent import AgentProcess
     from local.demo.timeline import Timeline
@@ -189,7 +189,7 @@ async def _show(play: Play, deadline: float) -> int:
     except asyncio.CancelledError:
         return _fail("it was interrupted, and has cleaned up")
     except Exception as error:  # noqa: BLE001  a person wants one line, whatever it was
-        return _fail(f"{type(error).__name__}: {error}")
+        return _fail("; ".join(_describe(error)))
     verdict.show(checks, console)
     wrong = [check for check in checks if not check.holds]
     if wrong:
@@ -199,6 +199,15 @@ async def _show(play: Play, deadline: float) -> int:
         return _fail("; ".join(map(str, wrong)) + (f" ({reason})" if reason else ""))
     print(f"demo: ok, all of it verified from outside in {lines.age:.1f} s; nothing is left")
     return 0
+
+
+def _describe(error: BaseException) -> Iterator[str]:
+    """Describe an error; of a group of errors each that is in it."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _describe(each)
+    else:
+        yield f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _clean_up_on_signals() -> None:

@@ -15,6 +15,16 @@ launches.Stage.find_parameters = find_one_more
 sys.exit(__main__.main())
 """
 
+BREAKING = """
+import sys
+from local import launches
+from local.demo import __main__
+async def break_it(self):
+    raise OSError("the disk is full")
+launches.Stage.find_parameters = break_it
+sys.exit(__main__.main())
+"""
+
 
 def show(*options):
     """Run it; return its lines, of which the last says that all was verified."""
@@ -134,6 +144,13 @@ def test_what_is_left_makes_it_fail():
     code, lines = run_demo("--launch=webhook", "--end=cancel", code=LEFT_RUNNING)
     assert code == 1
     assert lines[-1].startswith("demo: failed: parameters in SSM: /launches/tokens/forgotten")
+
+
+def test_what_breaks_it_is_named():
+    """The last line names the error itself, not the group of tasks that it ended."""
+    code, lines = run_demo("--launch=webhook", "--end=cancel", code=BREAKING)
+    assert code == 1
+    assert lines[-1] == "demo: failed: OSError: the disk is full"
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ async def _play(
         over = partial(_are_over, queued)
         await stage.github.world.changes.until(over, 3600)
         await stage.ecs.wait_for(lambda: not stage.ecs.living(), 3600)
+        await stage.wait_for_answers()
         timeline.begin("verify", "demo", "lets put-off messages come now, and looks what is left")
         left = await verdict.check_left(stage)
         checks = [*verdict.verify(stage, ending, jobs), *left]

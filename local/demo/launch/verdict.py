@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from local.demo.launch.endings import Ending
     from local.launches import Stage
 
+LONGEST = 3600.0
+"""Seconds of a wait that the demo's own deadline bounds."""
+
 
 async def check_left(stage: Stage) -> list[Check]:
     """Check that nothing is left, while the stand-ins still run."""
@@ -33,7 +36,7 @@ async def check_left(stage: Stage) -> list[Check]:
 
 
 async def _list_queued(stage: Stage) -> list[tuple[str, list[str]]]:
-    messages = await stage.empty_queue()
+    messages = await stage.empty_queue(LONGEST)
     living = [
         name
         for name, item in (await stage.find_records()).items()

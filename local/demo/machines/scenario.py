@@ -65,6 +65,7 @@ async def _play(stage: MachineStage, ending: Ending, timeline: Timeline) -> list
         timeline.done("GitHub", "has a job in its queue")
         await stage.github.world.changes.until(lambda: job.state == "completed" or None, 3600)
         await stage.ec2.wait_for(lambda: not stage.ec2.living(), 3600)
+        await stage.wait_for_answers()
         timeline.begin("verify", "demo", "lets put-off messages come now, and looks what is left")
         left = await verdict.check_left(stage)
         checks = [*verdict.verify(stage, ending), *left]
