@@ -13,31 +13,49 @@ EVENTS = {
     "command.started": "the supervised command runs; nothing is registered for it",
     "configure.printed": "one line that the runner's configure or remove step printed",
     "credential.shared": "jobs can read this secret too, because they have the same task role",
+    "credential.unquoted": "the secret has quotes around it, which are left out; store it without",
     "docker.accept_failed": "the system refused a new connection to the docker proxy; the proxy "
     "tries again",
+    "docker.commit_unclean": "an image that a job committed could not be made anew: it has empty "
+    "variables, and the region, that the agent had added to the container; or the one that was "
+    "made first could not be removed",
     "docker.copy_started": "the runner's node is copied to a folder that the docker daemon sees; "
     "once for each version on a machine",
     "docker.events_lost": "the connection to the docker daemon's events broke; it is opened again",
     "docker.folder_removal_failed": "a folder that a killed agent left in SIDECAR_SHARED_DIR could "
     "not be removed",
     "docker.folder_removed": "a folder that a killed agent left in SIDECAR_SHARED_DIR was removed",
+    "docker.folder_unchecked": "the agent cannot write into a folder, and so not ask whether the "
+    "docker daemon sees it",
+    "docker.folder_unseen": "the docker daemon does not see a folder that containers of a job "
+    "mount: it is empty for them",
     "docker.leftovers_failed": "what the job of a killed agent created could not be removed; a "
     "later agent tries again",
     "docker.objects_kept": "SIDECAR_DOCKER_CLEANUP is off: these containers, networks, volumes and "
     "images of the job stay at the docker daemon",
     "docker.objects_removed": "how many containers, networks, volumes and images of the job were "
     "removed from the docker daemon; with `killed_agent` those that the job of a killed agent left",
-    "docker.proxy_disabled": "jobs reach the docker daemon without the proxy; `reason` says why",
+    "docker.proxy_disabled": "jobs reach the docker daemon without the proxy; `reason` says why. A "
+    "warning if SIDECAR_SHARED_DIR cannot be right",
     "docker.proxy_started": "jobs reach the docker daemon (`engine`) through the proxy at `socket`;"
     " `credentials` is the relay mode that containers use",
     "docker.record_failed": "what a job creates at the docker daemon cannot be written down: it is "
     "removed after the job, but not if the agent is killed",
     "docker.request_failed": "the docker proxy failed on a request and closed its connection",
-    "docker.request_refused": "strict mode refused a request; logged once for each kind",
+    "docker.request_refused": "strict mode refused a request, or the agent refused a network or a "
+    "port at AWS's link-local addresses; each text once while it is remembered, and 16 of a kind "
+    "in a minute. `unsaid` counts those that no line tells of",
     "docker.socket_exposed": "a container mounts a folder that holds a docker socket, and can "
     "reach the daemon without the proxy; logged once for each folder",
     "docker.socket_unprotected": "the runner's user may open the daemon's own socket, without the "
     "proxy",
+    "github.redirect_unresolved": "GitHub did not tell the new URL of a repository; the runner is "
+    "registered at the old one",
+    "github.redirected": "GitHub has the repository or its owner under a new name and redirects "
+    "`path`; it is followed, and the URL that is set should be changed",
+    "health.moved": "another program listens at SIDECAR_HEALTH_ADDRESS, as the agent of a second "
+    "task with network mode host does: health and metrics are at `address`, where "
+    "`runner-sidecar health` finds them",
     "health.started": "`/healthz`, `/readyz` and `/metrics` answer from now on",
     "http.request_failed": "a local HTTP server could not answer a request; see the traceback",
     "job.admitted": "the pool's policy admits the job, which is described as the runner knows it",
@@ -83,6 +101,9 @@ EVENTS = {
     "no route to the relay; logged once for each network",
     "network.removal_failed": "removing rules that were only partly added failed too: there are "
     "none",
+    "network.route_changed": "a network stands in the way to the ECS agent or the instance's "
+    "metadata at `address`, perhaps one that a job made; the agent's own requests keep to the "
+    "interface by which they went before the job, and may get no answer",
     "network.rules_added": "requests to the ECS agent and to the instance's metadata go to the "
     "relay (`to`), except the agent's own; with `outside`, requests that come in by other "
     "interfaces than those go there too",
@@ -155,7 +176,10 @@ EVENTS = {
     "runner.started": "the listener runs",
     "runner.state_write_failed": "the state file could not be written; if this agent is killed, "
     "the next one cannot remove its runner",
-    "settings.ignored": "a `SIDECAR_*` variable that is not a setting",
+    "runner.update_flag_refused": "the GitHub server does not know `--disableupdate`; the runner "
+    "is registered without it, once. SIDECAR_DISABLE_UPDATE=false saves the first try",
+    "settings.ignored": "a `SIDECAR_*` variable that is not a setting, or what is not read "
+    "of a value",
     "spot.lookup_failed": "the instance could not be asked for a Spot notice, or for a rebalance "
     "recommendation",
     "stop.job_awaited": "a job runs, and may go on for so many seconds; then it is interrupted, "
@@ -176,6 +200,9 @@ EVENTS = {
     "token.never_allowed": "the parameter of the task's own id could not be deleted, and was never "
     "read: no policy allows it while it does not exist",
     "token.read": "the token was read from its parameter",
+    "token.unquoted": "the token's text (`where`) has quotes around it, which are left out",
+    "trust.file_refused": "a file of certificates that a variable names cannot be read, and adds "
+    "nothing to what the agent trusts; `setting` names the variable",
     "watch.failed": "a watch stopped with an error; the life goes on without it",
     "watch.triggered": "a watch ends the life; `reason` says which: idle limit, lifetime limit, "
     "session limit, deregistered runner (`ghost`, or with a job `job-lost`), Spot notice or "

@@ -30,6 +30,15 @@ SPAWN_FAULTS = {
     "fails": "it ends with exit code 3 and prints nothing",
     "never": "it does nothing, and never ends",
 }
+DOCKER_FAULTS = {
+    "time-out": "the first answer never comes, but the request is carried out",
+    "reset": "the same, and the connection is reset",
+    "5xx": "the first two tries are answered 500",
+    "malformed": "the first answer is a web page, and the request is carried out",
+    "404": "every try finds nothing",
+    "never": "no try is ever answered",
+    "away": "the engine ends before it answers, and does not come back",
+}
 DISK_FAULTS = {
     "full": "no space is left",
     "read-only": "the file system is read-only",
@@ -56,7 +65,7 @@ class Row:
     play: str
     """Which kind of life: see PLAYS in tests/failures."""
     where: str
-    """The service (ssm, sts, ecs, imds, github), or spawn, or disk."""
+    """The service (ssm, sts, ecs, imds, github, docker), or spawn, or disk."""
     match: Mapping[str, Any]
     """Which requests (method, path, target, skip), which command, or which path."""
     cells: Mapping[str, Cell]
@@ -418,6 +427,47 @@ SPAWNS = (
 )
 
 
+OBJECTS_LEFT = Cell(17, "cleanup.failed", ("containers",))
+NOT_STARTED = Cell(0, "docker.request_refused")
+
+
+def _ask(call: str, method: str, path: str, usual: Cell = UNHARMED, **cells: Cell) -> Row:
+    named = {name.replace("_", "-").lstrip("-"): cell for name, cell in cells.items()}
+    found = {fault: named.get(fault, usual) for fault in DOCKER_FAULTS}
+    return Row(call, "docker", "docker", {"method": method, "path": path}, found)
+
+
+DOCKER = (
+    # Unknown: a volume is not taken for the job's, and stays.
+    _ask("is there a volume of that name?", "GET", "^/volumes/data"),
+    _ask(
+        "what does a started container mount?",
+        "GET",
+        "^/containers/[0-9a-f]+/json",
+        NOT_STARTED,
+        reset=UNHARMED,  # sent again at once
+        _404=UNHARMED,  # the engine refuses the start itself
+        away=OBJECTS_LEFT,
+    ),
+    _ask(
+        "which containers are left?",
+        "GET",
+        "^/containers/json",
+        _404=OBJECTS_LEFT,
+        never=OBJECTS_LEFT,
+        away=OBJECTS_LEFT,
+    ),
+    _ask(
+        "remove a container",
+        "DELETE",
+        "^/containers/",
+        _404=OBJECTS_LEFT,
+        never=OBJECTS_LEFT,
+        away=OBJECTS_LEFT,
+    ),
+)
+
+
 def _write(what: str, play: str, path: str, outcome: Cell) -> Row:
     return Row(what, play, "disk", {"path": path}, dict.fromkeys(DISK_FAULTS, outcome))
 
@@ -432,5 +482,6 @@ DISK = (
 SECTIONS = (
     Section("Calls of services", SERVICE_FAULTS, SERVICES),
     Section("Starts of the runner's program", SPAWN_FAULTS, SPAWNS),
+    Section("Requests to the docker engine, in strict mode", DOCKER_FAULTS, DOCKER),
     Section("Writes to the disk", DISK_FAULTS, DISK),
 )

@@ -77,7 +77,8 @@ EVENTS = {
     "listens",
     "service.stop_requested": "a signal came: nothing new is taken, what has begun may end",
     "service.stopped": "the last event of a service",
-    "settings.ignored": "a variable that looks like a setting is none",
+    "settings.ignored": "a variable that looks like a setting is none, or a value has quotes "
+    "around it, which are left out",
     "start.begun": "the runners of an order are being started; `key` is what `stop` needs",
     "start.crashed": "a mistake in the launcher itself; the traceback is in `exception`",
     "start.done": "all runners of an order are there",

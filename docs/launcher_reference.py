@@ -23,7 +23,12 @@ Written by `make docs` from the code; change it there.
 ## Settings
 Each is a variable, and an option of the commands that have it; the option wins.
 An empty variable is not set. All mistakes are reported at once, one line each.
+One pair of quotation marks around a value is left out and said (`settings.ignored`).
+A list is separated by commas, or a list in JSON.
 Secrets are no options: everybody may read a command line.
+Behind the name or ARN of a secret in Secrets Manager may stand `:key:stage:version`, as ECS reads
+it; a secret that is JSON is the value of that key, or of its only key. An ARN is asked in its
+region.
 Region, endpoints and credentials come from AWS's own variables.
 """
 EXIT_CODES = """

@@ -22,6 +22,7 @@ from launcher.secret import Secret
 from launcher.tokens import TokenStore
 from launcher.warm import WarmRunners
 from launcher.work import EcsClients, Maxima, Resources, Worker
+from sidecar import github
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,8 +86,10 @@ def make_connections(settings: RecordSettings, region: str | None) -> Connection
     if settings.github_pat is not None:
         token = Secret(settings.github_pat.get_secret_value(), "LAUNCHER_GITHUB_PAT", region)
         return Connections(settings.github_url, settings.scope, token=token)
+    setting = "LAUNCHER_GITHUB_APP_KEY"
     apps = [
-        (app_id, Secret(key, "LAUNCHER_GITHUB_APP_KEY", region)) for app_id, key in settings.apps
+        (app_id, Secret(key, setting, region, is_meant=github.is_app_key))
+        for app_id, key in settings.apps
     ]
     return Connections(settings.github_url, settings.scope, apps=apps)
 

@@ -30,7 +30,7 @@ class Token:
     async def token(self, call: Call, scope: github.Scope) -> str:
         """Return the token."""
         del call, scope
-        return await self._secret.get()
+        return github.check_pat(await self._secret.get(), self._secret.setting)
 
     def forget(self) -> bool:
         """Have it read again; False where that was done just now."""
@@ -43,7 +43,7 @@ class Installation:
     def __init__(self, app_id: str, key: Secret) -> None:
         self._app_id = app_id
         self._key = key
-        self._pem: str | None = None
+        self._text: str | None = None
         self._app: github.App | None = None
         self._number: int | None = None
         self._asking = asyncio.Lock()
@@ -67,9 +67,9 @@ class Installation:
                 raise
 
     async def _get_app(self) -> github.App:
-        pem = (await self._key.get()).replace("\\n", "\n")
-        if self._app is None or pem != self._pem:
-            self._app, self._pem = github.App(self._app_id, pem), pem
+        text = await self._key.get()
+        if self._app is None or text != self._text:
+            self._app, self._text = github.App(self._app_id, text), text
             self._app.suggest_installation(self._number)
         return self._app
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecar.errors import FAILURE, OK, ExitCode
-from sidecar.github import AddressRefused, GitHubError
+from sidecar.github import GitHubError, advise
 
 
 class Exit(ExitCode):
@@ -62,6 +62,4 @@ def describe(error: BaseException) -> str:
 
 def describe_refusal(error: GitHubError, permission: str) -> str:
     """Return a refusal of GitHub's with what to change: usually a permission of the credential."""
-    if isinstance(error, AddressRefused):
-        permission = "add the launcher's address to the organization's IP allow list"
-    return f"{describe(error)} ({permission})"
+    return describe(error) + advise(error, permission).replace("SIDECAR_", "LAUNCHER_")

@@ -171,10 +171,11 @@ async def read_credential(
         reference = settings.github_pat.get_secret_value()
         pat = await read_secret(reference, "LAUNCHER_GITHUB_PAT", reader)
         hide(pat)
-        return github.Pat(pat)
+        return github.Pat(github.check_pat(pat, "LAUNCHER_GITHUB_PAT"))
     app_id, app_key = settings.github_app_id, settings.github_app_key
     assert app_id is not None  # noqa: S101  settings.load has checked both
     assert app_key is not None  # noqa: S101
-    key = await read_secret(app_key.get_secret_value(), "LAUNCHER_GITHUB_APP_KEY", reader)
+    setting = "LAUNCHER_GITHUB_APP_KEY"
+    key = await read_secret(app_key.get_secret_value(), setting, reader, github.is_app_key)
     hide(key)
-    return github.App(app_id, key.replace("\\n", "\n"))
+    return github.App(app_id, key)

@@ -33,11 +33,14 @@ class Secret:
         setting: str,
         region: str | None,
         clock: Callable[[], float] = time.monotonic,
+        is_meant: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._reference = reference
-        self._setting = setting
+        self.setting = setting
+        """The setting that the reference comes from."""
         self._reader = SecretReader(region, shared=False)
         self._clock = clock
+        self._is_meant = is_meant
         self._value: str | None = None
         self._read_at = -math.inf
         self._reading = asyncio.Lock()
@@ -52,11 +55,13 @@ class Secret:
             if self._value is not None and now - self._read_at < KEPT:
                 return self._value
             try:
-                self._value = await read_secret(self._reference, self._setting, self._reader)
+                self._value = await read_secret(
+                    self._reference, self.setting, self._reader, self._is_meant
+                )
             except SidecarError as error:
                 if self._value is None:
                     raise
-                log.warning("secret.kept", setting=self._setting, reason=describe(error))
+                log.warning("secret.kept", setting=self.setting, reason=describe(error))
             self._read_at = now
             return self._value
 

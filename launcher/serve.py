@@ -18,7 +18,7 @@ from aiohttp import web
 
 from launcher.demand.message import Message
 from launcher.demand.queue import LONGEST_WAIT, MOST, Queue, process
-from launcher.demand.references import split_reference, split_references, split_secrets
+from launcher.demand.references import split_references, split_secrets
 from launcher.demand.server import make_application
 from launcher.demand.webhook import Webhook
 from launcher.errors import Exit, LaunchError, describe
@@ -33,6 +33,7 @@ from launcher.settings import (
 )
 from sidecar import github, host
 from sidecar.aws import calls
+from sidecar.aws.references import parse_reference
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
@@ -209,13 +210,20 @@ class WebhookSecrets:
 
     def __init__(self, text: str, region: str | None) -> None:
         self._secrets = [Secret(each, SECRETS, region) for each in split_references(text)]
-        self._literal = [not split_reference(each)[0] for each in split_references(text)]
+        self._literal = [_is_literal(each) for each in split_references(text)]
 
     async def read(self) -> list[str]:
         """Return all secrets; a place may hold several, one a line. Raises SidecarError."""
         values = [await secret.get() for secret in self._secrets]
         pairs = zip(values, self._literal, strict=True)
         return [each for value, literal in pairs for each in _split(value, literal=literal)]
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        return not parse_reference(text).kind
+    except ValueError:  # a place that the read refuses
+        return False
 
 
 def _split(value: str, *, literal: bool) -> list[str]:

@@ -68,9 +68,9 @@ class Instance:
         """The ARN of the role of its instance profile."""
         return INSTANCE_ROLE.replace(aws.ACCOUNT, self.account)
 
-    def interrupt(self, action: str = "terminate") -> None:
-        """Give notice that AWS takes the Spot instance back in two minutes."""
-        self.action = {"action": action, "time": _format(datetime.now(UTC) + _SPOT_NOTICE)}
+    def interrupt(self, action: str = "terminate", after: timedelta = _SPOT_NOTICE) -> None:
+        """Give notice that AWS takes the Spot instance back, in two minutes unless `after` says."""
+        self.action = {"action": action, "time": _format(datetime.now(UTC) + after)}
 
     def recommend_rebalance(self) -> None:
         """Recommend to rebalance: the risk of an interruption has grown."""

@@ -61,8 +61,8 @@ class Exit(ExitCode):
         15,
         FAILURE,
         (
-            "the runner's program could not be started, could not open a session at GitHub, or "
-            "ended without having run a job"
+            "the runner's program could not be started, its user cannot write into a folder that "
+            "jobs need, it could not open a session at GitHub, or it ended without having run a job"
         ),
     )
     STOPPED = 16, OK, "stopped before the runner was registered"

@@ -49,7 +49,8 @@ def app_key() -> Any:
     """Define the private key of the GitHub App."""
     return setting(
         None,
-        "private key of the App (PEM), or its place: file:, ssm: or secretsmanager: and a name",
+        "private key of the App (PEM, base64 of it, or JSON that holds it), or its place: file:, "
+        "ssm: or secretsmanager: and a name, or an ARN",
         "file:/run/secrets/app.pem",
         repr=False,
     )
@@ -59,7 +60,8 @@ def pat(does: str) -> Any:
     """Define a personal access token; `does` says what the token does."""
     return setting(
         None,
-        f"personal access token that {does}, or file:, ssm: or secretsmanager: and a name",
+        f"personal access token that {does}, or its place: file:, ssm: or secretsmanager: and a "
+        "name, or an ARN",
         "secretsmanager:runner-pat",
         repr=False,
     )

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 NAME_LENGTH = 64
 """Characters of a runner's name that GitHub accepts."""
@@ -110,14 +114,84 @@ def check_name_prefix(value: str) -> str:
     return check_runner_name(value)
 
 
+QUOTES, TYPESET = "\"'", "\u201c\u201d\u2018\u2019"
+"""Quotation marks of shells, and of word processors."""
+
+
+def strip_quotes(value: str) -> str:
+    """Remove one pair of quotation marks around a value, and the blanks around that.
+
+    `docker run --env-file` and tools of its kind keep the quotes of a line, and no value here has
+    any. JSON text that holds JSON, with its quotes escaped, becomes what it holds.
+    """
+    value = value.strip()
+    if len(value) < 2 or value[0] != value[-1] or value[0] not in QUOTES:
+        return value
+    if value[0] not in (inner := value[1:-1]):
+        return inner.strip()
+    try:
+        return str(json.loads(value)).strip()
+    except ValueError:
+        return value
+
+
+def has_quotes(value: str) -> bool:
+    """Say whether `strip_quotes` removes more of a value than blanks."""
+    return strip_quotes(value) != value.strip()
+
+
+def strip_all_quotes(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return values without the quotes around them, and the names of those that had some.
+
+    A value of which nothing is left is left out.
+    """
+    quoted = [name for name, value in given.items() if isinstance(value, str) and has_quotes(value)]
+    plain = {
+        name: strip_quotes(value) if isinstance(value, str) else value
+        for name, value in given.items()
+    }
+    return {name: value for name, value in plain.items() if value != ""}, quoted
+
+
+def warn_of_quotes(names: Iterable[str]) -> list[str]:
+    """Return a line for each variable whose value had quotes around it."""
+    return [f"{name} is in quotes: they are no part of its value" for name in names]
+
+
+def check_quotes(value: str) -> str:
+    """Check that a value has no quotation mark that is not closed; return it."""
+    if value[:1] in tuple(QUOTES + TYPESET) or value[-1:] in ('"', *TYPESET):
+        message = "begins or ends with a quotation mark: write it without quotes"
+        raise ValueError(message)
+    return value
+
+
+def split_list(value: str) -> list[str]:
+    """Split a list that is separated by commas, or written as a list in JSON."""
+    value = value.strip()
+    if not value.startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    try:
+        items = json.loads(value)
+    except (ValueError, RecursionError):
+        items = None
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        message = "begins with '[' and is no list of texts in JSON: separate them by commas instead"
+        raise ValueError(message)
+    return items
+
+
 def parse_labels(value: object) -> tuple[str, ...]:
     """Read labels, separated by commas or as a list; each is kept once, in order."""
-    items = value.split(",") if isinstance(value, str) else value
+    items = split_list(value) if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
         message = "must be labels separated by commas"
         raise ValueError(message)
     found = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
     for label in found:
+        if {label[0], label[-1]} & set(QUOTES + TYPESET):
+            message = "has a label that begins or ends with a quotation mark: leave the quotes out"
+            raise ValueError(message)
         if len(label) > LABEL_LENGTH or "," in label or not label.isprintable():
             message = f"has a label that is not {LABEL_LENGTH} printable characters at most"
             raise ValueError(message)
@@ -135,6 +209,9 @@ def check_parameter_name(value: str) -> str:
     """Check the name or ARN of an SSM parameter; it may hold TASK or INSTANCE."""
     if not re.fullmatch(r"[A-Za-z0-9_.:/-]{1,2048}", put_id(value, "id")):
         message = "must be the name or the ARN of an SSM parameter"
+        raise ValueError(message)
+    if value.startswith("arn:") and not re.match(r"arn:aws[a-z-]*:ssm:[^:]+:\d*:parameter/", value):
+        message = "must be the name or the ARN of an SSM parameter, and is the ARN of another thing"
         raise ValueError(message)
     return value
 

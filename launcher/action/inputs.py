@@ -92,7 +92,7 @@ class _Reading:
         self.problems: list[str] = []
         self.warnings: list[str] = []
         document = json.loads(environ.get("ACTION_INPUTS") or "{}")
-        self.inputs = {name: str(value).strip() for name, value in document.items()}
+        self.inputs = {name: values.strip_quotes(str(value)) for name, value in document.items()}
         token = self.one_of(*TOKENS)
         self.inputs |= {TOKENS[0]: token} if token else {}
         self.has_machines = bool(

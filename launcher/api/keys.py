@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import RSAAlgorithm
 
 from sidecar.net.proxy import find_proxy
+from sidecar.net.trust import make_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -94,7 +95,9 @@ def make_fetch(issuer: str, session: aiohttp.ClientSession) -> Callable[[], Awai
 
     async def fetch() -> bytes:
         # A redirect would let another site say which keys are GitHub's.
-        async with session.get(url, allow_redirects=False, proxy=find_proxy(url)) as answer:
+        async with session.get(
+            url, allow_redirects=False, ssl=make_context(), **find_proxy(url)
+        ) as answer:
             if answer.status != 200:
                 raise ValueError(f"cannot fetch {url}: HTTP {answer.status}")
             found = await answer.content.read(LARGEST + 1)

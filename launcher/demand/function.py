@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from launcher.demand.delivery import Answer, Refused, Verifier
 from launcher.demand.events import Malformed, make_answer, read_event
 from launcher.demand.message import make_request
-from launcher.demand.references import split_reference, split_references, split_secrets
+from launcher.demand.references import split_references, split_secrets
 from launcher.demand.signed_call import Caller, CallFailed
+from sidecar.aws import references
+from sidecar.aws.references import parse_reference, pick_value
+from sidecar.values import strip_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,12 +71,13 @@ class Function:
         caller: Caller | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        missing = [name for name in (QUEUE_URL, SECRETS) if not environ.get(name, "").strip()]
+        own = {name: strip_quotes(environ.get(name, "")) for name in (QUEUE_URL, SECRETS, ALLOW)}
+        missing = [name for name in (QUEUE_URL, SECRETS) if not own[name]]
         if missing:
             raise ValueError("; ".join(f"{name} is missing" for name in missing))
-        self._url = environ[QUEUE_URL].strip()
-        self._references = split_references(environ[SECRETS])
-        self._allowed = split_references(environ.get(ALLOW, ""))
+        self._url = own[QUEUE_URL]
+        self._references = split_references(own[SECRETS])
+        self._allowed = split_references(own[ALLOW])
         self._caller = caller or Caller(environ)
         self._clock = clock
         self._verifier: Verifier | None = None
@@ -135,24 +139,31 @@ class Function:
     def _read_secrets(self) -> list[str]:
         return [secret for each in self._references for secret in self._read_secret(each)]
 
-    def _read_secret(self, reference: str) -> list[str]:
-        kind, name = split_reference(reference)
-        match kind:
-            case "ssm":
+    def _read_secret(self, text: str) -> list[str]:
+        try:
+            reference = parse_reference(text)
+        except ValueError as error:
+            raise CallFailed(f"a reference {error}") from None
+        name, region = reference.name, reference.region
+        match reference.kind:
+            case references.SSM:
                 wanted = {"Name": name, "WithDecryption": True}
-                answer = self._caller.call("ssm", "GetParameter", wanted)
+                answer = self._caller.call("ssm", "GetParameter", wanted, region)
                 found = answer.get("Parameter", {}).get("Value", "")
-            case "secretsmanager":
-                wanted = {"SecretId": name}
-                answer = self._caller.call("secretsmanager", "GetSecretValue", wanted)
+            case references.SECRETS_MANAGER:
+                wanted = {"SecretId": name, **reference.version_arguments}
+                answer = self._caller.call("secretsmanager", "GetSecretValue", wanted, region)
                 found = answer.get("SecretString", "")
-            case "file":
+            case references.FILE:
                 found = _read_file(name)
             case _:
-                return [reference]
-        secrets = split_secrets(str(found))
+                return [text]
+        try:
+            secrets = split_secrets(pick_value(strip_quotes(str(found)), reference.key))
+        except ValueError as error:
+            raise CallFailed(f"what {name} holds {error}") from None
         if not secrets:
-            raise CallFailed(f"{kind}:{name} holds no secret")
+            raise CallFailed(f"{reference.kind}:{name} holds no secret")
         return secrets
 
     def _pass_on(self, demand: Demand) -> Answer:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-KINDS = ("file", "ssm", "secretsmanager")
-
 
 def split_references(text: str) -> list[str]:
     """Split secrets and places of secrets, which have commas between them."""
     return [item.strip() for item in text.split(",") if item.strip()]
-
-
-def split_reference(reference: str) -> tuple[str, str]:
-    """Return the kind of a place and its name; the kind is empty where it is the secret itself."""
-    kind, _, name = reference.partition(":")
-    return (kind, name) if kind in KINDS else ("", reference)
 
 
 def split_secrets(text: str) -> list[str]:

@@ -51,20 +51,26 @@ class Caller:
         self._now = now
         self._idle: dict[str, http.client.HTTPConnection] = {}
 
-    def call(self, service: str, operation: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Make one call; return the answer. Raises CallFailed."""
+    def call(
+        self, service: str, operation: str, payload: dict[str, Any], region: str | None = None
+    ) -> dict[str, Any]:
+        """Make one call; return the answer. Without a region in the function's own.
+
+        Raises CallFailed.
+        """
+        region = region or self._environ["AWS_REGION"]
         prefix, version = SERVICES[service]
         action = f"{service}:{operation}"
         body = json.dumps(payload, separators=(",", ":")).encode()
-        url = urlsplit(self._endpoint(service))
+        url = urlsplit(self._endpoint(service, region))
         headers = {
             "content-type": f"application/x-amz-json-{version}",
             "host": url.netloc,
             "x-amz-target": f"{prefix}.{operation}",
         }
         try:
-            signed = self._sign(service, headers, body)
-            status, raw = self._send(service, url.scheme, url.netloc, signed, body)
+            signed = self._sign(service, region, headers, body)
+            status, raw = self._send(url.scheme, url.netloc, signed, body)
             answer: Any = json.loads(raw) if raw else {}
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise CallFailed(f"{action}: no answer from AWS: {type(error).__name__}") from error
@@ -80,9 +86,8 @@ class Caller:
         while self._idle:
             self._idle.popitem()[1].close()
 
-    def _endpoint(self, service: str) -> str:
+    def _endpoint(self, service: str, region: str) -> str:
         own = f"AWS_ENDPOINT_URL_{ENDPOINTS[service]}"
-        region = self._environ["AWS_REGION"]
         domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
         return (
             self._environ.get(own)
@@ -90,12 +95,14 @@ class Caller:
             or f"https://{service}.{region}.{domain}"
         )
 
-    def _sign(self, service: str, headers: dict[str, str], body: bytes) -> dict[str, str]:
+    def _sign(
+        self, service: str, region: str, headers: dict[str, str], body: bytes
+    ) -> dict[str, str]:
         environ = self._environ
         if token := environ.get("AWS_SESSION_TOKEN"):
             headers = {**headers, "x-amz-security-token": token}
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now()))
-        scope = f"{stamp[:8]}/{environ['AWS_REGION']}/{service}/aws4_request"
+        scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
         return sign(
             environ["AWS_ACCESS_KEY_ID"],
             environ["AWS_SECRET_ACCESS_KEY"],
@@ -105,22 +112,22 @@ class Caller:
         )
 
     def _send(
-        self, service: str, scheme: str, netloc: str, headers: dict[str, str], body: bytes
+        self, scheme: str, netloc: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, bytes]:
         """Send a request; if a connection that was kept open has ended meanwhile, on a new one."""
-        kept = self._idle.pop(service, None)
+        kept = self._idle.pop(netloc, None)
         if kept is not None:
             try:
-                return self._send_on(kept, service, headers, body)
+                return self._send_on(kept, netloc, headers, body)
             except (OSError, http.client.HTTPException):
                 pass  # it ended while nobody used it
         kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-        return self._send_on(kind(netloc, timeout=TIMEOUT), service, headers, body)
+        return self._send_on(kind(netloc, timeout=TIMEOUT), netloc, headers, body)
 
     def _send_on(
         self,
         connection: http.client.HTTPConnection,
-        service: str,
+        netloc: str,
         headers: dict[str, str],
         body: bytes,
     ) -> tuple[int, bytes]:
@@ -131,7 +138,7 @@ class Caller:
         except BaseException:
             connection.close()
             raise
-        self._idle[service] = connection
+        self._idle[netloc] = connection
         return answer
 
 

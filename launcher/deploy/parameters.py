@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from launcher.demand.delivery import SHORTEST_SECRET
 from launcher.errors import SettingsError
 from launcher.pools.document import ADVANCED_PARAMETER, Problems, parse_pools
+from sidecar.github.app_key import read_app_key
 
 if TYPE_CHECKING:
     from launcher.deploy.aws import Account
@@ -42,7 +43,7 @@ def check(given: list[Secret]) -> list[Secret]:
 def _find_problem(secret: Secret) -> str | None:
     text = secret.text.strip()
     match secret.name:
-        case "github-app-key" if "PRIVATE KEY-----" not in text:
+        case "github-app-key" if read_app_key(text) is None:
             return f"{secret.name} must be a private key in PEM"
         case "github-pat" if not text.startswith(("ghp_", "github_pat_")):
             return f"{secret.name} must be a token that begins with ghp_ or github_pat_"

@@ -13,10 +13,10 @@ SOURCES = ("ssm:", "families:")
 
 
 def parse_names(value: object) -> object:
-    """Read names separated by commas; each is kept once, in order."""
+    """Read names, separated by commas or as a list in JSON; each is kept once, in order."""
     if not isinstance(value, str):
         return value
-    return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    return tuple(dict.fromkeys(values.split_list(value)))
 
 
 def _match(value: str, pattern: str, message: str) -> str:

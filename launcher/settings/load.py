@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from launcher.errors import SettingsError
 from launcher.settings.model import MODELS, PREFIX, LogSettings, Settings, line, variable
+from sidecar import values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +43,9 @@ def load(
     """
     given, warnings = _read_environment(environ, model)
     given |= options
-    problems: list[str] = []
+    given, quoted = values.strip_all_quotes(given)
+    warnings += values.warn_of_quotes(map(variable, quoted))
+    problems = _check_quotes(given, model)
     settings: LogSettings | None = None
     try:
         settings = model(**given)
@@ -73,6 +76,17 @@ def _read_environment(
             # An empty variable is how workflows say "not set".
             given[known[key]] = value.strip()
     return given, warnings
+
+
+def _check_quotes(given: Mapping[str, Any], model: type[LogSettings]) -> list[str]:
+    """Check that no value has a quotation mark of which there is no second one."""
+    problems = []
+    for field, value in given.items():
+        try:
+            values.check_quotes(value if isinstance(value, str) else "")
+        except ValueError as error:
+            problems.append(line(field, str(error), model))
+    return problems
 
 
 def _describe(detail: Any, given: Mapping[str, Any], model: type[LogSettings]) -> str:

@@ -24,7 +24,10 @@ def routes(scopes: tuple[str, ...]) -> Iterator[tuple[str, str, str, Handler]]:
 async def _groups(request: web.Request, world: World) -> web.Response:
     from local.github.rest import scope_of
 
-    callers.remote(request, world, scope_of(request))
+    if callers.is_remote(request):
+        callers.remote(request, world, scope_of(request))
+    else:
+        callers.find_caller(request, world, scope_of(request), write=False)
     found = [
         {"id": number, "name": name, "default": number == 1, "inherited": False}
         for number, name in enumerate(world.settings.runner_groups, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -15,7 +16,9 @@ import aiohttp
 from botocore import exceptions as library
 
 from sidecar.errors import Exit, SidecarError
+from sidecar.net.clock import find_clock_error
 from sidecar.net.retry import growing
+from sidecar.net.trust import explain_tls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -58,6 +61,9 @@ NOT_ACCEPTED = {
 }
 EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
 """The credentials are too old: the library fetches newer ones for the next try."""
+SKEWED = {"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"}
+_SKEW = re.compile(r"Signature (?:expired|not yet current)\b")
+CLOCK_WRONG = "this machine's clock differs from AWS's by more than five minutes: set it right"
 NO_KMS = {"InvalidKeyId", "DecryptionFailure"}
 UNAVAILABLE = {"InternalFailure", "ServiceUnavailable"}
 
@@ -163,6 +169,8 @@ class Call:
         return None
 
     def _transient_reason(self, error: Exception) -> str:
+        if reason := explain_tls(error):
+            return f"cannot trust {self.service.title}: {reason}"
         match error:
             case library.CredentialRetrievalError() | library.MetadataRetrievalError():
                 return f"cannot get the task role's credentials: {_short(error)}"
@@ -195,6 +203,10 @@ class Call:
             return TransientError(f"{self.action}: the credentials have expired: {code}")
         if status >= 500 or code in UNAVAILABLE:
             return TransientError(f"{self.action}: {title} answers {status} {code}")
+        if code in SKEWED or _SKEW.match(text):
+            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            wrong = find_clock_error(headers, time.time(), "AWS") or CLOCK_WRONG
+            return AwsError(f"{self.action}: {wrong} ({code})")
         denied = code in DENIED and code not in self.refusals and not _is_about_kms(text)
         kind = AccessDenied if denied else AwsError
         return kind(f"{self.action}: {self._final_refusal(code, text)}")

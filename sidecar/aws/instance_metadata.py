@@ -11,7 +11,8 @@ import asyncio
 import json
 import re
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -19,7 +20,7 @@ from sidecar.net.marked_sockets import connector
 from sidecar.net.retry import call_with_retries, growing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 CALL_SECONDS = 2.0
 """For one request; on Fargate nothing answers."""
@@ -40,6 +41,10 @@ SPOT_NOTICE = "spot/instance-action"
 """404 until AWS takes the instance back: two minutes before that."""
 REBALANCE = "events/recommendations/rebalance"
 """404 until the risk of that has grown."""
+NOTICE_MARGIN = 5.0
+"""Seconds before the time of a Spot notice at which all must be done: it is an approximate one."""
+LONGEST_NOTICE = 300.0
+"""Seconds; a Spot notice comes two minutes ahead."""
 TAGS = "tags/instance"
 """404 unless the instance has its tags in its metadata (InstanceMetadataTags)."""
 DOCUMENT = "instance-identity/document"
@@ -90,21 +95,21 @@ class InstanceMetadata:
             raise kind(f"it answers {status} for {path}")
         return text
 
-    async def has_notice(self, path: str) -> bool:
-        """Return whether there is a notice at `path`. Raises MetadataError.
+    async def read_notice(self, path: str) -> dict[str, Any] | None:
+        """Return the notice at `path`, None if there is none. Raises MetadataError.
 
         A page of somebody else, who answers in the service's place, is no notice.
         """
         text = await self.read(path)
         if text is None:
-            return False
+            return None
         try:
             notice = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise SilentError(f"it answers no notice for {path}") from error
         if not isinstance(notice, dict) or not {"action", "noticeTime"} & notice.keys():
             raise SilentError(f"it answers no notice for {path}")
-        return True
+        return notice
 
     async def read_document(self) -> str | None:
         """Return the instance's identity document. Raises MetadataError."""
@@ -139,6 +144,19 @@ class InstanceMetadata:
             raise SilentError(text) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise SilentError(str(error) or type(error).__name__) from error
+
+
+def seconds_left(notice: Mapping[str, Any], now: datetime) -> float | None:
+    """Return the seconds until the instance is interrupted, less a margin; None if it is not said.
+
+    A time that no Spot notice has, such as that of another clock, is not believed.
+    """
+    try:
+        end = datetime.fromisoformat(str(notice.get("time")))
+        left = (end - now).total_seconds() - NOTICE_MARGIN
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return left if 0 < left <= LONGEST_NOTICE else None
 
 
 async def _read_text(answer: aiohttp.ClientResponse) -> str:

@@ -1,4 +1,4 @@
-"""Read a secret: given as it is, or as a reference `file:`, `ssm:` or `secretsmanager:`."""
+"""Read a secret: given as it is, or as a reference `file:`, `ssm:`, `secretsmanager:` or an ARN."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar import host
+from sidecar import host, values
+from sidecar.aws import references
 from sidecar.aws.calls import SECRETS_MANAGER, SSM, AwsError, Call, backoff
 from sidecar.aws.own_session import make_session
+from sidecar.aws.references import parse_reference, pick_value
 from sidecar.aws.session import ServiceClient
 from sidecar.errors import TokenError
 from sidecar.log import masks
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiobotocore.session import AioSession
+
+    from sidecar.aws.references import Reference
 
 log = structlog.get_logger()
 
@@ -37,21 +41,49 @@ class SecretReader:
     """Seconds after which no more tries are begun."""
 
 
-async def read_secret(reference: str, setting: str, secret_reader: SecretReader) -> str:
-    """Return the secret that `reference` is or names. Raises TokenError that names `setting`.
+async def read_secret(
+    text: str,
+    setting: str,
+    secret_reader: SecretReader,
+    is_meant: Callable[[str], bool] = lambda _: False,
+) -> str:
+    """Return the secret that `text` is or names. Raises TokenError that names `setting`.
 
+    One that is JSON is the value of the key that is named, else of its only key, else the only
+    value that `is_meant`.
     What the task role can read, a job's step can read too, unless jobs have a role of their own;
     the log says so. The task definition's `secrets` are the better way.
     """
-    kind, _, name = reference.partition(":")
-    match kind:
-        case "file":
-            secret = _read_file(name, setting)
-        case "ssm" | "secretsmanager":
-            read = _read_ssm if kind == "ssm" else _read_secretsmanager
+    try:
+        reference = parse_reference(text)
+    except ValueError as error:
+        raise TokenError(f"cannot use {setting}: it {error}") from None
+    stored = (await _read(reference, setting, secret_reader)).strip()
+    masks.hide(stored)
+    if (whole := values.strip_quotes(stored)) != stored:
+        log.warning("credential.unquoted", setting=setting)
+    try:
+        secret = pick_value(whole, reference.key, is_meant).strip()
+    except ValueError as error:
+        place = f"what {reference.name} holds" if reference.kind else "it"
+        raise TokenError(f"cannot use {setting}: {place} {error}") from None
+    if not secret:
+        raise TokenError(f"cannot use {setting}: it is empty")
+    masks.hide(secret)
+    return secret
+
+
+async def _read(reference: Reference, setting: str, secret_reader: SecretReader) -> str:
+    """Read what stands at a place. Raises TokenError."""
+    match reference.kind:
+        case references.FILE:
+            return _read_file(reference.name, setting)
+        case references.SSM | references.SECRETS_MANAGER:
+            is_parameter = reference.kind == references.SSM
+            read = _read_ssm if is_parameter else _read_secretsmanager
             try:
                 secret = await call_with_retries(
-                    partial(read, name, setting, secret_reader),
+                    partial(read, reference, setting, secret_reader),
                     backoff(),
                     seconds=secret_reader.timeout,
                 )
@@ -59,12 +91,9 @@ async def read_secret(reference: str, setting: str, secret_reader: SecretReader)
                 raise TokenError(str(error)) from error
             if secret_reader.shared:
                 _warn_shared(setting)
+            return secret
         case _:
-            secret = reference
-    if not secret.strip():
-        raise TokenError(f"cannot use {setting}: it is empty")
-    masks.hide(secret.strip())
-    return secret.strip()
+            return reference.name
 
 
 def _warn_shared(setting: str) -> None:
@@ -84,10 +113,11 @@ def _read_file(name: str, setting: str) -> str:
         raise TokenError(f"cannot read {setting} from {name}: {reason}") from error
 
 
-async def _read_ssm(name: str, setting: str, secret_reader: SecretReader) -> str:
+async def _read_ssm(reference: Reference, setting: str, secret_reader: SecretReader) -> str:
+    name, region = reference.name, reference.region or secret_reader.region
     action = f"cannot read {setting} from the parameter {name}"
     call = Call(action, SSM, "ssm:GetParameter", setting)
-    async with ServiceClient(SSM, secret_reader.region, secret_reader.session) as ssm:
+    async with ServiceClient(SSM, region, secret_reader.session) as ssm:
 
         async def read() -> str:
             client = await ssm.connect()
@@ -97,14 +127,17 @@ async def _read_ssm(name: str, setting: str, secret_reader: SecretReader) -> str
         return await call.run(read)
 
 
-async def _read_secretsmanager(name: str, setting: str, secret_reader: SecretReader) -> str:
+async def _read_secretsmanager(
+    reference: Reference, setting: str, secret_reader: SecretReader
+) -> str:
+    name, region = reference.name, reference.region or secret_reader.region
     action = f"cannot read {setting} from the secret {name}"
     call = Call(action, SECRETS_MANAGER, "secretsmanager:GetSecretValue", setting)
-    async with ServiceClient(SECRETS_MANAGER, secret_reader.region, secret_reader.session) as aws:
+    async with ServiceClient(SECRETS_MANAGER, region, secret_reader.session) as aws:
 
         async def read() -> str:
             client = await aws.connect()
-            answer = await client.get_secret_value(SecretId=name)
+            answer = await client.get_secret_value(SecretId=name, **reference.version_arguments)
             if "SecretBinary" in answer:
                 raise AwsError(f"cannot use {setting}: the secret {name} is not text")
             return str(answer["SecretString"])

@@ -7,17 +7,30 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import get_session
 from botocore import exceptions as library
 
+from sidecar.net.trust import make_context
+
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from aiobotocore.session import AioSession
 
     from sidecar.aws.calls import Service
 
+
+class _TrustingSession(AIOHTTPSession):  # type: ignore[misc]  # the library has no types
+    """The library's HTTP client, which trusts what all of the agent's calls trust."""
+
+    def _build_verify_context(self) -> ssl.SSLContext:
+        return make_context()
+
+
 CONFIG = AioConfig(
+    http_session_cls=_TrustingSession,
     connect_timeout=3.0,
     read_timeout=5.0,
     retries={"total_max_attempts": 1},

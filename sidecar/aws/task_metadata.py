@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import aiohttp
 import structlog
 
+from sidecar.net.deadlines import describe_failure
 from sidecar.net.marked_sockets import connector
 
 log = structlog.get_logger()
@@ -52,8 +53,8 @@ async def read_task_facts(metadata_uri: str | None, *, so_mark: bool = False) ->
     """
     if metadata_uri is None:
         return TaskFacts()
+    timeout = aiohttp.ClientTimeout(total=DEADLINE)
     try:
-        timeout = aiohttp.ClientTimeout(total=DEADLINE)
         async with (
             aiohttp.ClientSession(
                 timeout=timeout, trust_env=False, connector=connector(so_mark=so_mark)
@@ -69,7 +70,7 @@ async def read_task_facts(metadata_uri: str | None, *, so_mark: bool = False) ->
                 _network_modes(facts),
             )
     except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError, TypeError) as error:
-        log.warning("task.metadata_failed", reason=str(error) or type(error).__name__)
+        log.warning("task.metadata_failed", reason=describe_failure(error, timeout))
         return TaskFacts()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from sidecar.net.deadlines import describe_failure
 from sidecar.net.marked_sockets import connector
 
 CALL = aiohttp.ClientTimeout(total=5.0)
@@ -48,7 +49,7 @@ async def _put(agent_uri: str, state: dict[str, Any], *, so_mark: bool) -> None:
         ):
             body = await answer.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise NoAnswer(str(error) or type(error).__name__) from error
+        raise NoAnswer(describe_failure(error, CALL)) from error
     if not isinstance(body, dict) or "protection" not in body:
         raise ProtectionError(_reason(body))
 

@@ -1,16 +1,17 @@
 """`runner-sidecar health`: ask the agent of this container whether it is healthy.
 
-A container's healthCheck runs it every few seconds, so it imports nothing of the agent but one
-constant: one socket, one request, one answer.
+A container's healthCheck runs it every few seconds, so it imports nothing of the agent but
+constants: one socket, one request, one answer.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from typing import TYPE_CHECKING
 
-from sidecar.settings import DEFAULT_HEALTH_ADDRESS
+from sidecar.settings import DEFAULT_HEALTH_ADDRESS, DEFAULT_RUNNER_DIRS, HEALTH_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,12 +20,16 @@ HELP = f"""\
 usage: runner-sidecar health [HOST:PORT]
 
 Ask the agent of this container for GET /healthz. Exit 0 if it answers 200, else 1.
-Without HOST:PORT it is asked at SIDECAR_HEALTH_ADDRESS, by default {DEFAULT_HEALTH_ADDRESS};
-with SIDECAR_HEALTH_ADDRESS=off nothing is asked, and the exit code is 0.
+Without HOST:PORT it is asked at SIDECAR_HEALTH_ADDRESS, by default {DEFAULT_HEALTH_ADDRESS},
+or at the port that it took because that one was another program's; with SIDECAR_HEALTH_ADDRESS=off
+nothing is asked, and the exit code is 0.
 """
 
 DEADLINE = 2.0
 """Seconds for connect and answer together; below the 5 s that ECS allows a check by default."""
+
+LONGEST = 64
+"""Characters of an address."""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -37,9 +42,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def check_health(environ: Mapping[str, str], given: str = "") -> int:
     """Ask the agent at `given` or SIDECAR_HEALTH_ADDRESS; return 0 if it is healthy, 1 if not."""
-    address = given or environ.get("SIDECAR_HEALTH_ADDRESS", "").strip() or DEFAULT_HEALTH_ADDRESS
+    address = given or _read(environ, "SIDECAR_HEALTH_ADDRESS") or DEFAULT_HEALTH_ADDRESS
     if address == "off":
         return 0
+    if not given:
+        address = read_moved(environ) or address
     host, _, port = address.rpartition(":")
     try:
         status = request_status(host.strip("[]"), int(port), address)
@@ -47,6 +54,23 @@ def check_health(environ: Mapping[str, str], given: str = "") -> int:
         sys.stderr.write(f"cannot reach the agent at {address} (SIDECAR_HEALTH_ADDRESS): {error}\n")
         return 1
     return 0 if status == b"200" else 1
+
+
+def read_moved(environ: Mapping[str, str]) -> str:
+    """Read at which other address the agent answers; "" if it is the one of the settings."""
+    given = _read(environ, "SIDECAR_RUNNER_DIR")
+    for folder in (given,) if given else DEFAULT_RUNNER_DIRS:
+        try:
+            with open(os.path.join(folder, HEALTH_FILE), encoding="ascii") as file:  # noqa: PTH118, PTH123  no pathlib: it is light
+                return file.read(LONGEST).strip()
+        except (OSError, ValueError):
+            continue
+    return ""
+
+
+def _read(environ: Mapping[str, str], name: str) -> str:
+    """Return a variable without the quotes that an env file keeps, as the agent reads it."""
+    return environ.get(name, "").strip().strip("\"'")
 
 
 def request_status(host: str, port: int, address: str) -> bytes:

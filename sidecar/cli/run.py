@@ -19,6 +19,7 @@ from sidecar.errors import Exit, SettingsError, SidecarError, Stopped
 from sidecar.lifecycle import runner_life
 from sidecar.lifecycle.facts import log_machine
 from sidecar.log import events
+from sidecar.settings.first_steps import choose_lines
 from sidecar.settings.load import find_question, load
 from sidecar.shutdown.stop import Stop
 from sidecar.status import final_event
@@ -51,6 +52,7 @@ def main(
     """
     host.prepare_output()
     runner = asyncio.Runner(loop_factory=host.loop_factory())
+    machine: Mapping[str, str] = {}
     try:
         machine, reason = _read_machine(options, environ, signals, runner)
         if signals.received and not machine and reason:
@@ -58,8 +60,8 @@ def main(
             return Exit.STOPPED
         config = load(options, environ, machine, reason)
     except SettingsError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"{problem}\n")
+        for line in choose_lines(error.problems, options, environ, machine):
+            sys.stderr.write(f"{line}\n")
         return error.exit
     settings = config.settings
     # Standard output belongs to the command, if there is one.

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.docker.engine import DEFAULT_SOCKET
-from sidecar.docker.json_documents import JsonObject
+from sidecar.docker.json_documents import JsonObject, UnreadableBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+MAX_SOURCE = 4096
+"""Characters of a bind's source: no path of the system is longer."""
 
 
 def normalize_path(path: str) -> str:
@@ -43,6 +46,10 @@ class Sockets:
         """Return the path to mount instead of `source`; None: leave it as it is."""
         return self.proxy if normalize_path(source) in self.engine else None
 
+    def is_known(self, source: str) -> bool:
+        """Return whether `source` is one of the sockets."""
+        return normalize_path(source) in {*self.engine, normalize_path(self.proxy)}
+
     def any_in_folder(self, folder: str) -> bool:
         """Return whether `folder` contains one of the sockets."""
         prefix = normalize_path(folder).rstrip("/") + "/"
@@ -58,40 +65,43 @@ class Bind:
     source: str
     set_source: Callable[[str], None]
     """Changes the source in the request's body."""
+    read_only: bool = False
 
 
-def find_binds(body: JsonObject) -> Iterator[Bind]:
-    """Yield all binds in the body of a create request, in docker's form and in podman's."""
+def find_binds(body: JsonObject, *, devices: bool = True) -> Iterator[Bind]:
+    """Yield all binds in the body of a create request, in docker's form and in podman's.
+
+    The engine reads a HostConfig's fields at the top too, where they once were; podman has its
+    mounts there. Without `devices`, what local volumes mount is left out. Raises UnreadableBody
+    for a source that is no path, because it is too long.
+    """
     host_config = body.get_field("HostConfig", dict) or JsonObject([])
-    yield from _read_texts(host_config.get_field("Binds", list) or [])
-    yield from _read_mounts(host_config.get_field("Mounts", list) or [])
-    yield from _read_mounts(body.get_field("mounts", list) or [])
+    for config in (host_config, body):
+        yield from _read_texts(config.get_field("Binds", list) or [])
+        yield from _read_mounts(config.get_field("Mounts", list) or [], devices=devices)
 
 
 def _read_texts(texts: list[Any]) -> Iterator[Bind]:
     for number, text in enumerate(texts):
         if isinstance(text, str) and text.startswith("/"):
             source, colon, rest = text.partition(":")
+            _check_length(source)
 
             def set_source(new: str, number: int = number, rest: str = colon + rest) -> None:
                 texts[number] = new + rest
 
-            yield Bind(source, set_source)
+            yield Bind(source, set_source, "ro" in rest.rpartition(":")[2].split(","))
 
 
-def _read_mounts(mounts: list[Any]) -> Iterator[Bind]:
+def _read_mounts(mounts: list[Any], *, devices: bool) -> Iterator[Bind]:
     for mount in mounts:
         if not isinstance(mount, JsonObject):
             continue
-        yield from _read_field(mount, "Source")
-        yield from _read_field(_volume_options(mount), "device")
-
-
-def find_volume_options(config: JsonObject) -> Iterator[JsonObject]:
-    """Yield the volume driver's options of each mount in a HostConfig."""
-    for mount in config.get_field("Mounts", list) or ():
-        if isinstance(mount, JsonObject):
-            yield _volume_options(mount)
+        options = mount.get_field("options", list) or ()  # podman's
+        read_only = mount.get_field("ReadOnly", bool) is True or "ro" in options
+        yield from _read_field(mount, "Source", read_only=read_only)
+        if devices:
+            yield from _read_field(_volume_options(mount), "device")
 
 
 def _volume_options(mount: JsonObject) -> JsonObject:
@@ -100,7 +110,13 @@ def _volume_options(mount: JsonObject) -> JsonObject:
     return driver.get_field("Options", dict) or JsonObject([])
 
 
-def _read_field(fields: JsonObject, name: str) -> Iterator[Bind]:
+def _read_field(fields: JsonObject, name: str, *, read_only: bool = False) -> Iterator[Bind]:
     source = fields.get_field(name, str)
     if source is not None and source.startswith("/"):
-        yield Bind(source, lambda new: fields.set_field(name, new))
+        _check_length(source)
+        yield Bind(source, lambda new: fields.set_field(name, new), read_only)
+
+
+def _check_length(source: str) -> None:
+    if len(source) > MAX_SOURCE:
+        raise UnreadableBody(f"a bind's source is longer than {MAX_SOURCE} characters")

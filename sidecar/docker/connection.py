@@ -13,6 +13,7 @@ import structlog
 
 from sidecar.docker import error_responses, heads
 from sidecar.docker.bodies import Body, FramingError
+from sidecar.docker.entry_count import ENTRY_SIZE, EntryCount, TooManyEntries
 from sidecar.docker.heads import MalformedHead
 from sidecar.docker.responses import Response
 from sidecar.docker.spliced_socket import SplicedSocket
@@ -20,7 +21,7 @@ from sidecar.docker.spliced_socket import SplicedSocket
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
     from sidecar.docker.heads import RequestHead
 
@@ -41,6 +42,15 @@ class RequestRefused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class RequestAnswered(Exception):
+    """A request is answered here, and does not go to the engine."""
+
+    def __init__(self, status: int, fields: Mapping[str, object]) -> None:
+        super().__init__(status)
+        self.status = status
+        self.fields = fields
 
 
 class CheckedRequest(Protocol):
@@ -71,7 +81,10 @@ class RequestPolicy(Protocol):
         """Let a client use HTTP/2, which the proxy cannot follow. Raises RequestRefused."""
 
     async def check(self, request: RequestHead, body: bytes) -> CheckedRequest:
-        """Check a request, and change it if necessary. Raises RequestRefused."""
+        """Check a request, and change it if necessary.
+
+        Raises RequestRefused, or RequestAnswered if the policy has done what the client asks.
+        """
         ...
 
 
@@ -110,6 +123,8 @@ class Connection:
         """Follows the current request's body; None: all of it has come."""
         self._checked_body: bytearray | None = None
         """The body of a request that is checked."""
+        self._entries = EntryCount()
+        """Counts what would be built of that body."""
         self._body_limit = 0
         self._held = 0
         self._response = Response("", keep_body=False)
@@ -193,6 +208,8 @@ class Connection:
             self._refuse(error.status, str(error))
         except FramingError as error:
             self._refuse(400, str(error))
+        except TooManyEntries as error:
+            self._refuse(413, str(error))
 
     def _take(self, data: memoryview) -> None:
         at = 0
@@ -236,6 +253,7 @@ class Connection:
             self._to_engine(request.raw)
         else:
             self._checked_body, self._body_limit = bytearray(), limit
+            self._entries = EntryCount()
             if request.expects_continue and not body.done:
                 self._client.write(error_responses.CONTINUE)
         if body.done:
@@ -244,11 +262,15 @@ class Connection:
     def _take_body(self, data: memoryview) -> int:
         body = self._body
         assert body is not None  # noqa: S101
+        before = 0
+        if self._checked_body is not None:
+            before, data = len(self._checked_body), data[:_PIECE]  # one with too much ends early
         taken = body.take(data, self._checked_body)
         if self._checked_body is None:
             self._to_engine(data[:taken])
         elif len(self._checked_body) <= self._body_limit:
-            self._hold(taken)
+            entries = self._entries.feed(self._checked_body[before:])
+            self._hold(taken + entries * ENTRY_SIZE)
         else:
             raise RequestRefused(
                 413, f"the body is larger than the {self._body_limit} bytes that can be checked"
@@ -268,7 +290,9 @@ class Connection:
     def _complete(self) -> None:
         self._body = None
         if self._checked_body is not None and self._request is not None:
-            self._proxy.spawn(self._check(self._request, bytes(self._checked_body)))
+            body = bytes(self._checked_body)
+            self._checked_body = bytearray()  # a second copy would be kept while it is checked
+            self._proxy.spawn(self._check(self._request, body))
         elif self._response.done:
             self._request = None
 
@@ -277,10 +301,9 @@ class Connection:
         try:
             checked = await self._proxy.policy.check(request, body)
         except RequestRefused as error:
-            self._release_held()
-            self._checked_body = self._request = None
-            self._client.write(error_responses.render_error(error.status, str(error)))
-            self._start_next()
+            self._answer(request, error.status, {"message": str(error)})
+        except RequestAnswered as answered:
+            self._answer(request, answered.status, answered.fields)
         except Exception as error:
             self.close()
             log.exception("docker.request_failed", reason=type(error).__name__)
@@ -291,6 +314,17 @@ class Connection:
                 self._report_no_response()
             else:
                 self._send_checked(request, body, checked)
+
+    def _answer(self, request: RequestHead, status: int, fields: Mapping[str, object]) -> None:
+        """Answer a request that does not go to the engine, and go on with the next."""
+        self._release_held()
+        self._checked_body = self._request = None
+        close = request.ends_connection
+        self._client.write(error_responses.render(status, fields, close=close))
+        if close:
+            self._close_soon()
+        else:
+            self._start_next()
 
     def _send_checked(self, request: RequestHead, body: bytes, checked: CheckedRequest) -> None:
         """Send a checked request to the engine."""

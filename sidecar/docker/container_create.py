@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.docker import credential_variables
+from sidecar.docker import credential_variables, own_configuration
 from sidecar.docker.binds import find_binds
 from sidecar.docker.json_documents import parse_object, serialize
+from sidecar.docker.own_configuration import RELATIVE_URI, Own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,13 +27,18 @@ class ContainerCreate:
         self.libpod = libpod
         self._body = body
         self._changed = False
-        self.added: tuple[str, ...] = ()
-        """The names of the variables that were added."""
+        self.originals: dict[str, str | None] = {}
+        """The variables that were changed, with the values before; None: there was none."""
+        self._mounts_configuration = own_configuration.mounts_configuration(self.fields)
         self._env = _EnvMap(self) if libpod else _EnvList(self)
 
     @property
     def body(self) -> bytes:
-        """The body for the engine: the client's own bytes, if nothing was changed."""
+        """The body for the engine."""
+        return self.render()
+
+    def render(self) -> bytes:
+        """Return the body for the engine: the client's own bytes, if nothing was changed."""
         return serialize(self.fields) if self._changed else self._body
 
     @property
@@ -44,7 +50,9 @@ class ContainerCreate:
     def accepts(self, variables: CredentialVariables) -> bool:
         """Return whether this body sets no credentials of its own. Its image may still do so."""
         env = self._env.read()
-        return env is not None and variables.may_be_added(env)
+        return (
+            env is not None and variables.find_own(variables.forget_minted(env)) < Own.CREDENTIALS
+        )
 
     def replace_binds(self, find_replacement: Callable[[str], str | None]) -> None:
         """Mount what `find_replacement` returns for each bind's source; None keeps the source."""
@@ -60,18 +68,21 @@ class ContainerCreate:
         """Add the variables that neither the container nor its image (`image_env`) sets.
 
         Returns the path that was minted for the container, if one was. The path is a secret.
-        `added` names the variables afterwards.
+        `originals` names the variables afterwards.
         """
         env = self._env.read()
         if env is None:
             return None  # the engine reports the error
-        env = {**credential_variables.read_image_env(image_env), **env}
-        if not variables.may_be_added(env):
+        env = {**credential_variables.read_image_env(image_env), **variables.forget_minted(env)}
+        if (own := variables.find_own(env)) is Own.CREDENTIALS:
             return None
-        path = None if credential_variables.RELATIVE_URI in env else variables.mint()
-        selected = variables.select(env, path)
-        self._env.add(selected)
-        self.added = tuple(name for name in selected if name not in env)
+        if self._mounts_configuration:
+            own = Own.CONFIGURATION
+        path = None if env.get(RELATIVE_URI) else variables.mint()
+        selected = variables.select(env, path, own)
+        unset = credential_variables.find_misread(env)
+        self._env.add(selected, unset)
+        self.originals = {name: env.get(name) for name in (*selected, *unset)}
         self._changed = True
         return path
 
@@ -92,9 +103,10 @@ class _EnvList:
         entries = self._list()
         return None if entries is None else credential_variables.parse_env(entries)
 
-    def add(self, added: dict[str, str]) -> None:
-        """Set these variables; the others stay where they are."""
-        self._fields.set_field("Env", credential_variables.merge_env(self._list() or [], added))
+    def add(self, added: dict[str, str], unset: list[str]) -> None:
+        """Set or unset these variables; the others stay where they are."""
+        entries = credential_variables.merge_env(self._list() or [], added, unset)
+        self._fields.set_field("Env", entries)
 
 
 class _EnvMap:
@@ -110,9 +122,17 @@ class _EnvMap:
         if not isinstance(value, dict | None):
             return None
         unset = self._fields.get_field("unsetenv", list) or []
-        env = {name: str(text) for name, text in (value or {}).items()}
+        env = {name: None if text is None else str(text) for name, text in (value or {}).items()}
         return {**dict.fromkeys(map(str, unset)), **env}
 
-    def add(self, added: dict[str, str]) -> None:
-        """Set these variables; the others stay where they are."""
-        self._fields.set_field("env", {**(self._fields.get_field("env", dict) or {}), **added})
+    def add(self, added: dict[str, str], unset: list[str]) -> None:
+        """Set or unset these variables; the others stay where they are."""
+        env = self._fields.get_field("env", dict) or {}
+        listed = self._fields.get_field("unsetenv", list) or []
+        bare = [name for name in unset if name not in added]
+        kept = {name: value for name, value in env.items() if name not in bare}
+        self._fields.set_field("env", {**kept, **added})
+        changed = [name for name in listed if name not in added]
+        changed += [name for name in bare if name not in listed]
+        if changed != listed:
+            self._fields.set_field("unsetenv", changed)

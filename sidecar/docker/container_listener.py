@@ -1,4 +1,4 @@
-"""Report which containers start, stop and are removed, from the engine's events and its list."""
+"""Report what happens to containers and their networks, from the engine's events and its list."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from sidecar.docker.engine import EngineError
+from sidecar.docker.object_states import CONTAINERS, read_states
 from sidecar.net import retry
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 """Seconds until the engine is asked again after it went away, or was not there yet."""
 _LOST = (EngineError, AttributeError, TypeError)
 """The engine is away, or its answer does not have the expected form."""
-_EVENTS = {"type": ["container"], "event": ["start", "die", "destroy"]}
+_EVENTS = {
+    "type": ["container", "network"],
+    "event": ["start", "die", "destroy", "connect", "disconnect"],
+}
 
 
 class ContainerEventHandler(Protocol):
@@ -34,6 +38,12 @@ class ContainerEventHandler(Protocol):
 
     def on_removed(self, container: str) -> None:
         """Note that a container is removed."""
+
+    def on_join(self, container: str) -> None:
+        """Note that a container has joined a network, and may have one more address."""
+
+    def on_leave(self, container: str) -> None:
+        """Note that a container has left a network: its address there may be another's."""
 
     def known(self) -> set[str]:
         """Return the ids of the containers to report."""
@@ -61,12 +71,7 @@ async def _compare_with_list(engine: Engine, handler: ContainerEventHandler) -> 
     known = handler.known()
     if not known:
         return
-    containers = await engine.get("/containers/json?all=1")
-    states = {
-        str(one.get("Id")): str(one.get("State"))
-        for one in (containers if isinstance(containers, list) else ())
-        if isinstance(one, dict)
-    }
+    states = await read_states(engine, CONTAINERS, known)
     for container in known:
         if container not in states:
             handler.on_removed(container)
@@ -77,7 +82,16 @@ async def _compare_with_list(engine: Engine, handler: ContainerEventHandler) -> 
 
 
 def _handle_event(event: dict[str, Any], handler: ContainerEventHandler) -> None:
-    container = str((event.get("Actor") or {}).get("ID") or event.get("id"))
+    actor = event.get("Actor") or {}
+    if event.get("Type") == "network":
+        container = str((actor.get("Attributes") or {}).get("container"))
+        match event.get("Action"):
+            case "connect":
+                handler.on_join(container)
+            case "disconnect":
+                handler.on_leave(container)
+        return
+    container = str(actor.get("ID") or event.get("id"))
     match event.get("Action") or event.get("status"):
         case "start":
             handler.on_start(container)

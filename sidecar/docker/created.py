@@ -12,6 +12,7 @@ import os
 import re
 import time
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -20,7 +21,7 @@ from sidecar import host
 from sidecar.docker.connection import RequestRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from sidecar.docker.json_documents import JsonObject
@@ -32,6 +33,7 @@ CONTAINER, NETWORK, VOLUME, LABEL = KINDS = ("container", "network", "volume", "
 LONGEST_RECORD = 1 << 26
 """Bytes of a record that are read: some 600,000 objects."""
 _ID = re.compile(r"[0-9a-f]{12,64}")
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 _VALID = {
     CONTAINER: _ID,
     NETWORK: re.compile(r"[0-9a-z]{12,64}"),
@@ -62,7 +64,7 @@ class ObjectRecord:
         self._write_error: str | None = None
         """The reason why the last object could not be written down."""
         self._objects: dict[tuple[str, str], CreatedObject] = {}
-        self._added: dict[str, tuple[str, ...]] = {}
+        self._originals: dict[str, Mapping[str, str | None]] = {}
         self._label: str | None = None
         self._syncing = self._unsynced = False
         self._in_progress = 0
@@ -98,10 +100,16 @@ class ObjectRecord:
         if not isinstance(id_, str) or not _VALID[kind].fullmatch(id_):
             return
         known = CreatedObject(kind, id_)
-        if kind == VOLUME:
+        if kind == VOLUME:  # one of the same name may have been removed, and made again
             known = known._replace(since=int(since), until=int(time.time()))
-        if self._objects.setdefault((kind, id_), known) is known:
+        earlier = self._objects.get((kind, id_))
+        if earlier is None or earlier.since != known.since:
+            self._objects[kind, id_] = known
             self._write(known)
+
+    def holds(self, kind: str, id_: str) -> bool:
+        """Return whether an object is recorded."""
+        return (kind, id_) in self._objects
 
     def set_label(self, label: str | None) -> None:
         """Set the label that the runner gives to its images."""
@@ -112,15 +120,15 @@ class ObjectRecord:
         if self._label is not None:
             self.add(LABEL, self._label)
 
-    # -- the variables that were added ---------------------------------------------------------
+    # -- the variables that were changed -------------------------------------------------------
 
-    def note_variables(self, container: str, cleared: tuple[str, ...]) -> None:
-        """Note the variables that an image made of this container must not have."""
-        self._added[container] = cleared
+    def note_variables(self, container: str, originals: Mapping[str, str | None]) -> None:
+        """Note the variables that the proxy has changed, with the values before."""
+        self._originals[container] = originals
 
-    def added_variables(self, container: str) -> tuple[str, ...]:
+    def original_variables(self, container: str) -> Mapping[str, str | None]:
         """Return them; none for a container that the proxy did not create."""
-        return self._added.get(container, ())
+        return self._originals.get(container, {})
 
     # -- the file ------------------------------------------------------------------------------
 
@@ -222,15 +230,30 @@ def read_objects(path: Path) -> list[CreatedObject]:
 def find_volume_names(body: JsonObject) -> set[str]:
     """Return the names of the volumes that a create request mounts: the engine makes those missing.
 
-    Anonymous volumes have no name here, and are removed with their container.
+    Anonymous volumes have no name here: see `find_anonymous_volumes`. Docker 20.10 reads the fields
+    of HostConfig at the top, too.
     """
-    host_config = body.get_field("HostConfig", dict)
-    binds = (host_config.get_field("Binds", list) if host_config else None) or []
-    names = {bind.partition(":")[0] for bind in binds if isinstance(bind, str) and ":" in bind}
-    mounts = (host_config.get_field("Mounts", list) if host_config else None) or []
-    names |= set(_names(mounts, "Source", kind="volume"))
+    names: set[str] = set()
+    for config in (body.get_field("HostConfig", dict), body):
+        if config is not None:
+            binds = config.get_field("Binds", list) or []
+            names |= {one.partition(":")[0] for one in binds if isinstance(one, str) and ":" in one}
+            mounts = config.get_field("Mounts", list) or []
+            names |= set(_names(mounts, "Source", kind="volume"))
     names |= set(_names(body.get_field("volumes", list) or [], "Name", kind=None))  # podman's form
     return {name for name in names if _VALID[VOLUME].fullmatch(name)}
+
+
+def find_anonymous_volumes(inspected: JsonObject) -> tuple[list[str], float]:
+    """Return the anonymous volumes of a container, and when it was made.
+
+    They are removed with it only if its client asks for that; a volume of another container that it
+    mounts too is older. Raises UnreadableBody, or ValueError if the engine tells no time.
+    """
+    asked = find_volume_names(inspected)
+    mounted = set(_names(inspected.get_field("Mounts", list) or [], "Name", kind="volume"))
+    made = datetime.fromisoformat(inspected.get_field("Created", str) or "").timestamp()
+    return sorted(name for name in mounted - asked if _ANONYMOUS.fullmatch(name)), made
 
 
 def _names(mounts: list[object], field: str, kind: str | None) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -21,14 +22,33 @@ DEADLINE = 2.0
 """Seconds for one call: the engine is on the same machine."""
 DELETE_DEADLINE = 15.0
 """Seconds to remove one object: the engine kills a container first."""
+MAX_ANSWER = 8 << 20
+"""Bytes of an answer that are read. A job can give what it makes labels of any length."""
+MAX_EVENT = 64 << 10
+"""Bytes of an event that are read; it has the labels too."""
+_SMALL_ANSWER = 64 << 10
+"""Bytes of an answer that is parsed at once, in the event loop."""
 
 
 class EngineError(Exception):
     """The engine did not answer, or not in the expected form; the text says why."""
 
 
-class NotFound(EngineError):
+class Refused(EngineError):
+    """The engine answered with an error; the text has its own words."""
+
+    def __init__(self, text: str, status: int = 500, words: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.words = words
+
+
+class NotFound(Refused):
     """The engine knows no such object."""
+
+
+class AnswerTooLong(EngineError):
+    """The engine's answer has more bytes than are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +94,34 @@ class Engine:
         The path names no version of the API: the engine then uses its newest.
         """
         async with self._request(path, {}, aiohttp.ClientTimeout(total=DEADLINE)) as response:
-            return await response.json(content_type=None)
+            body = await _read_body(response, self.host)
+            if len(body) <= _SMALL_ANSWER:
+                return json.loads(body)
+            return await asyncio.to_thread(json.loads, body)
+
+    async def post(self, path: str, fields: object) -> Any:
+        """Return the decoded JSON of `POST path`, which sends `fields` as JSON.
+
+        Raises EngineError, with the engine's own words.
+        """
+        answer = await self.send(path, json.dumps(fields).encode(), "application/json")
+        try:
+            return json.loads(answer) if answer.strip() else None
+        except ValueError as error:
+            raise EngineError(f"{self.host} answered no JSON to {path}") from error
+
+    async def send(
+        self, path: str, body: bytes, kind: str, *, deadline: float | None = DEADLINE
+    ) -> bytes:
+        """Return the body of the answer to `POST path`, which sends a body of that kind.
+
+        Without a `deadline`, the engine may take as long as it does for its other clients. Raises
+        EngineError, with the engine's own words.
+        """
+        timeout = aiohttp.ClientTimeout(total=deadline, sock_connect=DEADLINE)
+        request = self._request(path, {}, timeout, method="POST", body=body, kind=kind)
+        async with request as response:
+            return await _read_body(response, self.host)
 
     async def delete(self, path: str) -> None:
         """Remove an object. Raises EngineError, with the engine's own words if it does not."""
@@ -88,14 +135,15 @@ class Engine:
         """Yield the events of `GET /events` until the engine ends them.
 
         With `since`, in seconds since the epoch, the events after that time come first. The wait
-        for the next event has no deadline. Always ends with EngineError.
+        for the next event has no deadline. Always ends with EngineError; with AnswerTooLong if an
+        event is longer than is read, which the caller treats as a gap.
         """
         query = {"filters": json.dumps(filters)}
         if since is not None:
             query["since"] = str(since)
         no_deadline = aiohttp.ClientTimeout(total=None, sock_connect=DEADLINE)
         async with self._request("/events", query, no_deadline) as response:
-            while line := await response.content.readline():
+            async for line in _read_lines(response, self.host):
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
@@ -129,6 +177,8 @@ class Engine:
         timeout: aiohttp.ClientTimeout,
         *,
         method: str = "GET",
+        body: bytes | None = None,
+        kind: str = "",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self.socket is None and self.pipe is None:
             raise EngineError(f"{self.host} is no socket")
@@ -136,13 +186,20 @@ class Engine:
             async with (
                 nullcontext(self._session) if self._session else self._new_session() as session,
                 session.request(
-                    method, f"http://docker{path}", params=query, timeout=timeout
+                    method,
+                    f"http://docker{path}",
+                    params=query,
+                    timeout=timeout,
+                    data=body,
+                    headers={"Content-Type": kind} if kind else None,
                 ) as response,
             ):
                 if not 200 <= response.status < 300:
-                    error_type = NotFound if response.status == 404 else EngineError
+                    error_type = NotFound if response.status == 404 else Refused
                     words = "" if method == "GET" else await _read_message(response)
-                    raise error_type(f"{self.host} answered {response.status} to {path}{words}")
+                    text = f"{self.host} answered {response.status} to {path}"
+                    text += f": {words}" if words else ""
+                    raise error_type(text, response.status, words)
                 yield response
         except TimeoutError as error:
             seconds = timeout.total or DEADLINE
@@ -158,11 +215,45 @@ class Engine:
             raise EngineError(f"{self.host} listed no networks")
         return [network for network in networks if isinstance(network, dict)]
 
+    async def makes_bridges_late(self) -> bool:
+        """Return whether the engine is podman, which makes a bridge with its first container.
+
+        Raises EngineError.
+        """
+        version = await self.get("/version")
+        components = version.get("Components") if isinstance(version, dict) else None
+        names = [one.get("Name") for one in components or () if isinstance(one, dict)]
+        return any(str(name).startswith("Podman") for name in names)
+
+
+async def _read_body(response: aiohttp.ClientResponse, name: str) -> bytes:
+    body = bytearray()
+    async for data in response.content.iter_any():
+        body += data
+        if len(body) > MAX_ANSWER:
+            raise AnswerTooLong(f"{name} answered with more than {MAX_ANSWER} bytes")
+    return bytes(body)
+
+
+async def _read_lines(response: aiohttp.ClientResponse, name: str) -> AsyncIterator[bytes]:
+    # Not by aiohttp's own readline: its error for a long line is none of its ClientErrors.
+    rest = b""
+    async for data in response.content.iter_any():
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if len(line) > MAX_EVENT:
+                raise AnswerTooLong(f"{name} reported an event of more than {MAX_EVENT} bytes")
+            yield line
+        if len(rest) > MAX_EVENT:
+            raise AnswerTooLong(f"{name} reported an event of more than {MAX_EVENT} bytes")
+    if rest:
+        yield rest
+
 
 async def _read_message(response: aiohttp.ClientResponse) -> str:
-    """Return what the engine says about an error, to be added to a text."""
+    """Return what the engine says about an error."""
     try:
         fields = await response.json(content_type=None)
     except ValueError:
         return ""
-    return f": {fields['message']}" if isinstance(fields, dict) and "message" in fields else ""
+    return str(fields["message"]) if isinstance(fields, dict) and "message" in fields else ""

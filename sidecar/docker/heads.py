@@ -14,6 +14,10 @@ from sidecar.docker.bodies import Body, ChunkedBody, FixedLengthBody, UntilClose
 
 MAX_HEAD = 1 << 20
 """Bytes of a head: the limit of Go's net/http."""
+MAX_PATH = 8192
+"""Bytes of a path. It holds the name of an image at most."""
+MAX_LINES = 1024
+"""Lines of a head."""
 PRIOR_KNOWLEDGE = b"PRI * HTTP/2.0\r\n\r\n"
 """The first bytes of a client that uses HTTP/2 without an upgrade (RFC 9113, 3.4)."""
 
@@ -71,6 +75,19 @@ class RequestHead(NamedTuple):
     def expects_continue(self) -> bool:
         """Whether the client waits for 100 Continue before it sends the body."""
         return self.minor > 0 and b"100-continue" in [v.lower() for v in self.values(b"expect")]
+
+    @property
+    def ends_connection(self) -> bool:
+        """True if the client sends no request after this one, and waits for the connection's end.
+
+        RFC 9112, 9.3.
+        """
+        words = {
+            word.strip().lower()
+            for value in self.values(b"connection")
+            for word in value.split(b",")
+        }
+        return b"close" in words or (self.minor == 0 and b"keep-alive" not in words)
 
     @property
     def needs_new_frame(self) -> bool:
@@ -135,6 +152,8 @@ def _lines(raw: bytes) -> list[bytes]:
 def parse_request(raw: bytes) -> RequestHead:
     """Parse a request's head. Raises MalformedHead."""
     check_length(raw)
+    if raw.count(b"\n") > MAX_LINES:
+        raise MalformedHead(431, "the request's head has too many lines")
     first, *rest = _lines(raw)
     match = _REQUEST.fullmatch(first)
     if match is None:
@@ -146,6 +165,8 @@ def parse_request(raw: bytes) -> RequestHead:
     if (origin := _ORIGIN.match(target)) is not None:
         target = target[origin.end() :]
     path, _, query = target.partition("?")
+    if len(path) > MAX_PATH:
+        raise MalformedHead(414, "the request's path is too long")
     return RequestHead(
         raw, match[1].decode(), _normalize(path), query, _fields(rest), int(match[3])
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from sidecar.docker.engine import EngineError
+from sidecar.docker.warning_limit import WarningLimit, shorten
 from sidecar.net import retry
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ log = structlog.get_logger()
 
 FIRST_WITHOUT_ROUTE = (1, 44)
 """The API version of docker 25."""
-_MAX_WARNINGS = 256
-"""Networks that one agent warns about."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 """Seconds until the engine is asked again after it went away, or was not there yet."""
 
@@ -32,15 +31,15 @@ async def warn_about_internal_networks(engine: Engine) -> None:
 
     Ends at once if the engine is older than docker 25.
     """
-    warned: set[str] = set()
+    warnings = WarningLimit()
     pause = retry.growing(EngineError, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
-    while len(warned) < _MAX_WARNINGS:
+    while True:
         try:
             if not await _may_lack_routes(engine):
                 return
             async for event in engine.events({"type": ["network"], "event": ["connect"]}):
                 pause = retry.growing(EngineError, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
-                await _check_event(engine, event, warned)
+                await _check_event(engine, event, warnings)
         except EngineError as error:
             seconds = pause(error)
             log.debug("docker.events_lost", reason=str(error), seconds=seconds)
@@ -56,10 +55,10 @@ async def _may_lack_routes(engine: Engine) -> bool:
         return True  # an unknown form is taken for a newer version
 
 
-async def _check_event(engine: Engine, event: dict[str, Any], warned: set[str]) -> None:
+async def _check_event(engine: Engine, event: dict[str, Any], warnings: WarningLimit) -> None:
     attributes = (event.get("Actor") or {}).get("Attributes") or {}
     container, name = attributes.get("container"), str(attributes.get("name"))
-    if name in warned or attributes.get("type") != "bridge" or not container:
+    if attributes.get("type") != "bridge" or not container:
         return
     try:
         internal = {
@@ -74,12 +73,12 @@ async def _check_event(engine: Engine, event: dict[str, Any], warned: set[str]) 
     except EngineError as error:
         log.debug("docker.events_lost", reason=str(error), seconds=0)
         return  # the container is removed already, and needs no credentials
-    if joined <= internal:
-        warned.add(name)
+    if joined <= internal and (counts := warnings.admit("internal", name)) is not None:
         log.warning(
             "network.relay_unreachable",
-            network=name,
+            network=shorten(name),
             container=str(container)[:12],
             reason="docker gives containers of an internal network no way out, and none to the "
             "relay: they have no credentials. Attach those that need them to another network too",
+            **counts,
         )

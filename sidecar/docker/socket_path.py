@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 SOCKET_NAME = "docker.sock"
 _PREFIX = "runner-"
+PRIVATE_NAMES = (_PREFIX, f".{_PREFIX}")
+"""The beginnings of the names of the agents' own folders, in the folder that they share."""
 _LOCK = "lock"
 _RECORD = "created"
 

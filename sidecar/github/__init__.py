@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from sidecar.github.api import Api
-from sidecar.github.credentials import App, Credential, Pat
+from sidecar.github.app_key import read_app_key
+from sidecar.github.credentials import App, Credential, Pat, check_pat
 from sidecar.github.errors import (
     AddressRefused,
+    ClockRefused,
+    CredentialRefused,
     GitHubError,
     NameTaken,
     PermissionDenied,
@@ -20,6 +23,8 @@ from sidecar.github.errors import (
     RunnerBusy,
     TransientError,
 )
+from sidecar.github.groups import find_group, read_group_number
+from sidecar.github.refusals import advise
 from sidecar.github.runners import IssuedToken, JitConfig, Runner, Runners
 from sidecar.github.scope import Scope
 
@@ -29,8 +34,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressRefused",
     "App",
+    "ClockRefused",
     "Connection",
     "Credential",
+    "CredentialRefused",
     "GitHubError",
     "IssuedToken",
     "JitConfig",
@@ -43,7 +50,17 @@ __all__ = [
     "Runners",
     "Scope",
     "TransientError",
+    "advise",
+    "check_pat",
+    "find_group",
+    "is_app_key",
+    "read_group_number",
 ]
+
+
+def is_app_key(text: str) -> bool:
+    """Say whether a text is the private key of an App, in one of the forms that are read."""
+    return read_app_key(text) is not None
 
 
 class Connection:

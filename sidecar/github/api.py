@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+import structlog
 
 from sidecar import __version__
 from sidecar.github.answers import Answer, read_answer
-from sidecar.github.errors import GitHubError, RateLimited, TransientError
+from sidecar.github.errors import ClockRefused, GitHubError, RateLimited, TransientError
 from sidecar.github.refusals import make_error
+from sidecar.net.clock import find_clock_error
+from sidecar.net.deadlines import describe_failure
 from sidecar.net.proxy import find_proxy
 from sidecar.net.retry import as_peer_says, at_least, call_with_retries, first_of, growing
+from sidecar.net.trust import make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,9 +30,14 @@ if TYPE_CHECKING:
     Meanings = Mapping[int, type[GitHubError] | None]
     """What a status means: None for success, else the error to raise."""
 
+log = structlog.get_logger()
+
 CALL = aiohttp.ClientTimeout(total=10.0, connect=5.0)
 """Seconds for one try."""
 TRIES = 6
+REDIRECTS, MOST_REDIRECTS = (301, 302, 307, 308), 4
+"""GitHub asks to repeat the same request elsewhere (REST, "Follow redirects"); requests of one
+call, at most."""
 DEFAULT_LIMIT = 60.0
 """Seconds to pause, at first, where GitHub limits the rate without saying for how long."""
 
@@ -48,6 +58,8 @@ class Api:
         self._now = now
         self.left = 1.0
         """The share of the hour's calls that is left, as GitHub said last."""
+        self.moved_to: str | None = None
+        """The path that GitHub redirected a call to last: what is called has a new name."""
         self.resets_at = 0.0
         """When all of them are there again, in seconds since 1970."""
 
@@ -98,11 +110,43 @@ class Api:
     async def _call_with_token(self, method: str, path: str, token: str) -> Answer:
         """Make one call with the given token; a credential gets its own tokens with this."""
         answer, headers = await self._send(method, path, token, None)
+        if answer.status == 401 and (wrong := find_clock_error(headers, self._now(), "GitHub")):
+            raise ClockRefused(f"{_describe(method, path, answer)}: {wrong}", answer.status)
         if answer.status >= 300 and answer.status != 404:
             raise self._error(method, path, answer, headers)
         return answer
 
     async def _send(
+        self, method: str, path: str, token: str, body: object
+    ) -> tuple[Answer, Mapping[str, str]]:
+        """Send a request, and again where GitHub says that it has another place (a new name)."""
+        target = path
+        for _ in range(MOST_REDIRECTS):
+            answer, headers = await self._send_once(method, target, token, body)
+            if answer.status not in REDIRECTS or not headers.get("location"):
+                break
+            target = self._find_target(method, path, headers["location"])
+        return answer, headers
+
+    def _find_target(self, method: str, path: str, location: str) -> str:
+        """Return the path that a redirect leads to. Raises GitHubError if it leads elsewhere.
+
+        Then the credential is not sent there.
+        """
+        base = self._scope.api
+        url = urljoin(base + path, location)
+        if not url.startswith(f"{base}/") or "\\" in url:
+            where = urlsplit(url).netloc
+            raise GitHubError(
+                f"cannot {method} {path}: GitHub redirects it to {where or 'nowhere'}"
+            )
+        if self.moved_to is None:
+            advice = "the repository or its owner has a new name; change the URL that is set"
+            log.warning("github.redirected", path=path, to=url.removeprefix(base), advice=advice)
+        self.moved_to = url.removeprefix(base)
+        return self.moved_to
+
+    async def _send_once(
         self, method: str, path: str, token: str, body: object
     ) -> tuple[Answer, Mapping[str, str]]:
         headers = {
@@ -118,14 +162,15 @@ class Api:
                 url,
                 headers=headers,
                 json=body,
-                proxy=find_proxy(url),
                 timeout=CALL,
                 allow_redirects=False,
+                ssl=make_context(),
+                **find_proxy(url),
             ) as response:
                 self._read_limit(response.headers)
                 return await read_answer(response), response.headers
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            reason = str(error) or type(error).__name__
+            reason = describe_failure(error, CALL)
             text = f"cannot {method} {path} at {self._scope.api}: {reason}"
             raise TransientError(text) from error
 

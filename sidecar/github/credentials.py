@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sidecar.github.answers import read_field, read_moment, read_number
-from sidecar.github.errors import PermissionDenied
+from sidecar.github.app_key import explain_key, read_app_key
+from sidecar.github.errors import CredentialRefused
 from sidecar.log import masks
 
 if TYPE_CHECKING:
@@ -52,12 +54,26 @@ class Pat:
         return False
 
 
+def check_pat(secret: str, setting: str) -> str:
+    """Check that a personal access token can be one. Raises CredentialRefused, without showing it.
+
+    Else the HTTP client would refuse the header again and again, as if that could pass.
+    """
+    if not re.fullmatch(r"[!-~]+", secret):
+        raise CredentialRefused(
+            f"cannot use {setting}: it holds blanks, line ends or other characters that no access "
+            "token has"
+        )
+    return secret
+
+
 class App:
     """A GitHub App: looks up its installation for the scope, and keeps its token for an hour."""
 
     def __init__(self, app_id: str, key: str, now: Callable[[], float] = time.time) -> None:
         self._app_id = app_id
         self._key = key
+        """In any form that `app_key` reads."""
         self._now = now
         self._held: tuple[str, float] | None = None
         self._installation: int | None = None
@@ -88,7 +104,7 @@ class App:
                 masks.hide(token)
                 return token, read_moment(answer.body, "expires_at").timestamp()
             self._installation = None  # 404: the App was installed again; look it up again
-        raise PermissionDenied(
+        raise CredentialRefused(
             f"cannot mint a token: the App {self._app_id} has no installation for {scope.path} "
             "(SIDECAR_GITHUB_APP_ID)",
             404,
@@ -96,12 +112,12 @@ class App:
 
     async def _find_installation(self, call: Call, scope: Scope) -> int:
         if scope.installation is None:
-            raise PermissionDenied(
+            raise CredentialRefused(
                 "an App cannot register runners of an enterprise (SIDECAR_GITHUB_PAT)"
             )
         answer = await call("GET", scope.installation, self.jwt())
         if answer.status != 200:
-            raise PermissionDenied(
+            raise CredentialRefused(
                 f"the App {self._app_id} is not installed for {scope.path} (SIDECAR_GITHUB_APP_ID)",
                 answer.status,
             )
@@ -114,9 +130,8 @@ class App:
         now = int(self._now())
         claims = {"iat": now - JWT_SKEW, "exp": now + JWT_LIFETIME, "iss": self._app_id}
         try:
-            return jwt.encode(claims, self._key, algorithm="RS256")
+            return jwt.encode(claims, read_app_key(self._key) or "", algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError):
             # Without the cause: its text may hold parts of the key.
-            raise PermissionDenied(
-                "SIDECAR_GITHUB_APP_KEY holds no RSA private key in PEM form"
-            ) from None
+            why = explain_key(self._key)
+            raise CredentialRefused(f"SIDECAR_GITHUB_APP_KEY {why}") from None

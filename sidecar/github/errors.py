@@ -20,6 +20,14 @@ class PermissionDenied(GitHubError):
     """The credential may not do this: 401, 403, or the 404 that hides what exists."""
 
 
+class CredentialRefused(PermissionDenied):
+    """The credential itself is not accepted: 401, a key that is none, an App not installed."""
+
+
+class ClockRefused(CredentialRefused):
+    """401 to an App's JWT, while this machine's clock differs from GitHub's."""
+
+
 class AddressRefused(PermissionDenied):
     """403: the organization's IP allow list lacks the address that the call came from."""
 

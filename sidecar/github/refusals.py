@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from sidecar.github.errors import (
     AddressRefused,
+    ClockRefused,
+    CredentialRefused,
     GitHubError,
     PermissionDenied,
     RateLimited,
@@ -30,9 +32,31 @@ def make_error(
         return TransientError(text, status)
     if status == 403 and "ip allow list" in message.lower():
         return AddressRefused(text, status)
-    if status in (401, 403, 404):
+    if status == 401:
+        return CredentialRefused(text, status)
+    if status in (403, 404):
         return PermissionDenied(text, status)
     return GitHubError(text, status)
+
+
+def advise(error: GitHubError, permission: str) -> str:
+    """Return what to change, in brackets, to put behind an error's text; "" where that says it.
+
+    `permission`: what the call needs, which is only advice where the answer is about that.
+    """
+    match error:
+        case AddressRefused():
+            return " (add this address to the organization's IP allow list)"
+        case ClockRefused():
+            return ""
+        case CredentialRefused(status=401):
+            wrong = "it is wrong, has expired or was revoked"
+            return f" ({wrong}: SIDECAR_GITHUB_PAT, SIDECAR_GITHUB_APP_KEY)"
+        case CredentialRefused():
+            return ""
+        case PermissionDenied():
+            return f" ({permission})"
+    return ""
 
 
 def read_pause(headers: Mapping[str, str], now: float) -> float | None:

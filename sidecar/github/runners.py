@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from sidecar import values
 from sidecar.github.answers import read_field, read_moment, read_number
 from sidecar.github.errors import NameTaken, RunnerBusy
 from sidecar.log import masks
@@ -63,6 +65,17 @@ class Runners:
         token = str(read_field(answer.body, "token"))
         masks.hide(token)
         return IssuedToken(token, read_moment(answer.body, "expires_at"))
+
+    async def find_new_url(self) -> str | None:
+        """Return the URL of a repository that was found by an old name; None if it was not."""
+        moved = re.match(r"/repositories/\d+", self._api.moved_to or "")
+        if moved is None:
+            return None
+        answer = await self._api.call("GET", moved[0], expects={200: None}, tries=2)
+        try:
+            return values.check_github_url(str(read_field(answer.body, "html_url")))
+        except ValueError:
+            return None
 
     async def create_jit_config(
         self,

@@ -13,8 +13,10 @@ from sidecar.github import api
 from sidecar.github.answers import LONGEST_BODY, LONGEST_TEXT, decode
 from sidecar.github.errors import GitHubError, TransientError
 from sidecar.github.refusals import make_error
+from sidecar.net.deadlines import describe_failure
 from sidecar.net.proxy import find_proxy
 from sidecar.net.retry import call_with_retries
+from sidecar.net.trust import make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -133,14 +135,15 @@ class ServiceCalls:
                 headers=headers,
                 json=document,
                 data=form,
-                proxy=find_proxy(url),
                 timeout=api.CALL,
                 allow_redirects=False,
+                ssl=make_context(),
+                **find_proxy(url),
             ) as response:
                 body = _decode(call, response.status, await _read(call, response))
                 return ServiceAnswer(call, response.status, body, response.headers)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransientError(f"cannot {call}: {str(error) or type(error).__name__}") from error
+            raise TransientError(f"cannot {call}: {describe_failure(error, api.CALL)}") from error
 
 
 async def _read(call: str, response: aiohttp.ClientResponse) -> bytes:

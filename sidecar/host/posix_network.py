@@ -36,6 +36,21 @@ def mark(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, option, AGENT_MARK)
 
 
+def bind_to_interface(sock: socket.socket, interface: str) -> bool:
+    """Let a socket send and receive by this interface only; return whether this is allowed here.
+
+    It needs NET_RAW before Linux 5.7. Raises OSError if there is no such interface any more.
+    """
+    option = getattr(socket, "SO_BINDTODEVICE", None)  # only Linux has it
+    if option is None:
+        return False
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, option, interface.encode() + b"\0")
+    except PermissionError:
+        return False
+    return True
+
+
 def may_filter() -> bool:
     """Whether this process may change its network namespace's rules: root with NET_ADMIN."""
     if os.geteuid() != 0:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.host.posix import paths
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from os import stat_result
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
 _MOST_LINKS = 40
 """As many as the kernel follows."""
+_STEP = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW
+"""A step on the way, of any kind: a link is opened itself."""
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -37,6 +43,29 @@ def is_folder_of_root(path: Path) -> bool:
     """Return whether `path` leads to a folder into which only root can put something."""
     found = _follow(path)
     return found is not None and stat.S_ISDIR(found.st_mode) and not found.st_mode & _WRITABLE
+
+
+def find_link_below(folder: Path, names: Iterable[str]) -> str | None:
+    """Return the first of `names`, a path below `folder`, that is a link; None: there is none.
+
+    Each step is opened in the one before it, without following links, up to one that is missing.
+    Whoever owns it, a link is one. Raises OSError if `folder` cannot be opened, or is a link of
+    a job's.
+    """
+    inside = paths.open_folder(folder)
+    try:
+        for name in names:
+            try:
+                deeper = os.open(name, _STEP, dir_fd=inside)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            os.close(inside)
+            inside = deeper
+            if stat.S_ISLNK(os.fstat(inside).st_mode):
+                return name
+        return None
+    finally:
+        os.close(inside)
 
 
 def _follow(path: Path) -> stat_result | None:

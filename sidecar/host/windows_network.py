@@ -49,6 +49,12 @@ def mark(sock: socket.socket) -> None:
     del sock
 
 
+def bind_to_interface(sock: socket.socket, interface: str) -> bool:
+    """Return False: no socket is marked here, so none is bound."""
+    del sock, interface
+    return False
+
+
 def may_filter() -> bool:
     """Return False: the agent cannot change the network's rules."""
     return False

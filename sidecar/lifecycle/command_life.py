@@ -18,9 +18,11 @@ import structlog
 from sidecar import phase, process
 from sidecar.errors import Stopped
 from sidecar.lifecycle.facts import read_facts
-from sidecar.lifecycle.job_credentials import Access, job_credentials
+from sidecar.lifecycle.job_credentials import Access, job_credentials, read_outward_routes
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.runner_life import WARM_TIMEOUT
+from sidecar.net.library_variables import set_for_libraries
+from sidecar.net.marked_sockets import hold_routes
 from sidecar.runner.environment import variables_for_user
 from sidecar.runner.user_processes import own_user
 from sidecar.shutdown.cleanup import run_cleanup
@@ -28,6 +30,7 @@ from sidecar.shutdown.stop import DRAIN, INTERRUPT, KILL
 from sidecar.status.health_server import serve_health
 
 if TYPE_CHECKING:
+    from sidecar.net.marked_sockets import OutwardRoutes
     from sidecar.process import Process
     from sidecar.settings.model import Configuration
     from sidecar.shutdown.stop import Stop
@@ -41,7 +44,8 @@ SIGNAL_BASE = 128
 
 async def live(config: Configuration, stop: Stop, report: Report) -> int:
     """Run the command to its end; return its exit code. Raises SidecarError."""
-    async with serve_health(config.settings.health_address, report):
+    settings = config.settings
+    async with serve_health(settings.health_address, report, settings.runner_dir):
         try:
             return await _live(config, stop, report)
         except Stopped:
@@ -53,12 +57,14 @@ async def live(config: Configuration, stop: Stop, report: Report) -> int:
 async def _live(config: Configuration, stop: Stop, report: Report) -> int:
     async with AsyncExitStack() as exit_stack:
         enter = exit_stack.enter_async_context
+        routes = exit_stack.enter_context(hold_routes())
+        exit_stack.enter_context(set_for_libraries(config.passed_on))
         await enter(process.collect_orphans())
         await own_user(config.user)
         access = Access(config)
         await enter(run_cleanup(report.cleanup_stack, stop))
         async with stop.cuts():
-            child = await _start(config, access, report, stop, exit_stack)
+            child = await _start(config, access, report, stop, exit_stack, routes)
         report.phase.enter(phase.BUSY)
         log.info("command.started", pid=child.pid, program=config.command[0])
         await _wait_for_end(child, stop)
@@ -73,16 +79,21 @@ async def _start(
     report: Report,
     stop: Stop,
     exit_stack: AsyncExitStack,
+    routes: OutwardRoutes,
 ) -> Process:
     """Serve credentials and docker, and start the command."""
     enter = exit_stack.enter_async_context
     facts = await read_facts(config, so_mark=access.so_mark)
+    read_outward_routes(routes, access, facts)
     credentials = await enter(job_credentials(config, access, facts, report.cleanup_stack))
     report.relay = credentials.relay
-    docker = await enter(job_docker(config, credentials, report.cleanup_stack, stop))
+    docker = await enter(
+        job_docker(config, credentials, report.cleanup_stack, stop, routes.on_network)
+    )
+    docker.allow_binds(config.settings.runner_dir / (docker.work_dir or config.settings.work_dir))
     report.phase.enter(phase.WARMING)
     env = variables_for_user(
-        config.user, docker.set_docker_host(credentials.remove_agent_variables(config.passed_on))
+        config.user, docker.set_variables(credentials.remove_agent_variables(config.passed_on))
     )
     env |= await credentials.wait_for_credentials(
         facts.id, WARM_TIMEOUT, config.passed_on, required=config.settings.relay_required
@@ -102,7 +113,7 @@ async def _wait_for_end(child: Process, stop: Stop) -> None:
         for level in (INTERRUPT, KILL):
             if stop.level < level and not gone.done() and stop.left_until(stop.budget.kill):
                 _forward(child, stop.signal or "SIGTERM", first=level == INTERRUPT)
-                await stop.wait_for_first(gone, level=level, moment=stop.budget.kill)
+                await stop.wait_for_first(gone, level=level, moment=lambda budget: budget.kill)
     finally:
         gone.cancel()
     await child.kill()

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from sidecar.phase import Phase
     from sidecar.runner.deregistration import Deregistration
     from sidecar.runner.listener import Listener
+    from sidecar.shutdown.budget import Budget
     from sidecar.shutdown.cleanup import CleanupStack, CleanupStep
-    from sidecar.shutdown.stop import Stop
+    from sidecar.shutdown.stop import Moment, Stop
 
 log = structlog.get_logger()
 
@@ -50,7 +51,7 @@ async def drain_listener(drain: Drain) -> None:
     busy = busy or listener.had_job or await _deregister_is_refused(drain) or listener.busy
     if busy:
         log.info("stop.job_awaited", seconds=round(stop.left_until(stop.budget.interrupt), 1))
-        await stop.wait_for_first(listener.ended, moment=stop.budget.interrupt, level=INTERRUPT)
+        await stop.wait_for_first(listener.ended, moment=_interrupt, level=INTERRUPT)
     await end_listener(drain, skip=drain.cleanup_step if busy else None)
 
 
@@ -77,10 +78,10 @@ async def end_listener(drain: Drain, skip: CleanupStep | None = None) -> None:
     """
     listener, stop = drain.listener, drain.stop
     reason = "it did not end in time"
-    moment = stop.budget.kill
+    moment: Moment = _kill
     if listener.running and not listener.interrupt(busy=skip is not None) and skip is None:
         # Nothing would end it, and it has no job: there is nothing to wait for.
-        reason, moment = "it could not be interrupted", 0.0
+        reason, moment = "it could not be interrupted", _at_once
     after_kill = drain.cleanup_step if listener.had_job else skip
     drain.cleanup_stack.begin_steps(When.ANY_TIME, after_kill)
     await stop.wait_for_first(listener.ended, moment=moment, level=KILL)
@@ -96,7 +97,19 @@ async def _deregister_is_refused(drain: Drain) -> bool:
     await drain.stop.wait_for_first(
         drain.cleanup_step.begin(),
         drain.listener.ended,
-        moment=drain.stop.budget.deregister,
+        moment=lambda budget: budget.deregister,
         level=INTERRUPT,
     )
     return drain.deregistration.busy
+
+
+def _interrupt(budget: Budget) -> float:
+    return budget.interrupt
+
+
+def _kill(budget: Budget) -> float:
+    return budget.kill
+
+
+def _at_once(_budget: Budget) -> float:
+    return 0.0

@@ -15,6 +15,8 @@ from sidecar.aws.secrets import SecretReader
 from sidecar.errors import RelayError
 from sidecar.lifecycle.credentials_route import CredentialsRoute
 from sidecar.relay.mode import Mode
+from sidecar.relay.network_rules import OWN_NAMESPACES
+from sidecar.relay.routes import ECS_AGENT, IMDS, current_interface, outward_interface
 from sidecar.runner import environment
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from sidecar.aws.agent_credentials import AgentCredentials
     from sidecar.aws.container_credentials import CredentialsSource
     from sidecar.aws.instance_facts import Facts
+    from sidecar.net.marked_sockets import OutwardRoutes
     from sidecar.relay import Relay
     from sidecar.relay.job_role import JobRole
     from sidecar.settings.model import Configuration, Settings
@@ -34,6 +37,18 @@ log = structlog.get_logger()
 
 JOB_ROLE_PATIENCE = 3.0
 """Factor of the wait for a separate job role: without it, a job has no credentials at all."""
+
+
+def read_outward_routes(routes: OutwardRoutes, access: Access, facts: Facts) -> None:
+    """Read by which interfaces the agent reaches AWS's own addresses; no job may exist yet.
+
+    Sockets are bound only where the network namespace is the task's own, as for the network rules:
+    in the host's, a rule of the ECS agent's leads its address back to this machine.
+    """
+    if access.so_mark:
+        own = bool(facts.network_modes) and facts.network_modes <= OWN_NAMESPACES
+        found = {address: outward_interface(address) for address in (ECS_AGENT, IMDS)}
+        routes.keep_to(found, current_interface, bind=own)
 
 
 class Access:

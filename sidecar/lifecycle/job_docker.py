@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,22 +13,26 @@ from urllib.parse import quote
 import structlog
 
 from sidecar import host, relay
-from sidecar.docker import container_listener, proxy
+from sidecar.docker import container_listener, network_listener, proxy
 from sidecar.docker import engine as engines
+from sidecar.docker.bind_sources import BindSources
 from sidecar.docker.binds import Sockets, normalize_path
 from sidecar.docker.created import ObjectRecord, read_objects
-from sidecar.docker.credential_variables import CredentialVariables, names_proxy
+from sidecar.docker.credential_variables import CredentialVariables
 from sidecar.docker.engine import Engine, EngineError
 from sidecar.docker.folder_copy import FolderCopy
-from sidecar.docker.removal import find_left, remove_objects
+from sidecar.docker.own_containers import OwnContainers
+from sidecar.docker.removal import find_left, name_some, remove_objects
 from sidecar.docker.rewriting import RequestRewriter
-from sidecar.docker.socket_path import DefaultSocket, SharedSocket
+from sidecar.docker.socket_path import PRIVATE_NAMES, DefaultSocket, SharedSocket
 from sidecar.errors import ProxyError
+from sidecar.lifecycle import engine_folders
+from sidecar.net.proxy import names_proxy
 from sidecar.relay.mode import Mode
 from sidecar.shutdown.cleanup import When
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from sidecar.docker.created import CreatedObject
     from sidecar.docker.rewriting import ReadImageVariables
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 DOCKER_HOST = "DOCKER_HOST"
+CLASSIC_BUILDER = {"DOCKER_BUILDKIT": "0"}
+"""Makes `docker build` ask by a request that can be checked, and not by BuildKit's stream."""
 RECORD = ".sidecar-created"
 """The file in the runner's folder that records what a job created, without a shared folder."""
 EXTERNALS = "externals"
@@ -50,10 +56,14 @@ EXTERNALS = "externals"
 class ProxyUnavailable(Exception):
     """There can be no proxy; the text says why, and what would help."""
 
-    def __init__(self, message: str, *, has_engine: bool = True) -> None:
+    def __init__(
+        self, message: str, *, has_engine: bool = True, misconfigured: bool = False
+    ) -> None:
         super().__init__(message)
         self.has_engine = has_engine
         """Whether there is an engine, which jobs then use without the proxy."""
+        self.misconfigured = misconfigured
+        """True if a setting asks for a proxy and cannot be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,15 @@ class JobDocker:
     """The variables that the job's first hook sets for its containers, without a proxy."""
     record: ObjectRecord | None = field(default=None, repr=False)
     """What the job created, if there is a proxy."""
+    strict: bool = False
+    """True if the proxy lets only known requests pass."""
+    bind_sources: BindSources | None = None
+    """The folders that containers may mount in strict mode, if there is a proxy."""
+
+    def allow_binds(self, work_folder: Path) -> None:
+        """Let the job's containers mount its work folder in strict mode."""
+        if self.bind_sources is not None:
+            self.bind_sources.allow(work_folder)
 
     def set_runner_label(self, label: str | None) -> None:
         """Set the label that the runner gives to what it makes at the engine."""
@@ -80,19 +99,27 @@ class JobDocker:
         """The variables that the runner's own files must not set."""
         return (DOCKER_HOST,) if self.proxied else ()
 
-    def set_docker_host(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the variables `passed_on` with the DOCKER_HOST of the proxy, if there is one."""
+    def set_variables(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the variables `passed_on` with those by which docker's clients use the proxy."""
         if not self.proxied:
             return passed_on
         kept = {name: value for name, value in passed_on.items() if name != DOCKER_HOST}
+        if self.strict:
+            kept = {**CLASSIC_BUILDER, **kept}
         return kept if self.socket is None else {**kept, DOCKER_HOST: f"unix://{self.socket}"}
 
 
 @asynccontextmanager
 async def job_docker(
-    config: Configuration, credentials: JobCredentials, cleanup_stack: CleanupStack, stop: Stop
+    config: Configuration,
+    credentials: JobCredentials,
+    cleanup_stack: CleanupStack,
+    stop: Stop,
+    on_network: Callable[[], None] | None = None,
 ) -> AsyncIterator[JobDocker]:
     """Run the docker proxy within the block, if there can be one.
+
+    `on_network` is called when the engine reports a network.
 
     On leaving, what the job created is removed first: its containers may use the proxy till then.
     Raises ProxyError if there cannot, and a setting requires it.
@@ -103,6 +130,10 @@ async def job_docker(
         try:
             cleanup = _Cleanup(cleanup_stack, stop, running)
             docker = await _start_proxy(config, container_credentials, cleanup, running)
+            if on_network is not None:
+                engine, _ = _find_engine(config)
+                follow = network_listener.follow_networks(engine, on_network)
+                await running.enter_async_context(relay.running_beside(follow))
         except ProxyUnavailable as error:
             required_by = "SIDECAR_DOCKER_PROXY=on; auto goes without"
             if settings.docker_strict:
@@ -110,8 +141,12 @@ async def job_docker(
             if settings.docker_proxy == "on" or (settings.docker_strict and error.has_engine):
                 message = f"cannot run the docker proxy: {error} ({required_by})"
                 raise ProxyError(message) from error
-            log.info("docker.proxy_disabled", reason=str(error))
+            if error.misconfigured:
+                log.warning("docker.proxy_disabled", reason=str(error))
+            else:
+                log.info("docker.proxy_disabled", reason=str(error))
             docker = JobDocker(hook_variables=container_credentials.hook_variables)
+        await _check_work_folder(config, docker, running)
         yield docker
 
 
@@ -143,11 +178,15 @@ async def _start_proxy(
         settings.docker_strict,
         record,
         engine.get,
+        bind_sources := _make_bind_sources(config),
+        OwnContainers() if settings.docker_strict else None,
+        engine=engine,
     )
     cleanup_step = cleanup.stack.register_step(
         "docker proxy", partial(asyncio.to_thread, place.remove), when=When.LAST
     )
     running.callback(cleanup_step.begin)  # after the proxy is closed; the stack waits for its end
+    await _make_place(engine, place, running)
     await _listen(proxy.ProxyOptions(path, socket, rewriter, config.user), place, running)
     objects = JobObjects(found, record, keep=settings.docker_cleanup == "off")
     earlier = record.load()
@@ -166,27 +205,77 @@ async def _start_proxy(
     )
     _warn_unprotected(socket, config)
     cleanup.remove_first(objects)
+    docker = JobDocker(
+        proxied=True, record=record, strict=settings.docker_strict, bind_sources=bind_sources
+    )
     if shared is None:
-        return JobDocker(proxied=True, record=record)
+        return docker
     work_dir = None if "work_dir" in settings.model_fields_set else f"{path.parent}/_work"
-    return JobDocker(proxied=True, socket=path, work_dir=work_dir, record=record)
+    return replace(docker, socket=path, work_dir=work_dir)
+
+
+def _make_bind_sources(config: Configuration) -> BindSources:
+    """Return what containers may mount in strict mode; the job's work folder comes later."""
+    settings = config.settings
+    sources = BindSources()
+    sources.allow_reading(settings.runner_dir / EXTERNALS)
+    if settings.shared_dir is not None:
+        sources.shared = normalize_path(str(settings.shared_dir))
+        sources.private_names = PRIVATE_NAMES
+        sources.private_folder = normalize_path(str(settings.runner_dir))
+    return sources
 
 
 async def _listen(
     options: proxy.ProxyOptions, place: DefaultSocket | SharedSocket, running: AsyncExitStack
 ) -> None:
     try:
-        place.make()
         await running.enter_async_context(proxy.serve(options))
         place.in_use = True
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        setting = "SIDECAR_SHARED_DIR"
+        raise _cannot_be_made(place, error) from error
+
+
+async def _make_place(
+    engine: Engine, place: DefaultSocket | SharedSocket, running: AsyncExitStack
+) -> None:
+    """Make the place of the socket, and check that the daemon sees it. Raises ProxyUnavailable."""
+    try:
+        place.make()
         if isinstance(place, DefaultSocket):
-            setting += " names another place"
+            return
+        shared = await engine_folders.is_shared(engine, place.path)
+    except OSError as error:
+        raise _cannot_be_made(place, error) from error
+    if not shared:
         raise ProxyUnavailable(
-            f"{options.path} cannot be made: {reason.lower()} ({setting})"
-        ) from error
+            f"the docker daemon does not see {place.shared}: {engine_folders.UNSEEN} "
+            "(SIDECAR_SHARED_DIR names a folder of its machine that is mounted at the same path)",
+            misconfigured=True,
+        )
+    # Of a daemon that has not answered yet, this tells it later.
+    watch = engine_folders.warn_if_unseen(engine, place.path, "SIDECAR_SHARED_DIR")
+    await running.enter_async_context(relay.running_beside(watch))
+
+
+def _cannot_be_made(place: DefaultSocket | SharedSocket, error: OSError) -> ProxyUnavailable:
+    reason = error.strerror or type(error).__name__
+    setting = "SIDECAR_SHARED_DIR"
+    if isinstance(place, DefaultSocket):
+        setting += " names another place"
+    return ProxyUnavailable(f"{place.socket} cannot be made: {reason.lower()} ({setting})")
+
+
+async def _check_work_folder(
+    config: Configuration, docker: JobDocker, running: AsyncExitStack
+) -> None:
+    """Warn in the background if the daemon does not see the folder where the job works."""
+    engine = Engine.find(config.task.docker_host)
+    if engine is None or engine.socket is None or docker.work_dir is not None:
+        return  # there is none, or the folder is in the one that is checked already
+    folder = config.settings.runner_dir / config.settings.work_dir
+    watch = engine_folders.warn_if_unseen(engine, folder, "SIDECAR_SHARED_DIR, SIDECAR_WORK_DIR")
+    await running.enter_async_context(relay.running_beside(watch))
 
 
 # ---- what a job created ------------------------------------------------------------------------
@@ -224,7 +313,10 @@ class JobObjects:
             if self._keep:
                 left = await find_left(engine, record.objects)
                 if left:
-                    log.info("docker.objects_kept", objects=[str(one) for one in left])
+                    log.info(
+                        "docker.objects_kept",
+                        objects=name_some([str(one) for one in left], len(left)),
+                    )
                 return
             removed = await remove_objects(engine, record)
         if removed:
@@ -246,9 +338,7 @@ class _Cleanup:
 
     async def _wait_for(self, step: CleanupStep) -> None:
         self.stop.start_clock()
-        await asyncio.wait(
-            [step.begin()], timeout=self.stop.left_until(self.stop.budget.containers)
-        )
+        await self.stop.wait_for_steps([step.begin()], lambda budget: budget.containers)
 
 
 # ---- the engine --------------------------------------------------------------------------------
@@ -342,7 +432,11 @@ class ContainerCredentials:
             identities = credentials.relay.identities
             shared = identities.default_path
             variables = CredentialVariables(
-                region, identities.mint, frozenset({shared}), uses_proxy
+                region,
+                identities.mint,
+                frozenset({shared}),
+                identities.is_minted,
+                uses_proxy,
             )
             return cls(credentials.mode, variables, shared, identities)
         if (
@@ -351,7 +445,9 @@ class ContainerCredentials:
             and not credentials.separate_job_role
         ):
             path = task_path
-            variables = CredentialVariables(region, lambda: path, frozenset({path}), uses_proxy)
+            variables = CredentialVariables(
+                region, lambda: path, frozenset({path}), uses_proxy=uses_proxy
+            )
             return cls(credentials.mode, variables, path)
         return cls(credentials.mode)
 
@@ -390,4 +486,6 @@ class _PathUpdates:
         self.on_start = identities.resume
         self.on_stop = identities.suspend
         self.on_removed = identities.end
+        self.on_join = identities.join
+        self.on_leave = identities.leave
         self.known = identities.containers

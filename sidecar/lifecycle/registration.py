@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sidecar import github, tokens, values
+from sidecar.aws.references import find_region
 from sidecar.aws.secrets import SecretReader, read_secret
 from sidecar.errors import SettingsError, TokenError
 from sidecar.runner.configure import Registration
@@ -15,6 +16,8 @@ from sidecar.runner.saved_identity import SavedIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+
+    from aiobotocore.session import AioSession
 
     from sidecar.runner.folder import RunnerFolder
     from sidecar.runner.registration_request import RegistrationRequest
@@ -40,12 +43,22 @@ def make_connection(settings: Settings, secret_reader: SecretReader) -> github.C
 async def _read_credential(settings: Settings, secret_reader: SecretReader) -> github.Credential:
     if settings.github_pat is not None:
         reference = settings.github_pat.get_secret_value()
-        return github.Pat(await read_secret(reference, "SIDECAR_GITHUB_PAT", secret_reader))
+        pat = await read_secret(reference, "SIDECAR_GITHUB_PAT", secret_reader)
+        return github.Pat(github.check_pat(pat, "SIDECAR_GITHUB_PAT"))
     if settings.github_app_id is None or settings.github_app_key is None:
         raise SettingsError("SIDECAR_GITHUB_APP_KEY is missing")  # settings.load has refused that
     reference = settings.github_app_key.get_secret_value()
-    key = await read_secret(reference, "SIDECAR_GITHUB_APP_KEY", secret_reader)
-    return github.App(settings.github_app_id, key.replace("\\n", "\n"))
+    setting = "SIDECAR_GITHUB_APP_KEY"
+    key = await read_secret(reference, setting, secret_reader, github.is_app_key)
+    return github.App(settings.github_app_id, key)
+
+
+def make_store(
+    settings: Settings, region: str | None, make_session: Callable[[], AioSession]
+) -> tokens.ParameterStore:
+    """Make the store of the token parameter, in the region that its ARN names, else in `region`."""
+    name = settings.token_parameter or settings.launch_config or ""
+    return tokens.ParameterStore(find_region(name) or region, make_session)
 
 
 async def choose_source(

@@ -28,7 +28,8 @@ def make_request(
     """Choose what to register. What came with the token was made for this task, so it wins.
 
     Labels add up. `work_dir` takes the place of the setting's default. Raises TokenError if
-    neither setting nor token says where to register.
+    neither setting nor token says where to register, or which labels a runner without the default
+    ones has.
     """
     url = token.url or settings.github_url
     if url is None and token.jit is None:  # a JIT configuration holds the URL itself
@@ -37,14 +38,23 @@ def make_request(
             f"cannot register: neither SIDECAR_GITHUB_URL nor {named} says where "
             "(example: SIDECAR_GITHUB_URL=https://github.com/octo-org/octo-repo)"
         )
+    labels = tuple(dict.fromkeys((*settings.labels, *token.labels)))
+    group = token.group or settings.runner_group
+    no_default_labels = settings.no_default_labels or token.no_default_labels
+    if no_default_labels and not (labels or token.jit):  # the runner's program refuses that
+        raise TokenError(
+            "cannot register: SIDECAR_NO_DEFAULT_LABELS leaves the runner without any label, and "
+            "the token brings none (example: SIDECAR_LABELS=ecs)"
+        )
     name = token.name or settings.name or make_name(_choose_prefix(settings, facts), facts)
     return RegistrationRequest(
         url=url or "",
         token=token.token,
         name=name,
-        labels=tuple(dict.fromkeys((*settings.labels, *token.labels))),
-        no_default_labels=settings.no_default_labels or token.no_default_labels,
-        group=token.group or settings.runner_group,
+        labels=labels,
+        no_default_labels=no_default_labels,
+        group=group,
+        disable_update=settings.disable_update,
         work_dir=token.work_dir or (work_dir or settings.work_dir).replace(NAME, name),
         unique=token.name is None and settings.name is None,
     )

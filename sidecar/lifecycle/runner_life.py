@@ -18,12 +18,16 @@ from sidecar.lifecycle import registration
 from sidecar.lifecycle.drain import Drain
 from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_admission import make_admission
-from sidecar.lifecycle.job_credentials import Access, job_credentials
+from sidecar.lifecycle.job_credentials import Access, job_credentials, read_outward_routes
 from sidecar.lifecycle.job_docker import job_docker
+from sidecar.lifecycle.network import network_variables
 from sidecar.lifecycle.protection import protect_while_busy
 from sidecar.lifecycle.registration_request import make_request
+from sidecar.lifecycle.side_by_side import do_beside
 from sidecar.lifecycle.supervision import supervise
 from sidecar.lifecycle.watches import Watches
+from sidecar.net.library_variables import select
+from sidecar.net.marked_sockets import hold_routes
 from sidecar.runner import age, hooks, killed_agent
 from sidecar.runner.deregistration import Deregistration
 from sidecar.runner.diagnostics import Diagnostics
@@ -31,6 +35,7 @@ from sidecar.runner.environment import build_environment
 from sidecar.runner.folder import RunnerFolder
 from sidecar.runner.listener import Listener, run_listener
 from sidecar.runner.preparation import prepare_folder
+from sidecar.runner.usable_folders import check_folders
 from sidecar.runner.user_processes import own_user
 from sidecar.runner.workspace import NAME, make_workspace
 from sidecar.settings.contracts.contract import INSTANCE_ID
@@ -55,7 +60,8 @@ WARM_TIMEOUT = 5.0
 
 async def live(config: Configuration, stop: Stop, report: Report) -> Exit:
     """Live one life; return the process's exit code. Raises SidecarError."""
-    async with serve_health(config.settings.health_address, report):
+    settings = config.settings
+    async with serve_health(settings.health_address, report, settings.runner_dir):
         try:
             exit_code = await _live(config, stop, report)
         finally:
@@ -70,8 +76,7 @@ async def _live(config: Configuration, stop: Stop, report: Report) -> Exit:
         await life.open_clients()
         try:
             async with stop.cuts():
-                await life.serve_credentials_and_docker()
-                await life.wait_for_token()
+                await life.serve_and_wait_for_token()
                 await life.register_runner()
                 await life.fetch_credentials()
                 await life.start_listener()
@@ -88,7 +93,6 @@ class _Life:
     access: Access
     api: github.Connection | None
     source: registration.Source
-    facts: Facts
     credentials: JobCredentials
     docker: JobDocker
     token: tokens.RegistrationToken
@@ -113,16 +117,20 @@ class _Life:
         self.listener = Listener(self.phase)
         self.diagnostics = Diagnostics(self.folder)
         self.runner: registration.Runner | None = None
+        self.facts: Facts | None = None
         self._exit_stack = exit_stack
         self._enter = exit_stack.enter_async_context
 
     async def open_clients(self) -> None:
         """Open the clients of SSM and GitHub, then the cleanup, which needs them to the end."""
         settings, region = self.settings, self.config.task.region
+        self.routes = self._exit_stack.enter_context(hold_routes())
+        network = network_variables(self.config, self.folder)
+        self.config = self._exit_stack.enter_context(network)
         await self._enter(process.collect_orphans())
         await own_user(self.config.user, self.folder.state_file)
         self.access = Access(self.config)
-        store = await self._enter(tokens.ParameterStore(region, self.access.session))
+        store = await self._enter(registration.make_store(settings, region, self.access.session))
         self.api = registration.make_connection(settings, self.access.secret_reader(region))
         if self.api is not None:
             await self._enter(self.api)
@@ -141,40 +149,53 @@ class _Life:
         )
 
     async def _read_own_id(self) -> str:
-        return (await self._read_facts()).id
+        self.facts = await read_facts(self.config, so_mark=self.access.so_mark)
+        return self.facts.id
 
     async def _read_facts(self) -> Facts:
-        return await read_facts(self.config, so_mark=self.access.so_mark)
+        if self.facts is None:
+            self.facts = await read_facts(self.config, so_mark=self.access.so_mark)
+        return self.facts
 
-    async def serve_credentials_and_docker(self) -> None:
-        """Serve what jobs use: the relay with their credentials, and the docker proxy."""
+    async def serve_and_wait_for_token(self) -> None:
+        """Serve what jobs use, and wait for the registration token or JIT configuration beside it.
+
+        The task's metadata may hang for a while: the token is asked for meanwhile.
+        """
+        self.phase.enter(phase.WAITING)
+        self.token = await do_beside(
+            self._serve_credentials_and_docker,
+            lambda: self.source.wait(self.settings.token_timeout),
+        )
+        self.admission = make_admission(self.token, self.folder, self.listener, self.credentials)
+
+    async def _serve_credentials_and_docker(self) -> None:
+        """Serve the relay with the jobs' credentials, and the docker proxy."""
         config, cleanup_stack = self.config, self.cleanup_stack
         self.facts = await self._read_facts()
+        read_outward_routes(self.routes, self.access, self.facts)
         self.credentials = await self._enter(
-            job_credentials(config, self.access, self.facts, cleanup_stack)
+            job_credentials(config, self.access, await self._read_facts(), cleanup_stack)
         )
         self.report.relay = self.credentials.relay
         self.docker = await self._enter(
-            job_docker(config, self.credentials, cleanup_stack, self.stop)
+            job_docker(config, self.credentials, cleanup_stack, self.stop, self.routes.on_network)
         )
-
-    async def wait_for_token(self) -> None:
-        """Wait for the registration token, or the JIT configuration."""
-        self.phase.enter(phase.WAITING)
-        self.token = await self.source.wait(self.settings.token_timeout)
-        self.admission = make_admission(self.token, self.folder, self.listener, self.credentials)
 
     async def register_runner(self) -> None:
         """Prepare the runner's folder and register the runner; the token is then deleted."""
         self.phase.enter(phase.CONFIGURING)
         await prepare_folder(self.folder, self.config.passed_on)
         age.warn_if_outdated(self.folder)
-        passed_on = self.docker.set_docker_host(
+        passed_on = self.docker.set_variables(
             self.credentials.remove_agent_variables(self.config.passed_on)
         )
         self.env = build_environment(passed_on, self.config.user)
-        request = make_request(self.settings, self.token, self.facts, self.docker.work_dir)
+        facts = await self._read_facts()
+        request = make_request(self.settings, self.token, facts, self.docker.work_dir)
         await self._make_work_folder(request.work_dir)
+        self.docker.allow_binds(self.folder.path / request.work_dir)
+        await check_folders(self.folder, request.work_dir)
         if self.killed_agents is not None:
             await self.killed_agents.deregister_first(
                 request, self.env, self.token, self.source.is_usable
@@ -184,7 +205,7 @@ class _Life:
             await runner.register(self.stop.let_finish)
         self.docker.set_runner_label(self.folder.docker_label)
         self.source.delete_soon()  # the token is deleted beside what follows: no job waits for that
-        self.folder.write_setup_info(self.facts)
+        self.folder.write_setup_info(facts)
 
     async def _make_work_folder(self, work_dir: str) -> None:
         remove_after = self.token.work_dir is None and NAME in self.settings.work_dir
@@ -233,11 +254,12 @@ class _Life:
         """Start the listener, with the job hooks and the task protection that a job needs."""
         self.phase.enter(phase.LAUNCHING)
         passed_on, listener = self.config.passed_on, self.listener
+        # The network's variables of `.env` are in the listener's environment, with more hosts.
         # Left when the listener's last process is dead and its files are restored.
         self._exit_stack.callback(self._begin_cleanup)
         self._exit_stack.callback(self.folder.restore_environment)
         self._exit_stack.enter_context(
-            self.folder.without_variables(self.docker.withheld_variables)
+            self.folder.without_variables((*self.docker.withheld_variables, *select(passed_on)))
         )
         self.env |= await self._enter(
             hooks.install_hooks(
@@ -291,5 +313,6 @@ class _Life:
             spot=settings.spot_watch or (is_spot and "spot_watch" not in settings.model_fields_set),
             is_registered=deregistration.is_known if deregistration.can_ask_github else None,
             instance_uri=self.config.task.instance_uri,
+            on_end=self.stop.note_end,
             so_mark=self.access.so_mark,
         )

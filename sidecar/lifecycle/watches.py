@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sidecar.aws.instance_metadata import REBALANCE, SPOT_NOTICE, MetadataError, connect
+from sidecar.aws.instance_metadata import (
+    REBALANCE,
+    SPOT_NOTICE,
+    MetadataError,
+    connect,
+    seconds_left,
+)
 from sidecar.errors import Exit, SidecarError
 
 if TYPE_CHECKING:
@@ -79,6 +86,8 @@ class Watches:
     """Asks GitHub whether it knows the runner; None without a credential for that."""
     instance_uri: str = ""
     """The URL of the instance metadata service, for `spot`."""
+    on_end: Callable[[float], object] = lambda _seconds: None
+    """Is called with the seconds until the instance ends, where a Spot notice says them."""
     so_mark: bool = False
     """Whether it is asked on SO_MARK sockets, where network rules redirect all others."""
 
@@ -95,9 +104,27 @@ class Watches:
             watches.append(_watch_registration(listener, self.is_registered))
         if self.spot:
             for path, cause in ((SPOT_NOTICE, Cause.SPOT), (REBALANCE, Cause.REBALANCE)):
-                watches.append(_watch_notice(self.instance_uri, path, cause, so_mark=self.so_mark))
+                watches.append(self._watch_notice(path, cause))
         for watch in watches:
             yield asyncio.ensure_future(watch)
+
+    async def _watch_notice(self, path: str, cause: Cause) -> Cause:
+        """End when the instance has this notice: no machine gets a SIGTERM then, nor do some tasks.
+
+        A Spot notice says itself how much time is left, which is not the stop timeout.
+        """
+        async with connect(self.instance_uri, so_mark=self.so_mark) as metadata:
+            while True:
+                try:
+                    notice = await metadata.read_notice(path)
+                except MetadataError as error:
+                    log.debug("spot.lookup_failed", reason=str(error))
+                    notice = None
+                if notice is not None:
+                    if (seconds := seconds_left(notice, datetime.now(UTC))) is not None:
+                        self.on_end(seconds)
+                    return cause
+                await asyncio.sleep(SPOT_EVERY)
 
 
 async def _watch_idle(listener: Listener, limit: float) -> Cause:
@@ -159,18 +186,6 @@ async def _watch_registration(
         except SidecarError as error:
             log.warning("runner.lookup_failed", reason=str(error))
     return Cause.JOB_LOST if busy else Cause.DEREGISTERED
-
-
-async def _watch_notice(url: str, path: str, cause: Cause, *, so_mark: bool) -> Cause:
-    """End when the instance has this notice: no machine gets a SIGTERM then, nor do some tasks."""
-    async with connect(url, so_mark=so_mark) as metadata:
-        while True:
-            try:
-                if await metadata.has_notice(path):
-                    return cause
-            except MetadataError as error:
-                log.debug("spot.lookup_failed", reason=str(error))
-            await asyncio.sleep(SPOT_EVERY)
 
 
 async def _wait_forever() -> Cause:

@@ -10,16 +10,24 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from sidecar import host
+from sidecar.log.event_limit import fit
 from sidecar.log.masks import mask_known_secrets
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
+
+JSON = structlog.processors.JSONRenderer()
 
 
 def _mask(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
         event[key] = mask_known_secrets(value)
     return event
+
+
+def _render(logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
+    """Render one event as a line of JSON that no container runtime cuts into two."""
+    return fit(event, lambda shown: str(JSON(logger, name, dict(shown))))
 
 
 class _Output:
@@ -57,7 +65,7 @@ def configure(
             colors=terminal and host.may_color(), exception_formatter=structlog.dev.plain_traceback
         )
         if console
-        else structlog.processors.JSONRenderer()
+        else _render
     )
     structlog.configure(
         processors=[

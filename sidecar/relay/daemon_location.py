@@ -1,4 +1,8 @@
-"""Find out whether the docker daemon runs in this network namespace."""
+"""Find out whether the docker daemon runs in this network namespace.
+
+Its bridges say so, if they are there: docker makes them when it starts, but podman makes each with
+its first container. Until then the namespace of the daemon's listening socket says it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sidecar import host
-from sidecar.relay.routes import has_network, is_own
+from sidecar.relay.routes import has_listener, has_network, is_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 _LOOKUP_TIMEOUT = 2.0
 """Seconds to look up the address of a daemon that is named."""
@@ -34,6 +39,14 @@ class Daemon(Protocol):
     @property
     def hostname(self) -> str | None:
         """The host of a daemon on the network; None for a daemon behind a socket."""
+
+    @property
+    def socket(self) -> Path | None:
+        """The path of its socket; None if it has none."""
+
+    async def makes_bridges_late(self) -> bool:
+        """Return whether a bridge comes with its first container. Raises as `networks` does."""
+        ...
 
     async def networks(self) -> list[dict[str, Any]]:
         """Return what `GET /networks` answers. Raises an Exception that says why it cannot."""
@@ -66,7 +79,24 @@ async def locate_daemon(daemon: Daemon | None) -> tuple[DaemonLocation, str]:
             return DaemonLocation.HERE, reason
         if has_network(bridge.interface, bridge.subnet):
             return DaemonLocation.HERE, f"the docker daemon's bridge {bridge.interface} is ours"
+    if await _may_lack_bridges(daemon, networks) and _listens_here(daemon.socket):
+        reason = "the docker daemon listens in our namespace, and has no bridge yet"
+        return DaemonLocation.HERE, reason
     return DaemonLocation.ELSEWHERE, "no bridge of the docker daemon is ours"
+
+
+async def _may_lack_bridges(daemon: Daemon, networks: list[dict[str, Any]]) -> bool:
+    """Return whether the bridges of these networks may come later."""
+    if not bridges(networks):
+        return True
+    try:
+        return await daemon.makes_bridges_late()
+    except Exception:  # noqa: BLE001  as above; it has answered before
+        return False
+
+
+def _listens_here(path: Path | None) -> bool:
+    return path is not None and has_listener(path)
 
 
 async def _locate_by_address(hostname: str) -> tuple[DaemonLocation, str]:

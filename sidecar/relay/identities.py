@@ -46,6 +46,7 @@ class Identity:
         "addresses",
         "container",
         "first_peer",
+        "forgotten",
         "inspected_at",
         "refresher",
         "suspended",
@@ -60,6 +61,8 @@ class Identity:
         self.addresses: frozenset[str] | None = None
         """The addresses that the engine reported; None: none yet."""
         self.inspected_at = float("-inf")
+        self.forgotten = 0
+        """The number of times its addresses were forgotten: an answer from before that is void."""
         self.suspended = False
         """Whether the container is stopped: nobody may ask until it runs again."""
 
@@ -134,6 +137,10 @@ class Identities:
         self._minted[self._digest(path)] = Identity(refresher or self._refresher)
         return path
 
+    def is_minted(self, path: str) -> bool:
+        """Return whether a path was made for one container, and is valid."""
+        return self._digest(path) in self._minted
+
     def assign(self, path: str, container: str, addresses: Iterable[str] = ()) -> None:
         """Set the container of a minted path, and its addresses as far as they are known.
 
@@ -170,6 +177,23 @@ class Identities:
             if identity.suspended:
                 identity.suspended = False
                 self.version += 1
+
+    def join(self, container: str) -> None:
+        """Ask for the addresses of a container that has joined a network."""
+        for identity in self._of(container):
+            if identity.addresses is not None:
+                self._inspect_now(identity)
+
+    def leave(self, container: str) -> None:
+        """Let nobody use the path of a container that has left a network, until it is asked for.
+
+        Its address there may be another container's in the next moment, and the event does not name
+        that address.
+        """
+        for identity in self._of(container):
+            if identity.addresses is not None or identity.first_peer is not None:
+                self._suspend(identity)
+                self._inspect_now(identity)
 
     def containers(self) -> set[str]:
         """Return the ids of all containers that have a path."""
@@ -214,6 +238,11 @@ class Identities:
             while self._to_inspect:
                 await self._inspect(self._to_inspect.pop())
 
+    def _inspect_now(self, identity: Identity) -> None:
+        """Have a container inspected, also if it just was."""
+        identity.inspected_at = float("-inf")
+        self._request_inspection(identity)
+
     def _request_inspection(self, identity: Identity) -> None:
         now = self._time()
         ready = self.inspect is not None and identity.container is not None
@@ -226,6 +255,7 @@ class Identities:
         container, inspect = identity.container, self.inspect
         if container is None or inspect is None:
             return
+        forgotten = identity.forgotten
         try:
             async with asyncio.timeout(_INSPECT_TIMEOUT):
                 found = await inspect(container)
@@ -234,6 +264,9 @@ class Identities:
             log.warning("relay.verification_failed", container=container, reason=reason)
             return
         if identity.container is None or found is None:  # ended meanwhile, or no own address
+            return
+        if identity.forgotten != forgotten:  # the answer may be older than the event
+            self._inspect_now(identity)
             return
         if found:
             identity.suspended = False
@@ -248,6 +281,7 @@ class Identities:
     def _suspend(self, identity: Identity) -> None:
         """Suspend an identity without its addresses: another container may get them."""
         identity.suspended = True
+        identity.forgotten += 1
         identity.first_peer = None
         self._forget_addresses(identity)
         identity.addresses = None

@@ -25,6 +25,7 @@ import structlog
 
 from sidecar import host
 from sidecar.errors import RunnerError
+from sidecar.net.deadlines import describe_failure
 from sidecar.process import Command, run_child
 from sidecar.relay.routes import ECS_AGENT, IMDS, is_own, task_interfaces
 
@@ -209,7 +210,7 @@ async def _check_redirected(relay: Relay) -> None:
                 raise _ToolError("the rules were added, but a job would reach the ECS agent")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _ToolError(
-            f"the rules were added, but lead nowhere: {type(error).__name__}"
+            f"the rules were added, but lead nowhere: {describe_failure(error, _PROBE)}"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Read the routing table: which interface leads to a peer, and which belong to the task itself.
 
-It is the table of this process's network namespace, read from /proc: no tool is needed.
+It is the table of this process's network namespace, read from /proc: no tool is needed. So is the
+list of the sockets that were made in it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ IMDS = "169.254.169.254"
 
 _LOOPBACK = "127.0.0.1"
 _TABLE = Path("/proc/thread-self/net/route")
+_SOCKETS = Path("/proc/thread-self/net/unix")
+_LISTENS = 0x10000
 _GATEWAY = 0x2
 _REJECT = 0x200
 
@@ -74,10 +77,34 @@ def task_interfaces() -> tuple[str, ...]:
 
 def interface_to(address: str) -> str | None:
     """Return the interface that leads to an IPv4 address; None if there is none."""
+    return _find_best(address, table())
+
+
+def _find_best(address: str, routes: list[Route]) -> str | None:
     wanted = _number(address)
-    matching = [route for route in table() if wanted & route.mask == route.network]
+    matching = [route for route in routes if wanted & route.mask == route.network]
     best = max(matching, key=lambda route: (route.mask, -route.metric), default=None)
     return best.interface if best is not None else None
+
+
+def current_interface(address: str) -> str | None:
+    """Return the interface that leads to an address at this moment.
+
+    None if there is none, or if the address is this namespace's own.
+    """
+    return None if is_own(address) else interface_to(address)
+
+
+def outward_interface(address: str) -> str | None:
+    """Return the interface that leads to an address, out of the task.
+
+    A docker network that an earlier job left around the address is passed over. None if nothing
+    leads there, or if the address is this namespace's own without such a network.
+    """
+    found = interface_to(address)
+    if found is None or found in task_interfaces():
+        return None if is_own(address) else found
+    return _find_best(address, [route for route in table() if route.outward])
 
 
 def has_network(interface: str, subnet: str) -> bool:
@@ -88,6 +115,23 @@ def has_network(interface: str, subnet: str) -> bool:
         return False
     wanted = (interface, int(network.network_address), int(network.netmask), False)
     return any(route[:4] == wanted for route in table())
+
+
+def has_listener(path: Path) -> bool:
+    """Return whether a process of this network namespace listens at a Unix socket of that name.
+
+    Only the last part of the path counts: the process may see the folder at another path.
+    """
+    try:
+        names = {path.name, path.resolve().name}
+        lines = _SOCKETS.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    except OSError:
+        return False
+    for line in lines:
+        _, _, _, flags, _, _, _, *bound = line.split(maxsplit=7)
+        if bound and int(flags, 16) & _LISTENS and bound[0].rpartition("/")[2] in names:
+            return True
+    return False
 
 
 def is_own(address: str) -> bool:

@@ -32,6 +32,9 @@ CONNECTED = "Connected to GitHub"
 ADDED = ("Runner successfully added", "Successfully replaced the runner")
 MISSING = "config files are missing"
 OUTDATED = re.compile(r"[Rr]unner version \S+ is deprecated")
+NOT_SUPPORTED = "does not support configuring a self-hosted runner with"
+"""An old GitHub server does not know a flag. The program says so when it has added the runner."""
+NO_UPDATE_FLAG = f"{NOT_SUPPORTED} 'DisableUpdate' flag"
 FINAL = (
     # A second try would not change these. The runner prints a status by name and by number; the
     # bare number could as well be a port or part of a name.
@@ -39,7 +42,7 @@ FINAL = (
     "response code: BadRequest", "response code: UnprocessableEntity",
     "success: 400", "success: 401", "success: 403", "success: 404", "success: 422",
     "Could not find any self-hosted runner group", "Invalid configuration", "not a valid",
-    "already configured",
+    "already configured", NOT_SUPPORTED,
 )  # fmt: skip
 GONE = "response code: NotFound from 'Delete "
 """GitHub does not know the runner that should be deleted."""
@@ -54,6 +57,8 @@ HINTS = (
         ("response code: Forbidden", "success: 403"),
         "may runners be registered at this SIDECAR_GITHUB_URL, with this token?",
     ),
+    ((NO_UPDATE_FLAG,), "set SIDECAR_DISABLE_UPDATE=false"),
+    ((NOT_SUPPORTED,), "this GitHub server is too old for runners of one job"),
     (("already configured",), "is another agent using this SIDECAR_RUNNER_DIR?"),
 )
 
@@ -70,6 +75,10 @@ class Deprecated(RegistrationError):
     """GitHub does not accept this version of the runner any more."""
 
     exit = Exit.DEPRECATED
+
+
+class UpdateFlagRefused(RegistrationError):
+    """The GitHub server does not know `--disableupdate`; the runner is registered all the same."""
 
 
 class Busy(RegistrationError):
@@ -119,6 +128,16 @@ class Registration:
         raise last
 
     async def _configure(self, wait_at_stop: WaitAtStop | None) -> None:
+        """Configure; once without `--disableupdate` where the GitHub server does not know that."""
+        try:
+            await self._configure_as_requested(wait_at_stop)
+        except UpdateFlagRefused as refused:
+            log.warning("runner.update_flag_refused", name=self.name, reason=str(refused))
+            request = replace(self.registration_request, disable_update=False)
+            self.registration_request = request
+            await self._configure_as_requested(wait_at_stop)
+
+    async def _configure_as_requested(self, wait_at_stop: WaitAtStop | None) -> None:
         async for attempt in stamina.retry_context(
             on=growing(TransientRegistrationError, first=2.0, longest=15.0),
             attempts=ATTEMPTS,
@@ -151,7 +170,8 @@ class Registration:
                 and not result.contains(TAKEN, *FINAL)
                 and not _is_outdated(result)
             )
-            self._added |= result.contains(*ADDED) or (lost and request.unique)
+            added = result.contains(*ADDED, NOT_SUPPORTED)
+            self._added |= added or (lost and request.unique)
             self._unknown = (self._unknown or lost) and not self._added
         # Configure writes `.runner` last: it may have hung, or crashed, after that.
         written = not stale and self._folder.is_configured_as(self.name)
@@ -172,7 +192,9 @@ class Registration:
             return Deprecated(f"{message} (build the image anew with the newest actions/runner)")
         if result.contains(*FINAL):
             hint = next((text for parts, text in HINTS if result.contains(*parts)), None)
-            return RegistrationError(f"{message} ({hint})" if hint else message)
+            message = f"{message} ({hint})" if hint else message
+            is_flag = self.registration_request.disable_update and result.contains(NO_UPDATE_FLAG)
+            return UpdateFlagRefused(message) if is_flag else RegistrationError(message)
         return TransientRegistrationError(message)
 
     def assume_registered(self, *, complete: bool) -> None:

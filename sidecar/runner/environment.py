@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sidecar.net import proxy
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -107,9 +109,7 @@ def credential_variables(
 
 def _no_proxy(passed_on: Mapping[str, str]) -> dict[str, str]:
     """Return NO_PROXY for the relay's addresses: some SDKs would send requests to a proxy."""
-    if not any(name.lower() in ("http_proxy", "all_proxy") for name in passed_on):
+    if not proxy.names_proxy(passed_on):
         return {}
-    given = passed_on.get("NO_PROXY") or passed_on.get("no_proxy") or ""
-    hosts = [word.strip() for word in given.split(",") if word.strip()]
-    merged = ",".join(dict.fromkeys((*hosts, *_NEVER_PROXIED)))
-    return {"NO_PROXY": merged, "no_proxy": merged}
+    merged = proxy.add_hosts(proxy.read_hosts(passed_on), _NEVER_PROXIED)
+    return dict.fromkeys(proxy.NO_PROXY, merged)

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DEFAULT_GROUP = 1
-"""The id of the group "Default" in every scope."""
+GROUP_SETTINGS = "SIDECAR_RUNNER_GROUP, SIDECAR_GITHUB_URL"
 
 
 class JustInTimeRegistration:
@@ -113,8 +112,7 @@ class JustInTimeRegistration:
         """Register just in time through GitHub's API; return the runner's number."""
         assert self._api is not None  # noqa: S101  settings.load() checks it
         runners = await self._api.runners()
-        name = self.registration_request.group
-        group = DEFAULT_GROUP if name is None else _group(name)
+        group = await self._find_group(self._api, self.registration_request.group)
         for _ in range(RENAMES):
             request = self.registration_request
             try:
@@ -140,6 +138,21 @@ class JustInTimeRegistration:
         raise RegistrationError(
             f"cannot register just in time: {self.name} is taken (SIDECAR_NAME)"
         )
+
+    async def _find_group(self, connection: github.Connection, name: str | None) -> int:
+        """Return the number of the group. Raises RegistrationError."""
+        if (number := github.read_group_number(name)) is not None:
+            return number
+        scope = github.Scope.from_url(connection.url or "")
+        try:
+            return await github.find_group(
+                await connection.api(), scope, name or "", GROUP_SETTINGS
+            )
+        except github.GitHubError as error:
+            hint = github.advise(error, "needs to read runner groups; or set the group's number")
+            raise RegistrationError(
+                f"cannot register just in time in the group {name!r}: {error}{hint}"
+            ) from error
 
     def _use(self, config: github.JitConfig) -> int:
         self._token = replace(self._token, runner_id=config.runner_id, name=config.name)
@@ -170,12 +183,3 @@ def labels(registration_request: RegistrationRequest) -> tuple[str, ...]:
         machine.get(platform.machine().lower(), platform.machine()),
     )
     return tuple(dict.fromkeys((*own, *registration_request.labels)))
-
-
-def _group(name: str) -> int:
-    if not name.isdigit():
-        raise RegistrationError(
-            f"cannot register just in time in the group {name!r}: SIDECAR_RUNNER_GROUP must be "
-            "the group's number here (example: SIDECAR_RUNNER_GROUP=1)"
-        )
-    return int(name)

@@ -22,10 +22,12 @@ class RegistrationRequest:
     work_dir: str
     unique: bool = False
     """Whether the agent made the name up, so that no other runner can have it."""
+    disable_update: bool = True
+    """True where the runner is told not to update itself, which not every GitHub server takes."""
 
     def arguments(self, *, replaces: bool) -> tuple[str, ...]:
         """Return the arguments of `configure`; the token is not among them."""
-        flags = ["--unattended", "--ephemeral", "--disableupdate"]
+        flags = ["--unattended", "--ephemeral", *["--disableupdate"] * self.disable_update]
         flags += ["--no-default-labels"] * self.no_default_labels + ["--replace"] * replaces
         options = build_arguments(
             url=self.url,

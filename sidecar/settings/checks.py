@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidecar import host
+from sidecar import host, values
 from sidecar.settings.model import SOURCES, Settings, variable
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 LAUNCH = ("launch_config", "launch_id")
 """Settings that say where a launcher puts the token of this machine or task."""
+
+
+BRINGING_LABELS = {"token_parameter", "token", *LAUNCH}
+"""Settings whose token may bring labels; whether it does is known when it is read."""
 
 
 def check_contradictions(given: Mapping[str, Any]) -> list[str]:
@@ -29,7 +33,8 @@ def check_contradictions(given: Mapping[str, Any]) -> list[str]:
             "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME: a given name has no prefix "
             "(example: leave SIDECAR_NAME_PREFIX out)"
         )
-    if is_on("no_default_labels") and not str(given.get("labels", "")).strip(" ,"):
+    labels = str(given.get("labels", "")).strip(" ,")
+    if is_on("no_default_labels") and not labels and not BRINGING_LABELS & given.keys():
         problems.append(
             "SIDECAR_NO_DEFAULT_LABELS leaves the runner without any label: set SIDECAR_LABELS "
             "(example: SIDECAR_LABELS=ecs)"
@@ -54,6 +59,21 @@ def check_contradictions(given: Mapping[str, Any]) -> list[str]:
                 f"{variable(field)} contradicts SIDECAR_RELAY=pass-through: containers would get "
                 "the task role (example: SIDECAR_RELAY=auto)"
             )
+    return problems
+
+
+def check_quotes(given: Mapping[str, Any], variables: Mapping[str, str]) -> list[str]:
+    """Check that no value has a quotation mark of which there is no second one.
+
+    `variables`: the launcher's variable of each setting that was read from one.
+    """
+    problems = []
+    for field, value in given.items():
+        try:
+            values.check_quotes(str(value))
+        except ValueError as error:
+            subject = variables.get(field, variable(field))
+            problems.append(f"{subject} {error} (example: {variable(field)}={example(field)})")
     return problems
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
+from sidecar import values
 from sidecar.errors import SettingsError
+from sidecar.net import proxy
 from sidecar.settings import checks, contracts, platform
 from sidecar.settings.contracts.contract import REGION, tag
 from sidecar.settings.model import (
@@ -52,7 +54,9 @@ def load(
     tagged = {field: value for field, value in tagged.items() if field not in given}
     given |= tagged
     warnings += ignored
+    given, quoted = values.strip_all_quotes(given)
     launcher = _read_launcher(given, {**environ, **machine}, supervising=bool(command))
+    warnings += values.warn_of_quotes([*map(variable, quoted), *launcher.quoted])
     given = {**launcher.settings, **given}
     sources = {**launcher.variables, **{field: tag(variable(field)) for field in tagged}}
     problems = list(launcher.problems)
@@ -66,7 +70,11 @@ def load(
             checks.describe_problem(detail, given, sources)
             for detail in error.errors(include_url=False)
         ]
+    problems += checks.check_quotes(given, sources)
     problems += checks.check_contradictions(given)
+    problems += proxy.check(environ)
+    proxies = proxy.clean(environ)
+    warnings += values.warn_of_quotes(name for name in proxies if values.has_quotes(environ[name]))
     if not command:
         problems += checks.check_runner_dir(given)
         if not launcher.problems:
@@ -80,7 +88,9 @@ def load(
     return Configuration(
         settings=settings,
         task=Task(
-            region=environ.get("AWS_REGION") or machine.get(REGION) or launcher.region,
+            region=values.strip_quotes(environ.get("AWS_REGION", ""))
+            or machine.get(REGION)
+            or launcher.region,
             metadata_uri=environ.get("ECS_CONTAINER_METADATA_URI_V4") or None,
             agent_uri=environ.get("ECS_AGENT_URI") or None,
             instance_uri=platform.find_url(environ),
@@ -96,7 +106,8 @@ def load(
             key: value
             for key, value in environ.items()
             if not key.startswith(PREFIX) and key not in launcher.withheld
-        },
+        }
+        | proxies,
         warnings=tuple(warnings),
         launcher=launcher,
         machine=machine,
@@ -111,6 +122,7 @@ def find_question(options: Sequence[str], environ: Mapping[str, str]) -> platfor
     """
     given, _ = _read_environment(environ)
     given |= _read_options(_split_command(options)[0])
+    given, _ = values.strip_all_quotes(given)
     wanted = str(given.get("platform", platform.Platform.AUTO)).lower()
     return platform.choose_question(wanted, environ)
 

@@ -116,8 +116,16 @@ class Settings(GivenSettings):
     no_default_labels: bool = setting(
         False, "leave out the default labels: self-hosted, the system, the architecture", "true"
     )
+    disable_update: bool = setting(
+        True,
+        "tell the runner not to update itself; false for a GitHub server that refuses that, which "
+        "else takes a second try",
+        "false",
+    )
     runner_group: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
-        None, "runner group of the organization or enterprise", "production"
+        None,
+        "runner group of the organization or enterprise: its name, or just in time also its number",
+        "production",
     )
     work_dir: Annotated[str, AfterValidator(values.check_argument)] = setting(
         "_work",
@@ -214,8 +222,8 @@ class Settings(GivenSettings):
     )
     docker_strict: bool = setting(
         False,
-        "refuse containers that would be root on the daemon's machine: privileged, in its "
-        "namespaces, or with the folder of its socket",
+        "let jobs use docker only in known ways that give no rights on the daemon's machine: "
+        "nothing privileged, no folders but the job's, no containers of others",
         "true",
     )
     docker_cleanup: Annotated[Literal["job", "off"], BeforeValidator(values.lower_case)] = setting(

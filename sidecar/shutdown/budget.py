@@ -22,6 +22,10 @@ IDLE_SHARE = 0.5
 """The share in which an idle runner may be deregistered before its listener is interrupted."""
 FINISH_SHARE = 0.5
 """The share in which an operation that is better finished than cut may finish."""
+HURRIED_STEP = 2.0
+"""Seconds that each cleanup step still has after a third signal."""
+SHORTEST = 1.0
+"""Seconds of a budget that is nearly used up when it begins."""
 CANCELLED_STEP = 0.1
 """Seconds that a cancelled cleanup step may take to end."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from sidecar.shutdown.budget import CANCELLED_STEP
+from sidecar.shutdown.budget import CANCELLED_STEP, HURRIED_STEP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -85,6 +85,10 @@ class CleanupStep:
                 self.error += f"; its last try: {self.retry_reason}"
         except Exception as error:  # noqa: BLE001  a failing step must not keep another from running
             self.error = str(error) or repr(error)
+            if isinstance(error, TimeoutError) and not error.args:  # it has no text of its own
+                self.error = "one of its deadlines passed"
+                if self.retry_reason is not None:
+                    self.error += f"; its last try: {self.retry_reason}"
         else:
             self.error, self.done, self.result = None, True, result or self.result
 
@@ -138,8 +142,11 @@ async def run_cleanup(cleanup_stack: CleanupStack, stop: Stop) -> AsyncIterator[
     finally:
         stop.start_clock()
         if tasks := [cleanup_step.begin() for cleanup_step in cleanup_stack.steps]:
-            await asyncio.wait(tasks, timeout=stop.left_until(stop.budget.end))
+            await stop.wait_for_steps(tasks, lambda budget: budget.end)
+        reason = "the stop budget is used up (SIDECAR_STOP_TIMEOUT)"
+        if stop.hurried and stop.left_until(stop.budget.end):
+            reason = f"not done {HURRIED_STEP:g} s after a third signal"
         for cleanup_step in cleanup_stack.steps:
-            await cleanup_step.cancel("the stop budget is used up (SIDECAR_STOP_TIMEOUT)")
+            await cleanup_step.cancel(reason)
         for name, reason in cleanup_stack.not_done.items():
             log.error("cleanup.failed", undo=name, reason=reason)

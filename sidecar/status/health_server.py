@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,13 +13,15 @@ from sidecar import host
 from sidecar.errors import SettingsError
 from sidecar.net import http_server
 from sidecar.net.file_budget import count_connections, divide_files
+from sidecar.settings import HEALTH_FILE
 from sidecar.status import metrics
 from sidecar.status.report import Report
+from sidecar.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from sidecar.values import Address
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
 log = structlog.get_logger()
 
@@ -59,33 +62,66 @@ class HealthHandler:
 
 @asynccontextmanager
 async def serve_health(
-    address: Address | None, report: Report | None = None
+    address: Address | None, report: Report | None = None, folder: Path | None = None
 ) -> AsyncIterator[Report]:
     """Serve health and metrics at `address` within the block, from `report`; None serves nothing.
 
     `/healthz` answers 200 from the start: a long wait for a token must not get the task replaced.
-    Raises SettingsError if the address cannot be listened at.
+    Where the port is another program's, as that of a second task with network mode host is, a free
+    one is taken, and a file in `folder` says which. Raises SettingsError if the address cannot be
+    listened at.
     """
     report = report or Report()
     if address is None:
         yield report
         return
     async with AsyncExitStack() as serving:
+        _forget_move(folder)
         try:
-            bound = await serving.enter_async_context(
-                http_server.listening(
-                    address.host, address.port, HealthHandler(report).answer, limits=_limits()
-                )
-            )
+            bound = await serving.enter_async_context(_listen(address, report))
         except OSError as error:
-            message = (
-                f"SIDECAR_HEALTH_ADDRESS {address} cannot be listened at: "
-                f"{error.strerror or error} "
-                "(example: SIDECAR_HEALTH_ADDRESS=127.0.0.1:9191, or off)"
-            )
-            raise SettingsError(message) from error
+            if error.errno != errno.EADDRINUSE:
+                raise _refuse(address, error) from error
+            free = Address(address.host, 0)
+            try:
+                bound = await serving.enter_async_context(_listen(free, report))
+            except OSError as second:
+                raise _refuse(address, second) from second
+            serving.callback(_forget_move, folder)
+            _write_move(address, Address(*bound), folder)
         log.info("health.started", host=bound[0], port=bound[1])
         yield report  # outside the try: an OSError of the life is no fault of the address
+
+
+def _listen(address: Address, report: Report) -> AbstractAsyncContextManager[tuple[str, int]]:
+    return http_server.listening(
+        address.host, address.port, HealthHandler(report).answer, limits=_limits()
+    )
+
+
+def _refuse(address: Address, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"SIDECAR_HEALTH_ADDRESS {address} cannot be listened at: {error.strerror or error} "
+        "(example: SIDECAR_HEALTH_ADDRESS=127.0.0.1:9191, or off)"
+    )
+
+
+def _write_move(wanted: Address, taken: Address, folder: Path | None) -> None:
+    """Write for the health check where the agent answers, and say so."""
+    reason = "another program listens there"
+    try:
+        if folder is not None:
+            host.write_new(folder / HEALTH_FILE, f"{taken}\n".encode(), 0o644, None)
+    except OSError as error:
+        reason += f"; the health check will not know: {error.strerror or error}"
+    log.warning("health.moved", wanted=str(wanted), address=str(taken), reason=reason)
+
+
+def _forget_move(folder: Path | None) -> None:
+    """Remove what an earlier life wrote, or this one: its address is not the agent's any more."""
+    if folder is not None:
+        with suppress(OSError):
+            host.remove_entry(folder / HEALTH_FILE)
 
 
 def _limits() -> http_server.Limits:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+NEEDS = (
+    "needs administration:write for a repository, organization_self_hosted_runners:write for an "
+    "organization"
+)
 SPARE = 5 * 60.0
 """Seconds before its end from which a token is not used any more."""
 
@@ -41,19 +45,18 @@ class MintedToken:
         try:
             async with asyncio.timeout_at(end):
                 token = await runners.create_registration_token(tries=None)
+                url = await _find_new_url(runners)
         except TimeoutError as error:
             raise TokenError(
                 f"cannot mint a registration token: no answer within {timeout:g} s "
                 "(SIDECAR_TOKEN_TIMEOUT)"
             ) from error
         except github.GitHubError as error:
-            raise TokenError(
-                f"cannot mint a registration token: {error} (needs administration:write for a "
-                "repository, organization_self_hosted_runners:write for an organization)"
-            ) from error
+            hint = github.advise(error, NEEDS)
+            raise TokenError(f"cannot mint a registration token: {error}{hint}") from error
         self._expires = token.expires_at
         log.info("token.minted", expires=token.expires_at.isoformat())
-        return RegistrationToken(token=token.secret)
+        return RegistrationToken(token=token.secret, url=url)
 
     def is_usable(self, now: datetime | None = None) -> bool:
         """Whether GitHub still accepts the token."""
@@ -63,3 +66,15 @@ class MintedToken:
 
     def delete_soon(self) -> None:
         """Do nothing: only this process has the token."""
+
+
+async def _find_new_url(runners: github.Runners) -> str | None:
+    """Return the URL to register at, where the repository has a new name; else None.
+
+    The token is there already, so an answer that fails is no reason to fail.
+    """
+    try:
+        return await runners.find_new_url()
+    except github.GitHubError as error:
+        log.warning("github.redirect_unresolved", reason=str(error))
+        return None

@@ -18,6 +18,7 @@ from sidecar.aws.calls import (
     TransientError,
     backoff,
 )
+from sidecar.aws.references import find_region
 from sidecar.aws.session import ServiceClient
 from sidecar.errors import TokenError
 from sidecar.net.retry import call_with_retries
@@ -68,6 +69,8 @@ class Parameter:
         self.for_task = for_task
         self.setting = setting
         """The setting that its name comes from: errors name it."""
+        self._own_name = _find_own_name(name)
+        """Its name where it is known by an ARN, which SSM does not take to delete it."""
         self.throttled_at: float | None = None
         """The loop's time when SSM first throttled a read."""
         self._store = store
@@ -79,6 +82,7 @@ class Parameter:
             client = await self._store.connect()
             answer = await client.get_parameter(Name=self.name, WithDecryption=decrypt)
             found = answer["Parameter"]
+            self._own_name = found.get("Name") or self._own_name
             return found["Value"], ParameterVersion(found["Version"], found["LastModifiedDate"])
 
         try:
@@ -97,7 +101,7 @@ class Parameter:
 
         async def delete() -> None:
             client = await self._store.connect()
-            answer = await client.delete_parameter(Name=self.name)
+            answer = await client.delete_parameter(Name=self._own_name)
             # SSM answers an empty body, and a captive portal's page would look the same.
             answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"]
 
@@ -106,6 +110,14 @@ class Parameter:
     def _call(self, verb: str, permission: str) -> Call:
         action = f"cannot {verb} the token parameter {self.name}"
         return Call(action, SSM, permission, self.setting)
+
+
+def _find_own_name(name: str) -> str:
+    """Return the name within an ARN: a path, or one word, which has no slash before it."""
+    if find_region(name) is None:
+        return name
+    path = name.partition(":parameter/")[2]
+    return f"/{path}" if "/" in path else path
 
 
 async def wait_for_value(parameter: Parameter, timeout: float) -> tuple[str, ParameterVersion]:

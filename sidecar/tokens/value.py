@@ -9,18 +9,34 @@ import shlex
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from sidecar import values
 from sidecar.errors import TokenError
 from sidecar.log import masks
+from sidecar.tokens.token_fields import (
+    FIELDS,
+    OF_GITHUB,
+    OF_PROGRAM,
+    find_jit_config,
+    read_fields,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from sidecar.tokens.token_fields import Fields
+
+log = structlog.get_logger()
 
 BARE = re.compile(r"[A-Za-z0-9_.=/+-]{8,4096}")
 FLAG = re.compile(r"\s*--(?P<flag>[^\s=]*)=?\s*")
 WORD = re.compile(r"""\s*((?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\])+)\s*""", re.DOTALL)
 """One word of a shell's command line, with its quotes."""
 NEXT_FLAG = re.compile(r"(?<!\S)--[a-z]")
+SWITCHES = {"no_default_labels", "keep"}
+"""Fields that are flags without a value in the arguments of config.sh."""
+JIT_NAMES = FIELDS["jit_config"]
 JIT_FILES = {".runner", ".credentials", ".credentials_rsaparams"}
 JIT_FILE = re.compile(r"\.[a-z_]{1,40}")
 LONGEST_FILE = 64 * 1024
@@ -54,15 +70,26 @@ class RegistrationToken:
 def hide(text: str, token: RegistrationToken) -> None:
     """Keep a token out of the log, and the text that it was parsed from."""
     masks.hide(text.strip())
+    text = values.strip_quotes(text)
+    masks.hide(text)
     if token.token:
         masks.hide(token.token)
-    if (blob := _find_jit_config(text)) is not None:
-        masks.hide(blob)
+    if token.jit is not None:
+        masks.hide(find_jit_config(_read_flat(text)) or "")
+
+
+def _read_flat(text: str) -> Mapping[str, Any]:
+    """Return what stands beside a configuration; nothing where the text is one alone."""
+    if text.startswith("{"):
+        return json.loads(text)  # type: ignore[no-any-return]  # it was parsed before
+    return (_split_arguments(text) or {}) if text.startswith("--") else {}
 
 
 def parse_token(text: str, where: str) -> RegistrationToken:
     """Parse a token's text. Raises TokenError that names `where` and never shows the text."""
-    value = text.strip()
+    value = values.strip_quotes(text)
+    if value != text.strip():
+        log.warning("token.unquoted", where=where)
     if not value:
         raise TokenError(f"cannot use {where}: its value is empty")
     if value.startswith("{"):
@@ -90,71 +117,35 @@ def _parse_json(value: str, where: str) -> RegistrationToken:
     except (ValueError, RecursionError) as error:
         # The decoder's message names the place; its exception holds the whole value.
         raise TokenError(f"cannot use {where}: its JSON is malformed: {error.args[0]}") from None
-    policy = _check_policy(content, where)
-    keep = content.get("keep") is True
-    if "jit_config" in content:
-        return replace(_parse_wrapped_jit_config(content, where), policy=policy, keep=keep)
     token = content.get("token")
-    if not isinstance(token, str) or not token.strip():
+    if not (isinstance(token, str) and token.strip()) and not set(JIT_NAMES) & set(content):
         raise TokenError(f'cannot use {where}: its JSON holds no "token"')
-    checked = _check_values(
-        content,
-        {
-            "url": values.check_github_url,
-            "name": values.check_runner_name,
-            "labels": values.parse_labels,
-            "group": values.check_argument,
-        },
-        where,
-    )
-    return RegistrationToken(
-        token=_parse_bare(token.strip(), where).token,
-        no_default_labels=content.get("no_default_labels") is True,
-        policy=policy,
-        keep=keep,
-        **checked,
-    )
+    return _build(read_fields(content, OF_GITHUB, where), where)
 
 
-def _check_policy(content: dict[str, Any], where: str) -> dict[str, Any] | None:
-    """Return the policy. One that is there and cannot be read is never taken for none."""
-    if "policy" not in content:
-        return None
-    if not isinstance(policy := content["policy"], dict):
-        raise TokenError(f'cannot use {where}: its "policy" must be an object')
-    return policy
-
-
-def _parse_wrapped_jit_config(content: dict[str, Any], where: str) -> RegistrationToken:
-    blob = content["jit_config"]
-    if "token" in content:
+def _build(fields: Fields, where: str) -> RegistrationToken:
+    """Make the token of the fields that came with it, in whatever form they did."""
+    policy, keep = fields.table("policy"), fields.flag("keep")
+    url = fields.check("url", values.check_github_url)
+    name = fields.check("name", values.check_runner_name)
+    more: dict[str, Any] = {
+        "labels": fields.check("labels", values.parse_labels) or (),
+        "group": fields.check("group", values.check_argument),
+        "work_dir": fields.check("work_dir", values.check_argument),
+        "no_default_labels": fields.flag("no_default_labels"),
+    }
+    if not fields.has("jit_config"):
+        token = _parse_bare(fields.text("token").strip(), where).token
+        return RegistrationToken(token, url=url, name=name, policy=policy, keep=keep, **more)
+    if fields.has("token"):
         raise TokenError(f'cannot use {where}: its JSON holds both "token" and "jit_config"')
-    parsed = parse_jit_config(blob, where) if isinstance(blob, str) else None
+    parsed = parse_jit_config(fields.text("jit_config"), where)
     if parsed is None:
-        raise TokenError(f'cannot use {where}: its "jit_config" is no just-in-time configuration')
-    return parsed
-
-
-def _find_jit_config(text: str) -> str | None:
-    """Return the just-in-time configuration in the JSON of a token that was parsed."""
-    if not text.lstrip().startswith("{"):
-        return None
-    found = json.loads(text).get("jit_config")
-    return found if isinstance(found, str) else None
-
-
-def _check_values(
-    content: dict[str, Any], checks: dict[str, Callable[[Any], Any]], where: str
-) -> dict[str, Any]:
-    checked = {}
-    for key, check in checks.items():
-        if content.get(key) in (None, "", []):
-            continue
-        try:
-            checked[key] = check(content[key])
-        except (ValueError, TypeError, AttributeError) as error:
-            raise TokenError(f'cannot use {where}: its "{key}" {error}') from None
-    return checked
+        raise fields.error("jit_config", "is no just-in-time configuration")
+    fixed = {**more, "name": name not in (None, parsed.name)}
+    if beside := next((each for each in fixed if fixed[each]), None):
+        raise fields.error(beside, "contradicts its just-in-time configuration, which has one")
+    return replace(parsed, url=url, policy=policy, keep=keep)
 
 
 # ---- arguments of config.sh -------------------------------------------------------------------
@@ -169,28 +160,10 @@ def _parse_arguments(value: str, where: str) -> RegistrationToken:
     given = _split_arguments(value)
     if given is None:
         raise TokenError(f"cannot use {where}: its arguments are quoted wrongly")
-    if not given.get("token"):
+    if not (given.get("token") or find_jit_config(given)):
         raise TokenError(f"cannot use {where}: its arguments hold no --token")
-    checked = _check_values(
-        given,
-        {
-            "url": values.check_github_url,
-            "name": values.check_runner_name,
-            "labels": values.parse_labels,
-            "runnergroup": values.check_argument,
-            "work": values.check_argument,
-        },
-        where,
-    )
-    return RegistrationToken(
-        token=_parse_bare(given["token"], where).token,
-        url=checked.get("url"),
-        name=checked.get("name"),
-        labels=checked.get("labels", ()),
-        group=checked.get("runnergroup"),
-        work_dir=checked.get("work"),
-        no_default_labels="no-default-labels" in given,
-    )
+    given |= dict.fromkeys(SWITCHES & given.keys(), "true")
+    return _build(read_fields(given, OF_PROGRAM, where), where)
 
 
 def _split_arguments(text: str) -> dict[str, str] | None:
@@ -202,9 +175,9 @@ def _split_arguments(text: str) -> dict[str, str] | None:
     flag, at = "", 0
     while at < len(text):
         if (found := FLAG.match(text, at)) is not None:
-            flag, at = found["flag"], found.end()
+            flag, at = found["flag"].lower().replace("-", "_"), found.end()
             given[flag] = ""
-            if flag == "runnergroup":
+            if flag in FIELDS["group"]:
                 given[flag], at = _read_group(text, at)
             continue
         if (word := WORD.match(text, at)) is None:

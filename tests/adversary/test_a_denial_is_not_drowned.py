@@ -5,7 +5,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from sidecar.docker import rewriting
+from sidecar.docker import rewriting, warning_limit
 from sidecar.relay import audit
 from sidecar.relay.audit import Audit
 from tests.unit.docker.test_rewriting import FakePaths, RequestRefused, check, make_policy
@@ -98,6 +98,6 @@ def test_names_that_a_job_chooses_leave_room_for_another_kind_of_refusal(mended,
             refuse(policy, {"Devices": [device]})
         flooded = len(logs)
         refuse(policy, {"PidMode": "host"})
-    assert flooded == rewriting._MAX_WARNINGS
+    assert flooded == warning_limit.MAX_LINES
     reasons = [line["reason"] for line in logs[flooded:]]
     assert reasons == (["the host's pid namespace"] if mended else [])

@@ -401,13 +401,14 @@ def describe(engine: Engine) -> object:
     results: dict[str, Any] = {}
     for argv in (
         ("version", "--format", "{{json .Server}}"),
-        ("images", "--all", "--no-trunc", "--quiet"),
         ("network", "ls", "--no-trunc"),
         ("inspect", EMPTY),
         ("history", "--no-trunc", "--quiet", EMPTY),
         ("info", "--format", "{{json .SecurityOptions}} {{.Driver}} {{.CgroupVersion}} {{.Name}}"),
     ):
         results[" ".join(argv)] = engine.docker(*argv)
+    # The engine lists images by their time; those of one second have no order of their own.
+    results["images"] = sorted(engine.docker("images", "--all", "--no-trunc", "--quiet").split())
     return results
 
 

@@ -74,7 +74,10 @@ def read_env(container: Any) -> list[str]:
 
 def find_added(direct: Any, through_proxy: Any) -> set[str]:
     """Return the names of added variables; fails if a requested one is missing."""
-    requested, has = read_env(direct), read_env(through_proxy)
+    has = read_env(through_proxy)
+    given = {one.partition("=")[0] for one in has if "=" in one}
+    # A name without a value brings nothing, so it may get one.
+    requested = [one for one in read_env(direct) if one not in given]
     assert [one for one in has if one in requested] == requested
     return {one.partition("=")[0] for one in has if one not in requested}
 

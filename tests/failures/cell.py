@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import aws
 from local.agent import EndedError
 from local.faults import Rule
+from tests.failures import docker_engine
 from tests.failures.stage import HURRIED, PAT, FailingStage, open_stage
 from tests.lives.machine import ECS_VARIABLES
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from docs.failures import Row
     from tests.lives.stage import Life
 
+DOCKER_JOB = Path(__file__).with_name("docker_job.py")
 BUDGET = "12"
 """Seconds of every stop here."""
 SETTINGS = {
@@ -46,6 +50,8 @@ PLAYS: dict[str, dict[str, Any]] = {
     "app": {"source": "app"},
     # The first configure dies between GitHub's answer and its own `.runner`.
     "half": {"misbehave": {"configure": {"kind": "half", "count": 1}}},
+    # The first, whose job makes a volume and a container at a docker engine, in strict mode.
+    "docker": {"docker": True},
     # Every configure does, so that nobody knows the number of the registered runner.
     "lost": {"source": "pat", "misbehave": {"configure": "half"}},
 }
@@ -95,6 +101,8 @@ def apply_fault(
     if play.get("no_services"):
         match = {"method": "DELETE", "path": "/agents/\\d+\\?api-version"}
         stage.hub.add(_refuse_with(400, "no", "no", None)(match, False))
+    if row.where == "docker":
+        return give_docker(stage)
     if row.where == "disk":
         return {"DISK_FAULT": f"{ERRORS[fault]}:{row.match['path']}"}
     if row.where == "spawn" and fault == "cannot":
@@ -139,8 +147,21 @@ async def prepare(stage: FailingStage, play: dict[str, Any]) -> dict[str, str | 
         case "app":
             env |= NO_PARAMETER | stage.install_app()
     if not play.get("stop"):
-        stage.job("true")
+        stage.job(f"python3 {DOCKER_JOB}" if play.get("docker") else "true")
     return env
+
+
+def give_docker(stage: FailingStage) -> dict[str, str | None]:
+    """Return the settings by which the agent uses the stage's docker engine."""
+    stage.world.settings.lost_after = 60.0  # no worker dies here, and a busy one renews late
+    shared = stage.folder / "shared"
+    shared.mkdir()
+    return {
+        "DOCKER_HOST": f"unix://{stage.folder}/engine.sock",
+        "SIDECAR_DOCKER_PROXY": "on",
+        "SIDECAR_DOCKER_STRICT": "true",
+        "SIDECAR_SHARED_DIR": str(shared),
+    }
 
 
 async def run_life(stage: FailingStage, play: dict[str, Any], env: dict[str, str | None]) -> Life:
@@ -177,8 +198,11 @@ class Ended:
 
 async def run_cell(moto: str, row: Row, fault: str) -> Ended:
     """Run one cell against the SSM at `moto`."""
-    async with open_stage(moto) as stage:
+    async with open_stage(moto) as stage, AsyncExitStack() as exit_stack:
         play = PLAYS[row.play]
+        if row.where == "docker":
+            serving = docker_engine.serving(stage.folder / "engine.sock", row.match, fault)
+            engine = await exit_stack.enter_async_context(serving)
         env = await prepare(stage, play) | apply_fault(stage, row, fault, play)
         env |= spare_configure(row, fault)
         if fault == "never":
@@ -188,6 +212,10 @@ async def run_cell(moto: str, row: Row, fault: str) -> Ended:
         if (row.call, fault) == ("run", "never"):
             env["SIDECAR_LIFETIME_LIMIT"] = "3"  # nothing else would end it
         life = await run_life(stage, play, env)
+        if row.where == "docker":
+            assert engine.applied, (
+                f"{row.call} / {fault}: the agent never asked\n{life.transcript()}"
+            )
         return Ended(
             life.process.returncode or 0,
             {event["event"] for event in life.events},

@@ -30,9 +30,11 @@ def shorten() -> None:
     import aiohttp
 
     from sidecar.aws import instance_metadata, session, task_protection
+    from sidecar.docker import engine
     from sidecar.github import api
     from sidecar.runner import configure, deregistration, killed_agent
 
+    engine.DELETE_DEADLINE = 2.0
     api.CALL = aiohttp.ClientTimeout(total=2.0)
     api.DEFAULT_LIMIT = 1.0
     patient = api.backoff

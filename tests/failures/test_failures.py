@@ -13,7 +13,19 @@ from tests.lives.stage import PATIENCE, run_side_by_side
 
 ROWS = [row for section in SECTIONS for row in section.rows]
 CELLS = choose(ROWS)
-GROUPS = ("ssm", "sts", "ecs", "imds", "github", "configure", "gone", "remove", "spawn", "disk")
+GROUPS = (
+    "ssm",
+    "sts",
+    "ecs",
+    "imds",
+    "github",
+    "configure",
+    "gone",
+    "remove",
+    "spawn",
+    "disk",
+    "docker",
+)
 BESIDE = 6
 """How many lives run at the same time: most only wait for an answer that does not come."""
 

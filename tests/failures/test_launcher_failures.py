@@ -1,6 +1,7 @@
 """Play cells of docs/failures_launcher.py with the launcher's real code."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -8,28 +9,21 @@ from docs.failures import Row
 from docs.failures_launcher import FAULTS, SECTIONS
 from local import ssm
 from tests.failures import launch_cell, work_cell
-from tests.failures.choice import choose
 from tests.failures.launching import PREFIX, hurried, open_stage
+from tests.failures.side_by_side import play_cells
 
 ROWS = [row for section in SECTIONS for row in section.rows]
-BESIDE = 8
-"""The cells that run at the same time; more of them come to time-outs on a busy machine."""
 
 
 @pytest.mark.parametrize("kind", ["commands", "messages"])
 def test_a_failing_call_of_the_launcher_has_the_documented_outcome(aws, kind):
     """Exit code and event are those of the table; what the table does not name as left is gone."""
     ssm.put(aws, f"{PREFIX}/first", "the first one takes moto a while")
-    gate = asyncio.Semaphore(BESIDE)
+    rows = [row for row in ROWS if row.play.startswith("work") == (kind == "messages")]
+    run_cell = (launch_cell if kind == "commands" else work_cell).run_cell
 
-    async def play(row, fault, cell):
-        async with gate:
-            run_cell = (launch_cell if kind == "commands" else work_cell).run_cell
-            try:
-                ended = await run_cell(aws, row, fault)
-            except AssertionError as error:
-                raise AssertionError(f"{row.call} / {fault}: {error}") from None
-        text = f"{row.call} / {fault}: {ended.exit} {ended.left}\n{ended.transcript}"
+    def judge(row, cell, ended, name):
+        text = f"{name}: {ended.exit} {ended.left}\n{ended.transcript}"
         left = ended.left if kind == "commands" else cell.left  # a worker tries again
         assert (ended.exit, left) == (cell.exit, cell.left), text
         assert cell.event in {"life.ended", *ended.events}, text
@@ -44,14 +38,7 @@ def test_a_failing_call_of_the_launcher_has_the_documented_outcome(aws, kind):
 
     async def scene():
         async with hurried():
-            # The longest first.
-            rows = [row for row in ROWS if row.play.startswith("work") == (kind == "messages")]
-            cells = sorted(choose(rows), key=lambda cell: -list(FAULTS).index(cell[1]))
-            plays = [play(*cell) for cell in cells]
-            results = await asyncio.gather(*plays, return_exceptions=True)
-        wrong = [result for result in results if isinstance(result, BaseException)]
-        if wrong:
-            raise BaseExceptionGroup("cells went wrong", wrong)
+            await play_cells(rows, partial(run_cell, aws), judge)
 
     asyncio.run(asyncio.wait_for(scene(), 900))
 

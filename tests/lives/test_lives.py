@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import pwd
-import socket
 
 import pytest
 
@@ -356,6 +355,26 @@ def test_proxies_and_certificates_reach_the_steps(aws):
     run_side_by_side(play())
 
 
+def test_the_network_s_variables_of_the_runner_s_file_reach_the_steps(aws):
+    """With the agent's own additions, which the file would else win over; it is put back."""
+    file = "https_proxy='127.0.0.1:9'\nNO_PROXY=intern,127.0.0.1\nLANG=C\n"
+
+    async def play():
+        async with open_stage(aws) as stage:
+            (stage.runner_folder / ".env").write_text(file)
+            await stage.put()
+            job = stage.job("env")
+            async with stage.life(env={"no_proxy": "localhost"}) as life:
+                await stage.check_end(life, 0)
+            said = read_output(job).splitlines()
+            hosts = "intern,127.0.0.1,localhost"
+            expected = ("https_proxy=http://127.0.0.1:9", f"NO_PROXY={hosts}", f"no_proxy={hosts}")
+            assert set(expected) <= set(said)
+            assert (stage.runner_folder / ".env").read_text() == file
+
+    run_side_by_side(play())
+
+
 def test_a_closed_log_does_not_end_the_life(aws):
     """With stdout and stderr closed the life goes on to its normal end."""
 
@@ -417,16 +436,15 @@ def test_11_all_mistakes_at_once(aws):
             assert not stage.ecs.requests
             assert not stage.world.calls
 
-    async def play_in_use():
+    async def play_elsewhere():
         async with open_stage(aws) as stage:
-            with socket.create_server(("127.0.0.1", 0)) as taken:
-                where = f"127.0.0.1:{taken.getsockname()[1]}"
-                async with stage.life(env={"SIDECAR_HEALTH_ADDRESS": where}) as life:
-                    await stage.check_end(life, 11)
+            where = "192.0.2.1:9190"  # of no machine
+            async with stage.life(env={"SIDECAR_HEALTH_ADDRESS": where}) as life:
+                await stage.check_end(life, 11)
             assert where in life.find_events("life.failed")[0]["reason"]
             assert not stage.ssm.requests
 
-    run_side_by_side(play(), play_in_use())
+    run_side_by_side(play(), play_elsewhere())
 
 
 def test_an_unknown_setting_is_warned_about_with_the_nearest_name(aws):
@@ -837,6 +855,39 @@ def list_zombies(pid):
 # --- health --------------------------------------------------------------------------------
 
 
+async def probe_health(stage, where):
+    """Run the container's health check, as it is told the address; return its exit code."""
+    env = {**stage.environment(), "SIDECAR_HEALTH_ADDRESS": where}
+    argv = (ON_UVLOOP[0], "-m", "sidecar", "health")
+    probe = await asyncio.create_subprocess_exec(*argv, env=env, stderr=asyncio.subprocess.PIPE)
+    await probe.communicate()
+    return probe.returncode
+
+
+def test_two_tasks_on_one_network_are_both_healthy(aws):
+    """The second one takes a free port, and its health check finds it: network mode host."""
+
+    async def play():
+        async with open_stage(aws) as one, open_stage(aws) as other, one.life() as first:
+            started = await first.wait_for_event("health.started")
+            where = f"127.0.0.1:{started['port']}"
+            async with other.life(env={"SIDECAR_HEALTH_ADDRESS": where}) as second:
+                moved = await second.wait_for_event("health.moved", wanted=where)
+                assert moved["address"] != where
+                await one.put()
+                one.job("true")
+                await one.check_end(first, 0)
+                # Nobody answers at the address of the settings any more.
+                assert await probe_health(one, where) == 1
+                assert await probe_health(other, where) == 0
+                await other.put()
+                other.job("true")
+                await other.check_end(second, 0)
+            assert await probe_health(other, where) == 1
+
+    run_side_by_side(play())
+
+
 def test_health_through_the_phases(aws):
     """/healthz answers 200 from the start, /readyz from when the listener listens.
 
@@ -846,13 +897,6 @@ def test_health_through_the_phases(aws):
     async def asked(stage, where, path):
         async with stage.http.get(f"http://{where}{path}") as answer:
             return answer.status, await answer.json()
-
-    async def probed(stage, where):
-        env = {**stage.environment(), "SIDECAR_HEALTH_ADDRESS": where}
-        argv = (ON_UVLOOP[0], "-m", "sidecar", "health")
-        probe = await asyncio.create_subprocess_exec(*argv, env=env, stderr=asyncio.subprocess.PIPE)
-        await probe.communicate()
-        return probe.returncode
 
     async def play():
         async with open_stage(aws) as stage:
@@ -865,7 +909,7 @@ def test_health_through_the_phases(aws):
                 assert (status, body["phase"]) == (200, "waiting-for-token")
                 assert body["life_seconds"] >= body["phase_seconds"] >= 0
                 assert (await asked(stage, where, "/readyz"))[0] == 503
-                assert await probed(stage, where) == 0
+                assert await probe_health(stage, where) == 0
                 await stage.put()
                 await life.wait_for_phase("idle")
                 status, body = await asked(stage, where, "/readyz")
@@ -880,6 +924,6 @@ def test_health_through_the_phases(aws):
                 assert (status, body["phase"]) == (200, "draining")
                 open_gate()
                 await stage.check_end(life, 0)
-            assert await probed(stage, where) == 1
+            assert await probe_health(stage, where) == 1
 
     run_side_by_side(play())

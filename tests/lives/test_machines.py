@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from datetime import timedelta
 
 import pytest
 
@@ -26,6 +27,7 @@ IMPATIENT = (sys.executable, "-c", HURRY.format(patience=1))
 """The agent, which waits for its machine's metadata for a second."""
 BY_ID = "SIDECAR_TOKEN_PARAMETER"
 SHORT = {"SIDECAR_STOP_TIMEOUT": "8"}
+LONG = {"SIDECAR_STOP_TIMEOUT": "3600"}
 
 
 async def put(stage, name, value=None, kind="SecureString"):
@@ -168,20 +170,41 @@ def test_the_ec2_system_sets_nothing_on_the_machine(aws):
 def test_a_spot_notice_is_a_stop(aws, busy):
     """On a Spot machine, without any setting: parameter and runner are gone before AWS comes.
 
-    A job that does not end within the stop budget is cancelled.
+    A job that does not end by then is cancelled, however long the stop timeout is.
     """
 
     async def play():
         async with open_machine(aws, life_cycle="spot") as stage:
             stage.misbehave(time_scale=0.1)
             await stage.put()
-            async with stage.life(HASTY, env=SHORT) as life:
+            async with stage.life(HASTY, env=LONG) as life:
                 await life.wait_for_phase("idle")
                 if busy:
                     await stage.wait_for_output(stage.job("echo busy; sleep 600"), "busy")
-                stage.instance.interrupt()
+                stage.instance.interrupt(after=timedelta(seconds=20))
                 await stage.check_end(life, 22 if busy else 0)
             assert life.find_events("stop.requested", signal="spot-notice")
+
+    run_side_by_side(play())
+
+
+def test_a_job_has_the_time_that_a_spot_notice_says(aws):
+    """With the stop timeout alone it would be interrupted at once."""
+
+    async def play():
+        async with open_machine(aws, life_cycle="spot") as stage:
+            await stage.put()
+            step, let_go = stage.make_gate()
+            async with stage.life(HASTY, env=SHORT) as life:
+                await life.wait_for_phase("idle")
+                job = stage.job(step)
+                await stage.wait_for_output(job, "at the gate")
+                stage.instance.interrupt()
+                awaited = await life.wait_for_event("stop.job_awaited")
+                assert awaited["seconds"] > 60
+                let_go()
+                await stage.check_end(life, 0)
+            assert job.result == "succeeded"
 
     run_side_by_side(play())
 

@@ -1,5 +1,7 @@
 """Check the job's folder where a daemon in another container uses it, too."""
 
+import os
+
 import pytest
 
 from tests.lives.stage import IS_ROOT, open_stage, run_side_by_side
@@ -43,6 +45,24 @@ def test_a_volume_of_root_is_given_to_the_runner(aws):
             assert job.result == "succeeded"
             assert volume.is_dir()
             assert (volume.stat().st_uid == 0) != IS_ROOT
+
+    run_side_by_side(play())
+
+
+@pytest.mark.root
+def test_a_folder_of_somebody_else(aws):
+    """Exit 15 before anything is registered: no job comes that could only fail."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            volume = stage.folder / "volume"
+            volume.mkdir(mode=0o755)
+            os.chown(volume, 12345, 12345)
+            async with stage.life(env={"SIDECAR_WORK_DIR": str(volume)}) as life:
+                await stage.check_end(life, 15)
+            assert f"cannot write into {volume}" in life.find_events("life.failed")[0]["reason"]
+            assert not stage.world.calls
 
     run_side_by_side(play())
 

@@ -252,6 +252,7 @@ def _note_left(verdict: Verdict, what: str, reason: str) -> None:
         verdict.plan.gentle
         and verdict.plan.source != "jit"
         and "SIDECAR_STOP_TIMEOUT" not in reason
+        and "third signal" not in reason
         and "still running a job" not in reason  # of one that was killed in its job
     ):
         verdict.wrong.append(f"the {what} is left, and nothing prevented its removal: {reason}")

@@ -59,6 +59,7 @@ def _kind(reason: str) -> str:
     """Return the kind of a reason: what it has in common with others."""
     for words, kind in (
         ("SIDECAR_STOP_TIMEOUT", "the stop budget is used up"),
+        ("third signal", "a third signal came"),
         ("still running a job", "it is still running a job"),
         ("neither a registration token", "killed, and the token is gone"),
         ("needs ssm:", "access denied"),

@@ -117,3 +117,21 @@ class Pages:
     async def paginate(self, **arguments: Any) -> Any:
         """Yield the pages; here there is one."""
         yield await self._call(**arguments)
+
+
+class Service:
+    """A service of AWS in a storm: each of its calls goes through the storm's weather."""
+
+    name: str
+    """The name by which the weather counts its calls."""
+
+    def __init__(self, weather: Weather) -> None:
+        self._weather = weather
+
+    def get_paginator(self, operation: str) -> Pages:
+        """Return the pages of an operation."""
+        return Pages(getattr(self, operation))
+
+    async def _call(self, operation: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._weather.call(self.name, operation, act)
+        return answer

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.storms.calls import Pages, loop_time, refusal
+from tests.storms.calls import Service, loop_time, refusal
 from tests.storms.clock import start_outside
 from tests.storms.machines import BAD_ENDS, BY_USER, Fate, Lives, Machine
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tests.storms.calls import Weather
     from tests.storms.plan import MachineDrought
 
-SERVICE = "ec2"
 LATE = 5.0
 """Seconds for which a new machine may not be known, at most."""
 FORGOTTEN = (30.0, 3600.0)
@@ -33,8 +32,10 @@ class _Remembered:
     machine: Machine | None
 
 
-class Ec2:
+class Ec2(Service):
     """The control plane; `live` is the agent's life on a machine, and returns its exit code."""
+
+    name = "ec2"
 
     def __init__(self, weather: Weather) -> None:
         self.machines: dict[str, Machine] = {}
@@ -49,7 +50,7 @@ class Ec2:
         """The bad ends that there are."""
         self.used_tokens = 0
         """The number of times that a client token came again whose machine had ended."""
-        self._weather = weather
+        super().__init__(weather)
         self._memory: dict[tuple[str, str, str], _Remembered] = {}
         self._stories: set[asyncio.Task[None]] = set()
 
@@ -105,14 +106,6 @@ class Ec2:
         return await self._call(
             "DescribeLaunchTemplateVersions", lambda: {"LaunchTemplateVersions": [version]}
         )
-
-    def get_paginator(self, operation: str) -> Pages:
-        """Return the pages of an operation."""
-        return Pages(getattr(self, operation))
-
-    async def _call(self, operation: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        answer: dict[str, Any] = await self._weather.call(SERVICE, operation, act)
-        return answer
 
     # -- machines ----------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.storms.calls import Pages, loop_time, refusal
+from tests.storms.calls import Service, loop_time, refusal
 from tests.storms.clock import start_outside
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from tests.storms.calls import Weather
 
-SERVICE = "ecs"
 PREFIX = "arn:aws:ecs:eu-central-1:123456789012"
 NO_CAPACITY = (
     "Capacity is unavailable at this time. Please try again later or in a different "
@@ -106,8 +105,10 @@ class _Remembered:
         return now >= until
 
 
-class Ecs:
+class Ecs(Service):
     """The control plane; `live` is the agent's life in a task, and returns its exit code."""
+
+    name = "ecs"
 
     def __init__(self, weather: Weather) -> None:
         self.tasks: dict[str, Task] = {}
@@ -120,7 +121,7 @@ class Ecs:
         self.broken: list[tuple[float, float]] = []
         """From when until when no task gets its image."""
         self.boot = (3.0, 40.0)
-        self._weather = weather
+        super().__init__(weather)
         self._memory: dict[str, _Remembered] = {}
         self._stories: set[asyncio.Task[None]] = set()
 
@@ -183,14 +184,6 @@ class Ecs:
     async def tag_resource(self, **_: Any) -> dict[str, Any]:
         """Tag a task."""
         return await self._call("TagResource", dict)
-
-    def get_paginator(self, operation: str) -> Pages:
-        """Return the pages of an operation."""
-        return Pages(getattr(self, operation))
-
-    async def _call(self, operation: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        answer: dict[str, Any] = await self._weather.call(SERVICE, operation, act)
-        return answer
 
     # -- tasks -------------------------------------------------------------------------------
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import limits
-from tests.storms.calls import Pages, refusal
+from tests.storms.calls import Service, refusal
 
 if TYPE_CHECKING:
     from tests.storms.calls import Weather
-
-SERVICE = "ssm"
 
 
 @dataclass
@@ -23,14 +21,16 @@ class Parameter:
     version: int = 1
 
 
-class Ssm:
+class Ssm(Service):
     """The parameters of an account."""
+
+    name = "ssm"
 
     def __init__(self, weather: Weather) -> None:
         self.parameters: dict[str, Parameter] = {}
         self.values: dict[str, str] = {}
         """What was written last under each name, also where it is deleted."""
-        self._weather = weather
+        super().__init__(weather)
 
     async def put_parameter(self, **given: Any) -> dict[str, Any]:
         """Write a parameter."""
@@ -102,14 +102,6 @@ class Ssm:
             return {"Parameters": found}
 
         return await self._call("DescribeParameters", act)
-
-    def get_paginator(self, operation: str) -> Pages:
-        """Return the pages of an operation."""
-        return Pages(getattr(self, operation))
-
-    async def _call(self, operation: str, act: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = await self._weather.call(SERVICE, operation, act)
-        return answer
 
 
 def _fits(held: Parameter, wanted: dict[str, Any]) -> bool:

@@ -95,7 +95,7 @@ def test_exit_codes_have_all_their_bits(wine: Wine, agent: AgentFolder) -> None:
 
 def test_a_life_needs_its_settings(wine: Wine, agent: AgentFolder) -> None:
     """Without arguments the first program is a life, which says all that is missing."""
-    done = wine.run(first_program(agent))
+    done = wine.run(first_program(agent), env={"SIDECAR_NAME_PREFIX": "a"})
     assert done.code == 11
     assert "SIDECAR_TOKEN_PARAMETER is missing" in done.output
 

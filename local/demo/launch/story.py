@@ -45,7 +45,7 @@ STATUSES = {
 
 def show_launcher(event: dict[str, Any], timeline: Timeline) -> None:
     """Print what an event of the launcher means, if it means anything to a person."""
-    _show(LAUNCHER.get(event["event"]), event, "launcher", timeline)
+    show_line(LAUNCHER.get(event["event"]), event, "launcher", timeline)
 
 
 def show_ecs(event: dict[str, Any], timeline: Timeline) -> None:
@@ -55,7 +55,7 @@ def show_ecs(event: dict[str, Any], timeline: Timeline) -> None:
         return  # it is only asked to stop
     place = detail.get("capacityProviderName") or detail.get("launchType")
     facts = {"place": place, "reason": describe_end(detail)}
-    _show(STATUSES.get(detail["lastStatus"]), facts, "ECS", timeline)
+    show_line(STATUSES.get(detail["lastStatus"]), facts, "ECS", timeline)
 
 
 def describe_end(detail: dict[str, Any]) -> str:
@@ -67,7 +67,8 @@ def describe_end(detail: dict[str, Any]) -> str:
     return f"{detail.get('stopCode')} ({reason})"
 
 
-def _show(line: Line | None, facts: dict[str, Any], who: str, timeline: Timeline) -> None:
+def show_line(line: Line | None, facts: dict[str, Any], who: str, timeline: Timeline) -> None:
+    """Show a line with its facts in place; None shows nothing."""
     if line is None:
         return
     for key, words in line.begins.items():

@@ -45,7 +45,7 @@ OWN = "runner-machine: "
 def show_launcher(event: dict[str, Any], timeline: Timeline) -> None:
     """Print what an event of the launcher means, if it means anything to a person."""
     line = LAUNCHER.get(event["event"])
-    _show(line, event, "launcher", timeline)
+    story.show_line(line, event, "launcher", timeline)
     for each in event.get("console", ()) if line is not None else ():
         timeline.done("launcher", f"  | {each}", style="bright_black")
 
@@ -55,7 +55,7 @@ def show_api(event: dict[str, Any], timeline: Timeline) -> None:
     line = API.get(event["event"]) or LAUNCHER.get(event["event"])
     if line is not None:
         text = line.text.replace("worker: ", "api: ")
-        _show(Line(text, line.ends, line.begins, line.style), event, "launcher", timeline)
+        story.show_line(Line(text, line.ends, line.begins, line.style), event, "launcher", timeline)
 
 
 def show_state(machine: Machine, state: str, timeline: Timeline) -> None:
@@ -69,7 +69,7 @@ def show_state(machine: Machine, state: str, timeline: Timeline) -> None:
     }
     for key in ("boot", "start") if state != "running" else ():
         timeline.end(key)
-    _show(STATES.get(state), facts, "EC2", timeline)
+    story.show_line(STATES.get(state), facts, "EC2", timeline)
     if state == "running":
         timeline.begin("boot", "machine", "boots, and runs its user data")
 
@@ -85,12 +85,3 @@ def show_console(line: str, timeline: Timeline) -> None:
         timeline.done("machine", line.removeprefix(OWN), "boot" if begins else "")
     else:
         timeline.done("machine", line, "start")
-
-
-def _show(line: Line | None, facts: dict[str, Any], who: str, timeline: Timeline) -> None:
-    if line is None:
-        return
-    for key, words in line.begins.items():
-        timeline.begin(key, who, words.format_map(facts))
-    if line.text:
-        timeline.done(who, line.text.format_map(facts), line.ends, style=line.style)

@@ -7,9 +7,10 @@ and add it to CONTRACTS; the choices of the setting follow from that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from sidecar import values
 from sidecar.settings.contracts.cdk import CDK
 from sidecar.settings.contracts.cmcs import CMCS
 from sidecar.settings.contracts.contract import Contract, Draft
@@ -60,6 +61,8 @@ class Reading:
     """What contradicts or is missing, one line each."""
     region: str | None = None
     """The AWS region, if the launcher says it."""
+    quoted: tuple[str, ...] = ()
+    """The variables whose values had quotes around them, which are left out."""
 
 
 NO_LAUNCHER = Reading()
@@ -89,20 +92,28 @@ def read_launcher(
     """
     if choice == NATIVE:
         return NO_LAUNCHER
-    env = {name: value.strip() for name, value in environ.items() if value.strip()}
+    env = {name: plain for name, value in environ.items() if (plain := values.strip_quotes(value))}
+    reading = _read_any(env, choice, native or {}, sources)
+    quoted = [name for name in env if values.has_quotes(environ[name])]
+    return replace(reading, quoted=tuple(sorted(reading.withheld.intersection(quoted))))
+
+
+def _read_any(
+    env: Mapping[str, str], choice: str, native: Mapping[str, str], sources: Sequence[str]
+) -> Reading:
     if choice != AUTO:
-        return _read_chosen(choice, env, native or {}, sources)
+        return _read_chosen(choice, env, native, sources)
     found = find_contracts(env, last=not sources)
     if not found:
         return NO_LAUNCHER
     if len(found) > 1:
         return Reading(problems=(_contradiction(found, env),))
-    return _read(found[0], env, native or {}, sources)
+    return _read(found[0], env, native, sources)
 
 
 def recognise_launcher(environ: Mapping[str, str], choice: str = AUTO) -> Reading:
     """Find the launcher whose command is supervised; its variables are not read, nor withheld."""
-    env = {name: value for name, value in environ.items() if value.strip()}
+    env = {name: plain for name, value in environ.items() if (plain := values.strip_quotes(value))}
     found = [contract for contract in find_contracts(env) if choice in (AUTO, contract.name)]
     if len(found) != 1:
         return NO_LAUNCHER

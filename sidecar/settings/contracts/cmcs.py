@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sidecar import values
 from sidecar.settings.contracts.contract import Contract
 
 if TYPE_CHECKING:
@@ -14,11 +15,19 @@ def _read(draft: Draft) -> None:
     draft.take("github_pat", "PERSONAL_ACCESS_TOKEN")
     draft.set_url("REPO_OWNER", "REPO_NAME")
     draft.take("name", "RUNNER_UUID")
-    # Its labels are separated by spaces or commas; a job may ask for the UUID alone.
-    words = [draft.env[name] for name in ("RUNNER_UUID", "RUNNER_LABELS") if name in draft.env]
-    if words:
-        named = "RUNNER_LABELS" if "RUNNER_LABELS" in draft.env else "RUNNER_UUID"
-        draft.set("labels", ",".join(" ".join(words).split()), named)
+    own, labels = draft.env.get("RUNNER_UUID", ""), draft.env.get("RUNNER_LABELS", "")
+    if own or labels:
+        named = "RUNNER_LABELS" if labels else "RUNNER_UUID"
+        draft.set("labels", _join_labels(own, labels), named)
+
+
+def _join_labels(own: str, labels: str) -> str:
+    """Join the UUID, which a job may ask for alone, and labels with spaces or commas between."""
+    try:
+        listed = values.parse_labels(labels) if labels.startswith("[") else labels.split()
+    except ValueError:
+        return labels  # the settings' own check reports it
+    return ",".join(filter(None, (own, *listed)))
 
 
 CMCS = Contract(

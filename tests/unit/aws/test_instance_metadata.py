@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -17,6 +18,7 @@ from sidecar.aws.instance_metadata import (
     SilentError,
     connect,
     read_machine,
+    seconds_left,
 )
 from tests.support.loops import on_both, run
 
@@ -41,12 +43,30 @@ def test_a_notice_is_there_or_not(loop):
 
     async def play():
         async with serve() as served, connect(served.url) as metadata:
-            assert not await metadata.has_notice(SPOT_NOTICE)
+            assert await metadata.read_notice(SPOT_NOTICE) is None
             served.instance.interrupt()
-            assert await metadata.has_notice(SPOT_NOTICE)
+            assert await metadata.read_notice(SPOT_NOTICE) == served.instance.action
             assert [seen.method for seen in served.requests] == ["PUT", "GET", "GET"]
 
     run(loop, play())
+
+
+@pytest.mark.parametrize(
+    ("notice", "seconds"),
+    [
+        ({"action": "terminate", "time": "2026-11-27T12:02:00Z"}, 115.0),
+        ({"action": "stop", "time": "2026-11-27T12:00:30+00:00"}, 25.0),
+        ({"action": "terminate", "time": "2026-11-27T12:00:04Z"}, None),
+        ({"action": "terminate", "time": "2026-11-27T13:00:00Z"}, None),
+        ({"action": "terminate", "time": "2026-11-27T12:02:00"}, None),
+        ({"action": "terminate", "time": 12}, None),
+        ({"action": "hibernate"}, None),
+        ({"noticeTime": "2026-11-27T12:02:00Z"}, None),
+    ],
+)
+def test_a_spot_notice_says_how_much_time_is_left(notice, seconds):
+    """Less a margin. What is no time, or none of a Spot notice, leaves it to the stop timeout."""
+    assert seconds_left(notice, datetime(2026, 11, 27, 12, tzinfo=UTC)) == seconds
 
 
 @pytest.mark.parametrize("text", ["<html>", "[]", '"action"', "{}"])
@@ -56,7 +76,7 @@ def test_a_page_is_no_notice(text):
     async def play():
         async with serve(tags={"notice": text}) as served, connect(served.url) as metadata:
             with pytest.raises(SilentError, match="answers no notice"):
-                await metadata.has_notice("tags/instance/notice")
+                await metadata.read_notice("tags/instance/notice")
 
     run("asyncio", play())
 

@@ -7,9 +7,11 @@ import threading
 
 import pytest
 
+from sidecar import host
 from sidecar.__main__ import main
 from sidecar.cli import health
 from sidecar.cli.health import check_health
+from sidecar.settings import DEFAULT_RUNNER_DIRS, HEALTH_FILE
 
 
 @pytest.fixture
@@ -97,6 +99,37 @@ def test_without_a_setting_the_default_address_is_asked(monkeypatch):
     monkeypatch.setenv("SIDECAR_HEALTH_ADDRESS", "[::1]:9")
     assert main(["health"]) == 0
     assert asked[-1] == ("::1", 9, "[::1]:9")
+
+
+def test_an_agent_that_took_another_port_is_asked_there(monkeypatch, tmp_path):
+    """Unless an address is given: who gives one means that one."""
+    asked = []
+    monkeypatch.setattr(health, "request_status", lambda *where: asked.append(where[1]) or b"200")
+    (tmp_path / HEALTH_FILE).write_text("127.0.0.1:4711\n")
+    environ = {"SIDECAR_RUNNER_DIR": str(tmp_path)}
+    assert check_health(environ) == check_health(environ, "127.0.0.1:1") == 0
+    monkeypatch.setattr(health, "DEFAULT_RUNNER_DIRS", ("/missing", str(tmp_path)))
+    assert check_health({}) == 0
+    assert asked == [4711, 1, 4711]
+    (tmp_path / HEALTH_FILE).write_bytes(b"\xff")
+    assert check_health(environ) == 0
+    assert asked[-1] == 9190
+
+
+def test_quotes_of_an_env_file_are_no_part_of_an_address(monkeypatch, tmp_path):
+    """The agent reads its settings without them, so the check asks the same place."""
+    asked = []
+    monkeypatch.setattr(health, "request_status", lambda *where: asked.append(where[1]) or b"200")
+    quoted = {"SIDECAR_HEALTH_ADDRESS": '"127.0.0.1:9191"', "SIDECAR_RUNNER_DIR": f"'{tmp_path}'"}
+    assert check_health(quoted) == 0
+    (tmp_path / HEALTH_FILE).write_text("127.0.0.1:4711\n")
+    assert check_health(quoted) == check_health({"SIDECAR_HEALTH_ADDRESS": "'off'"}) == 0
+    assert asked == [9191, 4711]
+
+
+def test_the_default_folders_are_those_of_the_agent():
+    """The check does not ask which system this is."""
+    assert host.DEFAULT_RUNNER_DIR in DEFAULT_RUNNER_DIRS
 
 
 def test_it_imports_nothing_of_the_agent():

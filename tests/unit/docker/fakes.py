@@ -6,23 +6,42 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.docker import proxy
 from sidecar.docker.binds import Sockets
 from sidecar.docker.credential_variables import CredentialVariables
 from sidecar.docker.engine import Engine
+from sidecar.docker.engine_view import PROBE_IMAGE
 from sidecar.docker.rewriting import RequestRewriter
 from tests.support.servers import serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 ID = "c" * 64
 CREATED = b'{"Id":"%s","Warnings":[]}\n' % ID.encode()
+
+
+NO_IMAGE = b'{"message":"No such image: x"}'
+
+
+def is_probe(body: bytes) -> bool:
+    """Return whether a create request only asks what the engine sees: there is no such image."""
+    return PROBE_IMAGE.encode() in body
+
+
+def answer_probe(body: bytes, seen: str) -> bytes:
+    """Answer as an engine on a machine that has the agent's files in the folder `seen` alone."""
+    (mount,) = json.loads(body)["HostConfig"]["Mounts"]
+    source = Path(mount["Source"])
+    if source.is_relative_to(seen) and source.exists():
+        return response(404, NO_IMAGE)
+    words = f'invalid mount config for type "bind": bind source path does not exist: {source}'
+    return response(400, json.dumps({"message": words}).encode())
 
 
 def response(status: int, body: bytes = b"", *headers: bytes) -> bytes:
@@ -171,6 +190,11 @@ async def answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
             head, body = await read_request(reader)
         except asyncio.IncompleteReadError:
             break
+        if is_probe(body):
+            writer.write(response(404, NO_IMAGE))
+            continue
+        if head.startswith(b"GET /containers/json"):
+            body = b"[]"
         created = head.split()[1].endswith((b"/containers/create", b"create?name=x"))
         writer.write(response(201, CREATED) if created else response(200, body))
         await writer.drain()

@@ -52,30 +52,131 @@ def test_all_variables_are_added(body):
 
 def test_a_container_s_own_variables_stay():
     """A container's own region is also used for the variable that other SDKs read."""
-    _, result = add_variables_to(
-        {"Env": ["B=2", "AWS_REGION=us-east-1", "A", "AWS_EC2_METADATA_DISABLED="]}
-    )
-    assert result["Env"][:4] == ["B=2", "AWS_REGION=us-east-1", "A", "AWS_EC2_METADATA_DISABLED="]
-    assert result["Env"][4:] == [ALL_VARIABLES[0], "AWS_DEFAULT_REGION=us-east-1"]
+    own = ["B=2", "AWS_REGION=us-east-1", "A", "AWS_EC2_METADATA_DISABLED=false"]
+    _, result = add_variables_to({"Env": own})
+    assert result["Env"] == [*own, ALL_VARIABLES[0], "AWS_DEFAULT_REGION=us-east-1"]
+
+
+CONTAINER_VARIABLES = [
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+]
+
+
+OTHER_CREDENTIALS = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ACCESS_KEY",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+]
+
+
+@pytest.mark.parametrize("name", [*OTHER_CREDENTIALS, *CONTAINER_VARIABLES, URI])
+def test_a_container_with_its_own_credentials_is_unchanged(name):
+    """The same if its image brings them."""
+    body = {"Image": "x", "Env": [f"{name}=x"]}
+    assert add_variables_to(body) == (None, body)
+    if name != URI:
+        assert add_variables_to({"Image": "x"}, [f"{name}=x"]) == (None, {"Image": "x"})
 
 
 @pytest.mark.parametrize(
-    "name",
+    "own",
     [
-        "AWS_ACCESS_KEY_ID",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-        URI,
+        *(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"],),
+        *(["AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="], CONTAINER_VARIABLES, [URI]),
     ],
 )
-@pytest.mark.parametrize("form", ["{}=x", "{}=", "{}"])
-def test_a_container_with_its_own_credentials_is_unchanged(name, form):
-    """Also if it wants no credentials: an empty value, or a bare name."""
-    body = {"Image": "x", "Env": [form.format(name)]}
-    assert add_variables_to(body) == (None, body)
-    if name != URI:
-        assert add_variables_to({"Image": "x"}, [form.format(name)]) == (None, {"Image": "x"})
+def test_names_without_values_bring_no_credentials(own):
+    """`docker run -e NAME` and compose's `${NAME}` send them where the job has no such variable."""
+    path, result = add_variables_to({"Env": own})
+    assert path == PATH
+    assert result["Env"] == [*(name for name in own if name != URI), *ALL_VARIABLES]
+    assert add_variables_to({}, own)[1]["Env"] == ALL_VARIABLES
+
+
+def test_names_without_values_bring_no_settings():
+    """An empty region is none, and an empty switch switches nothing."""
+    names = [one.partition("=")[0] for one in ALL_VARIABLES]
+    for own in (names, [f"{name}=" for name in names]):
+        assert add_variables_to({"Env": own})[1]["Env"] == ALL_VARIABLES
+        assert add_variables_to({}, own)[1]["Env"] == ALL_VARIABLES
+
+
+@pytest.mark.parametrize("name", CONTAINER_VARIABLES)
+def test_an_empty_variable_that_sdks_would_read_is_unset(name):
+    """An SDK opens the token file without a name, and so fails beside a valid path."""
+    _, result = add_variables_to({"Env": [f"{name}=", "A="]})
+    assert result["Env"] == ["A=", name, *ALL_VARIABLES]
+    assert add_variables_to({}, [f"{name}="])[1]["Env"] == [name, *ALL_VARIABLES]
+    _, result = add_variables_to({"env": {name: "", "A": ""}, "unsetenv": ["B", URI]}, libpod=True)
+    assert result["unsetenv"] == ["B", name]
+    assert name not in result["env"]
+    assert result["env"][URI] == PATH
+
+
+def test_an_empty_proxy_variable_names_no_proxy():
+    """The container's NO_PROXY stays as it is."""
+    _, result = add_variables_to({"Env": ["HTTP_PROXY=", "https_proxy"]})
+    assert result["Env"] == ["HTTP_PROXY=", "https_proxy", *ALL_VARIABLES]
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"Env": ["AWS_PROFILE=dev"]},
+        {"Env": ["AWS_DEFAULT_PROFILE=dev"]},
+        {"Env": ["AWS_CONFIG_FILE=/etc/aws"]},
+        {"Env": ["AWS_SHARED_CREDENTIALS_FILE=/etc/aws"]},
+        {"HostConfig": {"Binds": ["/home/me/.aws:/home/app/.aws"]}},
+        {"HostConfig": {"Binds": ["/x:/home/node/.aws/config:ro,z"]}},
+        {"HostConfig": {"Binds": ["volume:/home/app/.aws/"]}},
+        {"HostConfig": {"Binds": ["c:\\me\\.aws:c:\\users\\x\\.aws"]}},
+        {"HostConfig": {"Mounts": [{"Type": "bind", "Target": "/home/app/.aws/credentials"}]}},
+        {"HostConfig": {"Mounts": [{"Type": "volume", "Source": "v", "Target": "/home/app/.aws"}]}},
+    ],
+)
+def test_a_container_s_own_configuration_wins(own):
+    """The proxy's region and switches would win over those of a profile; the path is the last."""
+    path, result = add_variables_to(own)
+    assert path == PATH
+    assert result == {**own, "Env": [*own.get("Env", ()), f"{URI}={PATH}"]}
+    if "Env" in own:
+        assert add_variables_to({}, own["Env"])[1]["Env"] == [f"{URI}={PATH}"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"mounts": [{"type": "bind", "source": "/x", "destination": "/home/app/.aws"}]},
+        {"volumes": [{"Name": "v", "Dest": "/home/app/.aws"}]},
+    ],
+)
+def test_a_configuration_is_found_in_podman_s_own_form(body):
+    """There the mounts are at the top."""
+    _, result = add_variables_to(body, libpod=True)
+    assert result["env"] == {URI: PATH}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {
+            "Binds": [
+                "/home/me/.aws:/aws",
+                "/home/app/.aws",
+                "/x:/home/app/.awsome",
+                "/x:/home/app/.aws/cli",
+            ]
+        },
+        {"Mounts": [{"Type": "tmpfs", "Target": "/home/app/.aws"}, {"Target": "/root/aws"}, 7]},
+    ],
+)
+def test_other_mounts_bring_no_configuration(config):
+    """Such a container gets all variables."""
+    _, result = add_variables_to({"HostConfig": config})
+    assert result["Env"] == ALL_VARIABLES
 
 
 @pytest.mark.parametrize("form", ["{}=/v2/credentials/dead", "{}=", "{}"])
@@ -95,6 +196,34 @@ def test_a_container_may_use_the_job_s_path():
     assert result["Env"] == [f"{URI}=/v2/credentials/job", *ALL_VARIABLES[1:]]
 
 
+@pytest.mark.parametrize("minted", [True, False])
+def test_another_container_s_path_is_replaced(minted):
+    """Tools that copy a container take its variables; so does `docker run -e` in a container."""
+    own = [f"{URI}=/v2/credentials/copied", "AWS_REGION=eu-central-1"]
+    path, result = add_variables_to({"Env": own}, is_minted=lambda _: minted)
+    if minted:
+        assert path == PATH
+        assert sorted(result["Env"]) == sorted(ALL_VARIABLES)
+    else:
+        assert (path, result["Env"]) == (None, own)
+
+
+def test_what_was_changed_is_known():
+    """An image that is made of the container gets it back; None stands for no variable."""
+    body = {"Env": ["NO_PROXY=a", "AWS_REGION=", "B=1", "AWS_CONTAINER_AUTHORIZATION_TOKEN="]}
+    create = ContainerCreate(json.dumps(body).encode())
+    create.add_variables(make_variables(uses_proxy=True), ["C=1", f"{URI}=/dead", "no_proxy=c"])
+    assert create.originals == {
+        URI: None,
+        "AWS_REGION": "",
+        "AWS_DEFAULT_REGION": None,
+        "AWS_EC2_METADATA_DISABLED": None,
+        "NO_PROXY": "a",
+        "no_proxy": "c",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "",
+    }
+
+
 def test_an_image_s_variables_are_kept():
     """A region that the image sets is kept."""
     _, result = add_variables_to({}, ["AWS_DEFAULT_REGION=us-west-2", "PATH=/bin"])
@@ -106,6 +235,7 @@ def test_an_image_s_variables_are_kept():
     [
         (["HTTPS_PROXY=p"], {}, "169.254.170.2,169.254.169.254"),
         (["http_proxy=p", "no_proxy=a, b"], {}, "a,b,169.254.170.2,169.254.169.254"),
+        (["NO_PROXY=*"], {"uses_proxy": True}, "*"),
         (["NO_PROXY=a,169.254.170.2"], {"uses_proxy": True}, "a,169.254.170.2,169.254.169.254"),
     ],
 )
@@ -151,7 +281,7 @@ def test_podman_s_own_form_gets_the_variables():
         },
     }
     assert add_variables_to({"env": {URI: "x"}}, libpod=True) == (None, {"env": {URI: "x"}})
-    assert add_variables_to({"unsetenv": [URI]}, libpod=True) == (None, {"unsetenv": [URI]})
+    assert add_variables_to({"unsetenv": [URI]}, libpod=True)[0] == PATH
     assert add_variables_to({"env": []}, libpod=True) == (None, {"env": []})
 
 

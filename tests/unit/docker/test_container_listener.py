@@ -22,8 +22,9 @@ class RecordingHandler:
         self.received: list[tuple[str, str]] = []
         self.called = asyncio.Event()
 
-        self.on_start, self.on_stop, self.on_removed = (
-            partial(self._record, what) for what in ("started", "stopped", "removed")
+        self.on_start, self.on_stop, self.on_removed, self.on_join, self.on_leave = (
+            partial(self._record, what)
+            for what in ("started", "stopped", "removed", "joined", "left")
         )
 
     def _record(self, what: str, container: str) -> None:
@@ -69,9 +70,25 @@ def test_events_are_reported(tmp_path):
     assert found[:3] == [("started", ONE), ("stopped", ONE), ("removed", ONE)]
 
 
+def test_networks_are_reported_by_their_containers(tmp_path):
+    """A container that joins or leaves one; a network itself is no container."""
+    actor = {"ID": TWO, "Attributes": {"container": ONE, "name": "x", "type": "bridge"}}
+    lines = [
+        json.dumps({"Type": "network", "Action": action, "Actor": actor}).encode() + b"\n"
+        for action in ("connect", "disconnect", "destroy")
+    ]
+    found = follow(tmp_path, {"/events": [*lines, event("start", TWO)]}, RecordingHandler())
+    assert found[:3] == [("joined", ONE), ("left", ONE), ("started", TWO)]
+
+
 def test_unexpected_answers_end_nothing(tmp_path):
     """The engine is asked again if its answer has another form."""
-    odd = [b'{"Action":"die","Actor":["x"]}\n', b'{"Action":{"a":1}}\n']
+    odd = [
+        b'{"Action":"die","Actor":["x"]}\n',
+        b'{"Action":{"a":1}}\n',
+        b'{"Type":"network","Action":"connect","Actor":{"Attributes":["x"]}}\n',
+        b'{"Type":"network","Action":"disconnect"}\n',
+    ]
     states = {"message": "no list"}
     follow(tmp_path, {"/containers/json": states, "/events": odd}, RecordingHandler(ONE))
 

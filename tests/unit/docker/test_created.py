@@ -39,6 +39,18 @@ def test_an_object_is_recorded_once(tmp_path):
     assert one.until >= one.since
 
 
+def test_a_volume_that_is_made_again_is_recorded_with_its_new_time(tmp_path):
+    """A job that removes a volume and makes it again leaves the second one."""
+    path = tmp_path / "created"
+    record = ObjectRecord(path)
+    record.add("volume", "data", since=1.0)
+    record.add("volume", "data", since=9.0)
+    assert [one.since for one in record.objects] == [9]
+    later = ObjectRecord(path)
+    later.load()
+    assert [one.since for one in later.objects] == [9]
+
+
 @pytest.mark.parametrize("id_", [None, 1, "", "../x", "x y", "A" * 64, "-x"])
 def test_only_an_engine_s_ids_are_recorded(tmp_path, id_):
     """Whatever stands in their place would be part of a path later."""

@@ -5,28 +5,48 @@ from __future__ import annotations
 import pytest
 
 from sidecar.docker.credential_variables import (
-    CREDENTIAL_NAMES,
-    RELATIVE_URI,
+    METADATA_DISABLED,
     CredentialVariables,
     merge_env,
-    names_proxy,
     parse_env,
+)
+from sidecar.docker.own_configuration import (
+    CONFIGURATION_NAMES,
+    CREDENTIAL_NAMES,
+    RELATIVE_URI,
+    Own,
 )
 
 VARIABLES = CredentialVariables("eu-central-1", lambda: "/own", frozenset({"/shared"}))
 
 
 @pytest.mark.parametrize("name", sorted(CREDENTIAL_NAMES))
-@pytest.mark.parametrize("value", ["x", "", None])
-def test_a_container_with_credentials_gets_nothing(name, value):
-    """Neither does one that sets such a variable to nothing."""
-    assert not VARIABLES.may_be_added({name: value})
+def test_a_container_with_credentials_gets_nothing(name):
+    """By whichever variable it brings them."""
+    assert VARIABLES.find_own({name: "x"}) is Own.CREDENTIALS
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGURATION_NAMES))
+def test_a_container_with_a_configuration_gets_a_path_alone(name):
+    """Its own region and its own switches win; a profile without credentials still needs some."""
+    assert VARIABLES.find_own({name: "x"}) is Own.CONFIGURATION
+    assert VARIABLES.select({name: "x"}, "/own", Own.CONFIGURATION) == {RELATIVE_URI: "/own"}
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*CREDENTIAL_NAMES, *CONFIGURATION_NAMES, "AWS_REGION", METADATA_DISABLED})
+)
+@pytest.mark.parametrize("value", ["", None])
+def test_a_name_without_a_value_brings_nothing(name, value):
+    """Neither credentials nor a region nor a switch: the container gets what every other gets."""
+    assert VARIABLES.find_own({name: value}) is Own.NOTHING
+    assert VARIABLES.select({name: value}, "/own") == VARIABLES.select({}, "/own")
 
 
 def test_a_container_may_have_a_shared_path():
     """It gets the other variables, and no path of its own."""
     env = {RELATIVE_URI: "/shared"}
-    assert VARIABLES.may_be_added(env)
+    assert VARIABLES.find_own(env) is Own.NOTHING
     assert RELATIVE_URI not in VARIABLES.select(env, None)
 
 
@@ -37,13 +57,6 @@ def test_variables_of_the_container_are_kept():
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def test_names_of_proxies_are_recognized():
-    """In upper and in lower case."""
-    assert names_proxy(["PATH", "HTTPS_PROXY"])
-    assert names_proxy(["all_proxy"])
-    assert not names_proxy(["NO_PROXY"])
 
 
 def test_a_bare_name_has_no_value():
@@ -57,6 +70,11 @@ def test_merged_variables_replace_those_of_the_same_name():
         *("A=1", 7, "C=3"),
         *("B=2", "D=4"),
     ]
+
+
+def test_unset_variables_are_bare_names():
+    """That is how the engine unsets a variable of an image; one that is set is not unset."""
+    assert merge_env(["A=1", "B=", "C="], {"C": "3"}, ["B", "C"]) == ["A=1", "B", "C=3"]
 
 
 def test_a_path_is_not_shown():

@@ -54,6 +54,25 @@ def test_an_unexpected_answer_is_an_error(tmp_path, responses, why):
         run_bounded(scenario())
 
 
+@pytest.mark.parametrize(
+    ("version", "late"),
+    [
+        ({"Components": [{"Name": "Podman Engine"}, {"Name": "Conmon"}]}, True),
+        ({"Components": [{"Name": "Engine"}, {"Name": "containerd"}]}, False),
+        ({"Components": None}, False),
+        ([], False),
+    ],
+)
+def test_podman_makes_its_bridges_late(tmp_path, version, late):
+    """It is known by the parts that it names."""
+
+    async def scenario():
+        async with fake_engine(tmp_path, {"/version": version}) as (engine, _):
+            return await engine.makes_bridges_late()
+
+    assert run_bounded(scenario()) is late
+
+
 def test_an_engine_that_is_away_is_an_error(tmp_path):
     """There is no socket, nobody listens at it, or it is no socket at all."""
     for host in (f"unix://{tmp_path}/none", f"unix://{tmp_path}", "tcp://127.0.0.1:1"):

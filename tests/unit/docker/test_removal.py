@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from sidecar.docker import engine as engines
 from sidecar.docker import removal
 from sidecar.docker.created import CreatedObject, ObjectRecord
 from sidecar.docker.engine import Engine, EngineError
@@ -56,7 +57,8 @@ class FakeEngine:
             (reference,) = json.loads(parse_qs(target.query)["filters"][0])["reference"]
             assert reference == "0123ab:*"
             return 200, [{"RepoTags": [name]} for name in self.objects[kind]]
-        return 200, [{"Id": one} for one in self.objects[kind]]
+        wanted = set(json.loads(parse_qs(target.query)["filters"][0])["id"])
+        return 200, [{"Id": one} for one in self.objects[kind] if one in wanted]
 
     def remove(self, kind, name, query):
         """Remove one object, or refuse."""
@@ -130,7 +132,7 @@ def test_each_kind_is_removed_in_its_turn(tmp_path):
 
 
 def test_what_the_job_removed_itself_is_not_asked_for(tmp_path):
-    """A thousand containers with `--rm` cost one request."""
+    """A hundred containers with `--rm` cost one request."""
     fake = FakeEngine([OTHER])
     assert remove(tmp_path, fake, ("container", ONE), ("network", NETWORK)) == {}
     assert fake.removed == []
@@ -152,6 +154,45 @@ def test_what_is_in_use_for_a_moment_is_tried_again(tmp_path, monkeypatch):
     assert remove(tmp_path, fake, ("container", ONE)) == {"containers": 1}
 
 
+def test_a_list_that_does_not_come_is_asked_for_again(tmp_path, monkeypatch):
+    """The engine may be starting again, or busy."""
+    monkeypatch.setattr(removal, "_PAUSE", 0.01)
+    fake = FakeEngine([ONE])
+    answer, failures = fake.answer, [500, 500]
+
+    def fail_first(method, target):
+        return (failures.pop(), {}) if failures else answer(method, target)
+
+    fake.answer = fail_first
+    assert remove(tmp_path, fake, ("container", ONE)) == {"containers": 1}
+
+
+@pytest.mark.parametrize("refused", [[ONE], [ONE, OTHER]])
+def test_what_is_listed_and_not_found_is_named(tmp_path, monkeypatch, refused):
+    """The agent does not ask for its removal without end."""
+    monkeypatch.setattr(removal, "_PAUSE", 0.01)
+    fake = FakeEngine([ONE, OTHER])
+    remove_one = fake.remove
+
+    def find_nothing(kind, name, query):
+        return (404, {}) if name in refused else remove_one(kind, name, query)
+
+    fake.remove = find_nothing
+    with pytest.raises(EngineError, match="lists it, but does not find it"):
+        remove(tmp_path, fake, ("container", ONE), ("container", OTHER))
+    assert fake.objects["containers"] == refused
+
+
+def test_images_whose_labels_are_too_long_are_named(tmp_path, monkeypatch):
+    """The rest is removed all the same."""
+    monkeypatch.setattr(removal, "_PAUSE", 0.01)
+    monkeypatch.setattr(engines, "MAX_ANSWER", 200)
+    fake = FakeEngine([ONE], images=[IMAGE] * 10)
+    with pytest.raises(EngineError, match=r"image 0123ab:\*: their labels are too long"):
+        remove(tmp_path, fake, ("container", ONE), ("label", "0123ab"))
+    assert fake.objects["containers"] == []
+
+
 def test_what_stays_is_named(tmp_path, monkeypatch):
     """With the engine's own reason; the others are removed."""
     monkeypatch.setattr(removal, "_PAUSE", 0.01)
@@ -160,6 +201,21 @@ def test_what_stays_is_named(tmp_path, monkeypatch):
     with pytest.raises(EngineError, match=r"network dddddddddddd: .* answered 409 .*: in use"):
         remove(tmp_path, fake, ("container", ONE), ("network", NETWORK))
     assert fake.objects["containers"] == []
+
+
+@pytest.mark.parametrize("mended", [True, False], ids=["mended", "unmended"])
+def test_many_that_stay_are_named_in_one_short_text(tmp_path, monkeypatch, mended):
+    """The first of them, and how many more there are; unmended the text is as long as all."""
+    monkeypatch.setattr(removal, "_TRIES", 1)
+    if not mended:
+        monkeypatch.setattr(removal, "MOST_NAMED", 10_000)
+    names = [f"{number:064x}" for number in range(200)]
+    fake = FakeEngine(networks=names)
+    fake.refuses = dict.fromkeys(names, 99)
+    with pytest.raises(EngineError) as failed:
+        remove(tmp_path, fake, *(("network", name) for name in names))
+    assert str(failed.value).endswith("; and 184 more") is mended
+    assert (len(str(failed.value)) < 10_000) is mended
 
 
 def test_what_a_container_made_meanwhile_is_removed_too(tmp_path):

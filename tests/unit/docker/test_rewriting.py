@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 from structlog.testing import capture_logs
 
-from sidecar.docker import rewriting
+from sidecar.docker import committed_image, rewriting, warning_limit
 from sidecar.docker.binds import Sockets
-from sidecar.docker.connection import RequestRefused
+from sidecar.docker.connection import RequestAnswered, RequestRefused
 from sidecar.docker.created import ObjectRecord, read_objects
-from sidecar.docker.credential_variables import RELATIVE_URI, CredentialVariables
-from sidecar.docker.engine import NotFound
+from sidecar.docker.credential_variables import CredentialVariables
+from sidecar.docker.engine import EngineError, NotFound, Refused
 from sidecar.docker.heads import parse_request
+from sidecar.docker.json_documents import UnreadableBody
+from sidecar.docker.own_configuration import RELATIVE_URI
 from sidecar.docker.rewriting import RequestRewriter
 from tests.unit.docker.fakes import CREATED, ID, FakePaths
 
@@ -77,6 +80,81 @@ def test_what_is_created_is_recorded_before_its_client_knows(tmp_path):
     assert {(one.kind, one.id) for one in read_objects(tmp_path / "created")} == expected
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Env": ["AWS_ACCESS_KEY_ID=x"], "HostConfig": {"Binds": ["made:/a"]}},
+        {"Env": ["AWS_PROFILE=x"], "Binds": ["made:/a"]},
+        {"Mounts": [{"Type": "volume", "Source": "made", "Target": "/a"}]},
+    ],
+    ids=["own credentials", "old form", "old form of mounts"],
+)
+def test_a_container_is_recorded_whatever_it_brings(tmp_path, body):
+    """Also one with credentials of its own, and volumes where docker 20.10 alone reads them."""
+    policy, record = make_recording(tmp_path)
+    play(policy, "/containers/create", json.dumps(body).encode(), CREATED)
+    kinds = {(one.kind, one.id) for one in record.objects}
+    assert kinds == {("container", ID), ("volume", "made")}
+
+
+ANONYMOUS, FOREIGN = "a" * 64, "f" * 64
+INSPECTED = {
+    "Id": ID,
+    "Created": "2026-05-04T03:02:01.123456789Z",
+    "HostConfig": {"Binds": [f"{FOREIGN}:/foreign"]},
+    "Mounts": [
+        {"Type": "volume", "Name": ANONYMOUS, "Destination": "/data"},
+        {"Type": "volume", "Name": FOREIGN, "Destination": "/foreign"},
+        {"Type": "volume", "Name": "named", "Destination": "/named"},
+        {"Type": "bind", "Source": "/x", "Destination": "/x"},
+    ],
+}
+
+
+def remove(policy, query: str = "") -> bool:
+    """Remove the container; return whether the proxy looked at the request."""
+    line = f"DELETE /v1.41/containers/mine{query} HTTP/1.1\r\n\r\n"
+    request = parse_request(line.encode())
+    if policy.body_limit(request) is None:
+        return False
+    checked = asyncio.run(policy.check(request, b""))
+    assert checked.body == b""
+    checked.handle_response(204, b"")
+    return True
+
+
+def test_anonymous_volumes_that_outlive_their_container_are_recorded(tmp_path):
+    """The runner removes its containers without them, and so do compose and `docker rm`."""
+    policy, record = make_recording(tmp_path, {"/containers/mine/json": INSPECTED})
+    record.add("container", ID)
+    assert remove(policy, "?force=1")
+    (volume,) = [one for one in record.objects if one.kind == "volume"]
+    made = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+    assert (volume.id, volume.since) == (ANONYMOUS, made.timestamp())
+    assert not remove(policy, "?force=1&v=1")
+
+
+@pytest.mark.parametrize(
+    ("inspected", "own"),
+    [
+        (INSPECTED, False),
+        (None, True),
+        ({**INSPECTED, "Created": "?"}, True),
+        ({**INSPECTED, "Mounts": None}, True),
+        ([], True),
+    ],
+    ids=["another's", "unknown", "no time", "no mounts", "no object"],
+)
+def test_other_volumes_are_not_recorded(tmp_path, inspected, own):
+    """Not those of another task's container, and none of which nobody tells anything."""
+    answers = {} if inspected is None else {"/containers/mine/json": inspected}
+    policy, record = make_recording(tmp_path, answers)
+    if own:
+        record.add("container", ID)
+    assert remove(policy)
+    assert not [one for one in record.objects if one.kind == "volume"]
+
+
 def test_after_the_job_nothing_more_is_created(tmp_path):
     """A container of the job still has the proxy's socket while it is being removed."""
     policy, record = make_recording(tmp_path)
@@ -113,21 +191,66 @@ def test_a_build_records_the_runner_s_label(tmp_path):
     assert [(one.kind, one.id) for one in record.objects] == [("label", "0123ab")]
 
 
-@pytest.mark.parametrize("body", [b"", b"null", b'{"Env":["A=1","NO_PROXY=x"]}'])
-def test_a_commit_leaves_out_what_was_added(tmp_path, body):
-    """The engine would take it over from the container: so it is set to nothing."""
-    policy, _ = make_recording(tmp_path, {"/containers/mine/json": {"Id": ID}})
+COMMIT = parse_request(b"POST /v1.41/commit?container=mine&repo=x HTTP/1.1\r\n\r\n")
+
+
+def make_committing(tmp_path, monkeypatch, result):
+    """Return a policy whose container was created, and the commits; each has this result."""
+    policy, _ = make_recording(tmp_path, {"/containers/mine/json": {"Id": ID, "Config": {}}})
+    policy.engine, commits = object(), []
     play(policy, "/containers/create", b'{"Env":["AWS_REGION=us-east-1","HTTP_PROXY=p"]}', CREATED)
-    sent = json.loads(play(policy, "/commit?container=mine&repo=x", body, b'{"Id":"sha256:1"}'))
-    given = json.loads(body or b"null") or {"Env": []}
-    cleared = [RELATIVE_URI, "AWS_EC2_METADATA_DISABLED", "NO_PROXY", "no_proxy"]
-    cleared = [f"{name}=" for name in cleared if f"{name}=x" not in given["Env"]]
-    assert sent["Env"] == given["Env"] + cleared
+
+    async def commit(*arguments):
+        commits.append(arguments)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(committed_image, "commit", commit)
+    return policy, commits
+
+
+def test_a_commit_of_a_changed_container_is_done_by_the_agent(tmp_path, monkeypatch):
+    """With what its variables were before; the client gets the engine's own answer."""
+    policy, commits = make_committing(tmp_path, monkeypatch, "sha256:1")
+    assert policy.body_limit(COMMIT) is not None
+    with pytest.raises(RequestAnswered) as answered:
+        asyncio.run(policy.check(COMMIT, b"null"))
+    assert (answered.value.status, answered.value.fields) == (201, {"Id": "sha256:1"})
+    ((engine, query, body, config, originals),) = commits
+    assert config == {}
+    assert (engine, query, body) == (policy.engine, "container=mine&repo=x", b"null")
+    assert originals == {
+        RELATIVE_URI: None,
+        "AWS_DEFAULT_REGION": None,
+        "AWS_EC2_METADATA_DISABLED": None,
+        "NO_PROXY": None,
+        "no_proxy": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (Refused("POST /commit 409", 409, "it is paused"), 409, "it is paused"),
+        (EngineError("it is away"), 503, "it is away"),
+        (UnreadableBody("no JSON"), 400, "no JSON"),
+    ],
+)
+def test_the_client_gets_the_engine_s_error_of_a_commit(
+    tmp_path, monkeypatch, error, status, words
+):
+    """With its status, as without the agent."""
+    policy, _ = make_committing(tmp_path, monkeypatch, error)
+    with pytest.raises(RequestRefused, match=words) as refused:
+        asyncio.run(policy.check(COMMIT, b"null"))
+    assert refused.value.status == status
 
 
 def test_a_commit_of_another_container_is_unchanged(tmp_path):
     """Of one that the engine does not know too."""
     policy, _ = make_recording(tmp_path, {"/containers/other/json": {"Id": "f" * 64}})
+    policy.engine = object()
     for query in ("?container=other", "?container=unknown", ""):
         assert play(policy, f"/commit{query}", b"null", b"{}") == b"null"
 
@@ -144,12 +267,15 @@ def check(policy: RequestRewriter, body: bytes):
         (b"POST /v4.0.0/libpod/containers/create", True, True),
         (b"POST /containers/x/exec", False, True),
         (b"POST /volumes/create", False, True),
-        (b"POST /containers/x/start", False, False),
-        (b"GET /containers/create", False, False),
+        (b"POST /networks/create", True, True),
+        (b"POST /v4.0.0/libpod/networks/create", True, True),
+        (b"POST /containers/x/start", False, True),
+        (b"POST /containers/x/stop", False, False),
+        (b"GET /containers/json", False, False),
     ],
 )
 def test_only_some_requests_are_checked(line, plain, strict):
-    """In strict mode also those that start commands and make volumes."""
+    """In strict mode also those that start commands and containers, and make volumes."""
     request = parse_request(line + b" HTTP/1.1\r\n\r\n")
     for is_strict, is_checked in ((False, plain), (True, strict)):
         limit = make_policy(FakePaths(), strict=is_strict).body_limit(request)
@@ -194,7 +320,7 @@ def test_an_unreadable_body_is_a_bad_request():
 
 def test_a_refusal_is_logged_once_and_at_most_so_often(monkeypatch):
     """A job may send as many dangerous requests as it likes."""
-    monkeypatch.setattr(rewriting, "_MAX_WARNINGS", 2)
+    monkeypatch.setattr(warning_limit, "MAX_LINES", 2)
     policy = make_policy(FakePaths(), strict=True)
     with capture_logs() as logs:
         for mode in ("PidMode", "PidMode", "IpcMode", "NetworkMode"):

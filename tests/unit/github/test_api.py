@@ -458,14 +458,14 @@ def test_a_moment_without_a_zone_is_read_as_utc():
     assert found == datetime(2026, 1, 22, 12, 13, 35, tzinfo=UTC)
 
 
-def test_a_redirection_is_not_followed():
+def test_a_redirection_to_another_place_is_not_followed():
     """After a rename, too: the credential goes only where the setting says."""
 
     async def play():
         async with asked() as (world, runners):
             headers = {"location": "http://127.0.0.1:9/"}
             world.faults.add({"call": "registration-token", "status": 307, "headers": headers})
-            with pytest.raises(GitHubError, match="GitHub answers 307"):
+            with pytest.raises(GitHubError, match=r"redirects it to 127\.0\.0\.1:9"):
                 await runners.create_registration_token()
 
     run("asyncio", play())

@@ -89,3 +89,28 @@ def test_a_folder_is_roots_if_nobody_else_can_add_to_it(tmp_path, mode, expected
     folder.mkdir()
     folder.chmod(mode)
     assert host.is_folder_of_root(folder) is expected
+
+
+def test_a_link_below_a_folder_is_found(tmp_path):
+    """Wherever it stands, and whoever owns it; a missing step is none, nor is a file."""
+    (tmp_path / "one" / "two").mkdir(parents=True)
+    (tmp_path / "one" / "file").touch()
+    (tmp_path / "one" / "link").symlink_to("two")
+    (tmp_path / "one" / "two" / "broken").symlink_to("/nowhere")
+
+    def find(path):
+        return host.find_link_below(tmp_path, path.split("/"))
+
+    assert find("one/two") is None
+    assert find("one/file") is None
+    assert find("one/file/below") is None
+    assert find("one/missing/link") is None
+    assert find("one/link") == "link"
+    assert find("one/link/below") == "link"
+    assert find("one/two/broken") == "broken"
+
+
+def test_a_folder_that_cannot_be_opened_is_an_error(tmp_path):
+    """It may be another folder by the time that the engine looks."""
+    with pytest.raises(OSError, match="missing"):
+        host.find_link_below(tmp_path / "missing", ["x"])

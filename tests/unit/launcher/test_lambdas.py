@@ -42,6 +42,8 @@ OF_WEBHOOK = [
     "launcher.demand.references",
     "launcher.demand.signed_call",
     "sidecar",
+    "sidecar.aws",
+    "sidecar.aws.references",
     "sidecar.errors",
     "sidecar.values",
 ]

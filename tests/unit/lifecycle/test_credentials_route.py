@@ -24,6 +24,7 @@ from sidecar.relay import network_rules
 from sidecar.settings.load import load
 from sidecar.shutdown.cleanup import CleanupStack
 from tests.support.namespace import ECS_AGENT, in_namespace
+from tests.unit.docker.fakes import fake_engine
 
 pytestmark = [
     pytest.mark.root,
@@ -119,6 +120,72 @@ def test_rules_route_jobs_and_containers_to_the_relay(tmp_path, environ, reason)
             assert await get_status(agent.relative_uri) == 200
             for word in (network_rules.CHAIN, network_rules.RELAY_ADDRESS):
                 assert word not in list_rules()
+
+    in_namespace(scenario())
+
+
+BRIDGE = (
+    "link add podman0 type bridge",
+    "addr add 10.88.0.1/16 dev podman0",
+    "link set podman0 up",
+)
+CONTAINER = """
+ip link set lo up && ip link set eth0 up && ip addr add 10.88.0.2/16 dev eth0
+ip route add default via 10.88.0.1
+exec python3 -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).status)' "$1"
+"""
+
+
+def start_container(url: str) -> str:
+    """Make the bridge, and a container on it that asks for credentials; return what it prints."""
+    for command in BRIDGE:
+        subprocess.run(["ip", *command.split()], check=True, timeout=30)
+    holder = subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", "echo && exec cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        holder.stdout.readline()
+        link = f"link add veth0 master podman0 type veth peer name eth0 netns {holder.pid}"
+        for command in (link, "link set veth0 up"):
+            subprocess.run(["ip", *command.split()], check=True, timeout=30)
+        argv = ["nsenter", f"--net=/proc/{holder.pid}/ns/net", "sh", "-ec", CONTAINER, "sh", url]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        holder.stdin.close()
+    return done.stdout.strip() or done.stderr
+
+
+PODMAN = {
+    "/networks": [
+        {
+            "Name": "podman",
+            "Id": "2" * 64,
+            "Driver": "bridge",
+            "Options": {},
+            "IPAM": {"Config": [{"Subnet": "10.88.0.0/16", "Gateway": "10.88.0.1"}]},
+        }
+    ],
+    "/version": {"ApiVersion": "1.41", "Components": [{"Name": "Podman Engine"}]},
+    "/events": [],
+}
+
+
+def test_the_first_container_of_podman_reaches_the_relay(tmp_path):
+    """Its bridge comes with it, long after the mode was chosen; the rules are there already."""
+
+    async def scenario():
+        async with (
+            fake_engine(tmp_path, PODMAN) as (engine, _),
+            run_task(tmp_path, DOCKER_HOST=engine.host) as (agent, credentials),
+        ):
+            with capture_logs() as logs:
+                async with credentials() as (job, _):
+                    url = f"http://{ECS_AGENT}{job.relay.relative_uri}"
+                    assert await asyncio.to_thread(start_container, url) == "200"
+                    assert len(agent.requests) == 2  # the agent's own
+            event = find_event(logs, "relay.mode_chosen")
+            assert (event["mode"], "no bridge yet" in event["reason"]) == ("netfilter", True)
 
     in_namespace(scenario())
 

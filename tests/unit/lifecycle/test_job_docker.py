@@ -20,7 +20,7 @@ from sidecar import host
 from sidecar.docker import engine as engines
 from sidecar.docker.created import ObjectRecord
 from sidecar.errors import ProxyError, SettingsError
-from sidecar.lifecycle import job_docker
+from sidecar.lifecycle import engine_folders, job_docker
 from sidecar.lifecycle.job_credentials import JobCredentials
 from sidecar.lifecycle.job_docker import ContainerCredentials, JobDocker
 from sidecar.relay.identities import Identities
@@ -32,7 +32,10 @@ from tests.support.servers import serving
 from tests.unit.docker.fakes import (
     CREATED,
     ID,
+    NO_IMAGE,
     answer_all,
+    answer_probe,
+    is_probe,
     ping,
     post,
     read_request,
@@ -113,7 +116,7 @@ def test_it_listens_at_the_default_path_if_that_is_free(make_config, tmp_path):
         async with run_engine(tmp_path / "engine.sock") as docker_host:
             async with run_proxy(make_config(DOCKER_HOST=docker_host)) as (docker, _):
                 default = tmp_path / "usual" / "docker.sock"
-                assert docker.set_docker_host({"DOCKER_HOST": docker_host, "A": "1"}) == {"A": "1"}
+                assert docker.set_variables({"DOCKER_HOST": docker_host, "A": "1"}) == {"A": "1"}
                 assert docker.work_dir is None
                 assert docker.hook_variables == {}
                 assert (await ping(default)).startswith(b"HTTP/1.1 200 ")
@@ -129,7 +132,7 @@ def test_it_listens_in_the_shared_folder_if_one_is_set(make_config, tmp_path, sh
         async with run_engine(tmp_path / "engine.sock") as docker_host:
             env = {"DOCKER_HOST": docker_host, "SIDECAR_SHARED_DIR": str(shared)}
             async with run_proxy(make_config(**env)) as (docker, _):
-                assert docker.set_docker_host({"DOCKER_HOST": docker_host}) == {
+                assert docker.set_variables({"DOCKER_HOST": docker_host}) == {
                     "DOCKER_HOST": f"unix://{docker.socket}"
                 }
                 assert docker.work_dir == f"{docker.socket.parent}/_work"
@@ -138,6 +141,23 @@ def test_it_listens_in_the_shared_folder_if_one_is_set(make_config, tmp_path, sh
             env["SIDECAR_WORK_DIR"] = "_work"
             async with run_proxy(make_config(**env)) as (docker, _):
                 assert docker.work_dir is None
+
+    run_bounded(scenario())
+
+
+@pytest.mark.parametrize(
+    ("passed_on", "expected"), [({}, "0"), ({"DOCKER_BUILDKIT": "1"}, "1")], ids=["unset", "set"]
+)
+def test_a_strict_job_builds_by_requests_that_can_be_checked(
+    make_config, tmp_path, passed_on, expected
+):
+    """Newer clients ask by a stream otherwise; what the task definition sets stays."""
+
+    async def scenario():
+        async with run_engine(tmp_path / "engine.sock") as docker_host:
+            config = make_config(DOCKER_HOST=docker_host, SIDECAR_DOCKER_STRICT="true")
+            async with run_proxy(config) as (docker, _):
+                assert docker.set_variables(passed_on) == {"DOCKER_BUILDKIT": expected}
 
     run_bounded(scenario())
 
@@ -152,7 +172,7 @@ def test_an_engine_at_the_default_path_leaves_no_place_for_the_proxy(make_config
             for env in ({}, {"DOCKER_HOST": f"unix://{tmp_path}/link"}):
                 async with run_proxy(make_config(**env)) as (docker, logs):
                     assert not docker.proxied
-                    assert docker.set_docker_host({"DOCKER_HOST": "x"}) == {"DOCKER_HOST": "x"}
+                    assert docker.set_variables({"DOCKER_HOST": "x"}) == {"DOCKER_HOST": "x"}
                 assert "SIDECAR_SHARED_DIR" in read_reason(logs)
 
     run_bounded(scenario())
@@ -232,11 +252,155 @@ def test_strict_mode_requires_the_proxy(make_config):
         asyncio.run(scenario(SIDECAR_DOCKER_PROXY="off"))
 
 
+async def read_status(socket, request: bytes) -> int:
+    """Send a request to the proxy; return the response's status."""
+    reader, writer = await asyncio.open_unix_connection(socket)
+    writer.write(request)
+    status = (await reader.readline()).split()[1]
+    writer.close()
+    return int(status)
+
+
+@pytest.mark.parametrize("strict", ["true", "false"])
+def test_strict_mode_knows_the_job_s_folders_and_containers(make_config, tmp_path, shared, strict):
+    """Its work folder, the shared folder and externals; of the containers, those it has made."""
+
+    async def scenario():
+        async with run_engine(tmp_path / "engine.sock") as docker_host:
+            env = {"DOCKER_HOST": docker_host, "SIDECAR_SHARED_DIR": str(shared)}
+            config = make_config(SIDECAR_DOCKER_STRICT=strict, **env)
+            (tmp_path / "externals").mkdir()
+            async with run_proxy(config) as (docker, _):
+                docker.allow_binds(Path(docker.work_dir))
+                statuses = []
+                for source, options in (
+                    (docker.work_dir, ""),
+                    (shared / "cache", ""),
+                    (tmp_path / "externals", ":ro"),
+                    (tmp_path / "externals", ""),
+                    (docker.socket.parent / "created", ""),
+                    (shared / "runner-other", ""),
+                    ("/etc", ":ro"),
+                ):
+                    body = {"HostConfig": {"Binds": [f"{source}:/x{options}"]}}
+                    request = post("/containers/create", json.dumps(body).encode())
+                    statuses.append(await read_status(docker.socket, request))
+                for name in (ID, "ecs-agent"):
+                    request = post(f"/containers/{name}/wait")
+                    statuses.append(await read_status(docker.socket, request))
+                return statuses
+
+    refused = 403 if strict == "true" else 201
+    expected = [201, 201, 201, *[refused] * 4, 200, 403 if strict == "true" else 200]
+    assert asyncio.run(asyncio.wait_for(scenario(), 30)) == expected
+
+
 @pytest.mark.parametrize("path", ["shared", "/a:b", "/a,b", "/" + "a" * 80])
 def test_an_unusable_shared_folder_is_an_error(make_config, path):
     """The path is used in binds, and a socket's path is limited."""
     with pytest.raises(SettingsError, match="SIDECAR_SHARED_DIR"):
         make_config(SIDECAR_SHARED_DIR=path)
+
+
+# --- what the daemon sees -----------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def run_distant_engine(path, *, seen: str = "/nowhere"):
+    """Run a fake engine whose machine has the agent's files in one folder alone."""
+
+    async def answer(reader, writer):
+        while True:
+            try:
+                _, body = await read_request(reader)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                break
+            writer.write(answer_probe(body, seen) if is_probe(body) else response(200, b"{}"))
+        writer.close()
+
+    async with serving(answer, path):
+        yield f"unix://{path}"
+
+
+class FirstWarning:
+    """A log that keeps the first warning, for which a test may wait."""
+
+    def __init__(self) -> None:
+        self.facts = asyncio.get_running_loop().create_future()
+
+    def warning(self, event, **facts):
+        """Keep it."""
+        self.facts.set_result({"event": event, **facts})
+
+
+@pytest.mark.parametrize("wanted", ["on", "auto"])
+def test_a_shared_folder_that_only_the_agent_has_is_found_out(
+    make_config, tmp_path, shared, wanted
+):
+    """An error where the proxy is required, else a warning; containers would get empty folders."""
+
+    async def scenario():
+        async with run_distant_engine(tmp_path / "engine.sock") as docker_host:
+            env = {"DOCKER_HOST": docker_host, "SIDECAR_SHARED_DIR": str(shared)}
+            async with run_proxy(make_config(**env, SIDECAR_DOCKER_PROXY=wanted)) as (docker, logs):
+                assert not docker.proxied
+                assert docker.work_dir is None
+            (event,) = [one for one in logs if one["event"] == "docker.proxy_disabled"]
+            assert event["log_level"] == "warning"
+            assert f"does not see {shared}" in event["reason"]
+            assert "SIDECAR_SHARED_DIR" in event["reason"]
+            assert list(shared.iterdir()) == []
+
+    if wanted == "on":
+        with pytest.raises(ProxyError, match=r"does not see .*SIDECAR_SHARED_DIR"):
+            run_bounded(scenario())
+    else:
+        run_bounded(scenario())
+
+
+def test_a_shared_folder_is_looked_at_when_a_late_engine_answers(
+    make_config, tmp_path, shared, monkeypatch
+):
+    """An engine that starts later delays the agent for some seconds only."""
+    monkeypatch.setattr(engine_folders, "STARTING", 0.0)
+
+    async def scenario():
+        env = {
+            "DOCKER_HOST": f"unix://{tmp_path}/engine.sock",
+            "SIDECAR_SHARED_DIR": str(shared),
+        }
+        monkeypatch.setattr(engine_folders, "log", log := FirstWarning())
+        async with run_proxy(make_config(**env)) as (docker, _):
+            assert docker.proxied
+            async with run_distant_engine(tmp_path / "engine.sock"):
+                facts = await log.facts
+            assert facts["event"] == "docker.folder_unseen"
+            assert facts["folder"] == str(docker.socket.parent)
+            assert "SIDECAR_SHARED_DIR" in facts["reason"]
+
+    run_bounded(scenario())
+
+
+@pytest.mark.parametrize("proxied", [True, False])
+def test_a_work_folder_that_the_daemon_does_not_see_is_found_out(
+    make_config, tmp_path, monkeypatch, proxied
+):
+    """With a proxy and without; the job may have no containers, so it is a warning."""
+    place = tmp_path / ("engine.sock" if proxied else "usual/docker.sock")
+
+    async def scenario():
+        monkeypatch.setattr(engine_folders, "log", log := FirstWarning())
+        async with (
+            run_distant_engine(place) as docker_host,
+            run_proxy(make_config(DOCKER_HOST=docker_host)) as (docker, _),
+        ):
+            assert docker.proxied is proxied
+            facts = await log.facts
+            assert facts["event"] == "docker.folder_unseen"
+            assert facts["folder"] == str(tmp_path / "_work")
+        assert not list(tmp_path.glob(".sidecar-probe*"))
+
+    run_bounded(scenario())
 
 
 # --- what a job created -------------------------------------------------------------------------
@@ -254,11 +418,12 @@ class ListingEngine:
         """Answer the requests of one connection."""
         while True:
             try:
-                head, _ = await read_request(reader)
+                head, body = await read_request(reader)
             except (asyncio.IncompleteReadError, ConnectionError):
                 break
             method, target = head.decode().split()[:2]
-            writer.write(self.respond(method, target))
+            probe = response(404, NO_IMAGE)
+            writer.write(probe if is_probe(body) else self.respond(method, target))
         writer.close()
 
     def respond(self, method, target):

@@ -46,12 +46,6 @@ def test_a_credential_makes_a_connection(given, kind):
     )
 
 
-def test_a_key_in_one_line_is_a_key():
-    """Task definitions and .env files write line ends as two characters."""
-    given = settings(github_app_id="1", github_app_key=SecretStr("a\\nb"))
-    assert run("asyncio", registration._read_credential(given, SECRET_READER))._key == "a\nb"
-
-
 def test_half_an_app_is_no_credential():
     """Loading the settings has refused that already."""
     with pytest.raises(SettingsError):

@@ -24,6 +24,7 @@ def make_request(token, task=TASK, **given):
         "name_prefix": "ecs-",
         "labels": (),
         "no_default_labels": False,
+        "disable_update": True,
         "runner_group": None,
         "work_dir": "_work",
     }
@@ -117,5 +118,5 @@ def test_arguments_of_config_sh_win():
     request = make_request(token, runner_group="g")
     assert (request.group, request.work_dir, request.no_default_labels) == ("two words", "w", False)
     assert make_request(
-        RegistrationToken("t", url="https://github.com/o", no_default_labels=True)
+        RegistrationToken("t", url="https://github.com/o", labels=("a",), no_default_labels=True)
     ).no_default_labels

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -216,13 +217,19 @@ def test_a_busy_runner_is_not_looked_up_at_once():
     ("path", "cause"), [(SPOT_NOTICE, Cause.SPOT), (REBALANCE, Cause.REBALANCE)]
 )
 def test_a_notice_of_the_instance_ends_the_life(loop, monkeypatch, path, cause):
-    """No notice and a failed lookup are looked at again; the other notice is looked for too."""
-    answers = [False, MetadataError("no route"), True]
+    """No notice and a failed lookup are looked at again; the other notice is looked for too.
+
+    A Spot notice says when the instance ends, which is how long the drain may take.
+    """
+    end = datetime.now(UTC) + timedelta(seconds=100)
+    notice = {"action": "terminate", "time": end.isoformat()}
+    answers = [None, MetadataError("no route"), notice if path == SPOT_NOTICE else {}]
+    ends = []
 
     class Session:
-        async def has_notice(self, asked):
+        async def read_notice(self, asked):
             if asked != path:
-                return False
+                return None
             answer = answers.pop(0)
             if isinstance(answer, Exception):
                 raise answer
@@ -234,9 +241,11 @@ def test_a_notice_of_the_instance_ends_the_life(loop, monkeypatch, path, cause):
         yield Session()
 
     async def play():
-        wanted = Watches(spot=True, instance_uri="http://imds", so_mark=True)
+        wanted = Watches(spot=True, instance_uri="http://imds", so_mark=True, on_end=ends.append)
         assert await wait_for_cause(wanted, listener()) is cause
         assert answers == []
+        # Less a margin, and what passed since.
+        assert [0 < seconds <= 95 for seconds in ends] == [True] * (cause is Cause.SPOT)
 
     monkeypatch.setattr(watches, "connect", connect)
     run(loop, play())

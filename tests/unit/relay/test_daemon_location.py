@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 
 import pytest
 
-from sidecar.relay import daemon_location
+from sidecar.relay import daemon_location, routes
 from sidecar.relay.daemon_location import Bridge, DaemonLocation, bridges, locate_daemon
 
 
 class FakeDaemon:
     """A daemon on a hostname, or behind a socket with these networks; None: it does not answer."""
 
-    def __init__(self, networks=None, hostname=None) -> None:
+    def __init__(self, networks=None, hostname=None, *, socket=None, podman=False) -> None:
         self.hostname = hostname
+        self.socket = socket
         self._networks = networks
+        self._podman = podman
+
+    async def makes_bridges_late(self):
+        """Return whether it is podman."""
+        return self._podman
 
     async def networks(self):
         """Return the networks."""
@@ -53,6 +61,35 @@ def test_a_daemon_is_located_by_its_bridge(monkeypatch):
     )
     assert locate(bridge())[0] is here
     assert locate(bridge(name=""))[0] is elsewhere
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's list of sockets")
+@pytest.mark.parametrize(
+    ("networks", "podman", "location"),
+    [
+        ([bridge("podman0", "192.0.2.1")], True, DaemonLocation.HERE),
+        ([], True, DaemonLocation.HERE),
+        ([], False, DaemonLocation.HERE),
+        ([bridge("docker0", "192.0.2.1")], False, DaemonLocation.ELSEWHERE),
+    ],
+    ids=["podman", "podman without a network", "docker without a bridge", "docker"],
+)
+def test_before_its_first_bridge_a_daemon_is_located_by_its_socket(
+    tmp_path, monkeypatch, networks, podman, location
+):
+    """Podman makes a bridge with its first container. Docker's are up when it answers."""
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("podman.sock")
+        silent = FakeDaemon(networks, socket=tmp_path / "podman.sock", podman=podman)
+        assert asyncio.run(locate_daemon(silent))[0] is DaemonLocation.ELSEWHERE
+        listener.listen()
+        (tmp_path / "link").symlink_to("podman.sock")
+        for path in (tmp_path / "podman.sock", tmp_path / "link"):
+            daemon = FakeDaemon(networks, socket=path, podman=podman)
+            assert asyncio.run(locate_daemon(daemon))[0] is location
+        monkeypatch.setattr(routes, "_SOCKETS", tmp_path / "none")
+        assert asyncio.run(locate_daemon(daemon))[0] is DaemonLocation.ELSEWHERE
 
 
 def test_each_subnet_of_a_bridge_network_is_a_bridge():

@@ -35,6 +35,15 @@ def test_each_path_is_a_different_secret(core):
         assert secret not in repr(core.identities) + repr(core.identities.by_path(path))
 
 
+def test_a_container_s_path_is_known_as_such(core):
+    """Until it ends; the common path is no container's."""
+    path = core.identities.mint()
+    assert core.identities.is_minted(path)
+    assert not core.identities.is_minted(core.path)
+    core.identities.revoke(path)
+    assert not core.identities.is_minted(path)
+
+
 def test_any_peer_may_use_the_common_path(core):
     """It is for all clients without their own path."""
     assert ask_from(core, core.path, ONE, OTHER, ONE) == [200, 200, 200]

@@ -1,5 +1,7 @@
 """The environment that the runner and its jobs see."""
 
+import pytest
+
 from sidecar import host
 from sidecar.runner.environment import (
     AGENTS_CREDENTIALS,
@@ -79,6 +81,21 @@ def test_no_request_for_credentials_goes_to_a_proxy():
     assert named["NO_PROXY"] == "intern,127.0.0.1,169.254.169.254,169.254.170.2"
     assert named["no_proxy"] == named["NO_PROXY"]
     assert "NO_PROXY" not in credential_variables({"NO_PROXY": "x"}, "u", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "hosts"),
+    [
+        ({"NO_PROXY": "*"}, "*"),
+        ({"NO_PROXY": "a", "no_proxy": "*"}, "*"),
+        ({"NO_PROXY": "a", "no_proxy": "b,a"}, "a,b,127.0.0.1,169.254.169.254,169.254.170.2"),
+        ({"no_proxy": "'a'"}, "a,127.0.0.1,169.254.169.254,169.254.170.2"),
+    ],
+)
+def test_no_host_is_lost_where_the_metadata_join_the_list(given, hosts):
+    """The value for every host stays alone: in a list it would be a wildcard to no one."""
+    named = credential_variables({"https_proxy": "http://p", **given}, "u", None)
+    assert named["NO_PROXY"] == named["no_proxy"] == hosts
 
 
 def test_an_explicit_setting_for_instance_metadata_is_kept():

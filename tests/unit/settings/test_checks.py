@@ -26,6 +26,7 @@ def test_settings_that_fit_are_no_contradiction(given):
         ({"docker_strict": "on", "docker_proxy": "OFF"}, "SIDECAR_DOCKER_STRICT"),
         ({"job_role_arn": "arn", "relay": "off"}, "SIDECAR_JOB_ROLE_ARN"),
         ({"job_policy": "{}", "relay": "Pass-Through"}, "SIDECAR_JOB_POLICY"),
+        ({"name": "n", "name_prefix": "p"}, "SIDECAR_NAME_PREFIX"),
     ],
 )
 def test_a_contradiction_is_one_line(given, named):

@@ -59,6 +59,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "name_prefix": "ecs-",
         "labels": (),
         "no_default_labels": False,
+        "disable_update": True,
         "runner_group": None,
         "work_dir": "_work",
         "runner_dir": tmp_path,
@@ -189,11 +190,6 @@ def test_all_mistakes_are_reported_at_once(environ):
     ("given", "contradicted"),
     [
         ({"NAME": "n", "NAME_PREFIX": "p"}, "SIDECAR_NAME_PREFIX contradicts SIDECAR_NAME"),
-        ({"NO_DEFAULT_LABELS": "yes"}, "SIDECAR_NO_DEFAULT_LABELS leaves the runner without"),
-        (
-            {"NO_DEFAULT_LABELS": "1", "LABELS": " , "},
-            "SIDECAR_NO_DEFAULT_LABELS leaves the runner without",
-        ),
         (
             {"RELAY_REQUIRED": "on", "RELAY": "OFF"},
             "SIDECAR_RELAY_REQUIRED contradicts SIDECAR_RELAY=off",
@@ -413,3 +409,24 @@ def test_as_root_a_launcher_s_command_gets_a_user(monkeypatch):
     assert load(command, {}).user is None
     monkeypatch.setattr(host, "find_user", {}.get)
     assert load(command, CDK).user is None
+
+
+def test_a_proxy_is_passed_on_as_the_agent_reads_it(environ):
+    """Its quotes are removed, which is said once and without the password."""
+    environ |= {
+        "HTTPS_PROXY": "'builder:w0rd@proxy.example:3128'",
+        "NO_PROXY": "a",
+        "no_proxy": "b",
+    }
+    config = load([], environ)
+    assert config.passed_on["HTTPS_PROXY"] == "http://builder:w0rd@proxy.example:3128"
+    assert config.passed_on["NO_PROXY"] == config.passed_on["no_proxy"] == "a,b"
+    assert config.warnings == ("HTTPS_PROXY is in quotes: they are no part of its value",)
+
+
+def test_a_proxy_that_is_none_is_a_mistake(environ):
+    """It is known before anything waits for a call that cannot be made."""
+    environ["HTTPS_PROXY"] = "http://builder:w0rd@"
+    (problem,) = problems([], environ)
+    assert problem.startswith("HTTPS_PROXY must be the URL of a proxy")
+    assert "w0rd" not in problem

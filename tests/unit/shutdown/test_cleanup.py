@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from sidecar.shutdown import stop as stop_module
 from sidecar.shutdown.cleanup import CleanupStack, CleanupStep, run_cleanup
 from sidecar.shutdown.stop import Stop
 from tests.support.loops import on_both, run
@@ -150,6 +151,64 @@ def test_a_hanging_step_is_cancelled_at_the_end_of_the_budget(loop):
     reason = "the stop budget is used up (SIDECAR_STOP_TIMEOUT)"
     assert left == {"hanging": reason, "stubborn": reason}
     assert actions.done == ["succeeded", "cancelled"]
+
+
+@on_both
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_after_a_third_signal_each_step_has_a_short_time(loop, monkeypatch, when):
+    """Ctrl-C pressed three times waits no whole stop budget; what was not done is named."""
+    monkeypatch.setattr(stop_module, "HURRIED_STEP", 0.1)
+    actions = Actions()
+
+    async def life():
+        cleanup_stack = CleanupStack()
+        stop = Stop(3600)
+
+        def press():
+            for _ in range(3):
+                stop.request("SIGINT")
+
+        async def hang_on_and_press():
+            press()
+            await actions.hang()
+
+        async with run_cleanup(cleanup_stack, stop):
+            cleanup_stack.register_step("fine", actions.succeed)
+            if when == "before":
+                press()
+                cleanup_stack.register_step("hanging", actions.hang)
+            else:
+                cleanup_stack.register_step("hanging", hang_on_and_press)
+        return cleanup_stack.not_done
+
+    with capture_logs() as logs:
+        left = run(loop, asyncio.wait_for(life(), 60))
+    assert left == {"hanging": "not done 2 s after a third signal"}
+    assert [(event["event"], event["undo"]) for event in logs] == [("cleanup.failed", "hanging")]
+    assert actions.done == ["succeeded", "cancelled"]
+
+
+@on_both
+def test_a_second_signal_leaves_the_steps_their_time(loop, monkeypatch):
+    """It ends the job, and not the cleanup."""
+    monkeypatch.setattr(stop_module, "HURRIED_STEP", 0.0)
+
+    async def life():
+        cleanup_stack = CleanupStack()
+        stop = Stop(3600)
+        ready = asyncio.Event()
+
+        async def wait():
+            stop.request("SIGINT")
+            stop.request("SIGINT")
+            asyncio.get_running_loop().call_later(0.05, ready.set)
+            await ready.wait()
+
+        async with run_cleanup(cleanup_stack, stop):
+            cleanup_stack.register_step("slow", wait)
+        return cleanup_stack.not_done
+
+    assert run(loop, life()) == {}
 
 
 def test_every_step_is_begun_even_without_any_budget_left():

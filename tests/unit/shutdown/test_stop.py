@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.errors import Stopped
 from sidecar.shutdown import signals
+from sidecar.shutdown.budget import SHORTEST
 from sidecar.shutdown.stop import DRAIN, INTERRUPT, KILL, Stop
 from tests.support.loops import LOOPS, on_both, run
 
@@ -229,6 +230,68 @@ def test_the_first_signal_after_the_agent_s_own_stop_is_the_first(loop):
         assert levels == [DRAIN, INTERRUPT, KILL, KILL]
         stop.request_drain("spot-notice")
         assert (stop.level, stop.signal) == (KILL, "lifetime-limit")
+
+    run(loop, life())
+
+
+@on_both
+def test_a_drain_has_the_time_that_the_machine_still_has(loop):
+    """A Spot notice comes two minutes ahead, whatever the stop timeout of the container is."""
+
+    async def life():
+        for seconds in (115, 10):
+            stop = Stop(30)
+            stop.note_end(seconds)
+            stop.request_drain("spot-notice")
+            assert stop.budget.total == pytest.approx(seconds, abs=1)
+        late = Stop(30)
+        late.note_end(0)
+        late.request_drain("spot-notice")
+        assert late.budget.total == SHORTEST
+
+    run(loop, life())
+
+
+@on_both
+def test_a_signal_means_the_stop_timeout_if_that_ends_earlier(loop):
+    """ECS kills the container then, however long the machine still runs."""
+
+    async def life():
+        never = asyncio.get_running_loop().create_future()
+        stop = Stop(0.5)
+        stop.note_end(115)
+        stop.request_drain("spot-notice")
+        wait = stop.wait_for_first(never, moment=lambda budget: budget.interrupt, level=INTERRUPT)
+        waiting = asyncio.create_task(wait)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        stop.request("SIGTERM")
+        await asyncio.wait_for(waiting, 30)  # the budget is shorter now: the waiter follows it
+        assert stop.level == DRAIN
+        assert stop.budget.total < 60
+
+    run(loop, life())
+
+
+@on_both
+def test_a_stop_timeout_that_ends_later_changes_nothing(loop):
+    """Neither does a notice that comes when the clock runs already."""
+
+    async def life():
+        stop = Stop(3600)
+        stop.note_end(100)
+        stop.request_drain("spot-notice")
+        stop.request("SIGTERM")
+        assert stop.budget.total <= 100
+        stop = Stop(3600)
+        stop.note_end(100)
+        stop.request("SIGTERM")
+        assert stop.budget.total <= 100
+        stop = Stop(30)
+        stop.request("SIGTERM")
+        stop.note_end(100)
+        stop.request_drain("spot-notice")
+        assert stop.budget.total == 30
 
     run(loop, life())
 

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar import phase
 from sidecar.cli.health import check_health
 from sidecar.errors import SettingsError
+from sidecar.settings import HEALTH_FILE
 from sidecar.status import health_server
 from sidecar.values import Address
 from tests.support.loops import on_both, run
@@ -107,17 +109,64 @@ def test_off_listens_nowhere():
 
 
 @on_both
-def test_an_address_in_use_is_a_wrong_setting(loop):
+def test_an_address_that_is_not_this_machine_s_is_a_wrong_setting(loop):
     """The line names the setting, the reason and an example."""
+
+    async def life():
+        async with health_server.serve_health(Address("192.0.2.1", 9190)):
+            pass
+
+    with pytest.raises(SettingsError, match=r"^SIDECAR_HEALTH_ADDRESS 192\.0\.2\.1:\d+ cannot be"):
+        run(loop, life())
+
+
+@on_both
+def test_two_agents_on_one_network_are_both_healthy(loop, tmp_path):
+    """As two tasks with network mode host on one instance are: each check asks its own agent."""
 
     async def life():
         with socket.create_server(("127.0.0.1", 0)) as held:
             address = Address("127.0.0.1", held.getsockname()[1])
-            async with health_server.serve_health(address):
-                pass
+            check = {
+                "SIDECAR_HEALTH_ADDRESS": str(address),
+                "SIDECAR_RUNNER_DIR": str(tmp_path),
+            }
+            with capture_logs() as events:
+                async with health_server.serve_health(address, folder=tmp_path):
+                    assert await asyncio.to_thread(check_health, check) == 0
+                    (moved, started) = events
+                    # Without the file the other program would be asked, which is no agent.
+                    assert (tmp_path / HEALTH_FILE).read_text().strip() == moved["address"]
+                    assert moved["address"] == f"127.0.0.1:{started['port']}" != moved["wanted"]
+        assert not (tmp_path / HEALTH_FILE).exists()
 
-    with pytest.raises(SettingsError, match=r"^SIDECAR_HEALTH_ADDRESS 127\.0\.0\.1:\d+ cannot be"):
-        run(loop, life())
+    run(loop, life())
+
+
+@on_both
+def test_an_agent_at_its_own_address_forgets_an_earlier_one(loop, free, tmp_path):
+    """A killed life's file would lead the check to a port that nobody has, or another has."""
+    (tmp_path / HEALTH_FILE).write_text("127.0.0.1:1\n")
+
+    async def life():
+        async with health_server.serve_health(free, folder=tmp_path):
+            assert not (tmp_path / HEALTH_FILE).exists()
+
+    run(loop, life())
+
+
+@on_both
+def test_where_the_file_cannot_be_written_the_life_goes_on(loop, tmp_path):
+    """The event says that the check will not know."""
+
+    async def life():
+        with socket.create_server(("127.0.0.1", 0)) as held, capture_logs() as events:
+            address = Address("127.0.0.1", held.getsockname()[1])
+            async with health_server.serve_health(address, folder=tmp_path / "missing"):
+                pass
+        assert "the health check will not know" in events[0]["reason"]
+
+    run(loop, life())
 
 
 @on_both

@@ -30,6 +30,9 @@ class Calls:
             await asyncio.get_running_loop().create_future()
         return self.answer
 
+    async def find_new_url(self):
+        """Answer that the repository has no new name."""
+
 
 def mint(answer, *, jit=False):
     """Make a source whose GitHub answers so; None never answers."""

@@ -45,7 +45,7 @@ TOKEN = "AABBCCDD1234567890EXAMPLE"
     ],
 )
 def test_a_token_is_bare_or_json(text, found):
-    """JSON may hold URL, name, labels and group too; other keys are ignored."""
+    """JSON may hold URL, name, labels and group too, and what GitHub's own answer holds."""
     assert parse_token(text, "the token parameter /t") == found
 
 
@@ -122,7 +122,7 @@ AT = "--url https://github.com/o/r"
         # Labels are quoted as a shell needs it, a group is not quoted at all.
         (f"{AT} --token {TOKEN} --labels 'x,it'\\''s'", {"labels": ("x", "it's")}),
         (
-            f"{AT} --token {TOKEN} --labels 'a b,c --url d' --runnergroup Bob's big ones --x",
+            f"{AT} --token {TOKEN} --labels 'a b,c --url d' --runnergroup Bob's big ones --replace",
             {"labels": ("a b", "c --url d"), "group": "Bob's big ones"},
         ),
         (f"{AT} --token {TOKEN} --runnergroup  --ephemeral", {}),

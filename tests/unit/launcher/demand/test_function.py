@@ -24,12 +24,13 @@ class Aws:
 
     def __init__(self, **secrets):
         self.secrets = secrets
-        self.calls = []
+        self.calls, self.regions = [], []
         self.failing = {}
 
-    def call(self, service, operation, wanted):
+    def call(self, service, operation, wanted, region=None):
         """Answer one call."""
         self.calls.append(operation)
+        self.regions.append(region)
         if failing := self.failing.get(operation):
             failing()
         if service == "sqs":

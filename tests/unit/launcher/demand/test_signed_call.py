@@ -97,7 +97,7 @@ def test_the_endpoint_follows_the_region(monkeypatch):
     """And the partition."""
     seen = []
 
-    def send(self, service, scheme, netloc, headers, body):
+    def send(self, scheme, netloc, headers, body):
         seen.append((scheme, netloc, headers["host"], json.loads(body)))
         return 200, b""
 
