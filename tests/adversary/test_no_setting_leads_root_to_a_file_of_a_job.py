@@ -7,6 +7,7 @@ read to its end.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 
@@ -29,8 +30,9 @@ SECRET = '{"Statement":"of-root"}'
 
 
 def read_as_secret(path):
-    """Read the file as the secret of a setting."""
-    return asyncio.run(read_secret(f"file:{path}", "SIDECAR_GITHUB_PAT", SecretReader(None)))
+    """Read the file as the secret of a setting, which is the value of its only key."""
+    reading = read_secret(f"file:{path}", "SIDECAR_GITHUB_PAT", SecretReader(None))
+    return json.dumps({"Statement": asyncio.run(reading)}, separators=(",", ":"))
 
 
 def read_as_policy(path):

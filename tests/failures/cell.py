@@ -147,7 +147,9 @@ async def prepare(stage: FailingStage, play: dict[str, Any]) -> dict[str, str | 
         case "app":
             env |= NO_PARAMETER | stage.install_app()
     if not play.get("stop"):
-        stage.job(f"python3 {DOCKER_JOB}" if play.get("docker") else "true")
+        # Its text, not its path: the job's user may not enter the folder of this repository.
+        use_docker = f"python3 - <<'END'\n{DOCKER_JOB.read_text()}END\n"
+        stage.job(use_docker if play.get("docker") else "true")
     return env
 
 
