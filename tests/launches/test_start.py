@@ -193,7 +193,7 @@ def test_three_tasks_that_end_too_early_are_enough(aws):
     [
         ({"cluster": "none"}, "LAUNCHER_CLUSTER"),
         ({"task_definition": "none"}, "LAUNCHER_TASK_DEFINITION"),
-        ({"github_pat": "ghp_wrong"}, "needs Administration: write"),
+        ({"github_pat": "ghp_wrong"}, "LAUNCHER_GITHUB_PAT"),
     ],
 )
 def test_a_refusal_names_what_to_change(aws, settings, words):
