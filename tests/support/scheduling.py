@@ -25,6 +25,8 @@ CROWDS = (
     "tests/soak",
 )
 """Tests that run many lives at once, or measure one: never two of these at the same time."""
+TOLD_ONCE = "tests/deploy/test_deployed.py"
+"""Tests of one long story: each worker that had one of them would play all of it."""
 SHARED_FOLDER = pytest.StashKey[Path]()
 """The folder that all processes of one run share."""
 
@@ -100,4 +102,6 @@ def _group(test: str, alone: Collection[str] = ()) -> str:
         return "alone"
     if test.startswith(CROWDS):
         return "crowds"
+    if test.startswith(TOLD_ONCE):
+        return TOLD_ONCE
     return test
