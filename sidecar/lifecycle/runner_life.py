@@ -185,14 +185,16 @@ class _Life:
     async def register_runner(self) -> None:
         """Prepare the runner's folder and register the runner; the token is then deleted."""
         self.phase.enter(phase.CONFIGURING)
-        await prepare_folder(self.folder, self.config.passed_on)
-        age.warn_if_outdated(self.folder)
         passed_on = self.docker.set_variables(
             self.credentials.remove_agent_variables(self.config.passed_on)
         )
         self.env = build_environment(passed_on, self.config.user)
         facts = await self._read_facts()
         request = make_request(self.settings, self.token, facts, self.docker.work_dir)
+        # GitHub knows a just-in-time runner already, whatever becomes of its folder.
+        given = self._make_runner(request) if self.token.jit is not None else None
+        await prepare_folder(self.folder, self.config.passed_on)
+        age.warn_if_outdated(self.folder)
         await self._make_work_folder(request.work_dir)
         self.docker.allow_binds(self.folder.path / request.work_dir)
         await check_folders(self.folder, request.work_dir)
@@ -200,7 +202,7 @@ class _Life:
             await self.killed_agents.deregister_first(
                 request, self.env, self.token, self.source.is_usable
             )
-        runner = self._make_runner(request)
+        runner = given or self._make_runner(request)
         with self.diagnostics.log_on_failure("configure"):
             await runner.register(self.stop.let_finish)
         self.docker.set_runner_label(self.folder.docker_label)

@@ -123,6 +123,10 @@ def _make_fault(chance: random.Random) -> tuple[str, dict[str, Any]]:
             rule |= _make_status(chance, where)
             # GitHub answers so only if the runner is gone.
             rule["forward"] = (rule.get("method"), rule.get("status")) == ("DELETE", 404)
+            if rule.get("status") == 404 and rule.get("path") in (None, "/actions/runners"):
+                rule["method"] = (
+                    "GET"  # it would also say of a runner that is there that it is gone
+                )
         case "reset" | "close" | "hang" | "not-json":
             rule["forward"] = chance.random() < 0.5
     return where, rule
