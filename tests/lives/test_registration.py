@@ -131,6 +131,22 @@ def test_a_just_in_time_runner_that_the_launcher_deleted(aws, notices, code):
     run_side_by_side(play())
 
 
+def test_a_just_in_time_runner_that_is_stopped_before_it_starts(aws):
+    """GitHub knows it since its configuration was made: it is removed, not forgotten."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put(await make_jit_configuration(stage))
+            async with stage.life(env=SHORT | PAT) as life:
+                await life.wait_for_event("token.read")
+                life.signal()
+                await life.wait_for_end()
+            assert list_rungs(life) == ["api"]
+            assert [runner.name for runner in stage.world.runners] == []
+
+    run_side_by_side(play())
+
+
 @pytest.mark.parametrize("quoted", [False, True])
 def test_the_arguments_of_config_sh_in_ssm(aws, quoted):
     """Arguments as terraform-aws-github-runner writes them are used: group, labels, URL."""
