@@ -45,9 +45,18 @@ _TIMEOUT = 900.0
 
 def create() -> Path:
     """Return the folder, and make it first if there is none. Tests only read it."""
+    return build_cached(CODENAME, _recipe(), _make)
+
+
+def find_root() -> Path:
+    """Return where `create` makes it, or has made it."""
+    return find_cached(CODENAME, _recipe())
+
+
+def _recipe() -> bytes:
     parts = [PINS.read_bytes(), (JUDGES / "package-lock.json").read_bytes()]
     parts.append(repr((_RECIPE_VERSION, ENGINE, CLIENTS, NODE_PACKAGES)).encode())
-    return build_cached(CODENAME, b"\0".join(parts), _make)
+    return b"\0".join(parts)
 
 
 def find_cached(name: str, recipe: bytes) -> Path:
