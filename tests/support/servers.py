@@ -6,6 +6,7 @@ A connection that a test leaves open is collected during a later one, which fail
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ async def serving(
     try:
         yield server
     finally:
-        await connections.end(server)
+        await connections.end(server, _trust_anybody() if "ssl" in more else None)
 
 
 class _Connections:
@@ -56,13 +57,13 @@ class _Connections:
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             writer.close()
 
-    async def end(self, server: asyncio.Server) -> None:
+    async def end(self, server: asyncio.Server, tls: ssl.SSLContext | None) -> None:
         """Close all of them; a client need not have read its answer."""
         self._ending = True
         # Connections are taken in their order: after one more there is none that is yet unknown.
         for listening in server.sockets[:1]:
             with suppress(OSError):  # its path may have been removed
-                await _connect_once(listening.getsockname())
+                await _connect_once(listening.getsockname(), tls)
         server.close()
         for task, writer in self._writers.items():
             with suppress(AttributeError):  # of CPython 3.11, where it has sent the rest and ended
@@ -73,11 +74,19 @@ class _Connections:
         await asyncio.gather(*closings, return_exceptions=True)
 
 
-async def _connect_once(address: Any) -> None:
+def _trust_anybody() -> ssl.SSLContext:
+    """Return what a client needs to end the handshake, without which a connection is not taken."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _connect_once(address: Any, tls: ssl.SSLContext | None) -> None:
     if isinstance(address, (str, bytes)):
         reader, writer = await asyncio.open_unix_connection(address)
     else:
-        reader, writer = await asyncio.open_connection(*address[:2])
+        reader, writer = await asyncio.open_connection(*address[:2], ssl=tls)
     try:
         await reader.read()
     finally:
