@@ -34,8 +34,11 @@ case ${1-} in
         login=$(cat)
         at=$(printf '%s' "$login" | sed -n 's/.*"ServerURL" *: *"\\([^"]*\\)".*/\\1/p' | name)
         [ -n "$at" ] || { echo "no ServerURL"; exit 1; }
-        mkdir -p "$kept" && printf '%s\\n' "$login" >"$kept/new-$$" \\
-            && mv -f "$kept/new-$$" "$kept/login-$at" || { echo "cannot write $kept"; exit 1; }
+        if mkdir -p "$kept" && printf '%s\\n' "$login" >"$kept/new-$$"; then
+            mv -f "$kept/new-$$" "$kept/login-$at" && exit
+        fi
+        echo "cannot write $kept"
+        exit 1
         ;;
     erase)
         rm -f "$kept/login-$(name)"
