@@ -120,7 +120,7 @@ def serving(
     authority.issue_cert(f"api.ecr.{aws.REGION}.amazonaws.com").configure_cert(context)
     with (
         _serve(task, 80, _Registry, registries=registries, blobs=_make_image()),
-        _serve(task, PROXY_PORT, _Ecr, registries=registries, context=context, task=task),
+        _serve(task, PROXY_PORT, _Ecr, registries=registries, context=context, at=task),
     ):
         yield registries
 
@@ -131,7 +131,10 @@ def _serve(
 ) -> Iterator[None]:
     handler = type(kind.__name__, (kind,), values)
     server = task.far.call(lambda: http.server.ThreadingHTTPServer((GATEWAY, port), handler))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    server.daemon_threads = True
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
     thread.start()
     try:
         yield
@@ -220,14 +223,14 @@ class _Ecr(_Handler):
     """A proxy that ends TLS itself, and gives each call to moto."""
 
     context: ssl.SSLContext
-    task: Task
+    at: Task
 
     def do_CONNECT(self) -> None:
         self.send_response(200)
         self.end_headers()
         self.wfile.flush()
         self.close_connection = True
-        values = {"registries": self.registries, "task": self.task}
+        values = {"registries": self.registries, "at": self.at}
         with suppress(OSError), self.context.wrap_socket(self.connection, server_side=True) as tls:
             type("Call", (_Call,), values)(tls, self.client_address, self.server)
 
@@ -235,7 +238,7 @@ class _Ecr(_Handler):
 class _Call(_Handler):
     """A call of ECR, which moto answers."""
 
-    task: Task
+    at: Task
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -245,8 +248,8 @@ class _Call(_Handler):
         self.registries.callers += _SIGNED.findall(headers["Authorization"])
 
         def ask() -> bytes:
-            request = urllib.request.Request(self.task.aws, body, headers)
+            request = urllib.request.Request(self.at.aws, body, headers)
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.read()
 
-        self.answer(200, self.task.far.call(ask), Content_Type=headers["Content-Type"])
+        self.answer(200, self.at.far.call(ask), Content_Type=headers["Content-Type"])
