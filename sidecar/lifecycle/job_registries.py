@@ -62,7 +62,7 @@ async def add_registries(
     try:
         if not registries:
             raise _Impossible("neither task nor machine tells its account and region")
-        setup = _Setup(config, env)
+        setup = _Setup(config, env, _find_helper(env))
         cleanup_stack.register_step(
             "docker configuration", partial(run_in_thread, setup.remove), when=When.LAST
         )
@@ -75,11 +75,18 @@ async def add_registries(
     return variables
 
 
+def _find_helper(env: Mapping[str, str]) -> str:
+    found = shutil.which(PROGRAM, path=env.get("PATH"))
+    if found is None:
+        raise _Impossible(f"{PROGRAM} is not installed (amazon-ecr-credential-helper)")
+    return os.path.abspath(found)  # noqa: PTH100  a link stays one: a package may change its target
+
+
 class _Setup:
     """The folders of one life; each of its methods blocks."""
 
-    def __init__(self, config: Configuration, env: Mapping[str, str]) -> None:
-        self._user, self._env = config.user, env
+    def __init__(self, config: Configuration, env: Mapping[str, str], helper: str) -> None:
+        self._user, self._env, self._helper = config.user, env, helper
         self._runner_dir = config.settings.runner_dir
         home = env.get("HOME")
         self._usual = Path(home) / USUAL if home else None
@@ -90,11 +97,8 @@ class _Setup:
 
         Raises _Impossible.
         """
-        helper = shutil.which(PROGRAM, path=self._env.get("PATH"))
-        if helper is None:
-            raise _Impossible(f"{PROGRAM} is not installed (amazon-ecr-credential-helper)")
         place = self._choose_place()
-        script = host.build_registry_helper(os.path.abspath(helper), place / KEPT)  # noqa: PTH100
+        script = host.build_registry_helper(self._helper, place / KEPT)
         if script is None:
             raise _Impossible("not on this system")
         given = self._given(place)
