@@ -88,8 +88,10 @@ def make_user_configuration(folder: Path) -> Path:
 def try_each(scene: Scene, *lines: str) -> str:
     """Return a step that runs each line, and says which of them failed."""
     exports = [f"export {name}={value}" for name, value in scene.registries.variables.items()]
-    tried = [f"{{ {line}; }} 2>&1 && echo 'good: {at}' || echo 'bad: {at}'" for at, line in
-             enumerate(lines)]
+    tried = [
+        f"{{ {line}; }} 2>&1 && echo 'good: {at}' || echo 'bad: {at}'"
+        for at, line in enumerate(lines)
+    ]
     return "\n".join(["unset AWS_ENDPOINT_URL", *exports, *tried])
 
 

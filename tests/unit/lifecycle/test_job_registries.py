@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -64,10 +65,9 @@ def scene(tmp_path):
 
 def read(variables):
     """Return the configuration that docker's clients get."""
-    path = os.path.join(variables["DOCKER_CONFIG"], "config.json")
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    with open(path) as file:
-        return json.load(file)
+    path = Path(variables["DOCKER_CONFIG"], "config.json")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    return json.loads(path.read_text())
 
 
 def test_the_task_s_own_registry_and_those_of_the_setting(scene):
@@ -79,14 +79,15 @@ def test_the_task_s_own_registry_and_those_of_the_setting(scene):
     assert event["registries"] == [OWN, OTHER]
     first, _, rest = variables["PATH"].partition(os.pathsep)
     assert rest == scene.env["PATH"]
-    assert os.listdir(first) == ["docker-credential-ecr-login"]
-    assert f"helper={scene.bin}/docker-credential-ecr-login" in open(f"{first}/{os.listdir(first)[0]}").read()
+    (program,) = Path(first).iterdir()
+    assert program.name == "docker-credential-ecr-login"
+    assert f"helper={scene.bin}/docker-credential-ecr-login" in program.read_text()
 
 
 def test_all_of_it_goes_with_the_life(scene):
     """A step may have put there what it wants."""
     variables, _ = scene.add()
-    os.makedirs(f"{variables['DOCKER_CONFIG']}/sidecar-ecr/log")
+    Path(variables["DOCKER_CONFIG"], "sidecar-ecr", "log").mkdir(parents=True)
     scene.remove()
     assert list(scene.runner.iterdir()) == list(scene.home.iterdir()) == []
 
@@ -101,7 +102,8 @@ def test_a_user_s_own_folder_is_merged_and_not_touched(scene, tmp_path):
     variables, _ = scene.add()
     assert variables["DOCKER_CONFIG"] != str(given)
     assert read(variables) == {**json.loads(text), "credHelpers": {OWN: "ecr-login"}}
-    assert os.readlink(f"{variables['DOCKER_CONFIG']}/cli-plugins") == str(given / "cli-plugins")
+    plugins = Path(variables["DOCKER_CONFIG"], "cli-plugins")
+    assert plugins.readlink() == given / "cli-plugins"
     scene.remove()
     assert (given / "cli-plugins").is_dir()
     assert (given / "config.json").read_text() == text
@@ -123,7 +125,7 @@ def test_where_the_usual_folder_is_free_it_is_that(scene):
     assert variables["DOCKER_CONFIG"] == str(scene.runner / ".docker")
     # A killed agent leaves it: the next one makes it anew, without what a job stored in it.
     (scene.runner / ".docker" / "config.json").write_text('{"auths": {"ghcr.io": {}}}')
-    again, _ = Scene.add(scene)
+    again, _ = scene.add()
     assert again == variables
     assert read(again) == {"credHelpers": {OWN: "ecr-login"}}
     scene.remove()
@@ -152,7 +154,7 @@ def skip(scene):
 
 def test_without_the_helper_nothing_is_done(scene):
     """It is a warning only if somebody asked for a registry by name."""
-    os.unlink(scene.bin / "docker-credential-ecr-login")
+    scene.bin.joinpath("docker-credential-ecr-login").unlink()
     assert skip(scene)["log_level"] == "info"
     scene.listed = (OTHER,)
     event = skip(scene)
