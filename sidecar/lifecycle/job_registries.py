@@ -38,7 +38,7 @@ OWN, PROGRAMS = ".sidecar-docker", ".sidecar-programs"
 KEPT = "sidecar-ecr"
 """In the folder of the configuration: logins that a job stores, the helper's cache and log."""
 MARK = "sidecar-made"
-"""In a folder at the usual place: an agent made it, and if it was killed the next one removes it."""
+"""In a folder at the usual place: an agent made it, and after a kill the next one removes it."""
 MOST_ENTRIES = 1000
 
 
@@ -60,9 +60,7 @@ async def add_registries(
     own = facts.registry
     registries = list(dict.fromkeys([*([own] if own else []), *listed]))
     try:
-        if not registries:
-            raise _Impossible("neither task nor machine tells its account and region")
-        setup = _Setup(config, env, _find_helper(env))
+        setup = _Setup(config, env, _find_helper(env, registries))
         cleanup_stack.register_step(
             "docker configuration", partial(run_in_thread, setup.remove), when=When.LAST
         )
@@ -75,7 +73,9 @@ async def add_registries(
     return variables
 
 
-def _find_helper(env: Mapping[str, str]) -> str:
+def _find_helper(env: Mapping[str, str], registries: Sequence[str]) -> str:
+    if not registries:
+        raise _Impossible("neither task nor machine tells its account and region")
     found = shutil.which(PROGRAM, path=env.get("PATH"))
     if found is None:
         raise _Impossible(f"{PROGRAM} is not installed (amazon-ecr-credential-helper)")
@@ -171,9 +171,9 @@ class _Setup:
 def _link_entries(given: Path, place: Path) -> None:
     """Link what else the user's folder has: plugins, contexts, files of builders."""
     try:
-        names = sorted(os.listdir(given))[:MOST_ENTRIES]
+        entries = sorted(given.absolute().iterdir())[:MOST_ENTRIES]
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
-    for name in names:
-        if name not in (FILE, KEPT, MARK):
-            (place / name).symlink_to(given.absolute() / name)
+    for entry in entries:
+        if entry.name not in (FILE, KEPT, MARK):
+            (place / entry.name).symlink_to(entry)
