@@ -22,14 +22,14 @@ RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 NEXT, NEXT_PYTHON = "forky", "3.14"
 """The Debian after 13. When it has this Python no more, another one is promised instead."""
 SCRIPT = "/usr/share/debootstrap/scripts/sid"
-"""How debootstrap makes a Debian whose name it does not know yet."""
+"""The script by which debootstrap makes a Debian whose name it does not know yet."""
 OF_DEBIANS = (roots.PYTHON, NEXT_PYTHON)
 TOOLS = ("debootstrap", "dpkg-deb", "unshare", "apt-get")
 
 REQUIREMENTS = roots.REPOSITORY / "requirements"
 LISTS = tuple(REQUIREMENTS / name for name in ("runtime.txt", "local.txt"))
 PYTEST = ("execnet", "iniconfig", "packaging", "pluggy", "pytest", "pytest-xdist")
-"""What the tests need beside the packages of these lists; dev.txt pins all of them."""
+"""Packages that the tests need beside those of these lists; dev.txt pins all of them."""
 _PIN = re.compile(r"^([\w.-]+)==.*\n(?: .*\n)*", re.MULTILINE)
 _RECIPE = 2
 _NEXT_RECIPE = 1

@@ -80,7 +80,7 @@ def run(command, *arguments, timeout):
 
 
 def test_portable_tests_pass(python, request, record_property):
-    """What holds for one part at a time on this Python holds on another one, too."""
+    """The tests of single parts pass on another Python, too."""
     ended = run(python, *PYTEST, timeout=LIMIT)
     assert ended.code == 0, ended.output[-20000:]
     version = request.node.callspec.params["python"]

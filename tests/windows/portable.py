@@ -7,7 +7,7 @@ GitHub's. `test_portable.py` holds that what is named here exists.
 """
 
 SYSTEM = ("tests/unit/host", "tests/unit/net")
-"""What differs most between systems, and Pythons: event loops, processes and files."""
+"""The parts that differ most between systems and Pythons: event loops, processes and files."""
 MOST = (
     *SYSTEM,
     *(f"tests/unit/{part}" for part in ("cli", "log", "runner", "shutdown")),

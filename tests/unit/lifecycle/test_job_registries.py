@@ -179,7 +179,7 @@ def test_a_user_s_file_that_needs_nothing_or_is_broken_is_left_alone(scene, cont
 
 
 def test_off_does_nothing_and_says_nothing(scene):
-    """Who sets it knows."""
+    """A user who sets it needs no line about it."""
     scene.listed = None
     assert scene.add() == ({}, [])
 
