@@ -39,8 +39,9 @@ COMMANDS = {
     "work": "take what is demanded out of the queue, and start a task for each job",
     "serve": "do both, webhook and work, in one process",
     "api": "start runners for callers that prove who they are",
+    "sweep": "end tasks, runners and tokens that nobody needs, and find jobs that nobody serves",
 }
-SERVICES = ("webhook", "work", "serve", "api")
+SERVICES = ("webhook", "work", "serve", "api", "sweep")
 OWN = ("labels", "count", "wait", "timeout", "key")
 """Options that are no settings."""
 
@@ -74,9 +75,15 @@ def _serve(
     """Run a service until a signal comes; return the exit code."""
     settings, warnings = load(given, environ, MODELS[command])
     _begin_log(settings, warnings)
-    from launcher import serve  # late: `start` needs no web server
+    region = environ.get("AWS_REGION") or None
+    if command == "sweep":
+        from launcher import sweep_service  # late: nobody else needs it
 
-    code = serve.run(settings, environ.get("AWS_REGION") or None, interruption)
+        code = sweep_service.run(settings, region, interruption)
+    else:
+        from launcher import serve  # late: `start` needs no web server
+
+        code = serve.run(settings, region, interruption)
     events.flush()
     return code
 

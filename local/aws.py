@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 CONTROL = "/_local"
-"""The path of what no AWS has: below it time passes for queues."""
+"""The path of what no AWS has: below it time passes for queues and parameters."""
+AGE = "age-parameters:"
 TASK_ROLE = f"arn:aws:iam::{ACCOUNT}:role/runner-task"
 
 
@@ -99,7 +100,11 @@ def _with_control(application: Any) -> Any:
         path = str(environ.get("PATH_INFO", ""))
         if not path.startswith(CONTROL):
             return application(environ, start_response)
-        _change_messages(path.rpartition("/")[2])
+        what = path.rpartition("/")[2]
+        if what.startswith(AGE):
+            _age_parameters(float(what.removeprefix(AGE)))
+        else:
+            _change_messages(what)
         start_response("204 No Content", [])
         return []
 
@@ -123,6 +128,24 @@ def _change_messages(what: str) -> None:
             for message, each in itertools.product(list(queue._messages), _ATTRIBUTES[name]):
                 left = getattr(message, each) - 1000 * float(seconds) if seconds else 0
                 setattr(message, each, left)
+
+
+def _age_parameters(seconds: float) -> None:
+    from datetime import timedelta
+
+    from moto.ssm.models import ssm_backends
+
+    for backend in list(ssm_backends[ACCOUNT].values()):
+        for versions in list(backend._parameters.values()):
+            for each in versions:
+                each.last_modified_date -= timedelta(seconds=seconds)
+
+
+def tag(endpoint: str, name: str, **tags: str) -> None:
+    """Add tags to the parameter `name`."""
+    given = [{"Key": key, "Value": value} for key, value in tags.items()]
+    with _client("ssm", endpoint) as ssm:
+        ssm.add_tags_to_resource(ResourceType="Parameter", ResourceId=name, Tags=given)
 
 
 def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int:
@@ -200,6 +223,11 @@ def end_delays(endpoint: str) -> None:
 def pass_time(endpoint: str, seconds: float) -> None:
     """Let what is delayed, or held by a receiver, come so many seconds sooner: time has passed."""
     _post(f"{endpoint}{CONTROL}/pass:{seconds:g}")
+
+
+def age_parameters(endpoint: str, seconds: float) -> None:
+    """Make all parameters so many seconds older."""
+    _post(f"{endpoint}{CONTROL}/{AGE}{seconds:g}")
 
 
 def end_visibility(endpoint: str) -> None:
