@@ -49,6 +49,8 @@ class TaskDefinition:
     task_role: str = aws.TASK_ROLE
     execution_role: str = f"arn:aws:iam::{aws.ACCOUNT}:role/execution"
     image: str = "runner:latest"
+    stop_timeout: int | None = None
+    """Of its first container; None: the definition says nothing."""
 
     @property
     def arn(self) -> str:
@@ -57,13 +59,15 @@ class TaskDefinition:
 
     def describe(self) -> dict[str, Any]:
         """Describe it as DescribeTaskDefinition does."""
-        containers = [
+        containers: list[dict[str, Any]] = [
             {"name": name, "image": self.image, "essential": True, "environment": []}
             for name in self.containers
         ]
         containers[0]["environment"] = [
             {"name": name, "value": value} for name, value in self.environment.items()
         ]
+        if self.stop_timeout is not None:
+            containers[0]["stopTimeout"] = self.stop_timeout
         return {
             "taskDefinitionArn": self.arn,
             "family": self.family,

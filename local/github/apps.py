@@ -32,6 +32,8 @@ class Installation:
     account_type: str = "Organization"
     repositories: tuple[str, ...] = ()
     permissions: dict[str, str] = field(default_factory=lambda: dict(PERMISSIONS))
+    suspended_at: float | None = None
+    """When an owner suspended it, in seconds since 1970; None: it is not."""
 
     def covers(self, scope: Scope) -> bool:
         """Whether this installation reaches `scope`."""

@@ -112,8 +112,8 @@ def installation(app: App, each: Installation, api: str, site: str, now: float) 
         "single_file_paths": [],
         "created_at": utc(now - 86400),
         "updated_at": utc(now - 86400),
-        "suspended_at": None,
-        "suspended_by": None,
+        "suspended_at": None if each.suspended_at is None else utc(each.suspended_at),
+        "suspended_by": None if each.suspended_at is None else owner,
     }
 
 

@@ -155,6 +155,8 @@ async def _installation(request: web.Request, world: World) -> web.Response:
 async def _access_token(request: web.Request, world: World) -> web.Response:
     app = callers.app(request, world)
     installation = _own_installation(app, int(request.match_info["id"]))
+    if installation.suspended_at is not None:
+        raise Refusal(403, "This installation has been suspended")
     body = await posted(request)
     wanted = body.get("permissions") or installation.permissions
     if not isinstance(wanted, dict) or any(

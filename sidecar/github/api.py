@@ -110,10 +110,10 @@ class Api:
     async def _send_with_credential(
         self, method: str, path: str, body: object, etag: str | None
     ) -> tuple[Answer, Mapping[str, str]]:
-        token = await self._credential.token(self._call_with_token, self._scope)
+        token = await self._credential.token(self.call_with_token, self._scope)
         return await self._send(method, path, token, body, etag)
 
-    async def _call_with_token(self, method: str, path: str, token: str) -> Answer:
+    async def call_with_token(self, method: str, path: str, token: str) -> Answer:
         """Make one call with the given token; a credential gets its own tokens with this."""
         answer, headers = await self._send(method, path, token, None)
         if answer.status == 401 and (wrong := find_clock_error(headers, self._now(), "GitHub")):
