@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docs.setups import WRONG
-from sidecar.doctor.examination import CHECKS
+from sidecar.doctor.all_checks import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

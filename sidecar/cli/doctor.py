@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 import stamina.instrumentation
 
 from sidecar import host
-from sidecar.doctor import known_secrets, patience, report
-from sidecar.doctor.examination import CHECKS, examine
-from sidecar.doctor.patience import Patience
+from sidecar.doctor.all_checks import CHECKS, examine
 from sidecar.doctor.setup import open_setup
 from sidecar.errors import SettingsError
+from sidecar.examination import known_secrets, patience, report
+from sidecar.examination.patience import Patience
 from sidecar.log import events
+from sidecar.settings.model import SECRETS, variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-    from sidecar.doctor.examination import Line
+    from sidecar.examination.lines import Line
 
 HELP = """\
 usage: runner-sidecar doctor [--json] [--only CHECK,...] [--seconds N] [--container IMAGE]
@@ -43,6 +44,8 @@ Exit code 0: nothing failed. 1: something failed. 11: an option is wrong.
 """
 
 LOG_LEVEL = "SIDECAR_LOG_LEVEL"
+SECRET = tuple(map(variable, (*SECRETS, "token_key")))
+"""Variables that hold a secret, or say where one is."""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -97,7 +100,7 @@ def _read_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
 async def _examine(
     given: argparse.Namespace, options: Sequence[str], environ: Mapping[str, str]
 ) -> list[Line]:
-    known_secrets.hide_all(environ)
+    known_secrets.hide_all(environ, SECRET)
     checks = {name: check for name, check in CHECKS.items() if name in given.only.split(",")}
     seconds = Patience(given.seconds)
     async with open_setup(options, environ, seconds, given.container) as setup:

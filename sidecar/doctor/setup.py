@@ -15,9 +15,9 @@ from sidecar.aws.instance_metadata import MetadataError, read_machine
 from sidecar.aws.secrets import SecretReader
 from sidecar.docker.engine import Engine
 from sidecar.doctor import endpoints, stored_token
-from sidecar.doctor.once import Once
-from sidecar.doctor.patience import AWS_TRIES, EMPTY_TRIES
-from sidecar.doctor.probe import Answer, ask
+from sidecar.examination.once import Once
+from sidecar.examination.patience import AWS_TRIES, EMPTY_TRIES
+from sidecar.examination.probe import Answer, ask
 from sidecar.lifecycle import registration
 from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_credentials import Access
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from sidecar import github
     from sidecar.aws.calls import Service
     from sidecar.aws.instance_facts import Facts
-    from sidecar.doctor.patience import Patience
     from sidecar.doctor.stored_token import StoredToken
+    from sidecar.examination.patience import Patience
     from sidecar.settings.model import Configuration, Settings
 
 T = TypeVar("T")
@@ -86,6 +86,16 @@ class Setup:
     def variables(self) -> Mapping[str, str]:
         """The environment, without the agent's own settings."""
         return self.config.passed_on
+
+    @property
+    def signs_for_github(self) -> bool:
+        """Whether the agent is a GitHub App, whose signatures hold the time."""
+        return self.settings.github_app_id is not None
+
+    @property
+    def relays(self) -> bool:
+        """Whether jobs get the addresses of their credentials from the agent."""
+        return self.settings.relay != "off"
 
     def session(self) -> AioSession:
         """Return the session of the AWS library with the agent's own credentials.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sidecar import tokens, values
 from sidecar.aws.calls import backoff
-from sidecar.doctor.patience import AWS_TRIES
+from sidecar.examination.patience import AWS_TRIES
 from sidecar.lifecycle import registration
 from sidecar.net.retry import call_with_retries
 from sidecar.runner.runner_settings import read_settings

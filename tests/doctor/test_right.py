@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from local.agent import base_environment
-from sidecar.doctor.examination import CHECKS
+from sidecar.doctor.all_checks import CHECKS
 from tests.doctor.scene import DOCTOR, open_scene
 from tests.lives.stage import IS_ROOT, run_side_by_side
 

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from docs.setups import WRONG
-from sidecar.doctor.examination import CHECKS
-from sidecar.doctor.finding import Level
+from sidecar.doctor.all_checks import CHECKS
+from sidecar.examination.finding import Level
 
 HERE = Path(__file__).parent
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar import host
-from sidecar.doctor.finding import Finding, failed, ok, warning
-from sidecar.doctor.probe import NoAnswer, Trouble
+from sidecar.examination.finding import Finding, failed, ok, warning
+from sidecar.examination.probe import NoAnswer, Trouble
 from sidecar.net.trust import ADVICE
 
 if TYPE_CHECKING:

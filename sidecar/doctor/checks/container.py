@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sidecar.docker.engine import EngineError, NotFound
-from sidecar.doctor.finding import Finding, Level, failed, ok, unknown, warning
+from sidecar.examination.finding import Finding, Level, failed, ok, unknown, warning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.aws.calls import AwsError
-from sidecar.doctor.aws_errors import explain_aws
-from sidecar.doctor.finding import Finding, failed, ok, warning
 from sidecar.errors import SidecarError
+from sidecar.examination.aws_errors import explain_aws
+from sidecar.examination.finding import Finding, failed, ok, warning
 from sidecar.github import (
     AddressRefused,
     App,

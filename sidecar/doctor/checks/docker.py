@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sidecar import host
 from sidecar.docker.engine import EngineError
-from sidecar.doctor.finding import Finding, failed, ok, unknown, warning
+from sidecar.examination.finding import Finding, failed, ok, unknown, warning
 from sidecar.lifecycle.job_docker import ProxyUnavailable, choose_place, find_engine
 from sidecar.relay.mode import DaemonLocation
 

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.doctor.finding import Finding, failed, ok, unknown
-from sidecar.doctor.probe import NoAnswer, Trouble
+from sidecar.examination.finding import Finding, failed, ok, unknown
+from sidecar.examination.probe import NoAnswer
+from sidecar.examination.reach import OPEN_WAY
 from sidecar.github import Scope
 
 if TYPE_CHECKING:
     from sidecar.doctor.setup import Setup
-
-OPEN_WAY = {
-    Trouble.NAME: "mend the name service; see the line dns",
-    Trouble.UNREACHABLE: "open the way: a NAT gateway, the security group's egress, or a proxy",
-    Trouble.SILENT: "open the way: a NAT gateway, the security group's egress, or a proxy",
-    Trouble.CERTIFICATE: "let the image trust its issuer; see the line certificates",
-    Trouble.PROXY: "mend the proxy, or except the host (NO_PROXY); see the line proxy",
-    Trouble.BROKEN: "look at what stands between: a firewall or a proxy that ends connections",
-}
-"""What to change, by why there is no answer."""
 
 
 async def check(setup: Setup) -> list[Finding]:

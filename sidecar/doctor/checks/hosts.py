@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from sidecar.doctor.checks.github import OPEN_WAY
-from sidecar.doctor.finding import Finding, failed, ok, unknown, warning
 from sidecar.doctor.github_hosts import Host, list_hosts
-from sidecar.doctor.probe import NoAnswer
+from sidecar.examination.finding import Finding, failed, ok, unknown, warning
+from sidecar.examination.probe import NoAnswer
+from sidecar.examination.reach import OPEN_WAY
 
 if TYPE_CHECKING:
     from sidecar.doctor.setup import Setup

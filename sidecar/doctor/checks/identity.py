@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.aws.calls import AwsError, TransientError
-from sidecar.doctor.aws_errors import explain_aws
 from sidecar.doctor.endpoints import list_services
-from sidecar.doctor.finding import Finding, ok, warning
+from sidecar.examination.aws_errors import explain_aws
+from sidecar.examination.finding import Finding, ok, warning
 
 if TYPE_CHECKING:
     from sidecar.doctor.setup import Setup

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError
 
 from sidecar.aws.container_credentials import UpstreamError
-from sidecar.doctor.finding import Finding, failed, ok
+from sidecar.examination.finding import Finding, failed, ok
 
 if TYPE_CHECKING:
     from sidecar.doctor.setup import Setup

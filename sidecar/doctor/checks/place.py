@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.aws.instance_facts import InstanceFacts
-from sidecar.doctor.finding import Finding, ok, warning
+from sidecar.examination.finding import Finding, ok, warning
 
 if TYPE_CHECKING:
     from sidecar.aws.task_metadata import TaskFacts

@@ -10,7 +10,7 @@ from sidecar.aws.calls import AwsError
 from sidecar.aws.policy import PERMISSION, Decision, simulate
 from sidecar.aws.references import SECRETS_MANAGER, SSM
 from sidecar.doctor.endpoints import list_references
-from sidecar.doctor.finding import Finding, failed, ok, unknown
+from sidecar.examination.finding import Finding, failed, ok, unknown
 
 if TYPE_CHECKING:
     from sidecar.aws.instance_facts import Facts

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sidecar.doctor.checks.github import OPEN_WAY
-from sidecar.doctor.finding import Finding, failed, ok, warning
-from sidecar.doctor.probe import NoAnswer
 from sidecar.errors import SidecarError
+from sidecar.examination.finding import Finding, failed, ok, warning
+from sidecar.examination.probe import NoAnswer
+from sidecar.examination.reach import OPEN_WAY
 from sidecar.github import GitHubError, PermissionDenied
 from sidecar.github.actions_service import ActionsService
 from sidecar.github.runner_key import RunnerKey

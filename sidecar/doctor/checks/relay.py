@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.doctor.finding import Finding, failed, ok, warning
 from sidecar.errors import RelayError
+from sidecar.examination.finding import Finding, failed, ok, warning
 from sidecar.lifecycle.credentials_route import CredentialsRoute
 from sidecar.relay import mode, network_rules
 from sidecar.relay.mode import DaemonLocation, Mode

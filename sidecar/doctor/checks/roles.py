@@ -12,8 +12,8 @@ from sidecar.aws.container_credentials import Endpoint, UnavailableError, Upstre
 from sidecar.aws.identity import read_identity
 from sidecar.aws.instance_role import InstanceRole
 from sidecar.aws.own_session import make_session
-from sidecar.doctor.finding import Finding, ok, unknown, warning
 from sidecar.errors import RelayError
+from sidecar.examination.finding import Finding, ok, unknown, warning
 from sidecar.net.retry import call_with_retries, growing
 from sidecar.settings import platform
 

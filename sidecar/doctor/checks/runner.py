@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidecar.doctor.finding import Finding, failed, ok, unknown, warning
+from sidecar.examination.finding import Finding, failed, ok, unknown, warning
 from sidecar.runner.age import OLD, days_since_build
 from sidecar.runner.folder import FREE_SPACE, RunnerFolder
 from sidecar.runner.version import read_version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.doctor.finding import Finding, failed, ok, warning
+from sidecar.examination.finding import Finding, failed, ok, warning
 from sidecar.log import masks
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from sidecar.aws.calls import AwsError
 from sidecar.aws.instance_facts import InstanceFacts
 from sidecar.aws.task_definition import read_container_definition
 from sidecar.aws.task_metadata import read_container_name
-from sidecar.doctor.finding import Finding, failed, ok, unknown, warning
-from sidecar.doctor.patience import retry_empty
+from sidecar.examination.finding import Finding, failed, ok, unknown, warning
+from sidecar.examination.patience import retry_empty
 
 if TYPE_CHECKING:
     from sidecar.aws.task_metadata import TaskFacts

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sidecar import values
 from sidecar.aws.calls import AwsError
-from sidecar.doctor.aws_errors import explain_aws
-from sidecar.doctor.finding import Finding, failed, ok, unknown
 from sidecar.errors import SidecarError
+from sidecar.examination.aws_errors import explain_aws
+from sidecar.examination.finding import Finding, failed, ok, unknown
 
 if TYPE_CHECKING:
     from sidecar.doctor.setup import Setup

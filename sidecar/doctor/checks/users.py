@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar import host
-from sidecar.doctor.finding import Finding, ok, warning
+from sidecar.examination.finding import Finding, ok, warning
 
 if TYPE_CHECKING:
     from sidecar.doctor.setup import Setup

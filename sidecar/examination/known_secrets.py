@@ -9,13 +9,11 @@ from urllib.parse import urlsplit
 from sidecar.aws.references import parse_reference
 from sidecar.log import masks
 from sidecar.net import proxy
-from sidecar.settings.model import SECRETS, variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-SECRET = {
-    *map(variable, (*SECRETS, "token_key")),
+OF_AWS = {
     "AWS_ACCESS_KEY_ID",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
@@ -26,15 +24,17 @@ SECRET = {
 _LIKELY = re.compile(r"TOKEN|SECRET|PASSWORD|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
 
 
-def hide_all(environ: Mapping[str, str]) -> None:
+def hide_all(environ: Mapping[str, str], own: Iterable[str]) -> None:
     """Keep every secret of the environment out of all that is printed from now on.
 
+    `own` are the names of the program's own variables that hold secrets, or say where one is.
     Other programs' secrets are known by the names of their variables.
     """
+    secret = {*own, *OF_AWS}
     proxy.clean(environ)  # which masks what is in front of a proxy's host
     for name, given in environ.items():
         value = given.strip()
-        if name in SECRET and not _is_reference(value):
+        if name in secret and not _is_reference(value):
             masks.hide(value)
         elif name == "AWS_CONTAINER_CREDENTIALS_FULL_URI":
             masks.hide(urlsplit(value).path)

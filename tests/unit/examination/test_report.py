@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from sidecar.doctor.examination import Line
-from sidecar.doctor.finding import failed, ok, unknown, warning
-from sidecar.doctor.report import choose_exit_code, write_json, write_text
+from sidecar.examination.finding import failed, ok, unknown, warning
+from sidecar.examination.lines import Line
+from sidecar.examination.report import choose_exit_code, write_json, write_text
 from sidecar.log import masks
 
 LINES = [

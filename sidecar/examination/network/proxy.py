@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.doctor.finding import Finding, failed, ok, warning
-from sidecar.doctor.probe import NoAnswer, Trouble, show_proxy
 from sidecar.errors import SettingsError
+from sidecar.examination.finding import Finding, failed, ok, warning
+from sidecar.examination.probe import NoAnswer, Trouble, show_proxy
 from sidecar.net.proxy import find_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sidecar.doctor.setup import Setup
+    from sidecar.examination.surroundings import Surroundings
 
 PAIRS = ("https_proxy", "http_proxy")
 """Of NO_PROXY and no_proxy a life makes one value."""
@@ -20,9 +20,9 @@ LINK_LOCAL = ("169.254.170.2", "169.254.169.254")
 """The ECS agent and the instance's metadata: no proxy may see requests to them."""
 
 
-async def check(setup: Setup) -> list[Finding]:
+async def check(setup: Surroundings) -> list[Finding]:
     """Ask something by each proxy, and look at the variables for what surprises people."""
-    relayed = setup.settings.relay != "off"
+    relayed = setup.relays
     found = list(_list_surprises(setup.variables, relayed=relayed))
     by_proxy: dict[str, list[str]] = {}
     for url in await setup.list_urls():
@@ -39,7 +39,7 @@ async def check(setup: Setup) -> list[Finding]:
     return found
 
 
-async def _try(setup: Setup, proxy: str, urls: list[str]) -> Finding:
+async def _try(setup: Surroundings, proxy: str, urls: list[str]) -> Finding:
     shown = show_proxy(proxy)
     try:
         await setup.ask(urls[0])

@@ -3,10 +3,10 @@
 import asyncio
 from types import SimpleNamespace
 
-from sidecar.doctor import examination
-from sidecar.doctor.examination import CHECKS, examine
-from sidecar.doctor.finding import Level, ok
-from sidecar.doctor.patience import Patience
+from sidecar.doctor import all_checks
+from sidecar.doctor.all_checks import CHECKS, examine
+from sidecar.examination.finding import Level, ok
+from sidecar.examination.patience import Patience
 
 SETUP = SimpleNamespace(patience=Patience(0.2))
 
@@ -57,7 +57,7 @@ def test_a_mistake_in_a_check_is_told_as_one():
 
 def test_a_check_may_have_more_time(monkeypatch):
     """A container has to start before it can tell anything."""
-    monkeypatch.setattr(examination, "LONGER", {"slow": 1000.0})
+    monkeypatch.setattr(all_checks, "LONGER", {"slow": 1000.0})
     done = asyncio.Event()
 
     async def slow(_):

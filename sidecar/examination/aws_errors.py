@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.aws.calls import AccessDenied, NotFound, RateLimited, TransientError
-from sidecar.doctor.finding import Finding, failed, warning
+from sidecar.examination.finding import Finding, failed, warning
 
 if TYPE_CHECKING:
     from sidecar.errors import SidecarError

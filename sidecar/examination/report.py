@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from sidecar import __version__
-from sidecar.doctor.finding import Level
+from sidecar.examination.finding import Level
 from sidecar.log.lines import escape
 from sidecar.log.masks import mask_known_secrets
 

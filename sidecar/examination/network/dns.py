@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sidecar.doctor.finding import Finding, failed, ok
 from sidecar.errors import SettingsError
+from sidecar.examination.finding import Finding, failed, ok
 from sidecar.net.proxy import find_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sidecar.doctor.setup import Setup
+    from sidecar.examination.surroundings import Surroundings
 
 RESOLVER = Path("/etc/resolv.conf")
 
 
-async def check(setup: Setup) -> list[Finding]:
+async def check(setup: Surroundings) -> list[Finding]:
     """Look up each name: a proxy's own, where one is between."""
     names = sorted({*_list_names(await setup.list_urls())})
     if not names:

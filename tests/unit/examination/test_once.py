@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sidecar.doctor.once import Once
+from sidecar.examination.once import Once
 
 
 def test_it_is_asked_for_once():
