@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from launcher.pools.source import Source
-    from launcher.settings import RecordSettings, ServedSettings, WorkSettings
+    from launcher.settings import DoctorSettings, RecordSettings, ServedSettings, WorkSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ async def open_source(
     return FileSource(text)
 
 
-def make_common(settings: RecordSettings) -> dict[str, Any]:
+def make_common(settings: RecordSettings | DoctorSettings) -> dict[str, Any]:
     """Make what all pools have that are task definitions."""
     common: dict[str, Any] = {
         "cluster": settings.cluster,

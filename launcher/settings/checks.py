@@ -161,6 +161,15 @@ def check_allowed(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def check_repositories(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check repositories by their whole names."""
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}/[A-Za-z0-9._-]{1,100}", name):
+            message = "must be repositories as owner/name, with commas between them"
+            raise ValueError(message)
+    return names
+
+
 def check_listen(value: str) -> str:
     """Check an address to listen on: `host:port`, or `:port` for all interfaces."""
     found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]*):(\d{1,5})", value)

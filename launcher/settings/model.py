@@ -353,6 +353,48 @@ class SweepSettings(ServedSettings, NameSettings):
     )
 
 
+class DoctorSettings(ServedSettings, PlaceSettings):
+    """The settings of `doctor`: those of what is examined, as far as there is any of it."""
+
+    pools: Annotated[str, AfterValidator(checks.check_pools)] | None = setting(
+        None, POOLS, POOLS_EXAMPLE
+    )
+    cluster: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "ECS cluster of the task definition, or of pools that are task definitions", "runners"
+    )
+    task_definition: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "task definition that `start` would start tasks from", "runner"
+    )
+    just_in_time: bool = setting(
+        True, "whether `start` would register these runners just in time", "false"
+    )
+    runner_group: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
+        None, "runner group of these runners, by its name or number", "linux"
+    )
+    repositories: Annotated[Names, AfterValidator(checks.check_repositories)] = setting(
+        (),
+        "repositories whose jobs are served: runner groups, webhooks and the access token are "
+        "examined for them",
+        "octo-org/hello",
+    )
+    role: Annotated[str, AfterValidator(values.check_role_arn)] | None = setting(
+        None,
+        "role of the worker, whose rights are examined; default: the role that asks",
+        "arn:aws:iam::123456789012:role/runner-launcher-worker",
+    )
+    table: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "DynamoDB table of the launches' records", "runner-launches"
+    )
+    queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] | None = setting(
+        None, QUEUE, QUEUE_EXAMPLE
+    )
+    webhook_url: Annotated[str, AfterValidator(checks.check_webhook_url)] | None = setting(
+        None,
+        "payload URL of webhooks of organizations and repositories; an App's webhook needs none",
+        "https://runners.example.com/webhook",
+    )
+
+
 MODELS: dict[str, type[LogSettings]] = {
     "start": Settings,
     "stop": Settings,
@@ -361,6 +403,7 @@ MODELS: dict[str, type[LogSettings]] = {
     "serve": ServeSettings,
     "api": ApiSettings,
     "sweep": SweepSettings,
+    "doctor": DoctorSettings,
 }
 """The settings of each command."""
 

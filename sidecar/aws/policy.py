@@ -9,7 +9,7 @@ from sidecar.aws.calls import IAM, Call
 from sidecar.aws.session import ServiceClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aiobotocore.session import AioSession
 
@@ -33,18 +33,28 @@ async def simulate(
     region: str | None,
     make_session: Callable[[], AioSession],
     timeout: float,
+    *,
+    context: Mapping[str, str] | None = None,
 ) -> list[Decision]:
     """Ask about each action and resource. Raises AwsError, above all if it may not be asked.
 
+    `context`: the keys that conditions may ask for, and the values that the calls have.
     Of the policies of a resource, such as a key's, AWS knows nothing here.
     """
+    entries = [
+        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+        for key, value in (context or {}).items()
+    ]
     call = Call(f"cannot ask what {role_arn} may do", IAM, PERMISSION, "the role's policy")
     async with ServiceClient(IAM, region, make_session) as iam:
 
         async def ask(resource: str, actions: list[str]) -> list[Decision]:
             client = await iam.connect()
             answer = await client.simulate_principal_policy(
-                PolicySourceArn=role_arn, ActionNames=actions, ResourceArns=[resource]
+                PolicySourceArn=role_arn,
+                ActionNames=actions,
+                ResourceArns=[resource],
+                ContextEntries=entries,
             )
             return [_read(each, resource) for each in answer["EvaluationResults"]]
 

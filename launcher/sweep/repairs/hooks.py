@@ -58,7 +58,7 @@ class Webhook:
             path = f"{self._path}?per_page={PAGE}&status={outcome}{cursor}"
             answer = await self._api.call("GET", path, expects={200: None}, tries=1)
             listed = answer.body if isinstance(answer.body, list) else []
-            for delivery in map(_read_delivery, listed):
+            for delivery in map(read_delivery, listed):
                 if delivery.at < oldest:
                     return
                 yield delivery
@@ -82,7 +82,8 @@ class Webhook:
         await self._api.call("POST", path, expects={202: None}, tries=1)
 
 
-def _read_delivery(body: Any) -> Delivery:
+def read_delivery(body: Any) -> Delivery:
+    """Read one item of the list of deliveries."""
     return Delivery(
         read_number(body, "id"),
         str(read_field(body, "guid")),
