@@ -13,7 +13,7 @@ from sidecar.log.masks import mask_known_secrets
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sidecar.doctor.examination import Line
+    from sidecar.examination.lines import Line
 
 WELL, ILL = 0, 1
 """Exit codes: nothing failed, or something did."""

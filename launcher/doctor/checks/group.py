@@ -31,8 +31,7 @@ async def check(setup: Setup) -> list[Finding]:
         if not names:
             text = f"nothing says which repositories use the group {target.group} ({target.name})"
             found.append(unknown(text, "name some (--repositories)"))
-        for name in names:
-            found.append(await _check(setup, target, target.group, name))
+        found += [await _check(setup, target, target.group, name) for name in names]
     return found
 
 
