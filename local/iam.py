@@ -1,4 +1,4 @@
-"""IAM as iam:SimulatePrincipalPolicy sees it: what a role's policies say to an action.
+"""IAM as those see it who ask what is there: roles, and what their policies say to an action.
 
 moto does not simulate. Source: IAM's API reference, "SimulatePrincipalPolicy".
 """
@@ -6,13 +6,15 @@ moto does not simulate. Source: IAM's API reference, "SimulatePrincipalPolicy".
 from __future__ import annotations
 
 import itertools
+import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from aiohttp import web
 
+from local import aws
 from local.listening import listening
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ class Iam:
     """Actions that no policy allows."""
     conditional: set[str] = field(default_factory=set)
     """Actions that are allowed under a condition whose value nobody has given."""
+    denied_on: set[tuple[str, str]] = field(default_factory=set)
+    """Actions that no policy allows on a resource, each with that."""
+    roles: dict[str, str] = field(default_factory=dict)
+    """The roles that exist, by name, and whom each trusts."""
     closed: bool = False
     """Whether nobody may ask."""
     url: str = ""
@@ -38,8 +44,10 @@ class Iam:
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer one request."""
         given = dict(parse_qsl((await request.read()).decode()))
-        if self.closed or given.get("Action") != "SimulatePrincipalPolicy":
-            action = given.get("Action", "nothing")
+        action = given.get("Action", "nothing")
+        if action == "GetRole" and not self.closed:
+            return self._get_role(given.get("RoleName", ""))
+        if self.closed or action != "SimulatePrincipalPolicy":
             return _say(
                 403,
                 f"<ErrorResponse xmlns='{NAMESPACE}'><Error><Type>Sender</Type>"
@@ -55,9 +63,25 @@ class Iam:
             "</SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>",
         )
 
+    def _get_role(self, name: str) -> web.Response:
+        if name not in self.roles:
+            return _say(
+                404,
+                f"<ErrorResponse xmlns='{NAMESPACE}'><Error><Type>Sender</Type>"
+                f"<Code>NoSuchEntity</Code><Message>The role with name {name} cannot be found."
+                "</Message></Error></ErrorResponse>",
+            )
+        role = _write_role(name, self.roles[name])
+        return _say(
+            200,
+            f"<GetRoleResponse xmlns='{NAMESPACE}'><GetRoleResult>{role}</GetRoleResult>"
+            "</GetRoleResponse>",
+        )
+
     def _judge(self, action: str, resource: str) -> str:
         self.asked.append((action, resource))
-        refused = action in self.denied or action in self.conditional
+        refused = action in self.denied or (action, resource) in self.denied_on
+        refused = refused or action in self.conditional
         missing = "<member>ssm:resourceTag/task</member>" if action in self.conditional else ""
         return (
             f"<member><EvalActionName>{action}</EvalActionName>"
@@ -65,6 +89,21 @@ class Iam:
             f"<EvalDecision>{'implicitDeny' if refused else 'allowed'}</EvalDecision>"
             f"<MissingContextValues>{missing}</MissingContextValues></member>"
         )
+
+
+def _write_role(name: str, trusted: str) -> str:
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": trusted},
+        "Action": "sts:AssumeRole",
+    }
+    document = quote(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    return (
+        f"<Role><Path>/</Path><RoleName>{name}</RoleName><RoleId>AROA0000000000000LOCAL</RoleId>"
+        f"<Arn>arn:aws:iam::{aws.ACCOUNT}:role/{name}</Arn>"
+        "<CreateDate>2026-01-01T00:00:00Z</CreateDate>"
+        f"<AssumeRolePolicyDocument>{document}</AssumeRolePolicyDocument></Role>"
+    )
 
 
 def _list_actions(given: dict[str, str]) -> list[str]:

@@ -51,6 +51,9 @@ class TaskDefinition:
     image: str = "runner:latest"
     stop_timeout: int | None = None
     """Of its first container; None: the definition says nothing."""
+    health_check: Mapping[str, Any] | None = None
+    """Of its first container."""
+    status: str = "ACTIVE"
 
     @property
     def arn(self) -> str:
@@ -68,11 +71,13 @@ class TaskDefinition:
         ]
         if self.stop_timeout is not None:
             containers[0]["stopTimeout"] = self.stop_timeout
+        if self.health_check is not None:
+            containers[0]["healthCheck"] = dict(self.health_check)
         return {
             "taskDefinitionArn": self.arn,
             "family": self.family,
             "revision": self.revision,
-            "status": "ACTIVE",
+            "status": self.status,
             "containerDefinitions": containers,
             "taskRoleArn": self.task_role,
             "executionRoleArn": self.execution_role,

@@ -54,6 +54,9 @@ class App:
     modulus: int
     exponent: int
     installations: list[Installation]
+    permissions: dict[str, str] = field(default_factory=lambda: dict(PERMISSIONS))
+    """What it asks for; each installation has what was accepted there."""
+    events: list[str] = field(default_factory=lambda: ["workflow_job"])
 
 
 class Apps:

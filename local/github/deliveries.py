@@ -23,6 +23,7 @@ def routes() -> Iterator[tuple[str, str, str, Handler]]:
     """Give method, path, name and handler of each call, without the API's own prefix."""
     for scope in SCOPES:
         yield "GET", f"{scope}/hooks", "list-hooks", _list_hooks
+    yield "GET", "/app/hook/config", "hook-config", _config
     for base in ("/app/hook", *(f"{scope}/hooks/{{hook:\\d+}}" for scope in SCOPES)):
         deliveries = f"{base}/deliveries"
         yield "GET", deliveries, "list-deliveries", _list
@@ -64,6 +65,7 @@ def _show_hook(hook: Hook, url: str, now: float) -> dict[str, Any]:
     made = utc(now)
     return {
         **describe(hook),
+        "config": _show_config(hook),
         "created_at": made,
         "updated_at": made,
         "url": url,
@@ -72,6 +74,19 @@ def _show_hook(hook: Hook, url: str, now: float) -> dict[str, Any]:
         "deliveries_url": f"{url}/deliveries",
         "last_response": {"code": None, "status": "unused", "message": None},
     }
+
+
+async def _config(request: web.Request, world: World) -> web.Response:
+    """Give the schema `webhook-config` of an App's only webhook; empty where it has none."""
+    app = callers.app(request, world)
+    hook = next((each for each in world.hooks if each.app is app), None)
+    return answer({} if hook is None else _show_config(hook))
+
+
+def _show_config(hook: Hook) -> dict[str, Any]:
+    """Give a webhook's configuration; its secret is never shown, only that there is one."""
+    config: dict[str, Any] = dict(describe(hook)["config"])
+    return {**config, **({"secret": "********"} if hook.secret else {})}
 
 
 async def _list(request: web.Request, world: World) -> web.Response:
