@@ -48,6 +48,8 @@ if __name__ == "__main__":
     PAGE.write_text(page())
     FAILURES.write_text("\n".join(failures_page.page()) + "\n")
     launcher_reference.PAGE.write_text(launcher_reference.page())
-    doctor_page.PAGE.write_text(doctor_page.page())
-    for written in (PAGE, FAILURES, launcher_reference.PAGE, doctor_page.PAGE):
+    pages = doctor_page.pages()
+    for path, text in pages.items():
+        path.write_text(text)
+    for written in (PAGE, FAILURES, launcher_reference.PAGE, *pages):
         sys.stdout.write(f"wrote {written}\n")

@@ -23,7 +23,7 @@ async def check(setup: Setup) -> list[Finding]:
         except AwsError as error:
             found.append(explain_unseen(error, "look at it in the console"))
             continue
-        described = next(iter((answer or {}).get("clusters", [])), {})
+        described: dict[str, Any] = next(iter((answer or {}).get("clusters", [])), {})
         own = [target for target in targets if target.cluster == name]
         found += _judge(name, described, own)
     return found

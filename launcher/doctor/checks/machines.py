@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher.doctor.account import explain_unseen
 from launcher.places.ec2 import EC2
@@ -26,7 +26,7 @@ async def check(setup: Setup) -> list[Finding]:
 async def _check(setup: Setup, pool: str, kind: MachineKind) -> Finding:
     template = kind.launch_template
     key = "LaunchTemplateId" if template.startswith("lt-") else "LaunchTemplateName"
-    given = {key: template, "Versions": [kind.version]}
+    given: dict[str, Any] = {key: template, "Versions": [kind.version]}
     try:
         answer = await setup.account.ask(EC2, "describe_launch_template_versions", **given)
     except AwsError as error:
