@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from botocore.exceptions import ClientError
 
+from launcher.doctor.words import explain_aws, translate
 from sidecar.aws.calls import AccessDenied, AwsError, Call, Service, backoff
 from sidecar.aws.own_session import make_session
 from sidecar.aws.session import ServiceClient
-from sidecar.examination.aws_errors import explain_aws
 from sidecar.examination.finding import Finding, unknown
 from sidecar.examination.patience import AWS_TRIES
 from sidecar.net.retry import call_with_retries
@@ -95,5 +95,5 @@ def explain_unseen(error: AwsError, change: str) -> Finding:
     `change`: how to find out otherwise.
     """
     if isinstance(error, AccessDenied):
-        return unknown(f"not looked at: {error}", change)
+        return translate(unknown(f"not looked at: {error}", change))
     return explain_aws(error)

@@ -10,7 +10,7 @@ import stamina.instrumentation
 
 from launcher.doctor.all_checks import CHECKS
 from launcher.doctor.setup import open_setup
-from launcher.errors import SettingsError, describe
+from launcher.errors import SettingsError
 from launcher.settings import SECRETS, DoctorSettings, load, variable
 from sidecar.examination import known_secrets, patience, report
 from sidecar.examination.finding import Finding, failed
@@ -57,17 +57,7 @@ async def _examine(
 ) -> list[Line]:
     chosen = {name: CHECKS[name] for name in checks}
     async with open_setup(settings, warnings, environ, seconds) as setup:
-        lines = await run_checks(setup, chosen, seconds.check)
-    return [Line(line.check, _translate(line.finding)) for line in lines]
-
-
-def _translate(finding: Finding) -> Finding:
-    """Give a finding the launcher's own names: what is shared with the agent has the agent's."""
-    return Finding(finding.level, describe(Exception(finding.text)), _rename(finding.change))
-
-
-def _rename(text: str) -> str:
-    return describe(Exception(text)) if text else ""
+        return await run_checks(setup, chosen, seconds.check)
 
 
 def _say_wrong(problem: str) -> Finding:

@@ -14,13 +14,15 @@ from launcher.doctor.account import Account
 from launcher.doctor.definition import Definition, read_definition
 from launcher.doctor.target import Target, of_pool, of_settings
 from launcher.pools.document import Problems
-from sidecar.aws.calls import ECS, SSM
+from sidecar.aws.calls import ECS, SSM, backoff
 from sidecar.aws.endpoints import find_endpoint
 from sidecar.aws.identity import Identity, read_identity
 from sidecar.errors import SidecarError
 from sidecar.examination.once import Once
+from sidecar.examination.patience import AWS_TRIES
 from sidecar.examination.probe import Answer, ask
 from sidecar.github import Scope
+from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -129,8 +131,12 @@ class Setup:
             return None
 
     async def _read_identity(self) -> Identity:
-        seconds = self.patience.aws
-        return await read_identity(self.account.region, self.account.session, seconds)
+        region, seconds = self.account.region, self.patience.aws
+        return await call_with_retries(
+            lambda: read_identity(region, self.account.session, seconds / AWS_TRIES),
+            backoff(),
+            seconds=seconds,
+        )
 
     async def _read_apps(self) -> list[tuple[str, dict[str, Any] | SidecarError]]:
         found: list[tuple[str, dict[str, Any] | SidecarError]] = []

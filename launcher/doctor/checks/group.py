@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from launcher.doctor.github_errors import explain_github
+from launcher.doctor.errors import explain_github
 from launcher.groups import SETTINGS, find_group
 from sidecar.errors import SidecarError
 from sidecar.examination.finding import Finding, failed, ok, unknown

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from launcher.doctor.words import explain_aws
 from sidecar.aws.calls import AwsError
-from sidecar.examination.aws_errors import explain_aws
 from sidecar.examination.finding import Finding, ok
 
 if TYPE_CHECKING:

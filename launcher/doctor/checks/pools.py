@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from launcher.doctor.words import explain_aws
 from launcher.pools.document import Problems
 from sidecar.aws.calls import AwsError
-from sidecar.examination.aws_errors import explain_aws
 from sidecar.examination.finding import Finding, failed, ok
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from launcher.doctor.github_errors import explain_github
+from launcher.doctor.errors import explain_github
 from launcher.doctor.permissions import EVENT
 from launcher.sweep.repairs.hooks import Delivery, read_delivery
 from sidecar.errors import SidecarError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from launcher.doctor.words import explain_aws, translate
 from sidecar.aws.calls import AwsError
-from sidecar.examination.aws_errors import explain_aws
 from sidecar.examination.finding import Finding, failed
 from sidecar.github import AddressRefused, GitHubError, PermissionDenied, TransientError
 from sidecar.github.errors import ClockRefused
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def explain_github(error: SidecarError, change: str) -> Finding:
     """Say what an error means for a launch; `change` is for what no kind of error tells."""
+    return translate(_explain(error, change))
+
+
+def _explain(error: SidecarError, change: str) -> Finding:
     if isinstance(error.__cause__, AwsError):  # the secret was not read; with its own words around
         return explain_aws(error.__cause__)
     text = str(error)
