@@ -19,7 +19,7 @@ from sidecar.aws.endpoints import find_endpoint
 from sidecar.aws.identity import Identity, read_identity
 from sidecar.errors import SidecarError
 from sidecar.examination.once import Once
-from sidecar.examination.patience import AWS_TRIES
+from sidecar.examination.patience import AWS_TRIES, GITHUB_TRIES
 from sidecar.examination.probe import Answer, ask
 from sidecar.github import Scope
 from sidecar.net.retry import call_with_retries
@@ -142,7 +142,7 @@ class Setup:
         found: list[tuple[str, dict[str, Any] | SidecarError]] = []
         for id_, api in self.connections.connect_as_apps():
             try:
-                answer = await api.call("GET", "/app", expects={200: None}, tries=1)
+                answer = await api.call("GET", "/app", expects={200: None}, tries=GITHUB_TRIES)
             except SidecarError as error:
                 found.append((id_, error))
             else:

@@ -17,6 +17,8 @@ REQUEST_SHARE, AWS_SHARE = 0.5, 0.6
 found till then is still told."""
 AWS_TRIES = 2
 """How often AWS is asked, where it does not answer: one lost packet is no wrong set-up."""
+GITHUB_TRIES = 2
+"""The same of GitHub."""
 EMPTY_TRIES = 3
 """How often the task metadata are asked; each takes 1.5 s at most (`sidecar.aws.task_metadata`)."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from launcher.doctor.errors import explain_github
 from sidecar.errors import SidecarError
 from sidecar.examination.finding import Finding, ok, unknown
+from sidecar.examination.patience import GITHUB_TRIES
 from sidecar.github import Scope
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ async def _check_token(setup: Setup) -> list[Finding]:
         try:
             api = await connection.api()
             await api.call(
-                "GET", f"{path}/actions/runners?per_page=1", expects={200: None}, tries=1
+                "GET", f"{path}/actions/runners?per_page=1", expects={200: None}, tries=GITHUB_TRIES
             )
         except SidecarError as error:
             found.append(explain_github(error, CHANGE))

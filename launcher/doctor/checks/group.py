@@ -9,6 +9,7 @@ from launcher.doctor.errors import explain_github
 from launcher.groups import SETTINGS, find_group
 from sidecar.errors import SidecarError
 from sidecar.examination.finding import Finding, failed, ok, unknown
+from sidecar.examination.patience import GITHUB_TRIES
 from sidecar.github import Scope
 from sidecar.github.answers import read_field, read_number
 
@@ -58,6 +59,6 @@ async def _list_visible(connection: ScopeConnection, repository: str) -> set[int
     query = f"?visible_to_repository={name}&per_page={PAGE}"
     api = await connection.api()
     answer = await api.call(
-        "GET", f"{path}/actions/runner-groups{query}", expects={200: None}, tries=1
+        "GET", f"{path}/actions/runner-groups{query}", expects={200: None}, tries=GITHUB_TRIES
     )
     return {read_number(each, "id") for each in read_field(answer.body, "runner_groups", list)}

@@ -8,6 +8,7 @@ from launcher.doctor.errors import explain_github
 from launcher.doctor.permissions import describe_lacks, list_wanted
 from sidecar.errors import SidecarError
 from sidecar.examination.finding import Finding, failed, ok, warning
+from sidecar.examination.patience import GITHUB_TRIES
 
 if TYPE_CHECKING:
     from launcher.doctor.setup import Setup
@@ -37,7 +38,9 @@ async def check(setup: Setup) -> list[Finding]:
 
 
 async def _list(api: Api) -> list[dict[str, Any]]:
-    answer = await api.call("GET", f"/app/installations{PAGE}", expects={200: None}, tries=1)
+    answer = await api.call(
+        "GET", f"/app/installations{PAGE}", expects={200: None}, tries=GITHUB_TRIES
+    )
     return answer.body if isinstance(answer.body, list) else []
 
 

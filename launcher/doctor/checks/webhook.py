@@ -9,6 +9,7 @@ from launcher.doctor.permissions import EVENT
 from launcher.sweep.repairs.hooks import Delivery, read_delivery
 from sidecar.errors import SidecarError
 from sidecar.examination.finding import Finding, failed, ok, unknown, warning
+from sidecar.examination.patience import GITHUB_TRIES
 from sidecar.github import Scope
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ async def _check_url(setup: Setup, url: str) -> list[Finding]:
         path, api = Scope.from_url(f"{setup.server}/{each}").path, await connection.api()
         try:
             answer = await api.call(
-                "GET", f"{path}/hooks?per_page=100", expects={200: None, 404: None}, tries=1
+                "GET",
+                f"{path}/hooks?per_page=100",
+                expects={200: None, 404: None},
+                tries=GITHUB_TRIES,
             )
         except SidecarError as error:
             refused.append(explain_github(error, CHANGE))
@@ -104,10 +108,10 @@ async def _check_hook(name: str, api: Api, path: str, config: str | None) -> lis
     found: list[Finding] = []
     try:
         if config is not None:
-            answer = await api.call("GET", config, expects={200: None}, tries=1)
+            answer = await api.call("GET", config, expects={200: None}, tries=GITHUB_TRIES)
             found = _judge_config(name, answer.body if isinstance(answer.body, dict) else {})
         query = f"{path}/deliveries?per_page={LOOKED_AT}"
-        answer = await api.call("GET", query, expects={200: None}, tries=1)
+        answer = await api.call("GET", query, expects={200: None}, tries=GITHUB_TRIES)
     except SidecarError as error:
         return [explain_github(error, CHANGE)]
     listed = answer.body if isinstance(answer.body, list) else []
