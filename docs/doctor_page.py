@@ -43,7 +43,7 @@ def _list_causes() -> Iterator[str]:
     for cause in CAUSES:
         agent = _show(setups.WRONG.get(cause.agent))
         launcher = _show(launcher_setups.WRONG.get(cause.launcher))
-        yield f"| {cause.title} | {agent} | {launcher} | {cause.explain or '-'} |"
+        yield f"| {cause.title} | {agent} | {launcher} | {cause.explain} |"
 
 
 def _show(wrong: WrongSetup | None) -> str:
