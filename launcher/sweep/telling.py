@@ -50,14 +50,17 @@ def _log_result(result: Result) -> None:
         case Outcome.REMOVED:
             log.info("orphan.removed", **facts, reason=finding.reason)
         case Outcome.SENT:
-            say = log.warning  # something else has failed before
-            event = "delivery.sent_again" if finding.kind is Kind.DELIVERY else "job.sent_again"
-            say(event, name=finding.name, reason=finding.reason)
+            log.warning(  # something else has failed before
+                "delivery.sent_again" if finding.kind is Kind.DELIVERY else "job.sent_again",
+                name=finding.name,
+                reason=finding.reason,
+            )
         case Outcome.WOULD_SEND:
             log.info("orphan.skipped", **facts, reason=finding.reason)
+        case Outcome.KEPT if result.failed:
+            log.error("orphan.kept", **facts, reason=result.detail)
         case Outcome.KEPT:
-            say = log.error if result.failed else log.info
-            say("orphan.kept", **facts, reason=result.detail)
+            log.info("orphan.kept", **facts, reason=result.detail)
 
 
 def write_table(report: Report) -> str:

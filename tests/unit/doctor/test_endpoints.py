@@ -4,9 +4,11 @@ import pytest
 from pydantic import SecretStr
 
 from sidecar.aws.calls import SECRETS_MANAGER, SSM, STS
+from sidecar.aws.references import Reference
 from sidecar.doctor.endpoints import list_references, list_services
 from sidecar.settings.model import Settings
 
+ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:pat-AbCdEf"
 APP = {"github_app_id": "1", "github_app_key": SecretStr("ssm:/app/key")}
 
 
@@ -21,6 +23,8 @@ APP = {"github_app_id": "1", "github_app_key": SecretStr("ssm:/app/key")}
         (APP, [SSM]),
         ({"github_pat": "secretsmanager:pat"}, [SECRETS_MANAGER]),
         ({"github_pat": "ghp_itself"}, []),
+        ({"github_pat": f"{ARN}:key::"}, [SECRETS_MANAGER]),
+        ({"github_pat": f"{ARN}:key:::more"}, []),
         ({"job_role_arn": "arn:aws:iam::123456789012:role/job"}, [STS]),
     ],
 )
@@ -31,5 +35,6 @@ def test_only_what_a_setting_needs(given, services):
 
 def test_references_are_told_by_their_setting():
     """A secret that is given as it is, is none."""
-    assert list_references(Settings(**APP)) == {"github_app_key": "ssm:/app/key"}
+    found = list_references(Settings(**APP))
+    assert found == {"github_app_key": Reference("ssm", "/app/key")}
     assert list_references(Settings(github_pat="ghp_itself")) == {}
