@@ -26,6 +26,7 @@ from launcher.record.items import (
     task_key,
     update_launch,
 )
+from launcher.record.ledger import Ledger, read_ledger
 from launcher.record.paces import Paces
 from launcher.record.pool_state import PoolStates
 from launcher.record.rerun_state import RerunStates
@@ -94,6 +95,10 @@ class Records:
         """Read a record as it is now; None where there is none."""
         item = await self._calls.read(launch_key(launch_id))
         return read_launch(item) if item else None
+
+    async def read_all(self) -> Ledger:
+        """Read all records: it costs as much as the table is large."""
+        return await read_ledger(self._calls, KEPT)
 
     async def claim(self, launch: Launch) -> Launch | None:
         """Create the record, or adopt the stored one; None where somebody else holds its lease.

@@ -10,6 +10,8 @@ from sidecar import values
 SCOPES = ("repository", "organization")
 ENTERPRISE = "enterprise:"
 SOURCES = ("ssm:", "families:")
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+"""Seconds of each unit of time."""
 
 
 def parse_names(value: object) -> object:
@@ -17,6 +19,15 @@ def parse_names(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(dict.fromkeys(values.split_list(value)))
+
+
+def parse_seconds(value: object) -> object:
+    """Read a time: seconds, or a number with a unit behind it, as 5m."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value) if isinstance(value, str) else None
+    if isinstance(value, str) and not found:
+        message = "must be seconds, or a number with s, m, h or d behind it"
+        raise ValueError(message)
+    return float(found[1]) * UNITS[found[2]] if found else value
 
 
 def _match(value: str, pattern: str, message: str) -> str:

@@ -23,6 +23,14 @@ PREFIX = "LAUNCHER_"
 SECRETS = ("github_app_key", "github_pat", "webhook_secrets")
 """Settings that are variables only: everybody may read a command line."""
 
+POOLS = (
+    "where the pools are: the path of a TOML file; ssm: and a parameter, or several with '+' "
+    "between them; families: and how the families of the task definitions begin"
+)
+QUEUE = "SQS queue of what is demanded"
+QUEUE_EXAMPLE = "https://sqs.eu-central-1.amazonaws.com/123456789012/runner-demand"
+POOLS_EXAMPLE = "ssm:/runner-launcher/pools"
+
 
 def required(help_: str, example: str, **more: Any) -> Any:
     """Define a setting without a default."""
@@ -61,8 +69,7 @@ class QueueSettings(ServiceSettings):
     """The settings of webhook and worker: the queue between them."""
 
     queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] = required(
-        "SQS queue of what is demanded",
-        "https://sqs.eu-central-1.amazonaws.com/123456789012/runner-demand",
+        QUEUE, QUEUE_EXAMPLE
     )
 
 
@@ -105,7 +112,23 @@ class CredentialSettings(LogSettings):
         ]
 
 
-class PlaceSettings(LogSettings):
+class NameSettings(LogSettings):
+    """The settings by which a launcher knows what is its own."""
+
+    parameter_prefix: Annotated[str, AfterValidator(checks.check_parameter_prefix)] = setting(
+        "/runner-launcher/tokens",
+        "path of the SSM parameters that hold the tokens; the task's id follows it",
+        "/runner-launcher/tokens",
+    )
+    name_prefix: Annotated[str, AfterValidator(checks.check_name_prefix)] = setting(
+        "ecs-", "prefix of the runners' names; the task's id follows it", "ecs-"
+    )
+    deployment: Annotated[str, AfterValidator(checks.check_deployment)] = setting(
+        "default", "name that keeps several launchers in one account apart", "team-a"
+    )
+
+
+class PlaceSettings(NameSettings):
     """The settings of the place where tasks are started."""
 
     container: Annotated[str, AfterValidator(checks.check_name)] = setting(
@@ -128,17 +151,6 @@ class PlaceSettings(LogSettings):
         False,
         "give each task a public address: without NAT gateway it reaches nothing else",
         "true",
-    )
-    parameter_prefix: Annotated[str, AfterValidator(checks.check_parameter_prefix)] = setting(
-        "/runner-launcher/tokens",
-        "path of the SSM parameters that hold the tokens; the task's id follows it",
-        "/runner-launcher/tokens",
-    )
-    name_prefix: Annotated[str, AfterValidator(checks.check_name_prefix)] = setting(
-        "ecs-", "prefix of the runners' names; the task's id follows it", "ecs-"
-    )
-    deployment: Annotated[str, AfterValidator(checks.check_deployment)] = setting(
-        "default", "name that keeps several launchers in one account apart", "team-a"
     )
 
     @classmethod
@@ -188,20 +200,9 @@ class Settings(MachineSettings, PlaceSettings, CredentialSettings):
     )
 
 
-class RecordSettings(PlaceSettings, CredentialSettings, ServiceSettings):
-    """The settings of what starts tasks from pools, and keeps records of them.
+class ServedSettings(CredentialSettings):
+    """The settings of what knows several scopes of one GitHub: where it is, and as who."""
 
-    Those of a place are for pools that are task definitions.
-    """
-
-    table: Annotated[str, AfterValidator(checks.check_name)] = required(
-        "DynamoDB table of the launches' records", "runner-launches"
-    )
-    pools: Annotated[str, AfterValidator(checks.check_pools)] = required(
-        "where the pools are: the path of a TOML file; ssm: and a parameter, or several with '+' "
-        "between them; families: and how the families of the task definitions begin",
-        "ssm:/runner-launcher/pools",
-    )
     github_url: Annotated[str, AfterValidator(checks.check_github)] = setting(
         "https://github.com",
         "GitHub whose jobs are served; with a path, the one scope that runners are registered at",
@@ -212,15 +213,6 @@ class RecordSettings(PlaceSettings, CredentialSettings, ServiceSettings):
         "where runners are registered: at the job's repository or organization, or at "
         "enterprise: and its slug",
         "organization",
-    )
-    cluster: Annotated[str, AfterValidator(checks.check_name)] = setting(
-        "default", "ECS cluster of pools that are task definitions, by name or ARN", "runners"
-    )
-    maximum: Annotated[int, Field(ge=1)] | None = setting(
-        None, "runners of all pools together that may be starting or living", "500"
-    )
-    repository_maximum: Annotated[int, Field(ge=1)] | None = setting(
-        None, "the same of each repository", "50"
     )
     github_app_id: fields.AppId | None = fields.app_id(
         "the GitHub App that registers the runners; several with commas, and as many keys"
@@ -243,6 +235,27 @@ class RecordSettings(PlaceSettings, CredentialSettings, ServiceSettings):
             except ValueError as error:
                 problems.append(line("github_app_id", str(error)))
         return problems
+
+
+class RecordSettings(ServedSettings, PlaceSettings, ServiceSettings):
+    """The settings of what starts tasks from pools, and keeps records of them.
+
+    Those of a place are for pools that are task definitions.
+    """
+
+    table: Annotated[str, AfterValidator(checks.check_name)] = required(
+        "DynamoDB table of the launches' records", "runner-launches"
+    )
+    pools: Annotated[str, AfterValidator(checks.check_pools)] = required(POOLS, POOLS_EXAMPLE)
+    cluster: Annotated[str, AfterValidator(checks.check_name)] = setting(
+        "default", "ECS cluster of pools that are task definitions, by name or ARN", "runners"
+    )
+    maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "runners of all pools together that may be starting or living", "500"
+    )
+    repository_maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "the same of each repository", "50"
+    )
 
 
 class WorkSettings(RecordSettings, QueueSettings):
@@ -272,6 +285,55 @@ class ServeSettings(WorkSettings, WebhookSettings):
     """The settings of `serve`: both in one process."""
 
 
+class QuestionSettings(ServedSettings, NameSettings):
+    """The settings of what only asks. What is not set is not asked, and that is said.
+
+    Table, pools and queue are those of the worker, if there is one.
+    """
+
+    table: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "DynamoDB table of the launches' records", "runner-launches"
+    )
+    pools: Annotated[str, AfterValidator(checks.check_pools)] | None = setting(
+        None, POOLS, POOLS_EXAMPLE
+    )
+    queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] | None = setting(
+        None, QUEUE, QUEUE_EXAMPLE
+    )
+    cluster: Annotated[str, AfterValidator(checks.check_name)] = setting(
+        "default", "ECS cluster of tasks that no record and no ARN tells of", "runners"
+    )
+    container: Annotated[str, AfterValidator(checks.check_name)] = setting(
+        "runner", "container of the task definition that holds the agent", "runner"
+    )
+    maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "runners of all pools together that may be starting or living", "500"
+    )
+    repository_maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "the same of each repository", "50"
+    )
+
+    @property
+    def asks_github(self) -> bool:
+        """Whether there is a credential for GitHub."""
+        return self.github_pat is not None or self.github_app_id is not None
+
+    @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> list[str]:
+        """Check the credential for GitHub, if there is one."""
+        if not any(field in given for field in ("github_app_id", "github_app_key", "github_pat")):
+            return []
+        return super().check_together(given)
+
+
+class StatusSettings(QuestionSettings):
+    """The settings of `status`."""
+
+    table: Annotated[str, AfterValidator(checks.check_name)] = required(
+        "DynamoDB table of the launches' records", "runner-launches"
+    )
+
+
 MODELS: dict[str, type[LogSettings]] = {
     "start": Settings,
     "stop": Settings,
@@ -279,6 +341,8 @@ MODELS: dict[str, type[LogSettings]] = {
     "work": WorkSettings,
     "serve": ServeSettings,
     "api": ApiSettings,
+    "explain": QuestionSettings,
+    "status": StatusSettings,
 }
 """The settings of each command."""
 
