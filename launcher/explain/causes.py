@@ -63,9 +63,7 @@ ADVICE: tuple[_SHAPE, ...] = (
     _row(
         r"iam:PassRole", "let the launcher pass the task role and the execution role (iam:PassRole)"
     ),
-    _row(
-        r"TaskDefinition.*inactive|is inactive", "register a new revision of the task definition"
-    ),
+    _row(r"TaskDefinition.*inactive|is inactive", "register a new revision of the task definition"),
     _row(
         r"vCPU|VcpuLimit|reached the limit|quota|LimitExceeded",
         "raise the account's quota (Service Quotas), or lower `maximum` of the pools",
@@ -78,7 +76,9 @@ ADVICE: tuple[_SHAPE, ...] = (
         r"insufficient ?free ?addresses|free addresses",
         "the subnets have no free addresses: add larger ones",
     ),
-    _row(r"AccessDenied|access denied|not authorized", "give the role the permission that it names"),
+    _row(
+        r"AccessDenied|access denied|not authorized", "give the role the permission that it names"
+    ),
     _row(
         r"no runner is online after",
         "the task ran and its agent did not register in time: look at the agent's events",

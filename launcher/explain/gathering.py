@@ -11,7 +11,6 @@ from launcher import identity
 from launcher.errors import LaunchError, describe, describe_refusal
 from launcher.explain.case import Case, Home
 from launcher.explain.entries import Source
-from launcher.explain.homes import Homes
 from launcher.explain.sources import agent, deliveries, jobs, logs, pools, record, runners
 from launcher.explain.target import Kind
 from sidecar import github
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from launcher.demand.delivery import Demand
+    from launcher.explain.homes import Homes
     from launcher.explain.target import Target
     from launcher.pools.pool import Pools
     from launcher.record.launch import Launch
@@ -252,9 +252,7 @@ class Gathering:
             found = record.find_earlier(ledger, case.launch) if ledger is not None else []
             cluster, container, definition = read_request(case.launch)
             for task in [each for each in found if each not in known][:EARLIER]:
-                case.homes.insert(
-                    0, Home(task, cluster, container, definition, is_current=False)
-                )
+                case.homes.insert(0, Home(task, cluster, container, definition, is_current=False))
         for home in case.homes:
             await around.homes.ask(self, home)
         if around.log_file is not None:
@@ -364,4 +362,3 @@ def _find_cluster(launch: Launch) -> str:
     if named is None and launch.place is not None:
         named = launch.place.rpartition(":task/")[2].partition("/")[0]
     return str(named or "")
-

@@ -77,9 +77,7 @@ class Homes:
         if self.reads_logs:
             await self._read_log(asking, home, client, task)
 
-    async def _read_log(
-        self, asking: Asking, home: Home, client: ServiceClient, task: str
-    ) -> None:
+    async def _read_log(self, asking: Asking, home: Home, client: ServiceClient, task: str) -> None:
         if not home.definition:
             reason = "the agent's log was not read: nobody tells the task definition of the task"
             asking.case.note_unseen(Source.AGENT, reason)

@@ -172,7 +172,9 @@ def _describe_launch(case: Case) -> str:
         if home is not None and home.described is not None:
             status = home.described.get("lastStatus") or home.described["State"]["Name"]
             return f"the {case.target.kind} is {status}; no launch of it is known"
-        return "no launch of it is known" if case.is_record_asked else "nothing is known of a launch"
+        return (
+            "no launch of it is known" if case.is_record_asked else "nothing is known of a launch"
+        )
     if launch.served:
         return "its runner got the job" + (", and all is cleaned up" if launch.ended else "")
     if launch.given_up is not None:

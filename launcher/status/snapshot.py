@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -12,6 +11,8 @@ from launcher.errors import LaunchError, describe
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from launcher.pools.pool import Pools
     from launcher.record.launch import Launch
     from launcher.record.ledger import Entry, Ledger

@@ -49,6 +49,8 @@ class TaskDefinition:
     task_role: str = aws.TASK_ROLE
     execution_role: str = f"arn:aws:iam::{aws.ACCOUNT}:role/execution"
     image: str = "runner:latest"
+    log_options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the log driver `awslogs`; empty: its containers have no log driver."""
 
     @property
     def arn(self) -> str:
@@ -57,13 +59,16 @@ class TaskDefinition:
 
     def describe(self) -> dict[str, Any]:
         """Describe it as DescribeTaskDefinition does."""
-        containers = [
+        containers: list[dict[str, Any]] = [
             {"name": name, "image": self.image, "essential": True, "environment": []}
             for name in self.containers
         ]
         containers[0]["environment"] = [
             {"name": name, "value": value} for name, value in self.environment.items()
         ]
+        if self.log_options:
+            log = {"logDriver": "awslogs", "options": dict(self.log_options)}
+            containers[0]["logConfiguration"] = log
         return {
             "taskDefinitionArn": self.arn,
             "family": self.family,

@@ -28,9 +28,12 @@ async def _groups(request: web.Request, world: World) -> web.Response:
         callers.remote(request, world, scope_of(request))
     else:
         callers.find_caller(request, world, scope_of(request), write=False)
+    asked = request.query.get("visible_to_repository", "")
+    hidden = world.settings.hidden_groups if asked else ()
     found = [
         {"id": number, "name": name, "default": number == 1, "inherited": False}
         for number, name in enumerate(world.settings.runner_groups, 1)
+        if name not in hidden
     ]
     return answer({"total_count": len(found), "runner_groups": found})
 

@@ -40,6 +40,8 @@ class Settings:
     ignore_name_filter: bool = False
     """Behave as an old GitHub Enterprise Server: list all, whatever `name` says."""
     runner_groups: list[str] = field(default_factory=lambda: ["Default"])
+    hidden_groups: list[str] = field(default_factory=list)
+    """Runner groups that no repository may use."""
     deprecated_versions: list[str] = field(default_factory=list)
     """Runners of these versions are refused at `deprecated_at`."""
     deprecated_at: list[str] = field(default_factory=lambda: ["message"])

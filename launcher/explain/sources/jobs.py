@@ -87,9 +87,7 @@ def tell(case: Case) -> Iterator[Entry]:
     yield Entry(Source.GITHUB, _tell_begin(case, job), job.created_at)
     if job.status in WAITS:
         advice = "approve it, or end the run before it" if job.status != "requested" else ""
-        yield Entry(
-            Source.GITHUB, WAITS[job.status], case.now, Mark.FAILED, advice, after=case.now
-        )
+        yield Entry(Source.GITHUB, WAITS[job.status], case.now, Mark.FAILED, advice, after=case.now)
     if job.runner_name is not None:
         group = f" of the group {job.runner_group}" if job.runner_group else ""
         text = f"the runner {clean(job.runner_name, 100)}{group} has taken it"

@@ -51,7 +51,7 @@ async def read_console(client: ServiceClient, machine: str) -> list[str]:
         return await _read_console(client, machine, latest=False)
 
 
-class _NoLatest(Exception):  # noqa: N818  as the launcher's own
+class _NoLatest(Exception):
     """EC2 shows the console of this type only after the machine's state has changed."""
 
 
@@ -104,9 +104,7 @@ def tell(case: Case, home: Home) -> Iterator[Entry]:
     yield _tell_state(case, home, found, began)
 
 
-def _tell_state(
-    case: Case, home: Home, found: Mapping[str, Any], began: float | None
-) -> Entry:
+def _tell_state(case: Case, home: Home, found: Mapping[str, Any], began: float | None) -> Entry:
     own, state = home.place, read_state(found)
     name = found["State"]["Name"]
     if not state.stopping:

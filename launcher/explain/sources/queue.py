@@ -11,7 +11,7 @@ from sidecar.aws.session import ServiceClient
 from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from aiobotocore.session import AioSession
 
@@ -28,8 +28,13 @@ TRIES = 3
 class QueueCounts(ServiceClient):
     """Counts the messages of a queue. Every call raises AwsError, in one of its kinds."""
 
-    def __init__(self, url: str, region: str | None, session: AioSession | None = None) -> None:
-        super().__init__(SQS, region, (lambda: session) if session is not None else None)
+    def __init__(
+        self,
+        url: str,
+        region: str | None,
+        make_session: Callable[[], AioSession] | None = None,
+    ) -> None:
+        super().__init__(SQS, region, make_session)
         self._url = url
 
     async def count(self) -> Mapping[str, int]:
