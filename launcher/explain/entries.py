@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 LONGEST = 400
 """Characters of a text of somebody else's that one line shows."""
+_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+"""What moves a terminal's cursor or changes its colors."""
 
 
 class Source(StrEnum):
@@ -67,8 +70,9 @@ class Entry:
 
 def clean(text: object, longest: int = LONGEST) -> str:
     """Return a text of somebody else's on one line, without secrets and control characters."""
-    line = " ".join(str(text).split())
-    line = "".join(sign for sign in line if sign.isprintable())
+    line = _SEQUENCE.sub(" ", str(text))
+    # A space stands for each of them: a secret is recognised by where its word begins.
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in line).split())
     masked = str(masks.mask_known_secrets(masks.mask_likely_secrets(line)))
     return masked if len(masked) <= longest else f"{masked[: longest - 1]}…"
 

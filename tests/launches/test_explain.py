@@ -17,6 +17,7 @@ LOG = {
     "awslogs-stream-prefix": "agent",
 }
 LONG = [{"run": "sleep 600"}]
+FULL = "cannot start another runner: pool/build has 1, its maximum"
 
 
 def play(scene, aws, timeout=150, app=False, **settings):
@@ -144,8 +145,8 @@ def test_a_job_that_is_queued_while_its_task_starts_waits_for_it(aws):
     async def scene(stage):
         stage.ecs.may_run.clear()
         job = stage.queue_job("build")
-        task = await wait_for_task(stage)
-        await stage.wait_for_token(task)
+        await wait_for_task(stage)
+        await stage.launchers[0].wait_for_event("token.handed_over")
         story = await explain(stage, url_of(stage, job))
         assert story["cause"] is None, story
         assert story["state"].startswith("queued; its task has its token")
@@ -191,7 +192,8 @@ def test_a_full_pool_is_the_cause(aws):
         first = stage.queue_job("build", steps=LONG)
         await stage.github.world.changes.until(lambda: first.acquired or None, 60)
         second = stage.queue_job("build")
-        await stage.wait_for_record(second)
+        put_off = stage.launchers[0].wait_for_event
+        await put_off("message.put_off", reason=FULL)
         story = await explain(stage, url_of(stage, second))
         assert story["cause"]["source"] == "pools", story
         assert "the pool build has 1 of 1 runners" in story["cause"]["text"]
@@ -217,8 +219,7 @@ def test_no_capacity_is_the_cause_while_a_launch_is_put_off(aws):
     async def scene(stage):
         stage.ecs.droughts.append(ecs.Drought())
         job = stage.queue_job("build")
-        await stage.ecs.wait_for(lambda: len(stage.ecs.asked("RunTask")) >= 2)
-        await stage.wait_for_record(job, lambda record: int(record["round"]) > 1)
+        await stage.launchers[0].wait_for_event("task.delayed")
         story = await explain(stage, url_of(stage, job))
         assert "Capacity is unavailable" in story["cause"]["text"]
         assert "capacities" in story["cause"]["advice"]
@@ -253,7 +254,7 @@ def test_a_task_that_cannot_pull_its_image_is_the_cause(aws):
     async def scene(stage):
         stage.ecs.failing_starts = [ecs.CANNOT_PULL] * 3
         job = stage.queue_job("build")
-        await stage.wait_for_record(job, lambda record: record.get("given_up"))
+        await stage.launchers[0].wait_for_event("launch.given_up")
         story = await explain(stage, url_of(stage, job))
         assert story["cause"]["source"] == "ecs", story
         assert "TaskFailedToStart: CannotPullContainerError" in story["cause"]["text"]
@@ -338,7 +339,7 @@ def test_a_source_that_refuses_is_a_line_of_its_own_and_the_rest_is_told(aws):
         reasons = " ".join(each["reason"] for each in story["unseen"])
         for permission in ("ecs:DescribeTasks", "ssm:DescribeParameters", "logs:FilterLogEvents"):
             assert f"(needs {permission})" in reasons, story
-        stage.front.forget()
+        stage.front.clear()
         stage.ecs.missing = 1
         story = await explain(stage, url_of(stage, job))
         assert any("for about an hour" in each["reason"] for each in story["unseen"]), story
@@ -355,9 +356,7 @@ def test_nothing_but_the_cluster_is_enough_for_a_task(aws):
             assert code == 0
             (task,) = stage.ecs.tasks
             nothing = dict.fromkeys(("table", "pools", "queue_url", "github_pat"), "")
-            code, process = await stage.ask(
-                "explain", task.facts.id, cluster="runners", **nothing
-            )
+            code, process = await stage.ask("explain", task.facts.id, cluster="runners", **nothing)
             assert code == 0, process.transcript()
             assert "it is RUNNING" in process.text
             for name in ("LAUNCHER_TABLE", "LAUNCHER_POOLS", "LAUNCHER_GITHUB_PAT"):
