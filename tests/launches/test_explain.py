@@ -1,4 +1,4 @@
-"""`explain` tells whole launches: what happened, what decided it, and the first line that failed."""
+"""`explain` tells whole launches: what happened, and the first line that failed."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ def find(story, words):
     return found[0]
 
 
-async def wait_for_task(stage, look=lambda task: True):
+async def wait_for_task(stage, look=lambda _: True):
     """Wait until there is a task for which `look` holds; return it."""
     await stage.ecs.wait_for(lambda: [task for task in stage.ecs.tasks if look(task)])
     return next(task for task in stage.ecs.tasks if look(task))

@@ -114,11 +114,13 @@ class Aws:
 
     async def describe_tasks(self, cluster, tasks):
         """Describe tasks."""
+        assert cluster == "runners"
         self._check("DescribeTasks")
         return {"tasks": [self.tasks[task] for task in tasks if task in self.tasks]}
 
     async def describe_task_definition(self, taskDefinition):  # noqa: N803  AWS's own name
         """Describe a task definition."""
+        assert "runner" in taskDefinition
         self._check("DescribeTaskDefinition")
         container = {"name": "runner", "logConfiguration": self.log}
         return {"taskDefinition": {"containerDefinitions": [container]}}
@@ -150,6 +152,7 @@ class Hub:
 
     def connect(self, repository, installation=None, app=None):
         """Return the connection of a repository."""
+        assert (repository, installation, app) == (REPOSITORY, None, None)
         return self
 
     def connect_as_apps(self):
@@ -174,7 +177,7 @@ class Hub:
 
     async def call(self, method, path, *, expects, tries):
         """Answer."""
-        assert (method, tries) == ("GET", 1)
+        assert (method, tries, list(expects)) == ("GET", 1, [200])
         self.paths.append(path)
         if self.wrong is not None:
             raise self.wrong

@@ -1,4 +1,4 @@
-"""The agent's events are told in words, and the launcher's own only where they are about the job."""
+"""The agent's events are told in words, the launcher's only where they are about the job."""
 
 from launcher.explain.case import Case, Event, Home
 from launcher.explain.entries import Mark
@@ -23,7 +23,7 @@ def tell(*events):
     return list(agent.tell(case, case.homes[0]))
 
 
-def make(name, level="info", **facts):
+def make(name, level="info", /, **facts):
     """Make an event."""
     return Event(name, level, 50.0, facts)
 
