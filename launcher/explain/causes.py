@@ -80,6 +80,11 @@ ADVICE: tuple[_SHAPE, ...] = (
         r"AccessDenied|access denied|not authorized", "give the role the permission that it names"
     ),
     _row(
+        r"kms:Decrypt",
+        "let the task role decrypt with the parameter's key (kms:Decrypt; its key policy, too)",
+    ),
+    _row(r"needs [a-z0-9-]+:\w+", "give the role the permission that it needs"),
+    _row(
         r"no runner is online after",
         "the task ran and its agent did not register in time: look at the agent's events",
     ),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from launcher.explain.case import Case
 
-IMPLIED = ("it stopped:", "the agent ended:", "put down:", "nothing more is started")
+IMPLIED = ("it stopped:", "the agent ended:", "went wrong:", "nothing more is started")
 """How lines begin that only repeat what another source tells closer to its cause."""
 NO_TASK = "cannot start a"
 """What a mishap says that came before there was any task or machine."""

@@ -83,8 +83,10 @@ def tell(case: Case, home: Home) -> Iterator[Entry]:
     own = identity.task_id(home.place)
     if not any(event.name == "life.started" for event in home.events):
         yield from _tell_lines(case, home, own)
+    codes = [event.facts.get("exit_code") for event in home.events if event.name == "life.ended"]
+    code = next((each for each in codes if isinstance(each, int)), None)
     for event in home.events:
-        if (entry := _tell_event(event, own)) is not None:
+        if (entry := _tell_event(event, own, code)) is not None:
             yield entry
 
 
@@ -98,7 +100,8 @@ def _tell_lines(case: Case, home: Home, own: str) -> Iterator[Entry]:
             )
 
 
-def _tell_event(event: Event, own: str) -> Entry | None:
+def _tell_event(event: Event, own: str, code: int | None) -> Entry | None:
+    """Tell one event; `code` is what the agent ended with, if it has ended."""
     if event.name == "life.ended":
         return _tell_end(event, own)
     known = TEXTS.get(event.name)
@@ -113,6 +116,7 @@ def _tell_event(event: Event, own: str) -> Entry | None:
     advice = ""
     if mark is Mark.FAILED:
         advice = MEMORY if event.name == "memory.exhausted" else causes.explain(text)
+        advice = advice or causes.explain_exit(code)
     return Entry(Source.AGENT, text, event.at, mark, advice, task=own)
 
 

@@ -100,7 +100,7 @@ def _tell_reason(reason: str, after: float) -> Entry:
     if OVER.match(reason):
         return Entry(Source.RECORD, text, None, after=after)
     cause = causes.explain(reason)
-    return Entry(Source.RECORD, f"put down: {text}", None, Mark.FAILED, cause, after=after)
+    return Entry(Source.RECORD, f"went wrong: {text}", None, Mark.FAILED, cause, after=after)
 
 
 def _tell_placing(case: Case, launch: Launch) -> Iterator[Entry]:

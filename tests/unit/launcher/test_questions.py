@@ -10,12 +10,15 @@ from launcher.interruption import Interruption
 from launcher.settings import QuestionSettings, load
 from local import aws as stand_in
 
-NOWHERE = {
-    "AWS_ACCESS_KEY_ID": "local",
-    "AWS_SECRET_ACCESS_KEY": "local",
-    "AWS_REGION": stand_in.REGION,
-}
+NOWHERE = {"AWS_REGION": stand_in.REGION}
 TASK = "0123456789abcdef" * 2
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch):
+    """Give dummy credentials, which the library reads by itself."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
 
 
 def run(capsys, *arguments, **settings):

@@ -107,7 +107,7 @@ def test_a_job_that_ran_has_no_cause_though_its_first_task_failed(monkeypatch):
             assert told.cause is None
             assert told.state == f"completed: success on {runner}"
             failed = texts(told, mark=Mark.FAILED)
-            assert failed == [f"put down: TaskFailedToStart: {NOT_FOUND}; no exit code"]
+            assert failed == [f"went wrong: TaskFailedToStart: {NOT_FOUND}; no exit code"]
             assert "its own runner got the job" in texts(told, Source.RECORD)
 
     play(story())
@@ -237,7 +237,7 @@ def test_a_launch_that_is_put_off_tells_why(monkeypatch, answer, words):
             scene.tasks.answers = [answer]
             await scene.send(make_demand())
             told = await asking.explain(monkeypatch)
-            assert told.cause.text == f"put down: {answer.reason}"
+            assert told.cause.text == f"went wrong: {answer.reason}"
             assert words in told.cause.advice
             assert "try 1, round 2: it waits to be started" in texts(told)
 
@@ -570,7 +570,7 @@ def test_the_text_has_a_line_for_each_entry_and_the_cause_first(monkeypatch):
             told = await asking.explain(monkeypatch)
             lines = show_text(told).splitlines()
             assert lines[0].startswith('job 1 "build" of octo/app: queued; try 1')
-            assert lines[1] == f"first failing line: record: put down: {FULL.reason}"
+            assert lines[1] == f"first failing line: record: went wrong: {FULL.reason}"
             assert lines[2].startswith("what to change: AWS has no room now")
             marked = [line for line in lines if line.startswith("> ")]
             assert len(marked) == 1
