@@ -19,6 +19,7 @@ from launcher.explain.homes import Homes
 from launcher.explain.judging import judge
 from launcher.explain.showing import show_json, show_text
 from launcher.explain.sources.jobs import ask
+from launcher.explain.sources.logs import read_file
 from launcher.explain.sources.queue import QueueCounts
 from launcher.explain.target import parse_target
 from launcher.interruption import InterruptedWork
@@ -127,7 +128,8 @@ def _write(text: str) -> None:
 
 async def _explain(settings: QuestionSettings, asked: Options, region: str | None) -> Exit:
     target = parse_target(asked.what, settings.name_prefix, asked.repository)
-    async with _open_sources(settings, asked, region) as sources:
+    lines = read_file(asked.log) if asked.log is not None else None
+    async with _open_sources(settings, lines, region) as sources:
         case = await Gathering(sources, target, time.time()).gather()
     story = judge(case)
     colors = sys.stdout.isatty() and host.may_color()
@@ -137,7 +139,7 @@ async def _explain(settings: QuestionSettings, asked: Options, region: str | Non
 
 @asynccontextmanager
 async def _open_sources(
-    settings: QuestionSettings, asked: Options, region: str | None
+    settings: QuestionSettings, lines: list[str] | None, region: str | None
 ) -> AsyncIterator[Sources]:
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -149,7 +151,7 @@ async def _open_sources(
             settings.cluster,
             settings.container,
             region,
-            reads_logs=asked.log is None,
+            reads_logs=lines is None,
         )
         stack.push_async_callback(homes.aclose)
         yield Sources(
@@ -161,7 +163,7 @@ async def _open_sources(
             await _open_queue(settings, region, stack),
             settings.maximum,
             settings.repository_maximum,
-            asked.log,
+            lines,
         )
 
 

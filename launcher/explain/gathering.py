@@ -70,7 +70,8 @@ class Sources:
     queue: Counts | None = None
     maximum: int | None = None
     repository_maximum: int | None = None
-    log_file: str | None = None
+    log_lines: Sequence[str] | None = None
+    """Of a log that was given."""
 
 
 class Gathering:
@@ -255,13 +256,13 @@ class Gathering:
                 case.homes.insert(0, Home(task, cluster, container, definition, is_current=False))
         for home in case.homes:
             await around.homes.ask(self, home)
-        if around.log_file is not None:
-            self._read_file(around.log_file)
+        if around.log_lines is not None:
+            self._take_log(around.log_lines)
 
-    def _read_file(self, name: str) -> None:
-        """Read a log that was given: its agent is that of the newest task."""
+    def _take_log(self, given: Sequence[str]) -> None:
+        """Take a log that was given: its agent is that of the newest task."""
         case = self.case
-        events, lines = logs.parse(logs.read_file(name))
+        events, lines = logs.parse(given)
         agents, case.launcher_events = agent.split(case, events)
         if not case.homes:
             case.homes.append(Home(case.target.home or "", is_current=True))
