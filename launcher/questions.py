@@ -9,6 +9,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -163,8 +164,17 @@ async def _open_sources(
             await _open_queue(settings, region, stack),
             settings.maximum,
             settings.repository_maximum,
+            _find_home(settings.github_url),
             lines,
         )
+
+
+def _find_home(url: str) -> str | None:
+    """Return the repository or owner that a URL names, if it is that of a scope."""
+    path = urlsplit(url).path.strip("/")
+    if not path or path.startswith("enterprises/"):
+        return None
+    return path if "/" in path else f"{path}/-"
 
 
 # --- status -------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ AGENT: dict[Exit, str] = {
 def explain(text: str) -> str:
     """Say what to change after a failure with this text; "" where nothing is known of it."""
     found = next((advice for pattern, advice in ADVICE if pattern.search(text)), "")
-    return found or explain_exit(_read_code(text))
+    return found or explain_exit(read_code(text))
 
 
 def explain_exit(code: int | None) -> str:

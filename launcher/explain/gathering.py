@@ -70,6 +70,8 @@ class Sources:
     queue: Counts | None = None
     maximum: int | None = None
     repository_maximum: int | None = None
+    home: str | None = None
+    """The repository (`owner/name`) or the owner (`owner/-`) that the settings name, if any."""
     log_lines: Sequence[str] | None = None
     """Of a log that was given."""
 
@@ -107,17 +109,25 @@ class Gathering:
 
     async def ask(self, source: Source, work: Awaitable[T], permission: str = "") -> T | None:
         """Ask one question; None where there is no answer, which is noted with its reason."""
+        return (await self.find_out(source, work, permission))[1]
+
+    async def find_out(
+        self, source: Source, work: Awaitable[T], permission: str = ""
+    ) -> tuple[bool, T | None]:
+        """Ask one question; say whether there was an answer, and which."""
         try:
             async with asyncio.timeout(PATIENCE):
-                return await work
+                return True, await work
         except TimeoutError:
             reason = f"no answer within {PATIENCE:g} s"
         except github.GitHubError as error:
             reason = describe_refusal(error, permission) if permission else describe(error)
         except (SidecarError, LaunchError) as error:
             reason = describe(error)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            reason = f"an answer that is not understood: {type(error).__name__}"
         self.case.note_unseen(source, reason)
-        return None
+        return False, None
 
     # -- which job it is ---------------------------------------------------------------------
 
@@ -149,8 +159,8 @@ class Gathering:
 
     async def _find_by_job(self) -> None:
         case, target = self.case, self.case.target
-        repository = target.repository
-        if repository is None:
+        repository = target.repository or self._around.home
+        if repository is None or repository.endswith("/-"):
             await self._search_record(int(target.name))
             demand = record.read_demand(case.launch) if case.launch is not None else None
             case.demand = demand
@@ -318,24 +328,23 @@ class Gathering:
         name = target.name if target.kind is Kind.RUNNER else None
         if name is None and case.launch is not None:
             name = case.launch.runner_name
-        repository = case.repository
+        repository = case.repository or self._around.home
         connection = self._connect(repository or "", case.demand)
         if connection is None:
             return
         if name is not None:
-            case.runner = await self.ask(
-                Source.GITHUB, runners.read_runner(connection, name), RUNNERS
-            )
-            seen = not any(entry.source is Source.GITHUB for entry in case.unseen)
-            case.runner_name = name if case.runner is not None or seen else None
+            reading = runners.read_runner(connection, name)
+            answered, case.runner = await self.find_out(Source.GITHUB, reading, RUNNERS)
+            case.runner_name = name if answered else None
         url = connection.url or ""
         scope = github.Scope.from_url(url).path if url else ""
         waits = case.job is not None and case.job.status == "queued"
         if repository is not None and scope.startswith(ORGANIZATION) and waits:
             organization = scope.removeprefix(ORGANIZATION)
-            api = await connection.api()
-            asked = runners.read_visible_groups(api, organization, repository)
-            case.visible_groups = await self.ask(Source.GITHUB, asked, RUNNERS)
+            api = await self.ask(Source.GITHUB, connection.api())
+            if api is not None:
+                asked = runners.read_visible_groups(api, organization, repository)
+                case.visible_groups = await self.ask(Source.GITHUB, asked, RUNNERS)
 
 
 def make_home(launch: Launch, place: str) -> Home:

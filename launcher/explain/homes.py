@@ -29,6 +29,11 @@ class Asking(Protocol):
     async def ask(self, source: Source, work: Awaitable[T], permission: str = "") -> T | None:
         """Ask one question."""
 
+    async def find_out(
+        self, source: Source, work: Awaitable[T], permission: str = ""
+    ) -> tuple[bool, T | None]:
+        """Ask one question; say whether there was an answer, and which."""
+
 
 @dataclass
 class Homes:
@@ -55,9 +60,7 @@ class Homes:
         if home.is_current:
             home.parameter = identity.parameter_name(self.parameter_prefix, home.place)
             metadata = token.read_metadata(self.ssm, home.parameter)
-            noted = len(asking.case.unseen)
-            home.token = await asking.ask(Source.SSM, metadata)
-            home.token_asked = len(asking.case.unseen) == noted
+            home.token_asked, home.token = await asking.find_out(Source.SSM, metadata)
         if identity.is_machine(home.place):
             await self._ask_machine(asking, home)
         else:
@@ -68,10 +71,8 @@ class Homes:
         home.container = home.container or self.container
         client = self.ecs(home.cluster, home.container)
         task = identity.task_id(home.place)
-        noted = len(asking.case.unseen)
         asked = tasks.describe_task(client, home.cluster, task)
-        home.described = await asking.ask(Source.ECS, asked)
-        home.was_asked = len(asking.case.unseen) == noted
+        home.was_asked, home.described = await asking.find_out(Source.ECS, asked)
         if home.described is not None:
             home.definition = str(home.described.get("taskDefinitionArn", home.definition))
         if self.reads_logs:
@@ -104,10 +105,8 @@ class Homes:
             raise
 
     async def _ask_machine(self, asking: Asking, home: Home) -> None:
-        noted = len(asking.case.unseen)
         asked = machines.describe_machine(self.ec2, home.place)
-        home.described = await asking.ask(Source.EC2, asked)
-        home.was_asked = len(asking.case.unseen) == noted
+        home.was_asked, home.described = await asking.find_out(Source.EC2, asked)
         if home.described is None:
             return
         lines = await asking.ask(Source.EC2, machines.read_console(self.ec2, home.place))

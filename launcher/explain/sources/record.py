@@ -100,6 +100,8 @@ def _tell_reason(reason: str, after: float) -> Entry:
     if OVER.match(reason):
         return Entry(Source.RECORD, text, None, after=after)
     cause = causes.explain(reason)
+    if not cause and not causes.is_failure(causes.read_code(reason)):
+        return Entry(Source.RECORD, text, None, after=after)  # its runner ran another job
     return Entry(Source.RECORD, f"went wrong: {text}", None, Mark.FAILED, cause, after=after)
 
 
