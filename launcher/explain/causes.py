@@ -137,6 +137,7 @@ def is_failure(code: int | None) -> bool:
     return known.failure if known is not None else True
 
 
-def _read_code(text: str) -> int | None:
+def read_code(text: str) -> int | None:
+    """Read the exit code that a reason of the record names."""
     found = re.search(r"exit code (\d{1,3})", text)
     return int(found[1]) if found else None
