@@ -57,7 +57,7 @@ async def add_registries(
     listed = config.settings.ecr_registries
     if listed is None:
         return {}
-    own = facts.registry
+    own = facts.ecr_registry
     registries = list(dict.fromkeys([*([own] if own else []), *listed]))
     try:
         setup = _Setup(config, env, _find_helper(env, registries))
