@@ -8,11 +8,6 @@ GitHub's. `test_portable.py` holds that what is named here exists.
 
 SYSTEM = ("tests/unit/host", "tests/unit/net")
 """What differs most between systems, and Pythons: event loops, processes and files."""
-MOST = (
-    *SYSTEM,
-    *(f"tests/unit/{part}" for part in ("cli", "log", "runner", "shutdown")),
-    "tests/unit/relay/test_relay.py",
-)
 
 SHELL = "its runner or hook is a shell script"
 SOCKETS = "Windows has no Unix sockets in asyncio"
