@@ -5,7 +5,9 @@ What the worker of `tests.unit.launcher.work.scene` has done is asked about.
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -17,8 +19,9 @@ from launcher.explain.homes import Homes
 from launcher.explain.judging import judge
 from launcher.explain.sources import logs
 from launcher.explain.target import parse_target
+from launcher.identity import task_id
 from sidecar import github
-from tests.unit.launcher.work.scene import START
+from tests.unit.launcher.work.scene import POOLS, START, open_scene
 
 REPOSITORY = "octo/app"
 URL = f"https://github.com/{REPOSITORY}/actions/runs/100/job/1"
@@ -281,3 +284,30 @@ def texts(story, source=None, mark=None):
         for entry in story.entries
         if source in (None, entry.source) and mark in (None, entry.mark)
     ]
+
+
+@asynccontextmanager
+async def opened(pools=POOLS, **more):
+    """Yield a scene with a worker, and what asks about it."""
+    scene = open_scene(pools, **more)
+    yield scene, Asking(scene)
+
+
+def play(story):
+    """Run a story, for 30 s at most."""
+    asyncio.run(asyncio.wait_for(story, 30))
+
+
+def stream(task):
+    """Return the stream of a task's agent."""
+    return f"agent/runner/{task_id(task)}"
+
+
+async def begin(scene, asking):
+    """Queue a job; its task runs, and its token is there. Returns its launch."""
+    asking.hub.deliver()
+    launch = await scene.begin()
+    asking.aws.tasks[task_id(launch.place)] = describe(launch.place, startedAt=moment(3))
+    name = f"/tokens/{task_id(launch.place)}"
+    asking.aws.parameters[name] = {"LastModifiedDate": moment(2), "Version": 1, "Name": name}
+    return launch
