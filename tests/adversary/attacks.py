@@ -1,4 +1,7 @@
-"""The programs of the attacks, as a job can run them; each has a limit of time and of processes."""
+"""The programs of the attacks, as a job can run them; each has a limit of time and of processes.
+
+A sleep of some milliseconds is an attack's own pace; nothing waits by it for something to happen.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,11 @@ resource.setrlimit(resource.RLIMIT_NPROC, (100, 100))
 for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(ignored, signal.SIG_IGN)
 end = time.monotonic() + 60
+
+def stay():
+    # Until somebody kills this process.
+    signal.alarm(60)
+    signal.pause()
 """
 
 _DAEMON = """
@@ -15,7 +23,7 @@ ready, begun = os.pipe()
 if os.fork():
     os.read(ready, 1)
     print("up", flush=True)
-    time.sleep(60)
+    stay()
 os.setsid()
 if os.fork():
     os._exit(0)
@@ -70,7 +78,7 @@ for _ in range(int(sys.argv[1]) if sys.argv[1:] else 8):
             pass
         os._exit(0)
 print("up", flush=True)
-time.sleep(60)
+stay()
 """
 )
 """Processes that compute: as many as it is told, else eight."""
@@ -95,12 +103,12 @@ attempt("priority", lambda: os.setpriority(os.PRIO_PROCESS, pid, 19))
 attempt("processors", lambda: os.sched_setaffinity(pid, {0}))
 attempt("stop", lambda: os.kill(pid, signal.SIGSTOP))
 print("up " + ",".join(done), flush=True)
-time.sleep(60)
+stay()
 """
 )
 """Tries all that one process may do to another; prints what worked."""
 
-DAEMON = _LIMITS + _DAEMON + "os.write(begun, b'x')\ntime.sleep(60)\n"
+DAEMON = _LIMITS + _DAEMON + "os.write(begun, b'x')\nstay()\n"
 """A daemon with a session of its own."""
 
 SCORER = (
@@ -112,7 +120,7 @@ try:
 except OSError:
     pass
 print("up " + open("/proc/self/oom_score_adj").read().strip(), flush=True)
-time.sleep(60)
+stay()
 """
 )
 """Makes itself the last process that the kernel would kill, if it may."""
@@ -122,20 +130,24 @@ NAMESPACER = (
     + """
 import ctypes
 if os.fork():
-    time.sleep(60)
+    stay()
 os.setsid()
 if os.fork():
     os._exit(0)
 new_user_namespace = 0x10000000
 if ctypes.CDLL(None).unshare(new_user_namespace):
     os._exit(1)
+mapped = {signal.SIGUSR1}
+signal.pthread_sigmask(signal.SIG_BLOCK, mapped)
 print(os.getpid(), flush=True)
-while not open("/proc/self/uid_map").read():
-    time.sleep(0.01)
+signal.sigwait(mapped)
 os.setresgid(1, 1, 1)
 os.setresuid(1, 1, 1)
 print("up", flush=True)
-time.sleep(60)
+stay()
 """
 )
-"""A daemon that has other ids in a user namespace of its own, as newuidmap gives them."""
+"""A daemon that has other ids in a user namespace of its own, as newuidmap gives them.
+
+It waits for SIGUSR1, which says that they are given.
+"""

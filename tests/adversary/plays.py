@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 USER = host.User("attacker", ATTACKER, ATTACKER, (ATTACKER,), "/")
 PYTHON = shutil.which("python3", path=os.defpath) or "python3"
 """The system's own: the one of these tests may be in a folder that no other user may enter."""
-COMPUTING, WORK = 40, 0.01
+COMPUTING, WORK = 40, 0.05
 """Processes that compute, and seconds of a processor that the agent's own work needs."""
 FIRST_SUBORDINATE = 700000
 """The first of the ids that a job may have in a user namespace (subuid(5))."""
@@ -113,6 +113,7 @@ def namespace_after_kill(mended: bool) -> bool:
         async with run_child(command, lambda _stream, line: lines.put_nowait(line)):
             daemon = int(await lines.get())
             map_ids(daemon)
+            os.kill(daemon, signal.SIGUSR1)
             assert await lines.get() == "up"
             assert daemon not in list_own()
         return daemon

@@ -43,7 +43,7 @@ def test_an_ordinary_start_passes(body):
 )
 @pytest.mark.parametrize("mended", [True, False], ids=["mended", "unmended"])
 def test_a_request_that_is_not_listed_is_refused(mended, line, monkeypatch):
-    """Whatever its method is. Once, only the requests on a list were refused."""
+    """A request without a route is refused, by any method; once, only listed ones were."""
     if not mended:
         passing = Route("", "", Verdict.RAW, "")
         monkeypatch.setattr(routes, "find_route", lambda _method, _path: passing)

@@ -114,7 +114,7 @@ def test_what_nobody_would_read_is_refused_by_name(content, said):
 
 
 def test_two_names_that_say_the_same_are_one():
-    """Whoever writes both means one thing."""
+    """A group that is given under both of its names is read once."""
     assert parse({"token": TOKEN, "group": "a", "runner_group": "a"}).group == "a"
 
 

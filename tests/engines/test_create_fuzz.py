@@ -140,7 +140,7 @@ def make_container(life: ProxiedLife, place: Place, body: bytes) -> dict[str, An
 def test_a_real_engine_makes_no_container_with_rights(
     place: Place, strict_life: ProxiedLife
 ) -> None:
-    """Whatever it reads: it is asked what it has made of each body."""
+    """The engine is asked what it has made of each random body: no container has a right."""
     work = strict_life.socket.parent / "_work"
     may_mount, made = make_folder_rule(work, strict_life.socket), 0
     plain = make_container(strict_life, place, b'{"Image":"%s","Cmd":["x"]}' % EMPTY.encode())

@@ -85,7 +85,7 @@ def test_fields_outside_of_hostconfig_make_no_container(
 def test_a_volume_that_mounts_the_machine_is_not_made(
     place: Place, strict_life: ProxiedLife, kind: str
 ) -> None:
-    """Whatever its type says: the kernel looks at the flags, and mounts the engine's own root."""
+    """The type is no matter: the kernel looks at the flags, and mounts the engine's own root."""
     options = (f"--opt=type={kind}", "--opt=o=rbind", "--opt=device=/", "root")
     place.engine.docker("volume", "create", *options)
     try:

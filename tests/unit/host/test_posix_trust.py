@@ -92,7 +92,7 @@ def test_a_folder_is_roots_if_nobody_else_can_add_to_it(tmp_path, mode, expected
 
 
 def test_a_link_below_a_folder_is_found(tmp_path):
-    """Wherever it stands, and whoever owns it; a missing step is none, nor is a file."""
+    """A link is found at any step, of any owner; a missing step is none, nor is a file."""
     (tmp_path / "one" / "two").mkdir(parents=True)
     (tmp_path / "one" / "file").touch()
     (tmp_path / "one" / "link").symlink_to("two")

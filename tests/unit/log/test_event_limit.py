@@ -24,7 +24,7 @@ def longest_line(character):
 
 
 def test_the_longest_line_of_a_program_fits_into_one_record(capsys, monkeypatch):
-    """Whatever its characters; without the limit, an escaped one is split by the runtime."""
+    """Any character may fill it; without the limit, an escaped one is split by the runtime."""
     events.configure("json", "info")
     try:
         for character in ("a", "\\", '"', "\x1b", "é", WIDE, "\u2028"):

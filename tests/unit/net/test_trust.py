@@ -83,7 +83,7 @@ def ask_both(monkeypatch, issuer):
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", *trust.ADDED])
 def test_an_authority_counts_for_every_call(monkeypatch, authority, name):
-    """Whichever of the variables names it, AWS and GitHub are both reached."""
+    """Each of the variables alone is enough to reach AWS and GitHub."""
     issuer, path = authority
     monkeypatch.setenv(name, str(path))
     assert [type(each) for each in ask_both(monkeypatch, issuer)] == [
