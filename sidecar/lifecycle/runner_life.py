@@ -172,10 +172,10 @@ class _Life:
     async def _serve_credentials_and_docker(self) -> None:
         """Serve the relay with the jobs' credentials, and the docker proxy."""
         config, cleanup_stack = self.config, self.cleanup_stack
-        self.facts = await self._read_facts()
-        read_outward_routes(self.routes, self.access, self.facts)
+        facts = await self._read_facts()
+        read_outward_routes(self.routes, self.access, facts)
         self.credentials = await self._enter(
-            job_credentials(config, self.access, await self._read_facts(), cleanup_stack)
+            job_credentials(config, self.access, facts, cleanup_stack)
         )
         self.report.relay = self.credentials.relay
         self.docker = await self._enter(
