@@ -25,8 +25,14 @@ CONTAINERS, AT_ONCE, LOOKS = 200, 20, 1000
 
 
 def read_path_in_container(engine: Engine) -> str:
-    """Run a container; return the path in its variables."""
-    output = engine.docker("run", "--rm", *USERLAND, EMPTY, "env", timeout=scenes.PATIENCE)
+    """Run a container; return the path in its variables.
+
+    Of a container that ends at once, docker now and then loses all output (moby/moby 27289, 43121):
+    then another one is run.
+    """
+    run = ("run", "--rm", *USERLAND, EMPTY, "env")
+    output = engine.docker(*run, timeout=scenes.PATIENCE)
+    output = output or engine.docker(*run, timeout=scenes.PATIENCE)
     found = re.search(rf"^{matrix.RELATIVE_URI}=(/\S+)$", output, re.MULTILINE)
     assert found is not None, output
     return found[1]
