@@ -41,6 +41,10 @@ EVENTS = {
     " `credentials` is the relay mode that containers use",
     "docker.record_failed": "what a job creates at the docker daemon cannot be written down: it is "
     "removed after the job, but not if the agent is killed",
+    "docker.registries_added": "jobs pull private images of these registries of ECR with their own "
+    "role; docker's clients have their configuration in `folder`, which goes with the life",
+    "docker.registries_skipped": "jobs have no login to ECR by themselves; `reason` says why. A "
+    "warning if SIDECAR_ECR_REGISTRIES names some",
     "docker.request_failed": "the docker proxy failed on a request and closed its connection",
     "docker.request_refused": "strict mode refused a request, or the agent refused a network or a "
     "port at AWS's link-local addresses; each text once while it is remembered, and 16 of a kind "

@@ -201,6 +201,31 @@ def parse_labels(value: object) -> tuple[str, ...]:
     return found
 
 
+_REGISTRY = re.compile(
+    r"(\d{12}\.dkr[.-]ecr(-fips)?\.[a-z]+(-[a-z0-9]+)+\.[a-z0-9.-]+\.[a-z]+)|public\.ecr\.aws"
+    r"|ecr-public\.aws\.com",
+    re.ASCII,
+)
+
+
+def parse_registries(value: object) -> tuple[str, ...]:
+    """Read hosts of ECR registries, separated by commas or as a list; each is kept once."""
+    items = split_list(value) if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
+        message = "must be registries of ECR separated by commas, or off"
+        raise ValueError(message)
+    found = tuple(dict.fromkeys(_plain_host(item) for item in items if item.strip()))
+    for registry in found:
+        if not _REGISTRY.fullmatch(registry):
+            message = "has a registry that is no host of ECR: only ECR's token opens them"
+            raise ValueError(message)
+    return found
+
+
+def _plain_host(text: str) -> str:
+    return text.strip().lower().removeprefix("https://").removesuffix("/")
+
+
 TASK, INSTANCE = "{task}", "{instance}"
 """What stands for the task's own id, or the machine's, in the name of its token parameter."""
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import aiohttp
 import structlog
 
+from sidecar.aws import ecr
 from sidecar.net.deadlines import describe_failure
 from sidecar.net.marked_sockets import connector
 
@@ -34,6 +35,11 @@ class TaskFacts:
     def id(self) -> str:
         """The task's id: the last part of its ARN."""
         return self.arn.rpartition("/")[2]
+
+    @property
+    def registry(self) -> str | None:
+        """The private ECR registry of the task's account and region; None if they are unknown."""
+        return ecr.registry_of_arn(self.arn)
 
     @property
     def shown_id(self) -> str:

@@ -21,6 +21,7 @@ if sys.platform == "win32":
     from sidecar.host.windows_private import *  # noqa: F403
     from sidecar.host.windows_processes import *  # noqa: F403
     from sidecar.host.windows_program import *  # noqa: F403
+    from sidecar.host.windows_registry_helper import *  # noqa: F403
     from sidecar.host.windows_secrets import *  # noqa: F403
     from sidecar.host.windows_sockets import *  # noqa: F403
     from sidecar.host.windows_trust import *  # noqa: F403
@@ -40,6 +41,7 @@ else:
     from sidecar.host.posix_private import *  # noqa: F403
     from sidecar.host.posix_processes import *  # noqa: F403
     from sidecar.host.posix_program import *  # noqa: F403
+    from sidecar.host.posix_registry_helper import *  # noqa: F403
     from sidecar.host.posix_secrets import *  # noqa: F403
     from sidecar.host.posix_sockets import *  # noqa: F403
     from sidecar.host.posix_trust import *  # noqa: F403

@@ -144,6 +144,29 @@ def read_given(path: Path, most: int = 1 << 20) -> bytes:
         return _read(file, most)
 
 
+def read_for_user(path: Path, user: User | None, most: int = 1 << 20) -> bytes:
+    """Read the regular file at `path` if `user` may read it, to give it to that user.
+
+    A link is followed as by `read_given`. Raises OSError.
+    """
+    descriptor = paths.open_file(path)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        if user is not None and not _may_read(status, user):
+            raise PermissionError(errno.EACCES, f"{user.name} may not read it")
+        return _read(file, most)
+
+
+def _may_read(status: os.stat_result, user: User) -> bool:
+    if status.st_uid == user.uid:
+        return bool(status.st_mode & stat.S_IRUSR)
+    if status.st_gid in (user.gid, *user.groups):
+        return bool(status.st_mode & stat.S_IRGRP)
+    return bool(status.st_mode & stat.S_IROTH)
+
+
 def _read(file: FileIO, most: int) -> bytes:
     """Read a file to its end. Raises OSError if it has more than `most` bytes."""
     content = bytearray()

@@ -20,6 +20,7 @@ from sidecar.errors import Stopped
 from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_credentials import Access, job_credentials, read_outward_routes
 from sidecar.lifecycle.job_docker import job_docker
+from sidecar.lifecycle.job_registries import add_registries
 from sidecar.lifecycle.runner_life import WARM_TIMEOUT
 from sidecar.net.library_variables import set_for_libraries
 from sidecar.net.marked_sockets import hold_routes
@@ -98,6 +99,7 @@ async def _start(
     env |= await credentials.wait_for_credentials(
         facts.id, WARM_TIMEOUT, config.passed_on, required=config.settings.relay_required
     )
+    env |= await add_registries(config, facts, env, report.cleanup_stack)
     command = process.Command(config.command, env, Path.cwd(), config.user)
     return await enter(process.run_child(command))
 

@@ -20,6 +20,7 @@ from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_admission import make_admission
 from sidecar.lifecycle.job_credentials import Access, job_credentials, read_outward_routes
 from sidecar.lifecycle.job_docker import job_docker
+from sidecar.lifecycle.job_registries import add_registries
 from sidecar.lifecycle.network import network_variables
 from sidecar.lifecycle.protection import protect_while_busy
 from sidecar.lifecycle.registration_request import make_request
@@ -256,12 +257,18 @@ class _Life:
         """Start the listener, with the job hooks and the task protection that a job needs."""
         self.phase.enter(phase.LAUNCHING)
         passed_on, listener = self.config.passed_on, self.listener
+        env = {**self.env, **self.folder.read_environment_file()}
+        registries = await add_registries(
+            self.config, await self._read_facts(), env, self.cleanup_stack
+        )
         # The network's variables of `.env` are in the listener's environment, with more hosts.
         # Left when the listener's last process is dead and its files are restored.
         self._exit_stack.callback(self._begin_cleanup)
         self._exit_stack.callback(self.folder.restore_environment)
         self._exit_stack.enter_context(
-            self.folder.without_variables((*self.docker.withheld_variables, *select(passed_on)))
+            self.folder.without_variables(
+                (*self.docker.withheld_variables, *select(passed_on), *registries)
+            )
         )
         self.env |= await self._enter(
             hooks.install_hooks(
@@ -280,7 +287,8 @@ class _Life:
                 so_mark=self.access.so_mark,
             )
         )
-        await self._enter(run_listener(self.folder, self.env, listener))
+        # Not in `self.env`: calls with a secret look for programs only where no job can put one.
+        await self._enter(run_listener(self.folder, {**self.env, **registries}, listener))
         self.report.listener = listener
 
     def _begin_cleanup(self) -> None:

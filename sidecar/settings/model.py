@@ -232,6 +232,17 @@ class Settings(GivenSettings):
         "the proxy: job removes them, off leaves them and names them in the log",
         "job",
     )
+    ecr_registries: Annotated[
+        Annotated[tuple[str, ...], BeforeValidator(values.parse_registries)] | None,
+        NoDecode,
+        BeforeValidator(values.none_if_off),
+    ] = setting(
+        (),
+        "registries of ECR, separated by commas, from which jobs get private images with their own "
+        "role, beside the registry of the agent's own account and region; off: none at all. Needs "
+        "amazon-ecr-credential-helper",
+        "111122223333.dkr.ecr.eu-west-1.amazonaws.com",
+    )
     shared_dir: Annotated[Path, AfterValidator(values.check_shared_dir)] | None = setting(
         None,
         "folder that agent and docker daemon share at the same path, if the daemon runs in "

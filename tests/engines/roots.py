@@ -33,6 +33,10 @@ ENGINE = (
     *("iptables", "nftables", "iproute2"),
 )
 CLIENTS = ("awscli", "rclone", "ruby-aws-sdk-core", "nodejs", "python3", "curl", "ca-certificates")
+CACHE = "etc/ld.so.cache"
+_ENTER = """\
+mount --bind "$0/{cache}" /{cache} && mount --bind "$0/usr" /usr && exec "$@"
+"""
 _RECIPE_VERSION = 3
 """Raise this when the steps below make something else of the same packages."""
 _TIMEOUT = 900.0
@@ -41,9 +45,18 @@ _TIMEOUT = 900.0
 
 def create() -> Path:
     """Return the folder, and make it first if there is none. Tests only read it."""
+    return build_cached(CODENAME, _recipe(), _make)
+
+
+def find_root() -> Path:
+    """Return where `create` makes it, or has made it."""
+    return find_cached(CODENAME, _recipe())
+
+
+def _recipe() -> bytes:
     parts = [PINS.read_bytes(), (JUDGES / "package-lock.json").read_bytes()]
     parts.append(repr((_RECIPE_VERSION, ENGINE, CLIENTS, NODE_PACKAGES)).encode())
-    return build_cached(CODENAME, b"\0".join(parts), _make)
+    return b"\0".join(parts)
 
 
 def find_cached(name: str, recipe: bytes) -> Path:
@@ -70,7 +83,8 @@ def build_cached(name: str, recipe: bytes, make: Callable[[Path], None]) -> Path
 def debootstrap(root: Path) -> None:
     """Make `root` a minimal Debian 13 that can install packages and starts no daemon."""
     # A mount namespace removes the mounts of debootstrap, however that ends.
-    run("unshare", "--mount", "debootstrap", "--variant=minbase", CODENAME, str(root), _mirror())
+    made = ("debootstrap", "--variant=minbase", CODENAME, str(root), find_mirror())
+    run("unshare", "--mount", *made)
     shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
     (root / "usr" / "sbin" / "policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
     (root / "usr" / "sbin" / "policy-rc.d").chmod(0o755)
@@ -82,12 +96,12 @@ def _make(root: Path) -> None:
     install = ("apt-get", "install", "-qq", "-y", "--no-install-recommends")
     run("chroot", str(root), *install, *ENGINE, *CLIENTS)
     run("chroot", str(root), "apt-get", "clean")
-    _python(root / "opt" / "clients" / "python")
+    install_packages(root / "opt" / "clients" / "python", PYTHON, PINS)
     _node(root / "opt" / "clients" / "node_modules")
     run("chroot", str(root), "python3", "-m", "compileall", "-q", "/opt/clients/python")
 
 
-def _mirror() -> str:
+def find_mirror() -> str:
     """Return the address of this machine's own Debian mirror."""
     columns = "$(ORIGIN) $(LABEL) $(REPO_URI)"
     argv = ("apt-get", "indextargets", "--format", columns, "Created-By: Packages")
@@ -98,9 +112,10 @@ def _mirror() -> str:
     raise RuntimeError("cannot make an engine's root: this machine's apt knows no Debian")
 
 
-def _python(folder: Path) -> None:
+def install_packages(folder: Path, version: str, pinned: Path) -> None:
+    """Install the wheels that a file pins for a version of Python; this machine's pip does it."""
     machine = platform.machine()
-    where = ["--target", str(folder), "--python-version", PYTHON, "--only-binary=:all:"]
+    where = ["--target", str(folder), "--python-version", version, "--only-binary=:all:"]
     for tag in ("manylinux2014", "manylinux_2_28"):
         where += ["--platform", f"{tag}_{machine}"]
     pip = (
@@ -112,7 +127,7 @@ def _python(folder: Path) -> None:
         "--no-compile",
         "--disable-pip-version-check",
     )
-    run(*pip, *where, "--no-deps", "--require-hashes", "-r", str(PINS))
+    run(*pip, *where, "--no-deps", "--require-hashes", "-r", str(pinned))
 
 
 def _node(folder: Path) -> None:
@@ -128,6 +143,20 @@ def _node(folder: Path) -> None:
             names += [other for other in dependencies if (source / other).is_dir()]
         browsers = shutil.ignore_patterns("dist") if name == "aws-sdk" else None
         shutil.copytree(source / name, folder / name, symlinks=True, ignore=browsers)
+
+
+def keep_usr(root: Path, folder: Path) -> None:
+    """Move the /usr of a root, and what names its libraries, to a folder; remove the rest."""
+    (folder / CACHE).parent.mkdir()
+    (root / CACHE).rename(folder / CACHE)
+    (root / "usr").rename(folder / "usr")
+    shutil.rmtree(root)
+
+
+def enter(root: Path, *argv: str) -> tuple[str, ...]:
+    """Return the command that runs `argv` with the root's /usr; its process is that of `argv`."""
+    script = _ENTER.format(cache=CACHE)
+    return ("unshare", "--mount", "--propagation=private", "sh", "-c", script, str(root), *argv)
 
 
 def run(*argv: str) -> str:

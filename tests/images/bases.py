@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 PACKAGES = REPOSITORY / "images" / "ubuntu" / "packages"
 NAMES = ("build.txt", "runtime.txt", "local.txt")
 REQUIREMENTS = [REPOSITORY / "requirements" / name for name in NAMES]
-DOCKER = ("docker-cli", "docker-buildx", "docker-compose", "docker.io")
+DOCKER = (
+    *("docker-cli", "docker-buildx", "docker-compose", "docker.io"),
+    "amazon-ecr-credential-helper",
+)
 EXCLUDED = ("usr/share/doc/*", "usr/share/locale/*", "usr/share/man/*", "var/cache/apt/*.bin")
 """What slim images do not have either."""
-_RECIPE = 2
+_RECIPE = 3
 """Raise this number when the steps below change."""
 
 

@@ -70,7 +70,8 @@ def test_tools_of_a_job(place, image):
     tools = "git --version; jq --version; curl --version; docker --version; docker compose version"
     said = run_script(
         place,
-        f"{tools}; docker buildx version; /usr/sbin/iptables --version",
+        f"{tools}; docker buildx version; /usr/sbin/iptables --version;"
+        " docker-credential-ecr-login -v",
         "--user=runner",
         image=image,
     )
@@ -82,6 +83,7 @@ def test_tools_of_a_job(place, image):
         "Docker Compose",
         "buildx",
         "iptables v",
+        "amazon-ecr-credential-helper",
     ):
         assert name in said
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from local.aws import ACCOUNT, REGION
 from tests.lives.stage import open_stage, run_side_by_side
 from tests.support.servers import serving
 from tests.unit.docker.fakes import answer_all
@@ -143,5 +144,43 @@ def test_an_optional_proxy_that_cannot_start_is_only_logged(aws):
                 await stage.check_end(life, 0)
             assert "is no socket" in life.find_events("docker.proxy_disabled")[0]["reason"]
             assert "seen tcp://127.0.0.1:1" in job.log()
+
+    run_side_by_side(play())
+
+
+def test_a_job_has_the_helper_of_ecr_for_its_own_registry(aws):
+    """Beside the user's own configuration, also one of the runner's `.env`; none of it stays."""
+
+    async def play():
+        async with open_stage(aws) as stage:
+            await stage.put()
+            programs, given = stage.folder / "programs", stage.folder / "given"
+            for folder in (programs, given):
+                folder.mkdir()
+                folder.chmod(0o755)
+            helper = programs / "docker-credential-ecr-login"
+            helper.write_text('#!/bin/sh\necho "asked for $(cat) with $AWS_ECR_CACHE_DIR"\n')
+            helper.chmod(0o755)
+            (given / "config.json").write_text('{"auths": {"ghcr.io": {"auth": "eDp5"}}}')
+            (given / "config.json").chmod(0o644)
+            (stage.runner_folder / ".env").write_text(f"DOCKER_CONFIG={given}\nLANG=C\n")
+            job = stage.job(
+                'echo "in $DOCKER_CONFIG"; cat "$DOCKER_CONFIG/config.json"',
+                "printf registry.example.test | docker-credential-ecr-login get",
+            )
+            env = {"PATH": f"{programs}:{stage.environment()['PATH']}"}
+            async with stage.life(env=env) as life:
+                await stage.check_end(life, 0)
+            (event,) = life.find_events("docker.registries_added")
+            (registry,) = event["registries"]
+            assert registry == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+            made = stage.runner_folder / ".sidecar-docker"
+            assert f"in {made}" in job.log()
+            assert f'"{registry}": "ecr-login"' in job.log()
+            assert '"eDp5"' in job.log()
+            assert f"asked for registry.example.test with {made}/" in job.log()
+            assert not made.exists()
+            assert not (stage.runner_folder / ".sidecar-programs").exists()
+            assert f"DOCKER_CONFIG={given}" in (stage.runner_folder / ".env").read_text()
 
     run_side_by_side(play())

@@ -1,8 +1,18 @@
-"""The tests of `tests/unit` that are not for Windows, each with its reason; all others are.
+"""The tests of `tests/unit` that are portable: other systems and other Pythons play them, too.
+
+It names those that are not for Windows, each with its reason; all others are.
 
 `tests/conftest.py` leaves them out where Python runs on Windows, under wine as on a machine of
 GitHub's. `test_portable.py` holds that what is named here exists.
 """
+
+SYSTEM = ("tests/unit/host", "tests/unit/net")
+"""The parts that differ most between systems and Pythons: event loops, processes and files."""
+MOST = (
+    *SYSTEM,
+    *(f"tests/unit/{part}" for part in ("cli", "log", "runner", "shutdown")),
+    "tests/unit/relay/test_relay.py",
+)
 
 SHELL = "its runner or hook is a shell script"
 SOCKETS = "Windows has no Unix sockets in asyncio"

@@ -69,7 +69,7 @@ def find_source(version: str) -> Source:
     """
     if version == "3.13":
         root = wine_root.create()
-        python = wine_root.enter(root, "/usr/bin/python3.13")
+        python = roots.enter(root, "/usr/bin/python3.13")
         return Source(python, root / "usr" / "lib" / "python3.13", root.name)
     program = sys.executable if sys.version_info[:2] == (3, 11) else shutil.which("python3.11")
     if program is None:

@@ -11,14 +11,8 @@ from tests.windows import portable
 
 TESTS = Path(__file__).parents[1]
 OPTIONS = ("-q", "-n0", "-p", "no:cacheprovider", "--no-header", "-o", "faulthandler_timeout=120")
-SYSTEM = ("tests/unit/host", "tests/unit/net")
-"""What differs most between systems, and Pythons: event loops, processes and files."""
-MOST = (
-    *SYSTEM,
-    *(f"tests/unit/{part}" for part in ("cli", "log", "runner", "shutdown")),
-    "tests/unit/relay/test_relay.py",
-)
-OTHERS = ("tests/unit", *(f"--ignore={path}" for path in MOST))
+OTHERS = ("tests/unit", *(f"--ignore={path}" for path in portable.MOST))
+START = "tests/entrypoint/test_start_windows.py"
 LIMIT = 1500.0
 """Seconds; on a busy machine the longest takes a quarter of it."""
 
@@ -26,8 +20,8 @@ LIMIT = 1500.0
 @pytest.mark.parametrize(
     ("version", "paths"),
     [
-        pytest.param("3.13", SYSTEM, id="system-3.13"),
-        pytest.param("3.11", (*MOST, "tests/entrypoint/test_start_windows.py"), id="most-3.11"),
+        pytest.param("3.13", portable.SYSTEM, id="system-3.13"),
+        pytest.param("3.11", (*portable.MOST, START), id="most-3.11"),
         pytest.param("3.11", OTHERS, id="others-3.11", marks=pytest.mark.again),
     ],
 )

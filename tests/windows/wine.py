@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from tests.windows import wine_root
+from tests.engines import roots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -244,7 +244,7 @@ class Wine:
             shutil.rmtree(self._prefix, ignore_errors=True)
 
     def _command(self, program: str, *arguments: str) -> tuple[str, ...]:
-        return wine_root.enter(self._tools.wine, f"/usr/lib/wine/{program}", *arguments)
+        return roots.enter(self._tools.wine, f"/usr/lib/wine/{program}", *arguments)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -21,10 +21,6 @@ PACKAGES = ("wine64", "python3.13")
 UNNEEDED = ("share/doc", "share/locale", "share/man")
 _RECIPE = 1
 """Raise this when the steps below make something else."""
-_CACHE = "etc/ld.so.cache"
-_ENTER = """\
-mount --bind "$0/{cache}" /{cache} && mount --bind "$0/usr" /usr && exec "$@"
-"""
 
 
 def create() -> Path:
@@ -37,12 +33,6 @@ def is_built() -> bool:
     return roots.find_cached("windows-wine", _recipe()).is_dir()
 
 
-def enter(root: Path, *argv: str) -> tuple[str, ...]:
-    """Return the command that runs `argv` with the root's /usr; its process is that of `argv`."""
-    script = _ENTER.format(cache=_CACHE)
-    return ("unshare", "--mount", "--propagation=private", "sh", "-c", script, str(root), *argv)
-
-
 def _recipe() -> bytes:
     return repr((_RECIPE, roots.CODENAME, PACKAGES, UNNEEDED)).encode()
 
@@ -52,8 +42,6 @@ def _make(folder: Path) -> None:
     roots.debootstrap(made)
     install = ("apt-get", "install", "-qq", "-y", "--no-install-recommends")
     roots.run("chroot", str(made), *install, *PACKAGES)
-    (folder / _CACHE).parent.mkdir()
-    (made / _CACHE).rename(folder / _CACHE)
-    (made / "usr").rename(folder / "usr")
-    for unneeded in (made, *(folder / "usr" / name for name in UNNEEDED)):
-        shutil.rmtree(unneeded)
+    roots.keep_usr(made, folder)
+    for name in UNNEEDED:
+        shutil.rmtree(folder / "usr" / name)

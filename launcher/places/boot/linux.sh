@@ -183,7 +183,7 @@ fetch() {
 
 find_python() {
     for each in python3.14 python3.13 python3.12 python3.11 python3; do
-        if "$each" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if "$each" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then
             echo "$each"
             return
         fi
@@ -193,7 +193,7 @@ find_python() {
 
 run_wheel() {
     listed=$state/requirements.txt
-    python=$(find_python) || fail "the machine's image has no Python from 3.11 on, with venv"
+    python=$(find_python) || fail "the machine's image has no Python 3.11 to 3.14 with venv"
     try fetch "$listed" || fail "cannot get $AGENT_SOURCE (agent_requirements)"
     echo "$AGENT_SHA256  $listed" | sha256sum -c - >/dev/null ||
         fail "$AGENT_SOURCE is not what agent_requirements_sha256 says"
