@@ -30,7 +30,7 @@ class InstanceFacts:
     """The name of the role of its instance profile."""
     tags: tuple[str, ...] = ()
     """The keys of its tags; none where its metadata do not show them."""
-    registry: str | None = None
+    ecr_registry: str | None = None
     """The private ECR registry of its account and region; None if they are unknown."""
     title: ClassVar[str] = "EC2 instance"
     network_modes: frozenset[str] = field(default=frozenset({MACHINE}), init=False)
@@ -45,7 +45,7 @@ class InstanceFacts:
             zone=machine.get("placement/availability-zone", ""),
             life_cycle=machine.get("instance-life-cycle", ""),
             role=machine.get(ROLES, ""),
-            registry=ecr.registry_of_document(machine.get(DOCUMENT)),
+            ecr_registry=ecr.registry_of_document(machine.get(DOCUMENT)),
             tags=tuple(
                 name.removeprefix(f"{TAGS}/") for name in machine if name.startswith(f"{TAGS}/")
             ),

@@ -37,7 +37,7 @@ class TaskFacts:
         return self.arn.rpartition("/")[2]
 
     @property
-    def registry(self) -> str | None:
+    def ecr_registry(self) -> str | None:
         """The private ECR registry of the task's account and region; None if they are unknown."""
         return ecr.registry_of_arn(self.arn)
 

@@ -44,17 +44,17 @@ case ${1-} in
         rm -f "$kept/login-$(name)"
         ;;
     get)
-        registry=$(cat)
-        login=$kept/login-$(printf '%s' "$registry" | name)
+        asked=$(cat)
+        login=$kept/login-$(printf '%s' "$asked" | name)
         [ ! -f "$login" ] || exec cat "$login"
         limit=
         ! command -v timeout >/dev/null || limit='timeout SECONDS'
-        if found=$(printf '%s' "$registry" | $limit "$helper" get); then
+        if found=$(printf '%s' "$asked" | $limit "$helper" get); then
             printf '%s\\n' "$found"
             exit
         fi
         why=$(tail -n 1 "$kept/log/ecr-login.log" 2>/dev/null)
-        echo "docker-credential-ecr-login: no login for $registry: ${why:-no answer of ECR}" >&2
+        echo "docker-credential-ecr-login: no login for $asked: ${why:-no answer of ECR}" >&2
         echo "credentials not found in native keychain"
         exit 1
         ;;

@@ -57,7 +57,7 @@ async def add_registries(
     listed = config.settings.ecr_registries
     if listed is None:
         return {}
-    own = facts.registry
+    own = facts.ecr_registry
     registries = list(dict.fromkeys([*([own] if own else []), *listed]))
     try:
         setup = _Setup(config, env, _find_helper(env, registries))
@@ -66,8 +66,10 @@ async def add_registries(
         )
         added, variables = await asyncio.to_thread(setup.make, registries)
     except _Impossible as impossible:
-        level = log.warning if listed else log.info
-        level("docker.registries_skipped", reason=str(impossible))
+        if listed:  # somebody counts on them
+            log.warning("docker.registries_skipped", reason=str(impossible))
+        else:
+            log.info("docker.registries_skipped", reason=str(impossible))
         return {}
     log.info("docker.registries_added", registries=added, folder=variables[DOCKER_CONFIG])
     return variables

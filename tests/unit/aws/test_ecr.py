@@ -38,10 +38,10 @@ def test_the_domain_is_that_of_the_region_s_partition(region, domain):
 def test_a_task_s_registry_comes_from_its_arn():
     """A task without metadata has none."""
     facts = TaskFacts(f"arn:aws-cn:ecs:cn-north-1:{ACCOUNT}:task/cluster/0f3a")
-    assert facts.registry == f"{ACCOUNT}.dkr.ecr.cn-north-1.amazonaws.com.cn"
-    assert TaskFacts().registry is None
-    assert TaskFacts("arn:aws:ecs:eu-central-1").registry is None
-    assert TaskFacts("arn:aws:ecs:*:x:task/y").registry is None
+    assert facts.ecr_registry == f"{ACCOUNT}.dkr.ecr.cn-north-1.amazonaws.com.cn"
+    assert TaskFacts().ecr_registry is None
+    assert TaskFacts("arn:aws:ecs:eu-central-1").ecr_registry is None
+    assert TaskFacts("arn:aws:ecs:*:x:task/y").ecr_registry is None
 
 
 @pytest.mark.parametrize("document", [None, "", "<html>", "[]", '{"accountId": "1"}', "null"])
@@ -50,11 +50,11 @@ def test_a_machine_without_an_identity_document_has_no_registry(document):
     machine = {"instance-id": "i-0123"}
     if document is not None:
         machine[DOCUMENT] = document
-    assert InstanceFacts.from_metadata(machine).registry is None
+    assert InstanceFacts.from_metadata(machine).ecr_registry is None
 
 
 def test_a_machine_s_registry_comes_from_its_identity_document():
     """Account and region, as EC2 says them."""
     document = json.dumps({"accountId": ACCOUNT, "region": "us-east-1"})
     facts = InstanceFacts.from_metadata({"instance-id": "i-0123", DOCUMENT: document})
-    assert facts.registry == f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
+    assert facts.ecr_registry == f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
