@@ -16,16 +16,12 @@ from tests.windows import portable
 REQUIRED = os.environ.get("REQUIRE_PYTHONS") == "1"
 ELSEWHERE = ("root", "docker", "node", "shellcheck", "alone")
 """Marks of tests that need this machine's tools, or all of its time."""
-CHANCE = ("test_no_malformed_request_is_accepted", "test_a_random_secret_is_never_taken_for_a_path")
-"""Tests by chance: they say much about the code, little about a Python, and take long."""
-SHELL = [name for name in portable.MODULES if name.startswith("unit/runner/")]
-"""Their runners are shell scripts; the demo plays a whole one."""
+CHANCE = "test_no_malformed_request_is_accepted"
+"""A test by chance: it says much about the code, little about a Python, and takes long."""
 PYTEST = (
     *("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "--no-header"),
     *("-m", " and ".join(f"not {mark}" for mark in ELSEWHERE)),
-    *("-k", " and ".join(f"not {name}" for name in CHANCE)),
-    *(f"--ignore=tests/{name}" for name in SHELL),
-    *portable.MOST,
+    *("-k", f"not {CHANCE}", *portable.SYSTEM, "tests/unit/shutdown"),
 )
 LIMIT, DEADLINE = 1200.0, 240.0
 """Seconds for the tests, and for a life; on a quiet machine these take a tenth of it."""

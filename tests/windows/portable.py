@@ -7,12 +7,7 @@ GitHub's. `test_portable.py` holds that what is named here exists.
 """
 
 SYSTEM = ("tests/unit/host", "tests/unit/net")
-"""The parts that differ most between systems and Pythons: event loops, processes and files."""
-MOST = (
-    *SYSTEM,
-    *(f"tests/unit/{part}" for part in ("cli", "log", "runner", "shutdown")),
-    "tests/unit/relay/test_relay.py",
-)
+"""What differs most between systems, and Pythons: event loops, processes and files."""
 
 SHELL = "its runner or hook is a shell script"
 SOCKETS = "Windows has no Unix sockets in asyncio"

@@ -11,7 +11,12 @@ from tests.windows import portable
 
 TESTS = Path(__file__).parents[1]
 OPTIONS = ("-q", "-n0", "-p", "no:cacheprovider", "--no-header", "-o", "faulthandler_timeout=120")
-OTHERS = ("tests/unit", *(f"--ignore={path}" for path in portable.MOST))
+MOST = (
+    *portable.SYSTEM,
+    *(f"tests/unit/{part}" for part in ("cli", "log", "runner", "shutdown")),
+    "tests/unit/relay/test_relay.py",
+)
+OTHERS = ("tests/unit", *(f"--ignore={path}" for path in MOST))
 START = "tests/entrypoint/test_start_windows.py"
 LIMIT = 1500.0
 """Seconds; on a busy machine the longest takes a quarter of it."""
@@ -21,7 +26,7 @@ LIMIT = 1500.0
     ("version", "paths"),
     [
         pytest.param("3.13", portable.SYSTEM, id="system-3.13"),
-        pytest.param("3.11", (*portable.MOST, START), id="most-3.11"),
+        pytest.param("3.11", (*MOST, START), id="most-3.11"),
         pytest.param("3.11", OTHERS, id="others-3.11", marks=pytest.mark.again),
     ],
 )
