@@ -125,6 +125,7 @@ class Stage(stage.Stage):
             **{key: os.environ[key] for key in kept},
             "SIDECAR_LOG_LEVEL": "debug",
             "SIDECAR_STOP_TIMEOUT": "30",
+            "SIDECAR_ECR_REGISTRIES": "off",  # this machine may have ECR's helper, or not
         }
 
     @asynccontextmanager

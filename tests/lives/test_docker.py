@@ -168,7 +168,8 @@ def test_a_job_has_the_helper_of_ecr_for_its_own_registry(aws):
                 'echo "in $DOCKER_CONFIG"; cat "$DOCKER_CONFIG/config.json"',
                 "printf registry.example.test | docker-credential-ecr-login get",
             )
-            env = {"PATH": f"{programs}:{stage.environment()['PATH']}"}
+            path = f"{programs}:{stage.environment()['PATH']}"
+            env = {"PATH": path, "SIDECAR_ECR_REGISTRIES": ""}
             async with stage.life(env=env) as life:
                 await stage.check_end(life, 0)
             (event,) = life.find_events("docker.registries_added")

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ LISTS = tuple(REQUIREMENTS / name for name in ("runtime.txt", "local.txt"))
 PYTEST = ("execnet", "iniconfig", "packaging", "pluggy", "pytest", "pytest-xdist")
 """Packages that the tests need beside those of these lists; dev.txt pins all of them."""
 _PIN = re.compile(r"^([\w.-]+)==.*\n(?: .*\n)*", re.MULTILINE)
-_RECIPE = 2
+_RECIPE = 4
 _NEXT_RECIPE = 1
 """Raise these when the steps below make something else of the same packages."""
 
@@ -141,6 +142,15 @@ def _install(folder: Path, version: str) -> None:
     pinned.write_text("".join(found[0] for found in pins if found[1] in names))
     packages = folder / "lib" / f"python{version}" / "site-packages"
     roots.install_packages(packages, version, pinned)
+    project = tomllib.loads((roots.REPOSITORY / "pyproject.toml").read_text())["project"]
+    for name, function in project["scripts"].items():
+        _write_program(folder / "bin" / name, function.partition(".")[0], version)
+
+
+def _write_program(path: Path, package: str, version: str) -> None:
+    """Write one of the repository's own programs; its package is found by PYTHONPATH."""
+    path.write_text(f'#!/bin/sh\nexec "${{0%/*}}/python{version}" -m {package} "$@"\n')
+    path.chmod(0o755)
 
 
 OTHERS = tuple(
