@@ -17,6 +17,7 @@ import re
 import ssl
 import tarfile
 import threading
+import time
 import urllib.request
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import trustme
 
 from local import aws
+from tests.engines.engine import Failed
 from tests.engines.far import GATEWAY
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ OWN = f"{aws.ACCOUNT}.dkr.ecr.{aws.REGION}.amazonaws.com"
 """The registry of the task's account and region."""
 IMAGE = "team/tool:1"
 PROXY_PORT = 3128
+FOUND = 30.0
+"""Seconds within which an engine finds a name; it takes five."""
 _SIGNED = re.compile(r"Credential=([^/,]+)/")
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -70,6 +74,19 @@ def resolve(engine: Engine, hosts: Mapping[str, object]) -> None:
     """Let the engine find the registries by their names."""
     lines = "".join(f"{GATEWAY} {host}\\n" for host in hosts)
     engine.run_command("sh", "-ec", f"printf '{lines}' >>/etc/hosts")
+    # Go's programs read that file again only when they last read it five seconds ago.
+    deadline = time.monotonic() + FOUND
+    for host in hosts:
+        while not _is_found(engine, host):
+            assert time.monotonic() < deadline, f"the engine does not find {host}"
+
+
+def _is_found(engine: Engine, host: str) -> bool:
+    try:
+        engine.docker("pull", f"{host}/{IMAGE}")
+    except Failed as failed:
+        return "lookup" not in str(failed)
+    return True
 
 
 def read_ecr_login(task: Task) -> tuple[str, str]:

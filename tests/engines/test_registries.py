@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.engines.registries import Registries
 
 HELPER = "docker-credential-ecr-login"
+ON = {"SIDECAR_ECR_REGISTRIES": ""}
+"""As where nothing is set; other tests' lives have it off."""
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.root,
@@ -124,7 +126,7 @@ def test_private_images_come_with_the_job_s_role(scene: Scene) -> None:
         'test "$(cat "$DOCKER_CONFIG/cli-plugins/docker-own")" = "#!/bin/sh"',
         'grep -q ctrl-x "$DOCKER_CONFIG/config.json"',
     )
-    with proxied.run_proxied(scene.place, step, DOCKER_CONFIG=str(given)) as life:
+    with proxied.run_proxied(scene.place, step, DOCKER_CONFIG=str(given), **ON) as life:
         printed = life.running.printed
         (event,) = life.running.life.find_events("docker.registries_added")
         made = life.running.root / ".sidecar-docker"
@@ -145,7 +147,7 @@ def test_with_a_role_of_the_jobs_it_is_that_role(scene: Scene) -> None:
     del scene.registries.callers[:]
     step = try_each(scene, f"docker rmi --force {OWN}/{IMAGE}; docker pull {OWN}/{IMAGE}")
     env = {"SIDECAR_JOB_ROLE_ARN": JOB_ROLE, "SIDECAR_DOCKER_STRICT": "true"}
-    with proxied.run_proxied(scene.place, step, **env) as life:
+    with proxied.run_proxied(scene.place, step, **env, **ON) as life:
         printed = life.running.printed
     assert read_results(printed) == [True], printed
     keys = set(scene.registries.callers)

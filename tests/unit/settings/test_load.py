@@ -58,6 +58,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "name": None,
         "name_prefix": "ecs-",
         "labels": (),
+        "ecr_registries": (),
         "no_default_labels": False,
         "disable_update": True,
         "runner_group": None,
