@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sidecar import phase, process, tokens
 from sidecar.aws.instance_facts import InstanceFacts
+from sidecar.aws.task_metadata import TaskFacts
 from sidecar.errors import Exit, Stopped
 from sidecar.lifecycle import registration
 from sidecar.lifecycle.drain import Drain
@@ -99,8 +100,6 @@ class _Life:
     token: tokens.RegistrationToken
     admission: Admission | None
     """Who decides whether the job may run; None: every job may."""
-    env: dict[str, str]
-    """The environment of the runner."""
     deregistration: Deregistration
     deregister_step: CleanupStep
 
@@ -119,6 +118,8 @@ class _Life:
         self.diagnostics = Diagnostics(self.folder)
         self.runner: registration.Runner | None = None
         self.facts: Facts | None = None
+        self.env: dict[str, str] = {}
+        """The environment of the runner."""
         self._exit_stack = exit_stack
         self._enter = exit_stack.enter_async_context
 
@@ -164,11 +165,14 @@ class _Life:
         The task's metadata may hang for a while: the token is asked for meanwhile.
         """
         self.phase.enter(phase.WAITING)
-        self.token = await do_beside(
-            self._serve_credentials_and_docker,
-            lambda: self.source.wait(self.settings.token_timeout),
-        )
+        await do_beside(self._serve_credentials_and_docker, self._wait_for_token)
         self.admission = make_admission(self.token, self.folder, self.listener, self.credentials)
+
+    async def _wait_for_token(self) -> None:
+        self.token = await self.source.wait(self.settings.token_timeout)
+        if self.token.jit is not None:
+            # GitHub knows its runner already, whatever becomes of this life.
+            self._make_runner(make_request(self.settings, self.token, self.facts or TaskFacts()))
 
     async def _serve_credentials_and_docker(self) -> None:
         """Serve the relay with the jobs' credentials, and the docker proxy."""
@@ -192,8 +196,6 @@ class _Life:
         self.env = build_environment(passed_on, self.config.user)
         facts = await self._read_facts()
         request = make_request(self.settings, self.token, facts, self.docker.work_dir)
-        # GitHub knows a just-in-time runner already, whatever becomes of its folder.
-        given = self._make_runner(request) if self.token.jit is not None else None
         await prepare_folder(self.folder, self.config.passed_on)
         age.warn_if_outdated(self.folder)
         await self._make_work_folder(request.work_dir)
@@ -203,7 +205,7 @@ class _Life:
             await self.killed_agents.deregister_first(
                 request, self.env, self.token, self.source.is_usable
             )
-        runner = given or self._make_runner(request)
+        runner = self.runner or self._make_runner(request)
         with self.diagnostics.log_on_failure("configure"):
             await runner.register(self.stop.let_finish)
         self.docker.set_runner_label(self.folder.docker_label)

@@ -1,6 +1,7 @@
 """A job with a role of its own does not reach the instance's metadata by their IPv6 address."""
 
 import asyncio
+import errno
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -29,6 +30,19 @@ async def answer(reader, writer):
     writer.close()
 
 
+async def wait_for_route():
+    """Connect until the kernel has the address's route, which it adds a moment after the address."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(IMDS6, 80)
+        except OSError as error:
+            if error.errno != errno.ENETUNREACH:
+                raise
+        else:
+            writer.close()
+            return
+
+
 @asynccontextmanager
 async def an_instance():
     """Give this namespace an instance's metadata by IPv6, an ECS agent, and a relay."""
@@ -39,6 +53,7 @@ async def an_instance():
         serving(answer, host=ECS_AGENT, port=80),
         serving(answer, host="127.0.0.1", port=0) as relay,
     ):
+        await asyncio.wait_for(wait_for_route(), 30)
         yield relay.sockets[0].getsockname()[1]
 
 
@@ -50,7 +65,7 @@ async def reaches_instance(*, so_mark):
             session.get(f"http://[{IMDS6}]/latest/meta-data/") as got,
         ):
             return await got.text() == "instance"
-    except aiohttp.ClientError:
+    except aiohttp.ClientConnectorError:
         return False
 
 
