@@ -11,6 +11,7 @@ from sidecar.lifecycle import runner_life
 from sidecar.settings.load import load
 from sidecar.shutdown.stop import Stop
 from sidecar.status.report import Report
+from sidecar.tokens import RegistrationToken
 from tests.support.loops import on_both, run
 
 
@@ -80,7 +81,7 @@ class Beside:
             raise TokenError("no token")
         if self.ends != "both":
             await asyncio.Event().wait()
-        return "the token"
+        return TOKEN
 
     async def serve(self):
         """Serve, once the token is asked for: the task's metadata hang so long."""
@@ -91,6 +92,9 @@ class Beside:
             self.stop.request("SIGTERM")
         if self.ends != "both":
             await asyncio.Event().wait()
+
+
+TOKEN = RegistrationToken(token="ABCDEFGHIJKLMNOPQRSTUVWXYZ234")
 
 
 async def wait_beside(ends, config, monkeypatch):
@@ -112,7 +116,7 @@ async def wait_beside(ends, config, monkeypatch):
 @on_both
 def test_the_token_is_asked_for_beside_the_task_s_metadata(loop, config, monkeypatch):
     """The metadata may hang: here they do until the token is asked for, which is no deadlock."""
-    assert run(loop, wait_beside("both", config, monkeypatch)) == "the token"
+    assert run(loop, wait_beside("both", config, monkeypatch)) == TOKEN
 
 
 @on_both
