@@ -31,7 +31,7 @@ async def answer(reader, writer):
 
 
 async def wait_for_route():
-    """Connect until the kernel has the address's route, which it adds a moment after the address."""
+    """Connect until the kernel has the route, which it adds a moment after the address."""
     while True:
         try:
             _, writer = await asyncio.open_connection(IMDS6, 80)
