@@ -39,8 +39,11 @@ COMMANDS = {
     "work": "take what is demanded out of the queue, and start a task for each job",
     "serve": "do both, webhook and work, in one process",
     "api": "start runners for callers that prove who they are",
+    "sweep": "end tasks, runners and tokens that nobody needs, and find jobs that nobody serves",
+    "doctor": "examine launcher and account: what is right, what is wrong, what to change",
 }
-SERVICES = ("webhook", "work", "serve", "api")
+DOCTOR = "doctor"
+SERVICES = ("webhook", "work", "serve", "api", "sweep")
 OWN = ("labels", "count", "wait", "timeout", "key")
 """Options that are no settings."""
 
@@ -50,6 +53,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], interruption: Int
     try:
         given = vars(_make_parser().parse_args(list(arguments)))
         command = given.pop("command")
+        if command == DOCTOR:
+            from launcher.doctor import command as doctor  # late: nobody else needs it
+
+            return doctor.run(given, environ)
         if command in SERVICES:
             return _serve(command, given, environ, interruption)
         own = {name: given.pop(name) for name in OWN if name in given}
@@ -74,9 +81,15 @@ def _serve(
     """Run a service until a signal comes; return the exit code."""
     settings, warnings = load(given, environ, MODELS[command])
     _begin_log(settings, warnings)
-    from launcher import serve  # late: `start` needs no web server
+    region = environ.get("AWS_REGION") or None
+    if command == "sweep":
+        from launcher import sweep_service  # late: nobody else needs it
 
-    code = serve.run(settings, environ.get("AWS_REGION") or None, interruption)
+        code = sweep_service.run(settings, region, interruption)
+    else:
+        from launcher import serve  # late: `start` needs no web server
+
+        code = serve.run(settings, region, interruption)
     events.flush()
     return code
 
@@ -141,7 +154,9 @@ def _make_parser() -> _Parser:
         )
         if name == "start":
             _add_start_options(command)
-        if name not in SERVICES:
+        if name == DOCTOR:
+            _add_doctor_options(command)
+        elif name not in SERVICES:
             command.add_argument(
                 "--key", help="name of this order: the same key never starts the same runners twice"
             )
@@ -156,6 +171,12 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", help="how many runners, 1 to 100; default: 1")
     parser.add_argument("--wait", help="online (default), running or none")
     parser.add_argument("--timeout", help="seconds for all of it; default: 600")
+
+
+def _add_doctor_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one document on one line")
+    parser.add_argument("--only", metavar="CHECK,...", help="these checks alone")
+    parser.add_argument("--seconds", help="how long a check may take, 10 by default")
 
 
 def _add_settings(parser: argparse.ArgumentParser, model: type[LogSettings]) -> None:

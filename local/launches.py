@@ -167,6 +167,19 @@ class Stage:
             started = await process.wait_for_event("service.started")
             yield process, str(started["address"])
 
+    @asynccontextmanager
+    async def sweep(self, *arguments: str, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run a sweep of the repository's runners, which has no table, for the block."""
+        given = {
+            "github_url": f"{self.github.url}/{REPOSITORY}",
+            "cluster": "runners",
+            "parameter_prefix": PREFIX,
+            **self.credential,
+            **settings,
+        }
+        async with self._process(("sweep", *arguments), given) as process:
+            yield process
+
     def _webhook_settings(self) -> dict[str, str]:
         return {
             "queue_url": self.queues.main,

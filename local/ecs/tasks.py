@@ -49,6 +49,11 @@ class TaskDefinition:
     task_role: str = aws.TASK_ROLE
     execution_role: str = f"arn:aws:iam::{aws.ACCOUNT}:role/execution"
     image: str = "runner:latest"
+    stop_timeout: int | None = None
+    """Of its first container; None: the definition says nothing."""
+    health_check: Mapping[str, Any] | None = None
+    """Of its first container."""
+    status: str = "ACTIVE"
 
     @property
     def arn(self) -> str:
@@ -57,18 +62,22 @@ class TaskDefinition:
 
     def describe(self) -> dict[str, Any]:
         """Describe it as DescribeTaskDefinition does."""
-        containers = [
+        containers: list[dict[str, Any]] = [
             {"name": name, "image": self.image, "essential": True, "environment": []}
             for name in self.containers
         ]
         containers[0]["environment"] = [
             {"name": name, "value": value} for name, value in self.environment.items()
         ]
+        if self.stop_timeout is not None:
+            containers[0]["stopTimeout"] = self.stop_timeout
+        if self.health_check is not None:
+            containers[0]["healthCheck"] = dict(self.health_check)
         return {
             "taskDefinitionArn": self.arn,
             "family": self.family,
             "revision": self.revision,
-            "status": "ACTIVE",
+            "status": self.status,
             "containerDefinitions": containers,
             "taskRoleArn": self.task_role,
             "executionRoleArn": self.execution_role,

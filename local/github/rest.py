@@ -27,6 +27,8 @@ def routes() -> Iterator[tuple[str, str, str, Handler]]:
         yield "DELETE", f"{runners}/{{id:\\d+}}", "delete-runner", _delete_runner
     yield "GET", "/orgs/{owner}/installation", "installation", _installation
     yield "GET", "/repos/{owner}/{repo}/installation", "installation", _installation
+    yield "GET", "/app", "app", _app
+    yield "GET", "/app/installations", "installations", _installations
     tokens = "/app/installations/{id:\\d+}/access_tokens"
     yield "POST", tokens, "access-token", _access_token
 
@@ -152,9 +154,28 @@ async def _installation(request: web.Request, world: World) -> web.Response:
     raise Refusal(404, "Not Found")
 
 
+async def _app(request: web.Request, world: World) -> web.Response:
+    return answer(bodies.app(callers.app(request, world), *_find_sites(request, "/app")))
+
+
+async def _installations(request: web.Request, world: World) -> web.Response:
+    app = callers.app(request, world)
+    api, site = _find_sites(request, "/app")
+    found = [bodies.installation(app, each, api, site, world.now()) for each in app.installations]
+    return answer(found)
+
+
+def _find_sites(request: web.Request, before: str) -> tuple[str, str]:
+    """Return the URLs of the API and of the site that a request came to."""
+    site = str(request.url.origin())
+    return site + request.path.partition(before)[0], site
+
+
 async def _access_token(request: web.Request, world: World) -> web.Response:
     app = callers.app(request, world)
     installation = _own_installation(app, int(request.match_info["id"]))
+    if installation.suspended_at is not None:
+        raise Refusal(403, "This installation has been suspended")
     body = await posted(request)
     wanted = body.get("permissions") or installation.permissions
     if not isinstance(wanted, dict) or any(

@@ -112,6 +112,8 @@ SSM = Service("ssm", "SSM", "parameter")
 SECRETS_MANAGER = Service("secretsmanager", "Secrets Manager", "secret")
 STS = Service("sts", "STS", "role")
 DYNAMODB = Service("dynamodb", "DynamoDB", "table")
+ECS = Service("ecs", "ECS", "task definition")
+IAM = Service("iam", "IAM", "role")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,11 @@ class Stage(launches.Stage):
         async with self.launcher(*arguments, **settings) as process:
             return await process.wait_for_end(), process
 
+    async def run_sweep(self, *arguments: str, **settings: str) -> tuple[int, AgentProcess]:
+        """Run a sweep to its end; returns its exit code and what it printed."""
+        async with self.sweep(*arguments, **settings) as process:
+            return await process.wait_for_end(), process
+
     async def wait_for_job(self, job: Job, result: str = "succeeded") -> None:
         """Wait until a job has ended, well unless another result is wanted."""
         changes = self.github.world.changes
