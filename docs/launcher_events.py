@@ -72,6 +72,7 @@ EVENTS = {
     "queue.failed": "no message can be received, and why; said once. Until it is reached again "
     "`/healthz` answers 503",
     "queue.reached": "messages can be received again",
+    "question.failed": "`explain` or `status` could not be answered, and why",
     "retry.scheduled": "a call of AWS or GitHub failed and is made again after `seconds`",
     "runner.deleted": "a runner was removed from GitHub",
     "runner.missed": "a machine's runner was not online within its boot time, so the machine is "

@@ -7,7 +7,7 @@ import asyncio
 import secrets
 import sys
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import structlog
 
@@ -41,8 +41,12 @@ COMMANDS = {
     "api": "start runners for callers that prove who they are",
     "sweep": "end tasks, runners and tokens that nobody needs, and find jobs that nobody serves",
     "doctor": "examine launcher and account: what is right, what is wrong, what to change",
+    "explain": "tell the story of one job, and the first line that failed",
+    "status": "show the pools: waiting, starting, idle, running, failing, limits used",
 }
 DOCTOR = "doctor"
+QUESTIONS = ("explain", "status")
+"""Commands that change nothing, and write their answer on standard output."""
 SERVICES = ("webhook", "work", "serve", "api", "sweep")
 OWN = ("labels", "count", "wait", "timeout", "key")
 """Options that are no settings."""
@@ -59,6 +63,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], interruption: Int
             return doctor.run(given, environ)
         if command in SERVICES:
             return _serve(command, given, environ, interruption)
+        if command in QUESTIONS:
+            return _ask(command, given, environ, interruption)
         own = {name: given.pop(name) for name in OWN if name in given}
         labels, order, settings, warnings, more = _read(command, own, given, environ)
     except SettingsError as error:
@@ -94,8 +100,30 @@ def _serve(
     return code
 
 
-def _begin_log(settings: LogSettings, warnings: list[str]) -> None:
-    events.configure(settings.log_format, settings.log_level)
+def _ask(
+    command: str,
+    given: dict[str, Any],
+    environ: Mapping[str, str],
+    interruption: Interruption,
+) -> int:
+    """Answer a question; return the exit code."""
+    from launcher import questions  # late: nobody else needs it
+
+    names = questions.OPTIONS[command]
+    asked = questions.read_options({name: given.pop(name) for name in names if name in given})
+    settings, warnings = load(given, environ, MODELS[command])
+    if "log_level" not in given and "LAUNCHER_LOG_LEVEL" not in environ:
+        settings = settings.model_copy(update={"log_level": "error"})  # the answer tells it
+    _begin_log(settings, warnings, "stderr")
+    code = questions.run(settings, asked, environ.get("AWS_REGION") or None, interruption)
+    events.flush()
+    return code
+
+
+def _begin_log(
+    settings: LogSettings, warnings: list[str], stream: Literal["stdout", "stderr"] = "stdout"
+) -> None:
+    events.configure(settings.log_format, settings.log_level, stream)
     log_retries()
     for warning in warnings:
         log.warning("settings.ignored", warning=warning)
@@ -156,6 +184,8 @@ def _make_parser() -> _Parser:
             _add_start_options(command)
         if name == DOCTOR:
             _add_doctor_options(command)
+        elif name in QUESTIONS:
+            _add_question_options(name, command)
         elif name not in SERVICES:
             command.add_argument(
                 "--key", help="name of this order: the same key never starts the same runners twice"
@@ -177,6 +207,22 @@ def _add_doctor_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one document on one line")
     parser.add_argument("--only", metavar="CHECK,...", help="these checks alone")
     parser.add_argument("--seconds", help="how long a check may take, 10 by default")
+
+
+def _add_question_options(name: str, parser: argparse.ArgumentParser) -> None:
+    flag: dict[str, Any] = {"action": "store_true"}
+    parser.add_argument("--json", help="write JSON", **flag)
+    if name == "explain":
+        parser.add_argument(
+            "what",
+            metavar="JOB|TASK|RUNNER|URL",
+            help="a job's number, a task's ARN or id, a machine's id, a runner's name, or a URL",
+        )
+        parser.add_argument("--repository", help="owner/name of a job that is given by its number")
+        parser.add_argument("--log", help="file with the agent's or launcher's log; - is stdin")
+        return
+    parser.add_argument("--live", help="on a terminal: show it again and again", **flag)
+    parser.add_argument("--every", help="the same, so many seconds apart; default: 5")
 
 
 def _add_settings(parser: argparse.ArgumentParser, model: type[LogSettings]) -> None:

@@ -16,6 +16,7 @@ import json
 import signal
 import sys
 import threading
+import time
 import urllib.request
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -261,6 +262,21 @@ def read_table(endpoint: str, name: str) -> list[dict[str, Any]]:
     with open_client("dynamodb", endpoint) as dynamodb:
         pages = dynamodb.get_paginator("scan").paginate(TableName=name, ConsistentRead=True)
         return [item for page in pages for item in page["Items"]]
+
+
+def write_log(endpoint: str, group: str, stream: str, lines: list[str]) -> None:
+    """Write all of a log to CloudWatch Logs; what the stream had before is replaced."""
+    with open_client("logs", endpoint) as logs:
+        known = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+        if not known:
+            logs.create_log_group(logGroupName=group)
+        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=stream)
+        if streams["logStreams"]:
+            logs.delete_log_stream(logGroupName=group, logStreamName=stream)
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        events = [{"timestamp": int(time.time() * 1000), "message": line} for line in lines]
+        if events:
+            logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
 
 def reset(endpoint: str) -> None:

@@ -114,6 +114,7 @@ class Stage:
             "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_ENDPOINT_URL": agent.NO_SERVICE,
             **{f"AWS_ENDPOINT_URL_{name}": self.ssm.url for name in ("SSM", "SQS", "DYNAMODB")},
+            "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": self.ssm.url,
             "AWS_ENDPOINT_URL_ECS": self.front.url,
             "AWS_ENDPOINT_URL_STS": self.sts,
             "LAUNCHER_LOG_FORMAT": "json",
@@ -178,6 +179,15 @@ class Stage:
             **settings,
         }
         async with self._process(("sweep", *arguments), given) as process:
+            yield process
+
+    @asynccontextmanager
+    async def question(self, *arguments: str, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run `explain` or `status`, with the worker's own settings."""
+        given = {**self._work_settings(), **settings}
+        for field in ("listen", *(name for name, value in settings.items() if not value)):
+            given.pop(field, None)
+        async with self._process(arguments, given) as process:
             yield process
 
     def _webhook_settings(self) -> dict[str, str]:
@@ -289,6 +299,14 @@ class Stage:
     async def list_runners(self) -> list[str]:
         """List GitHub's runners, as a user sees them."""
         return await list_runners(self.github.api, REPOSITORY)
+
+    async def keep_logs(self, options: Mapping[str, str]) -> None:
+        """Put what the tasks' agents have printed where the log driver puts it."""
+        for task in self.ecs.tasks:
+            lines = task.process.text.splitlines() if task.process is not None else []
+            stream = f"{options['awslogs-stream-prefix']}/runner/{task.facts.id}"
+            group = options["awslogs-group"]
+            await asyncio.to_thread(aws.write_log, self.moto, group, stream, lines)
 
     # -- what is left ------------------------------------------------------------------------
 

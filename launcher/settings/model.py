@@ -395,6 +395,55 @@ class DoctorSettings(ServedSettings, PlaceSettings):
     )
 
 
+class QuestionSettings(ServedSettings, NameSettings):
+    """The settings of what only asks. What is not set is not asked, and that is said.
+
+    Table, pools and queue are those of the worker, if there is one.
+    """
+
+    table: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "DynamoDB table of the launches' records", "runner-launches"
+    )
+    pools: Annotated[str, AfterValidator(checks.check_pools)] | None = setting(
+        None, POOLS, POOLS_EXAMPLE
+    )
+    queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] | None = setting(
+        None, QUEUE, QUEUE_EXAMPLE
+    )
+    cluster: Annotated[str, AfterValidator(checks.check_name)] = setting(
+        "default", "ECS cluster of tasks that no record and no ARN tells of", "runners"
+    )
+    container: Annotated[str, AfterValidator(checks.check_name)] = setting(
+        "runner", "container of the task definition that holds the agent", "runner"
+    )
+    maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "runners of all pools together that may be starting or living", "500"
+    )
+    repository_maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "the same of each repository", "50"
+    )
+
+    @property
+    def asks_github(self) -> bool:
+        """Whether there is a credential for GitHub."""
+        return self.github_pat is not None or self.github_app_id is not None
+
+    @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> list[str]:
+        """Check the credential for GitHub, if there is one."""
+        if not any(field in given for field in ("github_app_id", "github_app_key", "github_pat")):
+            return []
+        return super().check_together(given)
+
+
+class StatusSettings(QuestionSettings):
+    """The settings of `status`."""
+
+    table: Annotated[str, AfterValidator(checks.check_name)] = required(
+        "DynamoDB table of the launches' records", "runner-launches"
+    )
+
+
 MODELS: dict[str, type[LogSettings]] = {
     "start": Settings,
     "stop": Settings,
@@ -404,6 +453,8 @@ MODELS: dict[str, type[LogSettings]] = {
     "api": ApiSettings,
     "sweep": SweepSettings,
     "doctor": DoctorSettings,
+    "explain": QuestionSettings,
+    "status": StatusSettings,
 }
 """The settings of each command."""
 

@@ -54,6 +54,8 @@ class TaskDefinition:
     health_check: Mapping[str, Any] | None = None
     """Of its first container."""
     status: str = "ACTIVE"
+    log_options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the log driver `awslogs`; empty: its containers have no log driver."""
 
     @property
     def arn(self) -> str:
@@ -73,6 +75,9 @@ class TaskDefinition:
             containers[0]["stopTimeout"] = self.stop_timeout
         if self.health_check is not None:
             containers[0]["healthCheck"] = dict(self.health_check)
+        if self.log_options:
+            log = {"logDriver": "awslogs", "options": dict(self.log_options)}
+            containers[0]["logConfiguration"] = log
         return {
             "taskDefinitionArn": self.arn,
             "family": self.family,

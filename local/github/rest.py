@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from local.github import bodies, callers, files
-from local.github.answers import Handler, Refusal, answer, nothing, posted
+from local.github.answers import RATE, Handler, Refusal, answer, nothing, posted
 from local.github.apps import App, Installation
 from local.github.runners import NameTakenError, Runner, StillBusyError
 from local.github.scope import Scope
@@ -29,6 +29,7 @@ def routes() -> Iterator[tuple[str, str, str, Handler]]:
     yield "GET", "/repos/{owner}/{repo}/installation", "installation", _installation
     yield "GET", "/app", "app", _app
     yield "GET", "/app/installations", "installations", _installations
+    yield "GET", "/rate_limit", "rate-limit", _rate_limit
     tokens = "/app/installations/{id:\\d+}/access_tokens"
     yield "POST", tokens, "access-token", _access_token
 
@@ -115,6 +116,21 @@ async def _list_runners(request: web.Request, world: World) -> web.Response:
 def _number(request: web.Request, name: str, otherwise: int) -> int:
     text = request.query.get(name, "")
     return int(text) if text.isdecimal() else otherwise
+
+
+async def _rate_limit(request: web.Request, world: World) -> web.Response:
+    """Tell what is left of the limit; the call costs none of it."""
+    if world.tokens.valid(callers.bearer(request), world.now(), "pat", "installation") is None:
+        raise Refusal(401, "Bad credentials")
+    settings = world.settings
+    request[RATE] = callers.rate_headers(world)
+    core = {
+        "limit": settings.rate_limit,
+        "used": settings.rate_limit - settings.rate_remaining,
+        "remaining": settings.rate_remaining,
+        "reset": int(world.rate_reset_at),
+    }
+    return answer({"resources": {"core": core, "search": core}, "rate": core})
 
 
 def _visible_runner(request: web.Request, world: World) -> Runner:

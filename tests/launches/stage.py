@@ -32,6 +32,11 @@ class Stage(launches.Stage):
         async with self.sweep(*arguments, **settings) as process:
             return await process.wait_for_end(), process
 
+    async def ask(self, *arguments: str, **settings: str) -> tuple[int, AgentProcess]:
+        """Run `explain` or `status` to its end; an empty setting is left out."""
+        async with self.question(*arguments, **settings) as process:
+            return await process.wait_for_end(), process
+
     async def wait_for_job(self, job: Job, result: str = "succeeded") -> None:
         """Wait until a job has ended, well unless another result is wanted."""
         changes = self.github.world.changes
