@@ -19,28 +19,109 @@ class Cause:
     launcher: str = ""
     """The key in `docs.launcher_setups`, likewise."""
     explain: str = ""
-    """What `runner-launcher explain` says first; empty where that is not known yet."""
+    """Words of the first failing line of `runner-launcher explain`, after its source and a colon.
+
+    tests/launches/test_explain_causes.py plays it. Empty where no test of a whole launch does.
+    """
+    unknown: str = ""
+    """Why `explain` is not played, or what else shows it."""
 
 
 CAUSES = (
-    Cause("wrong webhook secret", launcher="wrong-webhook-secret"),
-    Cause("App without the event", launcher="app-without-event"),
-    Cause("App without a permission", "app-without-permission", "app-without-permission"),
-    Cause("suspended installation", "app-suspended", "installation-suspended"),
-    Cause("wrong App key", "key-of-another-app", "wrong-app-key"),
-    Cause("PassRole on the execution role missing", launcher="pass-role-execution"),
-    Cause("PassRole on the task role missing", launcher="pass-role-task"),
-    Cause("private subnet without an exit", "github-is-silent", "no-way-out"),
-    Cause("security group without egress", "github-is-silent", "no-egress"),
-    Cause("image that is not there", launcher="no-such-image"),
-    Cause("revision INACTIVE", launcher="revision-inactive"),
-    Cause("runner group not visible to the repository", launcher="group-not-visible"),
-    Cause("name taken", launcher="name-taken"),
-    Cause("KMS key forbidden", "key-may-not-be-used", "key-forbidden"),
-    Cause("vCPU quota", launcher="quota-too-small"),
-    Cause("capacity gone"),
-    Cause("stopTimeout shorter than the budget", "short-stop-timeout", "stop-timeout-too-short"),
-    Cause("clock off", "clock-is-off", "clock-is-off"),
-    Cause("proxy that swallows", "proxy-swallows", "proxy-swallows"),
-    Cause("health check that kills", launcher="health-check-kills"),
+    Cause(
+        "wrong webhook secret",
+        launcher="wrong-webhook-secret",
+        explain="webhook: (401): the signature is missing or wrong",
+    ),
+    Cause(
+        "App without the event",
+        launcher="app-without-event",
+        explain="webhook: GitHub lists no delivery that tells of the job",
+    ),
+    Cause(
+        "App without a permission",
+        "app-without-permission",
+        "app-without-permission",
+        unknown="not played: the record holds GitHub's words",
+    ),
+    Cause(
+        "suspended installation",
+        "app-suspended",
+        "installation-suspended",
+        unknown="cannot tell: it asks GitHub as the same App, and is refused itself; that is said",
+    ),
+    Cause(
+        "wrong App key",
+        "key-of-another-app",
+        "wrong-app-key",
+        unknown="cannot tell: it asks GitHub with the same key, and is refused itself; that is said",
+    ),
+    Cause(
+        "PassRole on the execution role missing",
+        launcher="pass-role-execution",
+        explain="record: iam:PassRole on resource: arn:aws:iam::123456789012:role/execution",
+    ),
+    Cause(
+        "PassRole on the task role missing",
+        launcher="pass-role-task",
+        explain="record: iam:PassRole on resource: arn:aws:iam::123456789012:role/runner-task",
+    ),
+    Cause(
+        "private subnet without an exit",
+        "github-is-silent",
+        "no-way-out",
+        explain="ecs: i/o timeout",
+    ),
+    Cause(
+        "security group without egress", "github-is-silent", "no-egress", explain="ecs: i/o timeout"
+    ),
+    Cause("image that is not there", launcher="no-such-image", explain="ecs: not found"),
+    Cause(
+        "revision INACTIVE",
+        launcher="revision-inactive",
+        explain="record: TaskDefinition is inactive",
+    ),
+    Cause(
+        "runner group not visible to the repository",
+        launcher="group-not-visible",
+        unknown="not played by a whole launch: unit tests hold its line",
+    ),
+    Cause(
+        "name taken",
+        launcher="name-taken",
+        unknown="not played: the agent's own words are in its log",
+    ),
+    Cause(
+        "KMS key forbidden",
+        "key-may-not-be-used",
+        "key-forbidden",
+        explain="agent: KMS refuses to decrypt it",
+    ),
+    Cause(
+        "vCPU quota", launcher="quota-too-small", explain="record: the limit on the number of vCPUs"
+    ),
+    Cause("capacity gone", explain="record: Capacity is unavailable"),
+    Cause(
+        "stopTimeout shorter than the budget",
+        "short-stop-timeout",
+        "stop-timeout-too-short",
+        unknown="cannot tell: a killed agent leaves no event, only exit code 137",
+    ),
+    Cause(
+        "clock off",
+        "clock-is-off",
+        "clock-is-off",
+        unknown="not played: the refusal is in the log of whoever has the clock",
+    ),
+    Cause(
+        "proxy that swallows",
+        "proxy-swallows",
+        "proxy-swallows",
+        unknown="cannot tell while it hangs; then the agent's last words are in its log",
+    ),
+    Cause(
+        "health check that kills",
+        launcher="health-check-kills",
+        explain="ecs: failed container health checks",
+    ),
 )

@@ -43,7 +43,9 @@ def _list_causes() -> Iterator[str]:
     for cause in CAUSES:
         agent = _show(setups.WRONG.get(cause.agent))
         launcher = _show(launcher_setups.WRONG.get(cause.launcher))
-        yield f"| {cause.title} | {agent} | {launcher} | {cause.explain} |"
+        source, _, words = cause.explain.partition(": ")
+        told = f"`{source}`: … {words} …" if words else cause.unknown
+        yield f"| {cause.title} | {agent} | {launcher} | {told} |"
 
 
 def _show(wrong: WrongSetup | None) -> str:

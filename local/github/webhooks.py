@@ -65,7 +65,8 @@ class Hook:
     def wants(self, repository: str) -> bool:
         """Whether it is told of jobs of this repository."""
         if self.app is not None:
-            return self.find_installation(repository) is not None
+            subscribed = "workflow_job" in self.app.events
+            return subscribed and self.find_installation(repository) is not None
         return self.scope is None or self.scope.holds(repository)
 
 

@@ -32,6 +32,7 @@ def test_each_cause_is_a_row_of_the_doctors_that_name_it():
     """There are twenty; both doctors' tables hold what is named, and it is a failure there."""
     assert len(CAUSES) == len({cause.title for cause in CAUSES}) == 20
     for cause in CAUSES:
+        assert bool(cause.explain) != bool(cause.unknown), cause
         if cause.agent:
             assert setups.WRONG[cause.agent].level == "failed", cause
         if cause.launcher:
