@@ -54,17 +54,17 @@ CAUSES = (
         "wrong App key",
         "key-of-another-app",
         "wrong-app-key",
-        unknown="cannot tell: it asks GitHub with the same key, and is refused itself; that is said",
+        unknown="cannot tell: it asks with the same key, and is refused itself; that is said",
     ),
     Cause(
         "PassRole on the execution role missing",
         launcher="pass-role-execution",
-        explain="record: iam:PassRole on resource: arn:aws:iam::123456789012:role/execution",
+        explain="record: needs iam:PassRole on arn:aws:iam::123456789012:role/execution",
     ),
     Cause(
         "PassRole on the task role missing",
         launcher="pass-role-task",
-        explain="record: iam:PassRole on resource: arn:aws:iam::123456789012:role/runner-task",
+        explain="record: needs iam:PassRole on arn:aws:iam::123456789012:role/runner-task",
     ),
     Cause(
         "private subnet without an exit",

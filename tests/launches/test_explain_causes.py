@@ -1,11 +1,13 @@
 """`explain` names causes of the documents' table in its first failing line, each put up for real.
 
-One stage plays all that need no agent: the first task may fail, and no second one is started.
+A stage plays several that need no agent: the first task may fail, and no second one is started.
 """
 
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from docs.causes import CAUSES
 from local import ecs
@@ -102,14 +104,9 @@ async def play_webhooks(stage):
     await check_cause(stage, stage.queue_job("build"), "App without the event")
 
 
-def test_causes_that_no_agent_is_needed_for(aws):
+@pytest.mark.parametrize("scene", [play_refusals, play_failing_tasks, play_webhooks])
+def test_causes_that_no_agent_is_needed_for(aws, scene):
     """Refusals of RunTask, tasks that end before their agent begins, deliveries not taken."""
-
-    async def scene(stage):
-        await play_refusals(stage)
-        await play_failing_tasks(stage)
-        await play_webhooks(stage)
-
     play(scene, aws, timeout=400, app=True)
 
 
