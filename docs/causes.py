@@ -21,6 +21,8 @@ class Cause:
     explain: str = ""
     """Words of the first failing line of `runner-launcher explain`, after its source and a colon.
 
+    They stand in the line, or in what it says to change.
+
     tests/launches/test_explain_causes.py plays it. Empty where no test of a whole launch does.
     """
     unknown: str = ""
@@ -36,25 +38,25 @@ CAUSES = (
     Cause(
         "App without the event",
         launcher="app-without-event",
-        explain="webhook: GitHub lists no delivery that tells of the job",
+        explain="webhook: is not subscribed to the event workflow_job",
     ),
     Cause(
         "App without a permission",
         "app-without-permission",
         "app-without-permission",
-        unknown="not played: the record holds GitHub's words",
+        explain="record: GitHub answers 403: Resource not accessible by integration",
     ),
     Cause(
         "suspended installation",
         "app-suspended",
         "installation-suspended",
-        unknown="cannot tell: it asks GitHub as the same App, and is refused itself; that is said",
+        explain="github: This installation has been suspended",
     ),
     Cause(
         "wrong App key",
         "key-of-another-app",
         "wrong-app-key",
-        unknown="cannot tell: it asks with the same key, and is refused itself; that is said",
+        explain="github: give the key that belongs to this App",
     ),
     Cause(
         "PassRole on the execution role missing",
@@ -70,10 +72,13 @@ CAUSES = (
         "private subnet without an exit",
         "github-is-silent",
         "no-way-out",
-        explain="ecs: i/o timeout",
+        explain="ecs: there is no way out of the subnet or security group",
     ),
     Cause(
-        "security group without egress", "github-is-silent", "no-egress", explain="ecs: i/o timeout"
+        "security group without egress",
+        "github-is-silent",
+        "no-egress",
+        explain="ecs: there is no way out of the subnet or security group",
     ),
     Cause("image that is not there", launcher="no-such-image", explain="ecs: not found"),
     Cause(
@@ -84,12 +89,12 @@ CAUSES = (
     Cause(
         "runner group not visible to the repository",
         launcher="group-not-visible",
-        unknown="not played by a whole launch: unit tests hold its line",
+        explain="github: the runner group linux is not visible to octo/repo",
     ),
     Cause(
         "name taken",
         launcher="name-taken",
-        unknown="not played: the agent's own words are in its log",
+        explain="agent: leave SIDECAR_NAME out of the task definition",
     ),
     Cause(
         "KMS key forbidden",
@@ -105,19 +110,19 @@ CAUSES = (
         "stopTimeout shorter than the budget",
         "short-stop-timeout",
         "stop-timeout-too-short",
-        unknown="cannot tell: a killed agent leaves no event, only exit code 137",
+        explain="ecs: let stopTimeout of the container be no shorter than SIDECAR_STOP_TIMEOUT",
     ),
     Cause(
         "clock off",
         "clock-is-off",
         "clock-is-off",
-        unknown="not played: the refusal is in the log of whoever has the clock",
+        explain="agent: this machine's clock is",
     ),
     Cause(
         "proxy that swallows",
         "proxy-swallows",
         "proxy-swallows",
-        unknown="cannot tell while it hangs; then the agent's last words are in its log",
+        explain="agent: no network path to SSM by the proxy http://127.0.0.1",
     ),
     Cause(
         "health check that kills",

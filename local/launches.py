@@ -184,11 +184,15 @@ class Stage:
     @asynccontextmanager
     async def question(self, *arguments: str, **settings: str) -> AsyncIterator[AgentProcess]:
         """Run `explain` or `status`, with the worker's own settings."""
+        async with self._process(arguments, self.question_settings(**settings)) as process:
+            yield process
+
+    def question_settings(self, **settings: str) -> dict[str, str]:
+        """Return the settings of `explain` or `status`; an empty one is left out."""
         given = {**self._work_settings(), **settings}
         for field in ("listen", *(name for name, value in settings.items() if not value)):
             given.pop(field, None)
-        async with self._process(arguments, given) as process:
-            yield process
+        return given
 
     def _webhook_settings(self) -> dict[str, str]:
         return {

@@ -151,6 +151,10 @@ class Case:
     group: str | None = None
     """The runner group of the launch's pool."""
     launcher_events: list[Event] = field(default_factory=list)
+    deaf_apps: list[str] = field(default_factory=list)
+    """The Apps that are not subscribed to `workflow_job`; asked where no delivery is listed."""
+    refused: list[Entry] = field(default_factory=list)
+    """Refusals of the credential itself: the launcher asks with the same one."""
     unseen: list[Entry] = field(default_factory=list)
 
     @property

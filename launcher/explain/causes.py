@@ -21,6 +21,40 @@ def _row(pattern: str, advice: str) -> _SHAPE:
 
 ADVICE: tuple[_SHAPE, ...] = (
     _row(
+        r"machine's clock",
+        "set the clock of the machine: chrony with 169.254.169.123, Amazon's time",
+    ),
+    _row(
+        r"by the proxy http",
+        "let the proxy answer, or name the host in NO_PROXY of the container",
+    ),
+    _row(
+        r"no network path",
+        "there is no way out of the subnet or security group, nor an endpoint: "
+        "`runner-launcher doctor` tells which",
+    ),
+    _row(
+        r"installation has been suspended",
+        "let an owner of the account resume the App's installation (Settings, GitHub Apps)",
+    ),
+    _row(
+        r"JSON web token could not be decoded|Integration not found|_GITHUB_APP_KEY (is|holds)",
+        "give the key that belongs to this App (LAUNCHER_GITHUB_APP_ID, LAUNCHER_GITHUB_APP_KEY)",
+    ),
+    _row(r"the App .* (is not installed|has no installation)", "install the App in the account"),
+    _row(
+        r"not accessible by integration",
+        "give the App the permission in its settings, and let the owners of its accounts accept",
+    ),
+    _row(
+        r"not accessible by personal access token|must have admin rights",
+        "give the token the permission, or take one of somebody who has it (LAUNCHER_GITHUB_PAT)",
+    ),
+    _row(
+        r"runner.* (already exists|of this name|has the name)|name .*is taken",
+        "leave SIDECAR_NAME out of the task definition: the launcher names each runner",
+    ),
+    _row(
         r"CannotPull.*(not found|manifest unknown|does not exist)",
         "the image or its tag is not there: look at `image` of the task definition",
     ),
@@ -30,7 +64,8 @@ ADVICE: tuple[_SHAPE, ...] = (
     ),
     _row(
         r"CannotPull.*(timeout|timed out|dial tcp|i/o|deadline)",
-        "the subnet has no way to the registry: a NAT gateway, public_ip, or endpoints",
+        "there is no way out of the subnet or security group to the registry: both look alike "
+        "here, and `runner-launcher doctor` tells which it is",
     ),
     _row(r"CannotPull", "look at `image`, the execution role, and the subnet's way out"),
     _row(

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from launcher import identity
 from launcher.errors import LaunchError, describe, describe_refusal
+from launcher.explain import causes
 from launcher.explain.case import Case, Home
-from launcher.explain.entries import Source
+from launcher.explain.entries import Entry, Mark, Source, clean
 from launcher.explain.sources import agent, deliveries, jobs, logs, pools, record, runners
 from launcher.explain.target import Kind
 from sidecar import github
 from sidecar.errors import SidecarError
+from sidecar.github.errors import CredentialRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -122,12 +124,22 @@ class Gathering:
             reason = f"no answer within {PATIENCE:g} s"
         except github.GitHubError as error:
             reason = describe_refusal(error, permission) if permission else describe(error)
+            if is_of_credential(error):
+                self._note_refused(reason)
         except (SidecarError, LaunchError) as error:
             reason = describe(error)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             reason = f"an answer that is not understood: {type(error).__name__}"
         self.case.note_unseen(source, reason)
         return False, None
+
+    def _note_refused(self, reason: str) -> None:
+        text = f"GitHub refuses the credential: {clean(reason)}"
+        advice = causes.explain(reason) or "replace the credential"
+        advice += "; the launcher's own calls fail too, if it has the same"
+        entry = Entry(Source.GITHUB, text, None, Mark.FAILED, advice, after=self.case.now)
+        if entry not in self.case.refused:
+            self.case.refused.append(entry)
 
     # -- which job it is ---------------------------------------------------------------------
 
@@ -322,6 +334,15 @@ class Gathering:
             attempts = await self.ask(Source.WEBHOOK, reading, HOOKS)
             if attempts is not None:
                 case.attempts = [*(case.attempts or []), *attempts]
+        if case.attempts == [] and case.launch is None:
+            await self._ask_events(connections)
+
+    async def _ask_events(self, connections: Connections) -> None:
+        """Ask each App for its events, where no delivery tells of the job."""
+        for app, api in connections.connect_as_apps():
+            events = await self.ask(Source.WEBHOOK, deliveries.read_events(api))
+            if events is not None and deliveries.EVENT not in events:
+                self.case.deaf_apps.append(app)
 
     async def _ask_runner(self) -> None:
         case, target = self.case, self.case.target
@@ -345,6 +366,15 @@ class Gathering:
             if api is not None:
                 asked = runners.read_visible_groups(api, organization, repository)
                 case.visible_groups = await self.ask(Source.GITHUB, asked, RUNNERS)
+
+
+def is_of_credential(error: github.GitHubError) -> bool:
+    """Whether GitHub refuses whoever asks, and not what is asked.
+
+    An App gets a token by a call of its own: what refuses that, refuses the App.
+    """
+    refused = isinstance(error, github.PermissionDenied) and "/access_tokens:" in str(error)
+    return refused or isinstance(error, CredentialRefused)
 
 
 def make_home(launch: Launch, place: str) -> Home:

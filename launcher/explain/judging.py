@@ -23,10 +23,13 @@ from launcher.explain.sources import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from launcher.explain.case import Case
+    from launcher.explain.case import Case, Job
 
 IMPLIED = ("it stopped:", "the agent ended:", "went wrong:", "nothing more is started")
 """How lines begin that only repeat what another source tells closer to its cause."""
+PLACES = (Source.ECS, Source.EC2)
+STOPPED = "UserInitiated"
+"""ECS's code for a task that somebody stopped; that is the launcher, mostly."""
 NO_TASK = "cannot start a"
 """What a mishap says that came before there was any task or machine."""
 
@@ -78,6 +81,7 @@ def _tell_all(case: Case) -> Iterator[Entry]:
         yield from token.tell(case, home)
         yield from agent.tell(case, home)
     yield from runners.tell(case)
+    yield from case.refused
     yield from _tell_others_runner(case)
 
 
@@ -103,8 +107,10 @@ def find_cause(case: Case, entries: list[Entry]) -> Entry | None:
     failed = [entry for entry in entries if entry.mark is Mark.FAILED]
     job = case.job
     if job is not None and job.began:
-        if job.conclusion in ("success", "skipped", "neutral") or not job.ended:
+        if job.conclusion in ("success", "skipped", "neutral"):
             return None
+        if not job.ended:
+            failed = _list_lost(case, job, failed)
         began = job.started_at or 0.0
         failed = [entry for entry in failed if entry.place >= began]
     elif job is not None and job.conclusion == "cancelled":
@@ -117,16 +123,25 @@ def find_cause(case: Case, entries: list[Entry]) -> Entry | None:
     return _find_closer(first, failed) if _is_implied(first) else first
 
 
+def _list_lost(case: Case, job: Job, failed: list[Entry]) -> list[Entry]:
+    """List why a job that is in progress will never end: what it ran on is gone."""
+    name = case.launch.runner_name if case.launch is not None else case.runner_name
+    if name is None or job.runner_name != name:
+        return []
+    return [entry for entry in failed if entry.source in (*PLACES, Source.GITHUB)]
+
+
 def _find_closer(first: Entry, failed: list[Entry]) -> Entry:
     """Return the line that tells the same closer to its cause; else the first one.
 
-    The agent knows best why it ended, then ECS or EC2; the record only repeats what they said.
+    The agent knows best why it ended, then ECS or EC2; the record only repeats what they said. Why
+    the launcher itself has stopped a task the record knows best.
     """
     if NO_TASK in first.text:
         return first
     own = [entry for entry in failed if not first.task or entry.task == first.task]
     agents = (each for each in own if each.source is Source.AGENT and not _is_implied(each))
-    places = (each for each in own if each.source in (Source.ECS, Source.EC2))
+    places = (each for each in own if each.source in PLACES and STOPPED not in each.text)
     return next(agents, None) or next(places, None) or first
 
 

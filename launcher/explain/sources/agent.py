@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher import identity
 from launcher.explain import causes
-from launcher.explain.entries import Entry, Mark, Source, clean
+from launcher.explain.entries import Entry, Mark, Source, clean, read_moment, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,11 +39,14 @@ TEXTS: dict[str, tuple[str, Mark]] = {
     "runner.ended": ("the listener ended: {outcome}", Mark.NOTE),
     "runner.deregistered": ("the runner is removed from GitHub", Mark.NOTE),
     "memory.exhausted": ("the kernel killed processes: the memory was full", Mark.FAILED),
+    "cleanup.failed": ("a cleanup step failed: {undo}: {reason}", Mark.NOTE),
     "life.failed": ("the agent failed: {reason}", Mark.FAILED),
     "life.crashed": ("the agent crashed, by a mistake of its own", Mark.FAILED),
 }
 """The events that are told, in words; others only where they are errors or warnings."""
 MEMORY = "give the task, or its jobs, more memory"
+UNREACHED = 60.0
+"""Seconds after which an agent has read a token that is there, unless it does not reach SSM."""
 SETTING = "SIDECAR_"
 """How the agent's lines about wrong settings begin; it has no log yet then."""
 OF_LAUNCHER = ("launch", "job", "task")
@@ -55,7 +58,8 @@ def split(case: Case, events: Iterable[Event]) -> tuple[list[Event], list[Event]
     agents, launchers = [], []
     for event in events:
         named = [key for key in OF_LAUNCHER if isinstance(event.facts.get(key), str | int)]
-        if event.name.partition(".")[0] in ("launch", "demand", "task", "message", "machine"):
+        part = event.name.partition(".")[0]
+        if part in ("launch", "demand", "task", "message", "machine") or "launch" in event.facts:
             if _is_about(case, event.facts, named):
                 launchers.append(event)
         else:
@@ -88,6 +92,25 @@ def tell(case: Case, home: Home) -> Iterator[Entry]:
     for event in home.events:
         if (entry := _tell_event(event, own, code)) is not None:
             yield entry
+    if (entry := _tell_unreached(case, home, own)) is not None:
+        yield entry
+
+
+def _tell_unreached(case: Case, home: Home, own: str) -> Entry | None:
+    """Tell that an agent still waits for a token that is there: it does not get to SSM."""
+    last = home.events[-1] if home.events else None
+    if last is None or last.name != "token.awaited" or last.at is None or home.token is None:
+        return None
+    written = read_moment(home.token.get("LastModifiedDate")) or last.at
+    waited = case.now - max(last.at, written)
+    if waited < UNREACHED:
+        return None
+    text = f"it has waited {seconds(waited)} for its token, which is there: it does not reach SSM"
+    advice = (
+        "look at the subnet's and security group's way to SSM, and at a proxy of the container "
+        "that never answers (HTTPS_PROXY); `runner-sidecar doctor` in the task tells which"
+    )
+    return Entry(Source.AGENT, text, case.now, Mark.FAILED, advice, task=own)
 
 
 def _tell_lines(case: Case, home: Home, own: str) -> Iterator[Entry]:

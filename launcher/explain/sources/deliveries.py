@@ -49,6 +49,12 @@ async def list_repository_hooks(api: Api, repository: str) -> list[str]:
     ]
 
 
+async def read_events(api: Api) -> list[str]:
+    """Read the events that an App is subscribed to; `api` asks as the App. Raises GitHubError."""
+    body = (await ask(api, "/app")).body
+    return [str(each) for each in read_field(body, "events", list)]
+
+
 async def read_attempts(
     api: Api, path: str, hook: str, job: int, repository: int | None, queued_at: float
 ) -> list[Attempt]:
@@ -131,12 +137,19 @@ def tell(case: Case) -> Iterator[Entry]:
             advice += "; then send it again (GitHub does not by itself)"
             yield Entry(Source.WEBHOOK, text, each.at, Mark.FAILED, advice)
     if not attempts and case.launch is None and not case.job.began and case.job.status == "queued":
-        yield Entry(
-            Source.WEBHOOK,
-            "GitHub lists no delivery that tells of the job",
-            None,
-            Mark.FAILED,
-            "the App or webhook must be active, be subscribed to the event `workflow_job`, and "
-            "reach the repository; deliveries older than three days are not listed",
-            after=case.job.created_at,
-        )
+        yield _tell_nothing(case)
+
+
+def _tell_nothing(case: Case) -> Entry:
+    """Tell that no delivery is listed, and of whose events that is known."""
+    text = "GitHub lists no delivery that tells of the job"
+    advice = (
+        "the App or webhook must be active, be subscribed to the event `workflow_job`, and "
+        "reach the repository; deliveries older than three days are not listed"
+    )
+    if case.deaf_apps:
+        apps = ", ".join(case.deaf_apps)
+        text += f": the App {apps} is not subscribed to the event {EVENT}"
+        advice = "subscribe it to Workflow jobs in the App's settings"
+    after = case.job.created_at if case.job is not None else None
+    return Entry(Source.WEBHOOK, text, None, Mark.FAILED, advice, after=after)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 TRIES = 3
 AWSLOGS = "awslogs"
+KILLED = 137
+"""The exit code of a container that was killed (128 and SIGKILL)."""
 GONE = "ECS does not know the task any more: it shows a stopped one for about an hour"
 STEPS = (
     ("pullStartedAt", "its image is being pulled"),
@@ -124,7 +126,34 @@ def _tell_state(case: Case, home: Home, task: Mapping[str, Any]) -> Entry:
     state = read_state(dict(task), home.container)
     at = read_moment(task.get("stoppedAt"))
     text = f"it stopped: {clean(explain_end(state))}"
+    if (killed := _find_kill(home, state.exit_code, at)) is not None:
+        words, advice = killed
+        return Entry(
+            Source.ECS, f"{text}: {words}", at, Mark.FAILED, advice, after=case.now, task=own
+        )
     if not causes.is_failure(state.exit_code):
         return Entry(Source.ECS, text, at, Mark.DONE, after=case.now, task=own)
     advice = causes.explain(state.reason) or causes.explain_exit(state.exit_code)
     return Entry(Source.ECS, text, at, Mark.FAILED, advice, after=case.now, task=own)
+
+
+def _find_kill(home: Home, code: int | None, stopped: float | None) -> tuple[str, str] | None:
+    """Say that the agent was killed before its stop budget was over, and what to change.
+
+    Only its own events tell: a stop was requested, and its life never ended.
+    """
+    requested = next((each for each in home.events if each.name == "stop.requested"), None)
+    if code != KILLED or requested is None or requested.at is None or stopped is None:
+        return None
+    budget = requested.facts.get("budget")
+    if not isinstance(budget, int | float) or any(e.name == "life.ended" for e in home.events):
+        return None
+    waited = stopped - requested.at
+    if waited >= budget:
+        return None
+    words = f"killed {seconds(waited)} after the stop, within the agent's stop budget of "
+    advice = (
+        "let stopTimeout of the container be no shorter than SIDECAR_STOP_TIMEOUT, or lower that; "
+        "`runner-launcher doctor` compares them"
+    )
+    return f"{words}{budget:g} s", advice

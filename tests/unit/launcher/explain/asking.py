@@ -150,6 +150,8 @@ class Hub:
     deliveries: list = field(default_factory=list)
     groups: list = field(default_factory=lambda: ["Default"])
     url: str = f"https://github.com/{REPOSITORY}"
+    events: list = field(default_factory=lambda: ["workflow_job"])
+    """What the App is subscribed to."""
     wrong: Exception | None = None
     paths: list = field(default_factory=list)
 
@@ -191,6 +193,8 @@ class Hub:
 
     def _answer(self, path):
         last = path.partition("?")[0].rpartition("/")[2]
+        if path == "/app":
+            return {"events": self.events}
         if path.startswith("/app/hook/deliveries"):
             return self._find_delivery(last)
         if "/runner-groups" in path:

@@ -10,7 +10,10 @@ from sidecar.errors import Exit
     ("text", "words"),
     [
         ("CannotPullContainerError: pull image manifest: not found", "its tag is not there"),
-        ("CannotPullContainerError: dial tcp 1.2.3.4:443: i/o timeout", "no way to the registry"),
+        (
+            "CannotPullContainerError: dial tcp 1.2.3.4:443: i/o timeout",
+            "no way out of the subnet or security group",
+        ),
         ("CannotPullContainerError: 403 Forbidden", "may not read the image's repository"),
         ("ResourceInitializationError: unable to pull secrets: ssm", "must read the secrets"),
         ("ResourceInitializationError: failed to validate logger args", "log group must exist"),
