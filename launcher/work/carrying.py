@@ -197,9 +197,10 @@ class Carrier:
     async def _put_off_token(
         self, held: Held, stages: Stages, pool: Pool, demand: Demand, error: Exception
     ) -> PutOff | None:
-        refused = isinstance(error, github.GitHubError)
-        why = describe_refusal(error, PERMISSION) if refused else describe(error)
-        reason = f"no token: {why}"
+        if isinstance(error, github.GitHubError):
+            reason = f"no token: {describe_refusal(error, PERMISSION)}"
+        else:
+            reason = f"no token: {describe(error)}"
         transient = (calls.TransientError, github.TransientError, TimeoutError)
         seconds = self._around.now() - held.launch.placed_at
         if isinstance(error, github.RateLimited):

@@ -209,18 +209,22 @@ async def play_agents(stage):
         proxy.mode = "swallow"
         environment = {"http_proxy": proxy.url, "SIDECAR_TOKEN_TIMEOUT": "3"}
         await check("proxy that swallows", **environment)
-    held = Runner(
-        0,
-        "one",
-        Scope.of_path(f"/repos/{REPOSITORY}"),
-        [],
-        ephemeral=True,
-        visible_at=0.0,
-        modulus=1,
-    )
+
+
+async def play_name(stage):
+    """Play a runner of the launch's own name that somebody else has registered."""
+    stage.ecs.may_run.clear()
+    stage.ecs.droughts = [ecs.Drought(skip=1)]
+    job = stage.queue_job("build")
+    await stage.launchers[0].wait_for_event("token.handed_over")
+    (record,) = (await stage.find_records()).values()
+    scope, more = Scope.of_path(f"/repos/{REPOSITORY}"), {"visible_at": 0.0, "modulus": "1"}
+    held = Runner(0, record["runner_name"], scope, [], ephemeral=True, **more)
     stage.github.world.runners.add(held)
-    await check("name taken", SIDECAR_NAME="one")
-    await play_kill(stage)
+    stage.ecs.may_run.set()
+    await stage.ecs.wait_for(lambda: stage.ecs.tasks[0].status == "STOPPED")
+    await check_cause(stage, job, "name taken")
+    await end(stage, job)
 
 
 async def play_kill(stage):
@@ -236,7 +240,8 @@ async def play_kill(stage):
     await end(stage, job)
 
 
-def test_an_agent_s_own_words_are_the_cause(aws):
+@pytest.mark.parametrize("scenes", [(play_agents,), (play_name, play_kill)])
+def test_an_agent_s_own_words_are_the_cause(aws, scenes):
     """They stand before ECS's exit code; of a killed agent its last words tell."""
 
     async def run():
@@ -244,7 +249,8 @@ def test_an_agent_s_own_words_are_the_cause(aws):
             stage.ecs.definitions = [ecs.TaskDefinition(log_options=LOG)]
             stage.pools.write_text(stage.pools.read_text() + 'token = "registration"\n')
             async with stage.serve():
-                await play_agents(stage)
+                for scene in scenes:
+                    await scene(stage)
 
     asyncio.run(asyncio.wait_for(run(), 400))
 
