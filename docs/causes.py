@@ -94,7 +94,7 @@ CAUSES = (
     Cause(
         "name taken",
         launcher="name-taken",
-        explain="agent: leave SIDECAR_NAME out of the task definition",
+        unknown="nothing fails: the agent registers with a suffix, which is told, and the job runs",
     ),
     Cause(
         "KMS key forbidden",

@@ -51,8 +51,8 @@ ADVICE: tuple[_SHAPE, ...] = (
         "give the token the permission, or take one of somebody who has it (LAUNCHER_GITHUB_PAT)",
     ),
     _row(
-        r"runner.* (already exists|of this name|has the name)|name .*is taken",
-        "leave SIDECAR_NAME out of the task definition: the launcher names each runner",
+        r"the name .* is taken",
+        "remove that runner at GitHub, or take another LAUNCHER_NAME_PREFIX",
     ),
     _row(
         r"CannotPull.*(not found|manifest unknown|does not exist)",

@@ -23,6 +23,7 @@ TEXTS: dict[str, tuple[str, Mark]] = {
     "relay.disabled": ("no credentials are relayed to jobs: {reason}", Mark.NOTE),
     "docker.proxy_started": ("jobs reach docker through the proxy", Mark.NOTE),
     "docker.proxy_disabled": ("jobs reach docker without the proxy: {reason}", Mark.NOTE),
+    "runner.name_taken": ("the name {name} is taken: it takes one with a suffix", Mark.NOTE),
     "runner.registered": ("the runner {name} is registered", Mark.DONE),
     "runner.started": ("the runner listens for a job", Mark.DONE),
     "job.announced": ("the runner got the job {job}", Mark.DONE),
