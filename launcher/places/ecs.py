@@ -57,7 +57,7 @@ NO_ROOM = re.compile(
 """How an end reads that is no fault of the task's own."""
 INTERRUPTIONS = ("SpotInterruption", "TerminationNotice")
 """Stop codes of a task whose Spot capacity was taken back."""
-DENIED = re.compile(r"not authorized to perform:? (\S+)")
+DENIED = re.compile(r"not authorized to perform:? (\S+(?: on resource: arn:\S+)?)")
 
 
 class Ecs(ServiceClient):
@@ -175,7 +175,9 @@ def _translate(error: ClientError) -> Placement | None:
     if code in SETTINGS:
         return Refused(f"{START}: {SETTINGS[code]}")
     if code == "AccessDeniedException" and (denied := DENIED.search(text)):
-        return Refused(f"{START}: {explain_denial(text)} (needs {denied[1]})")
+        return Refused(
+            f"{START}: {explain_denial(text)} (needs {denied[1].replace(' resource:', '')})"
+        )
     if code in ("InvalidParameterException", "ClientException", "LimitExceededException"):
         if THROTTLE.search(text):  # a throttle in another error's coat
             return Later(Why.THROTTLE, f"{START}: {text}")

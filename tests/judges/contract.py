@@ -23,6 +23,12 @@ RUNNERS = (
     "/actions/runners/remove-token",
     "/actions/runners/generate-jitconfig",
 )
+HOOKS = (
+    "/hooks",
+    "/hooks/{hook_id}/deliveries",
+    "/hooks/{hook_id}/deliveries/{delivery_id}",
+    "/hooks/{hook_id}/deliveries/{delivery_id}/attempts",
+)
 PATHS = (
     *("/repos/{owner}/{repo}" + path for path in RUNNERS),
     *("/orgs/{org}" + path for path in RUNNERS),
@@ -30,6 +36,7 @@ PATHS = (
     "/orgs/{org}/installation",
     "/repos/{owner}/{repo}/installation",
     "/app/installations/{installation_id}/access_tokens",
+    "/repos/{owner}/{repo}/actions/runs",
     "/repos/{owner}/{repo}/actions/runs/{run_id}",
     "/repos/{owner}/{repo}/actions/runs/{run_id}/cancel",
     "/repos/{owner}/{repo}/actions/runs/{run_id}/jobs",
@@ -37,9 +44,14 @@ PATHS = (
     "/repos/{owner}/{repo}/actions/runs/{run_id}/rerun-failed-jobs",
     "/repos/{owner}/{repo}/actions/jobs/{job_id}",
     "/repos/{owner}/{repo}/actions/jobs/{job_id}/rerun",
+    "/app",
+    "/app/installations",
+    "/app/hook/config",
     "/app/hook/deliveries",
     "/app/hook/deliveries/{delivery_id}",
     "/app/hook/deliveries/{delivery_id}/attempts",
+    *("/repos/{owner}/{repo}" + path for path in HOOKS),
+    *("/orgs/{org}" + path for path in HOOKS),
 )
 
 

@@ -232,5 +232,6 @@ def _text(given: dict[str, Any]) -> str:
 
 def _passes(machine: Machine, condition: dict[str, Any]) -> bool:
     name = condition["Name"]
-    own = machine.id if name == "instance-id" else machine.tags.get(name.removeprefix("tag:"))
+    known = {"instance-id": machine.id, "instance-state-name": machine.state}
+    own = known[name] if name in known else machine.tags.get(name.removeprefix("tag:"))
     return own in condition["Values"]
