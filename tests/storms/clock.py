@@ -131,6 +131,12 @@ def start_outside(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     return asyncio.get_running_loop().create_task(work, context=context)
 
 
+def find_process() -> str:
+    """Return the name of the process that runs now; empty in none."""
+    process = _process.get()
+    return process.name if process is not None else ""
+
+
 def now() -> float:
     """Return the virtual time in seconds since 1970."""
     return EPOCH + asyncio.get_running_loop().time()
