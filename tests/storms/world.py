@@ -56,8 +56,22 @@ def reached(world: Any) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def out_of_reach() -> Iterator[None]:
+    """Let no client reach anything: a `finally` that runs after a storm's end must not."""
+
+    async def connect(client: Any) -> Any:
+        raise ConnectionError(f"{client._service.name} is asked after the end of the storm")
+
+    with mock.patch.object(ServiceClient, "connect", connect):
+        yield
+
+
 class World:
     """A storm's world."""
+
+    quiet = 4
+    """Looks at a world at rest until its storm is over."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -281,7 +295,7 @@ class World:
 
     async def _wait_for_rest(self) -> None:
         quiet = 0
-        while loop_time() < self.plan.longest and quiet < 4:
+        while loop_time() < self.plan.longest and quiet < self.quiet:
             await asyncio.sleep(LOOK)
             quiet = quiet + 1 if self._is_at_rest() else 0
 

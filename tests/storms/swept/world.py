@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tests.storms.machines import Machine
     from tests.storms.swept.plan import Start, SweptPlan
 
+FOR_PEOPLE = 1800.0
+"""Seconds after the storm in which people may still do something; some wait for what never comes,
+as for the end of a job whose launch is given up."""
 ASKS = 20
 """Times that a caller of the API asks again."""
 
@@ -26,6 +29,7 @@ class SweptWorld(World):
     """A storm's world with foreign things, whose own things are swept up."""
 
     plan: SweptPlan
+    quiet = 6
 
     def __init__(self, plan: SweptPlan) -> None:
         super().__init__(plan)
@@ -144,7 +148,9 @@ class SweptWorld(World):
         return [f"{kind} {name}" for kind, names in left.items() for name in sorted(names)]
 
     def _is_at_rest(self) -> bool:
-        if self._coming or loop_time() < self.weather.calm or self.find_left():
+        if loop_time() < self.weather.calm or self.find_left():
+            return False
+        if self._coming and loop_time() < self.weather.calm + FOR_PEOPLE:
             return False
         return all(
             job.over or programs.has_record(self.table.items, job.id) for job in self.admitted
