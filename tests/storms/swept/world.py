@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FOR_PEOPLE = 1800.0
 """Seconds after the storm in which people may still do something; some wait for what never comes,
 as for the end of a job whose launch is given up."""
+REMEMBERED = (1800.0, 3600.0)
+"""Seconds for which EC2 describes a machine that has ended."""
 ASKS = 20
 """Times that a caller of the API asks again."""
 
@@ -35,6 +37,7 @@ class SweptWorld(World):
         super().__init__(plan)
         self.agents.hangs, self.agents.clings = plan.hangs, plan.clings
         self.ecs.lost_events = plan.lost_events
+        self.ec2.forgotten = REMEMBERED  # else nothing tells whose the runner of a machine was
         self.foreign = foreign.plant(self)
         self.before = self.foreign.snapshot(self)
         self.watch = foreign.Watch(self, self.foreign)
@@ -65,7 +68,12 @@ class SweptWorld(World):
         for number, start in enumerate(self.plan.starts):
             self._coming += 1
             self._start(self._use_command_line(f"key-{number}", start))
+        self._start(self._at(self.plan.calm, self._renew_limit))
         await super().run()
+
+    def _renew_limit(self) -> None:
+        """Begin another of GitHub's hours."""
+        self.github.remaining = 4900
 
     def _work(self, name: str) -> Coroutine[Any, Any, None]:
         return programs.work(self, name)
