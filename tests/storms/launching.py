@@ -157,9 +157,7 @@ async def work(
         await _receive(world, queue, make(resources), beside)
 
 
-async def open_resources(
-    world: World, name: str, stack: AsyncExitStack, **other: Any
-) -> Resources:
+async def open_resources(world: World, name: str, stack: AsyncExitStack, **other: Any) -> Resources:
     """Open what starts tasks and machines from pools."""
     enter = stack.enter_async_context
     given: dict[str, Any] = {
@@ -167,9 +165,7 @@ async def open_resources(
         "store": await enter(TokenStore(PREFIX, REGION)),
         "ecs": await enter(EcsClients(REGION)),
         "ec2": await enter(Ec2(REGION)),
-        "pools": lambda: make_pools(
-            world.revision, world.plan.maximum, world.plan.machines.pools
-        ),
+        "pools": lambda: make_pools(world.revision, world.plan.maximum, world.plan.machines.pools),
         "connections": Connections(),
         "deployment": DEPLOYMENT,
         "name_prefix": NAME_PREFIX,

@@ -62,7 +62,9 @@ class Foreign:
             "job": {0: self.job.status if self.job else ""},
         }
         return {
-            f"{kind} {name}": copy.deepcopy(it) for kind, all_ in held.items() for name, it in all_.items()
+            f"{kind} {name}": copy.deepcopy(it)
+            for kind, all_ in held.items()
+            for name, it in all_.items()
         }
 
 

@@ -165,7 +165,9 @@ def _make_destination(start: Start) -> Destination | Machine:
     if start.is_machine:
         return Machine("runner", capacities=("spot", "on-demand"))
     parameter = ("SIDECAR_TOKEN_PARAMETER", f"{PREFIX}/{{task}}")
-    return Destination(CLUSTER, "runner:1", capacity_providers=("FARGATE",), environment=(parameter,))
+    return Destination(
+        CLUSTER, "runner:1", capacity_providers=("FARGATE",), environment=(parameter,)
+    )
 
 
 async def start_runners(start: Start, key: str, *, again: bool) -> None:

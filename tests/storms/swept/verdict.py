@@ -18,7 +18,11 @@ def judge(world: SweptWorld, events: Events) -> list[str]:
     return [
         *world.wrong,
         *(f"{what} is left after {world.sweeps} sweeps" for what in world.find_left()),
-        *(f"{what}, which is not ours, was changed" for what in after if after[what] != world.before[what]),
+        *(
+            f"{what}, which is not ours, was changed"
+            for what in after
+            if after[what] != world.before[what]
+        ),
         *(line for job in world.admitted for line in judge_job(job, named)),
         *judge_secrets(world, events),
         *judge_errors(events),
