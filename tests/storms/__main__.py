@@ -1,5 +1,4 @@
-"""`make soak` runs five hundred storms with tasks, three hundred with machines, and
-five hundred with every intake, that are swept.
+"""`make soak` runs 500 storms with tasks, 300 with machines, 500 with every intake that are swept.
 
 `--storm SEED` runs one again and tells its story.
 """

@@ -286,8 +286,8 @@ class Ecs(Service):
             default=str,
         )
         chance = self._weather.chance
-        if self.lost_events and loop_time() < self._weather.calm:
-            if chance.random() < self.lost_events:
-                return
+        may_be_lost = self.lost_events > 0 and loop_time() < self._weather.calm
+        if may_be_lost and chance.random() < self.lost_events:
+            return
         for _ in range(2 if chance.random() < 0.05 else 1):
             self.send_event(event, chance.uniform(0.2, 2.0))

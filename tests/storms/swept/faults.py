@@ -33,7 +33,7 @@ def _without(rule: type) -> Callable[[], Any]:
 
 
 def _all_tasks_are_ours() -> Any:
-    return mock.patch.object(Claims, "owns", lambda *_: True)
+    return mock.patch.object(Claims, "owns", return_value=True)
 
 
 def _all_names_are_ours() -> Any:
@@ -74,7 +74,7 @@ def _busy_runners_are_not_spared() -> Any:
     find = Homes.find
 
     def mutated(self: Any, seen: Any, report: Any) -> Any:
-        with mock.patch.object(Homes, "_is_of", lambda *_: False):
+        with mock.patch.object(Homes, "_is_of", return_value=False):
             return find(self, seen, report)
 
     return mock.patch.multiple(Homes, _judge=judge, _remove_runners=remove, find=mutated)

@@ -9,6 +9,8 @@ from typing import Any
 from tests.storms.plan import Plan, Turn, make_machine_plan, make_plan
 
 MOST_JOBS = 5
+MOST_DUPLICATES = 0.02
+"""A job that waits for long is put off often, and each time there would be more of its messages."""
 LONGEST_PAUSE = 300.0
 """Seconds that a job waits for an approval, at most."""
 BOUND = 4 * 3600.0
@@ -66,7 +68,12 @@ def make_swept_plan(seed: str, **changes: Any) -> SweptPlan:
         for job in base.jobs[:MOST_JOBS]
     ]
     drawn = SweptPlan(
-        **vars(base) | {"jobs": tuple(jobs), "workers": chance.choice((1, 2))},
+        **vars(base)
+        | {
+            "jobs": tuple(jobs),
+            "workers": chance.choice((1, 2)),
+            "duplicates": min(base.duplicates, MOST_DUPLICATES),
+        },
         sweepers=chance.choice((1, 1, 2)),
         in_table=chance.random() < 0.7,
         starts=tuple(_draw_start(chance) for _ in range(chance.choice((0, 1, 2, 3)))),
