@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FOR_PEOPLE = 1800.0
 """Seconds after the storm in which people may still do something; some wait for what never comes,
 as for the end of a job whose launch is given up."""
-REMEMBERED = (1800.0, 3600.0)
+REMEMBERED = (3600.0, 4000.0)
 """Seconds for which EC2 describes a machine that has ended."""
 ASKS = 20
 """Times that a caller of the API asks again."""
