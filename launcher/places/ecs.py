@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -10,9 +11,9 @@ from botocore.exceptions import ClientError
 from launcher import identity
 from launcher.places import Later, Placement, Refused, Started, TaskState, Why
 from launcher.places.asking import ask_with_retries
+from sidecar.aws import calls
 from sidecar.aws.calls import (
     Call,
-    Service,
     backoff,
     explain_denial,
 )
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-ECS = Service("ecs", "ECS", "task")
+ECS = replace(calls.ECS, resource="task")
 TRIES = 5
 """Of one call, with growing pauses; a request of RunTask is repeated with its client token."""
 DESCRIBED = 100

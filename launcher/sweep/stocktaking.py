@@ -13,6 +13,7 @@ from launcher.places.listing import (
     LIVING_FILTER,
     Home,
     describe_tasks,
+    id_filters,
     list_machines,
     list_tasks,
     tag_filter,
@@ -115,6 +116,13 @@ class Stocktaker:
             found += listed
         return found
 
+    async def _describe_machines(self, machines: list[str]) -> list[Home]:
+        """Describe machines by their ids, also those that have ended."""
+        found: list[Home] = []
+        for each in id_filters(machines):
+            found += await list_machines(self._around.ec2, [each])
+        return found
+
     # -- runners -----------------------------------------------------------------------------
 
     def _find_scopes(self, seen: Inventory) -> list[str]:
@@ -148,6 +156,11 @@ class Stocktaker:
         named = {find(each.name) for listed in seen.runners.values() for each in listed}
         gone = sorted(task for task in named if task is not None and seen.is_gone(task))
         tasks = [each for each in gone if each not in seen.owned and not identity.is_machine(each)]
+        machines = [each for each in gone if each not in seen.owned and identity.is_machine(each)]
+        if machines and self._around.has_machines:  # EC2 knows them for a while after their end
+            listing = self._describe_machines(machines)
+            homes = await report.attempt("machines that have ended", listing) or []
+            seen.owned |= {home.id for home in homes if self._around.claims.owns(home)}
         for cluster in clusters if tasks else ():
             listing = describe_tasks(self._around.ecs(cluster), cluster, tasks)
             homes = await report.attempt(f"stopped tasks of {cluster}", listing) or []

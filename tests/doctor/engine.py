@@ -83,7 +83,12 @@ async def _run(wanted: dict[str, Any]) -> bytes:
     process = await asyncio.create_subprocess_exec(
         *argv, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
-    output, _ = await process.communicate()
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return output
 
 

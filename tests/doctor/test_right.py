@@ -48,7 +48,7 @@ def test_a_task_in_which_all_is_right(aws):
             }
             assert {name for name, _ in scene.plane.requests} == {"DescribeTaskDefinition"}
             assert not list(scene.world.runners)
-            methods = {(call.method, call.call.partition("?")[0]) for call in scene.world.log}
+            methods = {(call.method, call.path.partition("?")[0]) for call in scene.world.log}
             assert {path for method, path in methods if method != "GET"} == {
                 "/api/v3/actions/runner-registration"  # the token is exchanged, nothing registered
             }

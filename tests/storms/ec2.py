@@ -48,6 +48,7 @@ class Ec2(Service):
         self.bad_ends = self.lost_events = 0.0
         self.fates = BAD_ENDS
         """The bad ends that there are."""
+        self.forgotten = FORGOTTEN
         self.used_tokens = 0
         """The number of times that a client token came again whose machine had ended."""
         super().__init__(weather)
@@ -173,7 +174,7 @@ class Ec2(Service):
             capacity,
             now,
             now + chance.choice((0.0, 0.0, chance.uniform(0, LATE))),
-            chance.uniform(*FORGOTTEN),
+            chance.uniform(*self.forgotten),
             self._draw_fate(capacity),
         )
         self.machines[machine.id] = machine

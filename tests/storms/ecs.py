@@ -129,6 +129,8 @@ class Ecs(Service):
         self.broken: list[tuple[float, float]] = []
         """From when until when no task gets its image."""
         self.boot = (3.0, 40.0)
+        self.lost_events = 0.0
+        """The fraction of events that nobody gets to see, until all is calm."""
         super().__init__(weather)
         self._memory: dict[str, _Remembered] = {}
         self._stories: set[asyncio.Task[None]] = set()
@@ -284,5 +286,8 @@ class Ecs(Service):
             default=str,
         )
         chance = self._weather.chance
+        may_be_lost = self.lost_events > 0 and loop_time() < self._weather.calm
+        if may_be_lost and chance.random() < self.lost_events:
+            return
         for _ in range(2 if chance.random() < 0.05 else 1):
             self.send_event(event, chance.uniform(0.2, 2.0))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher import identity
 from launcher.sweep.findings import Finding, Kind, Outcome
-from launcher.sweep.inventory import DAY
+from launcher.sweep.inventory import DAY, is_in_other_account
 from launcher.sweep.repairs.runs import QueuedJobs
 from launcher.work.held import hold
 from launcher.work.machine_events import STATE_CHANGE
@@ -52,8 +52,12 @@ class LostJobs:
             report.leave_out("queued jobs that nobody serves", "LAUNCHER_QUEUE_URL is not set")
             return
         for launch, demand, written in seen.list_launches():
-            if demand.is_warm or demand.order is not None:
-                continue  # each tick looks after them, and so does the API
+            if demand.is_warm:
+                continue  # each tick looks after them
+            if demand.order is not None:
+                if _is_left_alone(launch, demand, seen, seen.begun - written):
+                    await self._open_order(launch, report, dry_run=dry_run)
+                continue
             message = _find_message(launch, demand, seen, seen.begun - written)
             if message is not None:
                 await self._send(launch, message, report, dry_run=dry_run)
@@ -79,6 +83,17 @@ class LostJobs:
             await queue.send(text, first_seen=launch.first_seen, count=1)
         report.add(finding, Outcome.SENT)
 
+    async def _open_order(self, launch: Launch, report: Report, *, dry_run: bool) -> None:
+        """Have the API look after an order: the process that took it has ended since."""
+        finding = Finding(Kind.JOB, f"launch {launch.id}", "nobody looks after its order")
+        if dry_run:
+            report.add(finding, Outcome.WOULD_SEND)
+            return
+        records = self._around.records
+        assert records is not None, "asked before"  # noqa: S101
+        await records.open_order(launch.id)
+        report.add(finding, Outcome.SENT)
+
     async def _find_jobs(self, seen: Inventory, report: Report, *, dry_run: bool) -> None:
         now = seen.begun
         self._sent = {job: at for job, at in self._sent.items() if now - at < AGAIN}
@@ -95,6 +110,20 @@ class LostJobs:
             await queue.send(demand.to_json(), first_seen=since)
             self._sent[demand.job_id] = now
             report.add(finding, Outcome.SENT)
+
+
+def _is_left_alone(launch: Launch, demand: Demand, seen: Inventory, age: float) -> bool:
+    """Say whether an order's launch holds something, and the API seems to have forgotten it.
+
+    In another account the API looks after its orders by itself.
+    """
+    if is_in_other_account(demand) or not UNTOLD < age < DAY:
+        return False
+    if launch.ended:
+        return bool(launch.counters)
+    if launch.place is None:
+        return bool(launch.counters or launch.request)
+    return seen.is_gone(identity.task_id(launch.place))
 
 
 def _find_message(

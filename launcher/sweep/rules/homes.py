@@ -8,6 +8,7 @@ from launcher import identity
 from launcher.demand.delivery import Demand
 from launcher.errors import describe
 from launcher.sweep.findings import Finding, Kind, Outcome
+from launcher.tokens import DELETED
 from launcher.work.limits import boot_limit
 from sidecar import github
 from sidecar.errors import SidecarError
@@ -102,16 +103,24 @@ class Homes:
         return tuple(dict.fromkeys(names))
 
     async def end(self, findings: Sequence[Finding], report: Report) -> None:
-        """End them, each after a last look at its runners."""
+        """End them, each after a last look at its runners; then delete their tokens.
+
+        Ten with one call: deletes are what an account has fewest of. What there is no time for is
+        an orphan by itself, which the next sweep finds.
+        """
+        tokens: list[str] = []
         for finding in findings:
             try:
                 kept = await self._remove_runners(finding)
                 if kept is None:
-                    await self._stop(finding)
+                    tokens.append(await self._stop(finding))
             except SidecarError as error:
                 report.add(finding, Outcome.KEPT, describe(error), failed=True)
             else:
                 report.add(finding, Outcome.KEPT if kept else Outcome.REMOVED, kept or "")
+        for first in range(0, len(tokens), DELETED):
+            deleting = self._around.parameters.delete(tokens[first : first + DELETED])
+            await report.attempt("tokens of what was stopped", deleting)
 
     async def _remove_runners(self, finding: Finding) -> str | None:
         """Remove the runners first, so that none takes a job meanwhile; say why it is kept."""
@@ -133,13 +142,12 @@ class Homes:
                 return HAS_JOB
         return None
 
-    async def _stop(self, finding: Finding) -> None:
-        """Stop it, and delete its token."""
+    async def _stop(self, finding: Finding) -> str:
+        """Stop it; return the name of its token, which nobody needs any more."""
         place, why = finding.name, f"runner-launcher sweep: {finding.reason}"
         if finding.kind is Kind.MACHINE:
             await self._around.ec2.stop(place, why)
         else:
             cluster = place.rpartition(":task/")[2].partition("/")[0]
             await self._around.ecs(cluster).stop(place, why)
-        prefix = self._around.claims.parameter_prefix
-        await self._around.parameters.delete([identity.parameter_name(prefix, place)])
+        return identity.parameter_name(self._around.claims.parameter_prefix, place)

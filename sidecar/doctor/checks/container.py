@@ -60,8 +60,8 @@ async def _run(engine: Engine, image: str, variables: list[str], setup: Setup) -
     created = await engine.post("/containers/create", wanted)
     container = quote(str(created["Id"]))
     try:
-        await engine.send(f"/containers/{container}/start", b"", "")
-        seconds = 2 * setup.patience.check
+        seconds = 2 * setup.patience.check  # a busy machine starts it slowly, too
+        await engine.send(f"/containers/{container}/start", b"", "", deadline=seconds)
         await engine.send(f"/containers/{container}/wait", b"", "", deadline=seconds)
         return _join(await engine.read(f"/containers/{container}/logs?stdout=true"))
     finally:

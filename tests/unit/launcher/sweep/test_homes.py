@@ -1,14 +1,20 @@
 """Tasks and machines that are ended, and those that may live on."""
 
-import asyncio
-
 import pytest
 
 from launcher import identity
 from launcher.demand.order import Order
 from launcher.sweep.findings import Kind, Outcome
 from tests.storms.github import Job
-from tests.unit.launcher.sweep.scene import PAUSE, TOKENS, URL, play, results, sweep_twice
+from tests.unit.launcher.sweep.scene import (
+    PAUSE,
+    TOKENS,
+    URL,
+    pass_time,
+    play,
+    results,
+    sweep_twice,
+)
 
 HOUR = 3600.0
 
@@ -50,7 +56,7 @@ def test_a_task_has_the_boot_time_of_its_pool_or_the_setting_s(pool):
         limit = {"small": 300, "gone": 1800}[pool] + 300
         task.began -= limit - 590 - 2 * PAUSE
         assert (await sweep_twice(stage)).results == []
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         assert results(await sweep_twice(stage)) == {(Kind.TASK, task.arn)}
 
     play(story)
@@ -129,7 +135,7 @@ def test_a_runner_that_comes_between_two_looks_keeps_its_task(comes):
         task = stage.scene.add_task(age=HOUR)
         await stage.scene.add_launch(place=task.arn)
         await stage.sweeper.sweep()
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         find = stage.scene.github.answer
 
         def answer(method, url, body):

@@ -1,13 +1,11 @@
 """Tell orphans from what is needed, and look twice."""
 
-import asyncio
-
 import pytest
 
 from launcher.sweep.findings import Kind, Outcome
 from sidecar.aws.calls import AccessDenied
 from tests.storms.github import Job
-from tests.unit.launcher.sweep.scene import PAUSE, TOKENS, play, results, sweep_twice
+from tests.unit.launcher.sweep.scene import PAUSE, TOKENS, pass_time, play, results, sweep_twice
 
 OLD = 86_400.0
 OTHER = "arn:aws:ecs:eu-central-1:123456789012:task/old"
@@ -25,7 +23,7 @@ def test_a_token_whose_task_is_gone_is_deleted_at_the_second_look():
         for _ in range(2):
             report = await stage.sweeper.sweep()
             assert results(report, Outcome.FOUND) == {(Kind.TOKEN, name)}
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         report = await stage.sweeper.sweep()
         assert results(report) == {(Kind.TOKEN, name)}
         assert stage.scene.ssm.parameters == {}
@@ -60,7 +58,7 @@ def test_a_token_that_was_renewed_between_two_looks_is_seen_anew():
         place = f"{ARN}/{'1' * 32}"
         name = stage.scene.add_token(place, age=600)
         await stage.sweeper.sweep()
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         stage.scene.ssm.parameters[name].version += 1
         report = await stage.sweeper.sweep()
         assert results(report, Outcome.FOUND) == {(Kind.TOKEN, name)}
@@ -102,7 +100,7 @@ def test_many_tokens_are_deleted_ten_with_a_call_and_four_calls_a_second():
         for number in range(1000):
             stage.scene.add_token(f"{ARN}/{number:032x}", age=600)
         await stage.sweeper.sweep()
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         begun = stage.scene.now()
         report = await stage.sweeper.sweep()
         assert report.count(Outcome.REMOVED) == 1000
@@ -178,7 +176,7 @@ def test_a_runner_that_gets_a_job_between_look_and_removal_is_kept():
         await stage.scene.add_launch(place=task.arn)
         del stage.scene.ecs.tasks[task.id]
         await stage.sweeper.sweep()
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         listed, stage.scene.github.calls["_list_runners"] = stage.scene.ecs.list_tasks, 0
 
         async def list_tasks(**given):
@@ -205,7 +203,7 @@ def test_nothing_counts_as_gone_where_tasks_cannot_be_listed():
         stage.scene.add_token(f"{ARN}/{'1' * 32}", age=600)
         stage.scene.weather.outages["ecs"] = (0.0, 1e9)
         await stage.sweeper.sweep()
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         report = await stage.sweeper.sweep()
         assert report.results == []
         assert [line for line in report.uncovered if line.startswith("tasks of runners")]

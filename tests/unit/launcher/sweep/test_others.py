@@ -1,6 +1,5 @@
 """Tasks, machines, runners and parameters of other launchers, which the settings give."""
 
-import asyncio
 from functools import partial
 
 import pytest
@@ -9,7 +8,7 @@ from launcher.sweep.claims import Claims
 from launcher.sweep.findings import Kind
 from tests.storms.github import Job
 from tests.unit.launcher.sweep import scene as scenes
-from tests.unit.launcher.sweep.scene import PAUSE, TOKENS, results, sweep_twice
+from tests.unit.launcher.sweep.scene import PAUSE, TOKENS, pass_time, results, sweep_twice
 
 HOUR = 3600.0
 TAG = {"Application": "runners"}
@@ -45,7 +44,7 @@ def test_a_runner_that_names_no_task_has_the_time_of_a_boot():
         busy.job = Job(1, 1, 1, busy.repository, ("small",), 60)
         scene.add_runner("fargate-on-metal").ephemeral = False
         assert (await sweep_twice(stage)).count("removed") == 0
-        await asyncio.sleep(1800)
+        await pass_time(1800)
         assert results(await stage.sweeper.sweep()) == {(Kind.RUNNER, lost.name)}
 
     play(story)
@@ -104,7 +103,7 @@ def test_without_their_marks_nothing_of_others_is_seen():
         stage.scene.add_task(tags=TAG, age=100 * HOUR)
         stage.scene.add_runner("fargate-a-quiet-one")
         await sweep_twice(stage)
-        await asyncio.sleep(HOUR + PAUSE)
+        await pass_time(HOUR + PAUSE)
         assert (await stage.sweeper.sweep()).results == []
 
     scenes.play(story)

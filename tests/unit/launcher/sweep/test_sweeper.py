@@ -6,7 +6,7 @@ import pytest
 
 from launcher.sweep.findings import Kind, Outcome
 from sidecar.aws.calls import AwsError
-from tests.unit.launcher.sweep.scene import PAUSE, TOKENS, play, results, sweep_twice
+from tests.unit.launcher.sweep.scene import PAUSE, TOKENS, pass_time, play, results, sweep_twice
 
 ARN = "arn:aws:ecs:eu-central-1:123456789012:task/runners"
 
@@ -18,7 +18,7 @@ def test_another_process_goes_by_what_was_remembered_in_the_table():
         names = [stage.scene.add_token(f"{ARN}/{each:032x}", age=600) for each in range(200)]
         first = await stage.make().sweep()
         assert first.count(Outcome.FOUND) == 200
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         report = await stage.make().sweep()
         assert results(report) == {(Kind.TOKEN, name) for name in names}
 
@@ -34,10 +34,10 @@ def test_what_was_not_seen_in_between_is_seen_anew():
         kept = stage.scene.ssm.parameters
         await stage.make().sweep()
         stage.scene.ssm.parameters = {}
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         await stage.make().sweep()
         stage.scene.ssm.parameters = kept
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         assert results(await stage.make().sweep(), Outcome.FOUND) == {(Kind.TOKEN, name)}
 
     play(story, in_table=True)
@@ -52,12 +52,12 @@ def test_one_process_sweeps_at_a_time():
         assert (first is None) != (second is None)
         assert await stage.make().sweep() is not None
         dead = asyncio.ensure_future(stage.make().sweep())
-        await asyncio.sleep(3)
+        await pass_time(3)
         stage.scene.table.items["sweep"]["holder"] = {"S": "a process that has died"}
         dead.cancel()
         await asyncio.gather(dead, return_exceptions=True)
         assert await stage.make().sweep() is None
-        await asyncio.sleep(700)
+        await pass_time(700)
         assert await stage.make().sweep() is not None
 
     play(story, in_table=True)
@@ -69,7 +69,7 @@ def test_without_its_memory_it_ends_nothing():
     async def story(stage):
         stage.scene.add_token(f"{ARN}/{'1' * 32}", age=600)
         await stage.make().sweep()
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         now = asyncio.get_running_loop().time()
         stage.scene.weather.outages["dynamodb"] = (now, now + 3600)
         with pytest.raises(AwsError):
@@ -99,7 +99,7 @@ def test_what_there_is_no_time_for_is_left_to_the_next_sweep():
         for number in range(400):
             stage.scene.add_token(f"{ARN}/{number:032x}", age=600)
         await stage.make().sweep()
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         report = await stage.make().sweep(8.0)
         left = len(stage.scene.ssm.parameters)
         assert 0 < left < 400
@@ -118,7 +118,7 @@ def test_what_cannot_be_ended_is_told_and_tried_again():
         for number in range(20):
             stage.scene.add_token(f"{ARN}/{number:032x}", age=600)
         await stage.sweeper.sweep()
-        await asyncio.sleep(PAUSE)
+        await pass_time(PAUSE)
         delete = stage.scene.ssm.delete_parameters
 
         async def refuse(**given):
