@@ -45,7 +45,8 @@ LONGEST_CODE = 16
 
 def may_fork(argv: Sequence[str]) -> bool:
     """Say whether a fork can play `argv`: a command of the project, in this network namespace."""
-    own, of_process = (os.readlink(f"/proc/{name}/ns/net") for name in ("thread-self", "self"))
+    places = (Path("/proc", name, "ns/net") for name in ("thread-self", "self"))
+    own, of_process = (place.readlink() for place in places)
     return own == of_process and _find_package(argv) is not None
 
 
