@@ -20,6 +20,7 @@ import time
 import urllib.request
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -296,19 +297,30 @@ _NOBODY = ("local-access-key", "local-secret-key", None)
 @contextmanager
 def open_client(service: str, endpoint: str, held: Credentials | None = None) -> Iterator[Any]:
     """Open a client of a service for the block, with the credentials of `held` or nobody's."""
-    import boto3  # slow to import, and the server does not need it
-
     key, secret, token = (
         (held.access_key_id, held.secret_access_key, held.session_token) if held else _NOBODY
     )
-    session = boto3.Session(
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        aws_session_token=token,
-        region_name=REGION,
-    )
-    with closing(session.client(service, endpoint_url=endpoint)) as client:
+    with _MAKING:  # a session makes one client at a time
+        client = _open_session().client(
+            service,
+            endpoint_url=endpoint,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+        )
+    with closing(client):
         yield client
+
+
+@cache
+def _open_session() -> Any:
+    """Open the one session of all clients: it keeps what it has read of each service's calls."""
+    import boto3  # slow to import, and the server does not need it
+
+    return boto3.Session(region_name=REGION)
+
+
+_MAKING = threading.Lock()
 
 
 def main() -> None:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 from botocore.exceptions import ClientError
 
 from launcher.doctor.words import explain_aws, translate
-from sidecar.aws.calls import AccessDenied, AwsError, Call, Service, backoff
+from sidecar.aws.calls import AccessDenied, AwsError, Call, Service
 from sidecar.aws.own_session import make_session
 from sidecar.aws.session import ServiceClient
 from sidecar.examination.finding import Finding, unknown
-from sidecar.examination.patience import AWS_TRIES
-from sidecar.net.retry import call_with_retries
+from sidecar.examination.patient_calls import call_aws
 
 if TYPE_CHECKING:
     from aiobotocore.session import AioSession
@@ -83,10 +82,7 @@ class Account:
                 raise
             return answer
 
-        seconds = self._patience.aws
-        return await call_with_retries(
-            lambda: call.run(once, seconds / AWS_TRIES), backoff(), seconds=seconds
-        )
+        return await call_aws(lambda seconds: call.run(once, seconds), self._patience.aws)
 
 
 def explain_unseen(error: AwsError, change: str) -> Finding:

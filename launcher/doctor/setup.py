@@ -14,15 +14,15 @@ from launcher.doctor.account import Account
 from launcher.doctor.definition import Definition, read_definition
 from launcher.doctor.target import Target, of_pool, of_settings
 from launcher.pools.document import Problems
-from sidecar.aws.calls import ECS, SSM, backoff
+from sidecar.aws.calls import ECS, SSM
 from sidecar.aws.endpoints import find_endpoint
 from sidecar.aws.identity import Identity, read_identity
 from sidecar.errors import SidecarError
 from sidecar.examination.once import Once
-from sidecar.examination.patience import AWS_TRIES, GITHUB_TRIES
+from sidecar.examination.patience import GITHUB_TRIES
+from sidecar.examination.patient_calls import call_aws
 from sidecar.examination.probe import Answer, ask
 from sidecar.github import Scope
-from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -131,11 +131,9 @@ class Setup:
             return None
 
     async def _read_identity(self) -> Identity:
-        region, seconds = self.account.region, self.patience.aws
-        return await call_with_retries(
-            lambda: read_identity(region, self.account.session, seconds / AWS_TRIES),
-            backoff(),
-            seconds=seconds,
+        region, session = self.account.region, self.account.session
+        return await call_aws(
+            lambda seconds: read_identity(region, session, seconds), self.patience.aws
         )
 
     async def _read_apps(self) -> list[tuple[str, dict[str, Any] | SidecarError]]:

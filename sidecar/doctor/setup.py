@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, TypeVar
 import aiohttp
 
 from sidecar import host
-from sidecar.aws.calls import backoff
 from sidecar.aws.identity import Identity, read_identity
 from sidecar.aws.instance_metadata import MetadataError, read_machine
 from sidecar.aws.secrets import SecretReader
 from sidecar.docker.engine import Engine
 from sidecar.doctor import endpoints, stored_token
 from sidecar.examination.once import Once
-from sidecar.examination.patience import AWS_TRIES, EMPTY_TRIES
+from sidecar.examination.patience import AWS_ERRORS, EMPTY_TRIES
+from sidecar.examination.patient_calls import call_aws
 from sidecar.examination.probe import Answer, ask
 from sidecar.lifecycle import registration
 from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_credentials import Access
-from sidecar.net.retry import call_with_retries
 from sidecar.relay.mode import DaemonLocation, locate_daemon
 from sidecar.settings.load import find_question, read
 
@@ -108,10 +107,7 @@ class Setup:
 
     async def call_aws(self, call: Callable[[float], Awaitable[T]]) -> T:
         """Make a call of AWS; `call` is given the seconds for one try. Raises AwsError."""
-        seconds = self.patience.aws
-        return await call_with_retries(
-            lambda: call(seconds / AWS_TRIES), backoff(), seconds=seconds
-        )
+        return await call_aws(call, self.patience.aws)
 
     async def ask(self, url: str) -> Answer:
         """Ask a server for anything, as the agent would reach it. Raises NoAnswer."""
@@ -162,7 +158,9 @@ class Setup:
     async def _read_credential(self) -> github.Credential | None:
         if self.settings.github_app_id is None and self.settings.github_pat is None:
             return None
-        reader = SecretReader(self.config.task.region, self.session, timeout=self.patience.aws)
+        reader = SecretReader(
+            self.config.task.region, self.session, timeout=self.patience.aws, tries=AWS_ERRORS
+        )
         return await registration.read_credential(self.settings, reader)
 
     async def _locate_daemon(self) -> tuple[DaemonLocation, str]:

@@ -7,10 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sidecar import tokens, values
-from sidecar.aws.calls import backoff
-from sidecar.examination.patience import AWS_TRIES
+from sidecar.examination.patient_calls import call_aws
 from sidecar.lifecycle import registration
-from sidecar.net.retry import call_with_retries
 from sidecar.runner.runner_settings import read_settings
 from sidecar.settings.contracts.contract import INSTANCE_ID
 from sidecar.tokens import launched, ssm
@@ -68,9 +66,7 @@ async def read_token(
         parameter = await _find_parameter(config, store, partial(_read_id, read_facts), timeout)
         if parameter is None:
             return None
-        text, version = await call_with_retries(
-            lambda: parameter.read(timeout=timeout / AWS_TRIES), backoff(), seconds=timeout
-        )
+        text, version = await call_aws(lambda seconds: parameter.read(timeout=seconds), timeout)
     key = settings.token_key.get_secret_value() if settings.token_key is not None else None
     token = open_token(text, parameter.name, key)
     return StoredToken(f"the parameter {parameter.name}", token, version.modified)

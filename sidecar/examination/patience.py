@@ -17,6 +17,9 @@ REQUEST_SHARE, AWS_SHARE = 0.5, 0.6
 found till then is still told."""
 AWS_TRIES = 2
 """How often AWS is asked, where it does not answer: one lost packet is no wrong set-up."""
+AWS_ERRORS = 3
+"""The same where it answers with an error that may pass, or nobody listens: whoever waits for the
+doctor learns sooner what is wrong, and pauses would only use up the time."""
 GITHUB_TRIES = 2
 """The same of GitHub."""
 EMPTY_TRIES = 3

@@ -5,9 +5,7 @@ In it everything is right; each test makes one thing wrong.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from local import ecs, ecs_agent, iam
 from local.ecs.tasks import TaskDefinition
 from local.stage import PAT
 from tests.lives import stage as stages
-from tests.lives.stage import IS_ROOT, PATIENCE, ROOT
+from tests.lives.stage import IS_ROOT, PATIENCE
+from tests.support import forked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -90,23 +89,8 @@ class Scene(stages.Stage):
         merged = {**self.environment(), **(env or {})}
         given = {name: value for name, value in merged.items() if value is not None}
         words = (*argv, "--seconds", SECONDS, *options)
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            env=given,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            output, errors = await asyncio.wait_for(process.communicate(), 2 * PATIENCE)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        found = Examined(
-            process.returncode or 0, _read_lines(output), output.decode(), errors.decode()
-        )
+        code, output, errors = await forked.play(words, given, 2 * PATIENCE)
+        found = Examined(code, _read_lines(output), output.decode(), errors.decode())
         for secret in (*self.list_secrets(), *secrets):
             assert secret not in found.output + found.errors, "a secret was shown"
         assert "Traceback" not in found.errors, found.errors

@@ -60,6 +60,7 @@ def cut(edition: str) -> dict[str, Any]:
     full = json.loads((GENERATED / f"{edition}.json").read_text())
     kept = {name: full[name] for name in ("openapi", "info", "servers")}
     kept["paths"] = {path: full["paths"][path] for path in PATHS}
+    _let_accounts_be_users(kept["paths"]["/app/installations"])
     kept["components"] = {}
     waiting = list(_references(kept["paths"]))
     while waiting:
@@ -68,6 +69,18 @@ def cut(edition: str) -> dict[str, Any]:
             kept["components"][kind][name] = full["components"][kind][name]
             waiting += _references(full["components"][kind][name])
     return kept
+
+
+def _let_accounts_be_users(path: dict[str, Any]) -> None:
+    """Mend a mistake of the description: an installation's account is a user or an enterprise.
+
+    In the list of an App's installations it says `allOf`, which GitHub's own example breaks; the
+    schema `installation`, by which the same thing alone is judged, says `anyOf`.
+    """
+    answer = path["get"]["responses"]["200"]["content"]["application/json"]
+    account = answer["schema"]["items"]["properties"]["account"]
+    if "allOf" in account:  # as soon as the description is mended nothing is changed
+        account["anyOf"] = account.pop("allOf")
 
 
 def _references(node: Any) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -18,7 +17,8 @@ from local import agent, aws, ecs, faults, github, iam, network, quotas
 from local.ecs.tasks import TaskDefinition
 from local.github.apps import fresh_key
 from tests.doctor.scene import SECONDS, Examined
-from tests.lives.stage import PATIENCE, ROOT
+from tests.lives.stage import PATIENCE
+from tests.support import forked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -141,22 +141,10 @@ class Scene:
         """Run the doctor; no secret may be in what it prints. None removes a variable."""
         merged = {**self.environment(), **(env or {})}
         words = (*DOCTOR, *(("--json",) if json_ else ()), "--seconds", SECONDS, *options)
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            env={name: value for name, value in merged.items() if value is not None},
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            output, errors = await asyncio.wait_for(process.communicate(), 2 * PATIENCE)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        given = {name: value for name, value in merged.items() if value is not None}
+        code, output, errors = await forked.play(words, given, 2 * PATIENCE)
         lines = json.loads(output)["lines"] if output.startswith(b"{") else []
-        found = Examined(process.returncode or 0, lines, output.decode(), errors.decode())
+        found = Examined(code, lines, output.decode(), errors.decode())
         for secret in self.list_secrets():
             assert secret not in found.output + found.errors, "a secret was shown"
         assert "Traceback" not in found.errors, found.errors

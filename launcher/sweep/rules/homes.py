@@ -29,6 +29,7 @@ LIFETIME = "SIDECAR_LIFETIME_LIMIT"
 NO_RUNNER = "no runner of it is online"
 STOPPED = "it was stopped, and never runs again"
 HAS_JOB = "its runner has a job"
+TOKEN_LEFT = "it was stopped, but its token is left: "  # noqa: S105  it is no secret
 
 
 class Homes:
@@ -105,22 +106,41 @@ class Homes:
     async def end(self, findings: Sequence[Finding], report: Report) -> None:
         """End them, each after a last look at its runners; then delete their tokens.
 
-        Ten with one call: deletes are what an account has fewest of. What there is no time for is
-        an orphan by itself, which the next sweep finds.
+        Ten with one call: deletes are what an account has fewest of. One counts as removed once
+        its token is gone, too.
         """
-        tokens: list[str] = []
+        stopped: list[Finding] = []
         for finding in findings:
             try:
                 kept = await self._remove_runners(finding)
                 if kept is None:
-                    tokens.append(await self._stop(finding))
+                    await self._stop(finding)
             except SidecarError as error:
                 report.add(finding, Outcome.KEPT, describe(error), failed=True)
-            else:
-                report.add(finding, Outcome.KEPT if kept else Outcome.REMOVED, kept or "")
-        for first in range(0, len(tokens), DELETED):
-            deleting = self._around.parameters.delete(tokens[first : first + DELETED])
-            await report.attempt("tokens of what was stopped", deleting)
+                continue
+            if kept is not None:
+                report.add(finding, Outcome.KEPT, kept)
+                continue
+            stopped.append(finding)
+            if len(stopped) == DELETED:
+                await self._delete_tokens(stopped, report)
+                stopped = []
+        if stopped:
+            await self._delete_tokens(stopped, report)
+
+    async def _delete_tokens(self, stopped: Sequence[Finding], report: Report) -> None:
+        """Delete the tokens of what was stopped, which nobody needs any more."""
+        prefix = self._around.claims.parameter_prefix
+        names = [identity.parameter_name(prefix, each.name) for each in stopped]
+        try:
+            await self._around.parameters.delete(names)
+        except SidecarError as error:
+            # By the next sweep they are tokens of what is gone.
+            for finding in stopped:
+                report.add(finding, Outcome.KEPT, TOKEN_LEFT + describe(error), failed=True)
+        else:
+            for finding in stopped:
+                report.add(finding, Outcome.REMOVED)
 
     async def _remove_runners(self, finding: Finding) -> str | None:
         """Remove the runners first, so that none takes a job meanwhile; say why it is kept."""
@@ -142,12 +162,10 @@ class Homes:
                 return HAS_JOB
         return None
 
-    async def _stop(self, finding: Finding) -> str:
-        """Stop it; return the name of its token, which nobody needs any more."""
+    async def _stop(self, finding: Finding) -> None:
         place, why = finding.name, f"runner-launcher sweep: {finding.reason}"
         if finding.kind is Kind.MACHINE:
             await self._around.ec2.stop(place, why)
         else:
             cluster = place.rpartition(":task/")[2].partition("/")[0]
             await self._around.ecs(cluster).stop(place, why)
-        return identity.parameter_name(self._around.claims.parameter_prefix, place)

@@ -1,10 +1,12 @@
 """Tasks and machines that are ended, and those that may live on."""
 
 import pytest
+from botocore.exceptions import ClientError
 
 from launcher import identity
 from launcher.demand.order import Order
 from launcher.sweep.findings import Kind, Outcome
+from launcher.sweep.rules.homes import TOKEN_LEFT
 from tests.storms.github import Job
 from tests.unit.launcher.sweep.scene import (
     PAUSE,
@@ -42,6 +44,40 @@ def test_a_task_without_a_runner_is_ended_after_its_boot():
         assert stopped(scene) == {task.arn}
         assert task.reason.startswith("runner-launcher sweep: no runner of it is online after")
         assert (scene.runners, scene.ssm.parameters) == ([], {})
+
+    play(story)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_tokens_of_stopped_tasks_are_deleted_ten_with_a_call(refused):
+    """A task whose token cannot be deleted is never told as removed; the next sweeps go on."""
+
+    async def story(stage):
+        scene, delete = stage.scene, stage.scene.ssm.delete_parameters
+        tasks = [scene.add_task(age=10 * HOUR) for _ in range(12)]
+        tokens = {scene.add_token(task.arn, age=60) for task in tasks}
+        calls = []
+
+        async def answer(**given):
+            calls.append(given["Names"])
+            if refused and len(calls) == 1:
+                raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "DeleteParameters")
+            return await delete(**given)
+
+        scene.ssm.delete_parameters = answer
+        report = await sweep_twice(stage)
+        assert [len(names) for names in calls] == [10, 2]
+        assert stopped(scene) == {task.arn for task in tasks}
+        removed, kept = report.count(Outcome.REMOVED), report.count(Outcome.KEPT)
+        assert (removed, kept) == ((2, 10) if refused else (12, 0))
+        left = [each for each in report.results if each.outcome is Outcome.KEPT]
+        assert all(each.failed and each.detail.startswith(TOKEN_LEFT) for each in left)
+        assert scene.ssm.parameters.keys() == (tokens & set(calls[0]) if refused else set())
+        for task in tasks:
+            scene.end_task(task)
+        await pass_time(HOUR)
+        await sweep_twice(stage)
+        assert scene.ssm.parameters == {}
 
     play(story)
 
