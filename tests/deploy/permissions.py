@@ -160,8 +160,9 @@ def simulate(
         capture_output=True,
         text=True,
         timeout=120,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
     return [answer["why"] for answer in json.loads(done.stdout)]
 
 
