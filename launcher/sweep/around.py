@@ -63,6 +63,16 @@ class Around:
         """Return the pools of now; none where there is no document of them."""
         return [*self.pools()] if self.pools is not None else []
 
+    def list_pool_clusters(self) -> list[str]:
+        """Return the clusters of the pools that start tasks in this account.
+
+        A pool of callers with accounts of their own is left out: what is of it here all the same
+        has a record or a token, which names its cluster.
+        """
+        elsewhere = self.pools().names_elsewhere if self.pools is not None else frozenset[str]()
+        pools = [pool for pool in self.list_pools() if pool.name not in elsewhere]
+        return [pool.cluster for pool in pools if pool.machine is None]
+
     def find_pool(self, name: str) -> Pool | None:
         """Find a pool by its name."""
         return self.pools().by_name.get(name) if self.pools is not None else None

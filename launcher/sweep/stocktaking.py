@@ -62,8 +62,7 @@ class Stocktaker:
     # -- tasks and machines ------------------------------------------------------------------
 
     def _find_clusters(self, seen: Inventory) -> list[str]:
-        names = [*self._around.clusters]
-        names += [pool.cluster for pool in self._around.list_pools() if pool.machine is None]
+        names = [*self._around.clusters, *self._around.list_pool_clusters()]
         places = [token.place for token in seen.tokens]
         places += [
             launch.place or ""

@@ -5,7 +5,15 @@ import pytest
 from launcher.sweep.findings import Kind, Outcome
 from sidecar.aws.calls import AccessDenied
 from tests.storms.github import Job
-from tests.unit.launcher.sweep.scene import PAUSE, TOKENS, pass_time, play, results, sweep_twice
+from tests.unit.launcher.sweep.scene import (
+    PAUSE,
+    POOLS,
+    TOKENS,
+    pass_time,
+    play,
+    results,
+    sweep_twice,
+)
 
 OLD = 86_400.0
 OTHER = "arn:aws:ecs:eu-central-1:123456789012:task/old"
@@ -231,3 +239,19 @@ def test_a_cluster_that_cannot_be_listed_keeps_only_its_own_tasks_tokens():
         assert set(stage.scene.ssm.parameters) == {hidden, unknown}
 
     play(story)
+
+
+def test_no_cluster_of_callers_with_accounts_of_their_own_is_asked_about():
+    """The launcher's role may not list it, and nothing of the sweep's is there."""
+    guest = (
+        '[[pool]]\nname = "guest"\nlabels = ["guest"]\ntask_definition = "guest"\n'
+        'cluster = "guests"\n'
+        '[[caller]]\nname = "guest"\nrepositories = [7]\npools = ["guest"]\n'
+        'account = "210987654321"\nrole = "arn:aws:iam::210987654321:role/x"\n'
+        'external_id = "a-secret"\n'
+    )
+
+    async def story(stage):
+        return stage.around.list_pool_clusters()
+
+    assert play(story, pools=POOLS + guest) == ["runners"]
