@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from launcher.pools.pool import Pool
-    from launcher.pools.tables import Table
+    from sidecar.documents.tables import Table
 
 _GIB = 1024
 _FARGATE_SIZES: Final[Mapping[int, range | tuple[int, ...]]] = {

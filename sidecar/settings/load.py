@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from sidecar import values
 from sidecar.errors import SettingsError
 from sidecar.net import proxy
+from sidecar.roles.rules import Roles
 from sidecar.settings import checks, contracts, platform
 from sidecar.settings.contracts.contract import REGION, tag
 from sidecar.settings.model import (
@@ -66,10 +67,11 @@ def load(
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        problems += [
-            checks.describe_problem(detail, given, sources)
-            for detail in error.errors(include_url=False)
-        ]
+        for detail in error.errors(include_url=False):
+            problems += checks.describe_problems(detail, given, sources)
+    else:
+        roles = settings.roles if isinstance(settings.roles, Roles) else None
+        problems += checks.check_roles(settings, roles, supervising=bool(command))
     problems += checks.check_quotes(given, sources)
     problems += checks.check_contradictions(given)
     problems += proxy.check(environ)

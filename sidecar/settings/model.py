@@ -17,6 +17,7 @@ from sidecar import fields, host, values
 from sidecar.fields import GivenSettings, setting
 from sidecar.settings import DEFAULT_HEALTH_ADDRESS, contracts
 from sidecar.settings.given_files import read_session_policy
+from sidecar.settings.given_roles import GivenRoles  # noqa: TC001  the library reads it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -211,6 +212,13 @@ class Settings(GivenSettings):
         "file:/etc/job-policy.json",
         repr=False,  # an error would show the whole policy
     )
+    roles: Annotated[GivenRoles, NoDecode] = setting(
+        None,
+        "rules that give each job, and each container, its own role: TOML, or file: and a path, or "
+        "ssm: and the names of parameters with '+' between them",
+        "file:/etc/roles.toml",
+        repr=False,  # an error would show the whole document
+    )
     docker_proxy: Annotated[Literal["auto", "on", "off"], BeforeValidator(values.lower_case)] = (
         setting(
             "auto",
@@ -251,6 +259,8 @@ class Settings(GivenSettings):
     )
 
 
+DOCUMENTS = {"roles"}
+"""Settings that may end with a quotation mark, since their value is a whole document."""
 SECRETS = {"token", "github_app_key", "github_pat"}
 """Settings that are variables only."""
 SOURCES = ("token_parameter", "token", "github_app_id", "github_app_key", "github_pat")
