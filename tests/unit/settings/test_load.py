@@ -83,6 +83,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "docker_proxy": "auto",
         "docker_strict": False,
         "docker_cleanup": "job",
+        "ecr_registries": (),
         "shared_dir": None,
     }
     assert config.warnings == ()
