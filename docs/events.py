@@ -140,6 +140,16 @@ EVENTS = {
     "relay.verification_failed": "the docker daemon could not be asked for a container's "
     "addresses; the peer that used the path first keeps it",
     "retry.scheduled": "something failed that may work later; it is tried again",
+    "role.assigned": "the job's own role is there, by that rule of SIDECAR_ROLES; `job_role_ms` is "
+    "what the job waited for it",
+    "role.assumed": "STS gave a first session for a rule; `packed_percent` is how much of the room "
+    "for policy and tags it takes",
+    "role.delayed": "the job's role was not there in time; the job goes on, and gets 503 until it "
+    "is, unless the rule says `required`",
+    "role.denied": "the job has no credentials: no rule is for it, or what a rule needs is missing",
+    "role.nearly_full": "policy and tags take nearly all of the room that a session has",
+    "role.tags_left_out": "STS does not take these facts about the job as they are, so they are no "
+    "tags; a policy that needs them denies",
     "runner.configuration_removed": "what an earlier life left was removed, because the next one "
     "would obey it or could not start: the configuration of a killed agent's runner, `.env`, "
     "`.path` and `.service` of a job, and what a job put in the place of `_diag` or of the work "

@@ -21,6 +21,7 @@ from sidecar.lifecycle.job_admission import make_admission
 from sidecar.lifecycle.job_credentials import Access, job_credentials, read_outward_routes
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.job_registries import add_registries
+from sidecar.lifecycle.job_roles import JobRoles, read_rules
 from sidecar.lifecycle.network import network_variables
 from sidecar.lifecycle.protection import protect_while_busy
 from sidecar.lifecycle.registration_request import make_request
@@ -119,6 +120,8 @@ class _Life:
         self.diagnostics = Diagnostics(self.folder)
         self.runner: registration.Runner | None = None
         self.facts: Facts | None = None
+        self.roles: JobRoles | None = None
+        """The rules that give the job its role; None: jobs have the role that the settings say."""
         self._exit_stack = exit_stack
         self._enter = exit_stack.enter_async_context
 
@@ -168,16 +171,22 @@ class _Life:
             self._serve_credentials_and_docker,
             lambda: self.source.wait(self.settings.token_timeout),
         )
-        self.admission = make_admission(self.token, self.folder, self.listener, self.credentials)
+        self.admission = make_admission(
+            self.token, self.folder, self.listener, self.credentials, self.roles
+        )
 
     async def _serve_credentials_and_docker(self) -> None:
         """Serve the relay with the jobs' credentials, and the docker proxy."""
         config, cleanup_stack = self.config, self.cleanup_stack
         facts = await self._read_facts()
         read_outward_routes(self.routes, self.access, facts)
+        region = config.task.region
+        rules = await read_rules(self.settings, self.access.secret_reader(region))
         self.credentials = await self._enter(
             job_credentials(config, self.access, facts, cleanup_stack)
         )
+        if rules is not None:
+            self.roles = JobRoles(rules, self.access, self.credentials, region, facts.id)
         self.report.relay = self.credentials.relay
         self.docker = await self._enter(
             job_docker(config, self.credentials, cleanup_stack, self.stop, self.routes.on_network)

@@ -18,6 +18,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sidecar.relay.protocol import Refused
     from sidecar.relay.refresher import Refresher
 
 log = structlog.get_logger()
@@ -84,8 +85,8 @@ class Identities:
         self._time = time
         self.policy = policy
         """Returns whether a peer, by its address, may ask at all; None: every peer may."""
-        self.held = False
-        """Whether nobody may ask yet, because no job is admitted."""
+        self.hold_reason: Refused | None = None
+        """Why nobody may ask yet, or at all: no job is admitted, or it has no role."""
         self.version = 0
         """Grows by one when a path or an address gets another owner, or when the right to ask
         changes. Earlier decisions are not valid then."""
@@ -110,20 +111,25 @@ class Identities:
         self._common |= self._shared
         self.version += 1
 
-    def hold(self) -> None:
-        """Let nobody ask, but by a shared path: no job knows that, other containers do."""
-        self.held = True
+    def hold(self, reason: Refused) -> None:
+        """Refuse everybody for this reason, but by a shared path: no job knows that path.
+
+        Other containers of the task do.
+        """
+        self.hold_reason = reason
         self.version += 1
 
     def release(self) -> None:
-        """Let everybody ask from now on: a job is admitted."""
-        self.held = False
+        """Let everybody ask from now on: a job is admitted, and has a role."""
+        self.hold_reason = None
         self.version += 1
         self.on_change()
 
-    def is_held(self, path: str) -> bool:
-        """Return whether a request by this path has to wait for an admitted job."""
-        return self.held and self._digest(path) not in self._shared
+    def find_hold(self, path: str) -> Refused | None:
+        """Return why a request by this path is refused, whoever sends it; None if it is not."""
+        if self.hold_reason is None or self._digest(path) in self._shared:
+            return None
+        return self.hold_reason
 
     def mint(self, refresher: Refresher | None = None) -> str:
         """Return a new secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI.

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sidecar.relay.identities import Identities
 
 _NOT_LOCAL = error(403, "AccessDenied", "only this task's own containers are answered")
-_NOT_ADMITTED = error(503, "CredentialsUninitialized", "no job is admitted yet")
 _NO_PROTOCOL = "none"
 
 
@@ -51,8 +50,8 @@ class Router:
         policy = self._identities.policy
         if policy is not None and not policy(request.peer):
             decision = Refused("not a local peer", _NOT_LOCAL)
-        elif self._identities.is_held(request.target):
-            decision = Refused("no admitted job", _NOT_ADMITTED)
+        elif (held := self._identities.find_hold(request.target)) is not None:
+            decision = held
         else:
             decision = protocol.decide(request)
         if isinstance(decision, Refused) and decision.may_wait and not request.has_waited:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-import unicodedata
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ from sidecar.roles.rules import (
     Roles,
     Terms,
 )
+from sidecar.roles.tag_text import LONGEST_KEY, LONGEST_VALUE, OWN_TAGS, is_tag_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,15 +40,12 @@ LONGEST_DOCUMENT = 256 * 1024
 """Bytes."""
 MOST_RULES = 500
 MOST_TAGS = 40
-"""STS takes 50; the others say who the job is (`relay/session_tags.py`)."""
-OWN_TAGS = ("repository", "ref", "workflow", "event", "actor", "run_id", "run_attempt")
-"""The tags that say who the job is; no rule may set one of them."""
+"""STS takes 50; the others say who the job is (`session.py`)."""
 SOURCE_IDENTITIES = ("off", "actor", "run_id", "repository_id")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _WORKFLOW = re.compile(r"([A-Za-z0-9_-]{1,100}/[A-Za-z0-9._*-]{1,100}/)?\.github/workflows/[^/@]+")
 _ACTOR = re.compile(r"[A-Za-z0-9_*-]{1,100}(\[bot\])?")
 _LABEL = re.compile(r"[^=*\s]{1,255}(=[^\n]{0,255})?")
-_MARKS = frozenset("_.:/=+-@ ")
 
 
 class RolesError(ValueError):
@@ -335,19 +332,10 @@ def _check_tag(key: str, value: str) -> None:
     if key.lower() in OWN_TAGS:
         message = "is set by the agent, and says who the job is"
         raise ValueError(message)
-    if not 0 < len(key) <= 128 or not is_tag_text(key) or key.lower().startswith("aws:"):
+    taken = 0 < len(key) <= LONGEST_KEY and is_tag_text(key)
+    if not taken or key.lower().startswith("aws:"):
         message = "must be 1 to 128 letters, digits, spaces or _.:/=+-@, and not begin with aws:"
         raise ValueError(message)
-    if len(value) > 256 or not is_tag_text(value):
+    if len(value) > LONGEST_VALUE or not is_tag_text(value):
         message = "must have a value of 256 letters, digits, spaces or _.:/=+-@ at most"
         raise ValueError(message)
-
-
-def is_tag_text(text: str) -> bool:
-    r"""Return whether STS takes all of these characters in a tag: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`.
-
-    Of the spaces only the usual one, and none at either end, where a program may cut it off.
-    """
-    return text == text.strip() and all(
-        one in _MARKS or unicodedata.category(one)[0] in "LN" for one in text
-    )

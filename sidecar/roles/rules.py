@@ -5,7 +5,7 @@ What is not known of a job never matches: a rule can only give a role to whom it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
@@ -227,6 +227,17 @@ class Roles:
         if self.default.role != NONE and Conditions().mismatch(job) is None:
             return Match(self.default)
         return None
+
+    def asks_token(self, job: Job) -> bool:
+        """Return whether the job's rule may depend on GitHub's token.
+
+        True for the first rule that matches, or would for some environment, if that rule has the
+        token as its proof.
+        """
+        for rule in self.jobs:
+            if replace(rule.when, environment=()).mismatch(job) is None:
+                return rule.terms.proof is Proof.OIDC
+        return self.default.proof is Proof.OIDC
 
     @property
     def proofs(self) -> frozenset[Proof]:

@@ -2,8 +2,8 @@
 
 The runner runs them itself, as the first and the last step of the job
 (ACTIONS_RUNNER_HOOK_JOB_STARTED and _COMPLETED). A hook that cannot reach the agent does not fail
-the job, unless a policy came with the token: then the first hook asks whether the job may run, and
-ends it without a yes. Each runs the user's own hook afterwards.
+the job, unless a policy came with the token, or a role is required: then the first hook asks
+whether the job may run, and ends it without a yes. Each runs the user's own hook afterwards.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ async def _install(
     if admission is not None:
         opening_admission = host.open_admission_channel(folder.state, folder.user, admission.decide)
         asked = await cleanup.enter_async_context(opening_admission)
-        asking = host.build_admission_script(asked, admission.names)
+        asking = host.build_admission_script(
+            asked, admission.names, needs_answer=admission.needs_answer
+        )
     variables = {}
     if folder.user is not None:
         # The listener has a key that no job may read; what debugs a job's own program still works.

@@ -6,8 +6,9 @@ import unicodedata
 import pytest
 
 from sidecar.roles import document
-from sidecar.roles.document import RolesError, is_tag_text, parse_roles
+from sidecar.roles.document import RolesError, parse_roles
 from sidecar.roles.rules import Conditions, JobRule, Proof, Roles, Terms
+from sidecar.roles.tag_text import is_tag_text
 
 ARN = "arn:aws:iam::123456789012:role/deploy"
 OTHER = "arn:aws:iam::123456789012:role/other"
