@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from local import aws, sts
+from local import aws, oidc, sts
+from local.github.payloads import number_of
 from tests.lives.stage import (
     LOOPS,
     open_stage,
@@ -346,3 +347,59 @@ def test_the_default_may_be_the_task_s_role(aws):
 
     aws_role = "arn:aws:iam::"
     run_side_by_side(play(aws, check, rules), play(aws, denied("pull_request"), rules, **fork))
+
+
+BY_TOKEN = f"""
+[[job]]
+name = "production"
+environment = "production"
+role = "{DEPLOY}"
+proof = "oidc"
+duration = "2h"
+
+[[job]]
+name = "build"
+role = "{BUILD}"
+"""
+
+
+def test_github_s_own_token_proves_a_job(aws):
+    """AWS sees the token, the log never does; the job's steps cannot change whose it is."""
+
+    async def life_of_a_job(environment, role):
+        async with oidc.serving() as issuer, open_roles(aws, BY_TOKEN) as (stage, asked, env):
+            claims = {"repository": "octo/repo", "environment": environment}
+            asked.roles[DEPLOY].claims = claims
+            asked.roles[DEPLOY].longest = 7200
+            url = issuer.admit_job(
+                **claims, repository_id=number_of("octo/repo"), run_id=None, run_attempt=None
+            )
+            job = stage.job(ASK, id_token_url=url, env={"ACTIONS_ID_TOKEN_REQUEST_URL": "x"})
+            async with stage.life(env=env) as life:
+                await stage.check_end(life, 0)
+            got(role)(job, life, asked)
+            (session,) = asked.assumed
+            if role == DEPLOY:
+                assert session.claims["environment"] == "production"
+                assert (session.tags, session.duration) == ({}, 7200)
+            else:
+                assert session.claims == {}
+            assert url not in life.text
+            assert "eyJ" not in life.text
+
+    async def without_permission():
+        async with open_roles(aws, BY_TOKEN.replace('environment = "production"\n', "")) as (
+            stage,
+            asked,
+            env,
+        ):
+            job = stage.job(ASK)
+            async with stage.life(env=env) as life:
+                await stage.check_end(life, 0)
+            denied("permissions: id-token: write")(job, life, asked)
+
+    run_side_by_side(
+        life_of_a_job("production", DEPLOY),
+        life_of_a_job("staging", BUILD),
+        without_permission(),
+    )
