@@ -12,6 +12,8 @@ EVENTS = {
     "if the command runs one, else to the whole process group of the command",
     "command.started": "the supervised command runs; nothing is registered for it",
     "configure.printed": "one line that the runner's configure or remove step printed",
+    "container.role_chosen": "a container is created, and a rule of SIDECAR_ROLES is for it; "
+    "`refused` if it gets no credentials",
     "credential.shared": "jobs can read this secret too, because they have the same task role",
     "credential.unquoted": "the secret has quotes around it, which are left out; store it without",
     "docker.accept_failed": "the system refused a new connection to the docker proxy; the proxy "

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sidecar.aws.agent_credentials import AgentCredentials
     from sidecar.aws.container_credentials import CredentialsSource
     from sidecar.aws.instance_facts import Facts
+    from sidecar.lifecycle.container_roles import ContainerRoles
     from sidecar.net.marked_sockets import OutwardRoutes
     from sidecar.relay import Relay
     from sidecar.relay.job_role import JobRole
@@ -134,6 +135,8 @@ class JobCredentials:
     """The role that the job gets by SIDECAR_ROLES, when it is known who the job is."""
     denial: Refused | None = None
     """Why the job has no role, once that is decided."""
+    containers: ContainerRoles | None = None
+    """The rules for containers; None: a container has what its job has."""
     separate_job_role: bool = False
     """Whether jobs have a role of their own, and no credentials of the agent's."""
     redirected: bool = False

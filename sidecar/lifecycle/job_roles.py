@@ -24,6 +24,7 @@ from sidecar.net.retry import call_with_retries, growing
 from sidecar.relay.protocol import deny
 from sidecar.relay.role_session import RoleSession, SessionRequest
 from sidecar.roles import session
+from sidecar.roles.containers import JOB
 from sidecar.roles.document import RolesError, parse_roles
 from sidecar.roles.rules import LONGEST_CHAINED, NONE, TASK, Match, Proof, Roles
 from sidecar.runner.admission import Assignment
@@ -33,10 +34,13 @@ from sidecar.settings.given_roles import SETTING, RolesParameters, describe_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AsyncExitStack
 
     from sidecar.aws.container_credentials import CredentialsSource
     from sidecar.aws.secrets import SecretReader
     from sidecar.lifecycle.job_credentials import Access, JobCredentials
+    from sidecar.roles.containers import ContainerRule
+    from sidecar.roles.rules import Terms
     from sidecar.settings.model import Settings
 
 log = structlog.get_logger()
@@ -99,11 +103,22 @@ class JobRoles:
         self.match: Match | None = None
         """The rule of the job; None: it has none, or has not asked yet."""
         self.identity: JobIdentity | None = None
+        self._tokens: IdTokens | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The variables that the hook sends; GitHub's token only where a rule needs it."""
         return (*SENT, *(id_token.VARIABLES if Proof.OIDC in self.roles.proofs else ()))
+
+    async def start_containers(self, running: AsyncExitStack) -> None:
+        """Judge containers by their rules, if there are any, until `running` is closed."""
+        if not self.roles.containers or self._credentials.relay is None:
+            return
+        from sidecar.lifecycle.container_roles import ContainerRoles
+
+        containers = ContainerRoles(self, self._credentials.relay)
+        await containers.start(running)
+        self._credentials.containers = containers
 
     async def assign(
         self, identity: JobIdentity | None, variables: Mapping[str, str], deadline: float
@@ -199,14 +214,32 @@ class JobRoles:
                 f"the rule {match.name!r} needs GitHub's token: the job lacks permissions: "
                 "id-token: write"
             )
+        self._tokens = tokens
         if unsent := session.find_unsent(identity) if not oidc else []:
             log.warning(
                 "role.tags_left_out",
                 tags=unsent,
                 reason="STS does not take their values; a policy that needs them denies",
             )
+        return self._make_session(match.name, identity, terms)
+
+    def make_container_source(self, rule: ContainerRule) -> CredentialsSource:
+        """Return the source of the credentials of a rule for containers.
+
+        Its job has a role, and that rule may be used beside it.
+        """
+        assert self.match is not None  # noqa: S101  the caller has looked
+        assert self.identity is not None  # noqa: S101
+        terms = self.match.terms
+        if rule.role != JOB:
+            terms = replace(terms, role=rule.role)
+        terms = replace(terms, policy=rule.policy)
+        return self._make_session(rule.name, self.identity, terms)
+
+    def _make_session(self, rule: str, identity: JobIdentity, terms: Terms) -> RoleSession:
+        tokens, oidc = self._tokens, terms.proof is Proof.OIDC
         request = SessionRequest(
-            match.name,
+            rule,
             terms.role,
             session.make_name(identity, self._runner),
             terms.duration if oidc else min(terms.duration, LONGEST_CHAINED),
@@ -215,7 +248,8 @@ class JobRoles:
             session.find_source_identity(identity, terms.source_identity),
         )
         read_token = partial(tokens.read, self._audience) if oidc and tokens is not None else None
-        return RoleSession(request, self._region, access.agent_credentials, read_token)
+        own = self._access.agent_credentials
+        return RoleSession(request, self._region, own, read_token)
 
 
 def _compared(identity: JobIdentity) -> dict[str, str | None]:

@@ -50,7 +50,7 @@ class EcsProtocol:
             return Refused("no such path", _NOT_FOUND)
         if target == PREFIX:
             return Refused("no secret", _NO_ID)
-        identity = self._identities.by_path(target)
+        identity = self._identities.by_path(target, request.peer)
         if identity is None:
             return Refused("wrong secret", _WRONG_ID)
         if not self._identities.may_ask(identity, request.peer):
@@ -60,6 +60,8 @@ class EcsProtocol:
         return self._grant(identity, request.peer)
 
     def _grant(self, identity: Identity, peer: str) -> Granted | Refused:
+        if identity.refusal is not None:
+            return identity.refusal._replace(container=identity.container)
         credentials = identity.refresher.current()
         if credentials is None:
             return refuse_not_fetched(identity, _NOT_READY)

@@ -22,6 +22,8 @@ class Container:
 
     image: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    shares_network: bool = False
+    """Whether it has no network of its own, so that its requests look like another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class ContainerRule:
     service: tuple[str, ...] = ()
     policy: str | None = field(default=None, repr=False)
     """A session policy as JSON, for JOB."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the container has what its job has."""
+        return self.role == JOB and self.policy is None
 
     def matches(self, container: Container) -> bool:
         """Return whether the rule is for this container."""
