@@ -150,6 +150,7 @@ class JobRoles:
         credentials = self._credentials
         if credentials.relay is None or credentials.assigned is None:
             return self._deny("the agent relays no credentials", required=match.required)
+        credentials.relay.identities.set_job(self._describe_run(), match.name)
         credentials.assigned.assign(source)
         facts = {"rule": match.name, "role": match.terms.role, "proof": str(match.terms.proof)}
         left = max(0.0, deadline - asyncio.get_running_loop().time())
@@ -163,6 +164,14 @@ class JobRoles:
         took = round((time.perf_counter() - began) * 1000)
         log.info("role.assigned", job_role_ms=took, **facts)
         return Assignment()
+
+    def _describe_run(self) -> str:
+        """Name the run in one line, for the audit: `octo/repo run 5 attempt 1 job build`."""
+        facts = self.identity.to_facts() if self.identity is not None else {}
+        repository, *rest = (
+            facts.get(key, "?") for key in ("repository", "run_id", "run_attempt", "job")
+        )
+        return "{} run {} attempt {} job {}".format(repository, *rest)
 
     def _deny(self, reason: str, *, required: bool = False) -> Assignment:
         """Have every request of the job refused for this reason."""

@@ -107,6 +107,8 @@ class Identities:
         """Called when a client that was refused may ask now."""
         self.default = Identity(refresher)
         """Everybody who has no path of their own."""
+        self.job: str | None = None
+        """Who the job is, in one line; None: there are no rules, or it is not known yet."""
         self.is_own: Callable[[str], bool] | None = None
         """Returns whether an address is the task's own. With it, the default is for these peers
         alone, and a container is judged as what it is: there are rules for containers."""
@@ -114,6 +116,12 @@ class Identities:
         self.default_path = _new_path()
         self._common = {self._digest(self.default_path)}
         self._shared: set[bytes] = set()
+
+    def set_job(self, job: str, rule: str) -> None:
+        """Set who the job is, and by which rule it has its role, for the audit."""
+        self.job = job
+        self.default.rule = rule
+        self.version += 1
 
     def separate(self, is_own: Callable[[str], bool], refusal: Refused) -> None:
         """Judge each container by its own identity from now on, never as the job's steps.

@@ -66,16 +66,23 @@ class Router:
         """Tell the audit about a decision; return its answer, with a cached decision if granted."""
         if isinstance(decision, Granted):
             grounds, answer = decision.grounds, decision.answer.copy()
+            identities = self._identities
+            rule = grounds.identity.rule or identities.default.rule or ""
             kind = self._audit.answered(
                 peer,
                 protocol,
                 grounds.identity.container,
                 decision.decision,
                 grounds.credentials,
+                {"job": identities.job, "rule": rule} if identities.job is not None else {},
             )
+            rules = self._counts.rules
+            rules[rule] = rules.get(rule, 0) + 1
             key = (protocol, answer.status)
             counted = self._counts.answers
-            answer.replay = make_replay(grounds, answer.wire, kind, counted, key, self._now)
+            answer.replay = make_replay(
+                grounds, answer.wire, kind, counted, key, (rules, rule), self._now
+            )
             return answer
         if isinstance(decision, Refused):
             self._audit.refused(peer, protocol, decision.container, decision.reason)

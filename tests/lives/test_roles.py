@@ -135,6 +135,9 @@ def test_a_job_has_the_role_of_its_rule(aws, loop):
             assert (event["rule"], event["proof"]) == ("deploy", "runner")
             assert 0 < event["job_role_ms"] < 5000
             assert life.find_events("job.admitted")[0]["repository"] == "octo/repo"
+            (served,) = life.find_events("relay.answered")
+            assert (served["role"], served["rule"]) == (DEPLOY, "deploy")
+            assert served["job"] == f"octo/repo run {run} attempt 1 job build"
 
     run_side_by_side(life_of_a_job())
 

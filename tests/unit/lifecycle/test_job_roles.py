@@ -63,6 +63,10 @@ class Relay:
         """Note it."""
         self.holds.append(None)
 
+    def set_job(self, job, rule):
+        """Note it."""
+        self.job = job, rule
+
 
 def assign(rules, identity=JOB, variables=None, *, failure=None, relay=True, endpoint=None):
     """Assign a role; return what came of it, what was assigned, and the log."""
@@ -101,6 +105,7 @@ def test_a_rule_s_role_is_asked_for_as_the_rule_says():
     assert request.tags["a"] == "b"
     assert found.source.where == "sts:AssumeRole"
     assert found.relay.holds == [None]
+    assert found.relay.job == ("octo/app run 5 attempt 1 job ?", "job-1")
     assert 0 < found.relay.timeout <= 5
     (event,) = found.logs
     assert (event["event"], event["rule"], event["role"]) == ("role.assigned", "job-1", A)
