@@ -125,11 +125,12 @@ def _read_job(table: Table, number: int) -> JobRule:
     if not table.has("role"):
         table.report("role", "is required: the ARN of a role, or none")
     terms = _read_terms(table, (NONE,), NONE)
+    protected = table.flag("ref_protected", default=False)
     conditions = Conditions(
         table.one_or_more("repository", check_repository),
         _read_ids(table),
         table.one_or_more("ref", check_ref),
-        table.flag("ref_protected", default=False) if table.has("ref_protected") else None,
+        protected if table.has("ref_protected") else None,
         table.one_or_more("workflow", _check_workflow),
         table.one_or_more("event", check_event) or USUAL_EVENTS,
         table.one_or_more("environment", _check_environment),
