@@ -76,6 +76,8 @@ EVENTS = {
     "job.role_shared": "jobs have the task role; `can_read` names secrets of the agent that they "
     "can read with it",
     "job.started": "the job's started hook ran",
+    "job.summary_failed": "the job's summary could not be written; the job is not concerned",
+    "job.usage_unknown": "the ECS agent does not say what the task uses",
     "killed_agent.found": "an agent was killed on this disk; the runner that it registered is "
     "removed first",
     "killed_agent.set_aside": "that runner could not be removed by its own program; its "

@@ -18,6 +18,8 @@ END = b"\0\0"
 """After the last `NAME=value`, each of which ends with a NUL: no variable can hold one."""
 PATIENCE = 10
 """Seconds that a hook waits for the answer."""
+SUMMARY_PATIENCE = 5
+"""Seconds that the last hook waits for the job's summary."""
 NO_ANSWER = f"the agent did not answer within {PATIENCE} s"
 NOTICE_TITLE = "AWS credentials"
 NO_CREDENTIALS = f"{NO_ANSWER}: this job has no credentials of AWS"

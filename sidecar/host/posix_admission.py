@@ -24,6 +24,7 @@ from sidecar.host.admission_request import (
     NOTICE,
     NOTICE_TITLE,
     PATIENCE,
+    SUMMARY_PATIENCE,
     is_whole,
     parse_request,
     write_answer,
@@ -49,16 +50,21 @@ class AdmissionChannel(NamedTuple):
 
 @asynccontextmanager
 async def open_admission_channel(
-    folder: Path, user: User | None, decide: Callable[[dict[str, str] | None], Awaitable[str]]
+    folder: Path,
+    user: User | None,
+    decide: Callable[[dict[str, str] | None], Awaitable[str]],
+    name: str = "",
 ) -> AsyncIterator[AdmissionChannel]:
     """Open a channel on which one hook asks once; `decide` gets its variables.
+
+    `name` tells one channel from another.
 
     `decide` returns the answer: ADMITTED, NOTICE with a text, or the reason of a refusal. It gets
     None for a request that is too long. Whatever comes after the first request is never read.
     """
     import asyncio  # late: signals are handled before its 50 ms of imports
 
-    channel = AdmissionChannel(folder / "ask", folder / "answer")
+    channel = AdmissionChannel(folder / f"{name}ask", folder / f"{name}answer")
     request = answer = -1
     loop = asyncio.get_running_loop()
     received = bytearray()
@@ -137,6 +143,23 @@ def build_admission_script(
         '  kill -KILL "$PPID" || :\n'
         "  exit 1 ;;\n"
         "esac\n"
+    )
+
+
+def build_summary_script(channel: AdmissionChannel, path: Path) -> str:
+    """Return shell lines that ask for the job's summary, and add it to the run's.
+
+    Without an answer the job ends as it would: within a few seconds, whatever becomes of it.
+    """
+    request, answer = _quote(str(channel.request)), _quote(str(channel.answer))
+    return (
+        "# The agent writes what the job used; it is added to the run's summary.\n"
+        'if [ -w "${GITHUB_STEP_SUMMARY:-/dev/null/none}" ]; then\n'
+        f"  timeout {SUMMARY_PATIENCE} sh -c '\n"
+        '    printf "\\0\\0" 1<>"$1" && IFS= read -r line <"$2" &&\n'
+        f'    [ "$line" = {ADMITTED} ] && cat "$3" >>"$GITHUB_STEP_SUMMARY"\n'
+        f"  ' - {request} {answer} {_quote(str(path))} 2>/dev/null || :\n"
+        "fi\n"
     )
 
 

@@ -49,14 +49,19 @@ class AdmissionChannel(NamedTuple):
 
 @asynccontextmanager
 async def open_admission_channel(
-    folder: Path, user: User | None, decide: Callable[[dict[str, str] | None], Awaitable[str]]
+    folder: Path,
+    user: User | None,
+    decide: Callable[[dict[str, str] | None], Awaitable[str]],
+    name: str = "",
 ) -> AsyncIterator[AdmissionChannel]:
     """Open a channel on which one hook asks once; `decide` gets its variables.
+
+    The pipe has a name of its own, whatever `name` is.
 
     `decide` returns the answer: ADMITTED, NOTICE with a text, or the reason of a refusal. It gets
     None for a request that is too long. Whatever comes after the first request is never read.
     """
-    del folder, user
+    del folder, user, name
     import asyncio  # late: console events are handled before its imports
 
     from sidecar.host.win32.pipes import serve_pipe
@@ -72,8 +77,8 @@ async def open_admission_channel(
             deciding = asyncio.create_task(answer(received, reply))
 
     try:
-        async with serve_pipe(LONGEST_REQUEST, read) as name:
-            yield AdmissionChannel(name)
+        async with serve_pipe(LONGEST_REQUEST, read) as pipe:
+            yield AdmissionChannel(pipe)
     finally:
         if deciding is not None:
             deciding.cancel()
@@ -130,6 +135,12 @@ def build_admission_script(
         "  }\n"
         "}\n"
     )
+
+
+def build_summary_script(channel: AdmissionChannel, path: Path) -> str:
+    """Return nothing: on Windows no hook writes the summary."""
+    del channel, path
+    return ""
 
 
 _WARNING = f"::warning title={NOTICE_TITLE}::"

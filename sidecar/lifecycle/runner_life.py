@@ -22,6 +22,7 @@ from sidecar.lifecycle.job_credentials import Access, job_credentials, read_outw
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.job_registries import add_registries
 from sidecar.lifecycle.job_roles import JobRoles, read_rules
+from sidecar.lifecycle.job_usage import Summary, follow_usage
 from sidecar.lifecycle.network import network_variables
 from sidecar.lifecycle.protection import protect_while_busy
 from sidecar.lifecycle.registration_request import make_request
@@ -45,10 +46,13 @@ from sidecar.shutdown.cleanup import When, run_cleanup
 from sidecar.status.health_server import serve_health
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sidecar import github
     from sidecar.aws.instance_facts import Facts
     from sidecar.lifecycle.job_credentials import JobCredentials
     from sidecar.lifecycle.job_docker import JobDocker
+    from sidecar.lifecycle.job_usage import UsageWatch
     from sidecar.runner.admission import Admission
     from sidecar.runner.registration_request import RegistrationRequest
     from sidecar.settings.model import Configuration
@@ -280,13 +284,18 @@ class _Life:
                 (*self.docker.withheld_variables, *select(passed_on), *registries)
             )
         )
+        watch = await self._enter(
+            follow_usage(self.config.task.metadata_uri, listener.job, so_mark=self.access.so_mark)
+        )
+        self.report.usage = watch.usage if watch is not None else None
         self.env |= await self._enter(
             hooks.install_hooks(
                 self.folder,
                 passed_on,
-                listener.on_hook_event,
+                self._choose_hook_handler(watch),
                 self.docker.hook_variables,
                 self.admission,
+                self._choose_summary(watch),
             )
         )
         await self._enter(
@@ -300,6 +309,21 @@ class _Life:
         # Not in `self.env`: calls with a secret look for programs only where no job can put one.
         await self._enter(run_listener(self.folder, {**self.env, **registries}, listener))
         self.report.listener = listener
+
+    def _choose_hook_handler(self, watch: UsageWatch | None) -> Callable[[str], None]:
+        if watch is None:
+            return self.listener.on_hook_event
+
+        def on_event(event: str) -> None:
+            self.listener.on_hook_event(event)
+            watch.on_hook_event(event)
+
+        return on_event
+
+    def _choose_summary(self, watch: UsageWatch | None) -> Summary | None:
+        if watch is None or self.settings.job_summary == "off":
+            return None
+        return Summary(watch, self.folder.state / "job-summary.md", self.report.count_credentials)
 
     def _begin_cleanup(self) -> None:
         """Begin to deregister the runner, and the like, beside the removal of its containers."""

@@ -179,6 +179,12 @@ class Settings(GivenSettings):
         "CloudWatch namespace of the metrics that the final event then holds",
         "Runners",
     )
+    job_summary: Annotated[Literal["on", "off"], BeforeValidator(values.lower_case)] = setting(
+        "off",
+        "whether the run's summary at GitHub says what the job used of its task, and which smaller "
+        "task would have done; the final event always does",
+        "on",
+    )
     relay: Annotated[
         Literal["auto", "local", "netfilter", "pass-through", "off"],
         BeforeValidator(values.lower_case),
