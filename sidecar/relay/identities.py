@@ -243,6 +243,20 @@ class Identities:
         """Return the ids of all containers that have a path."""
         return {one.container for one in self._minted.values() if one.container is not None}
 
+    def describe(self) -> list[dict[str, object]]:
+        """Describe the containers that have a path, without any secret."""
+        return [
+            {
+                "container": one.container,
+                "rule": one.rule or self.default.rule,
+                "role": None if one.refusal is not None else _role_of(one),
+                "addresses": sorted(one.addresses or ()),
+                "running": not one.suspended,
+            }
+            for one in self._minted.values()
+            if one.container is not None
+        ]
+
     def by_path(self, path: str, peer: str = "") -> Identity | None:
         """Return the client that a path belongs to; None for an unknown path.
 
@@ -374,6 +388,11 @@ class Identities:
 
     def _digest(self, path: str) -> bytes:
         return hashlib.blake2b(path.encode(), key=self._key, digest_size=32).digest()
+
+
+def _role_of(identity: Identity) -> str | None:
+    newest = identity.refresher.newest
+    return newest.role_arn if newest is not None else None
 
 
 def _new_path() -> str:
