@@ -148,6 +148,8 @@ EVENTS = {
     "what the job waited for it",
     "role.assumed": "STS gave a first session for a rule; `packed_percent` is how much of the room "
     "for policy and tags it takes",
+    "role.client_failed": "the client of STS could not be made ready before a job came; it is made "
+    "when it is needed",
     "role.delayed": "the job's role was not there in time; the job goes on, and gets 503 until it "
     "is, unless the rule says `required`",
     "role.denied": "the job has no credentials: no rule is for it, or what a rule needs is missing",

@@ -21,8 +21,9 @@ from sidecar.github import id_token
 from sidecar.github.errors import GitHubError, TransientError
 from sidecar.github.id_token import IdTokens, read_claims
 from sidecar.net.retry import call_with_retries, growing
+from sidecar.relay import running_beside
 from sidecar.relay.protocol import deny
-from sidecar.relay.role_session import RoleSession, SessionRequest
+from sidecar.relay.role_session import RoleSession, SessionRequest, make_client
 from sidecar.roles import session
 from sidecar.roles.containers import JOB
 from sidecar.roles.document import RolesError, parse_roles
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from sidecar.aws.container_credentials import CredentialsSource
     from sidecar.aws.secrets import SecretReader
+    from sidecar.aws.session import ServiceClient
     from sidecar.lifecycle.job_credentials import Access, JobCredentials
     from sidecar.roles.containers import ContainerRule
     from sidecar.roles.rules import Terms
@@ -104,11 +106,24 @@ class JobRoles:
         """The rule of the job; None: it has none, or has not asked yet."""
         self.identity: JobIdentity | None = None
         self._tokens: IdTokens | None = None
+        self._clients: dict[Proof, ServiceClient] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The variables that the hook sends; GitHub's token only where a rule needs it."""
         return (*SENT, *(id_token.VARIABLES if Proof.OIDC in self.roles.proofs else ()))
+
+    async def open_clients(self, running: AsyncExitStack) -> None:
+        """Open the clients of STS that the rules may need until `running` is closed.
+
+        That takes tens of milliseconds, which no job then waits for.
+        """
+        given = [rule.terms for rule in self.roles.jobs] + [self.roles.default]
+        for proof in {terms.proof for terms in given if terms.role not in (NONE, TASK)}:
+            own = self._access.agent_credentials
+            client = make_client(self._region, own, anonymous=proof is Proof.OIDC)
+            self._clients[proof] = await running.enter_async_context(client)
+            await running.enter_async_context(running_beside(_connect(client)))
 
     async def start_containers(self, running: AsyncExitStack) -> None:
         """Judge containers by their rules, if there are any, until `running` is closed."""
@@ -258,7 +273,16 @@ class JobRoles:
         )
         read_token = partial(tokens.read, self._audience) if oidc and tokens is not None else None
         own = self._access.agent_credentials
-        return RoleSession(request, self._region, own, read_token)
+        client = self._clients.get(terms.proof)
+        return RoleSession(request, self._region, own, read_token, client)
+
+
+async def _connect(client: ServiceClient) -> None:
+    """Have a client ready; what fails now fails again when it is used, and is reported then."""
+    try:
+        await client.connect()
+    except Exception as error:  # noqa: BLE001  the library raises whatever it comes across
+        log.debug("role.client_failed", reason=type(error).__name__)
 
 
 def _compared(identity: JobIdentity) -> dict[str, str | None]:

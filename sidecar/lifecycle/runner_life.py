@@ -191,6 +191,7 @@ class _Life:
         )
         if rules is not None:
             self.roles = JobRoles(rules, self.access, self.credentials, region, facts.id)
+            await self.roles.open_clients(self._exit_stack)
             await self.roles.start_containers(self._exit_stack)
         self.report.relay = self.credentials.relay
         self.docker = await self._enter(

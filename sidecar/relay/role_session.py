@@ -22,6 +22,8 @@ from sidecar.relay import sts
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from aiobotocore.session import AioSession
+
     from sidecar.aws.agent_credentials import AgentCredentials
     from sidecar.aws.container_credentials import Credentials, Fetch
 
@@ -69,6 +71,17 @@ class SessionRequest:
         return arguments
 
 
+def make_client(
+    region: str | None, own: AgentCredentials | None, *, anonymous: bool
+) -> ServiceClient:
+    """Make a client of STS with the agent's own credentials, or with none."""
+
+    def session() -> AioSession:
+        return own.session if own is not None and not anonymous else make_session()
+
+    return ServiceClient(STS, region, session, anonymous=anonymous)
+
+
 class RoleSession:
     """A source of credentials: one role, assumed again before each session ends."""
 
@@ -78,8 +91,13 @@ class RoleSession:
         region: str | None,
         own: AgentCredentials | None,
         read_token: ReadToken | None = None,
+        client: ServiceClient | None = None,
     ) -> None:
-        """Make it. With `read_token` GitHub's token is the proof, and `own` is not used."""
+        """Make it. With `read_token` GitHub's token is the proof, and `own` is not used.
+
+        `client` is an open one of `make_client`; without it the source has its own.
+        """
+        self._client = client
         self._request = request
         self._region = region
         self._own = own

@@ -300,6 +300,43 @@ def test_without_an_answer_a_job_goes_on_without_credentials(aws):
     run_side_by_side(unanswered(RULES, "succeeded"), unanswered(REQUIRED, "failed"))
 
 
+def test_a_hook_that_is_killed_gives_no_other_role(aws):
+    """Its message was sent already, or never is: the job has its own role then, or none."""
+
+    async def life_of_a_job():
+        async with open_roles(aws) as (stage, asked, env):
+            async with stage.life(env=env) as life:
+                await life.wait_for_event("phase.entered", phase="idle")
+                os.kill(life.pid, signal.SIGSTOP)
+                steps = [{"run": ASK, "if": "always()"}]
+                job = stage.queue_job({"name": "build", "steps": steps, "head_branch": "dev"})
+                await wait_until(lambda: find_waiting_hook(stage), "a hook that waits")
+                for pid, words in stage.find_processes().items():
+                    if "job-started" in words or ".sidecar/answer" in words:
+                        os.kill(pid, signal.SIGKILL)
+                life.signal(signal.SIGCONT)
+                await stage.check_end(life, 0)
+            output = read_output(job)
+            assert f"got: {BUILD}" in output or "got: 503" in output
+            assert {one.role for one in asked.assumed} <= {BUILD}
+
+    run_side_by_side(life_of_a_job())
+
+
+def test_sts_that_is_slow_does_not_hold_up_the_job(aws):
+    """The hook waits for ten seconds at most; the job then goes on without, and says so."""
+
+    def slow(asked):
+        asked.slowness = 60.0
+
+    def check(job, life, asked):
+        assert "got: 503" in read_output(job)
+        assert "no answer from STS within 3 s" in job.log()
+        assert asked.assumed == []
+
+    run_side_by_side(play(aws, check, prepare=slow))
+
+
 def test_the_user_s_own_hook_runs_after_the_role_is_there(aws):
     """It may use the role."""
 
