@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PATH = "/containers/create"
 LIBPOD_PATH = "/libpod/containers/create"
 _SHARED_NETWORKS = ("host", "container")
+"""Docker's networks that are another's."""
+_OWN_NAMESPACES = ("default", "bridge", "private", "none")
+"""Podman's networks that are the container's own."""
 
 
 class ContainerCreate:
@@ -60,7 +63,9 @@ class ContainerCreate:
     def _shares_network(self) -> bool:
         if self.libpod:
             space = self.fields.get_field("netns", dict)
-            return space is not None and space.get_field("nsmode", str) in _SHARED_NETWORKS
+            kind = space.get_field("nsmode", str) if space is not None else None
+            in_pod = bool(self.fields.get_field("pod", str))
+            return in_pod or (kind or "default") not in _OWN_NAMESPACES
         config = self.fields.get_field("HostConfig", dict)
         mode = config.get_field("NetworkMode", str) if config is not None else None
         return (mode or "").partition(":")[0] in _SHARED_NETWORKS
