@@ -67,8 +67,9 @@ EVENTS = {
     "job.admitted": "the pool's policy admits the job, which is described as the runner knows it",
     "job.announced": "the runner says that it got a job; the name comes from outside",
     "job.completed": "the job's completed hook ran",
-    "job.refused": "the pool's policy does not admit the job, or who it is could not be read; it "
-    "is failed before any step, and `reason` says why",
+    "job.refused": "the pool's policy does not admit the job, its role is required and could "
+    "not be had, or who it is could not be read; it is failed before any step, and `reason` says "
+    "why",
     "job.reported": "the runner prints how the job ended, which GitHub may see differently. "
     "`conclusion`: what GitHub has, where that is known to differ: a job that a stop interrupts is "
     "printed as Canceled, and is failed at GitHub. A job whose runner is removed from GitHub while "

@@ -2,18 +2,24 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
 from local import oidc
-from sidecar.errors import RelayError
+from sidecar.aws import secrets
+from sidecar.aws.secrets import SecretReader
+from sidecar.errors import Exit, RelayError, SettingsError, TokenError
+from sidecar.lifecycle import job_roles
 from sidecar.lifecycle.job_credentials import JobCredentials
-from sidecar.lifecycle.job_roles import JobRoles
+from sidecar.lifecycle.job_roles import JobRoles, read_rules
 from sidecar.relay.assigned_role import AssignedRole
 from sidecar.roles.document import parse_roles
+from sidecar.roles.rules import Proof, Roles
 from sidecar.runner.job_identity import SENT, JobIdentity
+from sidecar.settings.given_roles import RolesParameters
 
 A, B = (f"arn:aws:iam::123456789012:role/{name}" for name in "ab")
 JOB = JobIdentity(
@@ -230,3 +236,100 @@ def test_github_that_is_down_gives_nothing(monkeypatch):
     found = assign_with_token(OIDC, down=True)
     assert found.source is None
     assert "cannot get the job's OIDC token from GitHub" in found.result.notice
+
+
+# ---- before a job comes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "proofs"),
+    [
+        (rule(), {Proof.RUNNER}),
+        (rule("proof = 'oidc'"), {Proof.OIDC}),
+        (OIDC, {Proof.RUNNER, Proof.OIDC}),
+        ("[default]\nrole = 'task'", set()),
+        (rule("", "none"), set()),
+    ],
+)
+def test_the_clients_that_the_rules_may_need_are_ready(monkeypatch, rules, proofs):
+    """Each once, closed with the life. One that cannot be made is made when it is needed."""
+    made, closed = {}, []
+
+    @asynccontextmanager
+    async def make_client(region, own, *, anonymous):
+        async def connect():
+            made[Proof.OIDC if anonymous else Proof.RUNNER].set()
+            raise RuntimeError
+
+        assert (region, own) == ("eu-central-1", None)
+        made[Proof.OIDC if anonymous else Proof.RUNNER] = asyncio.Event()
+        yield SimpleNamespace(connect=connect)
+        closed.append(anonymous)
+
+    monkeypatch.setattr(job_roles, "make_client", make_client)
+    access = SimpleNamespace(endpoint=None, agent_credentials=None)
+
+    async def work():
+        roles = JobRoles(parse_roles(rules), access, JobCredentials(), "eu-central-1")
+        async with AsyncExitStack() as running:
+            await roles.open_clients(running)
+            for ready in made.values():
+                await ready.wait()
+            assert roles._clients.keys() == proofs
+        assert len(closed) == len(proofs)
+
+    with capture_logs() as logs:
+        asyncio.run(work())
+    assert [event["event"] for event in logs] == ["role.client_failed"] * len(proofs)
+
+
+def read(monkeypatch, texts, *, names=("/a", "/b"), docker_proxy="auto"):
+    """Read the rules from parameters that hold these texts; return them, and who read them."""
+    readers = []
+
+    async def read_secret(reference, setting, reader):
+        assert setting == "SIDECAR_ROLES"
+        readers.append((reference, reader.region))
+        if isinstance(found := texts.pop(0), Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(secrets, "read_secret", read_secret)
+    settings = SimpleNamespace(roles=RolesParameters(names), docker_proxy=docker_proxy)
+    return asyncio.run(read_rules(settings, SecretReader("eu-central-1"))), readers
+
+
+def test_the_texts_of_parameters_make_one_document(monkeypatch):
+    """Each is asked for in its own region."""
+    arn = "arn:aws:ssm:us-east-1:123456789012:parameter/b"
+    roles, readers = read(monkeypatch, [rule(), "name = 'x'"], names=("/a", arn))
+    assert [one.name for one in roles.jobs] == ["x"]
+    assert readers == [("ssm:/a", "eu-central-1"), (f"ssm:{arn}", "us-east-1")]
+
+
+def test_rules_that_were_given_are_not_read_again():
+    """Nor is anything where there are none."""
+    for given in (None, Roles()):
+        settings = SimpleNamespace(roles=given)
+        assert asyncio.run(read_rules(settings, None)) is given
+
+
+@pytest.mark.parametrize(
+    ("texts", "proxy", "code", "words"),
+    [
+        ([rule("x = 1"), ""], "auto", Exit.SETTINGS, "SIDECAR_ROLES: job 1: x: is no key here"),
+        (
+            [rule(), "[[container]]\nimage = 'a'\nrole = 'none'"],
+            "off",
+            Exit.SETTINGS,
+            "SIDECAR_ROLES has [[container]], which contradicts SIDECAR_DOCKER_PROXY=off",
+        ),
+        ([TokenError("access denied"), ""], "auto", Exit.RELAY, "access denied"),
+    ],
+)
+def test_rules_that_cannot_be_used_end_the_life(monkeypatch, texts, proxy, code, words):
+    """Before a runner is registered; as mistakes of the settings, or of the relay's source."""
+    with pytest.raises((SettingsError, RelayError)) as wrong:
+        read(monkeypatch, texts, docker_proxy=proxy)
+    assert wrong.value.exit is code
+    assert words in str(wrong.value)
