@@ -121,8 +121,8 @@ class JobRoles:
         given = [rule.terms for rule in self.roles.jobs] + [self.roles.default]
         for proof in {terms.proof for terms in given if terms.role not in (NONE, TASK)}:
             own = self._access.agent_credentials
-            client = make_client(self._region, own, anonymous=proof is Proof.OIDC)
-            self._clients[proof] = await running.enter_async_context(client)
+            opening = make_client(self._region, own, anonymous=proof is Proof.OIDC)
+            client = self._clients[proof] = await running.enter_async_context(opening)
             await running.enter_async_context(running_beside(_connect(client)))
 
     async def start_containers(self, running: AsyncExitStack) -> None:
