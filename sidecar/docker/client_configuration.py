@@ -41,11 +41,7 @@ def add_helpers(
 
 def host_of(name: str) -> str:
     """Return the host of a registry that may be written as a URL, as older clients did."""
-    return (
-        name.strip().partition("://")[2].partition("/")[0]
-        if "://" in name
-        else (name.strip().partition("/")[0])
-    )
+    return name.strip().rpartition("://")[2].partition("/")[0]
 
 
 def _read(content: bytes | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ the job's role, which may not be who the job logged in as.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
-HELPER_SECONDS = 20
+_SECONDS = 20
 """Seconds that ECR has to answer; without a way to it, the helper would try for minutes."""
 # Source of the protocol: docker/docker-credential-helpers, `credentials/credentials.go`. What
 # `store` gets as its input is what `get` has to print; "credentials not found in native keychain"
@@ -70,8 +71,7 @@ def build_registry_helper(helper: str, kept: Path) -> str | None:
 
     `kept` is a folder for logins, and for the helper's cache and log. The script makes it.
     """
-    return (
-        _SCRIPT.replace("KEPT", shlex.quote(str(kept)))
-        .replace("HELPER", shlex.quote(helper))
-        .replace("SECONDS", str(HELPER_SECONDS))
-    )
+    paths = {"KEPT": shlex.quote(str(kept)), "HELPER": shlex.quote(helper)}
+    given = {**paths, "SECONDS": str(_SECONDS)}
+    # In one pass: a path may hold one of these words.
+    return re.sub("|".join(given), lambda found: given[found[0]], _SCRIPT)

@@ -10,9 +10,6 @@ if TYPE_CHECKING:
 
 assert sys.platform == "win32"  # noqa: S101  tells the type checker where it is
 
-HELPER_SECONDS = 0
-"""No helper is called."""
-
 
 def build_registry_helper(helper: str, kept: Path) -> str | None:
     """Return None: a script for Windows is not written, and without one `docker login` fails."""

@@ -97,13 +97,7 @@ def read_ecr_login(task: Task) -> tuple[str, str]:
         "Content-Type": "application/x-amz-json-1.1",
         "Authorization": f"{signed}, SignedHeaders=host, Signature=0",
     }
-    request = urllib.request.Request(task.aws, b"{}", headers)
-
-    def ask() -> Any:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    token = task.far.call(ask)["authorizationData"][0]["authorizationToken"]
+    token = json.loads(_ask(task, b"{}", headers))["authorizationData"][0]["authorizationToken"]
     user, _, password = base64.b64decode(token).decode().partition(":")
     return user, password
 
@@ -113,14 +107,19 @@ def name_role(task: Task, key: str) -> str:
     signed = f"AWS4-HMAC-SHA256 Credential={key}/20260101/{aws.REGION}/sts/aws4_request"
     headers = {"Authorization": f"{signed}, SignedHeaders=host, Signature=0"}
     body = b"Action=GetCallerIdentity&Version=2011-06-15"
-    request = urllib.request.Request(task.aws, body, headers)
+    found = re.search(rb"assumed-role/([^/<]+)", _ask(task, body, headers))
+    return found[1].decode() if found else "nobody"
 
-    def ask() -> str:
+
+def _ask(task: Task, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return the answer of moto, which is on the far side of the task's network."""
+    request = urllib.request.Request(task.aws, body, dict(headers))
+
+    def ask() -> bytes:
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.read().decode()
+            return answer.read()
 
-    found = re.search(r"assumed-role/([^/<]+)", task.far.call(ask))
-    return found[1] if found else "nobody"
+    return task.far.call(ask)
 
 
 @contextmanager
@@ -263,10 +262,4 @@ class _Call(_Handler):
         headers = {name: self.headers[name] for name in names}
         self.registries.targets.append(headers["X-Amz-Target"])
         self.registries.callers += _SIGNED.findall(headers["Authorization"])
-
-        def ask() -> bytes:
-            request = urllib.request.Request(self.at.aws, body, headers)
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.read()
-
-        self.answer(200, self.at.far.call(ask), Content_Type=headers["Content-Type"])
+        self.answer(200, _ask(self.at, body, headers), Content_Type=headers["Content-Type"])

@@ -85,6 +85,13 @@ def test_a_login_for_no_registry_is_refused(ask):
     assert [path.name for path in ask.kept.parent.iterdir()] == ["kept"]
 
 
+def test_a_path_may_hold_any_word(tmp_path):
+    """Also one that stands in the script for something else."""
+    kept = tmp_path / "HELPER SECONDS"
+    script = host.build_registry_helper("/opt/KEPT", kept)
+    assert f"kept='{kept}'\nhelper=/opt/KEPT\n" in script
+
+
 def test_other_verbs_are_the_helper_s(ask):
     """`list`, and what comes later."""
     assert ask("list") == (0, "{}", "")
