@@ -25,6 +25,7 @@ from bench import (
     report,
     startup,
     stops,
+    sweep,
     webhooks,
     whole,
     windows,
@@ -56,6 +57,7 @@ PARTS: Mapping[str, Callable[[Stage], Iterator[Figure]]] = {
     "queued": queued.measure,
     "api": api.measure,
     "launch_fleet": launch_fleet.measure,
+    "sweep": sweep.measure,
 }
 """The parts of the bench in the order of their run; each is one module."""
 

@@ -21,6 +21,7 @@ LIMITS = {
     "fleet_start_vs_limit": 1.25,
     "launch_fleet_vs_limit": 1.25,
     "github_calls_per_job": 0.05,
+    "sweep_vs_limit": 1.2,
     "relay_p99_vs_nginx": 1.2,
     "relay_burst_p99_ms": 250,
     "relay_burst_upstream_calls": 1,

@@ -10,6 +10,8 @@ EVENTS = {
     "whose outcome is not known",
     "console.unread": "the console of a machine that has ended could not be read, so nothing is "
     "known of its agent's exit code",
+    "delivery.sent_again": "GitHub sends a lost delivery of a webhook again: nobody had taken it, "
+    "and its job is queued and has no record",
     "demand.expired": "a job was queued for longer than a day: GitHub does not keep it queued",
     "demand.refused": "the policy of every pool with the job's labels refuses it; it gets no "
     "runner here",
@@ -17,6 +19,8 @@ EVENTS = {
     "admits the job",
     "demand.unserved": "a job asks for labels that no pool has all of; `nearest` is the pool that "
     "has most of them",
+    "job.sent_again": "the workers get a job or a launch that nobody serves: its message was "
+    "lost, or never came",
     "job.unknown": "GitHub did not tell the state of a job; the launch goes on as if it were "
     "queued",
     "keys.failed": "the public keys of GitHub's OIDC tokens cannot be fetched: those of before are "
@@ -52,6 +56,13 @@ EVENTS = {
     "role there and does nothing, only the API looks after it",
     "order.stopped": "a caller of the API has stopped what it had started",
     "order.taken": "a runner was started for a caller of the API",
+    "orphan.found": "a sweep sees for the first time something that nobody seems to need; the "
+    "next one decides. `kind`: token, runner, task, machine",
+    "orphan.kept": "an orphan was not removed: a last look has shown that it is needed, or it "
+    "cannot be removed now",
+    "orphan.removed": "something that nobody needed, at two looks, is gone: a token was deleted, a "
+    "runner removed, a task or machine stopped",
+    "orphan.skipped": "with `--dry-run`: this would have been removed or sent again",
     "pool.resumed": "a pool that was stopped has a runner with a job again",
     "pool.stopped": "the last tasks of a pool all failed: none is started for `seconds`, then one",
     "pool.tried": "a pool was stopped; one launch tries whether its tasks start again",
@@ -61,6 +72,7 @@ EVENTS = {
     "queue.failed": "no message can be received, and why; said once. Until it is reached again "
     "`/healthz` answers 503",
     "queue.reached": "messages can be received again",
+    "question.failed": "`explain` or `status` could not be answered, and why",
     "retry.scheduled": "a call of AWS or GitHub failed and is made again after `seconds`",
     "runner.deleted": "a runner was removed from GitHub",
     "runner.missed": "a machine's runner was not online within its boot time, so the machine is "
@@ -86,6 +98,12 @@ EVENTS = {
     "start.interrupted": "a signal came, and all that was started is stopped",
     "stop.begun": "these tasks are being stopped",
     "stop.failed": "an order could not be stopped",
+    "sweep.done": "the sums of one sweep: what was `found` for the first time, `removed` and "
+    "`kept`; `tokens`, `runners`, `tasks`, `machines` of the removed; `deliveries` and `jobs` "
+    "that were sent again; how much was `left_out`",
+    "sweep.failed": "nothing was swept: the table, the pools or a credential cannot be read",
+    "sweep.incomplete": "a sweep could not look at this, and why; nothing of it is removed",
+    "sweep.skipped": "another process sweeps just now",
     "task.delayed": "a task cannot be started now: no capacity, a quota or a throttle (`why`); "
     "it is tried again",
     "task.failed": "a task or machine ended before its runner had a job: AWS's reason, and the "

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from launcher.pools.source import Source
-    from launcher.settings import RecordSettings, WorkSettings
+    from launcher.settings import DoctorSettings, RecordSettings, ServedSettings, WorkSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ async def open_resources(
 ) -> tuple[Resources, LivePools, Connections]:
     """Open what starts tasks from pools, which are not loaded yet; `stack` closes it."""
     enter = stack.enter_async_context
-    pools = LivePools(await _open_source(settings, region, stack))
+    pools = LivePools(await open_source(settings.pools, make_common(settings), region, stack))
     connections = await enter(make_connections(settings, region))
     resources = Resources(
         Records(
@@ -81,7 +81,7 @@ async def open_resources(
     return resources, pools, connections
 
 
-def make_connections(settings: RecordSettings, region: str | None) -> Connections:
+def make_connections(settings: ServedSettings, region: str | None) -> Connections:
     """Make the connections to GitHub."""
     if settings.github_pat is not None:
         token = Secret(settings.github_pat.get_secret_value(), "LAUNCHER_GITHUB_PAT", region)
@@ -94,19 +94,22 @@ def make_connections(settings: RecordSettings, region: str | None) -> Connection
     return Connections(settings.github_url, settings.scope, apps=apps)
 
 
-async def _open_source(
-    settings: RecordSettings, region: str | None, stack: AsyncExitStack
+async def open_source(
+    text: str, common: dict[str, Any], region: str | None, stack: AsyncExitStack
 ) -> Source:
-    kind, colon, name = settings.pools.partition(":")
+    """Open the source of the pools that a setting names; `stack` closes it.
+
+    `common` is what all pools have that are task definitions.
+    """
+    kind, colon, name = text.partition(":")
     if colon and kind == "ssm":
         return await stack.enter_async_context(ParameterSource(name.split("+"), region))
     if colon and kind == "families":
-        common = make_common(settings)
         return await stack.enter_async_context(FamilySource(name, common, region))
-    return FileSource(settings.pools)
+    return FileSource(text)
 
 
-def make_common(settings: RecordSettings) -> dict[str, Any]:
+def make_common(settings: RecordSettings | DoctorSettings) -> dict[str, Any]:
     """Make what all pools have that are task definitions."""
     common: dict[str, Any] = {
         "cluster": settings.cluster,

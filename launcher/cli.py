@@ -7,7 +7,7 @@ import asyncio
 import secrets
 import sys
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import structlog
 
@@ -39,8 +39,15 @@ COMMANDS = {
     "work": "take what is demanded out of the queue, and start a task for each job",
     "serve": "do both, webhook and work, in one process",
     "api": "start runners for callers that prove who they are",
+    "sweep": "end tasks, runners and tokens that nobody needs, and find jobs that nobody serves",
+    "doctor": "examine launcher and account: what is right, what is wrong, what to change",
+    "explain": "tell the story of one job, and the first line that failed",
+    "status": "show the pools: waiting, starting, idle, running, failing, limits used",
 }
-SERVICES = ("webhook", "work", "serve", "api")
+DOCTOR = "doctor"
+QUESTIONS = ("explain", "status")
+"""Commands that change nothing, and write their answer on standard output."""
+SERVICES = ("webhook", "work", "serve", "api", "sweep")
 OWN = ("labels", "count", "wait", "timeout", "key")
 """Options that are no settings."""
 
@@ -50,8 +57,14 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], interruption: Int
     try:
         given = vars(_make_parser().parse_args(list(arguments)))
         command = given.pop("command")
+        if command == DOCTOR:
+            from launcher.doctor import command as doctor  # late: nobody else needs it
+
+            return doctor.run(given, environ)
         if command in SERVICES:
             return _serve(command, given, environ, interruption)
+        if command in QUESTIONS:
+            return _ask(command, given, environ, interruption)
         own = {name: given.pop(name) for name in OWN if name in given}
         labels, order, settings, warnings, more = _read(command, own, given, environ)
     except SettingsError as error:
@@ -74,15 +87,43 @@ def _serve(
     """Run a service until a signal comes; return the exit code."""
     settings, warnings = load(given, environ, MODELS[command])
     _begin_log(settings, warnings)
-    from launcher import serve  # late: `start` needs no web server
+    region = environ.get("AWS_REGION") or None
+    if command == "sweep":
+        from launcher import sweep_service  # late: nobody else needs it
 
-    code = serve.run(settings, environ.get("AWS_REGION") or None, interruption)
+        code = sweep_service.run(settings, region, interruption)
+    else:
+        from launcher import serve  # late: `start` needs no web server
+
+        code = serve.run(settings, region, interruption)
     events.flush()
     return code
 
 
-def _begin_log(settings: LogSettings, warnings: list[str]) -> None:
-    events.configure(settings.log_format, settings.log_level)
+def _ask(
+    command: str,
+    given: dict[str, Any],
+    environ: Mapping[str, str],
+    interruption: Interruption,
+) -> int:
+    """Answer a question; return the exit code."""
+    from launcher import questions  # late: nobody else needs it
+
+    names = questions.OPTIONS[command]
+    asked = questions.read_options({name: given.pop(name) for name in names if name in given})
+    settings, warnings = load(given, environ, MODELS[command])
+    if "log_level" not in given and "LAUNCHER_LOG_LEVEL" not in environ:
+        settings = settings.model_copy(update={"log_level": "error"})  # the answer tells it
+    _begin_log(settings, warnings, "stderr")
+    code = questions.run(settings, asked, environ.get("AWS_REGION") or None, interruption)
+    events.flush()
+    return code
+
+
+def _begin_log(
+    settings: LogSettings, warnings: list[str], stream: Literal["stdout", "stderr"] = "stdout"
+) -> None:
+    events.configure(settings.log_format, settings.log_level, stream)
     log_retries()
     for warning in warnings:
         log.warning("settings.ignored", warning=warning)
@@ -141,7 +182,11 @@ def _make_parser() -> _Parser:
         )
         if name == "start":
             _add_start_options(command)
-        if name not in SERVICES:
+        if name == DOCTOR:
+            _add_doctor_options(command)
+        elif name in QUESTIONS:
+            _add_question_options(name, command)
+        elif name not in SERVICES:
             command.add_argument(
                 "--key", help="name of this order: the same key never starts the same runners twice"
             )
@@ -156,6 +201,28 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", help="how many runners, 1 to 100; default: 1")
     parser.add_argument("--wait", help="online (default), running or none")
     parser.add_argument("--timeout", help="seconds for all of it; default: 600")
+
+
+def _add_doctor_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one document on one line")
+    parser.add_argument("--only", metavar="CHECK,...", help="these checks alone")
+    parser.add_argument("--seconds", help="how long a check may take, 10 by default")
+
+
+def _add_question_options(name: str, parser: argparse.ArgumentParser) -> None:
+    flag: dict[str, Any] = {"action": "store_true"}
+    parser.add_argument("--json", help="write JSON", **flag)
+    if name == "explain":
+        parser.add_argument(
+            "what",
+            metavar="JOB|TASK|RUNNER|URL",
+            help="a job's number, a task's ARN or id, a machine's id, a runner's name, or a URL",
+        )
+        parser.add_argument("--repository", help="owner/name of a job that is given by its number")
+        parser.add_argument("--log", help="file with the agent's or launcher's log; - is stdin")
+        return
+    parser.add_argument("--live", help="on a terminal: show it again and again", **flag)
+    parser.add_argument("--every", help="the same, so many seconds apart; default: 5")
 
 
 def _add_settings(parser: argparse.ArgumentParser, model: type[LogSettings]) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from launcher.credentials import OwnersApps, Token
+from launcher.credentials import AppItself, OwnersApps, Token
 from launcher.settings.checks import ENTERPRISE
 from sidecar import github
 from sidecar.github.api import Api
@@ -153,12 +153,38 @@ class Connections:
             self._connections[key] = self._open(url, owner)
         return self._connections[key]
 
-    def _open(self, url: str, owner: str) -> ScopeConnection:
+    def connect_to(self, url: str) -> ScopeConnection | None:
+        """Return the connection to a scope by its URL; None where it is of another GitHub."""
+        if not url.lower().startswith(f"{_origin(self._server)}/"):
+            return None
+        owner = urlsplit(url).path.strip("/").partition("/")[0].lower()
+        if self._apps and owner not in self._owners:
+            self._owners[owner] = OwnersApps(self._apps)
+        key = f"{owner} {url.lower()}"
+        if key not in self._connections:
+            self._connections[key] = self._open(url, owner)
+        return self._connections[key]
+
+    def connect_as_apps(self) -> list[tuple[str, Api]]:
+        """Return the id of each App, and GitHub as this App itself asks it."""
+        scope = github.Scope.from_url(f"{_origin(self._server)}/app")
+        session = self._get_session()
+        return [(id_, Api(session, scope, AppItself(id_, key))) for id_, key in self._apps]
+
+    def _get_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession()  # without trust_env: see sidecar.net.proxy
+        return self._session
+
+    def _open(self, url: str, owner: str) -> ScopeConnection:
         credential = self._token if self._token is not None else self._owners[owner]
         scope = github.Scope.from_url(url)
-        return ScopeConnection(url, Api(self._session, scope, credential), scope, self._clock)
+        return ScopeConnection(url, Api(self._get_session(), scope, credential), scope, self._clock)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 __all__ = ["Connections", "ScopeConnection"]

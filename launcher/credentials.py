@@ -78,6 +78,23 @@ class Installation:
         return self._app is not None and self._app.forget()
 
 
+class AppItself:
+    """A GitHub App as itself, and none of its installations: it may look at its own webhook."""
+
+    def __init__(self, app_id: str, key: Secret) -> None:
+        self._app_id = app_id
+        self._key = key
+
+    async def token(self, call: Call, scope: github.Scope) -> str:
+        """Return a token that the App has signed."""
+        del call, scope
+        return github.App(self._app_id, (await self._key.get()).replace("\\n", "\n")).jwt()
+
+    def forget(self) -> bool:
+        """Have the key read again; False where that was done just now."""
+        return self._key.expire()
+
+
 class OwnersApps:
     """The Apps that may be installed for one owner; the one that worked last is asked first."""
 

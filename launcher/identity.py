@@ -20,11 +20,14 @@ TASK_ID_LENGTH = 32
 LONGEST_PREFIX = NAME_LENGTH - TASK_ID_LENGTH - len("-999")
 """Characters of a runner's name before the task's id."""
 _TASK_ID = re.compile(r"[0-9a-zA-Z-]{8,64}")
+_NEW_TASK_ID = re.compile(rf"[0-9a-f]{{{TASK_ID_LENGTH}}}")
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
 DEPLOYMENT_TAG = "runner-launcher:deployment"
 REQUEST_TAG = "runner-launcher:request"
 LAUNCH_TAG = "runner-launcher:launch"
 TASK_TAG = "runner-launcher:task"
+SCOPE_TAG = "runner-launcher:scope"
+"""Of a task or machine: the URL of the scope that its runner is registered at."""
 CLIENT_TOKEN_TAG = "runner-launcher:client-token"  # noqa: S105  it is no secret
 """Of a machine: the client token of the request that it was started by."""
 
@@ -75,6 +78,11 @@ def task_of_runner(prefix: str, name: str) -> str | None:
     if not name.startswith(prefix) or not dash or not generation.isdecimal():
         return None
     return task if _TASK_ID.fullmatch(task) else None
+
+
+def is_of_task(text: str) -> bool:
+    """Whether this is the id of a task of ECS or of a machine of EC2, in the form of today."""
+    return _NEW_TASK_ID.fullmatch(text) is not None or is_machine(text)
 
 
 def launch_of_order(started_by: str) -> str | None:

@@ -2,7 +2,7 @@
 
 `webhook` takes deliveries from a function URL, an HTTP API or a load balancer. `work` takes batches
 of the queue, whose event source mapping must have ReportBatchItemFailures. `api` answers the
-requests of callers that start runners.
+requests of callers that start runners. `sweep` ends what nobody needs; a schedule calls it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from launcher.api_function import ApiFunction
     from launcher.batch import Batches
     from launcher.demand.function import Function
+    from launcher.sweep_function import SweepFunction
 
 _function: Function | None = None
 _batches: Batches | None = None
 _api: ApiFunction | None = None
+_sweep: SweepFunction | None = None
 
 
 def webhook(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -49,3 +51,14 @@ def api(event: dict[str, Any], context: object) -> dict[str, Any]:
 
         _api = ApiFunction(os.environ)
     return _api.answer(event, context)
+
+
+def sweep(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Sweep once."""
+    global _sweep  # noqa: PLW0603
+    del event
+    if _sweep is None:
+        from launcher.sweep_function import SweepFunction
+
+        _sweep = SweepFunction(os.environ)
+    return _sweep.sweep(context)

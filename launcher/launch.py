@@ -130,7 +130,7 @@ class Stages:
         return launch
 
     def _tags(self, launch: Launch) -> dict[str, str]:
-        return make_tags(self.deployment, launch.order_id, launch.id)
+        return make_tags(self.deployment, launch.order_id, launch.id, self.connection.url)
 
     # -- handed over -------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ REUSED = 30 * 60.0
 STANDARD = 4096
 """Characters of a Standard parameter; a longer one is Advanced, which costs money."""
 WORK_DIR = "_work"
+TOKEN_OF = "runner-launcher: token of"  # noqa: S105  it is no secret
+"""How the description of a token's parameter begins."""
 DELETED = 10
 """Parameters that one call deletes."""
 
@@ -209,6 +211,7 @@ class TokenStore(ServiceClient):
             "Name": name,
             "Value": token.text,
             "Type": "SecureString",
+            "Description": describe_token(task, tags.get(identity.SCOPE_TAG)),
             "Tier": "Standard" if len(token.text.encode()) <= STANDARD else "Advanced",
         }
         all_tags = {**tags, identity.TASK_TAG: identity.task_id(task)}
@@ -287,6 +290,22 @@ class TokenStore(ServiceClient):
     async def _call(self, action: str, permission: str, work: Callable[[], Awaitable[T]]) -> T:
         call = _make_call(action, permission)
         return await call_with_retries(lambda: call.run(work), backoff(), tries=TRIES)
+
+
+def describe_token(task: str, scope: str | None) -> str:
+    """Write what a token's parameter says of itself: its task or machine, and its runner's scope.
+
+    A listing of parameters shows it, and not their tags.
+    """
+    return " ".join(filter(None, (TOKEN_OF, task, scope)))
+
+
+def read_description(text: str) -> tuple[str, str] | None:
+    """Read what `describe_token` wrote: task or machine, and scope; None where it was not that."""
+    if not text.startswith(f"{TOKEN_OF} "):
+        return None
+    task, _, scope = text.removeprefix(f"{TOKEN_OF} ").partition(" ")
+    return task, scope
 
 
 def _make_call(action: str, permission: str) -> Call:

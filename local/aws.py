@@ -16,9 +16,11 @@ import json
 import signal
 import sys
 import threading
+import time
 import urllib.request
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 CONTROL = "/_local"
-"""The path of what no AWS has: below it time passes for queues."""
+"""The path of what no AWS has: below it time passes for queues and parameters."""
+AGE = "age-parameters:"
 TASK_ROLE = f"arn:aws:iam::{ACCOUNT}:role/runner-task"
 
 
@@ -99,7 +102,11 @@ def _with_control(application: Any) -> Any:
         path = str(environ.get("PATH_INFO", ""))
         if not path.startswith(CONTROL):
             return application(environ, start_response)
-        _change_messages(path.rpartition("/")[2])
+        what = path.rpartition("/")[2]
+        if what.startswith(AGE):
+            _age_parameters(float(what.removeprefix(AGE)))
+        else:
+            _change_messages(what)
         start_response("204 No Content", [])
         return []
 
@@ -125,9 +132,27 @@ def _change_messages(what: str) -> None:
                 setattr(message, each, left)
 
 
+def _age_parameters(seconds: float) -> None:
+    from datetime import timedelta
+
+    from moto.ssm.models import ssm_backends
+
+    for backend in list(ssm_backends[ACCOUNT].values()):
+        for versions in list(backend._parameters.values()):
+            for each in versions:
+                each.last_modified_date -= timedelta(seconds=seconds)
+
+
+def tag(endpoint: str, name: str, **tags: str) -> None:
+    """Add tags to the parameter `name`."""
+    given = [{"Key": key, "Value": value} for key, value in tags.items()]
+    with open_client("ssm", endpoint) as ssm:
+        ssm.add_tags_to_resource(ResourceType="Parameter", ResourceId=name, Tags=given)
+
+
 def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int:
     """Write the parameter `name`, replacing what is there; return its new version."""
-    with _client("ssm", endpoint) as ssm:
+    with open_client("ssm", endpoint) as ssm:
         answer = ssm.put_parameter(Name=name, Value=value, Type=kind, Overwrite=True)
     return int(answer["Version"])
 
@@ -135,14 +160,14 @@ def put(endpoint: str, name: str, value: str, kind: str = "SecureString") -> int
 def names(endpoint: str, prefix: str = "/", held: Credentials | None = None) -> list[str]:
     """List the names of all parameters that begin with `prefix`, in the account of `held`."""
     begins = {"Key": "Name", "Option": "BeginsWith", "Values": [prefix]}
-    with _client("ssm", endpoint, held) as ssm:
+    with open_client("ssm", endpoint, held) as ssm:
         pages = ssm.get_paginator("describe_parameters").paginate(ParameterFilters=[begins])
         return sorted(found["Name"] for page in pages for found in page["Parameters"])
 
 
 def assume_role(endpoint: str, role: str = TASK_ROLE, session: str = "task") -> Credentials:
     """Assume `role`: moto then answers GetCallerIdentity with it for these credentials."""
-    with _client("sts", endpoint) as sts:
+    with open_client("sts", endpoint) as sts:
         held = sts.assume_role(RoleArn=role, RoleSessionName=session)["Credentials"]
     return Credentials(
         held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"], held["Expiration"]
@@ -151,7 +176,7 @@ def assume_role(endpoint: str, role: str = TASK_ROLE, session: str = "task") -> 
 
 def whoami(endpoint: str, credentials: Credentials) -> str:
     """Return the ARN that `credentials` belong to, as STS has it."""
-    with _client("sts", endpoint, credentials) as sts:
+    with open_client("sts", endpoint, credentials) as sts:
         return str(sts.get_caller_identity()["Arn"])
 
 
@@ -167,7 +192,7 @@ def make_queues(
     endpoint: str, name: str = "launches", *, visibility: int = 30, receives: int = 5
 ) -> Queues:
     """Make a standard queue whose messages go to dead letters after so many receives."""
-    with _client("sqs", endpoint) as sqs:
+    with open_client("sqs", endpoint) as sqs:
         dead = str(sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"])
         wanted = ["QueueArn"]
         found = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=wanted)["Attributes"]
@@ -182,7 +207,7 @@ def make_queues(
 
 def make_table(endpoint: str, name: str = "launches") -> str:
     """Make the table of launches; return its name."""
-    with _client("dynamodb", endpoint) as dynamodb:
+    with open_client("dynamodb", endpoint) as dynamodb:
         dynamodb.create_table(
             TableName=name,
             AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
@@ -202,6 +227,11 @@ def pass_time(endpoint: str, seconds: float) -> None:
     _post(f"{endpoint}{CONTROL}/pass:{seconds:g}")
 
 
+def age_parameters(endpoint: str, seconds: float) -> None:
+    """Make all parameters so many seconds older."""
+    _post(f"{endpoint}{CONTROL}/{AGE}{seconds:g}")
+
+
 def end_visibility(endpoint: str) -> None:
     """Give out again what receivers hold, as SQS does when one has died."""
     _post(f"{endpoint}{CONTROL}/end-visibility")
@@ -212,7 +242,7 @@ def end_leases(endpoint: str, name: str = "launches", *, pid: int | None = None)
 
     With `pid` only those of one worker's process.
     """
-    with _client("dynamodb", endpoint) as dynamodb:
+    with open_client("dynamodb", endpoint) as dynamodb:
         items = dynamodb.scan(TableName=name, ConsistentRead=True)["Items"]
         part = f"/{pid}/" if pid is not None else ""
         held = [
@@ -230,9 +260,24 @@ def end_leases(endpoint: str, name: str = "launches", *, pid: int | None = None)
 
 def read_table(endpoint: str, name: str) -> list[dict[str, Any]]:
     """Return all items of a table, as DynamoDB writes them."""
-    with _client("dynamodb", endpoint) as dynamodb:
+    with open_client("dynamodb", endpoint) as dynamodb:
         pages = dynamodb.get_paginator("scan").paginate(TableName=name, ConsistentRead=True)
         return [item for page in pages for item in page["Items"]]
+
+
+def write_log(endpoint: str, group: str, stream: str, lines: list[str]) -> None:
+    """Write all of a log to CloudWatch Logs; what the stream had before is replaced."""
+    with open_client("logs", endpoint) as logs:
+        known = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+        if not known:
+            logs.create_log_group(logGroupName=group)
+        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=stream)
+        if streams["logStreams"]:
+            logs.delete_log_stream(logGroupName=group, logStreamName=stream)
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        events = [{"timestamp": int(time.time() * 1000), "message": line} for line in lines]
+        if events:
+            logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
 
 def reset(endpoint: str) -> None:
@@ -250,20 +295,32 @@ _NOBODY = ("local-access-key", "local-secret-key", None)
 
 
 @contextmanager
-def _client(service: str, endpoint: str, held: Credentials | None = None) -> Iterator[Any]:
-    import boto3  # slow to import, and the server does not need it
-
+def open_client(service: str, endpoint: str, held: Credentials | None = None) -> Iterator[Any]:
+    """Open a client of a service for the block, with the credentials of `held` or nobody's."""
     key, secret, token = (
         (held.access_key_id, held.secret_access_key, held.session_token) if held else _NOBODY
     )
-    session = boto3.Session(
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        aws_session_token=token,
-        region_name=REGION,
-    )
-    with closing(session.client(service, endpoint_url=endpoint)) as client:
+    with _MAKING:  # a session makes one client at a time
+        client = _open_session().client(
+            service,
+            endpoint_url=endpoint,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+        )
+    with closing(client):
         yield client
+
+
+@cache
+def _open_session() -> Any:
+    """Open the one session of all clients: it keeps what it has read of each service's calls."""
+    import boto3  # slow to import, and the server does not need it
+
+    return boto3.Session(region_name=REGION)
+
+
+_MAKING = threading.Lock()
 
 
 def main() -> None:

@@ -114,6 +114,7 @@ class Stage:
             "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_ENDPOINT_URL": agent.NO_SERVICE,
             **{f"AWS_ENDPOINT_URL_{name}": self.ssm.url for name in ("SSM", "SQS", "DYNAMODB")},
+            "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": self.ssm.url,
             "AWS_ENDPOINT_URL_ECS": self.front.url,
             "AWS_ENDPOINT_URL_STS": self.sts,
             "LAUNCHER_LOG_FORMAT": "json",
@@ -166,6 +167,32 @@ class Stage:
         async with self._process(("api",), given) as process:
             started = await process.wait_for_event("service.started")
             yield process, str(started["address"])
+
+    @asynccontextmanager
+    async def sweep(self, *arguments: str, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run a sweep of the repository's runners, which has no table, for the block."""
+        given = {
+            "github_url": f"{self.github.url}/{REPOSITORY}",
+            "cluster": "runners",
+            "parameter_prefix": PREFIX,
+            **self.credential,
+            **settings,
+        }
+        async with self._process(("sweep", *arguments), given) as process:
+            yield process
+
+    @asynccontextmanager
+    async def question(self, *arguments: str, **settings: str) -> AsyncIterator[AgentProcess]:
+        """Run `explain` or `status`, with the worker's own settings."""
+        async with self._process(arguments, self.question_settings(**settings)) as process:
+            yield process
+
+    def question_settings(self, **settings: str) -> dict[str, str]:
+        """Return the settings of `explain` or `status`; an empty one is left out."""
+        given = {**self._work_settings(), **settings}
+        for field in ("listen", *(name for name, value in settings.items() if not value)):
+            given.pop(field, None)
+        return given
 
     def _webhook_settings(self) -> dict[str, str]:
         return {
@@ -276,6 +303,14 @@ class Stage:
     async def list_runners(self) -> list[str]:
         """List GitHub's runners, as a user sees them."""
         return await list_runners(self.github.api, REPOSITORY)
+
+    async def keep_logs(self, options: Mapping[str, str]) -> None:
+        """Put what the tasks' agents have printed where the log driver puts it."""
+        for task in self.ecs.tasks:
+            lines = task.process.text.splitlines() if task.process is not None else []
+            stream = f"{options['awslogs-stream-prefix']}/runner/{task.facts.id}"
+            group = options["awslogs-group"]
+            await asyncio.to_thread(aws.write_log, self.moto, group, stream, lines)
 
     # -- what is left ------------------------------------------------------------------------
 

@@ -131,16 +131,32 @@ class Orders:
         In another order each time: where there is no time for all, it is not always the same ones
         that are left out. Raises AwsError where the open orders cannot be read.
         """
-        ids = list(dict.fromkeys([*self._living, *await self._around.records.list_open_orders()]))
+        opened = await self._around.records.list_open_orders()
+        ids = list(dict.fromkeys([*self._living, *opened]))
         self._around.chance.shuffle(ids)
         for id_ in ids:
             try:
                 found = await self.find(id_)
+                if found is not None and await self._give_places(found[0]):
+                    found = None
                 launch = await self.look(*found) if found is not None else None
                 if launch is None or launch.ended:
-                    await self._forget(id_, found[1] if found is not None else None)
+                    await self._forget(id_, None if id_ in opened or found is None else found[1])
             except (Refused, SidecarError) as error:
                 log.warning("order.failed", launch=id_, reason=describe(error))
+
+    async def _give_places(self, launch: Launch) -> bool:
+        """Take a launch out of the counters that has ended or never begun; False for others.
+
+        Whoever wrote that, or was about to begin, may have died then.
+        """
+        if not launch.ended and _is_begun(launch):
+            return False
+        async with hold(self._around.records, launch) as held:
+            if held is None or not (held.launch.ended or not _is_begun(held.launch)):
+                return False
+            await held.give_places()
+        return True
 
     # -- with what -----------------------------------------------------------------------------
 

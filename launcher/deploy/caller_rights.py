@@ -43,7 +43,7 @@ def find_worker_rights(account: Account, pools: Pools) -> Rights:
 
     It starts what a webhook asks for, and again what a caller ordered and a fault has ended.
     """
-    rights = find_rights(account, pools, _find_guest_pools(pools))
+    rights = find_rights(account, pools, pools.names_elsewhere)
     for caller in _list_own_callers(pools):
         rights = _add_choices(account, rights, caller, _list_pools(pools, caller))
     return rights
@@ -70,15 +70,6 @@ def find_account_rights(account: Account, pools: Pools, caller: Caller | GaroCal
 def _list_own_callers(pools: Pools) -> list[Caller]:
     """List the callers whose runners are started in the launcher's own account."""
     return [caller for caller in pools.callers if caller.account is None]
-
-
-def _find_guest_pools(pools: Pools) -> frozenset[str]:
-    """Name the pools that some caller has started in an account of its own."""
-    guests: list[Caller | GaroCaller] = [
-        *(each for each in pools.callers if each.account is not None),
-        *pools.garo,
-    ]
-    return frozenset(pool.name for guest in guests for pool in _list_pools(pools, guest))
 
 
 def _list_pools(pools: Pools, caller: Caller | GaroCaller) -> list[Pool]:

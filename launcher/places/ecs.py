@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -10,9 +11,9 @@ from botocore.exceptions import ClientError
 from launcher import identity
 from launcher.places import Later, Placement, Refused, Started, TaskState, Why
 from launcher.places.asking import ask_with_retries
+from sidecar.aws import calls
 from sidecar.aws.calls import (
     Call,
-    Service,
     backoff,
     explain_denial,
 )
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-ECS = Service("ecs", "ECS", "task")
+ECS = replace(calls.ECS, resource="task")
 TRIES = 5
 """Of one call, with growing pauses; a request of RunTask is repeated with its client token."""
 DESCRIBED = 100
@@ -57,7 +58,7 @@ NO_ROOM = re.compile(
 """How an end reads that is no fault of the task's own."""
 INTERRUPTIONS = ("SpotInterruption", "TerminationNotice")
 """Stop codes of a task whose Spot capacity was taken back."""
-DENIED = re.compile(r"not authorized to perform:? (\S+)")
+DENIED = re.compile(r"not authorized to perform:? (\S+(?: on resource: arn:\S+)?)")
 
 
 class Ecs(ServiceClient):
@@ -175,7 +176,9 @@ def _translate(error: ClientError) -> Placement | None:
     if code in SETTINGS:
         return Refused(f"{START}: {SETTINGS[code]}")
     if code == "AccessDeniedException" and (denied := DENIED.search(text)):
-        return Refused(f"{START}: {explain_denial(text)} (needs {denied[1]})")
+        return Refused(
+            f"{START}: {explain_denial(text)} (needs {denied[1].replace(' resource:', '')})"
+        )
     if code in ("InvalidParameterException", "ClientException", "LimitExceededException"):
         if THROTTLE.search(text):  # a throttle in another error's coat
             return Later(Why.THROTTLE, f"{START}: {text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 TOKEN_KEY = "SIDECAR_TOKEN_KEY"  # noqa: S105  the name of a variable
 """The variable with the key that opens the task's token, where that is sealed."""
+
+SCOPE = re.compile(r"[\w .:/=+@-]{1,256}")
+"""What a tag may hold: EC2 and ECS refuse the whole request for anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +135,16 @@ def _make_overrides(destination: Destination) -> dict[str, Any]:
     return overrides
 
 
-def make_tags(deployment: str, request: str, launch: str) -> dict[str, str]:
-    """Make the tags by which a task and its parameter are known to be ours."""
+def make_tags(
+    deployment: str, request: str, launch: str, scope: str | None = None
+) -> dict[str, str]:
+    """Make the tags by which a task and its parameter are known to be ours.
+
+    `scope` is the URL that its runner is registered at.
+    """
     return {
         identity.DEPLOYMENT_TAG: deployment,
         identity.REQUEST_TAG: request,
         identity.LAUNCH_TAG: launch,
+        **({identity.SCOPE_TAG: scope} if scope and SCOPE.fullmatch(scope) else {}),
     }

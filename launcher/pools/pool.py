@@ -132,6 +132,12 @@ class Pools:
         """Return what each pool offers, for `launcher.pools.labels`."""
         return {pool.name: pool.offer for pool in self}
 
+    @property
+    def names_elsewhere(self) -> frozenset[str]:
+        """Return the names of pools that some caller has started in an account of its own."""
+        named = {name for each in self.callers if each.account is not None for name in each.pools}
+        return frozenset(named.union(*(each.types.values() for each in self.garo)))
+
     def rank(self, labels: Iterable[str]) -> Iterator[tuple[Pool, Match]]:
         """Yield the pools that match the labels, the best first."""
         for match in rank(labels, self.offers):

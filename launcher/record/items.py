@@ -27,14 +27,19 @@ _FLAGS: Final = frozenset(
 )
 
 
+OF_LAUNCH: Final = "launch#"
+OF_TASK: Final = "task#"
+"""How the keys of these items begin."""
+
+
 def launch_key(launch_id: str) -> dict[str, Any]:
     """Return the key of a launch's item."""
-    return {KEY: {"S": f"launch#{launch_id}"}}
+    return {KEY: {"S": f"{OF_LAUNCH}{launch_id}"}}
 
 
 def task_key(task: str) -> dict[str, Any]:
     """Return the key of the item that says whose a task is."""
-    return {KEY: {"S": f"task#{task}"}}
+    return {KEY: {"S": f"{OF_TASK}{task}"}}
 
 
 def update_launch(table: str, launch: Launch, expires: float) -> dict[str, Any]:
@@ -92,7 +97,7 @@ def _encode(value: object) -> dict[str, Any] | None:
 def read_launch(item: Mapping[str, Any]) -> Launch:
     """Read a record. What an older version did not write has its default."""
     found = {name: _decode_value(name, item[name]) for name in _FIELDS if name in item}
-    blank = Launch(item[KEY]["S"].removeprefix("launch#"), "", "", 0.0)
+    blank = Launch(item[KEY]["S"].removeprefix(OF_LAUNCH), "", "", 0.0)
     return replace(blank, **found)
 
 

@@ -26,11 +26,13 @@ from launcher.record.items import (
     task_key,
     update_launch,
 )
+from launcher.record.ledger import Ledger, read_ledger
 from launcher.record.paces import Paces
 from launcher.record.pool_state import PoolStates
 from launcher.record.rerun_state import RerunStates
 from launcher.record.runs import Runs
 from launcher.record.shown_tokens import ShownTokens
+from launcher.record.sweep_state import SweepState
 from launcher.record.table import KEY, Full, Outdated, Table
 from launcher.record.used_tokens import UsedTokens
 from sidecar.aws.calls import DYNAMODB
@@ -89,11 +91,16 @@ class Records:
         self.shown_tokens = ShownTokens(self._calls)
         self.used_tokens = UsedTokens(self._calls, now)
         self.reruns = RerunStates(self._calls, now)
+        self.sweeps = SweepState(self._calls, now)
 
     async def read(self, launch_id: str) -> Launch | None:
         """Read a record as it is now; None where there is none."""
         item = await self._calls.read(launch_key(launch_id))
         return read_launch(item) if item else None
+
+    async def read_all(self) -> Ledger:
+        """Read all records: it costs as much as the table is large."""
+        return await read_ledger(self._calls, KEPT)
 
     async def claim(self, launch: Launch) -> Launch | None:
         """Create the record, or adopt the stored one; None where somebody else holds its lease.

@@ -11,7 +11,7 @@ from sidecar.aws.calls import DYNAMODB, AwsError, Call, RateLimited, TransientEr
 from sidecar.net.retry import call_with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from sidecar.aws.session import ServiceClient
 
@@ -55,6 +55,28 @@ class Table:
 
         item: dict[str, Any] | None = await self._run("read", "dynamodb:GetItem", read, {})
         return item
+
+    async def read_all(self, prefixes: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+        """Read all items whose keys begin with one of these, as they were a moment ago."""
+        given = {f":prefix{number}": {"S": prefix} for number, prefix in enumerate(prefixes)}
+        request: dict[str, Any] = {
+            "TableName": self.name,
+            "FilterExpression": " OR ".join(f"begins_with(#key, {name})" for name in given),
+            "ExpressionAttributeNames": {"#key": KEY},
+            "ExpressionAttributeValues": given,
+        }
+
+        async def scan(client: Any) -> dict[str, Any]:
+            page: dict[str, Any] = await client.scan(**request)
+            return page
+
+        while True:
+            page = await self._run("read", "dynamodb:Scan", scan, {})
+            for item in page["Items"]:
+                yield item
+            if not page.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     async def write(
         self,

@@ -10,6 +10,8 @@ from sidecar import values
 SCOPES = ("repository", "organization")
 ENTERPRISE = "enterprise:"
 SOURCES = ("ssm:", "families:")
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+"""Seconds of each unit of time."""
 
 
 def parse_names(value: object) -> object:
@@ -17,6 +19,15 @@ def parse_names(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(dict.fromkeys(values.split_list(value)))
+
+
+def parse_seconds(value: object) -> object:
+    """Read a time: seconds, or a number with a unit behind it, as 5m."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value) if isinstance(value, str) else None
+    if isinstance(value, str) and not found:
+        message = "must be seconds, or a number with s, m, h or d behind it"
+        raise ValueError(message)
+    return float(found[1]) * UNITS[found[2]] if found else value
 
 
 def _match(value: str, pattern: str, message: str) -> str:
@@ -68,6 +79,26 @@ def check_parameter_prefix(value: str) -> str:
         message = "must be a path of SSM parameters that begins with '/'"
         raise ValueError(message)
     return value.rstrip("/")
+
+
+def check_parameter_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Check paths of parameters; return them without a last slash."""
+    return tuple(check_parameter_prefix(path) for path in paths)
+
+
+def check_others_names(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """Check how runners' names begin: long enough to be nobody else's."""
+    for prefix in prefixes:
+        _match(prefix, r"[A-Za-z0-9_.-]{3,64}", "must be beginnings of names, 3 to 64 characters")
+    return prefixes
+
+
+def check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Check tags: each a key and a value with '=' between them."""
+    for tag in tags:
+        pattern = r"[\w.:/+@-][\w .:/+@-]{0,127}=[\w.:/+@-][\w .:/=+@-]{0,255}"
+        _match(tag, pattern, "must be tags, as key=value, with commas between them")
+    return tags
 
 
 def check_name_prefix(value: str) -> str:
@@ -130,6 +161,15 @@ def check_allowed(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def check_repositories(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check repositories by their whole names."""
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}/[A-Za-z0-9._-]{1,100}", name):
+            message = "must be repositories as owner/name, with commas between them"
+            raise ValueError(message)
+    return names
+
+
 def check_listen(value: str) -> str:
     """Check an address to listen on: `host:port`, or `:port` for all interfaces."""
     found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]*):(\d{1,5})", value)
@@ -149,6 +189,11 @@ def check_issuer(value: str) -> str:
 def check_audience(value: str) -> str:
     """Check the audience of OIDC tokens."""
     return _match(value, r"[!-~]{1,255}", "must be 1 to 255 characters without spaces")
+
+
+def check_webhook_url(value: str) -> str:
+    """Check the payload URL of a webhook: it is compared as it is."""
+    return _match(value, r"https?://[!-~]{1,500}", "must be the payload URL of a webhook")
 
 
 def check_path(value: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from launcher.settings import checks
@@ -23,10 +23,22 @@ PREFIX = "LAUNCHER_"
 SECRETS = ("github_app_key", "github_pat", "webhook_secrets")
 """Settings that are variables only: everybody may read a command line."""
 
+POOLS = (
+    "where the pools are: the path of a TOML file; ssm: and a parameter, or several with '+' "
+    "between them; families: and how the families of the task definitions begin"
+)
+QUEUE = "SQS queue of what is demanded"
+QUEUE_EXAMPLE = "https://sqs.eu-central-1.amazonaws.com/123456789012/runner-demand"
+POOLS_EXAMPLE = "ssm:/runner-launcher/pools"
+
 
 def required(help_: str, example: str, **more: Any) -> Any:
     """Define a setting without a default."""
     return Field(description=help_, examples=[example], **more)
+
+
+Seconds = Annotated[float, BeforeValidator(checks.parse_seconds)]
+"""A time: seconds, or a number with s, m, h or d behind it."""
 
 
 class LogSettings(GivenSettings):
@@ -61,8 +73,7 @@ class QueueSettings(ServiceSettings):
     """The settings of webhook and worker: the queue between them."""
 
     queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] = required(
-        "SQS queue of what is demanded",
-        "https://sqs.eu-central-1.amazonaws.com/123456789012/runner-demand",
+        QUEUE, QUEUE_EXAMPLE
     )
 
 
@@ -105,7 +116,23 @@ class CredentialSettings(LogSettings):
         ]
 
 
-class PlaceSettings(LogSettings):
+class NameSettings(LogSettings):
+    """The settings by which a launcher knows what is its own."""
+
+    parameter_prefix: Annotated[str, AfterValidator(checks.check_parameter_prefix)] = setting(
+        "/runner-launcher/tokens",
+        "path of the SSM parameters that hold the tokens; the task's id follows it",
+        "/runner-launcher/tokens",
+    )
+    name_prefix: Annotated[str, AfterValidator(checks.check_name_prefix)] = setting(
+        "ecs-", "prefix of the runners' names; the task's id follows it", "ecs-"
+    )
+    deployment: Annotated[str, AfterValidator(checks.check_deployment)] = setting(
+        "default", "name that keeps several launchers in one account apart", "team-a"
+    )
+
+
+class PlaceSettings(NameSettings):
     """The settings of the place where tasks are started."""
 
     container: Annotated[str, AfterValidator(checks.check_name)] = setting(
@@ -128,17 +155,6 @@ class PlaceSettings(LogSettings):
         False,
         "give each task a public address: without NAT gateway it reaches nothing else",
         "true",
-    )
-    parameter_prefix: Annotated[str, AfterValidator(checks.check_parameter_prefix)] = setting(
-        "/runner-launcher/tokens",
-        "path of the SSM parameters that hold the tokens; the task's id follows it",
-        "/runner-launcher/tokens",
-    )
-    name_prefix: Annotated[str, AfterValidator(checks.check_name_prefix)] = setting(
-        "ecs-", "prefix of the runners' names; the task's id follows it", "ecs-"
-    )
-    deployment: Annotated[str, AfterValidator(checks.check_deployment)] = setting(
-        "default", "name that keeps several launchers in one account apart", "team-a"
     )
 
     @classmethod
@@ -188,20 +204,9 @@ class Settings(MachineSettings, PlaceSettings, CredentialSettings):
     )
 
 
-class RecordSettings(PlaceSettings, CredentialSettings, ServiceSettings):
-    """The settings of what starts tasks from pools, and keeps records of them.
+class ServedSettings(CredentialSettings):
+    """The settings of what knows several scopes of one GitHub: where it is, and as who."""
 
-    Those of a place are for pools that are task definitions.
-    """
-
-    table: Annotated[str, AfterValidator(checks.check_name)] = required(
-        "DynamoDB table of the launches' records", "runner-launches"
-    )
-    pools: Annotated[str, AfterValidator(checks.check_pools)] = required(
-        "where the pools are: the path of a TOML file; ssm: and a parameter, or several with '+' "
-        "between them; families: and how the families of the task definitions begin",
-        "ssm:/runner-launcher/pools",
-    )
     github_url: Annotated[str, AfterValidator(checks.check_github)] = setting(
         "https://github.com",
         "GitHub whose jobs are served; with a path, the one scope that runners are registered at",
@@ -212,15 +217,6 @@ class RecordSettings(PlaceSettings, CredentialSettings, ServiceSettings):
         "where runners are registered: at the job's repository or organization, or at "
         "enterprise: and its slug",
         "organization",
-    )
-    cluster: Annotated[str, AfterValidator(checks.check_name)] = setting(
-        "default", "ECS cluster of pools that are task definitions, by name or ARN", "runners"
-    )
-    maximum: Annotated[int, Field(ge=1)] | None = setting(
-        None, "runners of all pools together that may be starting or living", "500"
-    )
-    repository_maximum: Annotated[int, Field(ge=1)] | None = setting(
-        None, "the same of each repository", "50"
     )
     github_app_id: fields.AppId | None = fields.app_id(
         "the GitHub App that registers the runners; several with commas, and as many keys"
@@ -243,6 +239,27 @@ class RecordSettings(PlaceSettings, CredentialSettings, ServiceSettings):
             except ValueError as error:
                 problems.append(line("github_app_id", str(error)))
         return problems
+
+
+class RecordSettings(ServedSettings, PlaceSettings, ServiceSettings):
+    """The settings of what starts tasks from pools, and keeps records of them.
+
+    Those of a place are for pools that are task definitions.
+    """
+
+    table: Annotated[str, AfterValidator(checks.check_name)] = required(
+        "DynamoDB table of the launches' records", "runner-launches"
+    )
+    pools: Annotated[str, AfterValidator(checks.check_pools)] = required(POOLS, POOLS_EXAMPLE)
+    cluster: Annotated[str, AfterValidator(checks.check_name)] = setting(
+        "default", "ECS cluster of pools that are task definitions, by name or ARN", "runners"
+    )
+    maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "runners of all pools together that may be starting or living", "500"
+    )
+    repository_maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "the same of each repository", "50"
+    )
 
 
 class WorkSettings(RecordSettings, QueueSettings):
@@ -272,6 +289,161 @@ class ServeSettings(WorkSettings, WebhookSettings):
     """The settings of `serve`: both in one process."""
 
 
+class SweepSettings(ServedSettings, NameSettings):
+    """The settings of `sweep`. Table, pools and queue are those of the worker, if there is one."""
+
+    every: Seconds | None = setting(
+        None, "time between two sweeps; default: sweep once, and end", "5m"
+    )
+    dry_run: bool = setting(False, "say what would be ended and sent again, and do nothing", "true")
+    pause: Annotated[Seconds, Field(ge=1, le=3600)] = setting(
+        60.0, "time between the two looks before anything is ended, at least", "60s"
+    )
+    cluster: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "ECS cluster of pools that are task definitions, and of tasks of no pool", "runners"
+    )
+    clusters: Names = setting(
+        (), "ECS clusters that are looked at, beside those that pools and records name", "a,b"
+    )
+    table: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None,
+        "DynamoDB table of the launches' records, and of what the first look found",
+        "launches",
+    )
+    pools: Annotated[str, AfterValidator(checks.check_pools)] | None = setting(
+        None, POOLS, POOLS_EXAMPLE
+    )
+    queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] | None = setting(
+        None,
+        QUEUE,
+        QUEUE_EXAMPLE,
+    )
+    webhook_url: Annotated[str, AfterValidator(checks.check_webhook_url)] | None = setting(
+        None,
+        "payload URL of webhooks of organizations and repositories whose lost deliveries are sent "
+        "again; an App's webhook needs none",
+        "https://runners.example.com/webhook",
+    )
+    machines: bool = setting(False, "look at machines of EC2 also where no pool has them", "true")
+    boot_limit: Annotated[Seconds, Field(ge=60, le=86_400)] = setting(
+        1800.0,
+        "time after which a task or machine of no pool must have a runner that is online",
+        "30m",
+    )
+    life_limit: Annotated[Seconds, Field(ge=60)] | None = setting(
+        None, "time after which a task or machine of no pool is ended if its runner is idle", "12h"
+    )
+    others_paths: Annotated[Names, AfterValidator(checks.check_parameter_paths)] = setting(
+        (),
+        "paths of SSM parameters of other launchers that hold nothing but tokens: what is older "
+        "than an hour is deleted",
+        "/gh_actions/token",
+    )
+    others_names: Annotated[Names, AfterValidator(checks.check_others_names)] = setting(
+        (),
+        "how the names of other launchers' ephemeral runners begin: those whose task is gone are "
+        "removed",
+        "fargate-runner-",
+    )
+    others_tags: Annotated[Names, AfterValidator(checks.check_tags)] = setting(
+        (),
+        "tags of other launchers' tasks and machines, each enough: those without a runner are "
+        "ended",
+        "ghr:Application=github-action-runner",
+    )
+
+
+class DoctorSettings(ServedSettings, PlaceSettings):
+    """The settings of `doctor`: those of what is examined, as far as there is any of it."""
+
+    pools: Annotated[str, AfterValidator(checks.check_pools)] | None = setting(
+        None, POOLS, POOLS_EXAMPLE
+    )
+    cluster: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "ECS cluster of the task definition, or of pools that are task definitions", "runners"
+    )
+    task_definition: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "task definition that `start` would start tasks from", "runner"
+    )
+    just_in_time: bool = setting(
+        True, "whether `start` would register these runners just in time", "false"
+    )
+    runner_group: Annotated[str, AfterValidator(values.check_argument)] | None = setting(
+        None, "runner group of these runners, by its name or number", "linux"
+    )
+    repositories: Annotated[Names, AfterValidator(checks.check_repositories)] = setting(
+        (),
+        "repositories whose jobs are served: runner groups, webhooks and the access token are "
+        "examined for them",
+        "octo-org/hello",
+    )
+    role: Annotated[str, AfterValidator(values.check_role_arn)] | None = setting(
+        None,
+        "role of the worker, whose rights are examined; default: the role that asks",
+        "arn:aws:iam::123456789012:role/runner-launcher-worker",
+    )
+    table: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "DynamoDB table of the launches' records", "runner-launches"
+    )
+    queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] | None = setting(
+        None, QUEUE, QUEUE_EXAMPLE
+    )
+    webhook_url: Annotated[str, AfterValidator(checks.check_webhook_url)] | None = setting(
+        None,
+        "payload URL of webhooks of organizations and repositories; an App's webhook needs none",
+        "https://runners.example.com/webhook",
+    )
+
+
+class QuestionSettings(ServedSettings, NameSettings):
+    """The settings of what only asks. What is not set is not asked, and that is said.
+
+    Table, pools and queue are those of the worker, if there is one.
+    """
+
+    table: Annotated[str, AfterValidator(checks.check_name)] | None = setting(
+        None, "DynamoDB table of the launches' records", "runner-launches"
+    )
+    pools: Annotated[str, AfterValidator(checks.check_pools)] | None = setting(
+        None, POOLS, POOLS_EXAMPLE
+    )
+    queue_url: Annotated[str, AfterValidator(checks.check_queue_url)] | None = setting(
+        None, QUEUE, QUEUE_EXAMPLE
+    )
+    cluster: Annotated[str, AfterValidator(checks.check_name)] = setting(
+        "default", "ECS cluster of tasks that no record and no ARN tells of", "runners"
+    )
+    container: Annotated[str, AfterValidator(checks.check_name)] = setting(
+        "runner", "container of the task definition that holds the agent", "runner"
+    )
+    maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "runners of all pools together that may be starting or living", "500"
+    )
+    repository_maximum: Annotated[int, Field(ge=1)] | None = setting(
+        None, "the same of each repository", "50"
+    )
+
+    @property
+    def asks_github(self) -> bool:
+        """Whether there is a credential for GitHub."""
+        return self.github_pat is not None or self.github_app_id is not None
+
+    @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> list[str]:
+        """Check the credential for GitHub, if there is one."""
+        if not any(field in given for field in ("github_app_id", "github_app_key", "github_pat")):
+            return []
+        return super().check_together(given)
+
+
+class StatusSettings(QuestionSettings):
+    """The settings of `status`."""
+
+    table: Annotated[str, AfterValidator(checks.check_name)] = required(
+        "DynamoDB table of the launches' records", "runner-launches"
+    )
+
+
 MODELS: dict[str, type[LogSettings]] = {
     "start": Settings,
     "stop": Settings,
@@ -279,6 +451,10 @@ MODELS: dict[str, type[LogSettings]] = {
     "work": WorkSettings,
     "serve": ServeSettings,
     "api": ApiSettings,
+    "sweep": SweepSettings,
+    "doctor": DoctorSettings,
+    "explain": QuestionSettings,
+    "status": StatusSettings,
 }
 """The settings of each command."""
 

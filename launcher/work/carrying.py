@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher.demand.delivery import QUEUED, WAITING
-from launcher.errors import describe
+from launcher.errors import describe, describe_refusal
 from launcher.jobs import Unknown
 from launcher.look import ENDS
 from launcher.work import pauses
@@ -45,6 +45,8 @@ OLD = 60.0
 """Seconds after which a message may be outdated: its job is looked up."""
 UNANSWERED = 30.0
 """Seconds until GitHub is asked again about a job."""
+PERMISSION = "needs Administration: write, of an organization Self-hosted runners: write"
+"""What a credential needs to register runners."""
 PATIENCE = 25.0
 """Seconds for the token of one runner, with all of GitHub's pauses; the lease is longer."""
 
@@ -195,7 +197,10 @@ class Carrier:
     async def _put_off_token(
         self, held: Held, stages: Stages, pool: Pool, demand: Demand, error: Exception
     ) -> PutOff | None:
-        reason = f"no token: {describe(error)}"
+        if isinstance(error, github.GitHubError):
+            reason = f"no token: {describe_refusal(error, PERMISSION)}"
+        else:
+            reason = f"no token: {describe(error)}"
         transient = (calls.TransientError, github.TransientError, TimeoutError)
         seconds = self._around.now() - held.launch.placed_at
         if isinstance(error, github.RateLimited):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from local.ecs.checks import RefusedError
+from local.ecs.tasks import FARGATE, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +78,21 @@ def describe_task_definition(plane: ControlPlane, wanted: dict[str, Any]) -> dic
     return {"taskDefinition": found.describe(), **tags}
 
 
+def describe_clusters(plane: ControlPlane, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Describe clusters, each with its capacity providers; what is not known is MISSING."""
+    found, failures = [], []
+    for name in wanted.get("clusters") or ["default"]:
+        own = str(name).rpartition("/")[2]
+        arn = f"{PREFIX}:cluster/{own}"
+        if own not in plane.clusters:
+            failures.append({"arn": arn, "reason": "MISSING"})
+            continue
+        providers = [*FARGATE, *sorted(plane.machines)]
+        described = {"clusterArn": arn, "clusterName": own, "status": "ACTIVE"}
+        found.append({**described, "capacityProviders": providers})
+    return {"clusters": found, "failures": failures}
+
+
 def list_families(plane: ControlPlane, wanted: dict[str, Any]) -> dict[str, Any]:
     """List families of task definitions; a page holds 100."""
     prefix = wanted.get("familyPrefix", "")
@@ -106,6 +122,7 @@ OPERATIONS: dict[str, Callable[[ControlPlane, dict[str, Any]], dict[str, Any]]] 
     "StopTask": stop_task,
     "ListTasks": list_tasks,
     "TagResource": tag_resource,
+    "DescribeClusters": describe_clusters,
     "DescribeTaskDefinition": describe_task_definition,
     "ListTaskDefinitionFamilies": list_families,
     "ListTaskDefinitions": list_definitions,

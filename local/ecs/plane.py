@@ -100,6 +100,8 @@ class ControlPlane:
         """Start tasks, unless the client token says that this was done already."""
         cluster = self.find_cluster(wanted)
         definition = self.find_definition(str(wanted.get("taskDefinition", "")))
+        if definition.status != "ACTIVE":
+            raise RefusedError("ClientException", "TaskDefinition is inactive")
         check_request(wanted, definition)
         check_roles(wanted, definition, self.passable)
         token, request = wanted.get("clientToken"), dict(wanted)
@@ -223,7 +225,8 @@ class ControlPlane:
         found = [
             each
             for each in self.definitions
-            if each.family == family and revision in ("", str(each.revision))
+            if each.family == family
+            and (str(each.revision) == revision or (not revision and each.status == "ACTIVE"))
         ]
         if not found:
             raise RefusedError("ClientException", "TaskDefinition not found.")

@@ -49,6 +49,13 @@ class TaskDefinition:
     task_role: str = aws.TASK_ROLE
     execution_role: str = f"arn:aws:iam::{aws.ACCOUNT}:role/execution"
     image: str = "runner:latest"
+    stop_timeout: int | None = None
+    """Of its first container; None: the definition says nothing."""
+    health_check: Mapping[str, Any] | None = None
+    """Of its first container."""
+    status: str = "ACTIVE"
+    log_options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the log driver `awslogs`; empty: its containers have no log driver."""
 
     @property
     def arn(self) -> str:
@@ -57,18 +64,25 @@ class TaskDefinition:
 
     def describe(self) -> dict[str, Any]:
         """Describe it as DescribeTaskDefinition does."""
-        containers = [
+        containers: list[dict[str, Any]] = [
             {"name": name, "image": self.image, "essential": True, "environment": []}
             for name in self.containers
         ]
         containers[0]["environment"] = [
             {"name": name, "value": value} for name, value in self.environment.items()
         ]
+        if self.stop_timeout is not None:
+            containers[0]["stopTimeout"] = self.stop_timeout
+        if self.health_check is not None:
+            containers[0]["healthCheck"] = dict(self.health_check)
+        if self.log_options:
+            log = {"logDriver": "awslogs", "options": dict(self.log_options)}
+            containers[0]["logConfiguration"] = log
         return {
             "taskDefinitionArn": self.arn,
             "family": self.family,
             "revision": self.revision,
-            "status": "ACTIVE",
+            "status": self.status,
             "containerDefinitions": containers,
             "taskRoleArn": self.task_role,
             "executionRoleArn": self.execution_role,

@@ -31,8 +31,15 @@ async def _groups(request: web.Request, world: World) -> web.Response:
     found = [
         {"id": number, "name": name, "default": number == 1, "inherited": False}
         for number, name in enumerate(world.settings.runner_groups, 1)
+        if _may_use(world, name, request.query.get("visible_to_repository"))
     ]
     return answer({"total_count": len(found), "runner_groups": found})
+
+
+def _may_use(world: World, group: str, repository: str | None) -> bool:
+    """Say whether a repository may use a group; None for any."""
+    allowed = world.settings.group_repositories.get(group)
+    return repository is None or allowed is None or repository in allowed
 
 
 async def _register(request: web.Request, world: World) -> web.Response:

@@ -32,6 +32,8 @@ class Installation:
     account_type: str = "Organization"
     repositories: tuple[str, ...] = ()
     permissions: dict[str, str] = field(default_factory=lambda: dict(PERMISSIONS))
+    suspended_at: float | None = None
+    """When an owner suspended it, in seconds since 1970; None: it is not."""
 
     def covers(self, scope: Scope) -> bool:
         """Whether this installation reaches `scope`."""
@@ -52,6 +54,9 @@ class App:
     modulus: int
     exponent: int
     installations: list[Installation]
+    permissions: dict[str, str] = field(default_factory=lambda: dict(PERMISSIONS))
+    """What it asks for; each installation has what was accepted there."""
+    events: list[str] = field(default_factory=lambda: ["workflow_job"])
 
 
 class Apps:

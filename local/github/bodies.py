@@ -90,6 +90,26 @@ def account(login: str, kind: str, api: str, site: str) -> dict[str, Any]:
     }
 
 
+def app(each: App, api: str, site: str) -> dict[str, Any]:
+    """Give the schema `integration`."""
+    return {
+        "id": each.id,
+        "slug": each.slug,
+        "client_id": each.client_id,
+        "node_id": base64.b64encode(f"03:App{each.id}".encode()).decode(),
+        "owner": account("octo", "Organization", api, site),
+        "name": each.slug,
+        "description": "",
+        "external_url": site,
+        "html_url": f"{site}/apps/{each.slug}",
+        "created_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z",
+        "permissions": dict(each.permissions),
+        "events": list(each.events),
+        "installations_count": len(each.installations),
+    }
+
+
 def installation(app: App, each: Installation, api: str, site: str, now: float) -> dict[str, Any]:
     """Give the schema `installation`."""
     owner = account(each.account, each.account_type, api, site)
@@ -112,8 +132,8 @@ def installation(app: App, each: Installation, api: str, site: str, now: float) 
         "single_file_paths": [],
         "created_at": utc(now - 86400),
         "updated_at": utc(now - 86400),
-        "suspended_at": None,
-        "suspended_by": None,
+        "suspended_at": None if each.suspended_at is None else utc(each.suspended_at),
+        "suspended_by": None if each.suspended_at is None else owner,
     }
 
 

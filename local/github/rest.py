@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from local.github import bodies, callers, files
-from local.github.answers import Handler, Refusal, answer, nothing, posted
+from local.github.answers import RATE, Handler, Refusal, answer, nothing, posted
 from local.github.apps import App, Installation
 from local.github.runners import NameTakenError, Runner, StillBusyError
 from local.github.scope import Scope
@@ -27,6 +27,9 @@ def routes() -> Iterator[tuple[str, str, str, Handler]]:
         yield "DELETE", f"{runners}/{{id:\\d+}}", "delete-runner", _delete_runner
     yield "GET", "/orgs/{owner}/installation", "installation", _installation
     yield "GET", "/repos/{owner}/{repo}/installation", "installation", _installation
+    yield "GET", "/app", "app", _app
+    yield "GET", "/app/installations", "installations", _installations
+    yield "GET", "/rate_limit", "rate-limit", _rate_limit
     tokens = "/app/installations/{id:\\d+}/access_tokens"
     yield "POST", tokens, "access-token", _access_token
 
@@ -115,6 +118,21 @@ def _number(request: web.Request, name: str, otherwise: int) -> int:
     return int(text) if text.isdecimal() else otherwise
 
 
+async def _rate_limit(request: web.Request, world: World) -> web.Response:
+    """Tell what is left of the limit; the call costs none of it."""
+    if world.tokens.valid(callers.bearer(request), world.now(), "pat", "installation") is None:
+        raise Refusal(401, "Bad credentials")
+    settings = world.settings
+    request[RATE] = callers.rate_headers(world)
+    core = {
+        "limit": settings.rate_limit,
+        "used": settings.rate_limit - settings.rate_remaining,
+        "remaining": settings.rate_remaining,
+        "reset": int(world.rate_reset_at),
+    }
+    return answer({"resources": {"core": core, "search": core}, "rate": core})
+
+
 def _visible_runner(request: web.Request, world: World) -> Runner:
     runner = world.runners.get(int(request.match_info["id"]))
     if runner is None or runner.scope.key != scope_of(request).key or not world.visible(runner):
@@ -152,9 +170,28 @@ async def _installation(request: web.Request, world: World) -> web.Response:
     raise Refusal(404, "Not Found")
 
 
+async def _app(request: web.Request, world: World) -> web.Response:
+    return answer(bodies.app(callers.app(request, world), *_find_sites(request, "/app")))
+
+
+async def _installations(request: web.Request, world: World) -> web.Response:
+    app = callers.app(request, world)
+    api, site = _find_sites(request, "/app")
+    found = [bodies.installation(app, each, api, site, world.now()) for each in app.installations]
+    return answer(found)
+
+
+def _find_sites(request: web.Request, before: str) -> tuple[str, str]:
+    """Return the URLs of the API and of the site that a request came to."""
+    site = str(request.url.origin())
+    return site + request.path.partition(before)[0], site
+
+
 async def _access_token(request: web.Request, world: World) -> web.Response:
     app = callers.app(request, world)
     installation = _own_installation(app, int(request.match_info["id"]))
+    if installation.suspended_at is not None:
+        raise Refusal(403, "This installation has been suspended")
     body = await posted(request)
     wanted = body.get("permissions") or installation.permissions
     if not isinstance(wanted, dict) or any(

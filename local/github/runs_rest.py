@@ -17,6 +17,7 @@ def routes() -> Iterator[tuple[str, str, str, Handler]]:
     """Give method, path, name and handler of each call, without the API's own prefix."""
     base = "/repos/{owner}/{repo}/actions"
     run, job = f"{base}/runs/{{id:\\d+}}", f"{base}/jobs/{{id:\\d+}}"
+    yield "GET", f"{base}/runs", "list-runs", _list_runs
     yield "GET", run, "get-run", _get_run
     yield "GET", f"{run}/jobs", "list-jobs", _list_jobs
     yield "POST", f"{run}/cancel", "cancel-run", _cancel_run
@@ -53,6 +54,17 @@ def _places(request: web.Request) -> tuple[str, str]:
     return site + request.path.partition("/repos/")[0], site
 
 
+async def _list_runs(request: web.Request, world: World) -> web.Response:
+    """List the repository's runs, newest first; `status` may be one, or a conclusion."""
+    scope, wanted = _scope(request, world), request.query.get("status", "")
+    found = [run for run in world.jobs.runs if scope.holds(run.full_name)]
+    shown = [payloads.run(run, world.jobs.of_run(run), *_places(request)) for run in found]
+    fitting = [each for each in shown if wanted in ("", each["status"], each["conclusion"])]
+    page, size = (int(request.query.get(key, one)) for key, one in (("page", 1), ("per_page", 30)))
+    cut = fitting[::-1][(page - 1) * size : page * size]
+    return answer({"total_count": len(fitting), "workflow_runs": cut})
+
+
 async def _get_run(request: web.Request, world: World) -> web.Response:
     run = _run(request, world, _scope(request, world))
     shown = payloads.run(run, world.jobs.of_run(run), *_places(request))
@@ -68,8 +80,10 @@ async def _list_jobs(request: web.Request, world: World) -> web.Response:
         job for job in world.jobs if job.run is run and (everything or job.attempt == run.attempt)
     ]
     groups = world.settings.runner_groups
-    shown = [payloads.job(job, *_places(request), groups) for job in found]
-    return answer({"total_count": len(shown), "jobs": shown})
+    page, size = (int(request.query.get(key, one)) for key, one in (("page", 1), ("per_page", 30)))
+    cut = found[(page - 1) * size : page * size]
+    shown = [payloads.job(job, *_places(request), groups) for job in cut]
+    return answer({"total_count": len(found), "jobs": shown})
 
 
 async def _get_job(request: web.Request, world: World) -> web.Response:

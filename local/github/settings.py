@@ -40,6 +40,9 @@ class Settings:
     ignore_name_filter: bool = False
     """Behave as an old GitHub Enterprise Server: list all, whatever `name` says."""
     runner_groups: list[str] = field(default_factory=lambda: ["Default"])
+    group_repositories: dict[str, list[str]] = field(default_factory=dict)
+    """The names of the repositories that may use a runner group; a group that is not named here is
+    every repository's."""
     deprecated_versions: list[str] = field(default_factory=list)
     """Runners of these versions are refused at `deprecated_at`."""
     deprecated_at: list[str] = field(default_factory=lambda: ["message"])

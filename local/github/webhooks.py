@@ -65,7 +65,8 @@ class Hook:
     def wants(self, repository: str) -> bool:
         """Whether it is told of jobs of this repository."""
         if self.app is not None:
-            return self.find_installation(repository) is not None
+            subscribed = "workflow_job" in self.app.events
+            return subscribed and self.find_installation(repository) is not None
         return self.scope is None or self.scope.holds(repository)
 
 
@@ -152,7 +153,7 @@ class Hooks:
         """Send to `url` from now on; begins with a ping."""
         hook = Hook(next(self._ids), url, secret, app, scope)
         self._all[hook.id] = hook
-        ping = {"zen": "Keep it logically awesome.", "hook_id": hook.id, "hook": _describe(hook)}
+        ping = {"zen": "Keep it logically awesome.", "hook_id": hook.id, "hook": describe(hook)}
         self._deliver(self._make(hook, "", ping, event="ping"))
         return hook
 
@@ -307,9 +308,11 @@ def make_headers(delivery: Delivery) -> dict[str, str]:
     return headers
 
 
-def _describe(hook: Hook) -> dict[str, Any]:
+def describe(hook: Hook) -> dict[str, Any]:
+    """Describe a webhook as REST and its first delivery do."""
+    kind = "Organization" if hook.scope and hook.scope.kind == "orgs" else "Repository"
     return {
-        "type": "App" if hook.app else "Repository",
+        "type": "App" if hook.app else kind,
         "id": hook.id,
         "name": "web",
         "active": True,

@@ -17,6 +17,7 @@ from botocore import exceptions as library
 
 from sidecar.errors import Exit, SidecarError
 from sidecar.net.clock import find_clock_error
+from sidecar.net.proxy import name_proxy
 from sidecar.net.retry import growing
 from sidecar.net.trust import explain_tls
 
@@ -112,6 +113,8 @@ SSM = Service("ssm", "SSM", "parameter")
 SECRETS_MANAGER = Service("secretsmanager", "Secrets Manager", "secret")
 STS = Service("sts", "STS", "role")
 DYNAMODB = Service("dynamodb", "DynamoDB", "table")
+ECS = Service("ecs", "ECS", "task definition")
+IAM = Service("iam", "IAM", "role")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +183,18 @@ class Call:
                 | aiohttp.ClientError()
                 | OSError()
             ):
-                return (
-                    f"no network path to {self.service.title} (the VPC needs a NAT gateway or an "
-                    f"endpoint for {self.service.name}): {_short(error)}"
-                )
+                return f"no network path to {self.service.title} {self._advise(error)}"
             case _:  # the library's parser raises whatever it comes across
                 kind = type(error).__name__
                 return f"unreadable answer: {_short(error) if self.quotes_aws else kind}"
+
+    def _advise(self, error: Exception) -> str:
+        """Say by which proxy AWS was not reached, else what the VPC needs; then the error."""
+        url = getattr(error, "kwargs", {}).get("endpoint_url")
+        if (proxy := name_proxy(str(url))) is not None:
+            return f"by the proxy {proxy} (HTTPS_PROXY, NO_PROXY): {_short(error)}"
+        needs = f"the VPC needs a NAT gateway or an endpoint for {self.service.name}"
+        return f"({needs}): {_short(error)}"
 
     def _refusal(self, error: library.ClientError) -> AwsError:
         """Translate an error that AWS answered."""

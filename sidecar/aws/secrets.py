@@ -39,6 +39,8 @@ class SecretReader:
     """Whether a job's steps have the same role."""
     timeout: float = 15.0
     """Seconds after which no more tries are begun."""
+    tries: int | None = None
+    """How often a secret is asked for; None: as often as the time allows."""
 
 
 async def read_secret(
@@ -85,6 +87,7 @@ async def _read(reference: Reference, setting: str, secret_reader: SecretReader)
                 secret = await call_with_retries(
                     partial(read, reference, setting, secret_reader),
                     backoff(),
+                    tries=secret_reader.tries,
                     seconds=secret_reader.timeout,
                 )
             except AwsError as error:

@@ -29,6 +29,10 @@ class TaskFacts:
     launch_type: str = ""
     network_modes: frozenset[str] = frozenset()
     """Of the task's containers; in ECS they all have the same."""
+    definition: str = ""
+    """Its task definition, as FAMILY:REVISION."""
+    service: str = ""
+    """The name of the service that it belongs to; empty for a task that was started alone."""
     title: ClassVar[str] = "ECS task"
 
     @property
@@ -61,23 +65,43 @@ async def read_task_facts(metadata_uri: str | None, *, so_mark: bool = False) ->
         return TaskFacts()
     timeout = aiohttp.ClientTimeout(total=DEADLINE)
     try:
-        async with (
-            aiohttp.ClientSession(
-                timeout=timeout, trust_env=False, connector=connector(so_mark=so_mark)
-            ) as session,
-            session.get(f"{metadata_uri}/task", allow_redirects=False) as answer,
-        ):
-            answer.raise_for_status()
-            facts: Any = await answer.json(content_type=None)
-            return TaskFacts(
-                str(facts.get("TaskARN") or ""),
-                str(facts.get("AvailabilityZone") or ""),
-                str(facts.get("LaunchType") or ""),
-                _network_modes(facts),
-            )
+        facts = await _read_document(f"{metadata_uri}/task", so_mark=so_mark)
+        return TaskFacts(
+            str(facts.get("TaskARN") or ""),
+            str(facts.get("AvailabilityZone") or ""),
+            str(facts.get("LaunchType") or ""),
+            _network_modes(facts),
+            _name_definition(facts),
+            str(facts.get("ServiceName") or ""),
+        )
     except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError, TypeError) as error:
         log.warning("task.metadata_failed", reason=describe_failure(error, timeout))
         return TaskFacts()
+
+
+async def read_container_name(metadata_uri: str, *, so_mark: bool = False) -> str:
+    """Return the name that this container has in its task definition; "" if it is not told."""
+    try:
+        return str((await _read_document(metadata_uri, so_mark=so_mark)).get("Name") or "")
+    except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):
+        return ""
+
+
+async def _read_document(url: str, *, so_mark: bool) -> Any:
+    timeout = aiohttp.ClientTimeout(total=DEADLINE)
+    async with (
+        aiohttp.ClientSession(
+            timeout=timeout, trust_env=False, connector=connector(so_mark=so_mark)
+        ) as session,
+        session.get(url, allow_redirects=False) as answer,
+    ):
+        answer.raise_for_status()
+        return await answer.json(content_type=None)
+
+
+def _name_definition(facts: Any) -> str:
+    family, revision = facts.get("Family"), facts.get("Revision")
+    return f"{family}:{revision}" if family and revision else ""
 
 
 def _network_modes(facts: Any) -> frozenset[str]:

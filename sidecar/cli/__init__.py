@@ -6,6 +6,7 @@ Light on purpose: the health check imports it every few seconds.
 COMMANDS = {
     "run": "run one runner for one job, from the token to the cleanup; or a command after --",
     "health": "exit 0 if the agent of this container is healthy, 1 if not",
+    "doctor": "examine this set-up: what is right, what is wrong, what to change",
     "version": "print the agent's version",
 }
 """Every command, and what it does in one line. `COMMAND --help` tells more."""

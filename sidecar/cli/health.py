@@ -11,7 +11,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from sidecar.settings import DEFAULT_HEALTH_ADDRESS, DEFAULT_RUNNER_DIRS, HEALTH_FILE
+from sidecar.defaults import HEALTH_ADDRESS
+from sidecar.settings import DEFAULT_RUNNER_DIRS, HEALTH_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ HELP = f"""\
 usage: runner-sidecar health [HOST:PORT]
 
 Ask the agent of this container for GET /healthz. Exit 0 if it answers 200, else 1.
-Without HOST:PORT it is asked at SIDECAR_HEALTH_ADDRESS, by default {DEFAULT_HEALTH_ADDRESS},
+Without HOST:PORT it is asked at SIDECAR_HEALTH_ADDRESS, by default {HEALTH_ADDRESS},
 or at the port that it took because that one was another program's; with SIDECAR_HEALTH_ADDRESS=off
 nothing is asked, and the exit code is 0.
 """
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def check_health(environ: Mapping[str, str], given: str = "") -> int:
     """Ask the agent at `given` or SIDECAR_HEALTH_ADDRESS; return 0 if it is healthy, 1 if not."""
-    address = given or _read(environ, "SIDECAR_HEALTH_ADDRESS") or DEFAULT_HEALTH_ADDRESS
+    address = given or _read(environ, "SIDECAR_HEALTH_ADDRESS") or HEALTH_ADDRESS
     if address == "off":
         return 0
     if not given:

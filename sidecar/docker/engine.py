@@ -123,6 +123,11 @@ class Engine:
         async with request as response:
             return await _read_body(response, self.host)
 
+    async def read(self, path: str) -> bytes:
+        """Return the bytes of `GET path`, which need not be JSON. Raises EngineError."""
+        async with self._request(path, {}, aiohttp.ClientTimeout(total=DEADLINE)) as response:
+            return await _read_body(response, self.host)
+
     async def delete(self, path: str) -> None:
         """Remove an object. Raises EngineError, with the engine's own words if it does not."""
         timeout = aiohttp.ClientTimeout(total=DELETE_DEADLINE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from sidecar import values
 from sidecar.github.errors import TransientError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     import aiohttp
@@ -22,10 +23,11 @@ LONGEST_TEXT = 300
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and decoded body (None where there is none)."""
+    """Status, decoded body (None where there is none), and headers."""
 
     status: int
     body: Any
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def message(self) -> str:
@@ -38,7 +40,7 @@ class Answer:
 async def read_answer(response: aiohttp.ClientResponse) -> Answer:
     """Read the body, up to LONGEST_BODY, and decode it. Raises ValueError for a 2xx of no JSON."""
     raw = await _read_body(response)
-    return Answer(response.status, decode(raw, response.status))
+    return Answer(response.status, decode(raw, response.status), response.headers)
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:

@@ -60,6 +60,8 @@ class Api:
         """The share of the hour's calls that is left, as GitHub said last."""
         self.moved_to: str | None = None
         """The path that GitHub redirected a call to last: what is called has a new name."""
+        self.limit = 5000
+        """The calls of an hour, as GitHub said last; as many a personal token has."""
         self.resets_at = 0.0
         """When all of them are there again, in seconds since 1970."""
 
@@ -70,10 +72,12 @@ class Api:
         *,
         expects: Meanings,
         body: object = None,
+        etag: str | None = None,
         tries: int | None = TRIES,
     ) -> Answer:
         """Call until there is an answer that counts; `expects` says what each status means.
 
+        With the `etag` of an earlier answer, GitHub answers 304 where nothing has changed since.
         A status mapped to None is a success; one mapped to an error class raises that. Raises
         PermissionDenied or GitHubError at once for any other answer, TransientError after `tries`.
         """
@@ -83,18 +87,20 @@ class Api:
             nonlocal count
             count += 1
             try:
-                return await self._call_once(method, path, expects, body)
+                return await self._call_once(method, path, expects, body, etag)
             except GitHubError as error:
                 error.tries = count
                 raise
 
         return await call_with_retries(call, backoff(), tries=tries)
 
-    async def _call_once(self, method: str, path: str, expects: Meanings, body: object) -> Answer:
-        answer, headers = await self._send_with_credential(method, path, body)
+    async def _call_once(
+        self, method: str, path: str, expects: Meanings, body: object, etag: str | None
+    ) -> Answer:
+        answer, headers = await self._send_with_credential(method, path, body, etag)
         if answer.status == 401 and self._credential.forget():
             # The next token is a new one.
-            answer, headers = await self._send_with_credential(method, path, body)
+            answer, headers = await self._send_with_credential(method, path, body, etag)
         if answer.status not in expects:
             raise self._error(method, path, answer, headers)
         if (error := expects[answer.status]) is not None:
@@ -102,12 +108,12 @@ class Api:
         return answer
 
     async def _send_with_credential(
-        self, method: str, path: str, body: object
+        self, method: str, path: str, body: object, etag: str | None
     ) -> tuple[Answer, Mapping[str, str]]:
-        token = await self._credential.token(self._call_with_token, self._scope)
-        return await self._send(method, path, token, body)
+        token = await self._credential.token(self.call_with_token, self._scope)
+        return await self._send(method, path, token, body, etag)
 
-    async def _call_with_token(self, method: str, path: str, token: str) -> Answer:
+    async def call_with_token(self, method: str, path: str, token: str) -> Answer:
         """Make one call with the given token; a credential gets its own tokens with this."""
         answer, headers = await self._send(method, path, token, None)
         if answer.status == 401 and (wrong := find_clock_error(headers, self._now(), "GitHub")):
@@ -117,12 +123,12 @@ class Api:
         return answer
 
     async def _send(
-        self, method: str, path: str, token: str, body: object
+        self, method: str, path: str, token: str, body: object, etag: str | None = None
     ) -> tuple[Answer, Mapping[str, str]]:
         """Send a request, and again where GitHub says that it has another place (a new name)."""
         target = path
         for _ in range(MOST_REDIRECTS):
-            answer, headers = await self._send_once(method, target, token, body)
+            answer, headers = await self._send_once(method, target, token, body, etag)
             if answer.status not in REDIRECTS or not headers.get("location"):
                 break
             target = self._find_target(method, path, headers["location"])
@@ -147,13 +153,14 @@ class Api:
         return self.moved_to
 
     async def _send_once(
-        self, method: str, path: str, token: str, body: object
+        self, method: str, path: str, token: str, body: object, etag: str | None
     ) -> tuple[Answer, Mapping[str, str]]:
         headers = {
             "Accept": "application/vnd.github+json",
             "Authorization": f"Bearer {token}",
             "User-Agent": f"ecs-runner-sidecar/{__version__}",
             "X-GitHub-Api-Version": "2022-11-28",
+            **({"If-None-Match": etag} if etag is not None else {}),
         }
         url = self._scope.api + path
         try:
@@ -177,7 +184,7 @@ class Api:
     def _read_limit(self, headers: Mapping[str, str]) -> None:
         limit, left = headers.get("x-ratelimit-limit"), headers.get("x-ratelimit-remaining")
         if limit and left and limit.isdecimal() and left.isdecimal() and int(limit):
-            self.left = int(left) / int(limit)
+            self.limit, self.left = int(limit), int(left) / int(limit)
             reset = headers.get("x-ratelimit-reset", "")
             self.resets_at = float(reset) if reset.isdecimal() else 0.0
 

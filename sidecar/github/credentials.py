@@ -13,7 +13,7 @@ from sidecar.github.errors import CredentialRefused
 from sidecar.log import masks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from sidecar.github.answers import Answer
     from sidecar.github.scope import Scope
@@ -67,6 +67,16 @@ def check_pat(secret: str, setting: str) -> str:
     return secret
 
 
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """An App's installation for an account."""
+
+    id: int
+    permissions: Mapping[str, str]
+    """What it may do: `read` or `write`, by the name of a permission."""
+    suspended: bool
+
+
 class App:
     """A GitHub App: looks up its installation for the scope, and keeps its token for an hour."""
 
@@ -96,7 +106,7 @@ class App:
     async def _create_token(self, call: Call, scope: Scope) -> tuple[str, float]:
         for _ in range(2):
             if self._installation is None:
-                self._installation = await self._find_installation(call, scope)
+                self._installation = (await self.find_installation(call, scope)).id
             path = f"/app/installations/{self._installation}/access_tokens"
             answer = await call("POST", path, self.jwt())
             if answer.status == 201:
@@ -110,7 +120,8 @@ class App:
             404,
         )
 
-    async def _find_installation(self, call: Call, scope: Scope) -> int:
+    async def find_installation(self, call: Call, scope: Scope) -> Installation:
+        """Ask for the App's installation for the scope. Raises PermissionDenied."""
         if scope.installation is None:
             raise CredentialRefused(
                 "an App cannot register runners of an enterprise (SIDECAR_GITHUB_PAT)"
@@ -121,7 +132,13 @@ class App:
                 f"the App {self._app_id} is not installed for {scope.path} (SIDECAR_GITHUB_APP_ID)",
                 answer.status,
             )
-        return read_number(answer.body, "id")
+        number = read_number(answer.body, "id")
+        given = answer.body.get("permissions")
+        return Installation(
+            number,
+            dict(given) if isinstance(given, dict) else {},
+            suspended=answer.body.get("suspended_at") is not None,
+        )
 
     def jwt(self) -> str:
         """Sign the JWT by which GitHub knows the App (RS256, iss, iat, exp)."""

@@ -48,6 +48,8 @@ class Runner:
     name: str
     busy: bool
     online: bool
+    ephemeral: bool = True
+    """Whether it is deregistered after its job; an older GitHub does not say."""
 
 
 class Runners:
@@ -123,6 +125,18 @@ class Runners:
                 return None
         return None
 
+    async def list_all(self) -> list[Runner]:
+        """List all runners of the scope. One that is registered meanwhile may be missing."""
+        found: dict[int, Runner] = {}
+        for page in range(1, PAGES + 1):
+            query = f"?per_page={PAGE}&page={page}"
+            answer = await self._api.call("GET", self._path + query, expects={200: None})
+            listed = read_field(answer.body, "runners", list)
+            found |= {runner.id: runner for runner in map(_runner, listed)}
+            if len(listed) < PAGE:
+                break
+        return [*found.values()]
+
     async def get(self, runner_id: int) -> Runner | None:
         """Return the runner, or None if it is gone."""
         answer = await self._api.call(
@@ -146,4 +160,5 @@ def _runner(body: Any) -> Runner:
         str(read_field(body, "name")),
         bool(read_field(body, "busy")),
         read_field(body, "status") == "online",
+        body.get("ephemeral") is not False,
     )

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 assert sys.platform != "win32"  # noqa: S101  tells the type checker where it is
 
@@ -42,6 +48,37 @@ def agent_user_name() -> str:
 def read_user_id(user: User) -> int:
     """Return the user's number."""
     return user.uid
+
+
+def list_groups(user: User) -> list[str]:
+    """Return the names of the user's groups; a group without a name is left out."""
+    found = []
+    for number in user.groups:
+        with suppress(KeyError):
+            found.append(grp.getgrgid(number).gr_name)
+    return found
+
+
+def may_read(path: Path, user: User | None) -> bool:
+    """Whether `user`, or this process if None, may read a file. Raises OSError.
+
+    By the modes of the file and the folders above it: nothing is opened.
+    """
+    if user is None:
+        return os.access(path, os.R_OK)
+    real = path.resolve(strict=True)
+    return _grants(real.stat(), user, 4) and all(
+        _grants(folder.stat(), user, 1) for folder in real.parents
+    )
+
+
+def _grants(status: os.stat_result, user: User, right: int) -> bool:
+    """Whether a mode gives a user a right: 4 to read, 2 to write, 1 to enter."""
+    if status.st_uid == user.uid:
+        return bool(status.st_mode >> 6 & right)
+    if status.st_gid in (user.gid, *user.groups):
+        return bool(status.st_mode >> 3 & right)
+    return bool(status.st_mode & right)
 
 
 def is_root() -> bool:

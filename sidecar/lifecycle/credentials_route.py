@@ -48,15 +48,7 @@ class CredentialsRoute:
         """
         settings = config.settings
         engine = Engine.find(config.task.docker_host)
-        docker, reason = await mode.locate_daemon(engine)
-        facts = mode.Facts(
-            docker,
-            reason,
-            obstacle=network_rules.obstacle(self.network_modes),
-            relative_uri=config.task.credentials_relative_uri is not None,
-            machine=isinstance(self.endpoint, InstanceRole),
-            separate_job_role=self.separate_job_role,
-        )
+        facts = self.list_facts(config, *await mode.locate_daemon(engine))
         choice = mode.choose(settings.relay, facts)
         running: relay.Relay | None = None
         if choice.mode is mode.Mode.NETFILTER:
@@ -83,6 +75,19 @@ class CredentialsRoute:
         )
         redirected = self.separate_job_role and await self._redirect(running, serving)
         return running, redirected, choice.mode
+
+    def list_facts(
+        self, config: Configuration, location: mode.DaemonLocation, evidence: str
+    ) -> mode.Facts:
+        """List the facts on which the relay mode depends; the first two say where the daemon is."""
+        return mode.Facts(
+            location,
+            evidence,
+            obstacle=network_rules.obstacle(self.network_modes),
+            relative_uri=config.task.credentials_relative_uri is not None,
+            machine=isinstance(self.endpoint, InstanceRole),
+            separate_job_role=self.separate_job_role,
+        )
 
     async def _serve_all(
         self, source: CredentialsSource, config: Configuration, serving: AsyncExitStack

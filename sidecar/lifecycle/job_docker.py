@@ -131,7 +131,7 @@ async def job_docker(
             cleanup = _Cleanup(cleanup_stack, stop, running)
             docker = await _start_proxy(config, container_credentials, cleanup, running)
             if on_network is not None:
-                engine, _ = _find_engine(config)
+                engine, _ = find_engine(config)
                 follow = network_listener.follow_networks(engine, on_network)
                 await running.enter_async_context(relay.running_beside(follow))
         except ProxyUnavailable as error:
@@ -160,14 +160,10 @@ async def _start_proxy(
     settings = config.settings
     if settings.docker_proxy == "off":
         raise ProxyUnavailable("SIDECAR_DOCKER_PROXY=off")
-    found, socket = _find_engine(config)
+    found, socket = find_engine(config)
     engine = await running.enter_async_context(found.open_session())
     shared = settings.shared_dir
-    place = (
-        DefaultSocket(_default_path(socket), settings.runner_dir / RECORD)
-        if shared is None
-        else SharedSocket(shared)
-    )
+    place = choose_place(config, socket)
     path, record = place.socket, ObjectRecord(place.record)
     rewriter = RequestRewriter(
         Sockets.from_paths(str(path), str(socket), str(socket.resolve())),
@@ -344,7 +340,8 @@ class _Cleanup:
 # ---- the engine --------------------------------------------------------------------------------
 
 
-def _find_engine(config: Configuration) -> tuple[Engine, Path]:
+def find_engine(config: Configuration) -> tuple[Engine, Path]:
+    """Return the engine and its socket. Raises ProxyUnavailable if there can be no proxy to it."""
     engine = Engine.find(config.task.docker_host)
     if engine is None:
         message = f"nothing names a docker daemon (DOCKER_HOST, {host.DOCKER_PLACE})"
@@ -352,6 +349,14 @@ def _find_engine(config: Configuration) -> tuple[Engine, Path]:
     if engine.socket is None:
         raise ProxyUnavailable(f"DOCKER_HOST={engine.host} is no socket of the file system")
     return engine, engine.socket
+
+
+def choose_place(config: Configuration, socket: Path) -> DefaultSocket | SharedSocket:
+    """Choose where the proxy listens; `socket` is the engine's. Raises ProxyUnavailable."""
+    settings = config.settings
+    if settings.shared_dir is not None:
+        return SharedSocket(settings.shared_dir)
+    return DefaultSocket(_default_path(socket), settings.runner_dir / RECORD)
 
 
 def _default_path(socket: Path) -> Path:

@@ -35,12 +35,13 @@ def make_connection(settings: Settings, secret_reader: SecretReader) -> github.C
     """Make the connection to GitHub's API; None without a credential. It is not opened here."""
     if settings.github_app_id is None and settings.github_pat is None:
         return None
-    connection = github.Connection(partial(_read_credential, settings, secret_reader))
+    connection = github.Connection(partial(read_credential, settings, secret_reader))
     connection.url = settings.github_url
     return connection
 
 
-async def _read_credential(settings: Settings, secret_reader: SecretReader) -> github.Credential:
+async def read_credential(settings: Settings, secret_reader: SecretReader) -> github.Credential:
+    """Read the agent's credential for GitHub. Raises TokenError."""
     if settings.github_pat is not None:
         reference = settings.github_pat.get_secret_value()
         pat = await read_secret(reference, "SIDECAR_GITHUB_PAT", secret_reader)
@@ -75,14 +76,11 @@ async def choose_source(
     `machine_id`: that of the machine, if this is one. Raises TokenError if the id is not known.
     """
     if (name := settings.token_parameter) is not None:
-        if is_own := values.TASK in name or values.INSTANCE in name:
-            name = values.put_id(name, await _read_known_id(read_own_id))
-        # A launcher may write the whole name into a tag.
-        is_own = is_own or (bool(machine_id) and name.rpartition("/")[2] == machine_id)
+        name, is_own = await name_parameter(name, read_own_id, machine_id)
         key = settings.token_key.get_secret_value() if settings.token_key is not None else None
         return tokens.claim_parameter(store, name, cleanup_stack, for_task=is_own, key=key)
     if (config := settings.launch_config) is not None:
-        launch_id = settings.launch_id or await _read_known_id(read_own_id)
+        launch_id = settings.launch_id or await read_known_id(read_own_id)
         overrides = _list_overrides(settings)
         return tokens.ConfiguredToken(store, config, launch_id, overrides, cleanup_stack)
     if settings.launch_id is not None:
@@ -95,6 +93,19 @@ async def choose_source(
     return tokens.MintedToken(api.runners, jit=settings.just_in_time)
 
 
+async def name_parameter(
+    name: str, read_own_id: Callable[[], Awaitable[str]], machine_id: str = ""
+) -> tuple[str, bool]:
+    """Return the token parameter's whole name, and whether it is the task's or machine's own.
+
+    `name` is SIDECAR_TOKEN_PARAMETER. Raises TokenError if the id in it is not known.
+    """
+    if is_own := values.TASK in name or values.INSTANCE in name:
+        name = values.put_id(name, await read_known_id(read_own_id))
+    # A launcher may write the whole name into a tag.
+    return name, is_own or (bool(machine_id) and name.rpartition("/")[2] == machine_id)
+
+
 def _list_overrides(settings: Settings) -> tokens.Overrides:
     """List what the user set and a launcher's parameters say too."""
     prefix = settings.name_prefix if "name_prefix" in settings.model_fields_set else ""
@@ -102,7 +113,7 @@ def _list_overrides(settings: Settings) -> tokens.Overrides:
     return tokens.Overrides(settings.name, prefix, settings.github_url, user)
 
 
-async def _read_known_id(read_own_id: Callable[[], Awaitable[str]]) -> str:
+async def read_known_id(read_own_id: Callable[[], Awaitable[str]]) -> str:
     """Read the task's id: the endpoint is near, and may be late or limit the rate for a moment."""
     for _ in range(TASK_ID_TRIES):
         if own_id := await read_own_id():

@@ -44,25 +44,40 @@ def find_proxy(url: str) -> ProxyOptions:
 
     Raises SettingsError, without a word of the value, for one that names no proxy.
     """
-    parts = urlsplit(url)
-    if parts.hostname is None or proxy_bypass(parts.hostname):
+    proxy = _find(url)
+    if proxy is None:
         return {}
-    value = getproxies().get(parts.scheme)
-    if not value:
-        return {}
-    _hide_parts(value)
-    try:
-        proxy = read_proxy(value)
-    except ValueError as error:
-        raise SettingsError(f"{parts.scheme.upper()}_PROXY {error}") from None
     if not proxy.authorization:
         return {"proxy": proxy.url}
-    if parts.scheme == "https":  # the headers of the request that opens the tunnel
+    if urlsplit(url).scheme == "https":  # the headers of the request that opens the tunnel
         return {
             "proxy": proxy.url,
             "proxy_headers": {"Proxy-Authorization": proxy.authorization},
         }
     return {"proxy": proxy.url.replace("://", f"://{proxy.userinfo}@", 1)}
+
+
+def name_proxy(url: str) -> str | None:
+    """Return the proxy by which `url` is reached, without user and password; None: by none."""
+    try:
+        proxy = _find(url)
+    except SettingsError:
+        return None
+    return proxy.url if proxy is not None else None
+
+
+def _find(url: str) -> Proxy | None:
+    parts = urlsplit(url)
+    if parts.hostname is None or proxy_bypass(parts.hostname):
+        return None
+    value = getproxies().get(parts.scheme)
+    if not value:
+        return None
+    _hide_parts(value)
+    try:
+        return read_proxy(value)
+    except ValueError as error:
+        raise SettingsError(f"{parts.scheme.upper()}_PROXY {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ They must never be added in a network namespace that is not the task's own: in t
 from __future__ import annotations
 
 import asyncio
+import shutil
 from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -80,6 +81,11 @@ def obstacle(network_modes: frozenset[str]) -> str | None:
     if not host.may_filter():
         return "the agent is not root, or lacks NET_ADMIN (linuxParameters)"
     return None
+
+
+def find_tools() -> list[str]:
+    """Return the names of the tools that could add the rules here, and are installed."""
+    return [tool.name for tool in (Iptables, Nft) if shutil.which(tool.name, path=_PATH)]
 
 
 async def remove_leftovers(network_modes: frozenset[str]) -> None:

@@ -3,7 +3,6 @@
 Light on purpose: the health check imports it every few seconds.
 """
 
-DEFAULT_HEALTH_ADDRESS = "127.0.0.1:9190"
 HEALTH_FILE = ".sidecar-health"
 """The file in the runner's folder that says where the agent answers, if that is another address."""
 DEFAULT_RUNNER_DIRS = ("/home/runner", r"C:\actions-runner")

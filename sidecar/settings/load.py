@@ -46,6 +46,23 @@ def load(
     What follows `--` among the options is a command to supervise. The command may register a
     runner itself, so no setting of a registration is required, and it gets a launcher's variables.
     """
+    config, problems = read(options, environ, machine, no_machine)
+    if problems:
+        raise SettingsError(*problems)
+    return config
+
+
+def read(
+    options: Sequence[str],
+    environ: Mapping[str, str],
+    machine: Mapping[str, str] | None = None,
+    no_machine: str = "",
+) -> tuple[Configuration, list[str]]:
+    """Read options and environment as `load` does, and go on past mistakes.
+
+    Returns what could be read, with a default in the place of what is wrong, and one line for every
+    mistake. Raises SettingsError for options that are none.
+    """
     options, command = _split_command(options)
     machine = machine or {}
     given, warnings = _read_environment(environ)
@@ -62,14 +79,8 @@ def load(
     problems = list(launcher.problems)
     wanted = str(given.get("platform", platform.Platform.AUTO)).lower()
     problems += platform.check_platform(wanted, machine, no_machine, environ)
-    settings: Settings | None = None
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        problems += [
-            checks.describe_problem(detail, given, sources)
-            for detail in error.errors(include_url=False)
-        ]
+    settings, wrong = _make_settings(given, sources)
+    problems += wrong
     problems += checks.check_quotes(given, sources)
     problems += checks.check_contradictions(given)
     problems += proxy.check(environ)
@@ -83,9 +94,7 @@ def load(
         given.get("runner_user"), checks.default_user(launcher, command)
     )
     problems += user_problems
-    if problems or settings is None:
-        raise SettingsError(*problems)
-    return Configuration(
+    config = Configuration(
         settings=settings,
         task=Task(
             region=values.strip_quotes(environ.get("AWS_REGION", ""))
@@ -113,6 +122,22 @@ def load(
         machine=machine,
         command=command,
     )
+    return config, problems
+
+
+def _make_settings(
+    given: Mapping[str, Any], sources: Mapping[str, str]
+) -> tuple[Settings, list[str]]:
+    """Make the settings of what is given, and a line for each value that is wrong and left out."""
+    try:
+        return Settings(**given), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    wrong = {str(detail["loc"][0]) for detail in details}
+    right = {field: value for field, value in given.items() if field not in wrong}
+    return Settings(**right), [
+        checks.describe_problem(detail, given, sources) for detail in details
+    ]
 
 
 def find_question(options: Sequence[str], environ: Mapping[str, str]) -> platform.Question | None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from sidecar import fields, host, values
+from sidecar import defaults, fields, host, values
 from sidecar.fields import GivenSettings, setting
-from sidecar.settings import DEFAULT_HEALTH_ADDRESS, contracts
+from sidecar.settings import contracts
 from sidecar.settings.given_files import read_session_policy
 
 if TYPE_CHECKING:
@@ -162,14 +162,14 @@ class Settings(GivenSettings):
         "true",
     )
     stop_timeout: Annotated[float, Field(ge=1, le=3600)] = setting(
-        30.0, "stopTimeout of the container, in seconds: the stop budget", "30"
+        defaults.STOP_TIMEOUT, "stopTimeout of the container, in seconds: the stop budget", "30"
     )
     health_address: Annotated[
         values.Address | None, BeforeValidator(values.parse_address_or_off)
     ] = setting(
-        values.parse_address(DEFAULT_HEALTH_ADDRESS),
+        values.parse_address(defaults.HEALTH_ADDRESS),
         "address of /healthz, /readyz and /metrics, or off",
-        DEFAULT_HEALTH_ADDRESS,
+        defaults.HEALTH_ADDRESS,
     )
     log_format: fields.LogFormat = fields.log_format()
     log_level: fields.LogLevel = fields.log_level()

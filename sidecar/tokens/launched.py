@@ -30,6 +30,13 @@ CONFIG_TIMEOUT = 20.0
 """Seconds to find out, after an early stop, which parameter has to be deleted."""
 LEAST = 5.0
 """Seconds for the parameters that exist already when the token does."""
+TOKEN, URL, LABEL = "AgentToken", "RepositoryUrl", "UniqueRunId"
+"""What aws-ec2-self-hosted-runner writes for a machine, each into a parameter."""
+
+
+def name_parameter(launch_id: str, what: str) -> str:
+    """Return the name of the parameter that aws-ec2-self-hosted-runner writes for a machine."""
+    return f"{launch_id}_{what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +130,13 @@ class MachineToken(TokenParameter):
         cleanup_stack: CleanupStack,
     ) -> None:
         def make(what: str) -> ssm.Parameter:
-            return ssm.Parameter(store, f"{launch_id}_{what}", setting="SIDECAR_LAUNCH_ID")
+            name = name_parameter(launch_id, what)
+            return ssm.Parameter(store, name, setting="SIDECAR_LAUNCH_ID")
 
-        super().__init__(make("AgentToken"))
+        super().__init__(make(TOKEN))
         self._id = launch_id
         self._overrides = overrides
-        self._url, self._label = make("RepositoryUrl"), make("UniqueRunId")
+        self._url, self._label = make(URL), make(LABEL)
         self._read: dict[ssm.Parameter, ssm.ParameterVersion] = {}
         self.cleanup_step = cleanup_stack.register_step("token", self.delete)
 

@@ -58,24 +58,10 @@ class TokenParameter:
         if self._parameter.throttled_at is not None:
             now = asyncio.get_running_loop().time()
             self._throttled_seconds = now - self._parameter.throttled_at
-        text = self._unseal(text)
-        token = value.parse_token(text, f"the token parameter {self._parameter.name}")
-        value.hide(text, token)
+        token = open_token(text, self._parameter.name, self._key)
         self._kept = token.keep and self._parameter.for_task
         log.info("token.read", parameter=self._parameter.name, version=self._version.number)
         return token
-
-    def _unseal(self, text: str) -> str:
-        if not sealing.is_sealed(text):
-            return text
-        where = f"the token parameter {self._parameter.name}"
-        if self._key is None:
-            raise TokenError(f"cannot use {where}: it is sealed (SIDECAR_TOKEN_KEY is missing)")
-        masks.hide(self._key)
-        try:
-            return sealing.unseal(text, self._key, self._parameter.name.rpartition("/")[2])
-        except ValueError as error:
-            raise TokenError(f"cannot use {where}: {error} (SIDECAR_TOKEN_KEY)") from None
 
     def delete_soon(self) -> None:
         """Begin to delete the parameter; the job does not wait for it.
@@ -109,6 +95,28 @@ class TokenParameter:
         if self._version is None:
             return False
         return ((now or datetime.now(UTC)) - self._version.modified).total_seconds() < LIFETIME
+
+
+def open_token(text: str, name: str, key: str | None) -> value.RegistrationToken:
+    """Unseal and parse what the parameter `name` holds, and keep it out of the log.
+
+    `key` opens a value that is sealed. Raises TokenError, which never shows the text.
+    """
+    where = f"the token parameter {name}"
+    text = _unseal(text, name, key, where) if sealing.is_sealed(text) else text
+    token = value.parse_token(text, where)
+    value.hide(text, token)
+    return token
+
+
+def _unseal(text: str, name: str, key: str | None, where: str) -> str:
+    if key is None:
+        raise TokenError(f"cannot use {where}: it is sealed (SIDECAR_TOKEN_KEY is missing)")
+    masks.hide(key)
+    try:
+        return sealing.unseal(text, key, name.rpartition("/")[2])
+    except ValueError as error:
+        raise TokenError(f"cannot use {where}: {error} (SIDECAR_TOKEN_KEY)") from None
 
 
 def claim_parameter(

@@ -75,7 +75,9 @@ class Parameter:
         """The loop's time when SSM first throttled a read."""
         self._store = store
 
-    async def read(self, *, decrypt: bool = True) -> tuple[str, ParameterVersion]:
+    async def read(
+        self, *, decrypt: bool = True, timeout: float | None = None
+    ) -> tuple[str, ParameterVersion]:
         """Read value and version: one call of ssm:GetParameter."""
 
         async def read() -> tuple[str, ParameterVersion]:
@@ -86,7 +88,7 @@ class Parameter:
             return found["Value"], ParameterVersion(found["Version"], found["LastModifiedDate"])
 
         try:
-            return await self._call("read", "ssm:GetParameter").run(read)
+            return await self._call("read", "ssm:GetParameter").run(read, timeout)
         except RateLimited:
             if self.throttled_at is None:
                 self.throttled_at = asyncio.get_running_loop().time()

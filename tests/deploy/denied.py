@@ -37,6 +37,23 @@ def list_denied(deployed: Deployed, definition: str) -> dict[str, list[Question]
             Question("sqs:SendMessage", queue),
             Question("sts:TagSession", garo.ROLE),
         ],
+        "Sweep": [
+            Question("ecs:RunTask", definition, own),
+            Question("ecs:StopTask", f"{ECS}task/production/1", OTHER),
+            Question("ecs:ListTasks", "*", OTHER),
+            *(
+                Question(action, resource, context)
+                for action, resource, context in deployed.machines.list_others(DEPLOYMENT)
+            ),
+            _ask("GetParameter", DEPLOYMENT, WEBHOOK_SECRETS),
+            _ask("GetParameter", DEPLOYMENT, "tokens/1"),
+            _ask("PutParameter", DEPLOYMENT, "tokens/1"),
+            _ask("DeleteParameters", DEPLOYMENT, APP_KEY),
+            _ask("DeleteParameters", "other", "tokens/1"),
+            Question("sqs:SendMessage", f"{SQS}other"),
+            Question("sqs:DeleteMessage", queue),
+            Question("sts:AssumeRole", guests.ROLE),
+        ],
         "Webhook": [
             _ask("GetParameter", DEPLOYMENT, PAT),
             _ask("GetParameter", DEPLOYMENT, "tokens/1"),

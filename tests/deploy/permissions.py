@@ -68,6 +68,9 @@ def _translate_message(operation: str, given: dict[str, Any], roles: Roles) -> I
 
 
 def _translate_parameter(operation: str, given: dict[str, Any], roles: Roles) -> Iterator[Question]:
+    if operation == "DescribeParameters":
+        yield Question("ssm:DescribeParameters", "*")
+        return
     for name in given.get("Names") or [given["Name"]]:
         parameter = roles.arn("ssm", f"parameter{name}")
         yield Question(f"ssm:{operation}", parameter)
@@ -99,6 +102,9 @@ def _translate_task(operation: str, given: dict[str, Any], roles: Roles) -> Iter
             yield Question("ecs:TagResource", tasks + "new", {"ecs:CreateAction": "RunTask"})
         for role in roles.roles:
             yield Question("iam:PassRole", role, {"iam:PassedToService": "ecs-tasks.amazonaws.com"})
+        return
+    if operation == "ListTasks":
+        yield Question("ecs:ListTasks", "*", within)
         return
     for task in given.get("tasks") or [given["task"]]:
         yield Question(f"ecs:{operation}", tasks + task.rpartition("/")[2], within)
@@ -154,8 +160,9 @@ def simulate(
         capture_output=True,
         text=True,
         timeout=120,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
     return [answer["why"] for answer in json.loads(done.stdout)]
 
 

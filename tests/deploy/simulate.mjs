@@ -21,7 +21,7 @@ async function decide({ principal, action, resource, context = {}, policies = []
     {}
   )
   if (answer.errors) return { allowed: false, why: JSON.stringify(answer.errors) }
-  const { result } = answer.result.analysis
+  const result = answer.overallResult // also of '*', which the simulator asks as several resources
   return { allowed: result === 'Allowed', why: result }
 }
 

@@ -16,6 +16,7 @@ from tests.deploy import garo, guests
 from tests.deploy.deployed import API_STACK, CANARY
 from tests.deploy.guests import REPOSITORY
 from tests.deploy.recorder import recording
+from tests.deploy.swept import PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -104,9 +105,9 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
         roles.add(guests.ROLE, guests.EXTERNAL_ID)
         roles.add(garo.ROLE, garo.EXTERNAL_ID, tags_allowed=False)
         upstreams = {
-            **dict.fromkeys(("Webhook", "Worker", "Api"), deployed.url),
-            **dict.fromkeys(("WorkerECS", "ApiECS"), plane.url),
-            **dict.fromkeys(("WorkerEC2", "ApiEC2"), hosts.url),
+            **dict.fromkeys(("Webhook", "Worker", "Api", "Sweep"), deployed.url),
+            **dict.fromkeys(("WorkerECS", "ApiECS", "SweepECS"), plane.url),
+            **dict.fromkeys(("WorkerEC2", "ApiEC2", "SweepEC2"), hosts.url),
             "ApiSTS": roles.url,
         }
         calls = {name: await enter(recording(url)) for name, url in upstreams.items()}
@@ -143,6 +144,14 @@ def _connect(stage: Stage) -> None:
         AWS_ENDPOINT_URL_ECS=calls["WorkerECS"].url,
         AWS_ENDPOINT_URL_EC2=calls["WorkerEC2"].url,
         LAUNCHER_GITHUB_URL=stage.github.url,
+    )
+    deployed.set_environment(
+        "Sweep",
+        AWS_ENDPOINT_URL=calls["Sweep"].url,
+        AWS_ENDPOINT_URL_ECS=calls["SweepECS"].url,
+        AWS_ENDPOINT_URL_EC2=calls["SweepEC2"].url,
+        LAUNCHER_GITHUB_URL=stage.github.url,
+        LAUNCHER_PAUSE=f"{PAUSE:g}",
     )
     deployed.set_environment(
         "Api",

@@ -12,6 +12,7 @@ from local import aws
 from tests.deploy.deployed import CANARY, DEPLOYMENT, PAT, Deployed
 from tests.deploy.orders import Placed, order_runners
 from tests.deploy.stage import Stage, open_stage
+from tests.deploy.swept import sweep_up
 from tests.lives.stage import wait_until
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Story:
     """The orders of the API's callers."""
     garo: list[Ordered] = field(default_factory=list)
     """The same, by GARO's contract."""
+    swept: dict[str, Any] = field(default_factory=dict)
+    """The counts of the sweep that ended the planted orphans, and what was left of these."""
     sessions: dict[str, str] = field(default_factory=dict)
     """The caller's role that was assumed, by the access key of its session."""
     task_tags: dict[str, str] = field(default_factory=dict)
@@ -63,6 +66,7 @@ async def play(told: Story) -> None:
         await _start_machines(told, stage)
         told.orders, told.garo = await order_runners(stage)
         await _delete_used_tokens(told, stage)
+        told.swept = await sweep_up(stage)
         await _send_poison(told, stage)
         await _look_around(told, stage)
 

@@ -39,6 +39,7 @@ BY_LAMBDA = {
     "Worker": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "Webhook": set(),
     "Api": set(),
+    "Sweep": set(),
     "Guest": set(),
     "Garo": set(),
 }
@@ -50,6 +51,7 @@ ROLES = {
     "Webhook": ("WebhookRole", STACK),
     "Worker": ("WorkerRole", STACK),
     "Api": ("ApiRole", API_STACK),
+    "Sweep": ("SweepRole", STACK),
     "Guest": ("CallersRole", GUEST_STACK),
     "Garo": ("CallersRole", GARO_STACK),
 }
@@ -113,6 +115,13 @@ def test_a_caller_of_garos_contract_has_its_machines_in_the_account_that_is_its_
     seen = [call.target.rpartition(".")[2] for call in _list_calls(story, "Garo")]
     starts = ("RunTask", "RunInstances", "CreateFleet")
     assert [each for each in seen if each in starts] == ["RunInstances", "CreateFleet"]
+
+
+def test_the_sweep_ends_what_nobody_needs_at_its_second_look(story):
+    """A task and a machine without runners, and its token; a forgotten launch is given on."""
+    assert story.swept["left"] == []
+    counts = story.swept["counts"]
+    assert (counts["removed"], counts["kept"]) == (2, 0)
 
 
 def test_nothing_is_left(story):
@@ -193,6 +202,14 @@ def test_the_worker_runs_under_lambdas_own_client(unpacked, tmp_path):
         assert handler.call({"Records": []}) == {"batchItemFailures": []}
         answer = handler.call({"Records": [record]})
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+
+
+def test_the_sweep_runs_under_lambdas_own_client(unpacked, tmp_path):
+    """It imports all that it uses; where AWS does not answer it ends nothing, and says so."""
+    settings = {"LAUNCHER_GITHUB_PAT": PAT, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    with running("launcher.lambdas.sweep", unpacked, tmp_path, **settings) as handler:
+        counts = handler.call({})
+    assert set(counts.values()) == {0}
 
 
 def test_the_api_runs_under_lambdas_own_client(unpacked, tmp_path):

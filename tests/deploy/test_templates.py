@@ -94,6 +94,32 @@ def test_the_api_looks_after_orders_in_other_accounts_by_a_schedule():
     assert "Tick" not in variant(API)["Resources"]
 
 
+def test_the_sweep_is_called_by_a_schedule_and_one_at_a_time():
+    """It ends before it is called again, and nothing but this rule may call it."""
+    rule = resources(LAUNCHER, "AWS::Events::Rule")["SweepSchedule"]
+    minutes = int(re.fullmatch(r"rate\((\d+) minutes\)", rule["ScheduleExpression"])[1])
+    assert [each["Arn"] for each in rule["Targets"]] == [{"Fn::GetAtt": ["Sweep", "Arn"]}]
+    function = resources(LAUNCHER, "AWS::Lambda::Function")["Sweep"]
+    assert function["Handler"] == "launcher.lambdas.sweep"
+    assert 60 < function["Timeout"] < minutes * 60
+    permissions = resources(LAUNCHER, "AWS::Lambda::Permission")
+    assert permissions["SweepIsScheduled"] == {
+        "FunctionName": {"Fn::GetAtt": ["Sweep", "Arn"]},
+        "Principal": "events.amazonaws.com",
+        "Action": "lambda:InvokeFunction",
+        "SourceArn": {"Fn::GetAtt": ["SweepSchedule", "Arn"]},
+    }
+
+
+def test_the_sweep_has_the_worker_s_settings():
+    """It looks where the worker writes; and at the webhook, where that is no App's."""
+    functions = resources(LAUNCHER, "AWS::Lambda::Function")
+    worker, sweep = (functions[name]["Environment"]["Variables"] for name in ("Worker", "Sweep"))
+    assert sweep == {**worker, "LAUNCHER_WEBHOOK_URL": sweep["LAUNCHER_WEBHOOK_URL"]}
+    condition, *urls = sweep["LAUNCHER_WEBHOOK_URL"]["Fn::If"]
+    assert (condition, urls) == ("UsesApp", ["", {"Fn::GetAtt": ["WebhookUrl", "FunctionUrl"]}])
+
+
 def test_the_api_has_what_the_launcher_has():
     """Each parameter that the command takes over is there on both sides, and means the same."""
     launcher, api = read(LAUNCHER), read(API)
@@ -125,7 +151,8 @@ def test_all_logs_end():
 
 def test_events_of_the_launchers_own_tasks_and_of_machines_reach_the_queue():
     """Only these rules may send: ends of its own tasks, and of all machines, which name nobody."""
-    rules = resources(LAUNCHER, "AWS::Events::Rule")
+    rules = {**resources(LAUNCHER, "AWS::Events::Rule")}
+    del rules["SweepSchedule"]  # which calls a function
     queue = {"Fn::GetAtt": ["Queue", "Arn"]}
     assert all([each["Arn"] for each in rule["Targets"]] == [queue] for rule in rules.values())
     assert rules["TaskStopped"]["EventPattern"] == {
@@ -179,7 +206,7 @@ def test_the_functions_get_references_and_no_secrets(name, named):
 @pytest.mark.parametrize("name", ALL)
 def test_no_role_may_do_anything_to_everything(name):
     """A star as resource stands only where AWS knows no resource, and a star as action nowhere."""
-    unlimited = {"ecr:GetAuthorizationToken"} | {
+    unlimited = {"ecr:GetAuthorizationToken", "ecs:ListTasks", "ssm:DescribeParameters"} | {
         f"ec2:{verb}"
         for verb in (
             "CreateNetworkInterface",
@@ -213,7 +240,11 @@ def find_statements(name):
 @pytest.mark.parametrize(
     ("name", "topic", "named"),
     [
-        (LAUNCHER, "Alarms", {"PoisonAlarm", "BacklogAlarm", "WebhookAlarm", "WorkerAlarm"}),
+        (
+            LAUNCHER,
+            "Alarms",
+            {"PoisonAlarm", "BacklogAlarm", "WebhookAlarm", "WorkerAlarm", "SweepAlarm"},
+        ),
         (API, "AlarmTopicArn", {"ApiAlarm", "FaultAlarm", "ThrottleAlarm"}),
     ],
 )

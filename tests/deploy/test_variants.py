@@ -70,14 +70,17 @@ def test_a_private_task_has_no_public_address_and_another_way_out():
             assert via in route
 
 
-FUNCTIONS = {LAUNCHER: ("Worker", "WorkerRole"), API: ("Api", "ApiRole")}
+FUNCTIONS = (
+    (LAUNCHER, "Worker", "WorkerRole"),
+    (LAUNCHER, "Sweep", "SweepRole"),
+    (API, "Api", "ApiRole"),
+)
 
 
-@pytest.mark.parametrize("name", [LAUNCHER, API])
+@pytest.mark.parametrize(("name", "function", "role"), FUNCTIONS)
 @pytest.mark.parametrize("app", [True, False])
-def test_a_function_reads_the_credential_that_it_has(name, app):
+def test_a_function_reads_the_credential_that_it_has(name, function, role, app):
     """With a GitHub App its key, else the personal access token; never both."""
-    function, role = FUNCTIONS[name]
     found = variant(name, *(["UsesApp"] if app else []))
     own, other = (APP_KEY, PAT) if app else (PAT, APP_KEY)
     read_ = json.dumps(statements_of(found, role)["ReadPoolsAndGitHubCredential"])
@@ -93,6 +96,7 @@ def test_a_function_reads_the_credential_that_it_has(name, app):
     [
         (LAUNCHER, "WebhookRole", "ReadWebhookSecrets"),
         (LAUNCHER, "WorkerRole", "ReadPoolsAndGitHubCredential"),
+        (LAUNCHER, "SweepRole", "ReadPoolsAndGitHubCredential"),
         (API, "ApiRole", "ReadPoolsAndGitHubCredential"),
     ],
 )
@@ -108,10 +112,9 @@ def test_with_a_key_of_ones_own_who_reads_a_secret_may_decrypt_it(name, role, re
     assert "kms:" not in json.dumps(list(without.values()))
 
 
-@pytest.mark.parametrize("name", [LAUNCHER, API])
-def test_a_function_in_a_vpc_may_have_network_interfaces(name):
+@pytest.mark.parametrize(("name", "function", "role"), FUNCTIONS)
+def test_a_function_in_a_vpc_may_have_network_interfaces(name, function, role):
     """Lambda creates them in the role's name; elsewhere the role has no right at EC2."""
-    function, role = FUNCTIONS[name]
     inside, outside = variant(name, "IsInVpc"), variant(name)
     assert "VpcConfig" in inside["Resources"][function]["Properties"]
     assert "VpcConfig" not in outside["Resources"][function]["Properties"]
@@ -142,6 +145,24 @@ def test_what_is_switched_off_adds_nothing(switch, service, rules):
         assert service in json.dumps(added)
         assert "iam:PassRole" in json.dumps(added)
         assert not {"ecs:", "ec2:", "iam:"} & set(re.findall(r"\w+:", json.dumps(left)))
+
+
+@pytest.mark.parametrize(
+    ("switch", "added"),
+    [
+        ("StartsTasks", {"ListTasks", "LookAtTasksAndStopThem"}),
+        ("StartsMachines", {"LookAtMachines", "EndMachines"}),
+    ],
+)
+def test_the_sweep_may_end_what_the_worker_may_end_and_start_nothing(switch, added):
+    """Tasks of its clusters, machines with the tag of its deployment; no role is passed."""
+    found, left = (statements_of(variant(LAUNCHER, *on), "SweepRole") for on in ([switch], []))
+    worker = statements_of(variant(LAUNCHER, switch), "WorkerRole")
+    assert found.keys() - left.keys() == added
+    ends = found["EndMachines"] if switch == "StartsMachines" else found["LookAtTasksAndStopThem"]
+    theirs = worker["ReadConsolesAndEndMachines" if switch == "StartsMachines" else ends["Sid"]]
+    assert (ends["Resource"], ends["Condition"]) == (theirs["Resource"], theirs["Condition"])
+    assert not re.findall(r"iam:|RunTask|RunInstances|PutParameter", json.dumps(found))
 
 
 def test_an_api_without_callers_of_a_kind_may_do_nothing_for_them():

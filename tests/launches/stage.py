@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
+import os
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
+from launcher import cli
+from launcher.interruption import Interruption
 from local import launches
 from local.agent import PATIENCE, AgentProcess
 from local.launches import COMMAND, POOLS, PREFIX, REPOSITORY
@@ -17,6 +25,29 @@ if TYPE_CHECKING:
 __all__ = ["COMMAND", "POOLS", "PREFIX", "REPOSITORY", "Stage", "open_stage"]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed: on standard output, and on standard error."""
+
+    text: str
+    errors: str
+
+    def transcript(self) -> str:
+        """Return both."""
+        return f"{self.text}\n{self.errors}"
+
+
+def _run_here(arguments: tuple[str, ...], env: dict[str, str]) -> tuple[int, Answer]:
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, env, clear=True),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = cli.main(arguments, env, Interruption())
+    return code, Answer(out.getvalue(), err.getvalue())
+
+
 class Stage(launches.Stage):
     """A stage that a test plays on."""
 
@@ -26,6 +57,19 @@ class Stage(launches.Stage):
         """Run the launcher to its end; returns its exit code and what it printed."""
         async with self.launcher(*arguments, **settings) as process:
             return await process.wait_for_end(), process
+
+    async def run_sweep(self, *arguments: str, **settings: str) -> tuple[int, AgentProcess]:
+        """Run a sweep to its end; returns its exit code and what it printed."""
+        async with self.sweep(*arguments, **settings) as process:
+            return await process.wait_for_end(), process
+
+    async def ask(self, *arguments: str, **settings: str) -> tuple[int, Answer]:
+        """Run `explain` or `status` to its end; an empty setting is left out.
+
+        In this process: to load all libraries for each question costs more than the question.
+        """
+        env = self.environment(**self.question_settings(**settings))
+        return await asyncio.to_thread(_run_here, arguments, env)
 
     async def wait_for_job(self, job: Job, result: str = "succeeded") -> None:
         """Wait until a job has ended, well unless another result is wanted."""

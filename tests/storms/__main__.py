@@ -1,4 +1,4 @@
-"""`make soak` runs five hundred storms with tasks and three hundred with machines.
+"""`make soak` runs 500 storms with tasks, 300 with machines, 500 with every intake that are swept.
 
 `--storm SEED` runs one again and tells its story.
 """
@@ -9,7 +9,7 @@ import argparse
 import secrets
 import sys
 
-from tests.storms.storm import ON_MACHINES, run_storm, run_storms
+from tests.storms.storm import ON_MACHINES, SWEPT, run_storm, run_storms
 
 AT_ONCE = 50
 """Storms of one report."""
@@ -20,6 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.storms", description=__doc__)
     parser.add_argument("--storms", type=int, default=500, help="with tasks alone")
     parser.add_argument("--machines", type=int, default=300, help="storms with machines")
+    parser.add_argument("--swept", type=int, default=500, help="storms that are swept")
     parser.add_argument("--seed", default=secrets.token_hex(4), help="of all storms together")
     parser.add_argument("--storm", help="the seed of one storm, as SEED-NUMBER")
     args = parser.parse_args()
@@ -29,7 +30,8 @@ def main() -> int:
         return int(bool(storm.wrong))
     print(f"seed {args.seed}", flush=True)
     codes = [0]
-    for first, count in (("", args.storms), (ON_MACHINES, args.machines)):
+    kinds = (("", args.storms), (ON_MACHINES, args.machines), (SWEPT, args.swept))
+    for first, count in kinds:
         seeds = [f"{first}{args.seed}-{number}" for number in range(count)]
         codes += [_run(seeds[begin : begin + AT_ONCE]) for begin in range(0, count, AT_ONCE)]
     return max(codes)

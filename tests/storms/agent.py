@@ -13,7 +13,7 @@ from tests.storms.calls import loop_time
 from tests.storms.github import CANARY
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from tests.storms.calls import Weather
     from tests.storms.ecs import Task
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     """The place where an agent lives."""
 
 KILLED = 137
+FOR_EVER = 1e6
+"""Seconds."""
 
 
 @dataclass
@@ -42,9 +44,19 @@ class Agents:
     """What happened that may never happen."""
     mishaps: float = 0.0
     """How many agents die without a word, as a fraction."""
+    hangs: float = 0.0
+    """How many never begin, and live until somebody stops them."""
+    clings: float = 0.0
+    """How many wait for a job without an end."""
+    cut: Callable[[Home], None] = lambda _: None
+    """Called with a task or a machine whose job is cut off by a stop."""
 
     async def live(self, task: Home) -> int | None:
         """Live in a task; return the container's exit code."""
+        if self._draws(self.hangs):
+            self.weather.note(f"the agent of {task.id[:8]} hangs")
+            await task.asked_to_stop.wait()
+            return KILLED
         dies = self._draw_death()
         try:
             async with asyncio.timeout(dies):
@@ -69,6 +81,11 @@ class Agents:
         if loop_time() < self.weather.calm and self.weather.chance.random() < self.mishaps:
             return self.weather.chance.uniform(0, 120)
         return None
+
+    def _draws(self, fraction: float) -> bool:
+        """Draw whether something happens; a fraction of 0 draws nothing."""
+        happens = fraction > 0 and self.weather.chance.random() < fraction
+        return happens and loop_time() < self.weather.calm
 
     async def _live(self, task: Home) -> int:
         name = f"{self.prefix}/{task.id}"
@@ -104,7 +121,8 @@ class Agents:
         return self.github.register(document["token"], document["name"], document["labels"])
 
     async def _serve(self, task: Home, runner: Runner, document: dict[str, Any]) -> int:
-        await self._first(task, runner.given.wait(), self.idle)
+        idle = FOR_EVER if self._draws(self.clings) else self.idle
+        await self._first(task, runner.given.wait(), idle)
         if runner.job is not None:
             return await self._work(task, runner.job, document)
         if runner.deleted:
@@ -124,6 +142,8 @@ class Agents:
             return int(Exit.DONE)
         await self._first(task, job.done.wait(), job.seconds)
         cut = task.asked_to_stop.is_set() and not job.over
+        if cut:
+            self.cut(task)
         self.github.complete(job, "failure" if cut else "success")
         return int(Exit.CANCELLED if cut else Exit.DONE)
 

@@ -14,6 +14,7 @@ import sys
 import time
 import types
 import uuid
+import warnings
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -73,11 +74,15 @@ class Process:
 
     def bury(self) -> None:
         """End what was kept, when nobody looks any more."""
-        for work in self._frozen:
-            for _ in range(ENDS):
-                with contextlib.suppress(BaseException):
-                    work.close()
-                    break
+        with warnings.catch_warnings():
+            # What such a coroutine was about to await was never begun.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            for work in self._frozen:
+                for _ in range(ENDS):
+                    with contextlib.suppress(BaseException):
+                        work.close()
+                        break
+            self._frozen.clear()
 
 
 class _Mortal:
@@ -129,6 +134,12 @@ def start_outside(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     context = copy_context()
     context.run(_process.set, None)
     return asyncio.get_running_loop().create_task(work, context=context)
+
+
+def find_process() -> str:
+    """Return the name of the process that runs now; empty in none."""
+    process = _process.get()
+    return process.name if process is not None else ""
 
 
 def now() -> float:

@@ -48,6 +48,7 @@ class Ec2(Service):
         self.bad_ends = self.lost_events = 0.0
         self.fates = BAD_ENDS
         """The bad ends that there are."""
+        self.forgotten = FORGOTTEN
         self.used_tokens = 0
         """The number of times that a client token came again whose machine had ended."""
         super().__init__(weather)
@@ -173,7 +174,7 @@ class Ec2(Service):
             capacity,
             now,
             now + chance.choice((0.0, 0.0, chance.uniform(0, LATE))),
-            chance.uniform(*FORGOTTEN),
+            chance.uniform(*self.forgotten),
             self._draw_fate(capacity),
         )
         self.machines[machine.id] = machine
@@ -232,5 +233,6 @@ def _text(given: dict[str, Any]) -> str:
 
 def _passes(machine: Machine, condition: dict[str, Any]) -> bool:
     name = condition["Name"]
-    own = machine.id if name == "instance-id" else machine.tags.get(name.removeprefix("tag:"))
+    known = {"instance-id": machine.id, "instance-state-name": machine.state}
+    own = known[name] if name in known else machine.tags.get(name.removeprefix("tag:"))
     return own in condition["Values"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tests.storms.calls import Service, loop_time, refusal
-from tests.storms.clock import start_outside
+from tests.storms.clock import EPOCH, start_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -55,6 +56,12 @@ class Task:
         """Its tags."""
         return {tag["key"]: tag["value"] for tag in self.request.get("tags", [])}
 
+    def list_tags(self) -> list[dict[str, str]]:
+        """List its tags; StopTask takes them."""
+        if self.status == "STOPPED" and self.stop_code == "UserInitiated":
+            return []
+        return [{"key": key, "value": value} for key, value in self.tags.items()]
+
     @property
     def living(self) -> bool:
         """Whether it has not ended, and is not about to."""
@@ -82,6 +89,7 @@ class Task:
             "overrides": self.request.get("overrides", {}),
             "containers": [container],
             "version": self.version,
+            "createdAt": datetime.fromtimestamp(EPOCH + self.began, UTC),
         }
         if self.desired == "STOPPED":
             found |= {"stopCode": self.stop_code, "stoppedReason": self.reason}
@@ -121,6 +129,8 @@ class Ecs(Service):
         self.broken: list[tuple[float, float]] = []
         """From when until when no task gets its image."""
         self.boot = (3.0, 40.0)
+        self.lost_events = 0.0
+        """The fraction of events that nobody gets to see, until all is calm."""
         super().__init__(weather)
         self._memory: dict[str, _Remembered] = {}
         self._stories: set[asyncio.Task[None]] = set()
@@ -144,7 +154,8 @@ class Ecs(Service):
                 if task is None or now < task.known or now - (task.stopped or now) > 3600:
                     failures.append({"arn": each, "reason": "MISSING"})
                 else:
-                    tasks.append(task.describe())
+                    tags = {"tags": task.list_tags()} if "TAGS" in given.get("include", []) else {}
+                    tasks.append({**task.describe(), **tags})
             return {"tasks": tasks, "failures": failures}
 
         return await self._call("DescribeTasks", act)
@@ -166,7 +177,7 @@ class Ecs(Service):
         return await self._call("StopTask", act)
 
     async def list_tasks(self, **given: Any) -> dict[str, Any]:
-        """List the running tasks with a `startedBy`."""
+        """List the running tasks of a cluster, or those with a `startedBy`."""
 
         def act() -> dict[str, Any]:
             wanted = given.get("startedBy")
@@ -176,6 +187,7 @@ class Ecs(Service):
                 if task.desired == "RUNNING"
                 and task.known <= loop_time()
                 and wanted in (None, task.request.get("startedBy"))
+                and given["cluster"] == task.request.get("cluster", "default")
             ]
             return {"taskArns": found}
 
@@ -270,8 +282,12 @@ class Ecs(Service):
                 "region": "eu-central-1",
                 "resources": [task.arn],
                 "detail": task.describe(),
-            }
+            },
+            default=str,
         )
         chance = self._weather.chance
+        may_be_lost = self.lost_events > 0 and loop_time() < self._weather.calm
+        if may_be_lost and chance.random() < self.lost_events:
+            return
         for _ in range(2 if chance.random() < 0.05 else 1):
             self.send_event(event, chance.uniform(0.2, 2.0))

@@ -67,6 +67,7 @@ class Runner:
     online: bool = False
     job: Job | None = None
     foreign: bool = False
+    ephemeral: bool = True
     given: asyncio.Event = field(default_factory=asyncio.Event)
     """It has got a job, or was deleted."""
     deleted: bool = False
@@ -228,7 +229,7 @@ class GitHub:
             for runner in self.runners.values()
             if runner.repository == asked.repository and name in (None, runner.name)
         ]
-        return 200, {"total_count": len(found), "runners": found[:100]}
+        return 200, {"total_count": len(found), "runners": _cut(found, asked.query)}
 
     def _get_runner(self, asked: Any) -> tuple[int, Any]:
         runner = self.runners.get(int(asked.id))
@@ -248,22 +249,37 @@ class GitHub:
         job = self.jobs.get(int(asked.id))
         return (200, show_job(job)) if job else (404, {"message": "Not Found"})
 
+    def _list_runs(self, asked: Any) -> tuple[int, Any]:
+        numbers = {job.run for job in self.jobs.values() if job.repository == asked.repository}
+        found = [self._show_run(each, asked.repository) for each in sorted(numbers)]
+        found = [each for each in found if each["status"] == asked.query["status"]]
+        return 200, {"total_count": len(found), "workflow_runs": _cut(found, asked.query)}
+
+    def _list_jobs(self, asked: Any) -> tuple[int, Any]:
+        found = [show_job(job) for job in self.jobs.values() if job.run == int(asked.id)]
+        return 200, {"total_count": len(found), "jobs": _cut(found, asked.query)}
+
     def _get_run(self, asked: Any) -> tuple[int, Any]:
-        jobs = [job for job in self.jobs.values() if job.run == int(asked.id)]
+        run = self._show_run(int(asked.id), asked.repository)
+        return (200, run) if run else (404, {"message": "Not Found"})
+
+    def _show_run(self, number: int, repository: str) -> dict[str, Any]:
+        jobs = [job for job in self.jobs.values() if job.run == number]
         if not jobs:
-            return 404, {"message": "Not Found"}
-        head = jobs[0].head or jobs[0].repository
-        return 200, {
-            "id": jobs[0].run,
+            return {}
+        states = {job.status for job in jobs}
+        order = (IN_PROGRESS, QUEUED, WAITING, COMPLETED)
+        return {
+            "id": number,
             "event": jobs[0].event,
             "head_branch": "main",
             "head_sha": "0" * 40,
             "path": ".github/workflows/ci.yml",
-            "status": "queued",
+            "status": next(state for state in order if state in states),
             "run_attempt": max(job.attempt for job in jobs),
             "pull_requests": [],
-            "repository": {"full_name": asked.repository, "id": 1},
-            "head_repository": {"full_name": head, "id": 1},
+            "repository": {"full_name": repository, "id": 7},
+            "head_repository": {"full_name": jobs[0].head or repository, "id": 1},
         }
 
 
@@ -287,8 +303,16 @@ _ROUTES: list[tuple[str, str, Any]] = [
         GitHub._delete_runner,
     ),
     ("GET", rf"{_REPOSITORY}/actions/jobs/(?P<id>\d+)", GitHub._get_job),
+    ("GET", rf"{_REPOSITORY}/actions/runs", GitHub._list_runs),
     ("GET", rf"{_REPOSITORY}/actions/runs/(?P<id>\d+)", GitHub._get_run),
+    ("GET", rf"{_REPOSITORY}/actions/runs/(?P<id>\d+)/jobs", GitHub._list_jobs),
 ]
+
+
+def _cut(found: list[Any], query: dict[str, str]) -> list[Any]:
+    """Return the page that is asked for."""
+    size, page = int(query.get("per_page", 30)), int(query.get("page", 1))
+    return found[(page - 1) * size : page * size]
 
 
 def _show(runner: Runner) -> dict[str, Any]:
@@ -299,7 +323,7 @@ def _show(runner: Runner) -> dict[str, Any]:
         "status": "online" if runner.online else "offline",
         "busy": runner.job is not None,
         "labels": [{"name": label, "type": "custom"} for label in sorted(runner.labels)],
-        "ephemeral": True,
+        "ephemeral": runner.ephemeral,
     }
 
 

@@ -22,6 +22,8 @@ from tests.storms.clock import now
 from tests.storms.hooks import SECRET
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from launcher.demand.delivery import Demand
     from launcher.pools.pool import Pools
     from tests.storms.ecs import Task
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from tests.storms.world import World
 
 PREFIX = "/runners"
+DEPLOYMENT, NAME_PREFIX = "storm", "storm-"
 QUEUE_URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/launches"
 REGION = "eu-central-1"
 RATES = Rates()
@@ -124,10 +127,15 @@ class Connections:
     def for_demand(self, demand: Demand) -> github.Connection:
         """Return the connection for a job's runner."""
         if demand.repository not in self._known:
-            connection = github.Connection(_credential)
-            connection.url = f"https://github.com/{demand.repository}"
-            self._known[demand.repository] = connection
+            self._known[demand.repository] = connect(demand.repository)
         return self._known[demand.repository]
+
+
+def connect(repository: str) -> github.Connection:
+    """Make the connection to a repository."""
+    connection = github.Connection(_credential)
+    connection.url = f"https://github.com/{repository}"
+    return connection
 
 
 async def _credential() -> github.Credential:
@@ -139,32 +147,33 @@ async def work(
     name: str,
     rates: Rates = RATES,
     beside: int = BESIDE,
+    make: Callable[[Resources], Worker] = Worker,
+    **other: Any,
 ) -> None:
-    """Be a worker."""
+    """Be a worker; `other` are other resources than those of most storms."""
     async with AsyncExitStack() as stack:
-        table = await stack.enter_async_context(make_table_client(REGION))
-        store = await stack.enter_async_context(TokenStore(PREFIX, REGION))
-        ecs = await stack.enter_async_context(EcsClients(REGION))
-        ec2 = await stack.enter_async_context(Ec2(REGION))
         queue = await stack.enter_async_context(Queue(QUEUE_URL, REGION))
-        chance = random.Random(world.chance.random())  # noqa: S311  chance, not secrecy
-        worker = Worker(
-            Resources(
-                Records(table, "launches", name, now=now),
-                lambda: make_pools(world.revision, world.plan.maximum, world.plan.machines.pools),
-                Connections(),
-                ecs,
-                store,
-                deployment="storm",
-                name_prefix="storm-",
-                parameter_prefix=PREFIX,
-                rates=rates,
-                now=now,
-                chance=chance,
-                ec2=ec2,
-            )
-        )
-        await _receive(world, queue, worker, beside)
+        resources = await open_resources(world, name, stack, rates=rates, **other)
+        await _receive(world, queue, make(resources), beside)
+
+
+async def open_resources(world: World, name: str, stack: AsyncExitStack, **other: Any) -> Resources:
+    """Open what starts tasks and machines from pools."""
+    enter = stack.enter_async_context
+    given: dict[str, Any] = {
+        "records": Records(await enter(make_table_client(REGION)), "launches", name, now=now),
+        "store": await enter(TokenStore(PREFIX, REGION)),
+        "ecs": await enter(EcsClients(REGION)),
+        "ec2": await enter(Ec2(REGION)),
+        "pools": lambda: make_pools(world.revision, world.plan.maximum, world.plan.machines.pools),
+        "connections": Connections(),
+        "deployment": DEPLOYMENT,
+        "name_prefix": NAME_PREFIX,
+        "parameter_prefix": PREFIX,
+        "now": now,
+        "chance": random.Random(world.chance.random()),  # noqa: S311  chance, not secrecy
+    }
+    return Resources(**given | other)
 
 
 async def _receive(world: World, queue: Queue, worker: Worker, beside: int) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from tests.storms.calls import loop_time
-from tests.storms.clock import start_outside
+from tests.storms.clock import EPOCH, start_outside
 
 if TYPE_CHECKING:
     import random
@@ -120,7 +121,7 @@ class Machine:
         """Describe it as DescribeInstances does."""
         found: dict[str, Any] = {
             "InstanceId": self.id,
-            "LaunchTime": f"{self.began:012.3f}",
+            "LaunchTime": datetime.fromtimestamp(EPOCH + self.began, UTC),
             "State": {"Name": self.state},
             "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
         }

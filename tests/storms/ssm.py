@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bench import limits
-from tests.storms.calls import Service, refusal
+from tests.storms.calls import Service, loop_time, refusal
+from tests.storms.clock import EPOCH
 
 if TYPE_CHECKING:
     from tests.storms.calls import Weather
@@ -19,6 +21,9 @@ class Parameter:
     value: str
     tags: dict[str, str]
     version: int = 1
+    description: str = ""
+    written: float = 0.0
+    """When it was written last, by the loop's time."""
 
 
 class Ssm(Service):
@@ -48,6 +53,7 @@ class Ssm(Service):
                 held = self.parameters[name] = Parameter(given["Value"], tags)
             else:
                 held.value, held.version = given["Value"], held.version + 1
+            held.description, held.written = given.get("Description", ""), loop_time()
             self.values[name] = held.value
             return {"Version": held.version, "Tier": given.get("Tier", "Standard")}
 
@@ -91,19 +97,29 @@ class Ssm(Service):
         return await self._call("DeleteParameters", act)
 
     async def describe_parameters(self, **given: Any) -> dict[str, Any]:
-        """List parameters by a tag."""
+        """List parameters by their tags and paths; with `MaxResults` a page of them."""
 
         def act() -> dict[str, Any]:
             found = [
-                {"Name": name}
+                {
+                    "Name": name,
+                    "Version": held.version,
+                    "Description": held.description,
+                    "LastModifiedDate": datetime.fromtimestamp(EPOCH + held.written, UTC),
+                }
                 for name, held in sorted(self.parameters.items())
-                if all(_fits(held, each) for each in given.get("ParameterFilters", []))
+                if all(_fits(name, held, each) for each in given.get("ParameterFilters", []))
             ]
-            return {"Parameters": found}
+            begins, most = int(given.get("NextToken", 0)), given.get("MaxResults", len(found))
+            end = begins + most
+            more = {"NextToken": str(end)} if end < len(found) else {}
+            return {"Parameters": found[begins:end], **more}
 
         return await self._call("DescribeParameters", act)
 
 
-def _fits(held: Parameter, wanted: dict[str, Any]) -> bool:
+def _fits(name: str, held: Parameter, wanted: dict[str, Any]) -> bool:
+    if wanted["Key"] == "Path":
+        return name.rpartition("/")[0] in wanted["Values"]
     key = wanted["Key"].removeprefix("tag:")
     return held.tags.get(key) in wanted["Values"]

@@ -17,8 +17,11 @@ from tests.storms.calls import loop_time
 from tests.storms.machines import Fate
 from tests.storms.plan import Plan, make_machine_plan, make_plan
 from tests.storms.report import write_report
+from tests.storms.swept.plan import SweptPlan, make_swept_plan
+from tests.storms.swept.verdict import judge as judge_swept
+from tests.storms.swept.world import SweptWorld
 from tests.storms.verdict import judge
-from tests.storms.world import World, reached
+from tests.storms.world import World, out_of_reach, reached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,8 +61,14 @@ ON_MACHINES = "machines-"
 """The beginning of the seeds of storms with machines."""
 
 
+SWEPT = "swept-"
+"""The beginning of the seeds of storms that are swept."""
+
+
 def draw(seed: str) -> Plan:
     """Draw the storm of a seed."""
+    if seed.startswith(SWEPT):
+        return make_swept_plan(seed)
     return (make_machine_plan if seed.startswith(ON_MACHINES) else make_plan)(seed)
 
 
@@ -81,18 +90,30 @@ def run_storm(seed: str, plan: Plan | None = None) -> Storm:
         kept = list(processors)
         processors[:] = [tell, capture]
         try:
-            world = World(storm.plan)
+            world = _make_world(storm.plan)
             storm.story = world.weather.story
             with reached(world):
                 await world.run()
-                storm.wrong = judge(world, capture.entries)
+                storm.wrong = _judge(world, capture.entries)
             _sum_up(storm, world)
             storm.given_up = sum(it["event"] == "launch.given_up" for it in capture.entries)
         finally:
             processors[:] = kept
 
-    clock.run(whole, seed, random.Random(f"ids {seed}"))  # noqa: S311  chance, not secrecy
+    ids = random.Random(f"ids {seed}")  # noqa: S311  chance, not secrecy
+    with out_of_reach():
+        clock.run(whole, seed, ids)
     return storm
+
+
+def _make_world(plan: Plan) -> World:
+    return SweptWorld(plan) if isinstance(plan, SweptPlan) else World(plan)
+
+
+def _judge(world: World, events: list[dict[str, Any]]) -> list[str]:
+    if isinstance(world, SweptWorld):
+        return judge_swept(world, events)
+    return judge(world, events)
 
 
 def _sum_up(storm: Storm, world: World) -> None:

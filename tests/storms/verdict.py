@@ -21,20 +21,20 @@ GRACE = 600.0
 
 def judge(world: World, events: Events) -> list[str]:
     """Return what is wrong at the end: nothing, if the launcher keeps its promises."""
-    named = _Named(events)
+    named = Named(events)
     return [
         *world.wrong,
-        *(line for job in world.admitted for line in _judge_job(job, named)),
+        *(line for job in world.admitted for line in judge_job(job, named)),
         *_judge_strangers(world),
         *_judge_left(world, named),
         *_judge_machines(world),
         *_judge_queue(world),
-        *_judge_secrets(world, events),
-        *_judge_errors(events),
+        *judge_secrets(world, events),
+        *judge_errors(events),
     ]
 
 
-class _Named:
+class Named:
     """What the launcher's warnings and errors name."""
 
     def __init__(self, events: Events) -> None:
@@ -45,7 +45,8 @@ class _Named:
         return str(name) in self._text
 
 
-def _judge_job(job: Job, named: _Named) -> list[str]:
+def judge_job(job: Job, named: Named) -> list[str]:
+    """Find what is wrong with a job that has to run once."""
     if job.began > 1:
         return [f"job {job.id} ran {job.began} times"]
     if job.over or f'"job": {job.id}' in named:
@@ -61,7 +62,7 @@ def _judge_strangers(world: World) -> list[str]:
     ]
 
 
-def _judge_left(world: World, named: _Named) -> list[str]:
+def _judge_left(world: World, named: Named) -> list[str]:
     left = {
         "parameter": list(world.ssm.parameters),
         "task": [task.id for task in world.ecs.tasks.values() if task.status != "STOPPED"],
@@ -96,7 +97,8 @@ def _judge_queue(world: World) -> list[str]:
     ]
 
 
-def _judge_secrets(world: World, events: Events) -> list[str]:
+def judge_secrets(world: World, events: Events) -> list[str]:
+    """Find secrets where none may be."""
     places = {
         "the table": str(world.table.items),
         "the queue": str(world.sqs.bodies()) + str([held.body for held in world.sqs.dead]),
@@ -107,7 +109,7 @@ def _judge_secrets(world: World, events: Events) -> list[str]:
     return [f"a secret is in {where}" for where, text in places.items() if CANARY in text]
 
 
-def _judge_errors(events: Events) -> list[str]:
+def judge_errors(events: Events) -> list[str]:
     """Find the launcher's own mistakes."""
     crashed = [it for it in events if it["event"].endswith(".crashed")]
     return [f"the launcher crashes: {str(it)[:1500]}" for it in crashed[:3]]

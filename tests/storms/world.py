@@ -56,8 +56,22 @@ def reached(world: Any) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def out_of_reach() -> Iterator[None]:
+    """Let no client reach anything: a `finally` that runs after a storm's end must not."""
+
+    async def connect(client: Any) -> Any:
+        raise ConnectionError(f"{client._service.name} is asked after the end of the storm")
+
+    with mock.patch.object(ServiceClient, "connect", connect):
+        yield
+
+
 class World:
     """A storm's world."""
+
+    quiet = 4
+    """Looks at a world at rest until its storm is over."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -74,6 +88,7 @@ class World:
         """What happened that may never happen."""
         agents = Agents(self.weather, self.ssm, self.github, launching.PREFIX, wrong=self.wrong)
         agents.mishaps = plan.mishaps
+        self.agents = agents
         self.ecs.live = agents.live
         self.ecs.send_event = self.sqs.put
         self.ecs.started = self._check_task
@@ -114,9 +129,8 @@ class World:
         for number in range(self.plan.workers):
             self._start(self._keep_worker(number))
         self._start(self._keep_webhook())
-        self._start(self.hooks.operate(self.plan.resend))
         self._start(self._tick())
-        self._start(self._redrive())
+        self._start_operators()
         for wanted in self.plan.jobs:
             self._coming += 1
             self._start(self._live(wanted))
@@ -125,6 +139,15 @@ class World:
         for at in self.plan.thieves:
             self._start(self._at(at, self._come_to_steal))
         await self._wait_for_rest()
+
+    def _start_operators(self) -> None:
+        """Let people mend what the launcher cannot mend itself."""
+        self._start(self.hooks.operate(self.plan.resend))
+        self._start(self._redrive())
+
+    def _work(self, name: str) -> Coroutine[Any, Any, None]:
+        """Be a worker."""
+        return launching.work(self, name)
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> None:
         story = start_outside(work)
@@ -148,7 +171,7 @@ class World:
         """Run a worker; after each death start another."""
         while True:
             process = self._make_process(f"worker-{number}")
-            root = process.spawn(launching.work(self, process.name))
+            root = process.spawn(self._work(process.name))
             await self._wait_for_end(process, root)
             self.weather.note(f"{process.name} is killed")
             await asyncio.sleep(self.chance.uniform(0.1, 20))
@@ -272,7 +295,7 @@ class World:
 
     async def _wait_for_rest(self) -> None:
         quiet = 0
-        while loop_time() < self.plan.longest and quiet < 4:
+        while loop_time() < self.plan.longest and quiet < self.quiet:
             await asyncio.sleep(LOOK)
             quiet = quiet + 1 if self._is_at_rest() else 0
 

@@ -7,7 +7,7 @@ GitHub's. `test_portable.py` holds that what is named here exists.
 """
 
 SYSTEM = ("tests/unit/host", "tests/unit/net")
-"""Tests of that which differs most between systems and Pythons: event loops, processes, files."""
+"""What differs most between systems, and Pythons: event loops, processes and files."""
 
 SHELL = "its runner or hook is a shell script"
 SOCKETS = "Windows has no Unix sockets in asyncio"

@@ -58,7 +58,7 @@ def test_without_a_login_the_helper_is_asked(ask):
 
 
 def test_a_login_is_kept_and_wins_until_the_logout(ask):
-    """Only its user can read it; a client may have any name for the registry."""
+    """Whatever name its client has for the registry; only its user can read it."""
     assert ask("store", LOGIN)[0] == 0
     for name in (OWN, f"https://{OWN}", f"https://{OWN}/v2/\n"):
         code, said, _ = ask("get", name)

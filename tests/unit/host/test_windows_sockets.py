@@ -35,7 +35,7 @@ def test_strict_mode_is_refused_beside_docker_s_pipe():
     """No proxy stands before a pipe: without an error nothing would be refused."""
     config = SimpleNamespace(task=SimpleNamespace(docker_host="npipe:////./pipe/docker_engine"))
     with pytest.raises(job_docker.ProxyUnavailable, match=r"npipe:////\./pipe/docker_engine") as no:
-        job_docker._find_engine(config)
+        job_docker.find_engine(config)
     assert no.value.has_engine
 
 

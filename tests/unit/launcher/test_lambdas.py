@@ -248,3 +248,14 @@ def test_the_api_s_handler_answers_with_the_same_settings(environ):
     loaded = loaded_by("api", environ, event)
     assert {"launcher.api.api", "launcher.record.records"} <= set(loaded)
     assert {"aiohttp.web_runner", "launcher.serve", "launcher.batch"}.isdisjoint(loaded)
+
+
+def test_the_sweep_s_handler_sweeps_with_the_worker_s_settings(environ, aws):
+    """It needs no web server; what it cannot look at it says, and ends nothing of that."""
+    loaded = set(loaded_by("sweep", environ, {}))
+    assert {"launcher.sweep.sweeper", "launcher.record.sweep_state"} <= loaded
+    assert {"aiohttp.web_runner", "launcher.serve", "launcher.batch"}.isdisjoint(loaded)
+    with container("sweep", environ, {}, {}) as (_, told):
+        answers = [told.get(timeout=60) for _ in range(2)]
+    assert [kind for kind, _ in answers] == ["response"] * 2
+    assert [set(counts.values()) for _, counts in answers] == [{0}, {0}]

@@ -85,6 +85,8 @@ class Store:
 class Hub:
     """GitHub's runners in memory, and the maker of their tokens."""
 
+    url = "https://github.com/octo/app"
+
     def __init__(self, done):
         self.all = {}
         self.done = done

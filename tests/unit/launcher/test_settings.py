@@ -63,9 +63,9 @@ def test_all_mistakes_are_reported_at_once():
         github_pat="ghp_secret_value",
     )
     assert [line.split()[0] for line in found] == [
-        "LAUNCHER_LAUNCH_TYPE",
         "LAUNCHER_PARAMETER_PREFIX",
         "LAUNCHER_NAME_PREFIX",
+        "LAUNCHER_LAUNCH_TYPE",
         "LAUNCHER_CLUSTER",
         "LAUNCHER_GITHUB_PAT",
     ]

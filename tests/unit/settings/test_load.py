@@ -12,7 +12,7 @@ from sidecar import host
 from sidecar.cli import run
 from sidecar.errors import SettingsError
 from sidecar.settings import model
-from sidecar.settings.load import load
+from sidecar.settings.load import load, read
 from sidecar.settings.model import Settings
 from sidecar.shutdown.signals import Signals
 from sidecar.values import Address
@@ -431,3 +431,37 @@ def test_a_proxy_that_is_none_is_a_mistake(environ):
     (problem,) = problems([], environ)
     assert problem.startswith("HTTPS_PROXY must be the URL of a proxy")
     assert "w0rd" not in problem
+
+
+# --- past mistakes --------------------------------------------------------------------------------
+
+
+def test_what_is_right_can_be_read_beside_mistakes(environ, tmp_path):
+    """A default takes the place of what is wrong, and every mistake has its line."""
+    environ |= {
+        "SIDECAR_RELAY": "nonsense",
+        "SIDECAR_STOP_TIMEOUT": "0",
+        "SIDECAR_LABELS": "a,b",
+        "SIDECAR_RUNNER_DIR": str(tmp_path / "none"),
+        "SIDECAR_NAME": "one",
+        "SIDECAR_NAME_PREFIX": "two-",
+    }
+    config, found = read([], environ)
+    assert found == list(problems([], environ))
+    assert len(found) == 4
+    settings = config.settings
+    assert (settings.relay, settings.stop_timeout) == ("auto", 30.0)
+    assert (settings.labels, settings.name) == (("a", "b"), "one")
+    assert settings.runner_dir == tmp_path / "none"
+
+
+def test_without_a_mistake_it_is_what_a_life_reads(environ):
+    """The doctor examines no other settings than those that `run` has."""
+    assert read([], environ) == (load([], environ), [])
+
+
+def test_nothing_at_all_can_be_read():
+    """As on a laptop, where no variable is set."""
+    config, found = read([], {})
+    assert config.settings.token_parameter is None
+    assert any("SIDECAR_TOKEN_PARAMETER is missing" in line for line in found)

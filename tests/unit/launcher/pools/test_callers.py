@@ -37,6 +37,15 @@ def test_callers_are_read():
     assert not garo.covers("evil/octo/app")
 
 
+def test_pools_that_callers_have_in_accounts_of_their_own_are_named():
+    """One of a caller without an account is in the launcher's own."""
+    account = f'account = "210987654321"\nrole = "{ROLE}"\nexternal_id = "secret-2"\n'
+    second = POOL.replace("small", "large")
+    assert parse_pools(POOL + CALLER).names_elsewhere == set()
+    assert parse_pools(POOL + CALLER + account).names_elsewhere == {"small"}
+    assert parse_pools(POOL + second + GARO).names_elsewhere == {"small"}
+
+
 MISTAKES = [
     ('[[caller]]\nname = "a"\npools = ["small"]\n', "caller 'a': repositories: is required"),
     ('[[caller]]\nname = "a"\nowners = [1]\n', "caller 'a': pools: is required"),

@@ -1,0 +1,1 @@
+"""The checks of the launcher's doctor, one in each file."""

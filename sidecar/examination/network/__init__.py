@@ -1,0 +1,1 @@
+"""Check what lies between this process and the servers that it calls."""
