@@ -104,7 +104,7 @@ def test_a_stopped_listener_is_ended_when_github_has_given_up_its_job(aws):
                 f"{FIND_LISTENER}worker=$(pgrep -P $listener | head -n 1)\n"
                 'echo "fro"zen; sleep 1; kill -STOP $listener $worker; sleep 600'
             )
-            env = {"SIDECAR_STOP_TIMEOUT": "6", "SIDECAR_GITHUB_PAT": "ghp_local"}
+            env = {"SIDECAR_STOP_TIMEOUT": "15", "SIDECAR_GITHUB_PAT": "ghp_local"}
             async with stage.life((sys.executable, "-c", LOOK_OFTEN), env=env) as life:
                 await stage.wait_for_output(job, "frozen")
                 stage.give_up(job, 2.0)

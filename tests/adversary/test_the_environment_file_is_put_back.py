@@ -20,12 +20,12 @@ def test_both_files_are_as_before_after_every_end(aws, stopped):
             root = stage.runner_folder
             (root / ".env").write_text("OWN=1\n")
             await stage.put()
-            stage.world.settings.lost_after = 1.0
+            stage.misbehave(time_scale=0.1)  # its job is cancelled in a second, long before the end
             job = stage.job(
                 f"echo PLANTED=1 >>{root}/.env; echo /planted >{root}/.path; echo pla''nted",
                 *(["sleep 600"] if stopped else []),
             )
-            async with stage.life(argv, env={**SAME_USER, "SIDECAR_STOP_TIMEOUT": "8"}) as life:
+            async with stage.life(argv, env={**SAME_USER, "SIDECAR_STOP_TIMEOUT": "25"}) as life:
                 if stopped:
                     await stage.wait_for_output(job, "planted")
                     life.signal()

@@ -238,6 +238,7 @@ def test_a_full_disk_prevents_no_cleanup(aws, stopped):
         async with open_stage(aws) as stage:
             await stage.put()
             stage.world.settings.lost_after = 1.0  # it cannot report what it could not write
+            stage.misbehave(time_scale=0.1)
             disk = stage.folder / "disk"
             disk.mkdir()
             mounting = ON_SMALL_DISK.format(size="24m", disk=disk, root=stage.runner_folder)
@@ -250,7 +251,7 @@ def test_a_full_disk_prevents_no_cleanup(aws, stopped):
                 f'{fill} || echo "fu"ll; df --output=avail . | tail -1'
                 + ("; sleep 600" if stopped else "")
             )
-            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "10"}) as life:
+            async with stage.life(argv, env={"SIDECAR_STOP_TIMEOUT": "25"}) as life:
                 await stage.wait_for_output(job, "full\n")
                 if stopped:
                     life.signal()

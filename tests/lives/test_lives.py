@@ -648,7 +648,7 @@ def test_20_a_runner_that_somebody_deregistered(aws):
 
 def test_15_a_listener_that_cannot_open_its_session(aws):
     """It is ended after SIDECAR_SESSION_LIMIT; the error says why it had no connection."""
-    env = {"SIDECAR_SESSION_LIMIT": "2", "SIDECAR_STOP_TIMEOUT": "8"}
+    env = {"SIDECAR_SESSION_LIMIT": "2", "SIDECAR_STOP_TIMEOUT": "15"}
 
     async def play():
         async with open_stage(aws) as stage:
