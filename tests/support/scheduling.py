@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.alone import hold_machine
+from tests.support.measuring import measure
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -61,7 +62,8 @@ def _is_alone(item: pytest.Item) -> bool:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Run one test with all its fixtures; no other test meanwhile if it judges time."""
-    with hold_machine(item.config.stash[SHARED_FOLDER], alone=_is_alone(item)):
+    folder = item.config.stash[SHARED_FOLDER]
+    with hold_machine(folder, alone=_is_alone(item)), measure(item.nodeid):
         return (yield)
 
 

@@ -40,7 +40,7 @@ TEXTS: dict[str, tuple[str, Mark]] = {
     "runner.ended": ("the listener ended: {outcome}", Mark.NOTE),
     "runner.deregistered": ("the runner is removed from GitHub", Mark.NOTE),
     "memory.exhausted": ("the kernel killed processes: the memory was full", Mark.FAILED),
-    "cleanup.failed": ("a cleanup step failed: {undo}: {reason}", Mark.NOTE),
+    "cleanup.failed": ("the cleanup step {undo} failed: {reason}", Mark.NOTE),
     "life.failed": ("the agent failed: {reason}", Mark.FAILED),
     "life.crashed": ("the agent crashed, by a mistake of its own", Mark.FAILED),
 }

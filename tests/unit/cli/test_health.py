@@ -152,5 +152,5 @@ def test_it_imports_nothing_of_the_agent():
     ).stdout
     assert output.strip() == (
         "0 ['sidecar', 'sidecar.__main__', 'sidecar.cli', 'sidecar.cli.health', "
-        "'sidecar.settings'] []"
+        "'sidecar.defaults', 'sidecar.settings'] []"
     )

@@ -42,14 +42,14 @@ def test_a_credential_makes_a_connection(given, kind):
     made = registration.make_connection(settings(**given), SECRET_READER)
     assert made.url == URL
     assert isinstance(
-        run("asyncio", registration._read_credential(settings(**given), SECRET_READER)), kind
+        run("asyncio", registration.read_credential(settings(**given), SECRET_READER)), kind
     )
 
 
 def test_half_an_app_is_no_credential():
     """Loading the settings has refused that already."""
     with pytest.raises(SettingsError):
-        run("asyncio", registration._read_credential(settings(github_app_id="1"), SECRET_READER))
+        run("asyncio", registration.read_credential(settings(github_app_id="1"), SECRET_READER))
 
 
 def choose(given, api, cleanup_stack, *task_ids, machine_id=""):

@@ -36,14 +36,16 @@ def test_known_events_have_words_and_others_only_where_something_is_wrong():
         make("runner.registered", name="r"),
         make("stop.requested"),
         make("retry.scheduled", "warning", reason="slow"),
-        make("cleanup.failed", "error", reason="AccessDenied"),
+        make("cleanup.failed", "error", undo="token", reason="AccessDenied"),
+        make("task.protection_failed", "error", reason="AccessDenied"),
     )
     assert [(entry.text, entry.mark) for entry in entries] == [
         ("the agent begins", Mark.NOTE),
         ("the runner r is registered", Mark.DONE),
         ("a stop was requested: ?", Mark.NOTE),
         ("retry.scheduled: slow", Mark.NOTE),
-        ("cleanup.failed: AccessDenied", Mark.FAILED),
+        ("the cleanup step token failed: AccessDenied", Mark.NOTE),
+        ("task.protection_failed: AccessDenied", Mark.FAILED),
     ]
     assert {entry.task for entry in entries} == {TASK}
 
