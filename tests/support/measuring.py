@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MEASURED = ("tests/unit/", "tests/doctor/")
+MEASURED = (
+    "tests/action/",
+    "tests/adversary/",
+    "tests/deploy/",
+    "tests/doctor/",
+    "tests/launcher_doctor/",
+    "tests/launches/",
+    "tests/lives/test_lives.py",
+    "tests/lives/test_registration.py",
+    "tests/unit/",
+)
 """Where the tests are whose coverage `make test` reports."""
 PREFIX = "COVERAGE_"
 """The variables that make coverage.py measure the programs that a test starts."""
