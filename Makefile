@@ -9,10 +9,11 @@ IMAGE ?= ecs-runner-sidecar
 # A whole life on stand-ins. STOP=idle, busy or crash shows another ending. LAUNCH=webhook shows how
 # queued jobs become tasks: JOBS=20 of them; END=no-capacity, pull or cancel is what goes wrong.
 # LAUNCH=action shows how a step of a workflow starts runners. LAUNCH=ec2 shows how a queued job
-# becomes a machine: END=no-capacity or hang. LAUNCH=api shows the API, and another account.
+# becomes a machine: END=no-capacity or hang. LAUNCH=api shows the API, and another account. ROLES=1
+# shows how each job has its own role.
 demo: .venv/ready
 	@$(BIN)/python -m local.demo $(if $(STOP),--stop=$(STOP)) $(if $(LAUNCH),--launch=$(LAUNCH)) \
-	    $(if $(JOBS),--jobs=$(JOBS)) $(if $(END),--end=$(END))
+	    $(if $(JOBS),--jobs=$(JOBS)) $(if $(END),--end=$(END)) $(if $(ROLES),--roles)
 
 # The same with the real image in containers. With FAIL=1 the job fails, and so does the target.
 compose:

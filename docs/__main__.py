@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs import doctor_page, failures_page, launcher_reference, tables
+from docs import doctor_page, failures_page, launcher_reference, roles_reference, tables
 from docs.events import EVENTS
 from sidecar.errors import Exit
 from sidecar.settings.model import Settings, option, variable
@@ -48,8 +48,9 @@ if __name__ == "__main__":
     PAGE.write_text(page())
     FAILURES.write_text("\n".join(failures_page.page()) + "\n")
     launcher_reference.PAGE.write_text(launcher_reference.page())
+    roles_reference.PAGE.write_text(roles_reference.page())
     pages = doctor_page.pages()
     for path, text in pages.items():
         path.write_text(text)
-    for written in (PAGE, FAILURES, launcher_reference.PAGE, *pages):
+    for written in (PAGE, FAILURES, launcher_reference.PAGE, roles_reference.PAGE, *pages):
         sys.stdout.write(f"wrote {written}\n")

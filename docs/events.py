@@ -12,6 +12,8 @@ EVENTS = {
     "if the command runs one, else to the whole process group of the command",
     "command.started": "the supervised command runs; nothing is registered for it",
     "configure.printed": "one line that the runner's configure or remove step printed",
+    "container.role_chosen": "a container is created, and a rule of SIDECAR_ROLES is for it; "
+    "`refused` if it gets no credentials",
     "credential.shared": "jobs can read this secret too, because they have the same task role",
     "credential.unquoted": "the secret has quotes around it, which are left out; store it without",
     "docker.accept_failed": "the system refused a new connection to the docker proxy; the proxy "
@@ -65,8 +67,9 @@ EVENTS = {
     "job.admitted": "the pool's policy admits the job, which is described as the runner knows it",
     "job.announced": "the runner says that it got a job; the name comes from outside",
     "job.completed": "the job's completed hook ran",
-    "job.refused": "the pool's policy does not admit the job, or who it is could not be read; it "
-    "is failed before any step, and `reason` says why",
+    "job.refused": "the pool's policy does not admit the job, its role is required and could "
+    "not be had, or who it is could not be read; it is failed before any step, and `reason` says "
+    "why",
     "job.reported": "the runner prints how the job ended, which GitHub may see differently. "
     "`conclusion`: what GitHub has, where that is known to differ: a job that a stop interrupts is "
     "printed as Canceled, and is failed at GitHub. A job whose runner is removed from GitHub while "
@@ -74,6 +77,8 @@ EVENTS = {
     "job.role_shared": "jobs have the task role; `can_read` names secrets of the agent that they "
     "can read with it",
     "job.started": "the job's started hook ran",
+    "job.summary_failed": "the job's summary could not be written; the job is not concerned",
+    "job.usage_unknown": "the ECS agent does not say what the task uses",
     "killed_agent.found": "an agent was killed on this disk; the runner that it registered is "
     "removed first",
     "killed_agent.set_aside": "that runner could not be removed by its own program; its "
@@ -140,6 +145,18 @@ EVENTS = {
     "relay.verification_failed": "the docker daemon could not be asked for a container's "
     "addresses; the peer that used the path first keeps it",
     "retry.scheduled": "something failed that may work later; it is tried again",
+    "role.assigned": "the job's own role is there, by that rule of SIDECAR_ROLES; `job_role_ms` is "
+    "what the job waited for it",
+    "role.assumed": "STS gave a first session for a rule; `packed_percent` is how much of the room "
+    "for policy and tags it takes",
+    "role.client_failed": "the client of STS could not be made ready before a job came; it is made "
+    "when it is needed",
+    "role.delayed": "the job's role was not there in time; the job goes on, and gets 503 until it "
+    "is, unless the rule says `required`",
+    "role.denied": "the job has no credentials: no rule is for it, or what a rule needs is missing",
+    "role.nearly_full": "policy and tags take nearly all of the room that a session has",
+    "role.tags_left_out": "STS does not take these facts about the job as they are, so they are no "
+    "tags; a policy that needs them denies",
     "runner.configuration_removed": "what an earlier life left was removed, because the next one "
     "would obey it or could not start: the configuration of a killed agent's runner, `.env`, "
     "`.path` and `.service` of a job, and what a job put in the place of `_diag` or of the work "

@@ -129,6 +129,18 @@ SERVICES = (
         ),
     ),
     Row(
+        "STS AssumeRole (SIDECAR_ROLES)",
+        "roles",
+        "sts",
+        {"target": "AssumeRole"},
+        outcomes(
+            # The job's hook waits; then the job runs without credentials, and its log says why.
+            _403=Cell(0, "role.delayed"),
+            _404=Cell(0, "role.delayed"),
+            never=Cell(0, "role.delayed"),
+        ),
+    ),
+    Row(
         "ECS credentials",
         "job",
         "ecs",

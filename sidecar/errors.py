@@ -44,7 +44,7 @@ class Exit(ExitCode):
         FAILURE,
         (
             "a setting is wrong, missing or contradicts another; nothing was contacted but a "
-            "machine's own metadata"
+            "machine's own metadata, and SSM where it holds SIDECAR_ROLES"
         ),
     )
     TOKEN = 12, FAILURE, "the agent could not get a registration token"
@@ -84,7 +84,10 @@ class Exit(ExitCode):
     REFUSED = (
         25,
         OK,
-        "the job that came is not admitted by the pool's policy: it was failed before any step",
+        (
+            "the job that came was failed before any step: the pool's policy does not admit it, or "
+            "its role is required and could not be had"
+        ),
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _MODULES = ("defaults.py", "errors.py", "fields.py", "values.py", "__init__.py")
-SHARED = ("aws", "examination", "github", "host", "log", "net", *_MODULES)
+SHARED = ("aws", "documents", "examination", "github", "host", "log", "net", *_MODULES)
 """What the launcher uses of `sidecar`; import-linter holds it to these."""
 SERVICES = ("dynamodb", "ec2", "ecs", "secretsmanager", "sqs", "ssm", "sts")
 """The AWS services that the functions call: botocore's descriptions of the others are left out."""

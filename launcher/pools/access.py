@@ -12,22 +12,23 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sidecar.documents.patterns import (
+    check_event,
+    check_ref,
+    check_repository,
+    lower,
+    matches_any,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from launcher.pools.tables import Table
+    from sidecar.documents.tables import Table
 
-MOST_STARS = 2
-"""`*` in one pattern; more of them could be made slow by a ref that somebody invents."""
 LONGEST_POLICY = 3000
 """Bytes of the policy in a token's parameter, which holds 8 KB: a just-in-time configuration has
 4 to 4.5 of them."""
-LONGEST = 255
-"""Characters of a repository or ref that are compared; GitHub's own are not longer."""
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,99})")
-_REPOSITORY = re.compile(r"[A-Za-z0-9_-]{1,100}/[A-Za-z0-9._*-]{1,100}")
-_EVENT = re.compile(r"[a-z_]{1,50}")
-_REF = re.compile(r"refs/[!-~]{1,250}")
 _OF_BRANCH = frozenset(
     {"push", "schedule", "workflow_dispatch", "release", "merge_group", "create"}
 )
@@ -122,13 +123,8 @@ class Access:
             return True
         owner = repository.partition("/")[0].lower()
         return owner in map(str.lower, self.owners) or matches_any(
-            _lower(self.repositories), repository.lower()
+            lower(self.repositories), repository.lower()
         )
-
-
-def _lower(items: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the texts in lower case: GitHub's names of owners and repositories have none."""
-    return tuple(item.lower() for item in items)
 
 
 def read_access(table: Table) -> Access:
@@ -155,50 +151,7 @@ def _refuse_fork(who: Requester) -> str | None:
     return None
 
 
-def matches_any(patterns: tuple[str, ...], text: str) -> bool:
-    """Whether a text fits one of the patterns."""
-    return len(text) <= LONGEST and any(_glob(pattern).fullmatch(text) for pattern in patterns)
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*+)", pattern)
-    stars = {"*": "[^/]*", "**": ".*"}
-    return re.compile("".join(stars.get(part, re.escape(part)) for part in parts), re.DOTALL)
-
-
-def _check_stars(text: str) -> None:
-    if text.count("*") - text.count("**") > MOST_STARS or "***" in text:
-        message = f"must have {MOST_STARS} '*' at most"
-        raise ValueError(message)
-
-
-def check_repository(text: str) -> None:
-    """Check a repository: `owner/name`, where the name may hold `*`."""
-    if not _REPOSITORY.fullmatch(text):
-        message = "must be owner/name or owner/*"
-        raise ValueError(message)
-    if "**" in text:
-        message = "must have single '*'"
-        raise ValueError(message)
-    _check_stars(text)
-
-
 def _check_owner(text: str) -> None:
     if not _OWNER.fullmatch(text):
         message = "must be the name of an organization or a user"
         raise ValueError(message)
-
-
-def check_event(text: str) -> None:
-    """Check the name of an event of GitHub's."""
-    if not _EVENT.fullmatch(text):
-        message = "must be an event's name, such as push"
-        raise ValueError(message)
-
-
-def check_ref(text: str) -> None:
-    """Check a ref, which may hold `*` and `**`."""
-    if not _REF.fullmatch(text):
-        message = "must be a whole ref, such as refs/heads/main or refs/tags/v*"
-        raise ValueError(message)
-    _check_stars(text)

@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from launcher.pools.access import check_event, check_ref, check_repository, matches_any
 from launcher.pools.checks import (
     check_image,
     check_instance_type,
@@ -19,11 +18,18 @@ from launcher.pools.checks import (
     check_security_group,
     check_subnet,
 )
+from sidecar.documents.patterns import (
+    check_event,
+    check_ref,
+    check_repository,
+    lower,
+    matches_any,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from launcher.pools.tables import Table
+    from sidecar.documents.tables import Table
 
 MOST_RUNNERS = 10_000
 SHORTEST_SESSION, LONGEST_SESSION = 900, 3600
@@ -109,7 +115,7 @@ class GaroCaller:
 
     def covers(self, repository: str) -> bool:
         """Whether this table is about the repository."""
-        return matches_any(tuple(map(str.lower, self.repositories)), repository.lower())
+        return matches_any(lower(self.repositories), repository.lower())
 
 
 def read_caller(table: Table, pools: frozenset[str]) -> Caller:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.pools.callers import read_caller, read_garo
 from launcher.pools.pool import Pools
 from launcher.pools.pool_table import read_pool
-from launcher.pools.tables import Mistakes, Table
+from sidecar.documents.tables import Mistakes, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from launcher.pools.pool import FARGATE, FARGATE_SPOT
+from sidecar.aws.fargate import SIZES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from launcher.pools.pool import Pool
-    from launcher.pools.tables import Table
+    from sidecar.documents.tables import Table
 
-_GIB = 1024
-_FARGATE_SIZES: Final[Mapping[int, range | tuple[int, ...]]] = {
-    256: (512, 1 * _GIB, 2 * _GIB),
-    512: range(1 * _GIB, 4 * _GIB + 1, _GIB),
-    1024: range(2 * _GIB, 8 * _GIB + 1, _GIB),
-    2048: range(4 * _GIB, 16 * _GIB + 1, _GIB),
-    4096: range(8 * _GIB, 30 * _GIB + 1, _GIB),
-    8192: range(16 * _GIB, 60 * _GIB + 1, 4 * _GIB),
-    16384: range(32 * _GIB, 120 * _GIB + 1, 8 * _GIB),
-}
-"""Memory in MiB for each CPU (ECS, "Task CPU and memory" for Fargate)."""
 _WINDOWS_CPU = (1024, 2048, 4096)
 
 
@@ -51,11 +39,11 @@ def _check_size(table: Table, pool: Pool) -> None:
         table.report(other, f"is required where {set_} is set: Fargate takes both or none")
     if pool.cpu is None or pool.memory is None:
         return
-    sizes = _WINDOWS_CPU if pool.offer.system == "windows" else tuple(_FARGATE_SIZES)
+    sizes = _WINDOWS_CPU if pool.offer.system == "windows" else tuple(SIZES)
     if pool.cpu not in sizes:
         shown = ", ".join(map(str, sizes))
         table.report("cpu", f"must be one of {shown} on Fargate, not {pool.cpu}")
-    elif pool.memory not in (memory := _FARGATE_SIZES[pool.cpu]):
+    elif pool.memory not in (memory := SIZES[pool.cpu]):
         step = "" if isinstance(memory, tuple) else f" in steps of {memory.step}"
         rule = f"must be {memory[0]} to {memory[-1]}{step} where cpu is {pool.cpu} on Fargate"
         table.report("memory", f"{rule}, not {pool.memory}")

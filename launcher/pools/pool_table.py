@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from launcher.pools.tables import Table
+    from sidecar.documents.tables import Table
 
 MOST_RUNNERS = 10_000
 DAY = 86_400

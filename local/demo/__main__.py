@@ -4,6 +4,7 @@
 queued jobs become tasks: `--jobs` of them, with `--end=no-capacity`, `pull` or `cancel`;
 `--launch=action` how a step of a workflow starts runners; `--launch=ec2` how a queued job becomes a
 machine, with `--end=no-capacity` or `hang`; `--launch=api` how the signed API starts one.
+`--roles` shows how each job has its own role.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ LAUNCHES = ("webhook", "action", "ec2", "api")
 ALONE = {"action": launch_endings.ACTION, "api": machine_endings.API}
 """Launches without other endings, and their titles."""
 MOST_JOBS = 50
+ROLES = "Each job has its own role: of main, of another branch, of a fork"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def main() -> int:
     parser.add_argument("--launch", default="", help=f"what starts it: {', '.join(LAUNCHES)}")
     parser.add_argument("--jobs", default="1", help="how many jobs, 1 to 50")
     parser.add_argument("--end", default="", help="no-capacity, pull, cancel or hang")
+    parser.add_argument("--roles", action="store_true", help="each job has its own role")
     parser.add_argument("--deadline", type=float, help="seconds for all of it")
     asked = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
@@ -84,6 +87,10 @@ def _find_play(asked: argparse.Namespace) -> Play:
 
 
 def _find_agent(asked: argparse.Namespace) -> Play:
+    if asked.roles:
+        if asked.stop or asked.end or asked.jobs != "1":
+            raise ValueError("cannot show STOP, END or JOBS with ROLES=1")
+        return Play(ROLES, 30, _run_roles)
     if asked.stop not in ENDINGS:
         raise ValueError(_unknown("STOP", asked.stop, ENDINGS))
     if asked.end or asked.jobs != "1":
@@ -132,6 +139,12 @@ async def _run_agent(stop: str, lines: Timeline) -> tuple[list[Check], AgentProc
     from local.demo import scenario
 
     return await scenario.run(ENDINGS[stop], lines)
+
+
+async def _run_roles(lines: Timeline) -> tuple[list[Check], AgentProcess | None]:
+    from local.demo import roles
+
+    return await roles.run(lines)
 
 
 async def _run_action(lines: Timeline) -> tuple[list[Check], AgentProcess | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from local.agent import COMMAND, AgentProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from local.demo.endings import Ending
     from local.stage import Stage
@@ -20,13 +20,19 @@ PATIENCE = 5.0
 
 
 @asynccontextmanager
-async def run(stage: Stage, ending: Ending) -> AsyncIterator[AgentProcess]:
-    """Run the agent for the block; afterwards none of its processes is left."""
+async def run(
+    stage: Stage, ending: Ending, more: Mapping[str, str] | None = None
+) -> AsyncIterator[AgentProcess]:
+    """Run the agent for the block; afterwards none of its processes is left.
+
+    `more` are variables beside the usual ones.
+    """
     env = {
         **stage.environment(),
         "SIDECAR_STOP_TIMEOUT": str(ending.stop_timeout),
         "SIDECAR_RELAY_REQUIRED": "true",
         "SIDECAR_LOG_LEVEL": "debug",  # with the lines of the runner's configure
+        **(more or {}),
     }
     async with AgentProcess.start(COMMAND, env, stage.folder) as agent:
         try:

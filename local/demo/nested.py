@@ -76,19 +76,19 @@ class Container:
 
 
 @contextmanager
-def prepare(stage: Stage) -> Iterator[Container]:
-    """Make the FIFOs through which a step can start the container."""
+def prepare(stage: Stage, name: str = "container") -> Iterator[Container]:
+    """Make the FIFOs through which a step can start the container, in a folder of that name."""
     if sys.platform == "win32":
         raise NotImplementedError("__main__ refuses it before")
     import pwd  # not there on Windows
 
-    folder = stage.folder / "container"
+    folder = stage.folder / name
     folder.mkdir()
     folder.chmod(0o755)
     opened: list[int] = []
     try:
-        for name in ("start", "answer"):
-            path = folder / name
+        for fifo in ("start", "answer"):
+            path = folder / fifo
             os.mkfifo(path, 0o600)
             if IS_ROOT:
                 user = pwd.getpwnam(runner_user())

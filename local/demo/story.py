@@ -27,6 +27,10 @@ STORY = {
     "life.started": Line("has started", "start", {"token": "looks for its token in SSM"}),
     "relay.started": Line(begins={"relay": "fetches the task role's credentials"}),
     "relay.credentials_fetched": Line("holds the task role's credentials for jobs", "relay"),
+    "relay.started own-role": Line(begins={"relay": "waits until it knows whose job it is"}),
+    "relay.credentials_fetched own-role": Line(),
+    "role.assigned": Line("has the role of the rule “{rule}” for this job", "relay"),
+    "role.denied": Line("gives this job no role: {reason}", "relay", style="yellow"),
     "token.read": Line("has read the token from SSM", "token", {"register": "registers a runner"}),
     "runner.registered": Line(
         "has registered {name} with GitHub",
@@ -95,6 +99,9 @@ def _name(event: dict[str, Any]) -> str:
     name = str(event["event"])
     if name in ("stop.requested", "runner.interrupted"):
         return f"{name} {'busy' if event['busy'] else 'idle'}"
+    if name in ("relay.started", "relay.credentials_fetched"):
+        own = event.get("upstream", "").startswith(("sts:", "the role of the job"))
+        return f"{name} own-role" if own else name
     if name == "runner.registered" and event.get("just_in_time"):
         return f"{name} just-in-time"
     return " ".join(

@@ -23,7 +23,7 @@ from local.ecs_agent.answers import (
     wait_for_ever,
 )
 from local.ecs_agent.control import CONTROL
-from local.ecs_agent.metadata import describe_container, describe_task
+from local.ecs_agent.metadata import describe_container, describe_stats, describe_task
 from local.ecs_agent.modes import Buckets, Mode
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Agent:
         self.url = ""
         self.credentials_id = str(uuid.uuid4())
         self.container_id = f"{task.id}-{secrets.randbelow(10**10):010d}"
+        self._born = time.monotonic()
         self.requests: list[Seen] = []
         self.credentials = Mode()
         self.protection = Mode()
@@ -169,6 +170,13 @@ class Agent:
             return _refuse_endpoint("V4 task", "task arn", "task Arn", asked)
         return answer_json(200, describe_task(self.task, self.container_id))
 
+    async def _stats(self, _request: web.BaseRequest, asked: str) -> web.Response:
+        if asked != self.container_id:
+            return _refuse_endpoint("V4 task stats", "task arn", "task Arn", asked)
+        key = self.container_id if self.task.launch_type == "FARGATE" else self.task.id * 2
+        uptime = time.monotonic() - self._born
+        return answer_json(200, {key: describe_stats(uptime), "not-started": None})
+
     async def _state(self, request: web.BaseRequest, asked: str) -> web.Response:
         """Answer a task protection request, in the agent's order of checks."""
         wanted: dict[str, Any] = {}
@@ -261,6 +269,7 @@ _ROUTES: list[tuple[re.Pattern[str], tuple[str, ...], Callable[..., Awaitable[we
     (re.compile("/v4/([^/]*)"), (), Agent._container),
     (re.compile("/v4/([^/]*)/task"), (), Agent._task),
     (re.compile("/v4/([^/]*)/taskWithTags"), (), Agent._task),
+    (re.compile("/v4/([^/]*)/task/stats"), (), Agent._stats),
     (re.compile("/api/([^/]*)/task-protection/v1/state"), ("GET", "PUT"), Agent._state),
 ]
 

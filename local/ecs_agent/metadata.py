@@ -58,6 +58,26 @@ def _network(task: Task) -> dict[str, Any]:
     }
 
 
+def describe_stats(uptime: float) -> dict[str, Any]:
+    """Describe what the runner's container has used, as docker does: less than half a processor."""
+    return {
+        "read": "2026-01-01T00:00:05Z",
+        "cpu_stats": {"cpu_usage": {"total_usage": int(uptime * 0.4e9)}, "online_cpus": 2},
+        "memory_stats": {
+            "usage": 700 << 20,
+            "max_usage": 900 << 20,
+            "stats": {"inactive_file": 100 << 20},
+        },
+        "networks": {"eth1": {"rx_bytes": int(uptime * 1e6), "tx_bytes": int(uptime * 1e5)}},
+        "blkio_stats": {
+            "io_service_bytes_recursive": [
+                {"major": 259, "minor": 0, "op": "Read", "value": int(uptime * 1e6)},
+                {"major": 259, "minor": 0, "op": "Write", "value": int(uptime * 2e6)},
+            ]
+        },
+    }
+
+
 def describe_task(task: Task, container: str) -> dict[str, Any]:
     """Describe the task with its container."""
     cluster = task.cluster

@@ -70,6 +70,8 @@ class Job:
     summaries: dict[str, str] = field(default_factory=dict)
     environment: str = ""
     """The environment that it is to be approved for; it waits until then."""
+    id_token_url: str = ""
+    """Where it asks for its OIDC token, with its own access token; "" without id-token: write."""
     attempt: int = 1
     """Of its run; a re-run has new jobs."""
     group_id: int = 0
@@ -125,6 +127,7 @@ class Jobs:
             container=wanted.get("container"),
             services=wanted.get("services"),
             environment=str(wanted.get("environment") or ""),
+            id_token_url=str(wanted.get("id_token_url") or ""),
             attempt=run.attempt,
         )
         job.repository = job.repository or run.repository

@@ -11,11 +11,14 @@ from local.github.runs import Run
 
 def job(each: Job, runner: Runner, site: str, token: str) -> dict[str, Any]:
     """Write the message; `token` is the job's own."""
+    data = {"ServerId": "00000000-0000-0000-0000-000000000002"}
+    if each.id_token_url:  # `permissions: id-token: write`
+        data["GenerateIdTokenUrl"] = each.id_token_url
     connection = {
         "name": "SystemVssConnection",
         "url": f"{site}/run/",
         "authorization": {"parameters": {"AccessToken": token}, "scheme": "OAuth"},
-        "data": {"ServerId": "00000000-0000-0000-0000-000000000002"},
+        "data": data,
         "isShared": False,
         "isReady": True,
     }
@@ -58,7 +61,8 @@ def _context(each: Job, runner: Runner, site: str) -> dict[str, Any]:
         "repository_id": str(payloads.number_of(repository)),
         "repository_owner": repository.partition("/")[0],
         "workflow": each.run.workflow,
-        "workflow_ref": f"{repository}/.github/workflows/stand-in.yml@{each.run.ref}",
+        "workflow_ref": f"{repository}/.github/workflows/{each.run.workflow_file}@{each.run.ref}",
+        "ref_protected": each.run.ref_protected,
         "run_id": str(each.run.id),
         "run_number": str(each.id),
         "run_attempt": str(each.attempt),
@@ -83,7 +87,11 @@ def _event(run: Run, repository: str) -> dict[str, Any]:
         event["number"] = run.pull_request
         event["pull_request"] = {
             "number": run.pull_request,
-            "head": {"ref": run.head_branch, "sha": run.sha, "repo": from_fork},
+            "head": {
+                "ref": run.head_branch,
+                "sha": run.sha,
+                "repo": None if run.head_deleted else from_fork,
+            },
             "base": {"ref": "main", "repo": described},
         }
     return event

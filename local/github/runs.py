@@ -22,6 +22,12 @@ class Run:
     """Where the commit comes from: another repository for a fork's pull request."""
     pull_request: int = 0
     """Its number; 0 where there is none."""
+    named_ref: str = ""
+    """The ref that its jobs see, where it does not follow from the others: a tag."""
+    ref_protected: bool = False
+    workflow_file: str = "stand-in.yml"
+    head_deleted: bool = False
+    """Whether the fork of the pull request has been deleted."""
     actor: str = "octocat"
     sha: str = "6dcb09b5b57875f334f61aebed695e2e4193db5e"
     attempt: int = 1
@@ -40,6 +46,10 @@ class Run:
     @property
     def ref(self) -> str:
         """The ref that its jobs see."""
+        if self.named_ref:
+            return self.named_ref
+        if self.event == "pull_request_target":
+            return "refs/heads/main"  # the default branch's own workflow, on a stranger's word
         if self.pull_request:
             return f"refs/pull/{self.pull_request}/merge"
         return f"refs/heads/{self.head_branch}"
@@ -66,6 +76,10 @@ class Runs:
         run = Run(next(self._ids), str(wanted.get("repository") or ""), started_at=now)
         for name in ("event", "workflow", "head_branch", "head_repository", "actor", "sha"):
             setattr(run, name, str(wanted.get(name) or getattr(run, name)))
+        run.named_ref = str(wanted.get("ref") or "")
+        run.workflow_file = str(wanted.get("workflow_file") or run.workflow_file)
+        run.ref_protected = bool(wanted.get("ref_protected"))
+        run.head_deleted = bool(wanted.get("head_deleted"))
         run.pull_request = int(wanted.get("pull_request") or 0)
         self._all[run.id] = run
         return run

@@ -31,8 +31,13 @@ BOTO = "boto-config"
 
 
 def make_session() -> AioSession:
-    """Make a session of the AWS library; root's reads only files that are root's."""
-    return _RootSession() if host.is_root() else AioSession()
+    """Make a session of the AWS library; root's reads only files that are root's.
+
+    Whatever the configuration says, STS is asked in the region, and not in us-east-1 for everybody.
+    """
+    session = _RootSession() if host.is_root() else AioSession()
+    session.set_config_variable("sts_regional_endpoints", "regional")
+    return session
 
 
 class _RootSession(AioSession):  # type: ignore[misc]  # the library has no types

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import get_session
+from botocore import UNSIGNED
 from botocore import exceptions as library
 
 from sidecar.net.trust import make_context
@@ -37,6 +38,8 @@ CONFIG = AioConfig(
     max_pool_connections=2,
 )
 """Seconds for one call. The library tries once; `aws.calls.backoff` decides about more tries."""
+ANONYMOUS = CONFIG.merge(AioConfig(signature_version=UNSIGNED))
+"""For calls that prove themselves by what they hold: no credentials are looked for."""
 
 
 class ServiceClient:
@@ -52,7 +55,10 @@ class ServiceClient:
         service: Service,
         region: str | None,
         make_session: Callable[[], AioSession] | None = None,
+        *,
+        anonymous: bool = False,
     ) -> None:
+        self._anonymous = anonymous
         self._service = service
         self._region = region
         self._make_session = make_session
@@ -75,7 +81,8 @@ class ServiceClient:
         async with self._connecting:
             if self._session is None:
                 self._session = (self._make_session or get_session)()
-            await load_credentials(self._session)
+            if not self._anonymous:
+                await load_credentials(self._session)
             if self._client is None:
                 self._client = await self._open(self._session)
         return self._client
@@ -84,7 +91,9 @@ class ServiceClient:
         try:
             return await self._opened.enter_async_context(
                 session.create_client(
-                    self._service.name, region_name=self._region, config=self.config
+                    self._service.name,
+                    region_name=self._region,
+                    config=ANONYMOUS if self._anonymous else self.config,
                 )
             )
         except ValueError as error:  # else it would look like an answer that cannot be read

@@ -8,6 +8,7 @@ from sidecar.docker import credential_variables, own_configuration
 from sidecar.docker.binds import find_binds
 from sidecar.docker.json_documents import parse_object, serialize
 from sidecar.docker.own_configuration import RELATIVE_URI, Own
+from sidecar.roles.containers import Container
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 PATH = "/containers/create"
 LIBPOD_PATH = "/libpod/containers/create"
+_SHARED_NETWORKS = ("host", "container")
+"""Docker's networks that are another's."""
+_OWN_NAMESPACES = ("default", "bridge", "private", "none")
+"""Podman's networks that are the container's own."""
 
 
 class ContainerCreate:
@@ -46,6 +51,24 @@ class ContainerCreate:
         """The image's name."""
         name: str | None = self.fields.get_field("image", str)
         return name
+
+    @property
+    def container(self) -> Container:
+        """What the rules for containers compare."""
+        labels = self.fields.get_field("labels", dict) or {}
+        known = {str(name): str(value) for name, value in labels.items() if value is not None}
+        return Container(self.image, known, self._shares_network)
+
+    @property
+    def _shares_network(self) -> bool:
+        if self.libpod:
+            space = self.fields.get_field("netns", dict)
+            kind = space.get_field("nsmode", str) if space is not None else None
+            in_pod = bool(self.fields.get_field("pod", str))
+            return in_pod or (kind or "default") not in _OWN_NAMESPACES
+        config = self.fields.get_field("HostConfig", dict)
+        mode = config.get_field("NetworkMode", str) if config is not None else None
+        return (mode or "").partition(":")[0] in _SHARED_NETWORKS
 
     def accepts(self, variables: CredentialVariables) -> bool:
         """Return whether this body sets no credentials of its own. Its image may still do so."""
@@ -78,7 +101,7 @@ class ContainerCreate:
             return None
         if self._mounts_configuration:
             own = Own.CONFIGURATION
-        path = None if env.get(RELATIVE_URI) else variables.mint()
+        path = None if env.get(RELATIVE_URI) else variables.mint_path(self.container)
         selected = variables.select(env, path, own)
         unset = credential_variables.find_misread(env)
         self._env.add(selected, unset)

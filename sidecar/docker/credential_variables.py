@@ -18,6 +18,8 @@ from sidecar.net.proxy import NO_PROXY, add_hosts, names_proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from sidecar.roles.containers import Container
+
 _MISREAD_EMPTY = CONTAINER_NAMES
 """SDKs take these for set if they are set to nothing: one reads the token file with no name."""
 METADATA_DISABLED = "AWS_EC2_METADATA_DISABLED"
@@ -35,8 +37,15 @@ class CredentialVariables:
     """The paths of the job's steps, which a container may set and use too."""
     is_minted: Callable[[str], bool] = field(default=lambda _: False, repr=False)
     """Returns whether a path is another container's: its configuration was copied, then."""
+    mint_for: Callable[[Container], str] | None = field(default=None, repr=False)
+    """Returns a path for this container, by the rules for containers. Raises RequestRefused. Every
+    container then has one, also one that cannot use it: its address is known by it."""
     uses_proxy: bool = False
     """Whether the job's environment names an HTTP proxy."""
+
+    def mint_path(self, container: Container) -> str:
+        """Return a path for a container. Raises RequestRefused."""
+        return self.mint() if self.mint_for is None else self.mint_for(container)
 
     def forget_minted(self, env: Mapping[str, str | None]) -> Mapping[str, str | None]:
         """Return the variables without a path that is another container's."""

@@ -191,6 +191,8 @@ class RequestRewriter:
         if self.variables is not None and create.accepts(self.variables):
             image_env = await self.read_image_variables(create.image) if create.image else ()
             path = create.add_variables(self.variables, image_env)
+        if path is None and self.variables is not None and self.variables.mint_for is not None:
+            path = self.variables.mint_for(create.container)  # it has rules without variables too
         rendered = await run(create.render)
         request = CreateRequest(rendered, path, self.paths, self.own, name)
         if self.record is None:

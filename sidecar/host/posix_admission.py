@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.host.admission_request import (
     ADMITTED,
     END_PATIENCE,
+    LONG_NAMES,
+    LONGEST_LONG,
     LONGEST_REQUEST,
     LONGEST_VALUE,
+    NO_ANSWER,
+    NO_CREDENTIALS,
+    NOTICE,
+    NOTICE_TITLE,
     PATIENCE,
+    SUMMARY_PATIENCE,
     is_whole,
     parse_request,
     write_answer,
@@ -43,16 +50,21 @@ class AdmissionChannel(NamedTuple):
 
 @asynccontextmanager
 async def open_admission_channel(
-    folder: Path, user: User | None, decide: Callable[[dict[str, str] | None], Awaitable[str]]
+    folder: Path,
+    user: User | None,
+    decide: Callable[[dict[str, str] | None], Awaitable[str]],
+    name: str = "",
 ) -> AsyncIterator[AdmissionChannel]:
     """Open a channel on which one hook asks once; `decide` gets its variables.
 
-    `decide` returns the answer: ADMITTED, or the reason of a refusal. It gets None for a request
-    that is too long. Whatever comes after the first request is never read.
+    `name` tells one channel from another.
+
+    `decide` returns the answer: ADMITTED, NOTICE with a text, or the reason of a refusal. It gets
+    None for a request that is too long. Whatever comes after the first request is never read.
     """
     import asyncio  # late: signals are handled before its 50 ms of imports
 
-    channel = AdmissionChannel(folder / "ask", folder / "answer")
+    channel = AdmissionChannel(folder / f"{name}ask", folder / f"{name}answer")
     request = answer = -1
     loop = asyncio.get_running_loop()
     received = bytearray()
@@ -95,25 +107,31 @@ def _make_fifo(path: Path, user: User | None, mode: int, *, owner: User | None) 
     return paths.make_fifo(path, uid, -1 if user is None else user.gid, mode)
 
 
-def build_admission_script(channel: AdmissionChannel, names: Iterable[str]) -> str:
-    """Return shell lines that ask, and go on only if the answer is ADMITTED.
+def build_admission_script(
+    channel: AdmissionChannel, names: Iterable[str], *, needs_answer: bool = True
+) -> str:
+    """Return shell lines that ask, and go on only if the answer is ADMITTED, or begins as NOTICE.
 
     Else the runner's worker, which has started this script, is asked to shut down: it then runs no
     further step of the job, not even one with `if: always()`, and GitHub shows the job as failed.
-    A hook that only fails would let those steps run.
+    A hook that only fails would let those steps run. Without `needs_answer`, a job goes on where
+    nobody answers, and its log says that it has no credentials.
     """
-    pairs = " ".join(f'"{name}=${{{name}-}}"' for name in names)
-    form = f"%.{LONGEST_VALUE}s\\0"
     request, answer = _quote(str(channel.request)), _quote(str(channel.answer))
+    why = "else none may run" if needs_answer else "else it has no credentials"
     return (
-        "# The pool's policy decides which jobs may run here; without an answer none may.\n"
+        f"# The agent says whether this job may run, and that its role is there; {why}.\n"
         f"answer=$(timeout {PATIENCE} sh -c '\n"
-        "  request=$1 answer=$2; shift 2; line=\n"
-        f'  printf "{form}" "$@" "" 1<>"$request" && IFS= read -r line <"$answer"\n'
+        "  request=$1 answer=$2; line=\n"
+        f'  {{ {_print_variables(names)}; }} 1<>"$request" && IFS= read -r line <"$answer"\n'
         '  printf %s "$line"\n'
-        f"' - {request} {answer} {pairs} 2>/dev/null) || :\n"
-        f'if [ "$answer" != {ADMITTED} ]; then\n'
-        f'  reason=${{answer:-"the agent did not answer within {PATIENCE} s"}}\n'
+        f"' - {request} {answer} 2>/dev/null) || :\n"
+        'case "$answer" in\n'
+        f"{ADMITTED}) ;;\n"
+        f"'{NOTICE}'*) {_print_notice(f'${{answer#{ADMITTED}: }}')} ;;\n"
+        + ("" if needs_answer else f"'') {_print_notice(NO_CREDENTIALS)} ;;\n")
+        + "*)\n"
+        f'  reason=${{answer:-"{NO_ANSWER}"}}\n'
         "  printf '::error title=Job not admitted::%s\\n' \"$reason\" || :\n"
         "  trap 'exit 1' INT TERM\n"
         '  kill -TERM "$PPID" || :\n'
@@ -123,9 +141,44 @@ def build_admission_script(channel: AdmissionChannel, names: Iterable[str]) -> s
         "    sleep 0.2 || :; tries=$((tries + 1))\n"
         "  done\n"
         '  kill -KILL "$PPID" || :\n'
-        "  exit 1\n"
+        "  exit 1 ;;\n"
+        "esac\n"
+    )
+
+
+def build_summary_script(channel: AdmissionChannel, path: Path) -> str:
+    """Return shell lines that ask for the job's summary, and add it to the run's.
+
+    Without an answer the job ends as it would: within a few seconds, whatever becomes of it.
+    """
+    request, answer = _quote(str(channel.request)), _quote(str(channel.answer))
+    return (
+        "# The agent writes what the job used; it is added to the run's summary.\n"
+        'if [ -w "${GITHUB_STEP_SUMMARY:-/dev/null/none}" ]; then\n'
+        f"  timeout {SUMMARY_PATIENCE} sh -c '\n"
+        '    printf "\\0\\0" 1<>"$1" && IFS= read -r line <"$2" &&\n'
+        f'    [ "$line" = {ADMITTED} ] && cat "$3" >>"$GITHUB_STEP_SUMMARY"\n'
+        f"  ' - {request} {answer} {_quote(str(path))} 2>/dev/null || :\n"
         "fi\n"
     )
+
+
+def _print_variables(names: Iterable[str]) -> str:
+    """Return the commands that print a request, for a script in single quotation marks.
+
+    They read the environment themselves: everybody may see the arguments of a program.
+    """
+    long: list[str] = []
+    short: list[str] = []
+    for name in names:
+        (long if name.startswith(LONG_NAMES) else short).append(f'"{name}=${{{name}-}}"')
+    prints = [f'printf "%.{LONGEST_LONG}s\\0" {" ".join(long)}'] if long else []
+    return "; ".join([*prints, f'printf "%.{LONGEST_VALUE}s\\0" {" ".join(short)} ""'])
+
+
+def _print_notice(text: str) -> str:
+    """Return the command that prints a warning for the job's log."""
+    return f"printf '::warning title={NOTICE_TITLE}::%s\\n' \"{text}\" || :"
 
 
 def _quote(text: str) -> str:

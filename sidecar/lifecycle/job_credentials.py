@@ -14,8 +14,10 @@ from sidecar.aws.instance_role import InstanceRole
 from sidecar.aws.secrets import SecretReader
 from sidecar.errors import RelayError
 from sidecar.lifecycle.credentials_route import CredentialsRoute
+from sidecar.relay.assigned_role import AssignedRole
 from sidecar.relay.mode import Mode
 from sidecar.relay.network_rules import OWN_NAMESPACES
+from sidecar.relay.protocol import hold_for_admission
 from sidecar.relay.routes import ECS_AGENT, IMDS, current_interface, outward_interface
 from sidecar.runner import environment
 
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
     from sidecar.aws.agent_credentials import AgentCredentials
     from sidecar.aws.container_credentials import CredentialsSource
     from sidecar.aws.instance_facts import Facts
+    from sidecar.lifecycle.container_roles import ContainerRoles
     from sidecar.net.marked_sockets import OutwardRoutes
     from sidecar.relay import Relay
     from sidecar.relay.job_role import JobRole
+    from sidecar.relay.protocol import Refused
     from sidecar.settings.model import Configuration, Settings
     from sidecar.shutdown.cleanup import CleanupStack
 
@@ -62,8 +66,9 @@ class Access:
     def __init__(self, config: Configuration) -> None:
         settings = config.settings
         self._token_timeout = settings.token_timeout
-        self.separate_job_role = (
-            settings.job_role_arn is not None or settings.job_policy is not None
+        self.separate_job_role = any(
+            given is not None
+            for given in (settings.job_role_arn, settings.job_policy, settings.roles)
         )
         """Whether jobs have a role of their own."""
         by_rules = settings.relay != "off" and host.may_filter()
@@ -126,6 +131,12 @@ class JobCredentials:
 
     relay: Relay | None = None
     job_role: JobRole | None = None
+    assigned: AssignedRole | None = None
+    """The role that the job gets by SIDECAR_ROLES, when it is known who the job is."""
+    denial: Refused | None = None
+    """Why the job has no role, once that is decided."""
+    containers: ContainerRoles | None = None
+    """The rules for containers; None: a container has what its job has."""
     separate_job_role: bool = False
     """Whether jobs have a role of their own, and no credentials of the agent's."""
     redirected: bool = False
@@ -136,11 +147,15 @@ class JobCredentials:
     def hold(self) -> None:
         """Serve nothing to a job until `release`: it is not known yet who the job is."""
         if self.relay is not None:
-            self.relay.identities.hold()
+            self.relay.identities.hold(hold_for_admission())
 
     def release(self) -> None:
-        """Serve the job that was admitted."""
-        if self.relay is not None:
+        """Serve the job that was admitted, or refuse it for good if it has no role."""
+        if self.relay is None:
+            return
+        if self.denial is not None:
+            self.relay.identities.hold(self.denial)
+        else:
             self.relay.identities.release()
 
     def remove_agent_variables(self, passed_on: Mapping[str, str]) -> Mapping[str, str]:
@@ -155,7 +170,8 @@ class JobCredentials:
         """Wait until the relay has credentials; return a job's variables that point to them.
 
         Raises RelayError after `timeout` seconds, but only if they are `required`. With a separate
-        job role the variables always point to the relay, fetched or not.
+        job role the variables always point to the relay, fetched or not. By SIDECAR_ROLES there is
+        nothing to fetch yet.
         """
         if self.relay is None:
             return environment.disable_instance_role(passed_on) if self.separate_job_role else {}
@@ -163,7 +179,8 @@ class JobCredentials:
             self.job_role.set_runner(runner)
             timeout *= JOB_ROLE_PATIENCE
         try:
-            await self.relay.wait_until_fetched(timeout)
+            if self.assigned is None:
+                await self.relay.wait_until_fetched(timeout)
         except RelayError as error:
             if required:
                 raise
@@ -213,6 +230,9 @@ def _choose_source(
         return None
     if access.endpoint_error is not None:
         raise access.endpoint_error
+    if settings.roles is not None:
+        credentials.assigned = AssignedRole()
+        return credentials.assigned
     if access.separate_job_role:
         credentials.job_role = access.job_role(config)
         return credentials.job_role

@@ -136,9 +136,13 @@ async def job_docker(
                 await running.enter_async_context(relay.running_beside(follow))
         except ProxyUnavailable as error:
             required_by = "SIDECAR_DOCKER_PROXY=on; auto goes without"
+            by_rules = credentials.containers is not None
+            if by_rules:
+                required_by = "[[container]] in SIDECAR_ROLES: only the proxy sees containers"
             if settings.docker_strict:
                 required_by = "SIDECAR_DOCKER_STRICT: without the proxy nothing would be refused"
-            if settings.docker_proxy == "on" or (settings.docker_strict and error.has_engine):
+            needed = (settings.docker_strict or by_rules) and error.has_engine
+            if settings.docker_proxy == "on" or needed:
                 message = f"cannot run the docker proxy: {error} ({required_by})"
                 raise ProxyError(message) from error
             if error.misconfigured:
@@ -441,6 +445,7 @@ class ContainerCredentials:
                 identities.mint,
                 frozenset({shared}),
                 identities.is_minted,
+                None if credentials.containers is None else credentials.containers.mint,
                 uses_proxy,
             )
             return cls(credentials.mode, variables, shared, identities)

@@ -22,6 +22,8 @@ from sidecar.lifecycle.job_admission import make_admission
 from sidecar.lifecycle.job_credentials import Access, job_credentials, read_outward_routes
 from sidecar.lifecycle.job_docker import job_docker
 from sidecar.lifecycle.job_registries import add_registries
+from sidecar.lifecycle.job_roles import JobRoles, read_rules
+from sidecar.lifecycle.job_usage import Summary, follow_usage
 from sidecar.lifecycle.network import network_variables
 from sidecar.lifecycle.protection import protect_while_busy
 from sidecar.lifecycle.registration_request import make_request
@@ -45,10 +47,13 @@ from sidecar.shutdown.cleanup import When, run_cleanup
 from sidecar.status.health_server import serve_health
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sidecar import github
     from sidecar.aws.instance_facts import Facts
     from sidecar.lifecycle.job_credentials import JobCredentials
     from sidecar.lifecycle.job_docker import JobDocker
+    from sidecar.lifecycle.job_usage import UsageWatch
     from sidecar.runner.admission import Admission
     from sidecar.runner.registration_request import RegistrationRequest
     from sidecar.settings.model import Configuration
@@ -120,6 +125,8 @@ class _Life:
         self.facts: Facts | None = None
         self.env: dict[str, str] = {}
         """The environment of the runner."""
+        self.roles: JobRoles | None = None
+        """The rules that give the job its role; None: jobs have the role that the settings say."""
         self._exit_stack = exit_stack
         self._enter = exit_stack.enter_async_context
 
@@ -166,7 +173,9 @@ class _Life:
         """
         self.phase.enter(phase.WAITING)
         await do_beside(self._serve_credentials_and_docker, self._wait_for_token)
-        self.admission = make_admission(self.token, self.folder, self.listener, self.credentials)
+        self.admission = make_admission(
+            self.token, self.folder, self.listener, self.credentials, self.roles
+        )
 
     async def _wait_for_token(self) -> None:
         self.token = await self.source.wait(self.settings.token_timeout)
@@ -179,9 +188,15 @@ class _Life:
         config, cleanup_stack = self.config, self.cleanup_stack
         facts = await self._read_facts()
         read_outward_routes(self.routes, self.access, facts)
+        region = config.task.region
+        rules = await read_rules(self.settings, self.access.secret_reader(region))
         self.credentials = await self._enter(
             job_credentials(config, self.access, facts, cleanup_stack)
         )
+        if rules is not None:
+            self.roles = JobRoles(rules, self.access, self.credentials, region, facts.id)
+            await self.roles.open_clients(self._exit_stack)
+            await self.roles.start_containers(self._exit_stack)
         self.report.relay = self.credentials.relay
         self.docker = await self._enter(
             job_docker(config, self.credentials, cleanup_stack, self.stop, self.routes.on_network)
@@ -272,13 +287,18 @@ class _Life:
                 (*self.docker.withheld_variables, *select(passed_on), *registries)
             )
         )
+        watch = await self._enter(
+            follow_usage(self.config.task.metadata_uri, listener.job, so_mark=self.access.so_mark)
+        )
+        self.report.usage = watch.usage if watch is not None else None
         self.env |= await self._enter(
             hooks.install_hooks(
                 self.folder,
                 passed_on,
-                listener.on_hook_event,
+                self._choose_hook_handler(watch),
                 self.docker.hook_variables,
                 self.admission,
+                self._choose_summary(watch),
             )
         )
         await self._enter(
@@ -292,6 +312,21 @@ class _Life:
         # Not in `self.env`: calls with a secret look for programs only where no job can put one.
         await self._enter(run_listener(self.folder, {**self.env, **registries}, listener))
         self.report.listener = listener
+
+    def _choose_hook_handler(self, watch: UsageWatch | None) -> Callable[[str], None]:
+        if watch is None:
+            return self.listener.on_hook_event
+
+        def on_event(event: str) -> None:
+            self.listener.on_hook_event(event)
+            watch.on_hook_event(event)
+
+        return on_event
+
+    def _choose_summary(self, watch: UsageWatch | None) -> Summary | None:
+        if watch is None or self.settings.job_summary == "off":
+            return None
+        return Summary(watch, self.folder.state / "job-summary.md", self.report.count_credentials)
 
     def _begin_cleanup(self) -> None:
         """Begin to deregister the runner, and the like, beside the removal of its containers."""

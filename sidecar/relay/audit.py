@@ -8,12 +8,13 @@ once a minute.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sidecar.aws.container_credentials import Credentials
 
@@ -29,6 +30,9 @@ _NETWORK_EVENTS = 120
 """Of these, for the peers of one network: one that has all its addresses leaves room for others."""
 _PEER_EVENTS = 24
 """Of these, for one peer."""
+
+
+_NO_JOB: Mapping[str, str | None] = MappingProxyType({})
 
 
 class Kind:
@@ -62,10 +66,11 @@ class Audit:
         container: str | None,
         decision: str,
         credentials: Credentials,
+        job: Mapping[str, str | None] = _NO_JOB,
     ) -> Kind:
         """Record that a peer got credentials; return the kind that counts its repeats.
 
-        `decision` says what identified the client.
+        `decision` says what identified the client, `job` whose they are: the job and its rule.
         """
         kind = self._kind("answered", peer, protocol, container or "")
         if kind.version is not credentials:
@@ -78,6 +83,8 @@ class Audit:
                 container=container,
                 face=protocol,
                 decision=decision,
+                role=credentials.role_arn,
+                **job,
                 key_end=credentials.key_end,
                 seconds_left=round(credentials.expires_at - self._now()),
                 **self._take_counts(kind),

@@ -34,15 +34,18 @@ def make_replay(
     kind: Kind,
     answers: dict[tuple[str, int], int],
     key: tuple[str, int],
+    served: tuple[dict[str, int], str],
     now: Callable[[], float],
 ) -> Callable[[], bytes | None]:
-    """Make the function that repeats an answer: the same bytes, counted in `kind` and `answers`.
+    """Make the function that repeats an answer: the same bytes, counted in all three places.
 
-    It returns None if one of the grounds has changed or ended, or if the next audit event is due:
-    then the request must be decided again, which logs the event.
+    `served`: the counts by rule, and the rule. The function returns None if one of the grounds has
+    changed or ended, or if the next audit event is due: then the request must be decided again,
+    which logs the event.
     """
     # Local names, and one function without calls of our own: nearly every request ends here.
     identities, version, identity, credentials, peer, session_ends = grounds
+    rules, rule = served
     ends = min(credentials.expires_at, session_ends)
 
     def replay() -> bytes | None:
@@ -57,6 +60,7 @@ def make_replay(
             return None
         kind.repeats += 1
         answers[key] += 1
+        rules[rule] += 1
         return wire
 
     return replay

@@ -15,6 +15,8 @@ class Counts:
     def __init__(self) -> None:
         self.answers: dict[tuple[str, int], int] = {}
         """Answers to jobs and containers, by protocol and status, refusals included."""
+        self.rules: dict[str, int] = {}
+        """Answers with credentials, by the rule that gave them; "" where there are no rules."""
         self.refreshes: Counter[str] = Counter(success=0, failure=0)
         """Refreshes by result; all tries of one refresh count once."""
         self.latencies = [0] * (len(BOUNDS) + 1)

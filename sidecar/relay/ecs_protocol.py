@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from sidecar.net.http_server import Answer, Request
 from sidecar.relay.cached_decision import Grounds
 from sidecar.relay.identities import PREFIX
-from sidecar.relay.protocol import Granted, Refused, RenderedAnswers, error, refuse_not_fetched
+from sidecar.relay.protocol import (
+    SOON,
+    Granted,
+    Refused,
+    RenderedAnswers,
+    error,
+    refuse_not_fetched,
+)
 
 if TYPE_CHECKING:
     from sidecar.relay.identities import Identities, Identity
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 _NO_ID = error(400, "NoIdInRequest", "CredentialsV2Request: No Credential ID in the request")
 _WRONG_ID = error(400, "InvalidIdInRequest", "CredentialsV2Request: Credentials not found")
 _NOT_READY = error(
-    503, "CredentialsUninitialized", "CredentialsV2Request: Credentials uninitialized for ID"
+    503, "CredentialsUninitialized", "CredentialsV2Request: Credentials uninitialized for ID", SOON
 )
 _WRONG_METHOD = error(405, "MethodNotAllowed", "only GET is answered here", ("Allow", "GET"))
 _NOT_YOURS = error(403, "AccessDenied", "these credentials are for another container")
@@ -43,7 +50,7 @@ class EcsProtocol:
             return Refused("no such path", _NOT_FOUND)
         if target == PREFIX:
             return Refused("no secret", _NO_ID)
-        identity = self._identities.by_path(target)
+        identity = self._identities.by_path(target, request.peer)
         if identity is None:
             return Refused("wrong secret", _WRONG_ID)
         if not self._identities.may_ask(identity, request.peer):
@@ -53,6 +60,8 @@ class EcsProtocol:
         return self._grant(identity, request.peer)
 
     def _grant(self, identity: Identity, peer: str) -> Granted | Refused:
+        if identity.refusal is not None:
+            return identity.refusal._replace(container=identity.container)
         credentials = identity.refresher.current()
         if credentials is None:
             return refuse_not_fetched(identity, _NOT_READY)

@@ -18,6 +18,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sidecar.relay.protocol import Refused
     from sidecar.relay.refresher import Refresher
 
 log = structlog.get_logger()
@@ -49,12 +50,18 @@ class Identity:
         "forgotten",
         "inspected_at",
         "refresher",
+        "refusal",
+        "rule",
         "suspended",
     )
 
     def __init__(self, refresher: Refresher) -> None:
         self.refresher = refresher
         """Where its credentials come from."""
+        self.refusal: Refused | None = None
+        """Why it gets none, whatever there is: the rules say so."""
+        self.rule: str | None = None
+        """The rule that gave it other credentials than its job's, or none."""
         self.container: str | None = None
         self.first_peer: str | None = None
         """The peer that asked first; None once the engine has reported the addresses."""
@@ -84,8 +91,8 @@ class Identities:
         self._time = time
         self.policy = policy
         """Returns whether a peer, by its address, may ask at all; None: every peer may."""
-        self.held = False
-        """Whether nobody may ask yet, because no job is admitted."""
+        self.hold_reason: Refused | None = None
+        """Why nobody may ask yet, or at all: no job is admitted, or it has no role."""
         self.version = 0
         """Grows by one when a path or an address gets another owner, or when the right to ask
         changes. Earlier decisions are not valid then."""
@@ -100,9 +107,31 @@ class Identities:
         """Called when a client that was refused may ask now."""
         self.default = Identity(refresher)
         """Everybody who has no path of their own."""
+        self.job: str | None = None
+        """Who the job is, in one line; None: there are no rules, or it is not known yet."""
+        self.is_own: Callable[[str], bool] | None = None
+        """Returns whether an address is the task's own. With it, the default is for these peers
+        alone, and a container is judged as what it is: there are rules for containers."""
+        self._stranger = Identity(refresher)
         self.default_path = _new_path()
         self._common = {self._digest(self.default_path)}
         self._shared: set[bytes] = set()
+
+    def set_job(self, job: str, rule: str) -> None:
+        """Set who the job is, and by which rule it has its role, for the audit."""
+        self.job = job
+        self.default.rule = rule
+        self.version += 1
+
+    def separate(self, is_own: Callable[[str], bool], refusal: Refused) -> None:
+        """Judge each container by its own identity from now on, never as the job's steps.
+
+        `is_own` returns whether an address is the task's own. A peer that is neither that nor a
+        container whose address is known is refused: it may be any container.
+        """
+        self.is_own = is_own
+        self._stranger.refusal = refusal
+        self.version += 1
 
     def share(self, path: str) -> None:
         """Add a path for everybody who has no path of their own, beside the default path."""
@@ -110,31 +139,44 @@ class Identities:
         self._common |= self._shared
         self.version += 1
 
-    def hold(self) -> None:
-        """Let nobody ask, but by a shared path: no job knows that, other containers do."""
-        self.held = True
+    def hold(self, reason: Refused) -> None:
+        """Refuse everybody for this reason, but by a shared path: no job knows that path.
+
+        Other containers of the task do.
+        """
+        self.hold_reason = reason
         self.version += 1
 
     def release(self) -> None:
-        """Let everybody ask from now on: a job is admitted."""
-        self.held = False
+        """Let everybody ask from now on: a job is admitted, and has a role."""
+        self.hold_reason = None
         self.version += 1
         self.on_change()
 
-    def is_held(self, path: str) -> bool:
-        """Return whether a request by this path has to wait for an admitted job."""
-        return self.held and self._digest(path) not in self._shared
+    def find_hold(self, path: str) -> Refused | None:
+        """Return why a request by this path is refused, whoever sends it; None if it is not."""
+        if self.hold_reason is None or self._digest(path) in self._shared:
+            return None
+        return self.hold_reason
 
-    def mint(self, refresher: Refresher | None = None) -> str:
+    def mint(
+        self,
+        refresher: Refresher | None = None,
+        *,
+        refusal: Refused | None = None,
+        rule: str | None = None,
+    ) -> str:
         """Return a new secret path, for AWS_CONTAINER_CREDENTIALS_RELATIVE_URI.
 
         It is valid at once, for the first peer that asks. `refresher`: of credentials other than
-        the task's.
+        the job's; `refusal`: why it gets none; `rule` names the rule that says so.
         """
         if len(self._minted) >= MOST:
             self._end(next(iter(self._minted)), "too many paths")
         path = _new_path()
-        self._minted[self._digest(path)] = Identity(refresher or self._refresher)
+        identity = Identity(refresher or self._refresher)
+        identity.refusal, identity.rule = refusal, rule
+        self._minted[self._digest(path)] = identity
         return path
 
     def is_minted(self, path: str) -> bool:
@@ -177,6 +219,8 @@ class Identities:
             if identity.suspended:
                 identity.suspended = False
                 self.version += 1
+            if self.is_own is not None and identity.addresses is None:
+                self._inspect_now(identity)  # it may ask by its address alone
 
     def join(self, container: str) -> None:
         """Ask for the addresses of a container that has joined a network."""
@@ -199,21 +243,46 @@ class Identities:
         """Return the ids of all containers that have a path."""
         return {one.container for one in self._minted.values() if one.container is not None}
 
-    def by_path(self, path: str) -> Identity | None:
-        """Return the client that a path belongs to; None for an unknown path."""
+    def describe(self) -> list[dict[str, object]]:
+        """Describe the containers that have a path, without any secret."""
+        return [
+            {
+                "container": one.container,
+                "rule": one.rule or self.default.rule,
+                "role": None if one.refusal is not None else _role_of(one),
+                "addresses": sorted(one.addresses or ()),
+                "running": not one.suspended,
+            }
+            for one in self._minted.values()
+            if one.container is not None
+        ]
+
+    def by_path(self, path: str, peer: str = "") -> Identity | None:
+        """Return the client that a path belongs to; None for an unknown path.
+
+        A container that got the job's path is still that container, where there are rules.
+        """
         digest = self._digest(path)
-        return self.default if digest in self._common else self._minted.get(digest)
+        if digest not in self._common:
+            return self._minted.get(digest)
+        return self.default if self.is_own is None else self.by_address(peer)
 
     def by_address(self, peer: str) -> Identity:
-        """Return the container that has an address, as the engine reports it; else the default."""
-        return self._by_address.get(peer, self.default)
+        """Return the container that has an address, as the engine reports it; else the default.
+
+        Where there are rules for containers, the default is for the task's own addresses alone.
+        """
+        known = self._by_address.get(peer)
+        if known is not None:
+            return known
+        return self.default if self.is_own is None or self.is_own(peer) else self._stranger
 
     def may_ask(self, identity: Identity, peer: str) -> bool:
         """Return whether this peer may use this identity's path.
 
         Until the engine reports the addresses, that is the first peer that asks.
         """
-        if identity is self.default:
+        if identity is self.default or identity is self._stranger:
             return True
         if identity.suspended:  # the container may have been started in this moment
             self._request_inspection(identity)
@@ -319,6 +388,11 @@ class Identities:
 
     def _digest(self, path: str) -> bytes:
         return hashlib.blake2b(path.encode(), key=self._key, digest_size=32).digest()
+
+
+def _role_of(identity: Identity) -> str | None:
+    newest = identity.refresher.newest
+    return newest.role_arn if newest is not None else None
 
 
 def _new_path() -> str:

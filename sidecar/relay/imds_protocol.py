@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.net.http_server import Answer, Request
 from sidecar.relay.cached_decision import Grounds
-from sidecar.relay.protocol import Granted, Refused, RenderedAnswers, refuse_not_fetched
+from sidecar.relay.protocol import SOON, Granted, Refused, RenderedAnswers, refuse_not_fetched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ _OFF = Answer(403, b"instance metadata are off here\n")
 _BAD_TTL = Answer(400, b"the token's lifetime must be 1 to 21600 seconds\n")
 _NO_TOKEN = Answer(401, b"a session token is needed: only IMDSv2 is spoken here\n")
 _NOT_FOUND = Answer(404, b"not found\n")
-_NOT_READY = Answer(503, b"no credentials yet\n")
+_NOT_READY = Answer(503, b"no credentials yet\n", headers=(SOON,))
 _ONLY_GET = Answer(405, b"only GET is answered here\n", headers=(("Allow", "GET"),))
 _ONLY_PUT = Answer(405, b"only PUT is answered here\n", headers=(("Allow", "PUT"),))
 
@@ -106,6 +106,8 @@ class ImdsProtocol:
     def _role(self, path: str, peer: str, session_ends: float) -> Granted | Refused | Answer:
         identities = self._identities
         identity = identities.by_address(peer)
+        if identity.refusal is not None:
+            return identity.refusal._replace(container=identity.container)
         credentials = identity.refresher.current()
         if credentials is None:
             return refuse_not_fetched(identity, _NOT_READY)

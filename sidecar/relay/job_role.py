@@ -8,29 +8,22 @@ as it does all others.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sidecar.aws.calls import STS, AwsError, Call, TransientError
-from sidecar.aws.container_credentials import (
-    Credentials,
-    RejectedError,
-    UnavailableError,
-    parse_credentials,
-)
+from sidecar.aws.calls import STS, AwsError, Call
 from sidecar.aws.own_session import make_session
 from sidecar.aws.session import ServiceClient
+from sidecar.relay import sts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from sidecar.aws.agent_credentials import AgentCredentials
-    from sidecar.aws.container_credentials import Fetch
+    from sidecar.aws.container_credentials import Credentials, Fetch
 
 SECONDS = 3600
 """How long each session lives: the most that role chaining allows."""
@@ -38,15 +31,7 @@ NAME_LENGTH = 64
 """Characters that a session's name may have; it has at least two."""
 
 _SETTINGS = "SIDECAR_JOB_ROLE_ARN, SIDECAR_JOB_POLICY"
-_UNREADABLE = "STS cannot read the policy (SIDECAR_JOB_POLICY)"
-_TOO_LARGE = "the policy is too large for a session (SIDECAR_JOB_POLICY)"
-_REFUSALS = {
-    "MalformedPolicyDocument": _UNREADABLE,
-    "MalformedPolicyDocumentException": _UNREADABLE,
-    "PackedPolicyTooLarge": _TOO_LARGE,
-    "PackedPolicyTooLargeException": _TOO_LARGE,
-    "RegionDisabledException": "STS is not active in this region (AWS_REGION)",
-}
+_REFUSALS = sts.make_refusals("SIDECAR_JOB_POLICY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +96,14 @@ class JobRole:
             _REFUSALS,
             quotes_aws=False,
         )
-        try:
-            answer = await call.run(partial(self._assume, client), timeout)
-        except TransientError as error:
-            raise UnavailableError(str(error)) from error
-        except AwsError as error:
-            raise RejectedError(str(error)) from error
-        return parse_credentials(_body(answer), now=now, where=self.where)
+        return await sts.ask(
+            call,
+            partial(self._assume, client),
+            lambda: self._role,
+            self.where,
+            now=now,
+            timeout=timeout,
+        )
 
     @property
     def _role(self) -> str | None:
@@ -126,7 +112,7 @@ class JobRole:
         return self._own.role_arn if self._own is not None else None
 
     async def _assume(self, client: ServiceClient) -> dict[str, Any]:
-        sts = await client.connect()  # the endpoint names the task role with its credentials
+        connected = await client.connect()  # the endpoint names the task role with its credentials
         if self._role is None:
             raise AwsError(
                 "cannot find the name of the role that SIDECAR_JOB_POLICY limits (set "
@@ -139,18 +125,5 @@ class JobRole:
         }
         if self._terms.policy is not None:
             request["Policy"] = self._terms.policy
-        answer = await sts.assume_role(**request)
-        return {**answer["Credentials"], "RoleArn": self._role}
-
-
-def _body(credentials: dict[str, Any]) -> bytes:
-    """Write the credentials of STS's answer as the ECS agent writes its own."""
-    expires = credentials.get("Expiration")
-    document = {
-        "RoleArn": credentials.get("RoleArn"),
-        "AccessKeyId": credentials.get("AccessKeyId"),
-        "SecretAccessKey": credentials.get("SecretAccessKey"),
-        "Token": credentials.get("SessionToken"),
-        "Expiration": expires.isoformat() if isinstance(expires, datetime) else expires,
-    }
-    return json.dumps(document).encode()
+        answer: dict[str, Any] = await connected.assume_role(**request)
+        return answer

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from sidecar.relay.refresher import Refresher
 
 
+SOON = ("Retry-After", "1")
+"""The header that says to ask again in a second."""
+
+
 class Granted(NamedTuple):
     """The request gets credentials."""
 
@@ -70,6 +74,17 @@ class RenderedAnswers:
         if known is None or known[0] is not credentials:
             known = self._rendered[refresher] = credentials, self._render(credentials)
         return known[1]
+
+
+def hold_for_admission() -> Refused:
+    """Refuse for as long as no job is admitted."""
+    body = error(503, "CredentialsUninitialized", "no job is admitted yet", SOON)
+    return Refused("no admitted job", body)
+
+
+def deny(message: str) -> Refused:
+    """Refuse for good: the job has no role."""
+    return Refused("no role for the job", error(403, "AccessDenied", message))
 
 
 def error(status: int, code: str, message: str, *headers: tuple[str, str]) -> Answer:

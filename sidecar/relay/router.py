@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sidecar.relay.identities import Identities
 
 _NOT_LOCAL = error(403, "AccessDenied", "only this task's own containers are answered")
-_NOT_ADMITTED = error(503, "CredentialsUninitialized", "no job is admitted yet")
 _NO_PROTOCOL = "none"
 
 
@@ -51,8 +50,8 @@ class Router:
         policy = self._identities.policy
         if policy is not None and not policy(request.peer):
             decision = Refused("not a local peer", _NOT_LOCAL)
-        elif self._identities.is_held(request.target):
-            decision = Refused("no admitted job", _NOT_ADMITTED)
+        elif (held := self._identities.find_hold(request.target)) is not None:
+            decision = held
         else:
             decision = protocol.decide(request)
         if isinstance(decision, Refused) and decision.may_wait and not request.has_waited:
@@ -67,16 +66,23 @@ class Router:
         """Tell the audit about a decision; return its answer, with a cached decision if granted."""
         if isinstance(decision, Granted):
             grounds, answer = decision.grounds, decision.answer.copy()
+            identities = self._identities
+            rule = grounds.identity.rule or identities.default.rule or ""
             kind = self._audit.answered(
                 peer,
                 protocol,
                 grounds.identity.container,
                 decision.decision,
                 grounds.credentials,
+                {"job": identities.job, "rule": rule} if identities.job is not None else {},
             )
+            rules = self._counts.rules
+            rules[rule] = rules.get(rule, 0) + 1
             key = (protocol, answer.status)
             counted = self._counts.answers
-            answer.replay = make_replay(grounds, answer.wire, kind, counted, key, self._now)
+            answer.replay = make_replay(
+                grounds, answer.wire, kind, counted, key, (rules, rule), self._now
+            )
             return answer
         if isinstance(decision, Refused):
             self._audit.refused(peer, protocol, decision.container, decision.reason)

@@ -149,6 +149,14 @@ def is_own(address: str) -> bool:
         return False
 
 
+def is_task_s_own(address: str) -> bool:
+    """Return whether a peer is a process of this network namespace, and no container in it."""
+    try:
+        return ip_address(address).is_loopback or is_own(address)
+    except ValueError:
+        return False
+
+
 class Peers:
     """Decides who may ask the relay: this namespace itself, and the networks inside it."""
 

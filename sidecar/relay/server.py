@@ -75,6 +75,13 @@ class Relay:
         """
         await self._refresher.wait_until_fetched(timeout)
 
+    def make_refresher(self, source: CredentialsSource) -> Refresher:
+        """Make a refresher of other credentials for some containers; the caller runs it."""
+        own = self._refresher
+        made = Refresher(source, own.clock, own.pace, own.jitter)
+        made.on_change = own.on_change
+        return made
+
     @property
     def state(self) -> State:
         """The state for the health endpoint."""

@@ -24,6 +24,7 @@ VARIABLES = {
     "repository_id": "GITHUB_REPOSITORY_ID",
     "event": "GITHUB_EVENT_NAME",
     "ref": "GITHUB_REF",
+    "ref_protected": "GITHUB_REF_PROTECTED",
     "sha": "GITHUB_SHA",
     "workflow": "GITHUB_WORKFLOW",
     "workflow_ref": "GITHUB_WORKFLOW_REF",
@@ -100,6 +101,8 @@ class JobIdentity:
     repository_id: str | None = None
     event: str | None = None
     ref: str | None = None
+    ref_protected: bool | None = None
+    """Whether a rule of GitHub's protects the ref."""
     sha: str | None = None
     workflow: str | None = None
     workflow_ref: str | None = None
@@ -112,12 +115,30 @@ class JobIdentity:
     """Where its commit comes from; another repository is a fork."""
     head_unknown: str | None = None
     """Why `head_repository` is not known."""
+    from_fork: bool | None = None
+    """Whether its commit comes from a fork, also one that is deleted; None: it is not known."""
+    environment: str | None = None
+    """The deployment environment, which only GitHub's OIDC token tells."""
+
+    @property
+    def workflow_file(self) -> str | None:
+        """The workflow's file, `owner/name/.github/workflows/ci.yml`; None if it is not sure.
+
+        A file's name may hold "@", and so may a ref's: only the job's own ref is cut off, or what
+        follows the only "@".
+        """
+        written = self.workflow_ref or ""
+        if self.ref and written.endswith(f"@{self.ref}"):
+            return written.removesuffix(f"@{self.ref}") or None
+        file, _, ref = written.partition("@")
+        return file if file and ref and "@" not in ref else None
 
     def to_facts(self) -> dict[str, str]:
         """Return what is known, for the log: printable, and not longer than 255 characters each."""
-        facts = {name: getattr(self, name) for name in (*VARIABLES, "head_repository")}
+        names = (*VARIABLES, "head_repository", "environment")
+        facts = {name: getattr(self, name) for name in names if name != "ref_protected"}
         facts["event_name"] = facts.pop("event")  # a log line's own "event" is another thing
-        return {name: _show(value) for name, value in facts.items() if value is not None}
+        return {name: _show(str(value)) for name, value in facts.items() if value is not None}
 
 
 def _show(text: str) -> str:
@@ -129,18 +150,25 @@ def read_identity(variables: Mapping[str, str], work: Path) -> JobIdentity:
 
     May take as long as the disk does: run it in a thread.
     """
-    known = {field: variables.get(name) or None for field, name in VARIABLES.items()}
+    known: dict[str, Any] = {
+        field: variables.get(name) or None for field, name in VARIABLES.items()
+    }
+    known["ref_protected"] = {"true": True, "false": False}.get(known["ref_protected"] or "")
     identity = JobIdentity(**known)
     if identity.event in OF_REPOSITORY:
-        return replace(identity, head_repository=identity.repository)
+        return replace(identity, head_repository=identity.repository, from_fork=False)
     if identity.event not in OF_PULL_REQUEST:
         unknown = f"where a job of the event {_show(identity.event or '(none)')} comes from"
         return replace(identity, head_unknown=f"{unknown} is not known to this agent")
     try:
         event = _read_event(variables.get(EVENT_PATH, ""), work)
-        return replace(identity, head_repository=_find_head(event, identity))
+        head, from_fork = _find_head(event, identity)
     except ValueError as error:
         return replace(identity, head_unknown=f"its event cannot be read: {error}")
+    if head is None:
+        unknown = "its event cannot be read: it names no head repository (was the fork deleted?)"
+        return replace(identity, head_unknown=unknown, from_fork=from_fork)
+    return replace(identity, head_repository=head, from_fork=from_fork)
 
 
 def _read_event(path: str, work: Path) -> dict[str, Any]:
@@ -168,23 +196,26 @@ def _is_same(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _find_head(event: dict[str, Any], identity: JobIdentity) -> str:
-    """Return the head repository of a pull request's event. Raises ValueError.
+def _find_head(event: dict[str, Any], identity: JobIdentity) -> tuple[str | None, bool | None]:
+    """Return the head repository of a pull request's event, and whether it is a fork.
 
-    Repositories are compared by their number where it is known: a name can change.
+    Repositories are compared by their number where it is known: a name can change. GitHub writes
+    null for a fork that was deleted. Raises ValueError.
     """
     number, name = _find(event, "repository", "id"), _find(event, "repository", "full_name")
     same_number = identity.repository_id is not None and str(number) == identity.repository_id
     if not same_number and str(name).lower() != (identity.repository or "").lower():
         message = "it belongs to another repository"
         raise ValueError(message)
-    head = _find(event, "pull_request", "head", "repo")
+    above = _find(event, "pull_request", "head")
+    head = _find(above, "repo")
     if isinstance(number, int) and _find(head, "id") == number:
-        return identity.repository or ""
+        return identity.repository or "", False
     if not isinstance(full_name := _find(head, "full_name"), str) or not full_name:
-        message = "it names no head repository (was the fork deleted?)"
-        raise ValueError(message)
-    return full_name
+        deleted = isinstance(above, dict) and above.get("repo", "") is None
+        return None, deleted or None
+    has_numbers = isinstance(number, int) and isinstance(_find(head, "id"), int)
+    return full_name, has_numbers or full_name.lower() != (identity.repository or "").lower()
 
 
 def _find(document: object, *path: str) -> object:

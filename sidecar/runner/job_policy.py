@@ -8,9 +8,10 @@ holds both sides to the same answers.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from sidecar.documents.patterns import LONGEST, MOST_STARS, count_stars, matches_any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 LISTS = ("repositories", "owners", "events", "refs")
 MOST_ITEMS = 200
 """In one list; the whole policy stands in a parameter of 8 KB at most."""
-MOST_STARS = 2
-"""`*` in one pattern; more of them could be made slow by a ref that somebody invents."""
-LONGEST = 255
-"""Characters of a repository or ref that are compared; GitHub's own are not longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class JobPolicy:
             return f"the event {_shown(job.event)} is none of the pool's events"
         if not self.forks and (reason := _refuse_fork(job)):
             return reason
-        if self.refs and not _matches(self.refs, job.ref or ""):
+        if self.refs and not matches_any(self.refs, job.ref or ""):
             return f"the ref {_shown(job.ref)} is none of the pool's refs"
         return None
 
@@ -57,7 +54,7 @@ class JobPolicy:
         if not self.repositories and not self.owners:
             return True
         name = repository.lower()
-        return name.partition("/")[0] in self.owners or _matches(self.repositories, name)
+        return name.partition("/")[0] in self.owners or matches_any(self.repositories, name)
 
 
 def _refuse_fork(job: JobIdentity) -> str | None:
@@ -71,17 +68,6 @@ def _refuse_fork(job: JobIdentity) -> str | None:
 
 def _shown(text: str | None) -> str:
     return "(not known)" if text is None else text[:100]
-
-
-def _matches(patterns: tuple[str, ...], text: str) -> bool:
-    return len(text) <= LONGEST and any(_compile(one).fullmatch(text) for one in patterns)
-
-
-def _compile(pattern: str) -> re.Pattern[str]:
-    """Return the expression of a pattern: `*` stops at a slash, `**` does not."""
-    parts = re.split(r"(\*+)", pattern)
-    stars = {"*": "[^/]*", "**": ".*"}
-    return re.compile("".join(stars.get(part, re.escape(part)) for part in parts), re.DOTALL)
 
 
 # ---- reading it ---------------------------------------------------------------------------------
@@ -114,12 +100,7 @@ def _read_list(key: str, value: object) -> tuple[str, ...]:
             raise ValueError(message)
         starred = key in ("repositories", "refs")
         longest = "**" if key == "repositories" else "***"
-        if longest in item or _count_stars(item) > (MOST_STARS if starred else 0):
+        if longest in item or count_stars(item) > (MOST_STARS if starred else 0):
             message = f'has too many "*" in an item of "{key}"'
             raise ValueError(message)
     return tuple(value)
-
-
-def _count_stars(text: str) -> int:
-    """Count the groups of stars; `**` is one."""
-    return len(re.findall(r"\*+", text))

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar import host, values
-from sidecar.settings.model import SOURCES, Settings, variable
+from sidecar.roles.document import RolesError
+from sidecar.settings.given_roles import describe_roles
+from sidecar.settings.model import DOCUMENTS, SOURCES, Settings, variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sidecar.roles.rules import Roles
     from sidecar.settings import contracts
 
 LAUNCH = ("launch_config", "launch_id")
@@ -48,7 +51,13 @@ def check_contradictions(given: Mapping[str, Any]) -> list[str]:
             "SIDECAR_DOCKER_STRICT contradicts SIDECAR_DOCKER_PROXY=off: only the proxy refuses "
             "anything (example: SIDECAR_DOCKER_PROXY=auto)"
         )
-    for field in ("job_role_arn", "job_policy"):
+    return problems + _check_job_roles(given, relay)
+
+
+def _check_job_roles(given: Mapping[str, Any], relay: str) -> list[str]:
+    """Check what gives jobs a role of their own against the relay, and against each other."""
+    problems = []
+    for field in ("job_role_arn", "job_policy", "roles"):
         if field in given and relay == "off":
             problems.append(
                 f"{variable(field)} contradicts SIDECAR_RELAY=off: jobs get it through the relay "
@@ -59,6 +68,30 @@ def check_contradictions(given: Mapping[str, Any]) -> list[str]:
                 f"{variable(field)} contradicts SIDECAR_RELAY=pass-through: containers would get "
                 "the task role (example: SIDECAR_RELAY=auto)"
             )
+        if field != "roles" and field in given and "roles" in given:
+            problems.append(
+                f"{variable(field)} contradicts SIDECAR_ROLES, whose rules say which role and "
+                f"policy a job gets (example: leave {variable(field)} out)"
+            )
+    return problems
+
+
+def check_roles(settings: Settings, roles: Roles | None, *, supervising: bool = False) -> list[str]:
+    """Check the rules for roles against the other settings.
+
+    `supervising`: whether a command is run, and no runner. `roles`: None where SSM holds them.
+    """
+    problems = []
+    if settings.roles is not None and supervising:
+        problems.append(
+            "SIDECAR_ROLES contradicts a command after --: only the hooks of the agent's own "
+            "runner say who a job is (example: SIDECAR_JOB_ROLE_ARN)"
+        )
+    if roles is not None and roles.containers and settings.docker_proxy == "off":
+        problems.append(
+            "SIDECAR_ROLES has [[container]], which contradicts SIDECAR_DOCKER_PROXY=off: only "
+            "the proxy sees which container is created (example: SIDECAR_DOCKER_PROXY=auto)"
+        )
     return problems
 
 
@@ -69,6 +102,8 @@ def check_quotes(given: Mapping[str, Any], variables: Mapping[str, str]) -> list
     """
     problems = []
     for field, value in given.items():
+        if field in DOCUMENTS:
+            continue
         try:
             values.check_quotes(str(value))
         except ValueError as error:
@@ -176,7 +211,20 @@ def choose_user(given: str | None, default: str) -> tuple[host.User | None, list
     return user, []
 
 
-def describe_problem(detail: Any, given: Mapping[str, Any], variables: Mapping[str, str]) -> str:
+def describe_problems(
+    detail: Any, given: Mapping[str, Any], variables: Mapping[str, str]
+) -> list[str]:
+    """Describe what is wrong with one setting; a document may have several mistakes.
+
+    `variables`: the launcher's variable of each setting that was read from one.
+    """
+    error = detail.get("ctx", {}).get("error")
+    if isinstance(error, RolesError):
+        return describe_roles(error)
+    return [_describe_problem(detail, given, variables)]
+
+
+def _describe_problem(detail: Any, given: Mapping[str, Any], variables: Mapping[str, str]) -> str:
     """Describe one mistake: the setting, what is wrong with its value, and an example.
 
     `variables`: the launcher's variable of each setting that was read from one.

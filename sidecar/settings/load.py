@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from sidecar import values
 from sidecar.errors import SettingsError
 from sidecar.net import proxy
+from sidecar.roles.rules import Roles
 from sidecar.settings import checks, contracts, platform
 from sidecar.settings.contracts.contract import REGION, tag
 from sidecar.settings.model import (
@@ -81,6 +82,8 @@ def read(
     problems += platform.check_platform(wanted, machine, no_machine, environ)
     settings, wrong = _make_settings(given, sources)
     problems += wrong
+    roles = settings.roles if isinstance(settings.roles, Roles) else None
+    problems += checks.check_roles(settings, roles, supervising=bool(command))
     problems += checks.check_quotes(given, sources)
     problems += checks.check_contradictions(given)
     problems += proxy.check(environ)
@@ -136,7 +139,7 @@ def _make_settings(
     wrong = {str(detail["loc"][0]) for detail in details}
     right = {field: value for field, value in given.items() if field not in wrong}
     return Settings(**right), [
-        checks.describe_problem(detail, given, sources) for detail in details
+        line for detail in details for line in checks.describe_problems(detail, given, sources)
     ]
 
 

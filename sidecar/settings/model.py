@@ -17,6 +17,7 @@ from sidecar import defaults, fields, host, values
 from sidecar.fields import GivenSettings, setting
 from sidecar.settings import contracts
 from sidecar.settings.given_files import read_session_policy
+from sidecar.settings.given_roles import GivenRoles  # noqa: TC001  the library reads it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -178,6 +179,12 @@ class Settings(GivenSettings):
         "CloudWatch namespace of the metrics that the final event then holds",
         "Runners",
     )
+    job_summary: Annotated[Literal["on", "off"], BeforeValidator(values.lower_case)] = setting(
+        "off",
+        "whether the run's summary at GitHub says what the job used of its task, and which smaller "
+        "task would have done; the final event always does",
+        "on",
+    )
     relay: Annotated[
         Literal["auto", "local", "netfilter", "pass-through", "off"],
         BeforeValidator(values.lower_case),
@@ -210,6 +217,13 @@ class Settings(GivenSettings):
         "session policy that limits the jobs' role, or the task role: JSON, or file: and a path",
         "file:/etc/job-policy.json",
         repr=False,  # an error would show the whole policy
+    )
+    roles: Annotated[GivenRoles, NoDecode] = setting(
+        None,
+        "rules that give each job, and each container, its own role: TOML, or file: and a path, or "
+        "ssm: and the names of parameters with '+' between them",
+        "file:/etc/roles.toml",
+        repr=False,  # an error would show the whole document
     )
     docker_proxy: Annotated[Literal["auto", "on", "off"], BeforeValidator(values.lower_case)] = (
         setting(
@@ -251,6 +265,8 @@ class Settings(GivenSettings):
     )
 
 
+DOCUMENTS = {"roles"}
+"""Settings that may end with a quotation mark, since their value is a whole document."""
 SECRETS = {"token", "github_app_key", "github_pat"}
 """Settings that are variables only."""
 SOURCES = ("token_parameter", "token", "github_app_id", "github_app_key", "github_pat")

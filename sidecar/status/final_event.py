@@ -38,6 +38,8 @@ def collect_facts(code: int, report: Report) -> dict[str, Any]:
     }
     if report.error is None:
         del facts["error"]
+    if report.usage is not None:
+        facts |= report.usage.collect_facts(report.count_credentials())
     return facts
 
 

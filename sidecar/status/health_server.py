@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class HealthHandler:
-    """Answers `/healthz`, `/readyz` and `/metrics` from a report."""
+    """Answers `/healthz`, `/readyz`, `/metrics` and `/containers` from a report."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -41,11 +41,24 @@ class HealthHandler:
                 return self._json(200)
             case "/readyz":
                 return self._json(200 if self._report.ready else 503)
+            case "/containers":
+                return self._containers()
             case "/metrics":
                 accept = request.headers.get("accept", "")
                 return http_server.Answer(200, *metrics.write_metrics(self._report, accept))
             case _:
                 return http_server.Answer(404, b"try /healthz, /readyz or /metrics\n")
+
+    def _containers(self) -> http_server.Answer:
+        """Say which credentials the job and its containers have; a job may see it."""
+        relay = self._report.relay
+        identities = relay.identities if relay is not None else None
+        body = {
+            "job": identities.job if identities is not None else None,
+            "rule": identities.default.rule if identities is not None else None,
+            "containers": identities.describe() if identities is not None else [],
+        }
+        return http_server.Answer(200, json.dumps(body).encode() + b"\n", "application/json")
 
     def _json(self, status: int) -> http_server.Answer:
         report = self._report

@@ -117,6 +117,13 @@ def _relay_metrics(relay: Relay) -> Iterator[Metric]:
     for (face, status), count in sorted(counts.answers.items()):
         answers.add_metric([face, str(status)], count)
     yield from (refreshes, answers)
+    if counts.rules.keys() - {""}:
+        served = CounterMetricFamily(
+            PREFIX + "relay_credentials", "Answers with credentials, by rule.", labels=["rule"]
+        )
+        for rule, count in sorted(counts.rules.items()):
+            served.add_metric([rule], count)
+        yield served
     if left is not None:
         yield GaugeMetricFamily(
             PREFIX + "relay_expiry_seconds",

@@ -38,6 +38,8 @@ PLAYS: dict[str, dict[str, Any]] = {
     "machine": {"machine": True},
     # The first, with a role of its own for the job.
     "job-role": {"role": f"arn:aws:iam::{aws.ACCOUNT}:role/job"},
+    # The first, with a rule that gives the job its role.
+    "roles": {"rules": f'[[job]]\nrole = "arn:aws:iam::{aws.ACCOUNT}:role/job"'},
     # The first without a job: stopped as soon as it waits for one.
     "idle": {"stop": True},
     # The same, and GitHub's runner services always fail: the program removes the runner.
@@ -57,6 +59,8 @@ PLAYS: dict[str, dict[str, Any]] = {
 }
 
 
+ROLES = {"rules": "SIDECAR_ROLES", "role": "SIDECAR_JOB_ROLE_ARN"}
+"""What gives the job a role of its own, by its key in a play."""
 Match = dict[str, Any]
 
 
@@ -129,8 +133,8 @@ def spare_configure(row: Row, fault: str) -> dict[str, str | None]:
 async def prepare(stage: FailingStage, play: dict[str, Any]) -> dict[str, str | None]:
     """Prepare what the life needs; returns its settings."""
     env: dict[str, str | None] = dict(SETTINGS)
-    if role := play.get("role"):
-        env |= {"SIDECAR_JOB_ROLE_ARN": role, "AWS_ENDPOINT_URL_STS": stage.ssm.url}
+    given = {name: play[key] for key, name in ROLES.items() if key in play}
+    env |= given | dict.fromkeys(["AWS_ENDPOINT_URL_STS"] if given else [], stage.ssm.url)
     if play.get("machine"):
         env |= dict.fromkeys((*ECS_VARIABLES, "AWS_EC2_METADATA_DISABLED"))
         env |= {

@@ -242,3 +242,19 @@ def test_a_process_that_is_left_is_found_and_killed(tmp_path):
         leftovers.kill(tmp_path)
         assert child.wait(timeout=TIMEOUT) == -signal.SIGKILL
     assert leftovers.find(tmp_path) == {}
+
+
+def test_each_job_with_its_own_role_is_shown_and_verified():
+    """ROLES=1: two branches have two roles, and a fork's pull request has none."""
+    code, lines = run_demo("--roles")
+    assert code == 0, "\n".join(lines)
+    assert lines[-1].startswith("demo: ok")
+    assert in_order(
+        lines,
+        "has the role of the rule “deploy”",
+        "has asked AWS who it is: assumed-role/deploy",
+        "has the role of the rule “build”",
+        "has asked AWS who it is: assumed-role/build",
+        "gives this job no role: no rule of SIDECAR_ROLES",
+        "has asked AWS who it is: nobody",
+    )

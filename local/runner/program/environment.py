@@ -24,6 +24,7 @@ def make_variables(job: Job, runner: str, work: str, workspace: str) -> dict[str
         "GITHUB_ACTIONS": "true",
         "GITHUB_ACTION": "__run",
         **_context_variables(job),
+        **_id_token_variables(job),
         "GITHUB_API_URL": f"{server}/api/v3",
         "GITHUB_GRAPHQL_URL": f"{server}/api/graphql",
         "GITHUB_BASE_REF": "",
@@ -31,7 +32,7 @@ def make_variables(job: Job, runner: str, work: str, workspace: str) -> dict[str
         "GITHUB_EVENT_PATH": find_event_file(temp),
         "GITHUB_JOB": job.name,
         "GITHUB_REF_NAME": job.github_text("ref").split("/", 2)[-1],
-        "GITHUB_REF_PROTECTED": "false",
+        "GITHUB_REF_PROTECTED": job.github_text("ref_protected").lower() or "false",
         "GITHUB_REF_TYPE": "branch",
         "GITHUB_RETENTION_DAYS": "90",
         "GITHUB_WORKSPACE": workspace,
@@ -43,6 +44,16 @@ def make_variables(job: Job, runner: str, work: str, workspace: str) -> dict[str
         "RUNNER_TEMP": temp,
         "RUNNER_TOOL_CACHE": find_tools(work),
         "RUNNER_WORKSPACE": os.path.dirname(workspace),
+    }
+
+
+def _id_token_variables(job: Job) -> dict[str, str]:
+    """Return what a job with `id-token: write` asks for its OIDC token by (`Handler`)."""
+    if not job.id_token_url:
+        return {}
+    return {
+        "ACTIONS_ID_TOKEN_REQUEST_URL": job.id_token_url,
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": job.token,
     }
 
 

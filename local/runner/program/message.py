@@ -15,6 +15,8 @@ class Job:
         )
         self.run_service = str(endpoint["url"]).rstrip("/") + "/"
         self.token = str(endpoint["authorization"]["parameters"]["AccessToken"])
+        self.id_token_url = str((endpoint.get("data") or {}).get("GenerateIdTokenUrl") or "")
+        """Where its OIDC tokens come from; the bearer is its access token."""
         self.variables = {name: str(each["value"]) for name, each in body["variables"].items()}
         self.github = context_value(body["contextData"]["github"])
         self.env: dict[str, str] = {}

@@ -33,7 +33,8 @@ $answer = ''
 try {
   $request = -join (@(<names:texts>) | ForEach-Object {
     $value = [string][Environment]::GetEnvironmentVariable($_)
-    $_ + '=' + $value.Substring(0, [Math]::Min($value.Length, <longest:number>)) + [char]0
+    $most = if ($_.StartsWith(<long:text>)) { <longest:number> } else { <most:number> }
+    $_ + '=' + $value.Substring(0, [Math]::Min($value.Length, $most)) + [char]0
   }) + [char]0
   $pipe = New-Object System.IO.Pipes.NamedPipeClientStream(\
 '.', <pipe:text>, 'InOut', 'Asynchronous')
@@ -43,6 +44,17 @@ try {
   $line = (New-Object System.IO.StreamReader($pipe)).ReadLineAsync()
   if ($line.Wait(<patience:number>)) { $answer = [string]$line.Result }
 } catch { }
+"""
+UNANSWERED = """\
+if (-not $answer) { $answer = <silence:text> }
+"""
+WARN = """\
+if ($answer.StartsWith(<notice:text>)) {
+  Write-Host (<warning:text> + $answer.Substring(<length:number>))
+  $answer = <admitted:text>
+}
+"""
+OBEY = """\
 if ($answer -cne <admitted:text>) {
   if (-not $answer) { $answer = <silence:text> }
   Write-Host ('::error title=Job not admitted::' + $answer)
@@ -105,20 +117,41 @@ def tell(given: dict[str, str]) -> None:
             return
 
 
+ANSWER = [""]
+"""What the agent has answered: the variable of the script."""
+
+
 def ask(given: dict[str, str]) -> None:
-    """Ask the agent whether the job is admitted; if it is not, wait until somebody ends this."""
-    names = given["names"].split("', '")
-    values = ((name, os.environ.get(name, "")[: int(given["longest"])]) for name in names)
-    request = "".join(f"{name}={value}\0" for name, value in values) + "\0"
-    answer = ""
+    """Ask the agent whether the job is admitted."""
+    request = ""
+    for name in given["names"].split("', '"):
+        most = given["longest" if name.startswith(given["long"]) else "most"]
+        request += f"{name}={os.environ.get(name, '')[: int(most)]}\0"
     try:
         with Path(rf"\\.\pipe\{given['pipe']}").open("r+b", buffering=0) as pipe:
-            pipe.write(request.encode())
-            answer = pipe.read(4096).decode().strip()
+            pipe.write(f"{request}\0".encode())
+            ANSWER[0] = pipe.read(4096).decode().strip()
     except OSError as error:
         print(error, file=sys.stderr)
-    if answer != given["admitted"]:
-        print(f"::error title=Job not admitted::{answer or given['silence']}", flush=True)
+
+
+def go_on_without(given: dict[str, str]) -> None:
+    """Take a missing answer for one that lets the job go on."""
+    ANSWER[0] = ANSWER[0] or given["silence"]
+
+
+def warn(given: dict[str, str]) -> None:
+    """Print the warning of an answer that lets the job go on."""
+    if ANSWER[0].startswith(given["notice"]):
+        print(given["warning"] + ANSWER[0][int(given["length"]) :], flush=True)
+        ANSWER[0] = given["admitted"]
+
+
+def obey(given: dict[str, str]) -> None:
+    """Go on if the job is admitted; else wait until somebody ends this."""
+    if ANSWER[0] != given["admitted"]:
+        reason = ANSWER[0] or given["silence"]
+        print(f"::error title=Job not admitted::{reason}", flush=True)
         time.sleep(float(given["seconds"]))
         sys.exit(1)
 
@@ -144,6 +177,9 @@ STATEMENTS: list[tuple["re.Pattern[str]", Callable[[dict[str, str]], int | None]
     (re.compile(r"(#.*)?\n"), lambda _: None),
     (parse(TELL), tell),
     (parse(ASK), ask),
+    (parse(UNANSWERED), go_on_without),
+    (parse(WARN), warn),
+    (parse(OBEY), obey),
     (parse(EXPORT), export),
     (parse(OWN_HOOK), lambda given: int(play(Path(given["path"])) != 0)),
     (parse("Write-Host <line:text>\n"), lambda given: print(given["line"], flush=True)),

@@ -41,7 +41,7 @@ def test_help_lists_every_command(word, capsys):
         assert summary in output
 
 
-@pytest.mark.parametrize("name", ["doctor", "health", "version"])
+@pytest.mark.parametrize("name", ["containers", "doctor", "health", "roles", "version"])
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_every_command_has_its_own_help(name, word, capsys):
     """It says how the command is used, and does nothing else."""

@@ -348,3 +348,61 @@ def test_labels_may_differ_in_case_only():
     """Only the fields that the proxy uses must not be there twice."""
     _, result = add_variables_to(b'{"Labels":{"Env":"1","env":"2"}}')
     assert result["Labels"] == {"Env": "1", "env": "2"}
+
+
+# --- the rules for containers -------------------------------------------------------------------
+
+
+def describe(body, *, libpod=False):
+    """Return what the rules compare."""
+    return ContainerCreate(json.dumps(body).encode(), libpod=libpod).container
+
+
+def test_rules_compare_image_and_labels():
+    """In docker's form and in podman's, whatever the case of the keys; a null is no label."""
+    labels = {"tier": "db", "number": 5, "none": None}
+    for body, libpod in (
+        ({"Image": "a:1", "Labels": labels}, False),
+        ({"image": "a:1", "labels": labels}, True),
+    ):
+        found = describe(body, libpod=libpod)
+        assert (found.image, found.labels) == ("a:1", {"tier": "db", "number": "5"})
+    assert describe({"Labels": ["tier=db"]}).labels == {}
+    with pytest.raises(UnreadableBody, match="given twice"):
+        describe({"Labels": {"tier": "db"}, "labels": {}})
+
+
+@pytest.mark.parametrize(
+    ("body", "libpod", "shares"),
+    [
+        ({}, False, False),
+        ({"HostConfig": {"NetworkMode": "bridge"}}, False, False),
+        ({"HostConfig": {"NetworkMode": "my-network"}}, False, False),
+        ({"HostConfig": {"NetworkMode": "host"}}, False, True),
+        ({"hostconfig": {"networkmode": "container:abc"}}, False, True),
+        ({}, True, False),
+        ({"netns": {"nsmode": "bridge"}}, True, False),
+        ({"netns": {"nsmode": "host"}}, True, True),
+        ({"netns": {"nsmode": "path", "value": "/x"}}, True, True),
+        ({"pod": "p"}, True, True),
+    ],
+)
+def test_a_network_of_another_is_seen(body, libpod, shares):
+    """Such a container's requests look like those of somebody else."""
+    assert describe(body, libpod=libpod).shares_network is shares
+
+
+def test_a_container_gets_the_path_of_its_rule():
+    """What the rules answer for it; a path that the client brings from the job's steps stays."""
+    seen = []
+
+    def mint_for(container):
+        seen.append(container.image)
+        return "/v2/credentials/ruled"
+
+    path, result = add_variables_to({"Image": "a"}, mint_for=mint_for)
+    assert path == "/v2/credentials/ruled"
+    assert f"{URI}=/v2/credentials/ruled" in result["Env"]
+    path, _ = add_variables_to({"Env": [f"{URI}=/v2/credentials/job"]}, mint_for=mint_for)
+    assert path is None
+    assert seen == ["a"]

@@ -332,3 +332,38 @@ def test_a_refusal_is_logged_once_and_at_most_so_often(monkeypatch):
         "the host's pid namespace",
         "the host's ipc namespace",
     ]
+
+
+def ruled(mint_for):
+    """Return a policy with rules for containers, and its paths."""
+    paths = FakePaths()
+    policy = make_policy(paths)
+    policy.variables = CredentialVariables("eu-central-1", paths.mint, mint_for=mint_for)
+    return policy, paths
+
+
+@pytest.mark.parametrize(
+    "env",
+    [[], ["AWS_ACCESS_KEY_ID=AKIA"], [f"{RELATIVE_URI}=/v2/credentials/job"]],
+    ids=["none", "own credentials", "the job's path"],
+)
+def test_with_rules_every_container_is_known(env):
+    """Also one that cannot use a path: its rule counts when it asks by its address."""
+    policy, paths = ruled(lambda container: f"/v2/credentials/{container.image}")
+    body = json.dumps({"Image": "redis", "Env": env}).encode()
+    play(policy, "/containers/create", body, CREATED)
+    assert paths.assigned == [("/v2/credentials/redis", ID)]
+    assert paths.minted == []
+
+
+def test_a_rule_can_refuse_a_container():
+    """The client gets the rule's words; the engine is not asked."""
+
+    def mint_for(_):
+        raise RequestRefused(403, "it needs a network of its own")
+
+    policy, _ = ruled(mint_for)
+    for env in ([], ["AWS_ACCESS_KEY_ID=AKIA"]):
+        body = json.dumps({"Image": "redis", "Env": env}).encode()
+        with pytest.raises(RequestRefused, match="network of its own"):
+            asyncio.run(policy.check(CREATE, body))

@@ -21,9 +21,9 @@ WORKER = 'trap "echo asked to end; exit 9" TERM; bash -e "$1" & wait $!; echo "h
 """A shell in the worker's place: it starts the hook, and notes that it is asked to end."""
 
 
-def write_hook(folder, channel):
+def write_hook(folder, channel, names=NAMES, **options):
     """Write a started hook that asks."""
-    asking = host.build_admission_script(channel, NAMES)
+    asking = host.build_admission_script(channel, names, **options)
     path = folder / "job-started.sh"
     host.write_new(path, f"#!/bin/sh\n{asking}echo going on\n".encode(), 0o755, None)
     return path
@@ -206,3 +206,61 @@ def test_only_the_agent_writes_answers(open_path):
         return channel.request, channel.answer
 
     run("asyncio", life())
+
+
+@on_both
+def test_a_notice_is_a_warning_of_a_job_that_goes_on(loop, tmp_path):
+    """One line, whatever it holds."""
+
+    async def life():
+        notice = 'no role \'$(touch x)` for "o/r"'
+        decide = deciding(host.NOTICE + notice)
+        async with host.open_admission_channel(tmp_path, None, decide) as channel:
+            worker = Worker(write_hook(tmp_path, channel))
+            assert await worker.end() == (
+                0,
+                f"::warning title=AWS credentials::{notice}\ngoing on\nhook: 0\n",
+            )
+
+    run(loop, life())
+
+
+@on_both
+def test_a_job_that_needs_no_answer_goes_on_without(loop, tmp_path):
+    """Its log says that it has no credentials; a refusal still ends it."""
+
+    async def life():
+        decide = deciding("a stranger")
+        async with host.open_admission_channel(tmp_path, None, decide) as channel:
+            hook = write_hook(tmp_path, channel, needs_answer=False)
+            worker = Worker(hook)
+            assert await worker.read_line() == "::error title=Job not admitted::a stranger\n"
+            assert (await worker.end())[0] == 9
+        code, output = await Worker(hook).end()  # the agent has ended
+        assert (code, output.count("::error")) == (0, 0)
+        assert output.startswith(f"::warning title=AWS credentials::{host.NO_CREDENTIALS}\n")
+
+    run(loop, life())
+
+
+@on_both
+def test_a_token_of_github_s_is_sent_whole_and_is_no_argument(loop, tmp_path):
+    """Everybody may read the arguments of a program; other values are cut."""
+    names = ("GITHUB_REF", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_NOT_SET")
+    token = "t" * 3000
+
+    async def life():
+        decide = deciding(host.ADMITTED)
+        async with host.open_admission_channel(tmp_path, None, decide) as channel:
+            hook = write_hook(tmp_path, channel, names)
+            worker = Worker(hook, GITHUB_REF="r" * 3000, ACTIONS_ID_TOKEN_REQUEST_TOKEN=token)
+            assert await worker.end() == (0, "going on\nhook: 0\n")
+            (asked,) = decide.asked
+            assert asked == {
+                "GITHUB_REF": "r" * (1000 - len("GITHUB_REF=")),
+                "ACTIONS_ID_TOKEN_REQUEST_TOKEN": token,
+                "ACTIONS_NOT_SET": "",
+            }
+        assert "$@" not in hook.read_text()
+
+    run(loop, life())

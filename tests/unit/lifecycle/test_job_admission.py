@@ -10,6 +10,7 @@ from sidecar.errors import Exit, TokenError
 from sidecar.lifecycle.job_admission import make_admission
 from sidecar.phase import Phase
 from sidecar.runner import admission
+from sidecar.runner.admission import Assignment
 from sidecar.runner.folder import RunnerFolder
 from sidecar.runner.listener import Listener
 from sidecar.tokens.value import RegistrationToken
@@ -120,3 +121,80 @@ def test_a_policy_that_is_not_understood_ends_the_life(tmp_path, policy, why):
         decide(tmp_path, policy, PUSH)
     assert str(wrong.value).startswith(f'cannot use the "policy" that came with the token: {why}')
     assert wrong.value.exit is Exit.TOKEN
+
+
+class Roles:
+    """The rules for roles, which answer as they are told."""
+
+    names = ("A",)
+
+    def __init__(self, answer, *, required=False):
+        self.roles = self
+        self.any_required = required
+        self.answer = answer
+        self.asked = []
+
+    async def assign(self, identity, variables, deadline):
+        """Note who asks."""
+        left = deadline - asyncio.get_running_loop().time()
+        self.asked.append((identity.repository if identity else None, dict(variables)))
+        assert 0 < left <= admission.ANSWER_TIMEOUT
+        return self.answer
+
+
+def assign(tmp_path, roles, variables=PUSH, policy=None):
+    """Decide about one job by rules for roles; return what `decide` does."""
+    credentials, listener = Credentials(), Listener(Phase())
+    folder, token = RunnerFolder(tmp_path, None), RegistrationToken("T", policy=policy)
+
+    async def life():
+        made = make_admission(token, folder, listener, credentials, roles)
+        assert made.names == roles.names
+        assert made.needs_answer is (roles.any_required or policy is not None)
+        return await made.decide(variables)
+
+    with capture_logs() as logs:
+        answer = asyncio.run(life())
+    return answer, credentials.calls, listener, logs
+
+
+@pytest.mark.parametrize(
+    ("assignment", "answer"),
+    [
+        (Assignment(), host.ADMITTED),
+        (Assignment(notice="no rule\nfor 100%"), f"{host.NOTICE}no rule?for 100%25"),
+    ],
+)
+def test_a_job_goes_on_when_its_role_is_decided(tmp_path, assignment, answer):
+    """Nothing is served before; a notice is one line without commands."""
+    roles = Roles(assignment)
+    found = assign(tmp_path, roles)
+    assert found[:2] == (answer, ["hold", "release"])
+    assert roles.asked == [("acme/app", PUSH)]
+    assert found[3][0]["event"] == "job.admitted"
+
+
+def test_a_job_without_its_required_role_is_refused(tmp_path):
+    """As one that the policy does not admit: the listener has to end."""
+    answer, calls, listener, logs = assign(
+        tmp_path, Roles(Assignment(refusal="its role is required: x"), required=True)
+    )
+    assert answer == "this runner may not run the job: its role is required: x"
+    assert (calls, listener.refused is not None) == (["hold"], True)
+    assert logs[0]["event"] == "job.refused"
+
+
+def test_a_job_that_the_policy_refuses_gets_no_role(tmp_path):
+    """The rules are not asked."""
+    roles = Roles(Assignment())
+    answer, calls, _, _ = assign(tmp_path, roles, policy={"owners": ["other"]})
+    assert answer.startswith("this runner may not run the job: ")
+    assert (calls, roles.asked) == (["hold"], [])
+
+
+def test_a_job_of_which_nothing_is_known_is_told_so_to_the_rules(tmp_path):
+    """Without a policy it is not refused for that."""
+    roles = Roles(Assignment(notice="unknown"))
+    answer, _, _, _ = assign(tmp_path, roles, variables=None)
+    assert answer == f"{host.NOTICE}unknown"
+    assert roles.asked == [(None, {})]

@@ -26,11 +26,34 @@ def test_the_first_answer_of_each_version_to_each_peer_is_an_event(core):
         "decision": "common path",
         "unsaid": 0,
     }
+    first = {**common, "role": "arn:aws:iam::123456789012:role/task", "key_end": "0001"}
     assert logs == [
-        {**common, "peer": ONE, "key_end": "0001", "seconds_left": 4000, "repeats": 0},
-        {**common, "peer": OTHER, "key_end": "0001", "seconds_left": 4000, "repeats": 0},
-        {**common, "peer": ONE, "key_end": "0002", "seconds_left": 3000, "repeats": 2},
+        {**first, "peer": ONE, "seconds_left": 4000, "repeats": 0},
+        {**first, "peer": OTHER, "seconds_left": 4000, "repeats": 0},
+        {
+            **common,
+            "role": None,
+            "peer": ONE,
+            "key_end": "0002",
+            "seconds_left": 3000,
+            "repeats": 2,
+        },
     ]
+
+
+def test_an_event_names_job_rule_and_role(core):
+    """Of a container's own rule, else of the job's; answers are counted by rule."""
+    core.hold(Credentials("ASIATEST0003", 4000.4, "arn:aws:iam::123456789012:role/a", b"{}"))
+    core.identities.set_job("octo/repo run 5 attempt 1 job build", "main")
+    path = core.identities.mint(rule="db")
+    with capture_logs() as logs:
+        for asked, peer in ((core.path, ONE), (path, OTHER), (core.path, ONE)):
+            core.ask(asked, peer=peer)
+    assert [(event["rule"], event["role"][-6:], event["job"]) for event in logs] == [
+        ("main", "role/a", "octo/repo run 5 attempt 1 job build"),
+        ("db", "role/a", "octo/repo run 5 attempt 1 job build"),
+    ]
+    assert core.counts.rules == {"main": 2, "db": 1}
 
 
 def test_an_event_names_the_protocol_and_what_identified_the_client(core):

@@ -18,6 +18,7 @@ from sidecar.aws.container_credentials import parse_credentials
 from sidecar.net import http_server
 from sidecar.relay import router
 from sidecar.relay.imds_protocol import HOSTS, TOKEN, TTL
+from sidecar.relay.protocol import hold_for_admission
 
 if TYPE_CHECKING:
     from sidecar.relay.cached_decision import Grounds
@@ -162,13 +163,13 @@ CHANGES = {
     "no job is admitted yet": (
         "common path",
         "version",
-        lambda core, _: core.identities.hold(),
+        lambda core, _: core.identities.hold(hold_for_admission()),
         (503, b"no job is admitted yet"),
     ),
     "no job is admitted yet, in a session": (
         "session",
         "version",
-        lambda core, _: core.identities.hold(),
+        lambda core, _: core.identities.hold(hold_for_admission()),
         (503, b"no job is admitted yet"),
     ),
     "the policy excludes the peer": (

@@ -9,6 +9,7 @@ import pytest
 from sidecar.aws.container_credentials import Credentials
 from sidecar.net.http_server import Refusal
 from sidecar.relay.identities import PREFIX
+from sidecar.relay.protocol import hold_for_admission
 
 
 def version(number: int) -> Credentials:
@@ -86,7 +87,7 @@ def test_nobody_is_served_before_a_job_is_admitted(core):
     core.hold(version(1))
     core.identities.share(PREFIX + "the-task-s-own")
     own = core.identities.mint()
-    core.identities.hold()
+    core.identities.hold(hold_for_admission())
     for path in (core.path, own, PREFIX + "a-guess"):
         answer = core.ask(path)
         assert (answer.status, json.loads(answer.body)["Message"]) == (

@@ -39,5 +39,5 @@ def test_a_contradiction_is_one_line(given, named):
 def test_a_wrong_value_is_named_by_the_launcher_s_variable():
     """The user has set that one, and finds it; the example shows the agent's own."""
     detail = {"loc": ("labels",), "type": "value_error", "ctx": {"error": "is wrong"}, "msg": ""}
-    line = checks.describe_problem(detail, {"labels": "-x"}, {"labels": "RUNNER_LABELS"})
+    (line,) = checks.describe_problems(detail, {"labels": "-x"}, {"labels": "RUNNER_LABELS"})
     assert line == "RUNNER_LABELS is wrong, not '-x' (example: SIDECAR_LABELS=ecs,large)"

@@ -71,6 +71,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "spot_watch": False,
         "job_role_arn": None,
         "job_policy": None,
+        "roles": None,
         "metrics_namespace": None,
         "stop_timeout": 30.0,
         "health_address": {"host": "127.0.0.1", "port": 9190},

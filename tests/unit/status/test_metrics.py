@@ -85,6 +85,7 @@ def report():
     for answer in (("ecs", 200), ("ecs", 200), ("imds", 404)):
         counts.count_answer(*answer)
     counts.refreshes["success"] += 2
+    counts.rules["deploy"] = 2
     for seconds in (0.005, 0.006, 3.0):
         counts.count_try(seconds)
     report.relay = SimpleNamespace(counts=counts, state=SimpleNamespace(seconds_left=900.5))
@@ -103,6 +104,7 @@ def test_every_metric_is_there(report, accept):
     assert value(found, "relay_refreshes_total", result="failure") == 0
     assert value(found, "relay_answers_total", face="ecs", status="200") == 2
     assert value(found, "relay_answers_total", face="imds", status="404") == 1
+    assert value(found, "relay_credentials_total", rule="deploy") == 2
     assert value(found, "relay_expiry_seconds") == 900.5
     assert value(found, "relay_upstream_seconds_count") == 3
     assert value(found, "relay_upstream_seconds_sum") == pytest.approx(3.011)

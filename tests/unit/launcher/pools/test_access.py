@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.pools.access import Access, Requester, read_access
-from launcher.pools.tables import Mistakes, Table
+from sidecar.documents.tables import Mistakes, Table
 
 RUN = {
     "event": "push",

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from launcher.pools.schedules import read_schedule
-from launcher.pools.tables import Mistakes, Table
+from sidecar.documents.tables import Mistakes, Table
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -163,6 +163,17 @@ class Table:
         kept = [item for item in value if self._passes(key, item, check, quoted=True)]
         return tuple(dict.fromkeys(kept))
 
+    def one_or_more(
+        self, key: str, check: Callable[[str], object] | None = None, *, most: int = 100
+    ) -> tuple[str, ...]:
+        """Read text or a list of text; an empty list is a mistake, since it would match nothing."""
+        if isinstance(value := self._values.get(key), str):
+            self._known.add(key)
+            return (value,) if self._passes(key, value, check, quoted=True) else ()
+        if value == []:
+            self.report(key, "must not be empty: leave it out")
+        return self.texts(key, check, most=most)
+
     def pairs(self, key: str, check: Callable[[str, str], object]) -> dict[str, str]:
         """Read a table of text by text."""
         value = self._take(key)
