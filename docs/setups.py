@@ -268,6 +268,34 @@ WRONG = {
     "job-role-refused": WrongSetup(
         "the job's role does not trust the task role", "job role", "access denied"
     ),
+    "rules-with-a-mistake": WrongSetup(
+        "a rule of SIDECAR_ROLES has a mistake", "settings", "SIDECAR_ROLES: job 'shop': role"
+    ),
+    "rules-in-ssm-with-a-mistake": WrongSetup(
+        "the same, in a parameter", "job role", "SIDECAR_ROLES: job 'shop': role"
+    ),
+    "no-rules-in-ssm": WrongSetup(
+        "the parameter that SIDECAR_ROLES names is not there",
+        "job role",
+        "cannot read SIDECAR_ROLES from the parameter",
+    ),
+    "rule-s-role-may-not-be-assumed": WrongSetup(
+        "the task role may not assume the role of a rule, in another account",
+        "policy",
+        "the role's policies refuse sts:TagSession",
+    ),
+    "rule-s-role-needs-trust": WrongSetup(
+        "the same in its own account, where the role's trust policy may be enough",
+        "policy",
+        "which is in the same account",
+        "unknown",
+    ),
+    "rules-by-the-task-role-beside-docker": WrongSetup(
+        'a rule with proof = "runner", whose jobs have docker',
+        "job role",
+        "may claim any repository",
+        "warning",
+    ),
     "keys-in-variables": WrongSetup(
         "AWS_ACCESS_KEY_ID is set beside the task role",
         "roles",

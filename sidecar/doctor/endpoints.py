@@ -8,6 +8,7 @@ from sidecar.aws import references
 from sidecar.aws.calls import SECRETS_MANAGER, SSM, STS, Service
 from sidecar.aws.endpoints import find_endpoint
 from sidecar.aws.references import parse_reference
+from sidecar.settings.given_roles import RolesParameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +38,12 @@ def list_services(settings: Settings) -> list[Service]:
     kinds = {reference.kind for reference in list_references(settings).values()}
     names = (settings.token_parameter, settings.launch_config, settings.launch_id)
     wanted = {
-        SSM: any(names) or references.SSM in kinds,
+        SSM: any(names) or references.SSM in kinds or isinstance(settings.roles, RolesParameters),
         SECRETS_MANAGER: references.SECRETS_MANAGER in kinds,
-        STS: settings.job_role_arn is not None or settings.job_policy is not None,
+        STS: any(
+            given is not None
+            for given in (settings.job_role_arn, settings.job_policy, settings.roles)
+        ),
     }
     return [service for service, needed in wanted.items() if needed]
 

@@ -21,6 +21,7 @@ from sidecar.examination.probe import Answer, ask
 from sidecar.lifecycle import registration
 from sidecar.lifecycle.facts import read_facts
 from sidecar.lifecycle.job_credentials import Access
+from sidecar.lifecycle.job_roles import read_rules
 from sidecar.relay.mode import DaemonLocation, locate_daemon
 from sidecar.settings.load import find_question, read
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sidecar.aws.instance_facts import Facts
     from sidecar.doctor.stored_token import StoredToken
     from sidecar.examination.patience import Patience
+    from sidecar.roles.rules import Roles
     from sidecar.settings.model import Configuration, Settings
 
 T = TypeVar("T")
@@ -73,6 +75,8 @@ class Setup:
         """The token that a launcher stored for this life. Raises SidecarError."""
         self.credential = Once(self._read_credential)
         """The agent's own credential for GitHub; None for none. Raises SidecarError."""
+        self.rules = Once(self._read_rules)
+        """The rules of SIDECAR_ROLES; None for none. Raises SidecarError."""
         self.daemon = Once(self._locate_daemon)
         """Where the docker daemon is, and how that is known."""
 
@@ -158,10 +162,15 @@ class Setup:
     async def _read_credential(self) -> github.Credential | None:
         if self.settings.github_app_id is None and self.settings.github_pat is None:
             return None
-        reader = SecretReader(
+        return await registration.read_credential(self.settings, self._make_reader())
+
+    async def _read_rules(self) -> Roles | None:
+        return await read_rules(self.settings, self._make_reader())
+
+    def _make_reader(self) -> SecretReader:
+        return SecretReader(
             self.config.task.region, self.session, timeout=self.patience.aws, tries=AWS_ERRORS
         )
-        return await registration.read_credential(self.settings, reader)
 
     async def _locate_daemon(self) -> tuple[DaemonLocation, str]:
         return await locate_daemon(self.engine)

@@ -54,19 +54,36 @@ def write_trust(roles: Roles, task_role: str, provider: str = GITHUB) -> dict[st
 
 def write_agent_policy(roles: Roles) -> dict[str, Any] | None:
     """Return the least policy of the task role; None if it may do nothing for the rules."""
-    assumed: set[str] = set()
-    naming = False
-    for rule in roles.jobs:
-        if rule.terms.proof is Proof.RUNNER and rule.terms.role != NONE:
-            assumed |= {rule.terms.role, *rule.container_roles}
-            naming = naming or rule.terms.source_identity is not None
-    if roles.default.proof is Proof.RUNNER and roles.default.role not in (NONE, TASK):
-        assumed.add(roles.default.role)
-        naming = naming or roles.default.source_identity is not None
+    assumed = find_assumed(roles)
     if not assumed:
         return None
-    statement = {"Effect": "Allow", "Action": _actions(naming=naming), "Resource": sorted(assumed)}
+    actions = _actions(naming=any(assumed.values()))
+    statement = {"Effect": "Allow", "Action": actions, "Resource": sorted(assumed)}
     return {"Version": VERSION, "Statement": [statement]}
+
+
+def list_agent_calls(roles: Roles) -> list[tuple[str, str]]:
+    """List the calls that the rules make with the task role: each action, with its role's ARN."""
+    return [
+        (action, role)
+        for role, naming in sorted(find_assumed(roles).items())
+        for action in _actions(naming=naming)
+    ]
+
+
+def find_assumed(roles: Roles) -> dict[str, bool]:
+    """Return the roles that the task role assumes, each with whether a SourceIdentity is set."""
+    found: dict[str, bool] = {}
+    for rule in roles.jobs:
+        for role in (rule.terms.role, *rule.container_roles):
+            _note_assumed(found, rule.terms, role)
+    _note_assumed(found, roles.default, roles.default.role)
+    return found
+
+
+def _note_assumed(found: dict[str, bool], terms: Terms, role: str) -> None:
+    if terms.proof is Proof.RUNNER and terms.role not in (NONE, TASK):
+        found[role] = found.get(role, False) or terms.source_identity is not None
 
 
 def find_limits(roles: Roles) -> Iterator[str]:

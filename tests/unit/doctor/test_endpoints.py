@@ -26,6 +26,8 @@ APP = {"github_app_id": "1", "github_app_key": SecretStr("ssm:/app/key")}
         ({"github_pat": f"{ARN}:key::"}, [SECRETS_MANAGER]),
         ({"github_pat": f"{ARN}:key:::more"}, []),
         ({"job_role_arn": "arn:aws:iam::123456789012:role/job"}, [STS]),
+        ({"roles": '[default]\nrole = "task"'}, [STS]),
+        ({"roles": "ssm:/roles"}, [SSM, STS]),
     ],
 )
 def test_only_what_a_setting_needs(given, services):
