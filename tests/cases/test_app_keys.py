@@ -129,7 +129,7 @@ def test_agent_and_launcher_read_it_wherever_it_stands(form, place, tmp_path):
         given = f"file:{tmp_path}/app.pem"
     settings = Settings(github_app_id="1", github_app_key=given)
     check_credential(
-        run("asyncio", registration._read_credential(settings, SecretReader(None))),
+        run("asyncio", registration.read_credential(settings, SecretReader(None))),
     )
     environ = LAUNCHER | {"LAUNCHER_GITHUB_APP_KEY": given}
     order, _ = load_launcher({}, environ)

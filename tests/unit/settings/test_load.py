@@ -72,6 +72,7 @@ def test_the_token_parameter_is_enough(environ, tmp_path):
         "job_role_arn": None,
         "job_policy": None,
         "roles": None,
+        "job_summary": "off",
         "metrics_namespace": None,
         "stop_timeout": 30.0,
         "health_address": {"host": "127.0.0.1", "port": 9190},
