@@ -65,7 +65,7 @@ class Row:
     play: str
     """Which kind of life: see PLAYS in tests/failures."""
     where: str
-    """The service (ssm, sts, ecs, imds, github, docker), or spawn, or disk."""
+    """The service (ssm, sts, ecs, imds, github, oidc, docker), or spawn, or disk."""
     match: Mapping[str, Any]
     """Which requests (method, path, target, skip), which command, or which path."""
     cells: Mapping[str, Cell]
@@ -141,6 +141,29 @@ SERVICES = (
         ),
     ),
     Row(
+        "STS AssumeRoleWithWebIdentity",
+        "oidc",
+        "sts",
+        {"target": "AssumeRoleWithWebIdentity"},
+        outcomes(
+            _403=Cell(0, "role.delayed"),
+            _404=Cell(0, "role.delayed"),
+            never=Cell(0, "role.delayed"),
+        ),
+    ),
+    Row(
+        "GitHub OIDC token",
+        "oidc",
+        "oidc",
+        {"path": "^/token/"},
+        outcomes(
+            # The job goes on without credentials, and its log says why.
+            _403=Cell(0, "role.denied"),
+            _404=Cell(0, "role.denied"),
+            never=Cell(0, "role.denied"),
+        ),
+    ),
+    Row(
         "ECS credentials",
         "job",
         "ecs",
@@ -160,6 +183,18 @@ SERVICES = (
         outcomes(
             Cell(0, "task.metadata_failed"),
             reset=UNHARMED,
+        ),
+    ),
+    Row(
+        "ECS statistics",
+        "job",
+        "ecs",
+        {"path": "/task/stats$"},
+        outcomes(
+            # A sample is left out. A short job ends before a time-out does.
+            Cell(0, "job.usage_unknown"),
+            time_out=UNHARMED,
+            never=UNHARMED,
         ),
     ),
     Row(

@@ -74,6 +74,8 @@ class Issuer:
         """The keys that are told; an old one stays for a while."""
         self.fetches = 0
         """How often the keys were asked for."""
+        self.asked = 0
+        """How often a job asked for a token."""
         self.is_down = False
         self._requests: dict[str, dict[str, Any]] = {}
         self._of_jobs: set[str] = set()
@@ -130,6 +132,7 @@ class Issuer:
         right = authorization == f"bearer {name[::-1]}" or name in self._of_jobs
         if name not in self._requests or not right:
             return web.Response(status=401)
+        self.asked += 1
         audience = request.query.get("audience", "")
         return web.json_response({"value": self.mint(audience, **self._requests[name])})
 

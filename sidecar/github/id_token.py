@@ -28,7 +28,8 @@ VARIABLES = (URL, TOKEN)
 """The variables by which the runner hands both to a job."""
 LONGEST_TOKEN = 20_000
 """Characters of a token: STS takes 20,000 (AssumeRoleWithWebIdentity, `WebIdentityToken`)."""
-TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+TIMEOUT = aiohttp.ClientTimeout(total=2.5)
+"""For one try: a second one must fit into the time that a job's hook waits."""
 _ACTION = "cannot get the job's OIDC token from GitHub"
 
 

@@ -106,6 +106,8 @@ class JobRoles:
         """The rule of the job; None: it has none, or has not asked yet."""
         self.identity: JobIdentity | None = None
         self._tokens: IdTokens | None = None
+        self._token: str | None = None
+        """The token by which the rule was chosen, until it is the proof of the first session."""
         self._clients: dict[Proof, ServiceClient] = {}
 
     @property
@@ -213,6 +215,7 @@ class JobRoles:
             growing(TransientError, first=0.2, longest=1.0),
             seconds=TOKEN_TIMEOUT,
         )
+        self._token = token
         claims = read_claims(token)
         for claim, known in _compared(identity).items():
             said = claims.get(claim)
@@ -220,6 +223,11 @@ class JobRoles:
                 raise GitHubError(f"GitHub's token says another {claim} than the runner")
         environment = claims.get("environment")
         return replace(identity, environment=environment if isinstance(environment, str) else None)
+
+    async def _read_token(self, tokens: IdTokens) -> str:
+        """Return the token that is here already, once; then ask for a new one each time."""
+        token, self._token = self._token, None
+        return token if token is not None else await tokens.read(self._audience)
 
     # -- the source ----------------------------------------------------------------------------
 
@@ -271,7 +279,7 @@ class JobRoles:
             {} if oidc else session.make_tags(identity, terms.tags),
             session.find_source_identity(identity, terms.source_identity),
         )
-        read_token = partial(tokens.read, self._audience) if oidc and tokens is not None else None
+        read_token = partial(self._read_token, tokens) if oidc and tokens is not None else None
         own = self._access.agent_credentials
         client = self._clients.get(terms.proof)
         return RoleSession(request, self._region, own, read_token, client)

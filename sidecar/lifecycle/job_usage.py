@@ -33,6 +33,7 @@ class UsageWatch:
         self._uri = metadata_uri
         self._so_mark = so_mark
         self._ended = asyncio.Event()
+        self._told = False
 
     def on_hook_event(self, event: str) -> None:
         """Note that the job has ended, as its last hook says: the last sample is due."""
@@ -42,22 +43,24 @@ class UsageWatch:
     async def follow(self, job: asyncio.Event) -> None:
         """Wait for the job, then take samples until it has ended."""
         await job.wait()
-        while await self.take() and not self._ended.is_set():
+        while not self._ended.is_set():
+            await self.take()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), EVERY)
         await self.take()
 
-    async def take(self) -> bool:
-        """Take one sample; return whether that is possible here."""
+    async def take(self) -> None:
+        """Take one sample. One that fails is left out; the log says so once."""
         try:
             if self.usage.size is None or self._ended.is_set():
                 self.usage.size = await read_size(self._uri, so_mark=self._so_mark)
             sample = await read_sample(self._uri, so_mark=self._so_mark)
         except StatsError as error:
-            log.info("job.usage_unknown", reason=str(error))
-            return False
+            if not self._told:
+                self._told = True
+                log.info("job.usage_unknown", reason=str(error))
+            return
         self.usage.add(sample, asyncio.get_running_loop().time())
-        return True
 
 
 @asynccontextmanager

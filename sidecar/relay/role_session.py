@@ -117,9 +117,11 @@ class RoleSession:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Fetch]:
         """Yield the function that assumes the role."""
-        own, anonymous = self._own, self._read_token is not None
-        session = own.session if own is not None and not anonymous else make_session()
-        async with ServiceClient(STS, self._region, lambda: session, anonymous=anonymous) as client:
+        if self._client is not None:
+            yield partial(self._fetch, self._client)
+            return
+        anonymous = self._read_token is not None
+        async with make_client(self._region, self._own, anonymous=anonymous) as client:
             yield partial(self._fetch, client)
 
     async def _fetch(self, client: ServiceClient, now: float, timeout: float) -> Credentials:

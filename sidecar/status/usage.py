@@ -70,6 +70,8 @@ class JobUsage:
     def find_smaller(self) -> tuple[int, int] | None:
         """Return the smallest size of Fargate that would have done; None if this one is it."""
         size = self.size
+        if not self.seconds:  # one sample says nothing of the processors
+            return None
         if size is None or size.launch_type != "FARGATE" or not size.cpu or not size.memory:
             return None
         found = find_smallest(self.cpu_peak * UNITS, self.memory_peak * ROOM)

@@ -40,6 +40,8 @@ PLAYS: dict[str, dict[str, Any]] = {
     "job-role": {"role": f"arn:aws:iam::{aws.ACCOUNT}:role/job"},
     # The first, with a rule that gives the job its role.
     "roles": {"rules": f'[[job]]\nrole = "arn:aws:iam::{aws.ACCOUNT}:role/job"'},
+    # The same, by GitHub's own token.
+    "oidc": {"rules": f'[[job]]\nrole = "arn:aws:iam::{aws.ACCOUNT}:role/job"\nproof = "oidc"'},
     # The first without a job: stopped as soon as it waits for one.
     "idle": {"stop": True},
     # The same, and GitHub's runner services always fail: the program removes the runner.
@@ -153,7 +155,8 @@ async def prepare(stage: FailingStage, play: dict[str, Any]) -> dict[str, str | 
     if not play.get("stop"):
         # Its text, not its path: the job's user may not enter the folder of this repository.
         use_docker = f"python3 - <<'END'\n{DOCKER_JOB.read_text()}END\n"
-        stage.job(use_docker if play.get("docker") else "true")
+        url = stage.admit_job() if "oidc" in play.get("rules", "") else ""
+        stage.job(use_docker if play.get("docker") else "true", id_token_url=url)
     return env
 
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local import faults, imds
+from local import faults, imds, oidc
 from local.github.apps import fresh_key
 from local.runner import install
 from local.stage import PAT
@@ -36,6 +36,9 @@ class FailingStage(Stage):
     task: faults.Proxy
     metadata: faults.Proxy
     """The proxy to the metadata service of a Spot machine."""
+    issuer: oidc.Issuer
+    tokens: faults.Proxy
+    """The proxy to GitHub's issuer of OIDC tokens."""
 
     @property
     def github_url(self) -> str:
@@ -43,14 +46,20 @@ class FailingStage(Stage):
         return f"{self.hub.url}/{self.repository}"
 
     def proxy(self, name: str) -> faults.Proxy:
-        """Return the proxy to "ssm", "sts", "github", "ecs" or "imds"."""
+        """Return the proxy to "ssm", "sts", "github", "oidc", "ecs" or "imds"."""
         return {
             "ssm": self.ssm,
             "sts": self.ssm,
             "github": self.hub,
             "ecs": self.task,
             "imds": self.metadata,
+            "oidc": self.tokens,
         }[name]
+
+    def admit_job(self) -> str:
+        """Return the URL by which the job asks for its OIDC token: through the proxy."""
+        url = self.issuer.admit_job(repository_id=None, run_id=None, run_attempt=None)
+        return url.replace(self.issuer.url, self.tokens.url)
 
     def environment(self) -> dict[str, str]:
         """Return the agent's environment, with the proxies' URLs, and without the coverage tool.
@@ -81,6 +90,8 @@ async def open_stage(moto: str) -> AsyncIterator[FailingStage]:
         faults.serving(stage.ecs.url) as stage.task,
         imds.serving(instance=imds.Instance(life_cycle="spot", token_required=True)) as instance,
         faults.serving(instance.url) as stage.metadata,
+        oidc.serving() as stage.issuer,
+        faults.serving(stage.issuer.url) as stage.tokens,
     ):
         # How long the runner's program and GitHub wait is not what is tested here.
         stage.world.settings.lost_after = stage.world.settings.session_timeout = 1.0

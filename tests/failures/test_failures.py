@@ -19,6 +19,7 @@ GROUPS = (
     "ecs",
     "imds",
     "github",
+    "oidc",
     "configure",
     "gone",
     "remove",

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
-from local import oidc
+from local import oidc, sts
 from sidecar.aws import secrets
 from sidecar.aws.secrets import SecretReader
 from sidecar.errors import Exit, RelayError, SettingsError, TokenError
@@ -228,6 +229,29 @@ def test_a_token_is_asked_for_only_where_a_rule_may_need_it():
     assert assign(OIDC).roles.names[: len(SENT)] == SENT
     assert "ACTIONS_ID_TOKEN_REQUEST_TOKEN" in assign(OIDC).roles.names
     assert "ACTIONS_ID_TOKEN_REQUEST_TOKEN" not in assign(rule()).roles.names
+
+
+def test_the_token_that_chose_the_rule_proves_the_first_session(monkeypatch):
+    """GitHub is asked once before the job, and again for each session that follows."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    async def work():
+        async with oidc.serving() as issuer, sts.serving() as served:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_STS", served.url)
+            served.add(A, claims={"environment": "production"}, longest=7200)
+            variables = issuer.admit(run_id="5", repository="octo/app", environment="production")
+            found = await asyncio.to_thread(assign, OIDC, JOB, variables)
+            assert issuer.asked == 1
+            counts = []
+            async with found.source.connected() as ask:
+                for _ in range(2):
+                    await ask(time.time(), 10.0)
+                    counts.append(issuer.asked)
+            return counts, served.assumed
+
+    counts, (first, second) = asyncio.run(work())
+    assert counts == [1, 2]
+    assert first.claims["jti"] != second.claims["jti"]
 
 
 def test_github_that_is_down_gives_nothing(monkeypatch):

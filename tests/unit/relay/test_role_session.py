@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from local import oidc, sts
 from sidecar.aws.container_credentials import RejectedError, UnavailableError
 from sidecar.github.id_token import IdTokens
-from sidecar.relay.role_session import RoleSession, SessionRequest
+from sidecar.relay.role_session import RoleSession, SessionRequest, make_client
 
 ROLE = "arn:aws:iam::123456789012:role/deploy"
 POLICY = '{"Version":"2012-10-17","Statement":[]}'
@@ -109,6 +109,26 @@ def test_sts_that_is_slow_is_left_in_time(run, monkeypatch):
 
     with pytest.raises(UnavailableError, match=r"no answer from STS within 0\.3 s"):
         run(work())
+
+
+def test_a_client_that_is_open_already_is_used(run, monkeypatch):
+    """A job does not wait until another one is made; it stays open for the next source."""
+
+    async def work():
+        async with (
+            asked(monkeypatch) as served,
+            make_client("eu-central-1", None, anonymous=False) as client,
+        ):
+            opened = await client.connect()
+            monkeypatch.delenv("AWS_ENDPOINT_URL_STS")  # a client made now would ask AWS itself
+            for _ in range(2):
+                source = RoleSession(REQUEST, "eu-central-1", None, None, client)
+                async with source.connected() as ask:
+                    await ask(now(), 10.0)
+            assert await client.connect() is opened
+            return served.asked
+
+    assert run(work()) == 2
 
 
 def test_a_session_that_is_nearly_full_is_told_once(run, monkeypatch):

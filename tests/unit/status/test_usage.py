@@ -85,6 +85,13 @@ def test_a_smaller_size_has_room_for_the_peaks(cpu, memory, size, smaller):
     assert make(low, replace(used, memory_peak=0.0), size=size).find_smaller() == smaller
 
 
+def test_one_sample_alone_names_no_smaller_size():
+    """It says nothing of the processors that the job kept busy."""
+    usage = JobUsage(SIZE)
+    usage.add(FIRST, 1.0)
+    assert usage.find_smaller() is None
+
+
 def test_the_kernel_s_peak_counts_if_it_grew():
     """It finds what no sample saw; an older one is not the job's."""
     assert make(FIRST, FIRST).memory_peak == 500.0
