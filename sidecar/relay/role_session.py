@@ -117,7 +117,7 @@ class RoleSession:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Fetch]:
         """Yield the function that assumes the role."""
-        if self._client is not None:
+        if self._client is not None:  # whoever opened it closes it
             yield partial(self._fetch, self._client)
             return
         anonymous = self._read_token is not None
