@@ -15,6 +15,10 @@ from sidecar.net.marked_sockets import connector
 DEADLINE = 3.0
 """Seconds; the endpoint is on the same machine."""
 _NANOSECONDS = 1e9
+_WORKING_SET = "privateworkingset"
+"""The memory of a Windows container, which alone has it (docker's API, `ContainerStats`)."""
+_WINDOWS_UNIT = 100
+"""Nanoseconds: Windows counts processor time in hundreds of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,10 @@ def parse_sample(document: dict[str, Any]) -> Sample:
     cpu, memory, peak = 0.0, 0.0, 0.0
     received = sent = read = written = 0
     for one in containers:
-        cpu += _number(_table(one, "cpu_stats", "cpu_usage").get("total_usage")) or 0.0
         stats = _table(one, "memory_stats")
-        used = _number(stats.get("usage")) or 0.0
+        unit = _WINDOWS_UNIT if _WORKING_SET in stats else 1
+        cpu += unit * (_number(_table(one, "cpu_stats", "cpu_usage").get("total_usage")) or 0.0)
+        used = _number(stats.get("usage", stats.get(_WORKING_SET))) or 0.0
         details = _table(stats, "stats")
         idle = details.get("inactive_file", details.get("total_inactive_file"))
         now = max(0.0, used - (_number(idle) or 0.0))
@@ -122,6 +127,9 @@ def _count_blocks(container: dict[str, Any]) -> tuple[int, int]:
         kind = str(_table(entry).get("op") or "").lower()
         if kind in found:
             found[kind] += int(_number(_table(entry).get("value")) or 0)
+    storage = _table(container, "storage_stats")  # Windows has this instead
+    for kind in found:
+        found[kind] += int(_number(storage.get(f"{kind}_size_bytes")) or 0)
     return found["read"], found["write"]
 
 

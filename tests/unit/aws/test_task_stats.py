@@ -48,6 +48,21 @@ def test_what_is_missing_counts_nothing(odd):
     assert parse_sample({"a": container(**odd)}).cpu_seconds in (0.0, 2.5)
 
 
+def test_windows_counts_in_units_of_its_own():
+    """Processor time in hundreds of nanoseconds, memory and disks under other names."""
+    found = parse_sample(
+        {
+            "a": {
+                "cpu_stats": {"cpu_usage": {"total_usage": 25_000_000}},
+                "memory_stats": {"commitbytes": 900 * MIB, "privateworkingset": 200 * MIB},
+                "storage_stats": {"read_size_bytes": 5, "write_size_bytes": 7},
+                "blkio_stats": {"io_service_bytes_recursive": None},
+            }
+        }
+    )
+    assert found == Sample(2.5, 200.0, 200.0, 0, 0, 5, 7)
+
+
 def test_no_container_is_no_sample():
     """The agent has just begun."""
     with pytest.raises(StatsError, match="no container has statistics"):
