@@ -84,6 +84,8 @@ class Sts:
     """What it answers next instead: status and error code, one for each request."""
     slowness: float = 0.0
     """Seconds before each answer."""
+    validity: float | None = None
+    """Seconds for which its credentials hold, whatever was asked for; None: as was asked for."""
     asked: int = 0
     """How many requests came."""
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -153,7 +155,8 @@ class Sts:
         )
         self.assumed.append(begun)
         action = given["Action"]
-        return _describe(begun, action, given.get("Policy", ""))
+        seconds = begun.duration if self.validity is None else self.validity
+        return _describe(begun, action, given.get("Policy", ""), seconds)
 
     async def _make_credentials(self, role: str, session: str) -> tuple[str, str, str]:
         """Make key, token and secret."""
@@ -199,9 +202,9 @@ def _read_claims(token: str) -> dict[str, Any] | None:
     return claims if isinstance(claims, dict) else None
 
 
-def _describe(begun: Assumed, action: str, policy: str) -> web.Response:
+def _describe(begun: Assumed, action: str, policy: str, seconds: float) -> web.Response:
     packed = min(100, (len(policy) + sum(map(len, begun.tags.values()))) // 20)
-    until = (datetime.now(UTC) + timedelta(seconds=begun.duration)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    until = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return _say(
         200,
         f"<{action}Response xmlns='{NAMESPACE}'><{action}Result><Credentials>"
