@@ -12,8 +12,9 @@ EVENTS = {
     "if the command runs one, else to the whole process group of the command",
     "command.started": "the supervised command runs; nothing is registered for it",
     "configure.printed": "one line that the runner's configure or remove step printed",
-    "container.role_chosen": "a container is created, and a rule of SIDECAR_ROLES is for it; "
-    "`refused` if it gets no credentials",
+    "container.role_chosen": "a container is created, and SIDECAR_ROLES has rules for containers: "
+    "which one is for it, and the role; without `rule` it has its job's; `refused` if it gets no "
+    "credentials, `reason` says why",
     "credential.shared": "jobs can read this secret too, because they have the same task role",
     "credential.unquoted": "the secret has quotes around it, which are left out; store it without",
     "docker.accept_failed": "the system refused a new connection to the docker proxy; the proxy "
@@ -64,7 +65,8 @@ EVENTS = {
     "`runner-sidecar health` finds them",
     "health.started": "`/healthz`, `/readyz` and `/metrics` answer from now on",
     "http.request_failed": "a local HTTP server could not answer a request; see the traceback",
-    "job.admitted": "the pool's policy admits the job, which is described as the runner knows it",
+    "job.admitted": "the job may run, by the pool's policy if there is one; it is described as the "
+    "runner knows it",
     "job.announced": "the runner says that it got a job; the name comes from outside",
     "job.completed": "the job's completed hook ran",
     "job.refused": "the pool's policy does not admit the job, its role is required and could "

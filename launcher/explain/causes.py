@@ -34,6 +34,25 @@ ADVICE: tuple[_SHAPE, ...] = (
         "`runner-launcher doctor` tells which",
     ),
     _row(
+        r"cannot assume .*(access denied|trust policy)",
+        "let the role trust whoever proves the job, and the task role assume it: `runner-sidecar "
+        "roles --trust-policy` writes both policies",
+    ),
+    _row(
+        r"cannot assume .*(no answer|throttled|STS answers 5)",
+        "STS did not answer in time: look at the way to it (an endpoint for sts), then run the job "
+        "again",
+    ),
+    _row(
+        r"lacks permissions: id-token",
+        "give the workflow's job `permissions: id-token: write`, or the rule another proof",
+    ),
+    _row(
+        r"SIDECAR_ROLES gives (a|no) role to",
+        "let a [[job]] of SIDECAR_ROLES be for such jobs; `runner-sidecar roles` with the job's "
+        "--repository, --event and --ref says why each rule is not",
+    ),
+    _row(
         r"installation has been suspended",
         "let an owner of the account resume the App's installation (Settings, GitHub Apps)",
     ),
@@ -148,7 +167,8 @@ AGENT: dict[Exit, str] = {
     Exit.CONFLICT: "another process has the runner's session: two tasks with one token",
     Exit.CANCELLED: "the task was stopped while the job ran: Spot, a deployment, or StopTask",
     Exit.DOCKER: "the docker daemon in the task did not start: privileged, storage, image",
-    Exit.REFUSED: "the pool's policy did not admit the job that came",
+    Exit.REFUSED: "the pool's policy did not admit the job that came, or its required role "
+    "could not be had",
     Exit.IDLE: "no job came in time: GitHub gave it to another runner, or it was cancelled",
 }
 """What to change after an exit code of the agent's."""

@@ -11,7 +11,7 @@ from sidecar.relay import running_beside
 from sidecar.relay.assigned_role import AssignedRole
 from sidecar.relay.protocol import deny
 from sidecar.relay.routes import is_task_s_own
-from sidecar.roles.containers import JOB, ContainerRule, find_rule
+from sidecar.roles.containers import JOB, SERVICE_LABEL, ContainerRule, find_rule
 from sidecar.roles.rules import NONE, TASK
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from sidecar.roles.containers import Container
 
 log = structlog.get_logger()
+
+LONGEST_FACT = 200
+"""Characters of an image or a service that an event shows: both come from the job."""
 
 _STRANGER = deny(
     "this address belongs to no container that the agent knows; with [[container]] in "
@@ -58,7 +61,9 @@ class ContainerRoles:
         identities = self._relay.identities
         rule = find_rule(self._roles.roles.containers, container)
         if rule is None or rule.is_plain:
-            return identities.mint(rule=None if rule is None else rule.name)
+            name = None if rule is None else rule.name
+            _log_choice(container, name, JOB)
+            return identities.mint(rule=name)
         if container.shares_network:
             raise RequestRefused(
                 403,
@@ -66,28 +71,44 @@ class ContainerRoles:
                 "credentials than its job's, so it needs a network of its own (SIDECAR_ROLES)",
             )
         refusal = self._find_refusal(rule)
-        log.info("container.role_chosen", rule=rule.name, role=rule.role, refused=bool(refusal))
+        _log_choice(container, rule.name, rule.role, refusal)
         if refusal is not None:
-            return identities.mint(refusal=refusal, rule=rule.name)
+            return identities.mint(refusal=_told_none(refusal), rule=rule.name)
         source, refresher = self._refreshers[rule.name]
         source.assign(self._roles.make_container_source(rule))
         return identities.mint(refresher, rule=rule.name)
 
-    def _find_refusal(self, rule: ContainerRule) -> Refused | None:
+    def _find_refusal(self, rule: ContainerRule) -> str | None:
         """Return why a container of this rule has no credentials; None if it has some."""
         where = f"the rule {rule.name!r} of SIDECAR_ROLES"
         match = self._roles.match
         if rule.role == NONE:
-            return _told_none(f"{where} gives this container no credentials")
+            return f"{where} gives this container no credentials"
         if match is None:
-            return _told_none("the job has no role, so this container has none")
+            return "the job has no role, so this container has none"
         if rule.role == JOB:
             if match.terms.role == TASK:
-                return _told_none(f"{where} limits a role, and the job has the task's own")
+                return f"{where} limits a role, and the job has the task's own"
             return None
         if match.rule is None or rule.role not in match.rule.container_roles:
-            return _told_none(f"{where} names a role that the rule of the job does not list")
+            return f"{where} names a role that the rule of the job does not list"
         return None
+
+
+def _log_choice(
+    container: Container, rule: str | None, role: str, refusal: str | None = None
+) -> None:
+    """Log what a container that is being created will have; its image and labels are the job's."""
+    facts: dict[str, str] = {} if refusal is None else {"reason": refusal}
+    log.info(
+        "container.role_chosen",
+        image=(container.image or "")[:LONGEST_FACT],
+        service=(container.labels.get(SERVICE_LABEL) or "")[:LONGEST_FACT] or None,
+        rule=rule,
+        role=role,
+        refused=refusal is not None,
+        **facts,
+    )
 
 
 def _told_none(message: str) -> Refused:

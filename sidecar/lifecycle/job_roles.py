@@ -153,8 +153,9 @@ class JobRoles:
             return self._deny(str(error), required=self.roles.any_required)
         self.identity = identity
         if match is None or match.terms.role == NONE:
-            rule = f"the rule {match.name!r}" if match is not None else "no rule"
-            return self._deny(f"{rule} of {SETTING} gives a role to {_describe(identity)}")
+            of = f"of {SETTING} gives"
+            given = f"no rule {of} a" if match is None else f"the rule {match.name!r} {of} no"
+            return self._deny(f"{given} role to {_describe(identity)}")
         try:
             source = self._make_source(match, identity, tokens)
         except SidecarError as error:

@@ -297,4 +297,5 @@ def check_services(job, life):
         assert found[name]["job's"] == role
         assert found[name]["task's"] not in (200, role)
     chosen = {one["rule"]: one["refused"] for one in life.find_events("container.role_chosen")}
-    assert chosen == {"db": False, "web": False, "cache": False, "untrusted": True}
+    assert chosen == {None: False, "db": False, "web": False, "cache": False, "untrusted": True}
+    assert {one["service"] for one in life.find_events("container.role_chosen")} == set(wanted)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from launcher import identity
 from launcher.explain import causes
 from launcher.explain.entries import Entry, Mark, Source, clean, read_moment, seconds
+from launcher.explain.sources import roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,8 +29,9 @@ TEXTS: dict[str, tuple[str, Mark]] = {
     "runner.started": ("the runner listens for a job", Mark.DONE),
     "job.announced": ("the runner got the job {job}", Mark.DONE),
     "job.started": ("the job's started hook ran", Mark.NOTE),
-    "job.admitted": ("the pool's policy admits the job", Mark.NOTE),
+    "job.admitted": ("the job may run: {repository}, {ref}, event {event_name}", Mark.NOTE),
     "job.refused": ("the pool's policy refuses the job: {reason}", Mark.FAILED),
+    "relay.refused": ("somebody asked for credentials in vain: {reason}", Mark.NOTE),
     "job.reported": ("the runner reports the job's end: {result}", Mark.NOTE),
     "job.completed": ("the job's completed hook ran", Mark.NOTE),
     "stop.requested": ("a stop was requested: {reason}", Mark.NOTE),
@@ -91,8 +93,9 @@ def tell(case: Case, home: Home) -> Iterator[Entry]:
     codes = [event.facts.get("exit_code") for event in home.events if event.name == "life.ended"]
     code = next((each for each in codes if isinstance(each, int)), None)
     for event in home.events:
-        if (entry := _tell_event(event, own, code)) is not None:
-            yield entry
+        told = roles.tell(event, home.events, own) or _tell_event(event, own, code)
+        if told is not None:
+            yield told
     if (entry := _tell_unreached(case, home, own)) is not None:
         yield entry
 

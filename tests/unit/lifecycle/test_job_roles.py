@@ -122,7 +122,7 @@ def test_a_rule_s_role_is_asked_for_as_the_rule_says():
     ("rules", "identity", "why"),
     [
         (rule("ref = 'refs/heads/x'"), JOB, "no rule of SIDECAR_ROLES gives a role to octo/app"),
-        (rule("", "none"), JOB, "the rule 'job-1' of SIDECAR_ROLES gives"),
+        (rule("", "none"), JOB, "the rule 'job-1' of SIDECAR_ROLES gives no role to octo/app"),
         (rule(), JobIdentity(), "no rule of SIDECAR_ROLES gives a role to not known"),
         (rule(), None, "it is not known which job this is"),
         ("[default]\nrole = 'task'", JOB, "the task has no role that [default] could give"),
