@@ -16,7 +16,7 @@ if sys.platform == "win32":
     pytest.skip("the bench reads /proc and spawns by POSIX", allow_module_level=True)
 
 from bench import __main__ as bench
-from bench import burst, child, figure, health, idle, relay, report, stage, startup, stops
+from bench import burst, child, figure, health, idle, job_role, relay, report, stage, startup, stops
 from local import leftovers
 
 ROOT = Path(__file__).parent.parent.parent
@@ -100,6 +100,18 @@ def test_stops_are_measured_in_every_phase(opened):
     (found,) = stops.measure(opened, stops=len(stops.PHASES), budget=2.0)
     assert found.parts.keys() == {f"stop_{phase}_s" for phase in stops.PHASES}
     assert found.value == max(found.parts.values()) / 2.0
+
+
+def test_the_wait_for_a_role_is_measured_beside_sts_s_call_alone(opened):
+    """The hook holds that call, and what a hook without rules takes."""
+    found = {one.key: one for one in job_role.measure(opened, runs=1)}
+    assert found.keys() == {"job_role_ms", "job_role_vs_floor"}
+    parts = found["job_role_ms"].parts
+    assert parts.keys() == {"job_role_call_ms", "job_role_without_ms"}
+    assert min(found["job_role_ms"].value, parts["job_role_call_ms"]) >= 50
+    assert found["job_role_vs_floor"].value > 0
+    with pytest.raises(RuntimeError, match="the hook ended with"):
+        job_role.time_hook(opened.folder)
 
 
 WHOLE = """

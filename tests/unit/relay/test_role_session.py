@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from local import oidc, sts
 from sidecar.aws.container_credentials import RejectedError, UnavailableError
 from sidecar.github.id_token import IdTokens
-from sidecar.relay.role_session import RoleSession, SessionRequest, make_client
+from sidecar.relay import role_session
+from sidecar.relay.role_session import RoleSession, SessionRequest
 
 ROLE = "arn:aws:iam::123456789012:role/deploy"
 POLICY = '{"Version":"2012-10-17","Statement":[]}'
@@ -111,26 +112,6 @@ def test_sts_that_is_slow_is_left_in_time(run, monkeypatch):
         run(work())
 
 
-def test_a_client_that_is_open_already_is_used(run, monkeypatch):
-    """A job does not wait until another one is made; it stays open for the next source."""
-
-    async def work():
-        async with (
-            asked(monkeypatch) as served,
-            make_client("eu-central-1", None, anonymous=False) as client,
-        ):
-            opened = await client.connect()
-            monkeypatch.delenv("AWS_ENDPOINT_URL_STS")  # a client made now would ask AWS itself
-            for _ in range(2):
-                source = RoleSession(REQUEST, "eu-central-1", None, None, client)
-                async with source.connected() as ask:
-                    await ask(now(), 10.0)
-            assert await client.connect() is opened
-            return served.asked
-
-    assert run(work()) == 2
-
-
 def test_a_session_that_is_nearly_full_is_told_once(run, monkeypatch):
     """PackedPolicySize: the next tag may be too much."""
     tags = {f"k{number}": "x" * 256 for number in range(8)}
@@ -217,3 +198,32 @@ def test_a_token_that_github_does_not_give_is_no_session(run, monkeypatch, down,
 
     with pytest.raises(kind, match="cannot get the job's OIDC token from GitHub: it answers"):
         run(work())
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_a_client_that_was_opened_before_is_used_and_stays_open(run, monkeypatch, anonymous):
+    """To make one takes tens of milliseconds, for which a job would wait."""
+
+    async def read_token():
+        return oidc.Issuer("https://issuer").mint("sts.amazonaws.com", repository="octo/repo")
+
+    async def work():
+        made = []
+        claims = {"repository": "octo/repo"} if anonymous else {}
+        async with (
+            asked(monkeypatch, claims=claims) as served,
+            role_session.make_client("eu-central-1", None, anonymous=anonymous) as client,
+        ):
+            opened = await client.connect()
+            monkeypatch.setattr(role_session, "ServiceClient", lambda *_, **__: made.append(1))
+            for _ in range(2):
+                read = read_token if anonymous else None
+                source = RoleSession(REQUEST, "eu-central-1", None, read, client)
+                async with source.connected() as ask:
+                    await ask(now(), 10.0)
+            assert await client.connect() is opened
+            return made, served.assumed
+
+    made, assumed = run(work())
+    assert made == []
+    assert [one.role for one in assumed] == [ROLE, ROLE]
