@@ -10,6 +10,9 @@ import time
 
 import pytest
 
+from launcher.explain.case import Case, Home
+from launcher.explain.sources import agent, logs
+from launcher.explain.target import Kind, Target
 from local import aws, ecs_agent, oidc, sts
 from local.github.payloads import number_of
 from local.stage import Addresses
@@ -299,3 +302,18 @@ def check_services(job, life):
     chosen = {one["rule"]: one["refused"] for one in life.find_events("container.role_chosen")}
     assert chosen == {None: False, "db": False, "web": False, "cache": False, "untrusted": True}
     assert {one["service"] for one in life.find_events("container.role_chosen")} == set(wanted)
+    check_story(life)
+
+
+def check_story(life):
+    """Check that `runner-launcher explain` tells it from the agent's own log."""
+    events, _ = logs.parse(life.text.splitlines())
+    case = Case(Target(Kind.TASK, "1" * 32), time.time())
+    told = [entry.text for entry in agent.tell(case, Home("1" * 32, events=events))]
+    assert f"the job has the role {BUILD}, by the rule job-1 (runner)" in told
+    assert "the job may run: octo/repo, refs/heads/main, event push" in told
+    of = "a container of app (service"
+    assert f"{of} app) has its job's role: no rule for containers is for it" in told
+    assert f"{of} db) has the role {DB}, by the rule db" in told
+    none = f"{of} untrusted) has no role, by the rule untrusted: the rule 'untrusted' of"
+    assert any(text.startswith(none) for text in told)
