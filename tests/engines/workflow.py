@@ -115,6 +115,14 @@ REMOVALS = 4
 """How many of them remove the containers and the network, at the end."""
 
 
+def pack_programs(root: Path) -> bytes:
+    """Return an archive of a shell, curl, cat and env; `root` is a Debian's folder."""
+    argv = ["sh", "-ec", _PACK]
+    return subprocess.run(
+        argv, cwd=root, env={"PATH": PATH}, check=True, capture_output=True
+    ).stdout
+
+
 @contextmanager
 def serve_images(task: Task, root: Path) -> Iterator[None]:
     """Serve the job's images in the task within the block; `root` is a Debian's folder."""
@@ -122,9 +130,6 @@ def serve_images(task: Task, root: Path) -> Iterator[None]:
     images.add("base", _NOTHING)
     speak = f"{ASK}; echo 'has spoken'; exec tail -f /dev/null"
     images.add("speaker", _NOTHING, Cmd=["sh", "-c", speak])
-    packed = subprocess.run(
-        ["sh", "-ec", _PACK], cwd=root, env={"PATH": PATH}, check=True, capture_output=True
-    )
-    images.add("action", packed.stdout)
+    images.add("action", pack_programs(root))
     with registry.serve(images, PORT, task.space.enter):
         yield
