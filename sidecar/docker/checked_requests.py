@@ -27,6 +27,12 @@ class PathRegistry(Protocol):
     def revoke(self, path: str) -> None:
         """End a minted path."""
 
+    def begin_start(self) -> None:
+        """Note that a container is being started, or joins a network: it gets an address."""
+
+    def end_start(self) -> None:
+        """Note that the engine has answered that request, or never will."""
+
 
 @dataclass(frozen=True, slots=True)
 class UnchangedRequest:
@@ -67,6 +73,22 @@ class CreateRequest:
         """End the path: it is unknown whether there is a container."""
         if self.path is not None:
             self.paths.revoke(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A request by which a container gets an address; not every one of them does."""
+
+    body: bytes
+    paths: PathRegistry
+
+    def handle_response(self, status: int, body: bytes) -> None:  # noqa: ARG002
+        """Note that the container has its address, if it gets one."""
+        self.paths.end_start()
+
+    def handle_no_response(self) -> None:
+        """Note that no answer comes: the container may have its address."""
+        self.paths.end_start()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from sidecar.docker.checked_requests import (
     CreateRequest,
     NotedRequest,
     RecordedCreate,
+    StartRequest,
     UnchangedRequest,
 )
 from sidecar.docker.connection import RequestRefused
@@ -103,8 +104,14 @@ class RequestRewriter:
             or path in (container_create.PATH, container_create.LIBPOD_PATH)
             or recording.NETWORK_PATH.fullmatch(path) is not None
             or (self.record is not None and recording.is_recorded(path))
+            or (self._has_rules and _gives_address(path))
         )
         return MAX_BODY if checked else None
+
+    @property
+    def _has_rules(self) -> bool:
+        """Whether there are rules for containers: a container is known by its address, then."""
+        return self.variables is not None and self.variables.mint_for is not None
 
     def _check_head(self, request: RequestHead) -> bool:
         """Return whether a request's body must be checked in strict mode. Raises RequestRefused."""
@@ -138,11 +145,21 @@ class RequestRewriter:
                 await self._check_strictly(request, body, run)
                 if self.own is not None and (note := self.own.find_change(request)):
                     return NotedRequest(body, note)
+            if self._has_rules and _gives_address(request.path):
+                return self._begin_start(request, body)
             if self.record is not None:
                 return await self._record(request, body, self.record, run)
         except UnreadableBody as error:
             raise RequestRefused(400, shorten(str(error))) from error
         return UnchangedRequest(body)
+
+    def _begin_start(self, request: RequestHead, body: bytes) -> CheckedRequest:
+        """Let a container get an address; its network stays as it was created."""
+        starts = strict_mode.START_PATH.fullmatch(request.path) is not None
+        if starts and (problem := strict_mode.check_start(body)) is not None:
+            self._refuse(problem, " (SIDECAR_ROLES has rules for containers)")
+        self.paths.begin_start()
+        return StartRequest(body, self.paths)
 
     async def _check_strictly(self, request: RequestHead, body: bytes, run: Run) -> None:
         problem = await run(self._judge_strictly, request, body)
@@ -274,6 +291,11 @@ class _Judged(NamedTuple):
     """The reason why every mode refuses it; None: none does."""
     exposed: list[str]
     """The sources of binds that hold a docker socket, where strict mode does not refuse them."""
+
+
+def _gives_address(path: str) -> bool:
+    """Return whether a container may have another address after a request."""
+    return bool(strict_mode.START_PATH.fullmatch(path) or CONNECT_PATH.fullmatch(path))
 
 
 def _is_small(body: bytes) -> bool:

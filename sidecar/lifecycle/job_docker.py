@@ -488,6 +488,16 @@ class _PathRegistry:
         if self.identities is not None:
             self.identities.revoke(path)
 
+    def begin_start(self) -> None:
+        """Note that a container is about to get an address."""
+        if self.identities is not None:
+            self.identities.begin_start()
+
+    def end_start(self) -> None:
+        """Note that it has it, if it gets one."""
+        if self.identities is not None:
+            self.identities.end_start()
+
 
 class _PathUpdates:
     """Passes the events of containers on to their paths in the relay."""

@@ -87,8 +87,14 @@ class Request:
 class WaitingRequests:
     """The requests that wait a moment, because a better answer is expected."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float | None = None) -> None:
+        self.patience = patience
+        """Seconds for which a request waits here; None: as the listener's limits say."""
         self._connections: dict[_Connection, None] = {}  # ordered by arrival
+
+    def __len__(self) -> int:
+        """Return how many requests wait."""
+        return len(self._connections)
 
     def answer_all(self) -> None:
         """Answer every waiting request now."""
@@ -535,7 +541,10 @@ class _Connection(asyncio.Protocol):
         self._waiting_head, self._wait_in = head, wait_in
         wait_in.add(self)
         self.transport.pause_reading()
-        self._set_deadline(self._listener.loop.time() + self._listener.limits.patience_seconds)
+        patience = wait_in.patience
+        if patience is None:
+            patience = self._listener.limits.patience_seconds
+        self._set_deadline(self._listener.loop.time() + patience)
 
     def stop_waiting(self) -> None:
         """Remove this connection from the waiting requests."""

@@ -60,8 +60,8 @@ class EcsProtocol:
         return self._grant(identity, request.peer)
 
     def _grant(self, identity: Identity, peer: str) -> Granted | Refused:
-        if identity.refusal is not None:
-            return identity.refusal._replace(container=identity.container)
+        if (refusal := self._identities.refuse(identity)) is not None:
+            return refusal
         credentials = identity.refresher.current()
         if credentials is None:
             return refuse_not_fetched(identity, _NOT_READY)

@@ -31,6 +31,8 @@ _RANDOM_BYTES = 32
 _INSPECT_TIMEOUT = 5.0
 _INSPECT_EVERY = 1.0
 """Seconds between two inspections of a container, however often the wrong peer asks."""
+_EVENT_LATENCY = 1.0
+"""Seconds within which the engine's event of a start comes after its answer."""
 
 Inspect = Callable[[str], Awaitable[frozenset[str] | None]]
 """Asks the engine for the addresses of a container, by its id.
@@ -113,6 +115,12 @@ class Identities:
         """Returns whether an address is the task's own. With it, the default is for these peers
         alone, and a container is judged as what it is: there are rules for containers."""
         self._stranger = Identity(refresher)
+        self.on_known: Callable[[Iterable[str]], None] = lambda _: None
+        """Called with addresses whose container is known from now on."""
+        self._starting = 0
+        """The number of containers that are being started, or join a network."""
+        self._started_at = float("-inf")
+        self._inspecting = False
         self.default_path = _new_path()
         self._common = {self._digest(self.default_path)}
         self._shared: set[bytes] = set()
@@ -132,6 +140,32 @@ class Identities:
         self.is_own = is_own
         self._stranger.refusal = refusal
         self.version += 1
+
+    def begin_start(self) -> None:
+        """Note that a container is about to get an address: it may ask by it at once."""
+        self._starting += 1
+
+    def end_start(self) -> None:
+        """Note that it has it; the engine's event says so a moment later."""
+        self._starting -= 1
+        self._started_at = self._time()
+
+    def refuse(self, identity: Identity) -> Refused | None:
+        """Return why an identity gets no credentials, whatever there are; None if it may.
+
+        An unknown address may be known in a moment, while containers are being started.
+        """
+        if identity.refusal is None:
+            return None
+        expected = identity is self._stranger and (
+            self._starting > 0
+            or self._inspecting
+            or bool(self._to_inspect)
+            or self._time() - self._started_at < _EVENT_LATENCY
+        )
+        return identity.refusal._replace(
+            container=identity.container, may_wait=expected, by_address=expected
+        )
 
     def share(self, path: str) -> None:
         """Add a path for everybody who has no path of their own, beside the default path."""
@@ -305,7 +339,11 @@ class Identities:
             await self._work.wait()
             self._work.clear()
             while self._to_inspect:
-                await self._inspect(self._to_inspect.pop())
+                self._inspecting = True
+                try:
+                    await self._inspect(self._to_inspect.pop())
+                finally:
+                    self._inspecting = False
 
     def _inspect_now(self, identity: Identity) -> None:
         """Have a container inspected, also if it just was."""
@@ -371,6 +409,7 @@ class Identities:
         identity.addresses = addresses
         self.version += 1
         self._by_address |= dict.fromkeys(addresses, identity)
+        self.on_known(addresses)
 
     def _end(self, digest: bytes, reason: str) -> None:
         if (identity := self._minted.pop(digest, None)) is None:

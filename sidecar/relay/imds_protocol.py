@@ -106,8 +106,8 @@ class ImdsProtocol:
     def _role(self, path: str, peer: str, session_ends: float) -> Granted | Refused | Answer:
         identities = self._identities
         identity = identities.by_address(peer)
-        if identity.refusal is not None:
-            return identity.refusal._replace(container=identity.container)
+        if (refusal := identities.refuse(identity)) is not None:
+            return refusal
         credentials = identity.refresher.current()
         if credentials is None:
             return refuse_not_fetched(identity, _NOT_READY)

@@ -42,6 +42,8 @@ class Refused(NamedTuple):
     container: str | None = None
     may_wait: bool = False
     """Whether it may be granted in a moment: a fetch or an inspection is in progress."""
+    by_address: bool = False
+    """Whether it may be granted once it is known which container has the peer's address."""
 
 
 class CredentialsProtocol(Protocol):

@@ -68,6 +68,7 @@ class FakePaths:
     minted: list[str] = field(default_factory=list)
     assigned: list[tuple[str, str]] = field(default_factory=list)
     revoked: list[str] = field(default_factory=list)
+    starting: int = 0
 
     def mint(self) -> str:
         """Return /v2/credentials/1, and so on."""
@@ -81,6 +82,14 @@ class FakePaths:
     def revoke(self, path: str) -> None:
         """Record a revoked path."""
         self.revoked.append(path)
+
+    def begin_start(self) -> None:
+        """Record that a container is being started."""
+        self.starting += 1
+
+    def end_start(self) -> None:
+        """Record that the engine has answered."""
+        self.starting -= 1
 
 
 @dataclass
