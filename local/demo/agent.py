@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from local.agent import COMMAND, AgentProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from local.demo.endings import Ending
     from local.stage import Stage
@@ -21,11 +21,14 @@ PATIENCE = 5.0
 
 @asynccontextmanager
 async def run(
-    stage: Stage, ending: Ending, more: Mapping[str, str] | None = None
+    stage: Stage,
+    ending: Ending,
+    more: Mapping[str, str] | None = None,
+    command: Sequence[str] = COMMAND,
 ) -> AsyncIterator[AgentProcess]:
     """Run the agent for the block; afterwards none of its processes is left.
 
-    `more` are variables beside the usual ones.
+    `more` are variables beside the usual ones; `command` starts it.
     """
     env = {
         **stage.environment(),
@@ -34,7 +37,7 @@ async def run(
         "SIDECAR_LOG_LEVEL": "debug",  # with the lines of the runner's configure
         **(more or {}),
     }
-    async with AgentProcess.start(COMMAND, env, stage.folder) as agent:
+    async with AgentProcess.start(command, env, stage.folder) as agent:
         try:
             yield agent
         finally:

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
     from local.stage import Stage
 
-PROGRAM = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+PROGRAM = """
+import os, socket
+if address := os.environ.get("ADDRESS"):
+    connect = socket.socket.connect
+    def connect_from(self, target):
+        self.bind((address, 0))
+        return connect(self, target)
+    socket.socket.connect = connect_from
+import boto3
+print(boto3.client('sts').get_caller_identity()['Arn'])
+"""
+"""Says who it is. With ADDRESS, all that it connects comes from there."""
 TIMEOUT = 20.0
 """Seconds for it to ask AWS who it is."""
 
@@ -44,8 +55,11 @@ class Container:
             loop.remove_reader(self._start)
         return os.read(self._start, 4096).decode().strip()
 
-    async def run(self, uri: str, stage: Stage) -> str:
-        """Ask AWS who this is with boto3, which finds its credentials at `uri` by itself."""
+    async def run(self, uri: str, stage: Stage, address: str = "") -> str:
+        """Ask AWS who this is with boto3, which finds its credentials at `uri` by itself.
+
+        `address` is the container's own; without one, it asks from the task's.
+        """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
@@ -56,6 +70,7 @@ class Container:
                 "AWS_DEFAULT_REGION": aws.REGION,
                 "AWS_ENDPOINT_URL_STS": stage.moto,
                 "AWS_EC2_METADATA_DISABLED": "true",
+                "ADDRESS": address,
             },
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

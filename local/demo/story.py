@@ -30,6 +30,9 @@ STORY = {
     "relay.started own-role": Line(begins={"relay": "waits until it knows whose job it is"}),
     "relay.credentials_fetched own-role": Line(),
     "role.assigned": Line("has the role of the rule “{rule}” for this job", "relay"),
+    "container.role_chosen": Line(
+        "sees a container being created, for which the rule “{rule}” says: {role}"
+    ),
     "role.denied": Line("gives this job no role: {reason}", "relay", style="yellow"),
     "token.read": Line("has read the token from SSM", "token", {"register": "registers a runner"}),
     "runner.registered": Line(

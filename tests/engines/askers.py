@@ -10,7 +10,7 @@ import json
 import re
 import urllib.request
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from local import aws
 from tests.engines import matrix, workflow
@@ -111,12 +111,12 @@ class Askers:
 def _identify(sts: str, key: str) -> str:
     """Ask STS which role a key is of. The stand-in finds it by the key, and checks no signature."""
     signed = f"AWS4-HMAC-SHA256 Credential={key}/20260101/{aws.REGION}/sts/aws4_request"
-    request = urllib.request.Request(  # noqa: S310  the URL is a stand-in's
+    request = urllib.request.Request(
         sts,
         b"Action=GetCallerIdentity&Version=2011-06-15",
         {"Authorization": f"{signed}, SignedHeaders=host, Signature=0"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=30) as answer:
         said = answer.read().decode()
     found = re.search(r"assumed-role/([^/<]+)", said)
     return found[1] if found else said

@@ -68,6 +68,7 @@ def run_life(
     code: int = 0,
     more: Mapping[str, Any] | None = None,
     end_job: Callable[[Stage, Life, Job], int] | None = None,
+    before_job: Callable[[str], None] | None = None,
     **env: str | None,
 ) -> Iterator[RunningLife]:
     """Run the agent in the task within the block, with a job that waits until the block ends.
@@ -77,6 +78,7 @@ def run_life(
     the agent's command. A block that signals the agent names the exit code that follows (`code`).
     `more` has the job's other keys; a job with a `container` waits for a file called `gate` in its
     workspace. `end_job` ends the job in another way, and returns the agent's exit code.
+    `before_job` is called with the proxy's socket when the runner waits for a job, in a thread.
     """
     started: Future[RunningLife] = Future()
     loop_and_end: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -85,7 +87,7 @@ def run_life(
         end = asyncio.Event()
         loop_and_end.set_result((asyncio.get_running_loop(), end))
         variables = {**make_environment(place), **env}
-        play = _Play(steps, argv, before_gate, code, more or {}, end_job)
+        play = _Play(steps, argv, before_gate, code, more or {}, end_job, before_job)
         await _run(place, play, variables, started, end)
 
     def run() -> None:
@@ -117,6 +119,7 @@ class _Play(NamedTuple):
     code: int
     more: Mapping[str, Any]
     end_job: Callable[[Stage, Life, Job], int] | None
+    before_job: Callable[[str], None] | None
 
 
 async def _run(
@@ -135,6 +138,10 @@ async def _run(
         await stage.put()
         env |= {"LIFE_ROOT": str(stage.runner_folder), "LIFE_FOLDER": str(stage.folder)}
         async with stage.life(play.argv, env=env) as life:
+            if play.before_job is not None:
+                await life.wait_for_event("phase.entered", phase="idle")
+                (event,) = life.find_events("docker.proxy_started")
+                await asyncio.to_thread(play.before_job, event["socket"])
             step, through = stage.make_gate() if "container" not in play.more else _make_gate(stage)
             wanted = [{"run": each} if isinstance(each, str) else each for each in play.steps]
             wanted.append({"run": f"{play.before_gate}\n{_PRINT_VARIABLES}; {step}"})

@@ -245,7 +245,7 @@ def test_a_process_that_is_left_is_found_and_killed(tmp_path):
 
 
 def test_each_job_with_its_own_role_is_shown_and_verified():
-    """ROLES=1: two branches have two roles, and a fork's pull request has none."""
+    """ROLES=1: two branches have two roles; a container told "none" and a fork have none."""
     code, lines = run_demo("--roles")
     assert code == 0, "\n".join(lines)
     assert lines[-1].startswith("demo: ok")
@@ -255,6 +255,33 @@ def test_each_job_with_its_own_role_is_shown_and_verified():
         "has asked AWS who it is: assumed-role/deploy",
         "has the role of the rule “build”",
         "has asked AWS who it is: assumed-role/build",
+        "sees a container being created, for which the rule “untrusted” says: none",
+        "asks AWS who it is, by the job's own path, from 127.0.0.2",
+        "container  has asked AWS who it is: nobody",
         "gives this job no role: no rule of SIDECAR_ROLES",
         "has asked AWS who it is: nobody",
+        "the relay's reason",
+        "containers at the engine",
     )
+    assert any("neither docker nor root" in line for line in lines)
+
+
+ALL_ARE_OWN = """
+import sys
+from local.demo import __main__, roles
+code = (
+    "import runpy; from sidecar.relay.identities import Identities; "
+    "Identities.separate = lambda self, is_own, refusal: None; "
+    "runpy.run_module('local.demo.played_network', run_name='__main__')"
+)
+roles.COMMAND = (sys.executable, "-c", code)
+sys.exit(__main__.main())
+"""
+"""An agent that does not tell a container apart from its job."""
+
+
+def test_the_roles_are_not_ok_when_a_container_has_its_job_s():
+    """The container's answer is the relay's, and not played."""
+    ended, lines = run_demo("--roles", code=ALL_ARE_OWN)
+    assert ended == 1
+    assert "its container that is told “none” is: assumed-role/build instead of" in lines[-1]
