@@ -1,42 +1,37 @@
-"""`python -m local.demo.played_network`: the agent, without network rules that would need root.
+"""Start the agent without the network rules, for which it would have to be root.
 
-It is the agent's own code otherwise. The rules only lead packets to the relay; here the demo's
-processes ask the relay at its own address. Whose credentials a peer gets the relay decides itself.
+The rules only lead packets to the relay; the demo's processes ask the relay at its own address
+instead. The program is the agent's own otherwise. It is a text, because the stand-ins do not
+import the agent: only the agent's process runs it.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
+_PROGRAM = """
+import sys
 from sidecar.__main__ import main
 from sidecar.lifecycle import credentials_route
 from sidecar.relay import network_rules
 
-if TYPE_CHECKING:
-    from sidecar.relay import Relay
-
-
 class PlayedRedirect(network_rules.Redirect):
-    """Adds no address and no rule, and so removes none."""
+    def prepare(self):
+        pass
+    async def add_rules(self, relay):
+        pass
+    async def remove_rules(self):
+        pass
 
-    def prepare(self) -> None:
-        """Do nothing."""
+async def remove_nothing(network_modes):
+    pass
 
-    async def add_rules(self, relay: Relay) -> None:
-        """Do nothing."""
+network_rules.RELAY_ADDRESS = "127.0.0.1"
+network_rules.obstacle = lambda network_modes: None
+network_rules.remove_leftovers = remove_nothing  # or it would take this address from the machine
+credentials_route.Redirect = PlayedRedirect
+sys.exit(main(["run"]))
+"""
 
-    async def remove_rules(self) -> None:
-        """Do nothing."""
-
-
-async def keep_leftovers(network_modes: frozenset[str]) -> None:
-    """Do nothing: the relay's address is this machine's own here."""
-
-
-if __name__ == "__main__":
-    network_rules.RELAY_ADDRESS = "127.0.0.1"
-    network_rules.remove_leftovers = keep_leftovers
-    network_rules.obstacle = lambda network_modes: None  # noqa: ARG005
-    credentials_route.Redirect = PlayedRedirect  # type: ignore[misc]
-    sys.exit(main(["run"]))
+COMMAND = (sys.executable, "-c", _PROGRAM)
+"""Starts it."""

@@ -12,14 +12,13 @@ own relay tells it apart by its address.
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from local import aws, sts
 from local.demo import agent as agents
-from local.demo import nested, played_engine, story, verdict, watching
+from local.demo import nested, played_engine, played_network, story, verdict, watching
 from local.demo.endings import ENDINGS, STEPS
 from local.demo.scenario import open_stage
 from local.demo.verdict import Check
@@ -52,8 +51,6 @@ label = "trust=none"
 role = "none"
 """
 LABELS = {"trust": "none"}
-COMMAND = (sys.executable, "-m", "local.demo.played_network")
-"""The agent, among played network rules."""
 CONTAINER_STEP = {
     "name": "Start a container that a rule tells “none”",
     "run": 'echo "$RUNNER_SIDECAR_RELAY_URI $DOCKER_HOST" > "$UNTRUSTED/start"\n'
@@ -155,7 +152,7 @@ async def _play(
                 **scene.job,
             }
         )
-        async with agents.run(stage, ENDINGS[""], env, COMMAND) as agent:
+        async with agents.run(stage, ENDINGS[""], env, played_network.COMMAND) as agent:
             await _follow(stage, agent, process, untrusted, timeline)
             code = await agent.wait_for_end()
     checks = [

@@ -145,12 +145,16 @@ class RequestRewriter:
                 await self._check_strictly(request, body, run)
                 if self.own is not None and (note := self.own.find_change(request)):
                     return NotedRequest(body, note)
-            if self._has_rules and _gives_address(request.path):
-                return self._begin_start(request, body)
-            if self.record is not None:
-                return await self._record(request, body, self.record, run)
+            return await self._note(request, body, run)
         except UnreadableBody as error:
             raise RequestRefused(400, shorten(str(error))) from error
+
+    async def _note(self, request: RequestHead, body: bytes, run: Run) -> CheckedRequest:
+        """Have noted what a request does that creates no container."""
+        if self._has_rules and _gives_address(request.path):
+            return self._begin_start(request, body)
+        if self.record is not None:
+            return await self._record(request, body, self.record, run)
         return UnchangedRequest(body)
 
     def _begin_start(self, request: RequestHead, body: bytes) -> CheckedRequest:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 IMAGE = "asker"
 """A shell and curl: nothing needs to be mounted, so builds and compose can use it too."""
 NOTHING = "403"
+UNREACHED = "000"
 WAYS = ("own path", "job's path", "address")
 ALL_NOTHING = dict.fromkeys(WAYS, NOTHING)
 

@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local import aws
-from tests.adversary.attackers import start_agent
-from tests.engines import askers, matrix, places, proxied, wire
-from tests.engines.askers import ALL_NOTHING, NOTHING, WAYS, Askers
+from tests.engines import askers, matrix, places, proxied
+from tests.engines.askers import ALL_NOTHING, NOTHING, UNREACHED, WAYS, Askers
+from tests.engines.ruled import (
+    CHANGED,
+    NONE,
+    RULES,
+    SERVICE,
+    TRICKS,
+    WITH_DB,
+    all_have,
+    make_askers,
+    play_trick,
+    take_over,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,56 +31,6 @@ if TYPE_CHECKING:
     from tests.engines.proxied import ProxiedLife
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
-
-JOB, DB, WEB, CACHE = (
-    f"arn:aws:iam::{aws.ACCOUNT}:role/{name}" for name in ("job", "db", "web", "cache")
-)
-RULES = f"""
-[[job]]
-repository = "octo/repo"
-role = "{JOB}"
-container_roles = ["{DB}", "{WEB}", "{CACHE}"]
-
-[[container]]
-label = "role=none"
-role = "none"
-
-[[container]]
-service = "db"
-role = "{DB}"
-
-[[container]]
-service = "web"
-role = "{WEB}"
-
-[[container]]
-service = "cache"
-role = "{CACHE}"
-
-[[container]]
-service = "foreign"
-role = "none"
-"""
-NONE = "--label=role=none"
-SERVICE = "--label=com.docker.compose.service={}"
-WITH_DB = SERVICE.format("db")
-DEAF = """
-from sidecar.docker import container_listener
-container_listener._handle_event = lambda event, handler: None
-"""
-"""An agent that hears of no event, as any agent does in the moment before it hears of one."""
-LENIENT = """
-from sidecar.docker import strict_mode
-from sidecar.docker.container_create import ContainerCreate
-strict_mode.check_start = lambda body: None
-ContainerCreate._shares_network = property(lambda self: False)
-"""
-"""An agent that lets a container of any rule use the task's network."""
-
-
-def all_have(role: str) -> dict[str, str]:
-    """Return what a container gets that has a role by every way."""
-    return dict.fromkeys(WAYS, role)
 
 
 @pytest.fixture(scope="module")
@@ -134,57 +94,9 @@ def test_a_container_of_the_same_name_with_another_label_is_judged_anew(ask: Ask
         ask.remove(container)
 
 
-def make_askers(place: Place, life: ProxiedLife) -> Askers:
-    """Return what runs the containers of a life's job."""
-    return Askers(life.engine, place.task, life.running.environment[matrix.RELATIVE_URI])
-
-
-def take_over(ask: Askers, rounds: int) -> Iterator[dict[str, str]]:
-    """Let a container told none take the address of one with a role; give what it gets."""
-    with matrix.create_network(ask.engine, "--subnet=10.77.0.0/28") as network:
-        same = (f"--network={network}", "--ip=10.77.0.9")
-        for _ in range(rounds):
-            first = ask.start(*same, WITH_DB)
-            assert ask.ask(first) == all_have("db")
-            ask.remove(first)
-            yield ask.run(*same, NONE)
-
-
 def test_who_takes_an_address_at_once_never_has_the_role_of_who_had_it(ask: Askers) -> None:
     """Nor by the path of the job's steps, which the relay tells apart by address alone."""
     assert list(take_over(ask, 4)) == [ALL_NOTHING] * 4
-
-
-def test_an_agent_that_hears_of_no_event_serves_the_old_role(place: Place, root: Path) -> None:
-    """So the test above would notice it."""
-    askers.add_image(place.engine, root)
-    with proxied.run_proxied(place, argv=start_agent(DEAF), SIDECAR_ROLES=RULES) as life:
-        (got,) = take_over(make_askers(place, life), 1)
-    assert got == {"own path": NOTHING, "job's path": "db", "address": "db"}
-
-
-def test_before_the_job_is_known_no_container_has_anything(place: Place, root: Path) -> None:
-    """The relay says "not yet"; afterwards a container has nothing that was made before its job.
-
-    One without a rule of its own then has what the job has.
-    """
-    askers.add_image(place.engine, root)
-    early: dict[str, str] = {}
-    got: dict[str, dict[str, str]] = {}
-    known = {"own path": "503", "job's path": "503", "address": "503"}
-
-    def start(socket: str) -> None:
-        ask = Askers(place.engine.with_host(f"unix://{socket}"), place.task, "/v2/credentials/x")
-        for option in (NONE, WITH_DB, "--label=other"):
-            early[option] = ask.start(option)
-            got[option] = ask.ask(early[option])
-
-    with proxied.run_proxied(place, before_job=start, SIDECAR_ROLES=RULES) as life:
-        ask = make_askers(place, life)
-        assert got == dict.fromkeys(early, known)
-        later = {option: ask.ask(container)["own path"] for option, container in early.items()}
-        assert later == {NONE: NOTHING, WITH_DB: NOTHING, "--label=other": "job"}
-        assert ask.run(WITH_DB) == all_have("db")
 
 
 @pytest.mark.parametrize("builder", ["0", "1"], ids=["classic", "buildkit"])
@@ -210,44 +122,6 @@ def test_who_joins_the_network_of_another_has_what_either_has(ask: Askers) -> No
     assert ask.run("--network=host") == all_have("job")
 
 
-TRICKS: dict[str, dict[str, object]] = {
-    "host": {"HostConfig": {"NetworkMode": "host"}},
-    "another's": {"HostConfig": {"NetworkMode": "container:owner"}},
-    "outside of HostConfig": {"NetworkMode": "host"},
-    "both": {"HostConfig": {"Memory": 0}, "NetworkMode": "host"},
-    "connected": {"NetworkingConfig": {"EndpointsConfig": {"host": {}}}},
-}
-"""Create requests of containers that would have the network of others."""
-CHANGED = "changed by the start"
-
-
-def play_trick(ask: Askers, socket: Path, trick: str, label: str) -> dict[str, str]:
-    """Create a container with that label, start it, and have it ask; {}: it was refused."""
-    options = TRICKS.get(trick, {})
-    body = {
-        "Image": askers.IMAGE,
-        "Cmd": ["cat"],
-        "OpenStdin": True,
-        "Labels": {"role": label},
-        "Env": [f"JOB_PATH={ask.job_path}"],
-        **options,
-    }
-    made = wire.send(socket, wire.request("POST", "/v1.41/containers/create", body))
-    if not made.created:
-        return {}
-    (container,) = made.created
-    try:
-        # Up to this version a start may bring another HostConfig.
-        version, change = (
-            ("v1.21", {"NetworkMode": "host"}) if trick == CHANGED else ("v1.41", None)
-        )
-        start = wire.request("POST", f"/{version}/containers/{container}/start", change)
-        (status,) = wire.send(socket, start).statuses
-        return ask.ask(container) if status == 204 else {}
-    finally:
-        ask.remove(container)
-
-
 @pytest.mark.parametrize("trick", [*TRICKS, CHANGED])
 def test_no_trick_brings_a_container_told_none_into_another_s_network(
     life: ProxiedLife, ask: Askers, trick: str
@@ -255,21 +129,6 @@ def test_no_trick_brings_a_container_told_none_into_another_s_network(
     """Agent or engine refuse it, or it has nothing."""
     owner = ask.start("--name=owner", "--label=other")
     try:
-        assert play_trick(ask, life.socket, trick, "none") in ({}, ALL_NOTHING)
+        assert set(play_trick(ask, life.socket, trick).values()) <= {NOTHING, UNREACHED}
     finally:
         ask.remove(owner)
-
-
-def test_the_tricks_work_with_an_agent_that_lets_them_pass(place: Place, root: Path) -> None:
-    """With the engine of Debian 12 all that it takes; so the test above would notice them."""
-    askers.add_image(place.engine, root)
-    with proxied.run_proxied(place, argv=start_agent(LENIENT), SIDECAR_ROLES=RULES) as life:
-        ask = make_askers(place, life)
-        works = {
-            trick
-            for trick in (*TRICKS, CHANGED)
-            if trick != "another's"
-            and play_trick(ask, life.socket, trick, "none").get("address") == "job"
-        }
-    old = {"outside of HostConfig", CHANGED} if place.kind == places.DEBIAN_12 else set()
-    assert works == {"host", *old}

@@ -268,13 +268,13 @@ def test_each_job_with_its_own_role_is_shown_and_verified():
 
 ALL_ARE_OWN = """
 import sys
-from local.demo import __main__, roles
-code = (
-    "import runpy; from sidecar.relay.identities import Identities; "
-    "Identities.separate = lambda self, is_own, refusal: None; "
-    "runpy.run_module('local.demo.played_network', run_name='__main__')"
+from local.demo import __main__, played_network
+python, option, program = played_network.COMMAND
+unmended = (
+    "from sidecar.relay.identities import Identities; "
+    "Identities.by_path = lambda self, path, peer='': self.default"
 )
-roles.COMMAND = (sys.executable, "-c", code)
+played_network.COMMAND = (python, option, unmended + program)
 sys.exit(__main__.main())
 """
 """An agent that does not tell a container apart from its job."""
