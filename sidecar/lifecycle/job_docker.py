@@ -19,7 +19,7 @@ from sidecar.docker.bind_sources import BindSources
 from sidecar.docker.binds import Sockets, normalize_path
 from sidecar.docker.created import ObjectRecord, read_objects
 from sidecar.docker.credential_variables import CredentialVariables
-from sidecar.docker.engine import Engine, EngineError
+from sidecar.docker.engine import Engine, EngineError, NotFound
 from sidecar.docker.folder_copy import FolderCopy
 from sidecar.docker.own_containers import OwnContainers
 from sidecar.docker.removal import find_left, name_some, remove_objects
@@ -411,7 +411,11 @@ def _make_image_reader(engine: Engine) -> ReadImageVariables:
 
 def _make_inspect(engine: Engine) -> relay.Inspect:
     async def inspect(container: str) -> frozenset[str] | None:
-        return container_listener.read_addresses(await engine.get(f"/containers/{container}/json"))
+        try:
+            found = await engine.get(f"/containers/{container}/json")
+        except NotFound:
+            return frozenset()
+        return container_listener.read_addresses(found)
 
     return inspect
 

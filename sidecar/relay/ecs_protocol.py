@@ -17,6 +17,7 @@ from sidecar.relay.protocol import (
     RenderedAnswers,
     error,
     refuse_not_fetched,
+    refuse_unconfirmed,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class EcsProtocol:
         identity = self._identities.by_path(target, request.peer)
         if identity is None:
             return Refused("wrong secret", _WRONG_ID)
+        if self._identities.is_common(target) and self._identities.must_confirm(identity):
+            return refuse_unconfirmed(identity, _NOT_READY)
         if not self._identities.may_ask(identity, request.peer):
             if identity.suspended:  # it may have started a moment ago: the engine is being asked
                 return Refused("a stopped container", _WRONG_ID, identity.container, may_wait=True)
@@ -60,8 +63,8 @@ class EcsProtocol:
         return self._grant(identity, request.peer)
 
     def _grant(self, identity: Identity, peer: str) -> Granted | Refused:
-        if (refusal := self._identities.refuse(identity)) is not None:
-            return refusal
+        if identity.refusal is not None:
+            return identity.refusal._replace(container=identity.container)
         credentials = identity.refresher.current()
         if credentials is None:
             return refuse_not_fetched(identity, _NOT_READY)

@@ -31,7 +31,7 @@ _RANDOM_BYTES = 32
 _INSPECT_TIMEOUT = 5.0
 _INSPECT_EVERY = 1.0
 """Seconds between two inspections of a container, however often the wrong peer asks."""
-_EVENT_LATENCY = 1.0
+_EVENT_LATENCY = 2.0
 """Seconds within which the engine's event of a start comes after its answer."""
 
 Inspect = Callable[[str], Awaitable[frozenset[str] | None]]
@@ -47,6 +47,7 @@ class Identity:
 
     __slots__ = (
         "addresses",
+        "confirmed",
         "container",
         "first_peer",
         "forgotten",
@@ -70,6 +71,8 @@ class Identity:
         self.addresses: frozenset[str] | None = None
         """The addresses that the engine reported; None: none yet."""
         self.inspected_at = float("-inf")
+        self.confirmed = 0
+        """How many starts had begun or ended when the engine was last asked for its addresses."""
         self.forgotten = 0
         """The number of times its addresses were forgotten: an answer from before that is void."""
         self.suspended = False
@@ -119,6 +122,10 @@ class Identities:
         """Called with addresses whose container is known from now on."""
         self._starting = 0
         """The number of containers that are being started, or join a network."""
+        self._starts = 0
+        """How many starts have begun or ended."""
+        self._confirmed: Identity | None = None
+        """The container whose addresses the engine has just told, for those who waited for it."""
         self._started_at = float("-inf")
         self._inspecting = False
         self.default_path = _new_path()
@@ -142,29 +149,42 @@ class Identities:
         self.version += 1
 
     def begin_start(self) -> None:
-        """Note that a container is about to get an address: it may ask by it at once."""
+        """Note that a container is about to get an address: it may ask by it at once.
+
+        That may be the address of one that has ended, of which the engine's event is yet to come.
+        """
         self._starting += 1
+        self._starts += 1
+        self.version += 1
 
     def end_start(self) -> None:
         """Note that it has it; the engine's event says so a moment later."""
         self._starting -= 1
+        self._starts += 1
         self._started_at = self._time()
+        self.version += 1
 
-    def refuse(self, identity: Identity) -> Refused | None:
-        """Return why an identity gets no credentials, whatever there are; None if it may.
+    def must_confirm(self, identity: Identity) -> bool:
+        """Return whether the engine must be asked first who has an address; it is asked then.
 
-        An unknown address may be known in a moment, while containers are being started.
+        `identity` is whose it was. Another container may have it by now, if one was started since.
         """
-        if identity.refusal is None:
-            return None
-        expected = identity is self._stranger and (
+        if self.is_own is None or identity is self.default or identity is self._confirmed:
+            return False
+        if identity is self._stranger:
+            return self._expects_container()
+        if not self._starting and identity.confirmed == self._starts:
+            return False
+        self._inspect_now(identity)
+        return True
+
+    def _expects_container(self) -> bool:
+        """Return whether an unknown address may be a container's that the engine is to tell of."""
+        return (
             self._starting > 0
             or self._inspecting
             or bool(self._to_inspect)
             or self._time() - self._started_at < _EVENT_LATENCY
-        )
-        return identity.refusal._replace(
-            container=identity.container, may_wait=expected, by_address=expected
         )
 
     def share(self, path: str) -> None:
@@ -212,6 +232,10 @@ class Identities:
         identity.refusal, identity.rule = refusal, rule
         self._minted[self._digest(path)] = identity
         return path
+
+    def is_common(self, path: str) -> bool:
+        """Return whether a path is for everybody, so that only the address says who asks."""
+        return self._digest(path) in self._common
 
     def is_minted(self, path: str) -> bool:
         """Return whether a path was made for one container, and is valid."""
@@ -362,7 +386,7 @@ class Identities:
         container, inspect = identity.container, self.inspect
         if container is None or inspect is None:
             return
-        forgotten = identity.forgotten
+        forgotten, starts = identity.forgotten, self._starts
         try:
             async with asyncio.timeout(_INSPECT_TIMEOUT):
                 found = await inspect(container)
@@ -377,8 +401,15 @@ class Identities:
             return
         if found:
             identity.suspended = False
+            identity.confirmed = starts
             self._set_addresses(identity, found)
             self.on_change()
+            if identity not in self._to_inspect:  # else this answer may be older than a request
+                self._confirmed = identity
+                try:
+                    self.on_known(found)
+                finally:
+                    self._confirmed = None
         else:
             self._suspend(identity)
 
@@ -409,7 +440,6 @@ class Identities:
         identity.addresses = addresses
         self.version += 1
         self._by_address |= dict.fromkeys(addresses, identity)
-        self.on_known(addresses)
 
     def _end(self, digest: bytes, reason: str) -> None:
         if (identity := self._minted.pop(digest, None)) is None:

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.net.http_server import Answer, Request
 from sidecar.relay.cached_decision import Grounds
-from sidecar.relay.protocol import SOON, Granted, Refused, RenderedAnswers, refuse_not_fetched
+from sidecar.relay.protocol import (
+    SOON,
+    Granted,
+    Refused,
+    RenderedAnswers,
+    refuse_not_fetched,
+    refuse_unconfirmed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,8 +113,10 @@ class ImdsProtocol:
     def _role(self, path: str, peer: str, session_ends: float) -> Granted | Refused | Answer:
         identities = self._identities
         identity = identities.by_address(peer)
-        if (refusal := identities.refuse(identity)) is not None:
-            return refusal
+        if identities.must_confirm(identity):
+            return refuse_unconfirmed(identity, _NOT_READY)
+        if identity.refusal is not None:
+            return identity.refusal._replace(container=identity.container)
         credentials = identity.refresher.current()
         if credentials is None:
             return refuse_not_fetched(identity, _NOT_READY)

@@ -55,6 +55,17 @@ class CredentialsProtocol(Protocol):
         """Decide about a request; a bare Answer holds no secret and needs no audit."""
 
 
+def refuse_unconfirmed(identity: Identity, answer: Answer) -> Refused:
+    """Refuse because it is not known which container has the address: the engine is asked."""
+    return Refused(
+        "an address that may be another's by now",
+        answer,
+        identity.container,
+        may_wait=True,
+        by_address=True,
+    )
+
+
 def refuse_not_fetched(identity: Identity, answer: Answer) -> Refused:
     """Refuse because there are no credentials; the request may wait for a fetch in progress."""
     return Refused("no credentials yet", answer, identity.container, identity.refresher.fetching)

@@ -30,7 +30,8 @@ UNREACHED = "000"
 WAYS = ("own path", "job's path", "address")
 ALL_NOTHING = dict.fromkeys(WAYS, NOTHING)
 
-_CURL = "curl --silent --max-time 10"
+_CURL = "curl --silent --max-time 60 --retry ${RETRY:-20} --retry-delay 1"
+"""It comes again after "not yet", as AWS' clients do."""
 _ROLES = f"http://{INSTANCE_METADATA}/latest/meta-data/iam/security-credentials/"
 _TOKEN = f"http://{INSTANCE_METADATA}/latest/api/token"
 SCRIPT = f"""
@@ -75,9 +76,13 @@ class Askers:
         argv = ("run", "--detach", "--interactive", *options, *self._given, IMAGE, "cat")
         return self.engine.docker(*argv).strip()
 
-    def ask(self, container: str) -> dict[str, str]:
-        """Have a container that runs ask; return the role that it got by each way."""
-        return self.read(self.engine.docker("exec", container, "sh", "-c", SCRIPT))
+    def ask(self, container: str, *, patient: bool = True) -> dict[str, str]:
+        """Have a container that runs ask; return the role that it got by each way.
+
+        It comes again after "not yet" if it is `patient`.
+        """
+        retry = () if patient else ("--env=RETRY=0",)
+        return self.read(self.engine.docker("exec", *retry, container, "sh", "-c", SCRIPT))
 
     def remove(self, *containers: str) -> None:
         """Remove containers at once."""
