@@ -1,4 +1,4 @@
-"""Without what keeps containers apart, each attack of test_roles works; and before there is a job.
+"""Agents without what keeps containers apart, for which attacks work; and life before there is a job.
 
 These lives are not those of test_roles: one agent at a time lives in a task.
 """
@@ -36,6 +36,11 @@ from sidecar.docker import container_listener
 container_listener._handle_event = lambda event, handler: None
 """
 """An agent that hears of no event, as any agent does in the moment before it hears of one."""
+TRUSTING = """
+from sidecar.relay.identities import Identities
+Identities.must_confirm = lambda self, identity: False
+"""
+"""An agent that does not ask the engine who has an address after something was started."""
 LENIENT = """
 from sidecar.docker import strict_mode
 from sidecar.docker.container_create import ContainerCreate
@@ -45,12 +50,17 @@ ContainerCreate._shares_network = property(lambda self: False)
 """An agent that lets a container of any rule use the task's network."""
 
 
-def test_an_agent_that_hears_of_no_event_serves_the_old_role(place: Place, root: Path) -> None:
-    """So the test above would notice it."""
+@pytest.mark.parametrize("trusts", [True, False], ids=["unmended", "mended"])
+def test_an_agent_that_hears_of_no_event_asks_who_has_an_address(
+    place: Place, root: Path, trusts: bool
+) -> None:
+    """Else it would serve the role of the container that had it before."""
     askers.add_image(place.engine, root)
-    with proxied.run_proxied(place, argv=start_agent(DEAF), SIDECAR_ROLES=RULES) as life:
+    argv = start_agent(DEAF + TRUSTING if trusts else DEAF)
+    with proxied.run_proxied(place, argv=argv, SIDECAR_ROLES=RULES) as life:
         (got,) = take_over(make_askers(place, life), 1)
-    assert got == {"own path": NOTHING, "job's path": "db", "address": "db"}
+    taken = "db" if trusts else NOTHING
+    assert got == {"own path": NOTHING, "job's path": taken, "address": taken}
 
 
 def test_before_the_job_is_known_no_container_has_anything(place: Place, root: Path) -> None:
@@ -67,7 +77,7 @@ def test_before_the_job_is_known_no_container_has_anything(place: Place, root: P
         ask = Askers(place.engine.with_host(f"unix://{socket}"), place.task, "/v2/credentials/x")
         for option in (NONE, WITH_DB, "--label=other"):
             early[option] = ask.start(option)
-            got[option] = ask.ask(early[option])
+            got[option] = ask.ask(early[option], patient=False)
 
     with proxied.run_proxied(place, before_job=start, SIDECAR_ROLES=RULES) as life:
         ask = make_askers(place, life)
