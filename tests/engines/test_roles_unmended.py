@@ -1,4 +1,4 @@
-"""Agents without what keeps containers apart, for which attacks work; and life before there is a job.
+"""Agents that do not keep containers apart: attacks work there. And life before there is a job.
 
 These lives are not those of test_roles: one agent at a time lives in a task.
 """

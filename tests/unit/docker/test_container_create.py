@@ -380,6 +380,8 @@ def test_rules_compare_image_and_labels():
         ({"HostConfig": {"NetworkMode": "my-network"}}, False, False),
         ({"HostConfig": {"NetworkMode": "host"}}, False, True),
         ({"hostconfig": {"networkmode": "container:abc"}}, False, True),
+        ({"NetworkMode": "host"}, False, True),
+        ({"HostConfig": {"NetworkMode": "bridge"}, "networkmode": "container:abc"}, False, True),
         ({}, True, False),
         ({"netns": {"nsmode": "bridge"}}, True, False),
         ({"netns": {"nsmode": "host"}}, True, True),

@@ -367,3 +367,39 @@ def test_a_rule_can_refuse_a_container():
         body = json.dumps({"Image": "redis", "Env": env}).encode()
         with pytest.raises(RequestRefused, match="network of its own"):
             asyncio.run(policy.check(CREATE, body))
+
+
+GIVING = ("/containers/c1/start", "/containers/c1/restart", "/networks/n1/connect")
+"""Requests by which a container may get an address."""
+
+
+@pytest.mark.parametrize("path", GIVING)
+@pytest.mark.parametrize("answered", [True, False], ids=["answered", "unanswered"])
+def test_with_rules_the_relay_knows_of_each_start(path, answered):
+    """From before the engine hears of it, until its answer."""
+    policy, paths = ruled(lambda _: "/v2/credentials/1")
+    request = parse_request(f"POST /v1.41{path} HTTP/1.1\r\n\r\n".encode())
+    assert policy.body_limit(request) is not None
+    checked = asyncio.run(policy.check(request, b""))
+    assert (checked.body, paths.starting) == (b"", 1)
+    if answered:
+        checked.handle_response(204, b"")
+    else:
+        checked.handle_no_response()
+    assert paths.starting == 0
+
+
+@pytest.mark.parametrize("path", GIVING)
+def test_without_rules_a_start_is_not_looked_at(path):
+    """It goes on as it comes."""
+    request = parse_request(f"POST /v1.41{path} HTTP/1.1\r\n\r\n".encode())
+    assert make_policy(FakePaths()).body_limit(request) is None
+
+
+def test_with_rules_no_start_changes_a_container():
+    """Before API 1.24 it could give it another network than that of its creation."""
+    policy, paths = ruled(lambda _: "/v2/credentials/1")
+    request = parse_request(b"POST /v1.21/containers/c1/start HTTP/1.1\r\n\r\n")
+    with capture_logs(), pytest.raises(RequestRefused, match="SIDECAR_ROLES") as refused:
+        asyncio.run(policy.check(request, b'{"NetworkMode": "host"}'))
+    assert (refused.value.status, paths.starting) == (403, 0)
