@@ -51,12 +51,14 @@ class EcsProtocol:
             return Refused("no such path", _NOT_FOUND)
         if target == PREFIX:
             return Refused("no secret", _NO_ID)
-        identity = self._identities.by_path(target, request.peer)
+        identities = self._identities
+        identity = identities.by_path(target, request.peer)
         if identity is None:
             return Refused("wrong secret", _WRONG_ID)
-        if self._identities.is_common(target) and self._identities.must_confirm(identity):
+        by_address = identities.is_own is not None and identities.is_common(target)
+        if by_address and identities.must_confirm(identity):
             return refuse_unconfirmed(identity, _NOT_READY)
-        if not self._identities.may_ask(identity, request.peer):
+        if not identities.may_ask(identity, request.peer):
             if identity.suspended:  # it may have started a moment ago: the engine is being asked
                 return Refused("a stopped container", _WRONG_ID, identity.container, may_wait=True)
             return Refused("another container's path", _NOT_YOURS, identity.container)
