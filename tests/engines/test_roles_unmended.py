@@ -38,9 +38,10 @@ container_listener._handle_event = lambda event, handler: None
 """An agent that hears of no event, as any agent does in the moment before it hears of one."""
 TRUSTING = """
 from sidecar.relay.identities import Identities
-Identities.must_confirm = lambda self, identity: False
+confirm = Identities.must_confirm
+Identities.must_confirm = lambda self, one: one is self._stranger and confirm(self, one)
 """
-"""An agent that does not ask the engine who has an address after something was started."""
+"""An agent that takes an address for known, whatever was started since."""
 LENIENT = """
 from sidecar.docker import strict_mode
 from sidecar.docker.container_create import ContainerCreate
