@@ -79,10 +79,14 @@ TRICKS: dict[str, dict[str, object]] = {
 }
 """Create requests of containers that would have the network of others."""
 CHANGED = "changed by the start"
+REFUSED = "refused"
 
 
 def play_trick(ask: Askers, socket: Path, trick: str) -> dict[str, str]:
-    """Create a container told none, start it, and have it ask; {}: it was refused."""
+    """Create a container told none, start it, and have it ask.
+
+    What it gets is REFUSED with the response if agent or engine refused it.
+    """
     options = TRICKS.get(trick, {})
     body = {
         "Image": askers.IMAGE,
@@ -94,7 +98,7 @@ def play_trick(ask: Askers, socket: Path, trick: str) -> dict[str, str]:
     }
     made = wire.send(socket, wire.request("POST", "/v1.41/containers/create", body))
     if not made.created:
-        return {}
+        return {REFUSED: made.text.decode()}
     (container,) = made.created
     try:
         # Up to this version a start may bring another HostConfig.
@@ -102,7 +106,7 @@ def play_trick(ask: Askers, socket: Path, trick: str) -> dict[str, str]:
             ("v1.21", {"NetworkMode": "host"}) if trick == CHANGED else ("v1.41", None)
         )
         start = wire.request("POST", f"/{version}/containers/{container}/start", change)
-        (status,) = wire.send(socket, start).statuses
-        return ask.ask(container) if status == 204 else {}
+        started = wire.send(socket, start)
+        return ask.ask(container) if started.statuses == [204] else {REFUSED: started.text.decode()}
     finally:
         ask.remove(container)
