@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from local import faults, imds, oidc
 from local.github.apps import fresh_key
+from local.github.payloads import number_of
 from local.runner import install
 from local.stage import PAT
 from tests.lives import stage as stages
@@ -58,7 +59,10 @@ class FailingStage(Stage):
 
     def admit_job(self) -> str:
         """Return the URL by which the job asks for its OIDC token: through the proxy."""
-        url = self.issuer.admit_job(repository_id=None, run_id=None, run_attempt=None)
+        number = number_of(self.repository)
+        url = self.issuer.admit_job(
+            repository=self.repository, repository_id=number, run_id=None, run_attempt=None
+        )
         return url.replace(self.issuer.url, self.tokens.url)
 
     def environment(self) -> dict[str, str]:
