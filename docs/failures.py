@@ -193,6 +193,7 @@ SERVICES = (
         outcomes(
             # A sample is left out. A short job ends before a time-out does.
             Cell(0, "job.usage_unknown"),
+            reset=UNHARMED,  # sent again at once
             time_out=UNHARMED,
             never=UNHARMED,
         ),
