@@ -28,7 +28,7 @@ LIMITS = {
     "docker_run_overhead_ms": 5,
     "proxy_rss_growth_mib": 8,
     "job_role_ms": 150,
-    "job_role_vs_floor": 2.0,
+    "job_role_vs_floor": 2.5,
     "queued_to_runtask_ms": 100,
     "api_to_runinstances_ms": 100,
     "lambda_cold_vs_floor": 3.0,
