@@ -34,6 +34,7 @@ _CURL = "curl --silent --max-time 60 --retry ${RETRY:-20} --retry-delay 1"
 """It comes again after "not yet", as AWS' clients do."""
 _ROLES = f"http://{INSTANCE_METADATA}/latest/meta-data/iam/security-credentials/"
 _TOKEN = f"http://{INSTANCE_METADATA}/latest/api/token"
+# The own path comes last: by it the agent would ask the engine for the container's address.
 SCRIPT = f"""
 ask() {{ echo "{{$1: $({_CURL} --write-out ' %{{http_code}}' --header "$3" "$2")}}"; }}
 by_address() {{
@@ -41,11 +42,11 @@ by_address() {{
     token="X-aws-ec2-metadata-token: $({_CURL} -X PUT --header "$seconds" {_TOKEN})"
     ask "address" "{_ROLES}$({_CURL} --fail --header "$token" {_ROLES})" "$token"
 }}
+by_address
+ask "job's path" "http://{ECS_AGENT}$JOB_PATH"
 if [ -n "${matrix.RELATIVE_URI}" ]; then
     ask "own path" "http://{ECS_AGENT}${matrix.RELATIVE_URI}"
 fi
-ask "job's path" "http://{ECS_AGENT}$JOB_PATH"
-by_address
 """
 
 
