@@ -65,6 +65,7 @@ def take_over(ask: Askers, rounds: int) -> Iterator[dict[str, str]]:
         same = (f"--network={network}", "--ip=10.77.0.9")
         for _ in range(rounds):
             first = ask.start(*same, WITH_DB)
+            ask.ask(first)  # by its own path, which makes its address known without any event
             assert ask.ask(first) == all_have("db")
             ask.remove(first)
             yield ask.run(*same, NONE)
