@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from local import aws
 from tests.engines import askers, matrix, wire
 from tests.engines.askers import WAYS, Askers
+from tests.engines.engine import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,12 +103,15 @@ def play_trick(ask: Askers, socket: Path, trick: str) -> dict[str, str]:
         return {REFUSED: made.text.decode()}
     (container,) = made.created
     try:
-        # Up to this version a start may bring another HostConfig.
-        version, change = (
-            ("v1.21", {"NetworkMode": "host"}) if trick == CHANGED else ("v1.41", None)
-        )
-        start = wire.request("POST", f"/{version}/containers/{container}/start", change)
-        started = wire.send(socket, start)
-        return ask.ask(container) if started.statuses == [204] else {REFUSED: started.text.decode()}
+        if trick == CHANGED:  # up to this version a start may bring another HostConfig
+            path = f"/v1.21/containers/{container}/start"
+            started = wire.send(socket, wire.request("POST", path, {"NetworkMode": "host"}))
+            if started.statuses != [204]:
+                return {REFUSED: started.text.decode()}
+        else:
+            ask.engine.docker("start", container)
+        return ask.ask(container)
+    except Failed as error:
+        return {REFUSED: str(error)}
     finally:
         ask.remove(container)
