@@ -162,7 +162,11 @@ async def _play(
     if scene.has_container:
         checks += [
             Check("its container that is told “none” is", NO_ROLE, _describe(untrusted.arn)),
-            Check("the relay's reason", REASON, agent.last_event("relay.refused")["reason"]),
+            Check(
+                "the relay's reason",
+                REASON,
+                agent.last_event("relay.refused").get("reason", "none"),
+            ),
         ]
     return checks, agent
 

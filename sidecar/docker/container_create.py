@@ -66,7 +66,7 @@ class ContainerCreate:
             kind = space.get_field("nsmode", str) if space is not None else None
             in_pod = bool(self.fields.get_field("pod", str))
             return in_pod or (kind or "default") not in _OWN_NAMESPACES
-        # Docker 20.10 reads the fields of HostConfig at the top, too.
+        # Docker 20.10 and 26.1 read the fields of HostConfig at the top, too.
         configs = (self.fields.get_field("HostConfig", dict), self.fields)
         modes = [one.get_field("NetworkMode", str) or "" for one in configs if one is not None]
         return any(mode.partition(":")[0] in _SHARED_NETWORKS for mode in modes)
