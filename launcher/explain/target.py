@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked about."""
+    """The job, task, machine or runner that is asked about."""
 
     kind: Kind
     name: str

@@ -18,7 +18,7 @@ PERMISSION = "iam:SimulatePrincipalPolicy"
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the policies say to one action on one resource."""
+    """The answer of the policies about one action on one resource."""
 
     action: str
     resource: str

@@ -52,7 +52,7 @@ class TaskFacts:
 
     @property
     def lines(self) -> dict[str, str]:
-        """What every job's first log group shows."""
+        """The lines that every job's first log group shows."""
         return {"Task": self.arn, "Zone": self.zone, "Launch type": self.launch_type}
 
 

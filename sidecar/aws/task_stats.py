@@ -23,7 +23,7 @@ _WINDOWS_UNIT = 100
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What all containers of the task have used so far, or use now."""
+    """The use of all containers of the task: so far, or now."""
 
     cpu_seconds: float
     memory: float
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What the task has; None where it has no limit."""
+    """The size of the task; None where it has no limit."""
 
     cpu: float | None
     """vCPUs."""

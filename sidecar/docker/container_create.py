@@ -54,7 +54,7 @@ class ContainerCreate:
 
     @property
     def container(self) -> Container:
-        """What the rules for containers compare."""
+        """The facts that the rules for containers compare."""
         labels = self.fields.get_field("labels", dict) or {}
         known = {str(name): str(value) for name, value in labels.items() if value is not None}
         return Container(self.image, known, self._shares_network)

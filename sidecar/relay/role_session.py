@@ -47,7 +47,7 @@ ReadToken = Callable[[], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """What STS is asked for."""
+    """A request to STS for one session."""
 
     rule: str
     role: str

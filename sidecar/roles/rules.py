@@ -37,7 +37,7 @@ SHORTEST, LONGEST_CHAINED, LONGEST = 900, 3600, 43_200
 
 
 class Proof(StrEnum):
-    """What AWS believes about a job."""
+    """The word by which AWS believes who a job is."""
 
     RUNNER = "runner"
     """The task role's word: the agent assumes the role, with session tags."""
@@ -78,7 +78,7 @@ class Job(Protocol):
 
     @property
     def actor(self) -> str | None:
-        """Who caused the run."""
+        """The user who caused the run."""
 
     @property
     def from_fork(self) -> bool | None:

@@ -44,7 +44,7 @@ class Run(Protocol):
 
     @property
     def actor(self) -> str | None:
-        """Who caused the run."""
+        """The user who caused the run."""
 
     @property
     def run_id(self) -> str | None:

@@ -33,7 +33,7 @@ LONGEST_REASON = 300
 
 
 class Assignment(NamedTuple):
-    """What came of giving a job its role."""
+    """The outcome of giving a job its role."""
 
     refusal: str | None = None
     """Why the job must not run without it; None: it runs."""

@@ -20,7 +20,7 @@ UNITS = 1024
 
 @dataclass(slots=True)
 class JobUsage:
-    """What one job used, from samples in the order in which they were taken."""
+    """The use of one job, from samples in the order in which they were taken."""
 
     size: Size | None = None
     seconds: float = 0.0
