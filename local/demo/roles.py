@@ -160,6 +160,7 @@ async def _play(
         Check("its agent's exit code", "0", str(code)),
     ]
     if scene.has_container:
+        refused = agent.last_event("relay.refused").get("reason", "never")
         checks += [
             Check("its container that is told “none” is", NO_ROLE, _describe(untrusted.arn)),
             Check(
