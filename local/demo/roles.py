@@ -166,7 +166,7 @@ async def _play(
             Check(
                 "the relay's reason",
                 REASON,
-                agent.last_event("relay.refused").get("reason", "none"),
+                refused,
             ),
         ]
     return checks, agent
@@ -206,10 +206,10 @@ async def _run_container(stage: Stage, container: Container, timeline: Timeline)
     """
     uri, docker_host = (await container.wait_for_start()).split()
     await played_engine.run_container(docker_host, LABELS)
-    where = f"asks AWS who it is, by the job's own path, from {played_engine.ADDRESS}"
-    timeline.begin("container", "container", where)
+    timeline.begin("container", "container", "asks AWS who it is")
     arn = await container.run(uri, stage, played_engine.ADDRESS)
-    timeline.done("container", f"has asked AWS who it is: {_describe(arn)}", "container")
+    how = f"by the job's own path, from {played_engine.ADDRESS}"
+    timeline.done("container", f"has asked, {how}, who it is: {_describe(arn)}", "container")
 
 
 def _describe(arn: str) -> str:
