@@ -43,18 +43,3 @@ def _count_by(table: str, counter: str, change: int, condition: str, bound: int)
             },
         }
     }
-
-
-def correct_count(table: str, counter: str, seen: int, actual: int) -> dict[str, Any]:
-    """Make the update that sets a counter, if it is still as it was seen."""
-    return {
-        "TableName": table,
-        "Key": counter_key(counter),
-        "UpdateExpression": "SET #places = :actual",
-        "ConditionExpression": "#places = :seen",
-        "ExpressionAttributeNames": {"#places": PLACES},
-        "ExpressionAttributeValues": {
-            ":actual": make_number(actual),
-            ":seen": make_number(seen),
-        },
-    }

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiobotocore.config import AioConfig
 
-from launcher.record.counters import PLACES, correct_count, counter_key, give_place, take_place
+from launcher.record.counters import PLACES, counter_key, give_place, take_place
 from launcher.record.items import (
     LAUNCH,
     index_task,
@@ -200,21 +200,13 @@ class Records:
                 return await self._save(
                     replace(launch, counters=()), steps, dict.fromkeys(names, 0)
                 )
-            except Full as error:  # it was corrected to zero meanwhile: nothing is left to give
+            except Full as error:  # somebody has emptied it: nothing is left to give
                 names.remove(error.counter)
 
     async def count(self, counter: str) -> int:
         """Read how many launches take a place in a counter: starts under way and living."""
         item = await self._calls.read(counter_key(counter))
         return int(item[PLACES]["N"]) if item and PLACES in item else 0
-
-    async def correct_count(self, counter: str, seen: int, actual: int) -> None:
-        """Set a counter that was found wrong, if it is still as it was seen. Raises Outdated."""
-
-        async def correct(client: Any) -> None:
-            await client.update_item(**correct_count(self._table, counter, seen, actual))
-
-        await self._calls.write("correct", correct)
 
     async def open_order(self, launch_id: str) -> None:
         """Note an order that no event tells of, until its launch is closed. Raises AwsError."""

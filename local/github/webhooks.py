@@ -65,8 +65,9 @@ class Hook:
     def wants(self, repository: str) -> bool:
         """Whether it is told of jobs of this repository."""
         if self.app is not None:
-            subscribed = "workflow_job" in self.app.events
-            return subscribed and self.find_installation(repository) is not None
+            found = self.find_installation(repository)
+            listens = found is not None and found.suspended_at is None
+            return listens and "workflow_job" in self.app.events
         return self.scope is None or self.scope.holds(repository)
 
 

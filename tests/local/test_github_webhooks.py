@@ -98,6 +98,21 @@ def test_a_delivery_is_signed_over_the_bytes_that_are_sent():
     play(scene)
 
 
+def test_a_suspended_installation_is_told_of_nothing():
+    """What happened meanwhile is not told of later either."""
+
+    async def scene(hub, receiver, client, jwt):
+        (app,) = hub.world.apps
+        app.installations[0].suspended_at = 1.0
+        queue(hub, name="meanwhile")
+        app.installations[0].suspended_at = None
+        queue(hub, name="later")
+        await receiver.wait_for(1)
+        assert [json.loads(body)["workflow_job"]["name"] for _, body in receiver.got] == ["later"]
+
+    play(scene)
+
+
 def test_a_job_is_told_from_its_queue_to_its_end():
     """A job with an environment waits first; cancelled it is told of as well."""
 

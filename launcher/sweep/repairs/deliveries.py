@@ -67,7 +67,7 @@ class Deliveries:
         self, hook: Webhook, seen: Inventory, report: Report, *, dry_run: bool
     ) -> None:
         for delivery, attempts in await self._find_lost(hook, seen.begun):
-            demand = await self._find_demand(hook, delivery)
+            demand = await self._find_demand(hook, delivery, report)
             if demand is None:
                 continue
             reason = f"job {demand.job_id} of {demand.repository}: {delivery.status}"
@@ -99,7 +99,9 @@ class Deliveries:
         lost = [each for each in lost if each[0].at <= fresh and _is_lost(each[0])]
         return lost[-MOST:][::-1]
 
-    async def _find_demand(self, hook: Webhook, delivery: Delivery) -> Demand | None:
+    async def _find_demand(
+        self, hook: Webhook, delivery: Delivery, report: Report
+    ) -> Demand | None:
         """Return what a delivery demands; None where nobody has to serve it any more."""
         headers, payload = await hook.read(delivery)
         try:
@@ -108,17 +110,25 @@ class Deliveries:
             return None
         if not self._around.serves(demand.repository, demand.labels):
             return None
-        return demand if await self.is_unserved(demand) else None
+        return demand if await self.is_unserved(demand, report) else None
 
-    async def is_unserved(self, demand: Demand) -> bool:
-        """Say whether a job has no record, and is still queued. Raises SidecarError."""
+    async def is_unserved(self, demand: Demand, report: Report) -> bool:
+        """Say whether a job has no record, and is still queued. Raises SidecarError.
+
+        If GitHub does not tell now, or its last calls of the hour are for others, it is not sent,
+        and the report says so.
+        """
         records = self._around.records
         assert records is not None, "asked before"  # noqa: S101
         if await records.read(launch_id(self._around.claims.deployment, demand)) is not None:
             return False
         connection = self._around.hub.connect(self._around.hub.find_url(demand.repository))
         found = await self._jobs.look_up(connection, demand)
-        return not isinstance(found, Unknown) and found.action == QUEUED
+        if isinstance(found, Unknown):
+            if found.may_pass:
+                report.leave_out("jobs that may have lost their message", found.reason)
+            return False
+        return found.action == QUEUED
 
 
 def _is_lost(delivery: Delivery) -> bool:

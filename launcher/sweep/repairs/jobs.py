@@ -98,7 +98,9 @@ class LostJobs:
         now = seen.begun
         self._sent = {job: at for job, at in self._sent.items() if now - at < AGAIN}
         async for demand, since in self._queued.find(seen, report):
-            if demand.job_id in self._sent or not await self._deliveries.is_unserved(demand):
+            if demand.job_id in self._sent:
+                continue
+            if not await self._deliveries.is_unserved(demand, report):
                 continue
             reason = f"it is queued for {(now - since) / 60:.0f} minutes, and has no record"
             finding = Finding(Kind.JOB, f"job {demand.job_id} of {demand.repository}", reason)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from launcher.demand.delivery import Demand
+from launcher.demand.order import Order
 from launcher.record.launch import Launch
 from launcher.sweep.repairs.deliveries import Deliveries
 from launcher.sweep.repairs.jobs import LostJobs
@@ -160,6 +161,43 @@ def test_no_more_than_a_tenth_of_the_calls_is_used_and_what_is_left_out_is_told(
             "queued jobs of 1 repositories: a tenth of GitHub's calls of this hour is used up"
         ]
         assert scene.world.calls["list-runs"] - before <= 2
+
+    play(story)
+
+
+def test_the_last_fifth_of_the_calls_is_for_others_and_what_is_left_out_is_told():
+    """Workers need them to start runners; the job is sent when GitHub has calls again."""
+
+    async def story(stage):
+        scene, made = stage.scene, make(stage)
+        await add_launch(stage, number=999, served=True, ended=True)
+        await scene.queue_job("small", name="build")
+        scene.later = 600
+        scene.world.settings.rate_remaining = 900
+        report = await repair(stage, made)
+        (left,) = report.uncovered
+        assert left.startswith("jobs that may have lost their message: GitHub's limit: ")
+        assert (told(report), scene.messages) == ([], [])
+        scene.world.settings.rate_remaining = 4000
+        report = await repair(stage, made)
+        assert [each[1] for each in told(report)] == ["sent again"]
+        assert report.uncovered == []
+
+    play(story)
+
+
+def test_an_order_that_nobody_looks_after_is_opened_again():
+    """The process that took it has ended, and no event tells of its machine."""
+
+    async def story(stage):
+        order = make_demand(0, order=Order("octo", 5))
+        launch = Launch("order-2", "small", order.to_json(), stage.scene.now())
+        await stage.around.records.release(replace(launch, counters=("pool/small",)))
+        assert told(await repair(stage, make(stage))) == []
+        stage.scene.later = 0.5 * HOUR
+        (result,) = told(await repair(stage, make(stage)))
+        assert result[:2] == ("launch order-2", "sent again")
+        assert await stage.around.records.list_open_orders() == ["order-2"]
 
     play(story)
 
