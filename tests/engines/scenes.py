@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from tests.engines.engine import EMPTY, USERLAND
 
@@ -161,14 +161,16 @@ def resize(terminal: int, rows: int, columns: int) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
-def read_until(terminal: int, word: bytes, nudge: Callable[[], None] = lambda: None) -> bytes:
+def read_until(source: int, word: bytes, nudge: Callable[[], None] = lambda: None) -> bytes:
     """Read up to the end of the line that holds `word`; call `nudge` each second until then."""
     output, deadline = b"", time.monotonic() + PATIENCE
     while not re.search(re.escape(word) + rb"[^\n]*\n", output):
         assert time.monotonic() < deadline, f"no {word!r} in {output!r}"
         nudge()
-        if select.select([terminal], [], [], 1.0)[0]:
-            output += os.read(terminal, 65536)
+        if select.select([source], [], [], 1.0)[0]:
+            some = os.read(source, 65536)
+            assert some, f"the end, and no {word!r} in {output[-1000:]!r}"
+            output += some
     return output
 
 
@@ -188,9 +190,12 @@ def follow(engine: Engine, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def follow_log(engines: list[Engine]) -> list[bytes]:
-    """Follow one container's log (`logs -f`) through several engines at once, with timestamps."""
-    script = "trap go=on USR1; seq 1 3000; until [ $go ]; do sleep 0.02; done; "
-    script += "seq 3001 6000 >&2; echo end"
+    """Follow one container's log (`logs -f`) through several engines at once, with timestamps.
+
+    The container ends when all lines have come: docker 20.10 may lose the last ones at its end.
+    """
+    script = "trap go=on USR1; trap over=on USR2; seq 1 3000; until [ $go ]; do sleep 0.02; done; "
+    script += "seq 3001 6000 >&2; echo end; until [ $over ]; do sleep 0.02; done"
     engine = engines[0]
     with container(engine, argv=("sh", "-c", script)) as name:
         argv = ("logs", "--follow", "--timestamps", name)
@@ -201,18 +206,27 @@ def follow_log(engines: list[Engine]) -> list[bytes]:
             for engine in engines
         ]
         try:
-            for follower in followers:
-                assert follower.stdout
-                assert follower.stdout.readline().endswith(b" 1\n")
+            outs = [read_until(_pipe(follower.stdout), b" 3000") for follower in followers]
             engine.docker("kill", "--signal", "USR1", name)
-            results = [follower.communicate(timeout=PATIENCE) for follower in followers]
+            errors = [read_until(_pipe(follower.stderr), b" 6000") for follower in followers]
+            ends = [read_until(_pipe(follower.stdout), b" end") for follower in followers]
+            engine.docker("kill", "--signal", "USR2", name)
+            rests = [follower.communicate(timeout=PATIENCE) for follower in followers]
         finally:
             for follower in followers:
                 follower.kill()
-    for out, errors in results:
-        assert out.endswith(b" end\n")
-        assert len(errors.splitlines()) == 3000
-    return [digest(out) + digest(errors) for out, errors in results]
+    assert rests == [(b"", b"")] * len(engines)
+    for lines in errors:
+        assert len(lines.splitlines()) == 3000
+    return [
+        digest(out + end) + digest(lines)
+        for out, end, lines in zip(outs, ends, errors, strict=True)
+    ]
+
+
+def _pipe(stream: IO[bytes] | None) -> int:
+    assert stream is not None
+    return stream.fileno()
 
 
 def follow_events(engines: list[Engine]) -> list[list[bytes]]:
