@@ -10,7 +10,9 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 BASE, IMAGE = "windows-stand-in", "ecs-runner-sidecar:windows"
 STAND_IN = Path(__file__).parent / "windows_base" / "cmd"
-PROGRAMS = ("usr/bin/dash",)
+PROGRAMS = ("usr/bin/dash", "usr/bin/sleep")
+WOULD_RUN = "would run: "
+TIMEOUT = 300.0
 MADE = (
     "C:/actions-runner/bin/Runner.Listener.exe",
     "C:/Program Files/git/cmd/git.exe",
@@ -68,6 +72,28 @@ def copy_context(folder):
     shutil.copy(FOLDER / "Dockerfile", folder / "Dockerfile")
 
 
+def build(docker, context, arguments):
+    """Build the image; return what the build said. Each command ends when it has been heard."""
+    given = (f"--build-arg={name}={value}" for name, value in arguments.items())
+    argv = docker.command(
+        *("build", "--network=none", "--tag", IMAGE, *given, context), env={"DOCKER_BUILDKIT": "0"}
+    )
+    said = []
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as building:
+        watchdog = threading.Timer(TIMEOUT, building.kill)
+        watchdog.start()
+        for line in building.stdout:
+            said.append(line)
+            if WOULD_RUN in line:
+                running = docker.docker("ps", "--quiet").split()
+                docker.docker("kill", "--signal=TERM", *running)
+        watchdog.cancel()
+    assert building.returncode == 0, said
+    return "".join(said)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """Return what the build said, and the image's configuration."""
@@ -79,19 +105,13 @@ def built(tmp_path_factory):
         docker.docker("import", "-", BASE, text=pack_base(root))
         arguments = {name: BASE for name in DEFAULTS if name.endswith("_IMAGE")}
         arguments |= {"WINDOWS": "ltsc2025", "STOP_TIMEOUT": "77", "VERSION": "1.2.3"}
-        said = docker.docker(
-            *("build", "--network=none", "--tag", IMAGE),
-            *(f"--build-arg={name}={value}" for name, value in arguments.items()),
-            there(context),
-            env={"DOCKER_BUILDKIT": "0"},
-            timeout=300,
-        )
+        said = build(docker, there(context), arguments)
         yield said, json.loads(docker.docker("image", "inspect", IMAGE))[0]["Config"]
 
 
 def test_the_builder_reads_all_of_it(built):
     """Every stage is built, and every command gets the values of its arguments."""
-    commands = re.findall(r"would run: (.*)", built[0])
+    commands = re.findall(f"{WOULD_RUN}(.*)", built[0])
     assert len(commands) == 6
     assert not [command for command in commands if "%" in command.replace("%PATH%", "")]
     runner = f"actions-runner-win-x64-{DEFAULTS['RUNNER_VERSION']}.zip"
