@@ -15,7 +15,7 @@ WITH_MACHINES = int(os.environ.get("STORMS_WITH_MACHINES", "25"))
 SEED = os.environ.get("STORMS_SEED", "c")
 """The same each time, so that a change is judged by what it changes; `make soak` has new ones."""
 EQUAL = 9
-MOST_SEEDS = 12
+MOST_SEEDS = 60
 """Storms in which a mutation may show itself."""
 
 
