@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
+from sidecar.roles.rules import Job
 from sidecar.roles.tag_text import LONGEST_VALUE, is_tag_text
 
 if TYPE_CHECKING:
@@ -19,32 +20,8 @@ NAME_LENGTH = 64
 _IDENTITY = re.compile(rf"[A-Za-z0-9_+=,.@-]{{2,{NAME_LENGTH}}}")
 
 
-class Run(Protocol):
+class Run(Job, Protocol):
     """The facts about a job that a session tells; None where one is not known."""
-
-    @property
-    def repository(self) -> str | None:
-        """`owner/name`."""
-
-    @property
-    def repository_id(self) -> str | None:
-        """The number of the repository."""
-
-    @property
-    def ref(self) -> str | None:
-        """`refs/heads/main`."""
-
-    @property
-    def workflow_file(self) -> str | None:
-        """`owner/name/.github/workflows/ci.yml`."""
-
-    @property
-    def event(self) -> str | None:
-        """The event's name."""
-
-    @property
-    def actor(self) -> str | None:
-        """The user who caused the run."""
 
     @property
     def run_id(self) -> str | None:

@@ -15,7 +15,7 @@ from tests.engines.far import AWS_PORT, GATEWAY, S3_PORT
 from tests.lives import stage as stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from local.github.jobs import Job
@@ -90,17 +90,8 @@ def run_life(
         play = _Play(steps, argv, before_gate, code, more or {}, end_job, before_job)
         await _run(place, play, variables, started, end)
 
-    def run() -> None:
-        try:
-            place.task.space.enter()
-            asyncio.run(main())
-        except BaseException as error:
-            if not started.done():
-                started.set_exception(error)
-            raise
-
     with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(run)
+        running = thread.submit(run_there, place, main, started)
         try:
             yield started.result(PATIENCE)
         finally:
@@ -108,6 +99,19 @@ def run_life(
             if not running.done():
                 loop.call_soon_threadsafe(end.set)
         running.result(PATIENCE)
+
+
+def run_there(
+    place: Place, main: Callable[[], Coroutine[Any, Any, None]], started: Future[Any]
+) -> None:
+    """Run `main` in the task's network; where it fails before it has `started`, that fails too."""
+    try:
+        place.task.space.enter()
+        asyncio.run(main())
+    except BaseException as error:
+        if not started.done():
+            started.set_exception(error)
+        raise
 
 
 class _Play(NamedTuple):

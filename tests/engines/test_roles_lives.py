@@ -17,6 +17,7 @@ from local import aws, oidc, sts
 from local.github.payloads import number_of
 from tests.engines import askers, proxied
 from tests.engines.askers import ALL_NOTHING
+from tests.engines.lives import run_there
 from tests.engines.ruled import NONE, all_have, make_askers
 
 if TYPE_CHECKING:
@@ -160,17 +161,8 @@ def serve_outside(place: Place) -> Iterator[Outside]:
             started.set_result((Outside(served, issuer), asyncio.get_running_loop(), end))
             await end.wait()
 
-    def run() -> None:
-        try:
-            place.task.space.enter()
-            asyncio.run(main())
-        except BaseException as error:
-            if not started.done():
-                started.set_exception(error)
-            raise
-
     with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(run)
+        running = thread.submit(run_there, place, main, started)
         outside, loop, end = started.result(30)
         try:
             yield outside
