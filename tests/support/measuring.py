@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 
 MEASURED = (
     "tests/action/",
-    "tests/adversary/",
     "tests/deploy/",
     "tests/doctor/",
     "tests/launcher_doctor/",
-    "tests/launches/",
     "tests/lives/test_lives.py",
     "tests/lives/test_registration.py",
     "tests/unit/",
