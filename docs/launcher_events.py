@@ -11,7 +11,7 @@ EVENTS = {
     "console.unread": "the console of a machine that has ended could not be read, so nothing is "
     "known of its agent's exit code",
     "delivery.sent_again": "GitHub sends a lost delivery of a webhook again: nobody had taken it, "
-    "and its job is queued and has no record",
+    "and its job is queued, and nobody works on it",
     "demand.expired": "a job was queued for longer than a day: GitHub does not keep it queued",
     "demand.refused": "the policy of every pool with the job's labels refuses it; it gets no "
     "runner here",

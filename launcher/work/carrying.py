@@ -297,14 +297,17 @@ class Carrier:
         """Undo what a settled launch has started, unless its runner has its job."""
         if held.launch.ended:
             await held.give_places()  # whoever wrote that it has ended may have died then
-        if held.launch.ended or held.launch.served:
             return None
+        if held.launch.served and demand.order is None:
+            return None  # of an order it is written when its task has ended: it goes on from there
         if held.launch.place is None and held.launch.request is None:
             await self.ending.close(held)
             return None
         answer = await self._look(held, demand) if held.launch.place is not None else None
         if answer is not None:
             return answer.later
+        if held.launch.served:
+            return None
         return await self.ending.stop(held, demand, held.launch.given_up or "not needed")
 
 

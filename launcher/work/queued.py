@@ -62,7 +62,7 @@ class Queued:
             stored = found
         elif _is_new(message) and not stored.settled:
             return None  # the message that began it lives until the job is in progress
-        elif stored.settled and stored.ended and not _waited(stored):
+        elif stored.settled and stored.ended and not waited(stored):
             return None
         async with hold(self._around.records, stored) as held:
             if held is None:
@@ -122,11 +122,12 @@ def _is_new(message: Message) -> bool:
     return message.count == 0 and message.received <= 1
 
 
-def _waited(launch: Launch) -> bool:
+def waited(launch: Launch) -> bool:
+    """Say whether a launch was given up because its job waits: it is revived by a later message."""
     return launch.given_up == WAITS
 
 
 def _is_approved(launch: Launch, demand: Demand) -> bool:
     """Whether this is another `queued` than that of before the approval."""
     before = Demand.from_json(launch.demand).delivery
-    return _waited(launch) and (not before or before != demand.delivery)
+    return waited(launch) and (not before or before != demand.delivery)

@@ -14,7 +14,7 @@ from launcher.demand.delivery import QUEUED, Demand, Refused, translate
 from launcher.jobs import Jobs, Unknown
 from launcher.sweep.findings import Finding, Kind, Outcome
 from launcher.sweep.repairs.hooks import FAILURE, SUCCESS, find_app_hooks, find_hooks
-from launcher.work.queued import launch_id
+from launcher.work.queued import launch_id, waited
 
 if TYPE_CHECKING:
     from launcher.sweep.around import Around
@@ -113,14 +113,17 @@ class Deliveries:
         return demand if await self.is_unserved(demand, report) else None
 
     async def is_unserved(self, demand: Demand, report: Report) -> bool:
-        """Say whether a job has no record, and is still queued. Raises SidecarError.
+        """Say whether a job is queued, and nobody works on it. Raises SidecarError.
+
+        It has no record, or one that ended when the job began to wait for an approval.
 
         If GitHub does not tell now, or its last calls of the hour are for others, it is not sent,
         and the report says so.
         """
         records = self._around.records
         assert records is not None, "asked before"  # noqa: S101
-        if await records.read(launch_id(self._around.claims.deployment, demand)) is not None:
+        launch = await records.read(launch_id(self._around.claims.deployment, demand))
+        if launch is not None and not (launch.ended and waited(launch)):
             return False
         connection = self._around.hub.connect(self._around.hub.find_url(demand.repository))
         found = await self._jobs.look_up(connection, demand)

@@ -102,7 +102,7 @@ class LostJobs:
                 continue
             if not await self._deliveries.is_unserved(demand, report):
                 continue
-            reason = f"it is queued for {(now - since) / 60:.0f} minutes, and has no record"
+            reason = f"it is queued for {(now - since) / 60:.0f} minutes, and nobody works on it"
             finding = Finding(Kind.JOB, f"job {demand.job_id} of {demand.repository}", reason)
             if dry_run:
                 report.add(finding, Outcome.WOULD_SEND)

@@ -30,6 +30,7 @@ from launcher.sweep.telling import log_report
 from launcher.tokens import TokenMaker, TokenStore
 from launcher.warm import WarmRunners
 from launcher.work import Resources, Worker
+from launcher.work.ending import WAITS
 from sidecar.errors import SidecarError
 from tests.storms import launching, sweeping
 from tests.storms.calls import loop_time
@@ -233,11 +234,12 @@ async def serve(world: SweptWorld, name: str) -> None:
 # ---- what a storm reads of the table -------------------------------------------------------------
 
 
-def has_record(items: dict[str, Item], job: int) -> bool:
-    """Say whether a job's launch stands in the table; it may have ended."""
+def has_ended(items: dict[str, Item], job: int) -> bool:
+    """Say whether a job's launch has ended, and not because the job waits for an approval."""
     return any(
-        f'"job_id": {job},' in item.get("demand", {}).get("S", "")
-        or f'"job_id":{job},' in item.get("demand", {}).get("S", "")
+        item.get("ended", {"BOOL": False})["BOOL"]
+        and item.get("given_up", {}).get("S") != WAITS
+        and f'"job_id":{job},' in item.get("demand", {}).get("S", "").replace(" ", "")
         for key, item in items.items()
         if key.startswith("launch#")
     )

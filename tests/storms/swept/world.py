@@ -161,7 +161,7 @@ class SweptWorld(World):
         if self._coming and loop_time() < self.weather.calm + FOR_PEOPLE:
             return False
         return all(
-            job.over or programs.has_record(self.table.items, job.id) for job in self.admitted
+            job.over or programs.has_ended(self.table.items, job.id) for job in self.admitted
         )
 
 
