@@ -10,6 +10,7 @@ from launcher.demand.order import Order
 from launcher.record.launch import Launch
 from launcher.sweep.repairs.deliveries import Deliveries
 from launcher.sweep.repairs.jobs import LostJobs
+from launcher.work.ending import WAITS
 from launcher.work.queued import launch_id
 from tests.unit.launcher.sweep.hub_scene import play, read, repair, told
 from tests.unit.launcher.sweep.scene import REPOSITORY, make_demand
@@ -123,6 +124,26 @@ def test_a_queued_job_without_a_record_comes_to_the_workers():
         assert demand.labels == ("self-hosted", "small")
         assert demand.organization == "octo"
         assert told(await repair(stage, made)) == []  # the workers have it now
+
+    play(story)
+
+
+@pytest.mark.parametrize(("given_up", "is_sent"), [(WAITS, True), ("no pool", False)])
+def test_a_job_that_is_queued_again_after_its_wait_comes_to_the_workers(given_up, is_sent):
+    """Its launch ended when it began to wait, and the second delivery is lost."""
+
+    async def story(stage):
+        scene, made = stage.scene, make(stage)
+        await add_launch(stage, number=999, served=True, ended=True)
+        job = await scene.queue_job("small", name="deploy")
+        (sent,) = scene.world.hooks.of_job(job.id, "queued")
+        known = {"repository_id": sent.payload["repository"]["id"], "run_id": job.run.id}
+        demand = make_demand(job.id, **known)
+        launch = Launch(launch_id("default", demand), "small", demand.to_json(), scene.now())
+        await stage.around.records.release(replace(launch, given_up=given_up, ended=True))
+        scene.later = 600
+        outcomes = [each[1] for each in told(await repair(stage, made))]
+        assert outcomes == (["sent again"] if is_sent else [])
 
     play(story)
 

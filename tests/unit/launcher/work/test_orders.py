@@ -100,6 +100,26 @@ def test_the_end_of_a_task_ends_its_order(code, served):
     play(story)
 
 
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_served_order_is_looked_at_until_its_task_has_ended(is_over):
+    """Who wrote that it is served may have died before the launch was closed."""
+
+    async def story(scene):
+        ordered = await begin(scene)
+        around = scene.make_resources()
+        async with hold(around.records, await scene.records.read(ordered.id)) as held:
+            await held.save(replace(held.launch, served=True, online=True))
+        if is_over:
+            scene.tasks.end(ordered.place, 0)
+        async with hold(around.records, await scene.records.read(ordered.id)) as held:
+            await scene.worker._queued._carrier.carry_on(held, make_order(), _message(scene))
+        found = await scene.records.read(ordered.id)
+        assert (found.ended, found.counters == ()) == (is_over, is_over)
+        assert scene.tasks.stops == []
+
+    play(story)
+
+
 def test_an_order_whose_pool_is_gone_is_given_up():
     """Nobody but its caller may choose another pool."""
 
