@@ -22,6 +22,8 @@ from launcher.record.ledger import Ledger
 from launcher.sweep.inventory import DAY, Inventory, is_in_other_account
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from launcher.sweep.around import Around
     from launcher.sweep.findings import Report
     from sidecar import github
@@ -158,12 +160,16 @@ class Stocktaker:
         machines = [each for each in gone if each not in seen.owned and identity.is_machine(each)]
         if machines and self._around.has_machines:  # EC2 knows them for a while after their end
             listing = self._describe_machines(machines)
-            homes = await report.attempt("machines that have ended", listing) or []
-            seen.owned |= {home.id for home in homes if self._around.claims.owns(home)}
+            self._note(seen, await report.attempt("machines that have ended", listing) or [])
         for cluster in clusters if tasks else ():
             listing = describe_tasks(self._around.ecs(cluster), cluster, tasks)
-            homes = await report.attempt(f"stopped tasks of {cluster}", listing) or []
-            seen.owned |= {home.id for home in homes if self._around.claims.owns(home)}
+            self._note(seen, await report.attempt(f"stopped tasks of {cluster}", listing) or [])
+
+    def _note(self, seen: Inventory, homes: Iterable[Home]) -> None:
+        """Note which of these are ours; the next look needs it, and AWS forgets them soon."""
+        ours = {home.id for home in homes if self._around.claims.owns(home)}
+        seen.owned |= ours
+        self._known |= dict.fromkeys(ours, seen.begun)
 
 
 def _find_elsewhere(seen: Inventory) -> set[str]:

@@ -61,6 +61,10 @@ class Process:
         """Die now."""
         self.died.set()
 
+    def survive(self) -> None:
+        """Die no more."""
+        self._steps = None
+
     def step(self) -> None:
         """Count one await; it may be the last."""
         if self._steps is not None and not self.dead:

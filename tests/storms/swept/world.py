@@ -68,12 +68,18 @@ class SweptWorld(World):
         for number, start in enumerate(self.plan.starts):
             self._coming += 1
             self._start(self._use_command_line(f"key-{number}", start))
-        self._start(self._at(self.plan.calm, self._renew_limit))
+        self._start(self._at(self.plan.calm, self._calm_down))
         await super().run()
 
-    def _renew_limit(self) -> None:
-        """Begin another of GitHub's hours."""
+    def _calm_down(self) -> None:
+        """Begin another of GitHub's hours, and let nothing die any more.
+
+        A sweep must come through within an hour: so long does ECS know a task that has ended, and
+        nobody else knows whose it was where no table has it.
+        """
         self.github.remaining = 4900
+        for process in self.processes:
+            process.survive()
 
     def _work(self, name: str) -> Coroutine[Any, Any, None]:
         return programs.work(self, name)

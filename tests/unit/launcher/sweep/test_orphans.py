@@ -145,6 +145,22 @@ def test_a_runner_whose_task_is_gone_is_removed_if_its_task_was_ours(known):
     play(story)
 
 
+def test_a_task_that_ecs_forgets_between_two_looks_is_still_known_as_ours():
+    """ECS describes an ended task for an hour; the first look remembers whose it was."""
+
+    async def story(stage):
+        scene, task = stage.scene, stage.scene.add_task()
+        scene.add_runner_of(task)
+        scene.end_task(task)
+        await stage.sweeper.sweep()
+        assert scene.runners != []
+        del scene.ecs.tasks[task.id]
+        await sweep_twice(stage)
+        assert scene.runners == []
+
+    play(story)
+
+
 @pytest.mark.parametrize("name", [f"ecs-{'1' * 32}-1", "ecs-buildhost-1", "mac-mini", "ecs-", "1"])
 def test_runners_of_others_are_not_touched(name):
     """Also where they are named like ours, and are offline."""
