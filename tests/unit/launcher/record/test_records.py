@@ -123,10 +123,10 @@ def test_a_released_launch_is_free_at_once(table):
 
 
 def test_a_maximum_holds_with_many_workers(table):
-    """Twenty launches want five places at once; places that are given back are taken again."""
+    """Ten launches want five places at once; places that are given back are taken again."""
 
     async def life():
-        async with workers(20) as all_workers:
+        async with workers(10) as all_workers:
 
             async def start(number, records):
                 launch = await records.claim(replace(LAUNCH, id=f"job-{number}"))
