@@ -17,7 +17,7 @@ class WrongSetup:
     check: str
     """The check that finds it."""
     words: str
-    """What its line says."""
+    """The words of its line."""
     level: str = "failed"
 
 

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from launcher import exits
 from launcher.assembly import make_connections, open_source
-from launcher.errors import Exit, LaunchError, SettingsError, describe
+from launcher.errors import Exit, LaunchError, SettingsError
 from launcher.explain.gathering import Gathering, Sources
 from launcher.explain.homes import Homes
 from launcher.explain.judging import judge
@@ -33,8 +34,7 @@ from launcher.status import live
 from launcher.status.snapshot import Around
 from launcher.tokens import TokenStore
 from launcher.work import EcsClients
-from sidecar import github, host
-from sidecar.aws import calls
+from sidecar import host
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
@@ -101,12 +101,8 @@ def run(
             return Exit.DONE if code is Exit.INTERRUPTED and lasts else code
     except SettingsError:
         raise
-    except LaunchError as error:
-        code, reason = error.exit, str(error)
-    except (calls.TransientError, github.TransientError) as error:
-        code, reason = Exit.UNAVAILABLE, describe(error)
-    except SidecarError as error:
-        code, reason = Exit.REFUSED, describe(error)
+    except (LaunchError, SidecarError) as error:
+        code, reason = exits.explain(error)
     log.error("question.failed", reason=reason)
     return code
 

@@ -22,6 +22,7 @@ from launcher.demand.references import split_references, split_secrets
 from launcher.demand.server import make_application
 from launcher.demand.webhook import Webhook
 from launcher.errors import Exit, LaunchError, describe
+from launcher.exits import explain
 from launcher.interruption import InterruptedWork
 from launcher.secret import Secret
 from launcher.settings import (
@@ -31,8 +32,7 @@ from launcher.settings import (
     WebhookSettings,
     WorkSettings,
 )
-from sidecar import github, host
-from sidecar.aws import calls
+from sidecar import host
 from sidecar.aws.references import parse_reference
 from sidecar.errors import SidecarError
 
@@ -77,12 +77,8 @@ def run(settings: LogSettings, region: str | None, interruption: Interruption) -
     try:
         with asyncio.Runner(loop_factory=host.loop_factory()) as runner:
             return runner.run(serve(settings, region, interruption))
-    except LaunchError as error:
-        code, reason = error.exit, str(error)
-    except (calls.TransientError, github.TransientError) as error:
-        code, reason = Exit.UNAVAILABLE, describe(error)
-    except SidecarError as error:
-        code, reason = Exit.REFUSED, describe(error)
+    except (LaunchError, SidecarError) as error:
+        code, reason = explain(error)
     log.error("service.failed", reason=reason)
     return code
 

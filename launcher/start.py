@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher import identity
-from launcher.errors import Exit, LaunchError, describe, describe_refusal
+from launcher.errors import Exit, LaunchError, describe_refusal
+from launcher.exits import explain
 from launcher.handing_over import GENERATIONS
 from launcher.interruption import InterruptedWork
 from launcher.journal import MemoryJournal
@@ -19,7 +20,6 @@ from launcher.look import Progress, explain_end
 from launcher.places import Later, Refused, Started
 from launcher.record.launch import Launch
 from sidecar import github
-from sidecar.aws import calls
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
@@ -164,11 +164,9 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, calls.TransientError | github.TransientError):
-        return LaunchError(Exit.UNAVAILABLE, describe(error))
     if isinstance(error, github.PermissionDenied):
         return LaunchError(Exit.REFUSED, describe_refusal(error, GITHUB_NEEDS))
-    return LaunchError(Exit.REFUSED, describe(error)) if isinstance(error, SidecarError) else error
+    return LaunchError(*explain(error)) if isinstance(error, SidecarError) else error
 
 
 async def _start_one(order: Order, work: Work, launch: Launch) -> None:
@@ -248,9 +246,9 @@ async def stop(order: Order, stages: Stages) -> Exit:
         tasks = {identity.task_id(task) for task in await stages.ecs.find(started_by)}
         tasks |= set(await stages.store.find_tasks(order.request))
     except SidecarError as error:
-        transient = isinstance(error, calls.TransientError)
-        log.error("stop.failed", reason=describe(error))  # noqa: TRY400
-        return Exit.UNAVAILABLE if transient else Exit.REFUSED
+        code, reason = explain(error)
+        log.error("stop.failed", reason=reason)  # noqa: TRY400
+        return code
     launches = []
     for task in sorted(tasks):
         launch = Launch(task, pool="", demand="", first_seen=0.0, order=order.request)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from launcher.errors import Exit, LaunchError, describe
+from launcher.exits import explain
 from launcher.interruption import InterruptedWork
 from launcher.settings import SweepSettings
 from launcher.sweep.findings import Outcome
 from launcher.sweep.telling import log_report, write_table
 from launcher.sweep_assembly import open_sweep
-from sidecar import github
-from sidecar.aws import calls
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
@@ -37,8 +36,9 @@ def run(settings: LogSettings, region: str | None, interruption: Interruption) -
         log.info("service.stop_requested", reason=str(stop))
         return Exit.DONE if settings.every is not None else Exit.INTERRUPTED
     except (LaunchError, SidecarError) as error:
-        log.error("sweep.failed", reason=describe(error))  # noqa: TRY400
-        return error.exit if isinstance(error, LaunchError) else _choose_exit(error)
+        code, reason = explain(error)
+    log.error("sweep.failed", reason=reason)
+    return code
 
 
 async def _run(settings: SweepSettings, region: str | None, interruption: Interruption) -> Exit:
@@ -64,7 +64,7 @@ async def _sweep_once(settings: SweepSettings, parts: SweepParts) -> Exit:
         return Exit.DONE
     if any(result.failed for result in report.results):
         return Exit.LEFT_BEHIND
-    return _choose_exit(report.errors[0]) if report.errors else Exit.DONE
+    return explain(report.errors[0])[0] if report.errors else Exit.DONE
 
 
 async def _sweep(settings: SweepSettings, parts: SweepParts) -> Report | None:
@@ -82,8 +82,3 @@ async def _sweep(settings: SweepSettings, parts: SweepParts) -> Report | None:
     else:
         log_report(report, time.monotonic() - begun, dry_run=settings.dry_run)
     return report
-
-
-def _choose_exit(error: Exception) -> Exit:
-    is_passing = isinstance(error, calls.TransientError | github.TransientError)
-    return Exit.UNAVAILABLE if is_passing else Exit.REFUSED

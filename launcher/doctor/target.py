@@ -19,7 +19,7 @@ class Target:
     """Tasks of one kind."""
 
     name: str
-    """How lines call it: `pool NAME`, or `the tasks`."""
+    """Its name in lines: `pool NAME`, or `the tasks`."""
     task_definition: str
     cluster: str
     container: str

@@ -110,7 +110,7 @@ class Home:
     was_asked: bool = False
     events: list[Event] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    """What the agent wrote that is no event."""
+    """The lines of the agent that are no events."""
     token: Mapping[str, Any] | None = None
     """The metadata of its token's parameter."""
     token_asked: bool = False

@@ -171,7 +171,7 @@ AGENT: dict[Exit, str] = {
     "could not be had",
     Exit.IDLE: "no job came in time: GitHub gave it to another runner, or it was cancelled",
 }
-"""What to change after an exit code of the agent's."""
+"""The change that helps after an exit code of the agent's."""
 
 
 def explain(text: str) -> str:

@@ -90,7 +90,7 @@ class Report:
     results: list[Result] = field(default_factory=list)
     uncovered: list[str] = field(default_factory=list)
     """A line for each thing that could not be looked at, and why."""
-    errors: list[Exception] = field(default_factory=list)
+    errors: list[SidecarError] = field(default_factory=list)
     """The errors behind that."""
 
     def add(

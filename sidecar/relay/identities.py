@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sidecar.relay.starts import Starts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -31,8 +33,6 @@ _RANDOM_BYTES = 32
 _INSPECT_TIMEOUT = 5.0
 _INSPECT_EVERY = 1.0
 """Seconds between two inspections of a container, however often the wrong peer asks."""
-_EVENT_LATENCY = 2.0
-"""Seconds within which the engine's event of a start comes after its answer."""
 
 Inspect = Callable[[str], Awaitable[frozenset[str] | None]]
 """Asks the engine for the addresses of a container, by its id.
@@ -120,13 +120,9 @@ class Identities:
         self._stranger = Identity(refresher)
         self.on_known: Callable[[Iterable[str]], None] = lambda _: None
         """Called with addresses whose container is known from now on."""
-        self._starting = 0
-        """The number of containers that are being started, or join a network."""
-        self._starts = 0
-        """How many starts have begun or ended."""
+        self._starts = Starts(time)
         self._confirmed: Identity | None = None
         """The container whose addresses the engine has just told, for those who waited for it."""
-        self._started_at = float("-inf")
         self._inspecting = False
         self.default_path = _new_path()
         self._common = {self._digest(self.default_path)}
@@ -153,15 +149,12 @@ class Identities:
 
         That may be the address of one that has ended, of which the engine's event is yet to come.
         """
-        self._starting += 1
-        self._starts += 1
+        self._starts.begin()
         self.version += 1
 
     def end_start(self) -> None:
         """Note that it has it; the engine's event says so a moment later."""
-        self._starting -= 1
-        self._starts += 1
-        self._started_at = self._time()
+        self._starts.end()
         self.version += 1
 
     def must_confirm(self, identity: Identity) -> bool:
@@ -173,19 +166,14 @@ class Identities:
             return False
         if identity is self._stranger:
             return self._expects_container()
-        if not self._starting and identity.confirmed == self._starts:
+        if not self._starts.under_way and identity.confirmed == self._starts.count:
             return False
         self._inspect_now(identity)
         return True
 
     def _expects_container(self) -> bool:
         """Return whether an unknown address may be a container's that the engine is to tell of."""
-        return (
-            self._starting > 0
-            or self._inspecting
-            or bool(self._to_inspect)
-            or self._time() - self._started_at < _EVENT_LATENCY
-        )
+        return self._starts.are_recent or self._inspecting or bool(self._to_inspect)
 
     def share(self, path: str) -> None:
         """Add a path for everybody who has no path of their own, beside the default path."""
@@ -386,7 +374,7 @@ class Identities:
         container, inspect = identity.container, self.inspect
         if container is None or inspect is None:
             return
-        forgotten, starts = identity.forgotten, self._starts
+        forgotten, starts = identity.forgotten, self._starts.count
         try:
             async with asyncio.timeout(_INSPECT_TIMEOUT):
                 found = await inspect(container)

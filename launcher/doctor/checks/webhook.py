@@ -31,7 +31,7 @@ OF_CODE = {
     ),
     503: ("its queue does not take it", "look at the log of the webhook, and at the queue"),
 }
-"""What a status of the receiver means, and what to change."""
+"""The meaning of a status of the receiver, and the change that helps."""
 OTHERWISE = ("nobody takes it", "correct the payload URL, and let GitHub reach it")
 
 
