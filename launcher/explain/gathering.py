@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -12,7 +11,8 @@ from launcher.errors import LaunchError, describe, describe_refusal
 from launcher.explain import causes
 from launcher.explain.case import Case, Home
 from launcher.explain.entries import Entry, Mark, Source, clean
-from launcher.explain.sources import agent, deliveries, jobs, logs, pools, record, runners
+from launcher.explain.sources import agent, deliveries, logs, pools, record, runners
+from launcher.explain.subject import Subject
 from launcher.explain.target import Kind
 from sidecar import github
 from sidecar.errors import SidecarError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from launcher.explain.homes import Homes
     from launcher.explain.target import Target
     from launcher.pools.pool import Pools
-    from launcher.record.launch import Launch
     from launcher.record.records import Records
     from sidecar.github.api import Api
 
@@ -33,7 +32,6 @@ T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds for all calls of one question; then it is told as not seen."""
-ACTIONS = "needs Actions: read"
 RUNNERS = "needs Self-hosted runners: read, of a repository Administration: read"
 HOOKS = "needs the webhooks' permission: an App asks for its own; a token needs admin:repo_hook"
 EARLIER = 5
@@ -88,7 +86,7 @@ class Gathering:
     async def gather(self) -> Case:
         """Ask; return what is known."""
         self._note_unset()
-        await self._find_subject()
+        await Subject(self, self._around.records, self._around.deployment, self._around.home).find()
         case = self.case
         async with asyncio.TaskGroup() as group:
             for question in (self._ask_pools, self._ask_queue, self._ask_deliveries):
@@ -141,108 +139,8 @@ class Gathering:
         if entry not in self.case.refused:
             self.case.refused.append(entry)
 
-    # -- which job it is ---------------------------------------------------------------------
-
-    async def _find_subject(self) -> None:
-        """Find job and launch from whichever of them was asked about."""
-        case, target = self.case, self.case.target
-        if target.home is not None:
-            await self._find_by_home(target.home)
-        elif target.kind is Kind.RUN:
-            await self._find_in_run()
-        elif target.kind is Kind.JOB:
-            await self._find_by_job()
-        if case.launch is not None and case.demand is None:
-            case.demand = record.read_demand(case.launch)
-        if case.demand is not None:
-            case.repository_id = case.repository_id or case.demand.repository_id
-        self._add_homes()
-
-    async def _find_by_home(self, home: str) -> None:
-        case = self.case
-        if self._around.records is not None:
-            found = record.read_launch_of(self._around.records, home)
-            case.is_record_asked = True
-            case.launch = await self.ask(Source.RECORD, found)
-        demand = record.read_demand(case.launch) if case.launch is not None else None
-        case.demand = demand
-        if demand is not None and demand.job_id:
-            await self._read_job(demand.repository, str(demand.job_id), demand)
-
-    async def _find_by_job(self) -> None:
-        case, target = self.case, self.case.target
-        repository = target.repository or self._around.home
-        if repository is None or repository.endswith("/-"):
-            await self._search_record(int(target.name))
-            demand = record.read_demand(case.launch) if case.launch is not None else None
-            case.demand = demand
-            if demand is None:
-                reason = f"no record tells the repository of job {target.name}: add --repository"
-                case.note_unseen(Source.GITHUB, reason)
-                return
-            await self._read_job(demand.repository, target.name, demand)
-            return
-        await self._read_job(repository, target.name, None)
-        await self._read_record(int(target.name))
-
-    async def _find_in_run(self) -> None:
-        case, target = self.case, self.case.target
-        repository = target.repository or ""
-        api = await self._open_api(repository, None)
-        if api is None:
-            return
-        listed = await self.ask(
-            Source.GITHUB, jobs.list_jobs(api, repository, target.name), ACTIONS
-        )
-        if not listed:
-            return
-        waiting = [job for job in listed if not job.ended]
-        case.job = (waiting or listed)[0]
-        if len(listed) > 1:
-            others = ", ".join(str(job.id) for job in listed if job is not case.job)
-            case.note_unseen(Source.GITHUB, f"the run has other jobs, not told here: {others}")
-        case.run = await self.ask(
-            Source.GITHUB, jobs.read_run(api, repository, case.job.run_id), ACTIONS
-        )
-        await self._read_record(case.job.id)
-
-    async def _read_job(self, repository: str, number: str, demand: Demand | None) -> None:
-        case = self.case
-        api = await self._open_api(repository, demand)
-        if api is None:
-            return
-        case.job = await self.ask(Source.GITHUB, jobs.read_job(api, repository, number), ACTIONS)
-        if case.job is not None:
-            case.run = await self.ask(
-                Source.GITHUB, jobs.read_run(api, repository, case.job.run_id), ACTIONS
-            )
-
-    async def _read_record(self, job: int) -> None:
-        """Read the launch of a job whose repository is known."""
-        case, records = self.case, self._around.records
-        if case.run is not None:
-            own = case.run.get("repository")
-            case.repository_id = own.get("id") if isinstance(own, dict) else None
-        if records is None:
-            return
-        if case.repository_id is None:
-            await self._search_record(job)
-            return
-        case.is_record_asked = True
-        id_ = identity.launch_id(self._around.deployment, str(case.repository_id), str(job))
-        case.launch = await self.ask(Source.RECORD, record.read_launch(records, id_))
-
-    async def _search_record(self, job: int) -> None:
-        """Look through the whole table: a job's number alone tells no launch."""
-        case, records = self.case, self._around.records
-        if records is None:
-            return
-        ledger = await self.ask(Source.RECORD, records.read_all())
-        if ledger is not None:
-            case.is_record_asked = True
-            case.launch = record.find_by_job(ledger, job)
-
-    async def _open_api(self, repository: str, demand: Demand | None) -> Api | None:
+    async def open_api(self, repository: str, demand: Demand | None) -> Api | None:
+        """Return GitHub's API with the credential for a repository; None where there is none."""
         connection = self._connect(repository, demand)
         return await self.ask(Source.GITHUB, connection.api()) if connection is not None else None
 
@@ -255,25 +153,13 @@ class Gathering:
 
     # -- tasks and machines ------------------------------------------------------------------
 
-    def _add_homes(self) -> None:
-        """Note the task or machine that was asked about, and that of the launch."""
-        case, target = self.case, self.case.target
-        launch = case.launch
-        current = launch.place if launch is not None else None
-        if launch is not None and current is not None:
-            case.homes.append(make_home(launch, current))
-        if target.home is not None and target.home != identity.task_id(current or ""):
-            cluster = target.cluster or (_find_cluster(launch) if launch is not None else "")
-            home = Home(target.home, cluster or "", is_current=launch is None)
-            case.homes.insert(0, home)
-
     async def _ask_homes(self) -> None:
         case, around = self.case, self._around
         if case.launch is not None and case.launch.tries > 1 and around.records is not None:
             ledger = await self.ask(Source.RECORD, around.records.read_all())
             known = {identity.task_id(home.place) for home in case.homes}
             found = record.find_earlier(ledger, case.launch) if ledger is not None else []
-            cluster, container, definition = read_request(case.launch)
+            cluster, container, definition = record.read_request(case.launch)
             for task in [each for each in found if each not in known][:EARLIER]:
                 case.homes.insert(0, Home(task, cluster, container, definition, is_current=False))
         for home in case.homes:
@@ -322,7 +208,7 @@ class Gathering:
             (api, "/app/hook", f"the App {app}") for app, api in connections.connect_as_apps()
         ]
         if not found:
-            api = await self._open_api(case.job.repository, case.demand)
+            api = await self.open_api(case.job.repository, case.demand)
             if api is not None:
                 listing = deliveries.list_repository_hooks(api, case.job.repository)
                 paths = await self.ask(Source.WEBHOOK, listing, HOOKS)
@@ -375,30 +261,3 @@ def is_of_credential(error: github.GitHubError) -> bool:
     """
     refused = isinstance(error, github.PermissionDenied) and "/access_tokens:" in str(error)
     return refused or isinstance(error, CredentialRefused)
-
-
-def make_home(launch: Launch, place: str) -> Home:
-    """Make the home of a launch: its request says where it was started."""
-    cluster, container, definition = read_request(launch)
-    return Home(place, cluster, container, definition)
-
-
-def read_request(launch: Launch) -> tuple[str, str, str]:
-    """Read cluster, container and task definition of a launch's request; nothing else of it.
-
-    A request may hold the key of a sealed token, so it is never shown.
-    """
-    request = json.loads(launch.request or "{}")
-    overrides = request.get("overrides", {}).get("containerOverrides") or [{}]
-    return (
-        _find_cluster(launch),
-        str(overrides[0].get("name", "runner")),
-        str(request.get("taskDefinition", "")),
-    )
-
-
-def _find_cluster(launch: Launch) -> str:
-    named = json.loads(launch.request or "{}").get("cluster")
-    if named is None and launch.place is not None:
-        named = launch.place.rpartition(":task/")[2].partition("/")[0]
-    return str(named or "")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
 from launcher import identity
 from launcher.demand.delivery import Demand
 from launcher.explain import causes
+from launcher.explain.case import Home
 from launcher.explain.entries import Entry, Mark, Source, clean, seconds
 
 if TYPE_CHECKING:
@@ -168,3 +170,31 @@ def _tell_given_up(why: str, now: float) -> Entry:
         return Entry(Source.RECORD, text, None, after=now)
     advice = causes.explain(why)
     return Entry(Source.RECORD, text, None, Mark.FAILED, advice, after=now)
+
+
+def make_home(launch: Launch, place: str) -> Home:
+    """Make the home of a launch: its request says where it was started."""
+    cluster, container, definition = read_request(launch)
+    return Home(place, cluster, container, definition)
+
+
+def read_request(launch: Launch) -> tuple[str, str, str]:
+    """Read cluster, container and task definition of a launch's request; nothing else of it.
+
+    A request may hold the key of a sealed token, so it is never shown.
+    """
+    request = json.loads(launch.request or "{}")
+    overrides = request.get("overrides", {}).get("containerOverrides") or [{}]
+    return (
+        find_cluster(launch),
+        str(overrides[0].get("name", "runner")),
+        str(request.get("taskDefinition", "")),
+    )
+
+
+def find_cluster(launch: Launch) -> str:
+    """Return the cluster of a launch: that of its request, else that of its task; "" for none."""
+    named = json.loads(launch.request or "{}").get("cluster")
+    if named is None and launch.place is not None:
+        named = launch.place.rpartition(":task/")[2].partition("/")[0]
+    return str(named or "")
