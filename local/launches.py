@@ -248,10 +248,16 @@ class Stage:
 
     async def wait_for_answers(self) -> None:
         """Wait until the webhook has answered each delivery, and none is to be sent again."""
+        hooks = self.github.world.hooks
+
+        def comes(delivery: Delivery) -> bool:
+            if delivery.status_code == 503:
+                return delivery.hook in hooks
+            return delivery.status_code == 0 and delivery not in hooks.held
 
         def look() -> bool | None:
-            last = {each.guid: each for each in self.github.world.hooks.deliveries if each.action}
-            return all(each.status_code not in (0, 503) for each in last.values()) or None
+            last = {each.guid: each for each in hooks.deliveries if each.action}
+            return not any(map(comes, last.values())) or None
 
         await self.github.world.changes.until(look, 3600)
 
@@ -330,9 +336,12 @@ class Stage:
         """Let what is delayed come now, until the queue is empty; return what is left.
 
         Not while a message waits: what is put off until something ends would only come in between.
+        Nor before ECS and GitHub have told all: an empty queue would say nothing.
         """
         pause, longest = LOOKS_AGAIN
         async with asyncio.timeout(seconds):
+            await self.ecs.events.wait_until_told()
+            await self.wait_for_answers()
             while "queue" in (left := await self.count_messages()):
                 if "waiting" not in left["queue"]:
                     await asyncio.to_thread(aws.end_delays, self.moto)

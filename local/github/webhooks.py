@@ -137,12 +137,13 @@ class Hooks:
         self._ids = itertools.count(601)
         self._delivery_ids = itertools.count(12345678901)
         self._sending: set[asyncio.Task[None]] = set()
-        self._held: list[Delivery] = []
         self.post: Post = _refuse
         """What sends; `serving` sets it."""
         self.deliveries: list[Delivery] = []
         """All of them, oldest first."""
         self.disturbances: list[Disturbance] = []
+        self.held: list[Delivery] = []
+        """What was made and is not sent before it is released."""
         self.groups: list[str] = ["Default"]
 
     def __iter__(self) -> Iterator[Hook]:
@@ -184,7 +185,7 @@ class Hooks:
             delivery.status, delivery.status_code = "failed to connect to host", 502
             self._changes.ring()
         elif kind == "hold":
-            self._held.append(delivery)
+            self.held.append(delivery)
             self._changes.ring()
         else:
             self._deliver(delivery)
@@ -193,7 +194,7 @@ class Hooks:
 
     def release(self, seconds: float = 0.0) -> int:
         """Send what was held, after so many seconds; returns how many those are."""
-        held, self._held = self._held, []
+        held, self.held = self.held, []
         for delivery in held:
             self._deliver(delivery, seconds)
         return len(held)

@@ -77,12 +77,6 @@ class Stage(launches.Stage):
         assert await changes.until(lambda: job.state == "completed" or None, PATIENCE)
         assert job.result == result, job.log()
 
-    async def wait_for_answers(self) -> None:
-        """Wait until the webhook has answered every delivery."""
-        world = self.github.world
-        answered = lambda: all(each.status_code for each in world.hooks.deliveries) or None  # noqa: E731
-        assert await world.changes.until(answered, PATIENCE)
-
     async def check_nothing_left(self, seconds: float = PATIENCE) -> None:
         """Check that no task, runner, token or message is left, and no secret was told."""
         await self.ecs.wait_for(lambda: self.ecs.living() == [], seconds)

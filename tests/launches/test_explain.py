@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from local import ecs, launches
+from local import ecs
 from local.aws import REGION
 from local.faults import Rule
 from tests.launches.stage import REPOSITORY, open_stage
@@ -164,7 +164,7 @@ def test_a_job_that_waits_for_an_approval_says_so(aws):
 
     async def scene(stage):
         job = stage.queue_job("build", environment="production")
-        await launches.Stage.wait_for_answers(stage)
+        await stage.wait_for_answers()
         story = await explain(stage, url_of(stage, job))
         assert "it waits for an approval" in story["cause"]["text"]
 
@@ -176,7 +176,6 @@ def test_a_job_for_which_no_pool_has_the_labels_names_the_nearest(aws):
 
     async def scene(stage):
         job = stage.queue_job("self-hosted", "gpu")
-        await launches.Stage.wait_for_answers(stage)  # also to what is sent again
         assert await stage.empty_queue() == {}
         story = await explain(stage, url_of(stage, job))
         assert story["cause"]["source"] == "pools"

@@ -60,7 +60,6 @@ def test_a_job_that_waits_for_an_approval_has_its_task_when_it_is_approved(aws):
 
     async def scene(stage, launcher):
         job = stage.queue_job("build", environment="production")
-        await stage.wait_for_answers()
         assert await stage.empty_queue() == {}
         assert stage.ecs.tasks == []
         stage.github.world.approve(job)

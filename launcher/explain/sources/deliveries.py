@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from launcher.explain.case import Case
+    from launcher.record.launch import Launch
     from sidecar.github.api import Api
 
 PAGE, PAGES = 100, 10
@@ -22,6 +23,8 @@ MOST_READ = 20
 """Deliveries that are read one by one: only so it is known which job they are about."""
 BEFORE, AFTER = 60.0, 600.0
 """Seconds around the moment at which the job was queued; what was sent again comes later."""
+SKEW = 5.0
+"""Seconds by which the clocks of GitHub and of the launcher may differ."""
 EVENT = "workflow_job"
 _NEXT = re.compile(r'<[^>]*[?&](cursor=[^&>]+)[^>]*>; rel="next"')
 ADVICE = {
@@ -132,12 +135,25 @@ def tell(case: Case) -> Iterator[Entry]:
             yield Entry(Source.WEBHOOK, text, each.at, Mark.DONE)
         elif each.guid in taken:
             yield Entry(Source.WEBHOOK, f"{text}; sent again, it was taken", each.at)
+        elif each.at is not None and _has_come(case.launch, each.at):
+            yield Entry(Source.WEBHOOK, f"{text}; a worker has the job all the same", each.at)
         else:
             advice = ADVICE.get(each.code, "look at what answers at the webhook's URL")
             advice += "; then send it again (GitHub does not by itself)"
             yield Entry(Source.WEBHOOK, text, each.at, Mark.FAILED, advice)
     if not attempts and case.launch is None and not case.job.began and case.job.status == "queued":
         yield _tell_nothing(case)
+
+
+def _has_come(launch: Launch | None, at: float) -> bool:
+    """Whether a worker learned of the job, though a delivery of that moment has failed.
+
+    A queue that answers too late may have the message. A launch that is over tells nothing of a
+    delivery that came after it.
+    """
+    if launch is None:
+        return False
+    return not launch.settled or launch.first_seen > at - SKEW
 
 
 def _tell_nothing(case: Case) -> Entry:

@@ -20,7 +20,7 @@ from tests.unit.launcher.explain.asking import (
     stream,
     texts,
 )
-from tests.unit.launcher.work.scene import POOLS, make_demand
+from tests.unit.launcher.work.scene import POOLS, START, make_demand
 
 FULL = Later(Why.CAPACITY, "cannot start a task: Capacity is unavailable at this time")
 QUOTA = Later(Why.QUOTA, "cannot start a task: You've reached the limit on the number of vCPUs")
@@ -98,6 +98,29 @@ def test_a_delivery_that_nobody_took_is_the_cause(monkeypatch):
             told = await asking.explain(monkeypatch)
             assert told.cause is None
             assert any("sent again, it was taken" in text for text in texts(told))
+
+    play(story())
+
+
+def test_a_delivery_that_failed_is_no_cause_if_a_worker_has_the_job(monkeypatch):
+    """The queue answered too late, and has the message; of a launch that is over it says no more.
+
+    A job may want another runner then, and its second delivery is the one that nobody took.
+    """
+
+    async def story():
+        async with opened() as (scene, asking):
+            launch = await scene.begin()
+            late = {"answer": "the queue does not answer", "status": "Invalid HTTP Response: 503"}
+            asking.hub.deliver(503, **late)
+            told = await asking.explain(monkeypatch)
+            assert told.cause is None
+            (text,) = texts(told, Source.WEBHOOK)
+            assert text.endswith("the queue does not answer; a worker has the job all the same")
+            await scene.run(1, launch.runner_name)
+            asking.hub.deliver(503, seconds=60, guid="another", **late)
+            told = await asking.explain(monkeypatch, now=START + 61)
+            assert (told.cause.source, told.cause.at) == (Source.WEBHOOK, START + 60)
 
     play(story())
 
