@@ -76,6 +76,29 @@ def test_events_reach_a_queue_and_come_twice_or_never_on_order(aws):
     asyncio.run(asyncio.wait_for(scene(), 60))
 
 
+def test_a_task_has_ended_before_that_is_told():
+    """Whoever then looks at a queue waits for the events first."""
+    told, may_tell = [], asyncio.Event()
+
+    async def tell(event):
+        await may_tell.wait()
+        told.append(event["detail"]["lastStatus"])
+
+    async def scene():
+        async with ecs.serving(no_agent, tell=tell) as plane:
+            plane.failing_starts = [ecs.CANNOT_PULL]
+            plane.run_task(dict(RUNNER))
+            await plane.wait_for(lambda: plane.living() == [])
+            waiting = asyncio.create_task(plane.events.wait_until_told())
+            await asyncio.wait([waiting], timeout=0)
+            assert (waiting.done(), told) == (False, [])
+            may_tell.set()
+            await waiting
+            assert told[-1] == "STOPPED"
+
+    asyncio.run(asyncio.wait_for(scene(), 60))
+
+
 def no_agent(own, environment):
     """Start no agent: no task of this test comes so far."""
     raise AssertionError
