@@ -53,6 +53,14 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target).exists(), target
 
 
+def test_decisions_are_numbered() -> None:
+    """Each has a number of its own, without a gap, which its heading repeats."""
+    paths = sorted((ROOT / "docs/adr").glob("*.md"))
+    assert [int(path.name[:4]) for path in paths] == list(range(1, len(paths) + 1))
+    for number, path in enumerate(paths, 1):
+        assert path.read_text().startswith(f"# {number}. "), path.name
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "docs/adr").glob("*.md")), ids=lambda p: p.name)
 def test_decisions_have_their_four_parts(path: Path) -> None:
     """A decision tells its status, its context, what was decided, and what follows."""
