@@ -147,8 +147,14 @@ def test_the_agent_starts_when_the_daemon_answers(tmp_path):
 
 def test_a_terminal_s_ctrl_c_does_not_reach_the_daemon(tmp_path):
     """The daemon has a session of its own, so that only the agent gets the signal."""
-    _, report, _ = run(tmp_path, ENTRYPOINT_DOCKERD="true", DOCKERD="answers")
-    assert report["log"][0][0] == "lines by a leader"
+    env = {"ENTRYPOINT_DOCKERD": "true", "DOCKERD": "answers"}
+    with start(tmp_path, AGENT="waits", **env) as one:
+        assert json.loads(one.read_line())
+        while not (kept := one.read_log()):  # they come beside the start of the agent
+            assert one.process.poll() is None
+        assert kept[0] == "lines by a leader"
+        one.signal()
+        assert one.wait_for_end() == (7, "pending\n", "")
 
 
 @pytest.mark.parametrize("command", ["health", "version"])
