@@ -192,9 +192,11 @@ def test_the_daemon_s_log_is_bounded(tmp_path):
 
 def test_a_daemon_that_dies_is_reported_with_its_last_lines(tmp_path):
     """It ends at once, before the agent starts: no token is read without docker."""
-    code, report, errors = run(tmp_path, ENTRYPOINT_DOCKERD="true", DOCKERD="dies")
+    env = {"ENTRYPOINT_DOCKERD": "true", "DOCKERD": "dies", "DOCKERD_LINES": "4000"}
+    code, report, errors = run(tmp_path, **env)
     assert (code, report) == (24, None)
-    assert errors.splitlines()[-2:] == [
+    assert errors.splitlines()[-3:] == [
+        "dockerd: line 3999",
         "dockerd: failed to mount overlay: operation not permitted",
         "cannot start the docker daemon: it ended at once; the container must be privileged",
     ]
