@@ -22,8 +22,11 @@ MIXED = "KillMode=mixed\n"
 TIME_IS_OVER = "runner-machine: its time is over: 3600 s"
 WATCHED = "runner-sidecar-watch.service"
 HANGS = "trap '' TERM\necho hangs\nwhile :; do sleep 600; done"
+SOON = "8s"
+"""Until then an agent has begun to hang."""
 CLEANS_UP = """\
-(trap 'echo the job is asked to end; exit' TERM; while :; do sleep 0.1; done) &
+(trap 'echo the job is asked to end; exit' TERM; : >/run/job; while :; do sleep 0.1; done) &
+until [ -e /run/job ]; do sleep 0.1; done
 trap 'echo begins to clean up; sleep 0.5; echo has cleaned up; exit 13' TERM
 systemctl --no-block poweroff
 while :; do sleep 0.1; done
@@ -102,7 +105,7 @@ def test_without_both_the_time_limit_ends_it(disk):
 def test_an_agent_that_hangs_is_asked_to_end_then_killed(disk):
     """It has its time, and its time to stop; then the machine powers off."""
     install(disk, HANGS)
-    disk.shorten(UNIT, "Service", RuntimeMaxSec="1s", TimeoutStopSec="1s")
+    disk.shorten(UNIT, "Service", RuntimeMaxSec=SOON, TimeoutStopSec="1s")
     console = disk.boot()
     assert "hangs\n" in console
     assert "runner-machine: the agent was ended by the signal KILL\n" in console
@@ -113,7 +116,7 @@ def test_an_agent_that_hangs_is_asked_to_end_then_killed(disk):
 def test_the_limit_of_the_machine_waits_for_nobody(disk, command):
     """Neither for an agent that hangs nor for its stop time, and it does not need its command."""
     install(disk, HANGS)
-    disk.shorten(LIMIT, "Timer", OnActiveSec="2s")
+    disk.shorten(LIMIT, "Timer", OnActiveSec=SOON)
     if command:
         disk.shorten(LIMIT.replace("timer", "service"), "Service", ExecStart=command)
     console = disk.boot()

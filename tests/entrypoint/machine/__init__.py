@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 AGENT = "runner-sidecar"
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds in which a machine must have said something, or be off."""
 POWERED_OFF = -signal.SIGINT
 """The end of process 1 of a namespace when it powers the machine off: reboot(2)."""
