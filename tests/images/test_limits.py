@@ -80,8 +80,12 @@ def test_a_read_only_root(lives):
     lives(with_volume, without)
 
 
-OUTCOMES = {6: (12, ["token"]), 7: (15, []), 8: (15, [])}
-"""The exit code, and what is left, by a limit of processes too low to ask, to start or to wait."""
+OUTCOMES = {6: (12, ["token"], 1), 7: (15, [], 60), 8: (15, [], 60)}
+"""The exit code, and what is left, by a limit of processes too low to ask, to start or to wait.
+
+Last are the seconds for which the token is asked for, and the stop budget beyond them: where the
+token comes, and is deleted, neither may be too late.
+"""
 
 
 def test_a_low_limit_of_processes(lives):
@@ -90,10 +94,13 @@ def test_a_low_limit_of_processes(lives):
     def at(limit):
         async def runner(stage, engine):
             await stage.put()
+            code, left, patience = OUTCOMES[limit]
             options = (f"--pids-limit={limit}",)
-            env = {"SIDECAR_TOKEN_TIMEOUT": "1", "SIDECAR_STOP_TIMEOUT": "4"}
+            env = {
+                "SIDECAR_TOKEN_TIMEOUT": str(patience),
+                "SIDECAR_STOP_TIMEOUT": str(patience + 3),
+            }
             async with run_container(stage, engine, *options, env=env) as container:
-                code, left = OUTCOMES[limit]
                 await stage.check_end(container.life, code, left=left)
             (failed,) = container.life.find_events("life.failed")
             assert re.search("Resource temporarily unavailable|can't start new", failed["reason"])
