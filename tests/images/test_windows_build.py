@@ -87,7 +87,9 @@ def build(docker, context, arguments):
         for line in building.stdout:
             said.append(line)
             if WOULD_RUN in line:
-                running = docker.docker("ps", "--quiet").split()
+                # A command may be heard before its container is listed as running.
+                while not (running := docker.docker("ps", "--quiet").split()):
+                    assert building.poll() is None, said
                 docker.docker("kill", "--signal=TERM", *running)
         watchdog.cancel()
     assert building.returncode == 0, said
