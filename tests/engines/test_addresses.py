@@ -27,8 +27,8 @@ def test_a_container_that_leaves_a_network_leaves_its_address(place: Place) -> N
         docker("network", "disconnect", "moving", one)
         two = docker.start("--network", "moving")
         assert docker("inspect", "--format", shown, two) == address
-        assert docker.status(two, path) == "403"
-        assert docker.status(one, path) == "200"
-        assert docker.status(two, docker.environment(two)[URI]) == "200"
+        docker.wait_for_status(two, path, "403")
+        docker.wait_for_status(one, path, "200")
+        docker.wait_for_status(two, docker.environment(two)[URI], "200")
         docker("rm", "--force", one, two)
         docker("network", "rm", "moving")

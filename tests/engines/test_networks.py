@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 RELAY = "169.254.170.23"
 TOKEN = ("-X", "PUT", "-H", "x-aws-ec2-metadata-token-ttl-seconds: 60")
-CURL = ("curl", "--silent", "--show-error", "--max-time", "5", "--write-out", "\n%{http_code}")
+CURL = ("curl", "--silent", "--show-error", "--max-time", "30", "--write-out", "\n%{http_code}")
 
 
 class Answer(NamedTuple):
