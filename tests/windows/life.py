@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from local.runner.windows.installing import build_launcher, install
 from tests.lives.stage import PATIENCE, ROOT, Life, Stage, open_stage
-from tests.windows.wine import CTRL_SHUTDOWN, Process, Wine, translate
+from tests.windows.wine import (
+    CTRL_SHUTDOWN,
+    GONE_SECONDS,
+    Process,
+    Wine,
+    WineError,
+    translate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +27,6 @@ if TYPE_CHECKING:
 
 AGENT = Path(__file__).with_name("agent.py")
 LISTENER, WORKER = "Runner.Listener.exe", "Runner.Worker.exe"
-GONE_SECONDS = 30.0
-"""Seconds that a process which was ended may still be in a snapshot."""
 LONG_PATIENCE = 3 * PATIENCE
 HEALTH_CHECKS = 5
 """How many are made at most; each waits for 2 s."""
@@ -109,11 +114,19 @@ class WindowsStage(Stage):
     # -- its processes -----------------------------------------------------------------------
 
     def find_agent(self) -> Process:
-        """Return the agent's process: the one that no other of them has started."""
-        listed = self.wine.list_processes()
-        pids = {each.pid for each in listed}
-        (found,) = (each for each in listed if each.parent not in pids)
-        return found
+        """Return the agent's process: the one that no other of them has started.
+
+        Beside it may be, for a moment, one that has ended and whose parent is gone.
+        """
+        deadline = time.monotonic() + GONE_SECONDS
+        while True:
+            listed = self.wine.list_processes()
+            pids = {each.pid for each in listed}
+            found = [each for each in listed if each.parent not in pids]
+            if len(found) == 1:
+                return found[0]
+            assert time.monotonic() < deadline, listed
+            time.sleep(0.05)
 
     def stop_agent(self, life: Life, event: int = CTRL_SHUTDOWN) -> None:
         """Deliver a console event to the agent alone."""
@@ -133,16 +146,22 @@ class WindowsStage(Stage):
             deaf |= more
         for process in reversed(listed) if agent_last else listed:
             if process.pid not in deaf:
-                self.wine.send_event(process.pid, CTRL_SHUTDOWN)
+                self._send_shutdown(process)
+
+    def _send_shutdown(self, process: Process) -> None:
+        try:
+            self.wine.send_event(process.pid, CTRL_SHUTDOWN)
+        except WineError:
+            # What heard it before may have ended this one meanwhile: nobody is left to hear it.
+            deadline = time.monotonic() + GONE_SECONDS
+            while process in self.wine.list_processes():
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def find_processes(self) -> dict[int, str]:
-        """Return the processes that still run; one that was ended has a moment to go."""
-        deadline = time.monotonic() + GONE_SECONDS
-        while left := {each.pid: each.name for each in self.wine.list_processes()}:
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
-        return left
+        """Return the processes that still run."""
+        return {each.pid: each.name for each in self.wine.find_left()}
 
 
 def install_runner(wine: Wine, version: str, folder: Path) -> Path:

@@ -106,7 +106,7 @@ def test_the_first_program_is_the_agent(wine: Wine, agent: AgentFolder) -> None:
     program = wine.start(first_program(agent, *command), env=OWN_PORT)
     assert program.wait() == 0
     assert f"parent {program.pid}" in program.wait_for_output().splitlines()
-    assert wine.list_processes() == []
+    assert wine.find_left() == []
 
 
 def test_the_registry_gets_the_stop_budget(wine: Wine, tmp_path: Path) -> None:

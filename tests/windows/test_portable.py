@@ -37,7 +37,8 @@ def test_portable_tests_pass_on_windows(wine, version, paths, record_property):
     argv = (wine.python(version), "-m", "pytest", *OPTIONS, *paths)
     program = wine.start(argv, env=env, cwd=TESTS.parent)
     code = program.wait(LIMIT)
-    assert code == 0, program.output[-20000:]
+    said = program.wait_for_output()  # the end may be told before the last lines are
+    assert code == 0, said[-20000:]
     record_property(f"Windows, Python {version}", program.lines[-1])
 
 

@@ -26,6 +26,7 @@ from tests.windows.wine import (
 
 ENDED_BY_THE_SYSTEM = 0xC000013A
 CRASHED = 0xE0434352
+PATIENCE = 300.0
 BOM = b"\xef\xbb\xbf"
 DESCRIBE = """\
 import json, os, sys
@@ -88,7 +89,7 @@ class Stage:
 
     async def wait_for(self, look):
         """Wait for GitHub to see something."""
-        assert await self.world.changes.until(lambda: look() or None, 60), "never came"
+        assert await self.world.changes.until(lambda: look() or None, PATIENCE), "never came"
 
 
 def play(wine, runner, story):
@@ -98,7 +99,7 @@ def play(wine, runner, story):
         with make_folder("runner-") as folder:
             async with github.serving() as served:
                 root = shutil.copytree(runner, folder / "runner")
-                await asyncio.wait_for(story(Stage(wine, served, root)), 120)
+                await asyncio.wait_for(story(Stage(wine, served, root)), PATIENCE)
 
     asyncio.run(run())
 
@@ -144,7 +145,7 @@ def test_a_job_runs_in_cmd_and_its_orphans_are_ended(wine, runner):
         assert "##[error]Process completed with exit code 3.\n" in job.steps[3].log
         assert "Terminate orphan process: pid (" in job.runner_logs["Complete job"]
         assert "(python.exe)" in job.runner_logs["Complete job"]
-        assert wine.list_processes() == []
+        assert wine.find_left() == []
 
     play(wine, runner, story)
 
@@ -167,6 +168,8 @@ def test_a_console_event_ends_an_idle_listener(wine, runner, event, code):
         await stage.wait_for(lambda: any(each.polls for each in stage.world.sessions.values()))
         wine.send_event(listener.pid, event)
         assert await asyncio.to_thread(listener.wait) == code
+        # Its end is told beside its output, and may be told first.
+        await asyncio.to_thread(listener.wait_for_output)
         assert ("Exiting..." in listener.lines) is (event in (CTRL_C, CTRL_BREAK))
         assert stage.world.sessions == {}
 
@@ -212,6 +215,7 @@ def test_a_daemon_may_stay_behind(wine, runner):
         assert (await stage.call("run")).code == 0
         assert job.result == "succeeded"
         pid = int((stage.root / "_diag" / "daemon.pid").read_text())
+        assert wine.find_left(pid) == []
         assert [each.pid for each in wine.list_processes()] == [pid]
         wine.terminate(pid)
         wine.wait_for_end(pid)

@@ -64,4 +64,4 @@ def test_what_a_program_leaves_behind_is_seen(wine):
     wine.terminate(left.pid, 9)
     assert wine.wait_for_end(left.pid) == 9
     assert program.wait_for_output() == "ready"
-    assert left not in wine.list_processes()
+    assert left not in wine.find_left()

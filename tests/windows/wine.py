@@ -20,7 +20,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from tests.engines import roots
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 CTRL_C, CTRL_BREAK, CTRL_CLOSE, CTRL_LOGOFF, CTRL_SHUTDOWN = 0, 1, 2, 5, 6
 NEW_CONSOLE, NEW_PROCESS_GROUP, NO_WINDOW = 0x10, 0x200, 0x8000000
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 """Seconds that any wait takes at most, if the caller names no other limit."""
+GONE_SECONDS = 60.0
+"""Seconds that a process which has ended may still be in a snapshot."""
 INSIDE = Path(__file__).with_name("inside.py")
 SERVICES = frozenset(
     f"{name}.exe"
@@ -199,6 +201,15 @@ class Wine:
         """Return all processes but wine's own services and this harness."""
         found = [Process(*each) for each in self._call("list_processes")]
         return [x for x in found if x.name.lower() not in SERVICES and x.pid != self.own_pid]
+
+    def find_left(self, *kept: int) -> list[Process]:
+        """Return the processes that run on, but those `kept`; one that has ended has time to go."""
+        until = monotonic() + GONE_SECONDS
+        while left := [each for each in self.list_processes() if each.pid not in kept]:
+            if monotonic() > until:
+                break
+            sleep(0.05)
+        return left
 
     def command(self, argv: Sequence[str]) -> tuple[str, ...]:
         """Return this machine's command, in `environment`, for a program; its code has 8 bits."""
