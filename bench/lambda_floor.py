@@ -45,7 +45,7 @@ def send(body: str) -> int:
     authorization = (
         f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={HEADERS}, Signature={signature}"
     )
-    connection = http.client.HTTPConnection(host, timeout=5)
+    connection = http.client.HTTPConnection(host, timeout=30)
     headers = {
         "Content-Type": kind,
         "X-Amz-Date": now,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 RUNS = 21
+TRIES = 5
 FLOOR = str(Path(__file__).parent / "lambda_floor.py")
 HANDLER = """
 import json, sys
@@ -94,7 +95,16 @@ def environment(sqs: str) -> dict[str, str]:
 
 
 def once(env: dict[str, str], argv: tuple[str, ...]) -> float:
-    """Return the seconds from the start of one process to its answer."""
-    with life(env, argv) as child:
-        child.until("answered 202")
-        return monotonic() - child.started
+    """Return the seconds from the start of one process to its answer. Raises RuntimeError.
+
+    It is started again where the queue was late for it: that is answered with 503.
+    """
+    for tries_left in reversed(range(TRIES)):
+        with life(env, argv) as child:
+            child.until("answered ")
+            took = monotonic() - child.started
+            if child.said[-1].strip() == "answered 202":
+                return took
+        if "answered 503" not in child.said[-1] or not tries_left:
+            break
+    raise RuntimeError(f"it was not taken: {child.said[-1]}")

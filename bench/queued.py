@@ -11,8 +11,10 @@ only, and parses an update expression in twenty.
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 JOBS = 30
+TRIES = 5
+"""How often a job is delivered at most: the queue of a busy machine may be late for the webhook."""
 POOLS = f"""\
 [[pool]]
 name = "bench"
@@ -101,6 +105,12 @@ def deliver(url: str, job: int, run: int) -> float:
     body = make_payload(job, run)
     request = urllib.request.Request(url, body, make_headers(body, job))
     sent = monotonic()
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        answer.read()
+    for tries_left in reversed(range(TRIES)):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                answer.read()
+                break
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE or not tries_left:
+                raise
     return sent

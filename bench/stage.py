@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AGENT = COMMAND
 SCOPE = "/repos/octo/repo"
-READY_SECONDS = 30
+READY_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,11 @@ def floor(sqs: str) -> Iterator[Server]:
 
 
 def post(server: Server, script: Path, seconds: int = SECONDS) -> Reading:
-    """Run wrk against a server. Raises RuntimeError unless requests were answered."""
+    """Run wrk against a server. Raises UnansweredError unless requests were answered."""
+    return relay.repeat(lambda: _post(server, script, seconds))
+
+
+def _post(server: Server, script: Path, seconds: int) -> Reading:
     wrk = relay.find("wrk") or ""
     how = ("-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script))
     before = cpu_ms_now(server.pid)
@@ -139,5 +143,5 @@ def post(server: Server, script: Path, seconds: int = SECONDS) -> Reading:
     used = (cpu_ms_now(server.pid) - before) / 1000
     count = _COUNT.search(done.stdout)
     if count is None or not int(count[1]) or not used:
-        raise RuntimeError(f"nothing was answered in {used} CPU seconds: {done.stdout}")
+        raise relay.UnansweredError(f"nothing was answered in {used} CPU seconds: {done.stdout}")
     return Reading(relay.read(done.stdout).rate, int(count[1]) / used)

@@ -61,7 +61,7 @@ def once(stage: Stage, window: float) -> tuple[float, float]:
 
 def take_credentials(uri: str) -> None:
     """Take credentials from the relay, as an SDK in a nested container would."""
-    with urllib.request.urlopen(uri, timeout=5) as answer:
+    with urllib.request.urlopen(uri, timeout=30) as answer:
         if "AccessKeyId" not in json.load(answer):
             raise RuntimeError("the relay gave no credentials")
 

@@ -188,6 +188,14 @@ def test_the_output_of_wrk_is_parsed():
             relay.read(trouble)
 
 
+def test_a_second_of_a_machine_that_stood_still_is_measured_again():
+    """A server that fails, fails each time: that is told."""
+    outputs = iter([SAID + "Socket errors: timeout 32\n", SAID.replace("130377.92", "0.00"), SAID])
+    assert relay.repeat(lambda: relay.read(next(outputs))).rate == 130377.92
+    with pytest.raises(relay.UnansweredError):
+        relay.repeat(lambda: relay.read("unable to connect\n"))
+
+
 def test_each_turn_is_a_ratio_of_its_own():
     """A slow moment of the machine slows both halves of its turn."""
     pairs = [
