@@ -181,5 +181,5 @@ def start(url: str, token: str) -> Begun:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(BODY).encode(), headers)
     sent = monotonic()
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=90) as answer:
         return Begun(sent, str(json.load(answer)["id"]))

@@ -107,7 +107,7 @@ def deliver(url: str, job: int, run: int) -> float:
     sent = monotonic()
     for tries_left in reversed(range(TRIES)):
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=90) as answer:
                 answer.read()
                 break
         except urllib.error.HTTPError as error:
