@@ -49,7 +49,8 @@ class DockerStage(Stage):
         client.chmod(0o755)
         self.recorder = Recorder(folder / "recorder")
         self.recorder.install(str(client))
-        self.misbehave(**FAST, **knobs)
+        # A client that has a trap for SIGINT has all the time to come to it.
+        self.misbehave(**FAST, step_interrupt_seconds=60, **knobs)
 
     async def start(self, *words, **env):
         """Start the listener with the client before any other in PATH."""

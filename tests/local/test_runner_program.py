@@ -21,11 +21,12 @@ from local.runner import install
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows: tests/windows")
 
 DEMO = Scope.of_path("/repos/octo/demo")
-FAST = {"time_scale": 0.02}
+PATIENCE = 120.0
+FAST = {"time_scale": 0.02, "unload_seconds": 30, "session_end_seconds": 30}
 """A running step gets SIGTERM 0.15 s after SIGINT, instead of 7.5 s."""
 
-TRAPPED = {"time_scale": 0.2}
-"""1.5 s: on a busy machine too a shell comes to its trap in that time."""
+TRAPPED = {"step_interrupt_seconds": 5}
+"""On a busy machine too a shell comes to its trap in that time."""
 
 FOREVER = "while :; do sleep 0.05; done"
 
@@ -56,7 +57,7 @@ class Stage:
     async def call(self, *words, **env):
         """Run it to its end: code, stdout, stderr."""
         child = await self.start(*words, **env)
-        out, err = await asyncio.wait_for(child.communicate(), 30)
+        out, err = await asyncio.wait_for(child.communicate(), PATIENCE)
         return child.returncode, out.decode(), err.decode()
 
     def token(self, **more):
@@ -86,9 +87,19 @@ class Stage:
                 child.kill()
             await child.communicate()
 
+    def hold_workers(self):
+        """Let workers that start wait until the call that is returned."""
+        program, go = self.root / "bin" / "Runner.Worker", self.root / "go"
+        first = program.rename(program.with_name("First.Worker"))
+        program.write_text(
+            f'#!/bin/sh\nuntil [ -e {go} ]; do sleep 0.05; done\nexec {first} "$@"\n'
+        )
+        program.chmod(0o755)
+        return go.touch
+
     async def until(self, look):
         """Wait for GitHub to see something."""
-        assert await self.world.changes.until(lambda: look() or None, 30), "never came"
+        assert await self.world.changes.until(lambda: look() or None, PATIENCE), "never came"
 
     def queue(self, *runs, **more):
         """Queue a job."""
@@ -114,13 +125,13 @@ def life(tmp_path, story, *, kind=Stage, **settings):
 
 async def ended(child):
     """Wait for a child's end: code, stdout, stderr."""
-    out, err = await asyncio.wait_for(child.communicate(), 30)
+    out, err = await asyncio.wait_for(child.communicate(), PATIENCE)
     return child.returncode, out.decode(), err.decode()
 
 
 async def line(child, text):
     """Read stdout up to the line that holds `text`."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while text not in (read := (await child.stdout.readline()).decode()):
             assert read, f"ended without {text!r}"
     return read
@@ -428,10 +439,15 @@ def test_a_cancel_that_comes_before_the_first_step_ends_the_job(tmp_path):
     async def story(stage):
         stage.misbehave(**FAST)
         await stage.configured()
+        start_workers = stage.hold_workers()
         job = stage.queue(FOREVER)
         async with stage.listening() as child:
             await stage.until(lambda: job.state == "running")
             stage.world.cancel(job)
+            # The listener asks for the next message when it has passed on that one.
+            polls = stage.world.sessions.values()
+            await stage.until(lambda: job.cancel_sent and any(each.polls for each in polls))
+            start_workers()
             code, out, _ = await ended(child)
         assert code == 0
         assert "completed with result: Canceled" in out
@@ -566,6 +582,19 @@ async def jit(stage):
     return body["runner"]["id"], body["encoded_jit_config"]
 
 
+def test_what_a_step_said_is_read_however_late(tmp_path):
+    """Only what comes later than it is waited for is lost."""
+
+    async def story(stage):
+        stage.misbehave(step_stream_seconds=0)
+        await stage.configured()
+        job = stage.queue("sleep 300 & seq 40000")  # more than a pipe holds
+        assert (await stage.call("run"))[0] == 0
+        assert "\n39999\n40000\n" in job.steps[0].log
+
+    life(tmp_path, story)
+
+
 # what goes wrong
 
 
@@ -670,7 +699,7 @@ def test_a_worker_that_vanishes_abandons_its_job(tmp_path):
         for pid in children_of(stage.root):
             os.kill(pid, signal.SIGKILL)
 
-    life(tmp_path, story, lost_after=0.5)
+    life(tmp_path, story, lost_after=8)
 
 
 def children_of(root):
@@ -784,7 +813,7 @@ def test_a_step_s_own_children_end_with_it(tmp_path):
     """A shell waits for its child after SIGINT; SIGTERM ends the shell, clean-up the child."""
 
     async def story(stage):
-        stage.misbehave(**FAST)
+        stage.misbehave(**FAST, step_terminate_seconds=30)  # its shell may be slow to end
         await stage.configured()
         job = stage.queue("(echo began; exec sleep 300)")
         async with stage.listening() as child:
@@ -830,7 +859,7 @@ def test_another_user_can_run_it(open_path):
         child = await asyncio.create_subprocess_exec(
             *command, user=65534, group=65534, extra_groups=[], cwd=stage.root
         )
-        assert await asyncio.wait_for(child.wait(), 30) == 0
+        assert await asyncio.wait_for(child.wait(), PATIENCE) == 0
         assert (stage.root / ".runner").stat().st_uid == 65534
 
     life(open_path, story)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import subprocess
 
 
+_LOOKS = 64
+"""Each takes up to 64 KiB; a pipe holds a MiB at most."""
+
+
 class Invoker:
     """Runs processes one after the other while listening to the listener and to signals."""
 
@@ -106,6 +110,7 @@ class Invoker:
                 self.step_canceled = True
                 ladder.climb()
             if time.monotonic() >= ended:
+                stream.read_rest()
                 tree.kill(process.pid)
                 break
             self._await(stream, min(ended, ladder.due))
@@ -156,6 +161,13 @@ class _Stream:
         if newline:
             # .NET ends a line with either, on every system.
             self._output(whole.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\r") + "\n")
+
+    def read_rest(self) -> None:
+        """Pass on what was written in time, however late it is read; a holder may go on writing."""
+        for _ in range(_LOOKS):
+            if not self.open or not select.select([self], [], [], 0)[0]:
+                break
+            self.read()
 
     def finish(self) -> None:
         """Pass on the rest, though its line never ended."""
