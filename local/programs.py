@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parent.parent
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 """Seconds within which a program must say that it is ready."""
-END_SECONDS = 10.0
+END_SECONDS = 30.0
 """Seconds that a program has for its end before it is killed."""
 
 

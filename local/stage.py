@@ -146,7 +146,7 @@ async def list_runners(api: str, repository: str) -> list[str]:
     """Ask GitHub's REST API for the names of a repository's runners, with an access token."""
     url = f"{api}/repos/{repository}/actions/runners"
     headers = {"Authorization": f"Bearer {PAT}", "Accept": "application/vnd.github+json"}
-    timeout = aiohttp.ClientTimeout(total=10)
+    timeout = aiohttp.ClientTimeout(total=60)
     async with (
         aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
         session.get(url, headers=headers) as answer,

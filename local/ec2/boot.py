@@ -34,7 +34,7 @@ PYTHON = (sys.executable, "-I", "-S")
 """The start of the programs of this folder: they need the standard library alone, and soon."""
 END_SECONDS = 30.0
 """Seconds that a machine has to shut down."""
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 60.0
 SYSTEMCTL = '#!/bin/sh\necho "$*" >>{calls}\n'
 AGENT = '#!/bin/sh\nexec {command} "$@"\n'
 PROGRAM_FAILED = "local: the machine's first program failed: "
@@ -109,7 +109,7 @@ class MachineHost:
                 for each in notices:
                     each.cancel()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(console), 5)
+                    await asyncio.wait_for(asyncio.shield(console), 15)
             if process.process.returncode:
                 machine.say(f"{PROGRAM_FAILED}{process.errors[-1000:]}")
 

@@ -46,7 +46,7 @@ class Init:
             if "poweroff" in self._calls():
                 break  # else nobody ends it but EC2
         os.close(self._console)
-        self._relay.join(2.0)
+        self._relay.join(10.0)
 
     def _stop(self, *_: object) -> None:
         self._stops.set()

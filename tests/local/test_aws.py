@@ -67,7 +67,7 @@ def test_it_ends_when_told(number):
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout.readline().startswith(b"ready http://127.0.0.1:")
         child.send_signal(number)
-        assert child.communicate(timeout=20) == (b"", b"")
+        assert child.communicate(timeout=60) == (b"", b"")
     assert child.returncode == 0
 
 

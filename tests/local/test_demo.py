@@ -148,7 +148,7 @@ def test_it_is_not_ok_when_something_is_wrong(code, option, why):
 def start_demo():
     """Start the demo of a job that takes long."""
     return subprocess.Popen(
-        [sys.executable, "-m", "local.demo", "--stop=busy"],
+        [sys.executable, "-m", "local.demo", "--stop=busy", f"--deadline={DEADLINE}"],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -209,7 +209,7 @@ def test_a_terminal_gets_colours_and_the_same_last_line():
     own, its = os.openpty()
     try:
         with subprocess.Popen(
-            [sys.executable, "-m", "local.demo", "--stop=idle"],
+            [sys.executable, "-m", "local.demo", "--stop=idle", f"--deadline={DEADLINE}"],
             cwd=ROOT,
             stdin=its,
             stdout=its,

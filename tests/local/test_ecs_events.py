@@ -73,7 +73,7 @@ def test_events_reach_a_queue_and_come_twice_or_never_on_order(aws):
         assert details[1]["version"] == details[2]["version"]
         assert details[1]["stoppedReason"] == ecs.CANNOT_PULL
 
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    asyncio.run(asyncio.wait_for(scene(), 240))
 
 
 def test_a_task_has_ended_before_that_is_told():
@@ -96,7 +96,7 @@ def test_a_task_has_ended_before_that_is_told():
             await waiting
             assert told[-1] == "STOPPED"
 
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    asyncio.run(asyncio.wait_for(scene(), 240))
 
 
 def no_agent(own, environment):

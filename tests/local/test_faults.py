@@ -18,7 +18,7 @@ from local.faults import Limit, Rule
 
 def run(coroutine):
     """Run a test's coroutine, bounded."""
-    return asyncio.run(asyncio.wait_for(coroutine, 30))
+    return asyncio.run(asyncio.wait_for(coroutine, 120))
 
 
 @asynccontextmanager
@@ -69,7 +69,7 @@ async def raw(proxy, head=b"GET /thing HTTP/1.1\r\nHost: here\r\n\r\n"):
 @asynccontextmanager
 async def ssm(endpoint):
     """Give AWS's own client, which tries each call once."""
-    config = Config(retries={"total_max_attempts": 1}, read_timeout=5)
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=60)
     async with get_session().create_client(
         "ssm",
         region_name="eu-central-1",

@@ -34,7 +34,7 @@ class Receiver:
         """Wait until there are so many; return their events and actions."""
         async with self.changed:
             there = self.changed.wait_for(lambda: len(self.got) >= count)
-            await asyncio.wait_for(there, 20)
+            await asyncio.wait_for(there, 60)
         return [json.loads(body).get("action") for _, body in self.got]
 
 
@@ -71,7 +71,7 @@ def play(scene):
             receiver.got.clear()
             await scene(hub, receiver, client, sign_jwt(app))
 
-    asyncio.run(asyncio.wait_for(run(), 60))
+    asyncio.run(asyncio.wait_for(run(), 240))
 
 
 def queue(hub, **more):

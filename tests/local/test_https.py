@@ -11,7 +11,7 @@ from local import github
 from local.github.scope import Scope
 from local.runner import install
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 def story(tmp_path, tell):

@@ -29,7 +29,7 @@ def play(instance, look, fault=""):
 
 def fetch_credentials(url):
     """Return what botocore takes for the instance role's credentials."""
-    fetcher = InstanceMetadataFetcher(timeout=5, base_url=url, env={}, user_agent="judge")
+    fetcher = InstanceMetadataFetcher(timeout=60, base_url=url, env={}, user_agent="judge")
     return fetcher.retrieve_iam_role_credentials()
 
 
@@ -47,7 +47,7 @@ def test_botocore_gets_the_region():
     found = play(
         imds.Instance(token_required=True),
         lambda url: InstanceMetadataRegionFetcher(
-            timeout=5, base_url=url, env={}, user_agent="judge"
+            timeout=60, base_url=url, env={}, user_agent="judge"
         ).retrieve_region(),
     )
     assert found == aws.REGION

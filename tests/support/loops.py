@@ -14,7 +14,7 @@ if sys.platform != "win32":
 on_both = pytest.mark.parametrize("loop", LOOPS)
 
 
-def run(loop, coroutine, timeout=30):
+def run(loop, coroutine, timeout=120):
     """Run `coroutine` on a new loop, for `timeout` seconds at most, and close the loop."""
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         return runner.run(asyncio.wait_for(coroutine, timeout))

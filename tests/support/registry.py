@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _DOCKER = "application/vnd.docker"
 _MANIFEST = f"{_DOCKER}.distribution.manifest.v2+json"
-_TIMEOUT = 10.0
+_TIMEOUT = 60.0
 
 
 class Images:

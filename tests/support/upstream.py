@@ -21,7 +21,7 @@ from sidecar.relay.imds_protocol import ImdsProtocol
 from sidecar.relay.router import Router
 from tests.support import servers
 
-TIMEOUT = 30.0
+TIMEOUT = 120.0
 START = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 
 

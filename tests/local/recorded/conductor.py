@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from local import github
     from tests.local.recorded.record import Life
 
-PATIENCE = 25.0
+PATIENCE = 90.0
 REPO = Scope.of_path("/repos/octo/repo")
 VERSION = "2.336.0"
 
