@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.lives.stage import Life, Stage
 
 _PRINT_VARIABLES = r"env | sed -n 's/^\(AWS\|DOCKER\)_/told &/p'"
-PATIENCE = 90.0
+PATIENCE = 300.0
 """Seconds from the agent's start to its job's first step."""
 
 

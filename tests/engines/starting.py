@@ -78,7 +78,8 @@ def _compose(place: Place, life: ProxiedLife, argv: Sequence[str]) -> str:
         return life.engine.run_command(*arguments, text=text, timeout=matrix.TIMEOUT)
 
     try:
-        return run("up", "--no-color", "--abort-on-container-exit")
+        run("up", "--no-color", "--abort-on-container-exit")
+        return run("logs", "--no-color")  # who follows a container may lose its last lines
     finally:
         run("down")
 

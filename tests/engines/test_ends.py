@@ -89,8 +89,9 @@ def is_free(engine: Engine) -> bool:
 
 def stop(life: ProxiedLife) -> None:
     """Stop the agent at once, by two signals; wait for its end."""
-    for _ in range(2):
-        life.running.life.signal(signal.SIGTERM)
+    life.running.life.signal(signal.SIGTERM)
+    life.running.wait_for_event("stop.requested")  # of two that wait the kernel makes one
+    life.running.life.signal(signal.SIGTERM)
     life.running.wait_for_event("life.ended")
 
 

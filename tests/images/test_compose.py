@@ -16,19 +16,29 @@ from tests.local.test_demo import in_order
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 COMPOSE = ("compose", "--file", there(REPOSITORY / "compose.yaml"), "--project-name", "story")
-TIMEOUT = 180.0
+TIMEOUT = 300.0
 
 
 @pytest.fixture
 def run_story(instance):
-    """Return what runs the story: its exit code is 0, or the failure has its output."""
+    """Return what runs the story: its exit code is 0, or the failure has its output.
+
+    Who follows a container, as "up" does, may lose its last lines: they are read afterwards.
+    """
 
     def up(*files, **env):
-        return instance.engine.docker(
-            *(*COMPOSE, *files, "up", "--no-build", "--exit-code-from", "stand-ins"),
-            env=env,
-            timeout=TIMEOUT,
-        )
+        compose = (*COMPOSE, *files)
+        ended = ("up", "--no-build", "--exit-code-from", "stand-ins")
+        failed, said = None, ""
+        try:
+            said = instance.engine.docker(*compose, *ended, env=env, timeout=TIMEOUT)
+        except Failed as error:
+            failed, said = error, str(error)
+        logs = ("logs", "--no-color", "stand-ins")
+        said = "\n".join((said, instance.engine.docker(*compose, *logs, env=env)))
+        if failed is not None:
+            raise Failed(said) from failed
+        return said
 
     yield up
     instance.engine.docker(*COMPOSE, "down", "--volumes", "--timeout=0")
