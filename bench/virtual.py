@@ -13,6 +13,8 @@ from unittest import mock
 import tenacity
 from structlog.testing import capture_logs
 
+from sidecar.net import retry
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from typing import Any
@@ -65,6 +67,10 @@ def run_virtually(work: Coroutine[Any, Any, T], seed: int) -> T:
 
 @contextmanager
 def _virtual_retries(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Let the retry library read this loop's clock: it sleeps on the loop, but reads another."""
-    with mock.patch.object(tenacity, "time", SimpleNamespace(monotonic=loop.time)):
+    """Let retries read this loop's clock: they sleep on the loop, but read another.
+
+    Else a slow machine would use up the seconds for which a call is tried.
+    """
+    clock = SimpleNamespace(monotonic=loop.time)
+    with mock.patch.object(tenacity, "time", clock), mock.patch.object(retry, "time", clock):
         yield

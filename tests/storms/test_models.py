@@ -14,6 +14,7 @@ from launcher.record.counters import give_place, take_place
 from launcher.record.items import update_launch
 from launcher.record.launch import Launch
 from local import aws as local_aws
+from sidecar.net.retry import call_with_retries
 from tests.storms import clock
 from tests.storms.calls import Weather
 from tests.storms.clock import Process
@@ -68,6 +69,27 @@ def test_a_dead_process_does_nothing_more(steps):
     locked, seen = run(work)
     assert locked
     assert seen == list(range(steps))
+
+
+def test_a_slow_machine_uses_up_no_patience(monkeypatch):
+    """Calls are tried for some seconds of the storm's clock, whatever the machine's own does."""
+    leaps = itertools.count(0, 3600)
+    monkeypatch.setattr(clock.time, "monotonic", lambda: float(next(leaps)))
+    at = []
+
+    async def call():
+        at.append(asyncio.get_running_loop().time())
+        raise ConnectionError
+
+    def pause(error):
+        return 4.0
+
+    async def work():
+        with pytest.raises(ConnectionError):
+            await call_with_retries(call, pause, seconds=10)
+
+    run(work)
+    assert at == [0, 4, 8, 12]
 
 
 def test_all_tasks_of_a_process_die_with_it():
