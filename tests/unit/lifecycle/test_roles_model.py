@@ -233,7 +233,7 @@ class Life:
         if not running:
             return
         name, made = self.chance.choice(running)
-        made["addresses"].pop()
+        made["addresses"].remove(self.chance.choice(sorted(made["addresses"])))
         made["known"] = False
         identities = self.core.identities
         (identities.leave if made["addresses"] else identities.suspend)(name)
