@@ -185,8 +185,11 @@ def say():
 
 @pytest.fixture
 def hasty():
-    """Return a pace with short pauses inside a fetch, which does not use the fake clock."""
-    return Pace(try_wait=0.001, try_wait_most=0.01)
+    """Return a pace with short pauses inside a fetch, which does not use the fake clock.
+
+    No try is given up because the machine is busy: that would be one more.
+    """
+    return Pace(try_wait=0.001, try_wait_most=0.01, try_timeout=60.0)
 
 
 class FakeRefresher:

@@ -711,11 +711,12 @@ def test_a_silent_connection_is_closed_without_an_answer(run):
     assert statuses(idle) == [200]
 
 
+@pytest.mark.alone
 def test_an_active_connection_stays_open(run):
     """The deadlines are for connections without requests."""
 
     async def case():
-        async with echoing(limits=Limits(head_seconds=0.4, idle_seconds=1.2)) as server:
+        async with echoing(limits=Limits(head_seconds=1.2, idle_seconds=1.2)) as server:
             reader, writer = await asyncio.open_connection(server.host, server.port)
             loop = asyncio.get_running_loop()
             until = loop.time() + 2.4

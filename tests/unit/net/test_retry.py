@@ -1,12 +1,12 @@
 """The pauses between tries grow up to a limit, and differ between tasks; tries have an end."""
 
-import asyncio
 import math
 import random
 
 import pytest
 import stamina.instrumentation
 
+from bench.virtual import run_virtually
 from sidecar.net.retry import as_peer_says, at_least, call_with_retries, first_of, growing
 
 
@@ -108,10 +108,10 @@ def test_a_call_is_tried_until_it_works_or_a_limit_is_reached(limit, error, leas
     work = call_with_retries(call, growing(Throttled, first=0.001, longest=0.001), **limit)
     try:
         if error is None:
-            assert asyncio.run(work) == "done"
+            assert run_virtually(work, 1) == "done"
         else:
             with pytest.raises(error):
-                asyncio.run(work)
+                run_virtually(work, 1)
     finally:
         stamina.instrumentation.set_on_retry_hooks(None)
     assert least <= tries <= most

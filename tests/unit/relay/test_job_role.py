@@ -61,7 +61,7 @@ def test_the_role_is_assumed_for_an_hour_under_the_runner_s_name(run, aws, monke
             source = JobRole(terms(policy=POLICY), agents)
             source.set_runner("ecs-0f3a")
             async with source.connected() as fetch:
-                return await fetch(now(), 30.0)
+                return await fetch(now(), 60.0)
 
     held = run(work())
     document = json.loads(held.body)
@@ -80,12 +80,12 @@ def test_the_relay_has_credentials_only_after_the_runner_has_its_name(run, aws, 
     async def work():
         async with own(aws) as (agents, agent):
             source = JobRole(terms(), agents)
-            async with serving(source, "127.0.0.1", 0, pace=Pace(try_timeout=20.0)) as relay:
+            async with serving(source, "127.0.0.1", 0, pace=Pace(try_timeout=60.0)) as relay:
                 with pytest.raises(RelayError, match="jobs never get the task role"):
                     await relay.wait_until_fetched(0.1)
                 assert agent.requests == []
                 source.set_runner("ecs-0f3a")
-                await relay.wait_until_fetched(20.0)
+                await relay.wait_until_fetched(60.0)
                 return relay.state
 
     assert run(work()).held
@@ -100,7 +100,7 @@ def test_a_policy_alone_is_for_the_role_that_the_endpoint_names(run, aws, monkey
             source = JobRole(terms(None, POLICY), agents)
             source.set_runner("ecs-0f3a")
             async with source.connected() as fetch:
-                return await fetch(now(), 30.0)
+                return await fetch(now(), 60.0)
 
     assert run(work()).role_arn == local_aws.TASK_ROLE
 
@@ -115,7 +115,7 @@ def test_without_a_role_s_name_the_error_names_the_setting(run, monkeypatch):
         source.set_runner("x1")
         async with source.connected() as fetch:
             with pytest.raises(RejectedError, match="SIDECAR_JOB_ROLE_ARN"):
-                await fetch(now(), 30.0)
+                await fetch(now(), 60.0)
 
     run(work())
 
@@ -131,7 +131,7 @@ def test_a_failure_of_the_endpoint_is_in_the_error(run, aws, monkeypatch):
             source.set_runner("x1")
             async with source.connected() as fetch:
                 with pytest.raises(UnavailableError, match="answered 400 InvalidIdInRequest"):
-                    await fetch(now(), 30.0)
+                    await fetch(now(), 60.0)
 
     run(work())
 
@@ -195,7 +195,7 @@ def test_each_failure_names_what_to_change(run, error, kind, words):
     async def work():
         source = JobRole(terms(), None)
         with pytest.raises(kind) as failed:
-            await source._fetch(Client(), now(), 3.0)
+            await source._fetch(Client(), now(), 60.0)
         assert words in str(failed.value)
         assert ROLE in str(failed.value)
         assert "SECRET" not in str(failed.value)
@@ -232,7 +232,7 @@ def test_an_answer_without_credentials_is_an_error(run):
     async def work():
         source = JobRole(terms(), None)
         with pytest.raises(UnavailableError, match="without a usable SecretAccessKey, Token"):
-            await source._fetch(Client(), now(), 3.0)
+            await source._fetch(Client(), now(), 60.0)
 
     run(work())
 

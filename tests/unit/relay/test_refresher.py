@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -222,6 +223,10 @@ def test_the_wait_for_the_first_fetch_has_an_end(run, upstream, time, hasty, ans
             upstream(answer) as served,
             refreshing(served.endpoint, time, hasty) as (refresher, _),
         ):
+            if answer is not None:
+                failed = asyncio.Event()
+                refresher.on_change = failed.set
+                await failed.wait()  # else the wait may end before there is a reason
             with pytest.raises(RelayError) as caught:
                 await refresher.wait_until_fetched(0.3)
             return str(caught.value), served.where
@@ -234,13 +239,16 @@ def test_the_wait_for_the_first_fetch_has_an_end(run, upstream, time, hasty, ans
 
 def test_an_upstream_that_hangs_costs_one_try_not_the_fetch(run, upstream, say, time, hasty):
     """The try ends by its timeout and is repeated."""
+    pace = SimpleNamespace(**hasty._replace(try_timeout=1.0)._asdict())
 
     async def case():
         async with (
             upstream(None, say.good()) as served,
-            refreshing(served.endpoint, time, hasty._replace(try_timeout=1.0)) as (refresher, _),
+            refreshing(served.endpoint, time, pace) as (refresher, _),
         ):
-            await refresher.wait_until_fetched(20)
+            await served.hanging.wait()
+            pace.try_timeout = 60.0  # the second try ends well, however busy the machine is
+            await refresher.wait_until_fetched(60)
             return len(served.heads)
 
     assert run(case()) == 2

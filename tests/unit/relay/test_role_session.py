@@ -38,7 +38,7 @@ async def asked(monkeypatch, **role):
         yield served
 
 
-async def fetch(request=REQUEST, read_token=None, timeout=10.0):
+async def fetch(request=REQUEST, read_token=None, timeout=60.0):
     """Fetch once."""
     source = RoleSession(request, "eu-central-1", None, read_token)
     async with source.connected() as ask:
@@ -122,7 +122,7 @@ def test_a_session_that_is_nearly_full_is_told_once(run, monkeypatch):
             source = RoleSession(request, "eu-central-1", None)
             async with source.connected() as ask:
                 for _ in range(2):
-                    await ask(now(), 10.0)
+                    await ask(now(), 60.0)
 
     with capture_logs() as logs:
         run(work())
@@ -148,7 +148,7 @@ def test_github_s_token_is_the_proof_and_nothing_else(run, monkeypatch):
             assert source.where == "sts:AssumeRoleWithWebIdentity"
             async with source.connected() as ask:
                 for _ in range(2):
-                    await ask(now(), 10.0)
+                    await ask(now(), 60.0)
             return served.assumed
 
     first, second = run(work())
@@ -220,7 +220,7 @@ def test_a_client_that_was_opened_before_is_used_and_stays_open(run, monkeypatch
                 read = read_token if anonymous else None
                 source = RoleSession(REQUEST, "eu-central-1", None, read, client)
                 async with source.connected() as ask:
-                    await ask(now(), 10.0)
+                    await ask(now(), 60.0)
             assert await client.connect() is opened
             return made, served.assumed
 

@@ -137,7 +137,8 @@ def test_clients_wait_for_the_first_fetch(run, upstream, say):
                 "127.0.0.1",
                 0,
                 clock=relay.Clock(lambda: say.start),
-                limits=relay.LIMITS._replace(patience_seconds=20.0),
+                pace=relay.Pace(try_timeout=60.0),  # one that is cut would be one more call
+                limits=relay.LIMITS._replace(patience_seconds=60.0),
             ) as served,
             asyncio.TaskGroup() as group,
         ):
