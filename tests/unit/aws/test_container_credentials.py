@@ -18,7 +18,7 @@ from sidecar.aws.container_credentials import (
 from sidecar.errors import RelayError
 
 
-async def ask(endpoint, now, timeout=5.0):
+async def ask(endpoint, now, timeout=60.0):
     """Fetch once."""
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         return await source.fetch(session, endpoint, now=now, timeout=timeout)
@@ -269,7 +269,7 @@ def test_a_broken_endpoint_is_retried(run, upstream, say, raw, why):
 
     async def case():
         async with upstream(raw) as served:
-            timeout = 0.2 if raw is None else 20.0
+            timeout = 0.2 if raw is None else 60.0
             await ask(served.endpoint, say.start, timeout=timeout)
 
     with pytest.raises(UnavailableError, match=why) as caught:

@@ -249,7 +249,7 @@ async def wait_until_empty(serving: proxy.Proxy) -> None:
                 done.set_result(None)
 
         serving.forget = on_forget
-        await asyncio.wait_for(done, 10)
+        await asyncio.wait_for(done, 60)
         serving.forget = forget
 
 
@@ -278,5 +278,5 @@ async def fake_engine(folder: Path, responses: dict[str, object]):
 
 
 def run_bounded(work):
-    """Run a coroutine to its end, for at most 30 s."""
-    return asyncio.run(asyncio.wait_for(work, 30))
+    """Run a coroutine to its end, for at most 120 s."""
+    return asyncio.run(asyncio.wait_for(work, 120))

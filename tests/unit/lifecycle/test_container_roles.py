@@ -97,7 +97,7 @@ class Scene:
 
     async def ask(self, path, peer, **more):
         """Return the role that a peer gets by a path, or the status, once it is decided."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (answer := self.judge(path, peer, **more)).status == 503:
                 self.changed.clear()
                 await self.changed.wait()
@@ -109,7 +109,7 @@ class Scene:
         imds = {"host": "169.254.169.254"}
         token = self.judge("/latest/api/token", peer, "PUT", **imds, **ttl).body.decode()
         given = {**imds, "x-aws-ec2-metadata-token": token}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (answer := self.judge(ROLE_PATH, peer, **given)).status == 503:
                 self.changed.clear()
                 await self.changed.wait()
@@ -155,7 +155,7 @@ async def open_scene(monkeypatch, rules=RULES, identity=JOB):
         await roles.start_containers(running)
         relay.identities.hold(hold_for_admission())
         if identity is not None:
-            deadline = asyncio.get_running_loop().time() + 10
+            deadline = asyncio.get_running_loop().time() + 60
             await roles.assign(identity, {}, deadline)
             credentials.release()
         scene.containers, scene.roles = credentials.containers, roles

@@ -58,7 +58,7 @@ async def run_task(folder, mode: str = "awsvpc", **environ: str):
             async with process.collect_orphans():
                 async with job_credentials(config, access, facts, cleanup_stack) as job:
                     variables = await job.wait_for_credentials(
-                        "x", 10, config.passed_on, required=True
+                        "x", 60, config.passed_on, required=True
                     )
                     yield job, dict(job.remove_agent_variables(config.passed_on)) | variables
                 for cleanup_step in cleanup_stack.steps:

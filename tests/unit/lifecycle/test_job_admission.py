@@ -33,6 +33,13 @@ class Credentials:
         self.calls.append("release")
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """Wait for the disk, however busy the machine is."""
+    monkeypatch.setattr(admission, "READ_TIMEOUT", 60.0)
+    monkeypatch.setattr(admission, "ANSWER_TIMEOUT", 60.0)
+
+
 def decide(tmp_path, policy, variables):
     """Decide about one job; return the answer, what the parts were told, and the log."""
     credentials, listener = Credentials(), Listener(Phase())

@@ -98,7 +98,7 @@ async def run_machine(folder, **environ):
         facts = await read_facts(config, so_mark=access.so_mark)
         async with process.collect_orphans():
             async with job_credentials(config, access, facts, cleanup_stack) as job:
-                env = await job.wait_for_credentials("x", 10, config.passed_on, required=True)
+                env = await job.wait_for_credentials("x", 60, config.passed_on, required=True)
                 yield served, env
             for cleanup_step in cleanup_stack.steps:
                 await cleanup_step.begin()

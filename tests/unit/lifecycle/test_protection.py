@@ -17,9 +17,14 @@ REFUSALS = [mode for mode in ecs_agent.PROTECTION if mode not in ("ready", "hang
 
 
 @pytest.fixture(autouse=True)
-def _short_deadline(monkeypatch):
-    """Wait a moment for an ECS agent that hangs."""
-    monkeypatch.setattr(task_protection, "CALL", aiohttp.ClientTimeout(total=0.5))
+def set_deadline(monkeypatch):
+    """Wait long for an ECS agent that answers; give what sets another deadline."""
+
+    def set_(seconds):
+        monkeypatch.setattr(task_protection, "CALL", aiohttp.ClientTimeout(total=seconds))
+
+    set_(60)
+    return set_
 
 
 def count_calls(agent):
@@ -29,7 +34,7 @@ def count_calls(agent):
 
 async def wait_until(look):
     """Wait until `look` is true."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if look():
                 return
@@ -41,8 +46,18 @@ def is_logged(logged, begin, event):
     return lambda: event in [each["event"] for each in logged[begin:]]
 
 
-async def life(agent, *, job=True, until=("task.protected", "task.protection_failed"), count=1):
-    """Play a life with or without a job; return whether it was protected, events and steps."""
+async def life(
+    agent,
+    *,
+    job=True,
+    until=("task.protected", "task.protection_failed"),
+    count=1,
+    then=lambda: None,
+):
+    """Play a life with or without a job; return whether it was protected, events and steps.
+
+    `then` is called before its end.
+    """
     cleanup_stack, job_came, events = CleanupStack(), asyncio.Event(), []
     with capture_logs() as logged:
         async with protect_while_busy(agent.environment["ECS_AGENT_URI"], job_came, cleanup_stack):
@@ -50,6 +65,7 @@ async def life(agent, *, job=True, until=("task.protected", "task.protection_fai
                 job_came.set()
                 await wait_until(lambda: sum(event["event"] in until for event in logged) >= count)
             events.append(agent.protection_now()["ProtectionEnabled"])
+            then()
         for cleanup_step in cleanup_stack.steps:
             await cleanup_step.begin()
     return events[0], logged, cleanup_stack
@@ -145,13 +161,18 @@ def test_it_fails_open(loop, mode):
 
 @on_both
 @pytest.mark.parametrize("modes", ["hang", "hang, then ready"])
-def test_after_a_lost_answer_the_protection_is_removed(loop, modes):
+def test_after_a_lost_answer_the_protection_is_removed(loop, modes, set_deadline):
     """The call may have succeeded. If the removal gets no answer either, no step fails."""
+    set_deadline(3)  # within which a busy machine, too, gets the call to the ECS agent
+
+    def wait_for_an_answer():
+        if "ready" in modes:
+            set_deadline(60)
 
     async def play():
         async with ecs_agent.serving() as agent:
             agent.protection = ecs_agent.Mode("hang", 1 if "ready" in modes else None)
-            _, logged, cleanup_stack = await life(agent)
+            _, logged, cleanup_stack = await life(agent, then=wait_for_an_answer)
             assert count_calls(agent) == 2
             assert cleanup_stack.not_done == {}
             last = "protection_removed" if "ready" in modes else "protection_failed"
