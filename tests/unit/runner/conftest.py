@@ -1,8 +1,13 @@
 """A runner's folder whose program is a few lines of shell, written by each test."""
 
+import asyncio
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
 
 from sidecar import host
+from sidecar.runner import program as programs
 from sidecar.runner.folder import RunnerFolder
 
 
@@ -33,3 +38,25 @@ def program(root):
 
     install.runs = runs
     return install
+
+
+@pytest.fixture
+def cut_when():
+    """Give what ends the time of the programs that run in its block once they are that far.
+
+    A time-out that is short enough for a test may pass before a busy machine has begun a program.
+    """
+
+    @contextmanager
+    def cut_when(is_far):
+        async def wait(waited, *, timeout):
+            while not is_far():  # noqa: ASYNC110  no event reports it
+                await asyncio.sleep(0.01)
+            return await asyncio.wait(waited, timeout=min(timeout, 0.05))
+
+        timed = SimpleNamespace(wait=wait, CancelledError=asyncio.CancelledError)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(programs, "asyncio", timed)
+            yield
+
+    return cut_when

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -69,15 +70,20 @@ def script(configure_lines, remove_lines="exit 9\n"):
     )
 
 
-def limit_run(monkeypatch, number, seconds):
-    """Give one run of the program, counted from 1, so little time; the others have all theirs."""
-    run_program, numbers = configure.run_program, itertools.count(1)
+@pytest.fixture
+def limit_run(monkeypatch, cut_when):
+    """Give what cuts one run of the program, counted from 1, once it is that far; no other run."""
 
-    async def run_limited(*given, timeout, **more):
-        limit = seconds if next(numbers) == number else timeout
-        return await run_program(*given, timeout=limit, **more)
+    def limit(number, is_far):
+        run_program, numbers = configure.run_program, itertools.count(1)
 
-    monkeypatch.setattr(configure, "run_program", run_limited)
+        async def run_limited(*given, **more):
+            with cut_when(is_far) if next(numbers) == number else nullcontext():
+                return await run_program(*given, **more)
+
+        monkeypatch.setattr(configure, "run_program", run_limited)
+
+    return limit
 
 
 async def register(runner, grace=0.0):
@@ -321,9 +327,9 @@ def test_a_network_failure_is_not_retried_for_ever(runner, program):
     assert len(program.runs()) == configure.ATTEMPTS
 
 
-def test_a_configure_that_hangs_has_an_end(runner, root, program, monkeypatch):
+def test_a_configure_that_hangs_has_an_end(runner, root, program, limit_run, monkeypatch):
     """It is killed, and tried again as after any transient error."""
-    limit_run(monkeypatch, 1, 2.0)
+    limit_run(1, program.runs)
     program(script("if [ $n = 1 ]; then sleep 60; fi\n" + ADDED + SAVED))
     run("asyncio", register(runner))
     assert len(program.runs()) == 2
@@ -336,10 +342,10 @@ def test_a_configure_that_hangs_has_an_end(runner, root, program, monkeypatch):
 
 
 @pytest.mark.parametrize("then", ["sleep 60\n", "kill -ABRT $$\n"])
-def test_a_configure_that_fails_on_its_way_out_has_register(runner, program, monkeypatch, then):
+def test_a_configure_that_fails_on_its_way_out_has_register(runner, root, program, limit_run, then):
     """A second try would only fail with "already configured"."""
     if then.startswith("sleep"):
-        limit_run(monkeypatch, 1, 3.0)
+        limit_run(1, (root.path / ".credentials").exists)  # which is written last
     program(script(ADDED + SAVED + then, REMOVED))
     run("asyncio", register(runner))
     assert runner.complete
@@ -423,16 +429,15 @@ def test_a_runner_without_saved_keys_is_replaced_and_removed(loop, runner, root,
     """Configure was killed before it saved them; network errors meanwhile are retried."""
     program(
         script(
-            ADDED + f"case $n in 1) exec sleep 60;; 2) {OFFLINE};; esac\n" + SAVED,
+            ADDED + f"case $n in 1) echo >added; exec sleep 60;; 2) {OFFLINE};; esac\n" + SAVED,
             f"if [ $n = 1 ]; then {OFFLINE}fi\n" + REMOVED,
         )
     )
 
     async def life():
         task = asyncio.create_task(register(runner))
-        while not (root.path / "runs").exists():
+        while not (root.path / "added").exists():
             await asyncio.wait([task], timeout=0.01)
-        await asyncio.wait([task], timeout=0.2)
         task.cancel()
         await asyncio.wait([task])
         assert not root.is_configured
@@ -496,7 +501,7 @@ def test_a_service_file_does_not_keep_the_runner(runner, root, program):
     async def life():
         await register(runner)
         (root.path / ".service").write_text("x")
-        await asyncio.wait_for(runner.deregistration.deregister(), 5)
+        await asyncio.wait_for(runner.deregistration.deregister(), 60)
 
     run("asyncio", life())
     assert len(program.runs()) == 2
@@ -544,9 +549,9 @@ def test_an_old_token_is_not_tried(runner, program):
 
 
 @on_both
-def test_a_transient_error_of_remove_is_retried(loop, runner, program, monkeypatch):
+def test_a_transient_error_of_remove_is_retried(loop, runner, program, limit_run):
     """No network, then a removal that hangs, then success."""
-    limit_run(monkeypatch, 3, 2.0)
+    limit_run(3, lambda: len(program.runs()) == 3)
     program(script(ADDED + SAVED, f"case $n in 1) {OFFLINE};; 2) sleep 60;; esac\n" + REMOVED))
 
     async def life():

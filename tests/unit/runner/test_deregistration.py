@@ -509,7 +509,7 @@ def test_a_job_that_github_holds_is_not_waited_for(code, had_job, configured):
         removal = make_deregistration(None, registered(runner_id=7), service=services)
         end_listener(removal, code, had_job=had_job, configured=configured)
         with pytest.raises(RegistrationError, match="for about ten minutes"):
-            await asyncio.wait_for(removal.deregister(), 5)
+            await asyncio.wait_for(removal.deregister(), 60)
         assert services.removed == deregistration.REFUSALS
 
     run("asyncio", play())

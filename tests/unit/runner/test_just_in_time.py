@@ -161,7 +161,9 @@ def test_a_stop_during_the_request_leaves_no_runner(root, wait):
 
     async def play():
         async with requesting(root) as (world, runner, removal):
-            world.faults.add({"call": "generate-jitconfig", "after": True, "delay": 0.3})
+            # Without a wait the answer must not come meanwhile, however long that takes.
+            delay = 0.3 if wait else 60.0
+            world.faults.add({"call": "generate-jitconfig", "after": True, "delay": delay})
             task = asyncio.create_task(runner.register(None if wait is None else wait_at_stop))
             while not names(world):
                 await asyncio.wait([task], timeout=0.01)
