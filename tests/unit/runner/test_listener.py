@@ -252,6 +252,14 @@ def test_it_is_busy_while_a_worker_runs_below_it(loop, root, program, listener):
 # --- how it is interrupted ----------------------------------------------------------------------
 
 
+def wake_shell(root, pipe):
+    """End the `read` of a shell that was sent a signal.
+
+    One that comes right before it begins to read would else have to wait for a line.
+    """
+    (root.path / pipe).write_text("\n")
+
+
 @on_both
 def test_an_interrupt_asks_the_worker_too(loop, root, program, listener):
     """A listener tells its worker only once, and a cancel by GitHub may have used that up."""
@@ -264,7 +272,8 @@ def test_an_interrupt_asks_the_worker_too(loop, root, program, listener):
         async with run_as_listener(root, listener) as line:
             await line("up")
             listener.interrupt(busy=True)
-            await asyncio.wait_for(line("asked"), 10)
+            wake_shell(root, "pipe")
+            await asyncio.wait_for(line("asked"), 60)
 
     run(loop, life())
 
@@ -356,6 +365,9 @@ def test_a_refused_job_s_listener_is_interrupted(root, program, listener, monkey
             await line("up")
             listener.on_hook_event("started")
             listener.refuse_job("a stranger")
+            while not listener.interrupted:
+                await asyncio.wait([listener.ended], timeout=0.01)
+            wake_shell(root, "pipe")
             assert await listener.ended == 0
         assert listener.outcome.name == "job-refused"
         assert not listener.job_began
@@ -400,6 +412,7 @@ def test_the_exit_code_after_a_stop_depends_on_the_job(
                 (root.path / "pipe").write_text(f"{code}\n")
             elif code == 3:
                 listener.interrupt(busy=True)
+                wake_shell(root, "pipe")
             else:
                 listener.interrupted = True
                 await listener.process.kill()
