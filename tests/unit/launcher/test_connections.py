@@ -120,8 +120,8 @@ async def connected(scope="organization", *, token=None, key=None, clock=None, m
 
 
 def run(coroutine):
-    """Run a test's coroutine, for 30 s at most."""
-    return asyncio.run(asyncio.wait_for(coroutine, 30))
+    """Run a test's coroutine, for 120 s at most."""
+    return asyncio.run(asyncio.wait_for(coroutine, 120))
 
 
 async def list_runners(connection):

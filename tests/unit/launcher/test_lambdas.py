@@ -1,5 +1,6 @@
 """The Lambda handlers: what each imports, and how they run under Lambda's own bootstrap."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -68,9 +69,14 @@ class Runtime(ThreadingHTTPServer):
     def __init__(self, events):
         super().__init__(("127.0.0.1", 0), Paths)
         self.events = Queue()
-        for number, event in enumerate(events):
-            self.events.put((f"request-{number}", event))
         self.told = Queue()
+        self._numbers = itertools.count()
+        for event in events:
+            self.give(event)
+
+    def give(self, event):
+        """Let the handler have one more event."""
+        self.events.put((f"request-{next(self._numbers)}", event))
 
 
 class Paths(BaseHTTPRequestHandler):
@@ -79,11 +85,12 @@ class Paths(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        """Give the next event; with none left, end the connection."""
-        if self.path != NEXT or self.server.events.empty():
+        """Give the next event, once there is one; at the end, end the connection."""
+        found = self.server.events.get() if self.path == NEXT else None
+        if found is None:
             self.close_connection = True
             return
-        request, event = self.server.events.get()
+        request, event = found
         headers = {
             "Lambda-Runtime-Aws-Request-Id": request,
             "Lambda-Runtime-Deadline-Ms": "1999999999999",
@@ -113,7 +120,7 @@ class Paths(BaseHTTPRequestHandler):
 
 @contextmanager
 def container(handler, environ, *events):
-    """Run a handler under awslambdaric; yield its process and the queue of what it answers."""
+    """Run a handler under awslambdaric; yield the runtime, and the queue of what it answers."""
     with Runtime(events) as runtime:
         thread = Thread(target=runtime.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
@@ -127,10 +134,11 @@ def container(handler, environ, *events):
             text=True,
         )
         try:
-            yield process, runtime.told
+            yield runtime, runtime.told
         finally:
             process.kill()
             process.communicate()
+            runtime.events.put(None)
             runtime.shutdown()
             thread.join()
 
@@ -161,17 +169,24 @@ def event(secret=SECRET):
 
 def test_a_delivery_is_taken_under_lambda_s_bootstrap(environ):
     """The first one and the next; a forged one is refused."""
-    given = (event(), event(), event("another secret"))
-    with container("webhook", environ, *given) as (_, told):
-        answers = [told.get(timeout=30) for _ in given]
-    assert [kind for kind, _ in answers] == ["response"] * 3
-    assert [answer["statusCode"] for _, answer in answers] == [202, 202, 401]
+
+    def ask(runtime, given):
+        while True:
+            runtime.give(given)
+            kind, answer = runtime.told.get(timeout=120)
+            assert kind == "response"
+            if answer["statusCode"] != 503:  # the machine is busy: GitHub waits for a second only
+                return answer["statusCode"]
+
+    with container("webhook", environ) as (runtime, _):
+        given = (event(), event(), event("another secret"))
+        assert [ask(runtime, each) for each in given] == [202, 202, 401]
 
 
 def test_a_function_without_settings_says_which(environ):
     """In the error that Lambda counts, and that an alarm sees."""
     with container("webhook", {**environ, "LAUNCHER_QUEUE_URL": ""}, event()) as (_, told):
-        kind, error = told.get(timeout=30)
+        kind, error = told.get(timeout=120)
     assert (kind, error["errorMessage"]) == ("error", "LAUNCHER_QUEUE_URL is missing")
 
 
@@ -181,7 +196,7 @@ def test_only_poison_comes_again(environ, aws):
     bodies = ["no JSON", '{"kind":"tick"}', json.dumps({**DEMAND, "action": "completed"}), waiting]
     batch = {"Records": [record(number, body) for number, body in enumerate(bodies)]}
     with container("work", environ, batch, {"Records": []}) as (_, told):
-        answers = [told.get(timeout=60) for _ in range(2)]
+        answers = [told.get(timeout=120) for _ in range(2)]
     assert answers == [
         ("response", {"batchItemFailures": [{"itemIdentifier": "message-0"}]}),
         ("response", {"batchItemFailures": []}),
@@ -192,7 +207,7 @@ def test_without_pools_no_message_is_lost(environ, aws):
     """Nothing goes to the dead letters because of a document that somebody repairs later."""
     batch = {"Records": [record(1, json.dumps({**DEMAND, "action": "completed"}), count="2")]}
     with container("work", {**environ, "LAUNCHER_POOLS": "/none"}, batch, batch) as (_, told):
-        answers = [told.get(timeout=60) for _ in range(2)]
+        answers = [told.get(timeout=120) for _ in range(2)]
     assert answers == [("response", {"batchItemFailures": []})] * 2
     session = boto3.Session("AKIALOCAL", "local", region_name=local_aws.REGION)
     wanted = ["ApproximateNumberOfMessagesDelayed"]
@@ -256,6 +271,6 @@ def test_the_sweep_s_handler_sweeps_with_the_worker_s_settings(environ, aws):
     assert {"launcher.sweep.sweeper", "launcher.record.sweep_state"} <= loaded
     assert {"aiohttp.web_runner", "launcher.serve", "launcher.batch"}.isdisjoint(loaded)
     with container("sweep", environ, {}, {}) as (_, told):
-        answers = [told.get(timeout=60) for _ in range(2)]
+        answers = [told.get(timeout=120) for _ in range(2)]
     assert [kind for kind, _ in answers] == ["response"] * 2
     assert [set(counts.values()) for _, counts in answers] == [{0}, {0}]

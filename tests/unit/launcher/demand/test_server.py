@@ -25,7 +25,7 @@ def post(headers, body, **more):
             answer = await client.post("/webhook", headers=headers, data=body)
             return answer.status
 
-    return asyncio.run(asyncio.wait_for(life(), 20)), sent
+    return asyncio.run(asyncio.wait_for(life(), 60)), sent
 
 
 def test_a_delivery_is_taken():

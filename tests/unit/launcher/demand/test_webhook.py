@@ -5,12 +5,12 @@ import gc
 import json
 import os
 import random
-import time
 import tracemalloc
 
 import pytest
 from structlog.testing import capture_logs
 
+from bench import virtual
 from launcher.demand.delivery import LARGEST, Demand, is_signed
 from launcher.demand.webhook import Webhook
 from tests.unit.launcher.demand.deliveries import SECRET, deliver, payload, sign
@@ -170,15 +170,19 @@ async def _failing(_):
     raise OSError("the queue is gone")
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("send", [_stubborn, _failing])
 def test_the_answer_comes_within_a_second_whatever_the_queue_does(send):
     """GitHub is told that it failed, so that the sweep finds the delivery and asks for it."""
-    begun = time.perf_counter()
-    with capture_logs() as events:
-        answer, _ = take(*deliver(payload()), send=send)
-    assert answer.status == 503
-    assert time.perf_counter() - begun < 1
+
+    async def life():
+        answer = await Webhook([SECRET], send).take(*deliver(payload()))
+        return answer.status, asyncio.get_running_loop().time()
+
+    # On virtual time: the machine may be busy, and the webhook waits by timers alone.
+    with capture_logs() as events, asyncio.Runner(loop_factory=virtual.Loop) as runner:
+        status, took = runner.run(life())
+    assert status == 503
+    assert took < 1
     assert [event["event"] for event in events] == ["webhook.failed"]
 
 

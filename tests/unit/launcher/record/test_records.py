@@ -55,8 +55,8 @@ async def workers(count=1, clock=None):
 
 
 def run(coroutine):
-    """Run a test's coroutine, for 30 s at most."""
-    return asyncio.run(asyncio.wait_for(coroutine, 30))
+    """Run a test's coroutine, for 120 s at most."""
+    return asyncio.run(asyncio.wait_for(coroutine, 120))
 
 
 def test_of_twenty_workers_one_gets_the_launch(table):
