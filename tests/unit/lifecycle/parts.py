@@ -82,7 +82,7 @@ class Deregistration:
         raise RuntimeError
 
 
-def drain(listener, deregistration=None, budget=4.0):
+def drain(listener, deregistration=None, budget=40.0):
     """Make a drain of these parts."""
     cleanup_stack, deregistration = CleanupStack(), deregistration or Deregistration()
     cleanup_step = cleanup_stack.register_step("runner", deregistration.leave)

@@ -58,7 +58,7 @@ def test_what_was_acquired_is_cleaned_up_when_a_step_fails(config):
         report = Report()
         async with asyncio.timeout(60):
             with pytest.raises(RunnerError):
-                await runner_life.live(config, Stop(10), report)
+                await runner_life.live(config, Stop(60), report)
         assert "runner" in {step.name for step in report.cleanup_stack.steps}
         assert report.cleanup_stack.not_done == {}
         assert list(report.phase.durations) == [phase.STARTING, phase.WAITING, phase.CONFIGURING]

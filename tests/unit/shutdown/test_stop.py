@@ -148,7 +148,7 @@ def test_a_life_that_ends_by_itself_is_bounded_too():
         stop = Stop(30)
         stop.start_clock()
         assert not stop.requested
-        assert 0 < stop.left_until(1) <= 1
+        assert 0 < stop.left_until(27) <= 27
 
     run("asyncio", life())
 
@@ -239,11 +239,13 @@ def test_a_drain_has_the_time_that_the_machine_still_has(loop):
     """A Spot notice comes two minutes ahead, whatever the stop timeout of the container is."""
 
     async def life():
-        for seconds in (115, 10):
-            stop = Stop(30)
+        now = asyncio.get_running_loop().time
+        for seconds in (115, 20):
+            stop, began = Stop(30), now()
             stop.note_end(seconds)
             stop.request_drain("spot-notice")
-            assert stop.budget.total == pytest.approx(seconds, abs=1)
+            passed = now() - began
+            assert seconds - passed - 0.1 <= stop.budget.total <= seconds
         late = Stop(30)
         late.note_end(0)
         late.request_drain("spot-notice")
