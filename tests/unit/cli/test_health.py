@@ -51,8 +51,9 @@ def start_server():
         ([b"SSH-2.0-something-else\r\n"], 1),
     ],
 )
-def test_only_200_is_healthy(start_server, pieces, code):
+def test_only_200_is_healthy(start_server, pieces, code, monkeypatch):
     """With any other answer the container is not healthy."""
+    monkeypatch.setattr(health, "DEADLINE", 60.0)
     address, asked = start_server(*pieces)
     assert check_health({"SIDECAR_HEALTH_ADDRESS": f" {address} "}) == code
     assert asked == [f"GET /healthz HTTP/1.0\r\nHost: {address}\r\n\r\n".encode()]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -19,8 +20,11 @@ UNITS = {"Seconds", "Microseconds", "Milliseconds", "Bytes", "Count", "Percent",
 
 
 @pytest.fixture
-def report():
-    """Give the report of a life with some phases, and with cleanup steps that failed or not."""
+def report(monkeypatch):
+    """Give the report of a life with some phases, and with cleanup steps that failed or not.
+
+    No time passes for it any more: its parts are read one after the other.
+    """
 
     async def removed():
         return "api"
@@ -36,6 +40,8 @@ def report():
         report.phase.enter(name)
     report.cleanup_stack.register_step("protection", lifted)
     asyncio.run(clean_up(report, removed, refused))
+    now = time.monotonic()
+    monkeypatch.setattr(phase, "time", SimpleNamespace(monotonic=lambda: now))
     return report
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import random
 import socket
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -21,10 +23,14 @@ from tests.support.loops import on_both, run
 
 @pytest.fixture
 def free():
-    """Give an address that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
-    return Address("127.0.0.1", port)
+    """Give an address that was free a moment ago.
+
+    Its port is none of those that the system gives to others meanwhile, for their connections.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return Address("127.0.0.1", port)
+    raise AssertionError("no port is free")
 
 
 class State(NamedTuple):
