@@ -257,7 +257,9 @@ def wake_shell(root, pipe):
 
     One that comes right before it begins to read would else have to wait for a line.
     """
-    (root.path / pipe).write_text("\n")
+    held = os.open(root.path / pipe, os.O_RDWR)  # there may be no reader any more
+    os.write(held, b"\n")
+    os.close(held)
 
 
 @on_both
