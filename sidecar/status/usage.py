@@ -16,6 +16,12 @@ ROOM = 1.25
 """Factor of the memory peak that a smaller task must have: peaks differ from run to run."""
 UNITS = 1024
 """CPU units of one vCPU."""
+LEAST = 1.0
+"""Seconds between two samples that say how busy the processors were.
+
+A sample is dated when its answer comes. Of two that follow each other at once, as at a job's end,
+one that comes some milliseconds late would make any number of vCPUs.
+"""
 
 
 @dataclass(slots=True)
@@ -26,25 +32,40 @@ class JobUsage:
     seconds: float = 0.0
     """Between the first sample and the last one."""
     cpu_peak: float = 0.0
-    """vCPUs, in the busiest time between two samples."""
+    """vCPUs, in the busiest time of at least LEAST seconds; of a shorter job, in all of it."""
     memory_peak: float = 0.0
     """MiB."""
     first: Sample | None = field(default=None, repr=False)
     last: Sample | None = field(default=None, repr=False)
     _began: float = 0.0
     _at: float = 0.0
+    _compared: Sample | None = field(default=None, repr=False)
+    """The sample that the next ones are compared with."""
+    _compared_at: float = 0.0
+    _lasted: bool = False
+    """Whether two samples were so far apart that they say how busy the processors were."""
 
     def add(self, sample: Sample, at: float) -> None:
         """Add a sample that was taken at this moment, in seconds of any clock."""
-        if self.first is None or self.last is None:
+        if self.first is None:
             self.first, self._began, self._at = sample, at, at
-        elif at > self._at:
-            used = (sample.cpu_seconds - self.last.cpu_seconds) / (at - self._at)
-            self.cpu_peak = max(self.cpu_peak, used)
+        self._compare(sample, at)
         # The kernel's own peak holds what came before the job, so it counts if it grew since.
         grown = sample.memory_peak if sample.memory_peak > self.first.memory_peak else 0.0
         self.memory_peak = max(self.memory_peak, sample.memory, grown)
         self.last, self._at, self.seconds = sample, at, at - self._began
+
+    def _compare(self, sample: Sample, at: float) -> None:
+        """Take the processors' use since the sample before."""
+        if self._compared is None:
+            self._compared, self._compared_at = sample, at
+        elif (seconds := at - self._compared_at) > 0:
+            used = (sample.cpu_seconds - self._compared.cpu_seconds) / seconds
+            if seconds >= LEAST:
+                self.cpu_peak = max(self.cpu_peak, used) if self._lasted else used
+                self._compared, self._compared_at, self._lasted = sample, at, True
+            elif not self._lasted:
+                self.cpu_peak = used
 
     def collect_facts(self, served: Mapping[str, int]) -> dict[str, Any]:
         """Return it as facts for the final event. `served`: answers with credentials, by rule."""

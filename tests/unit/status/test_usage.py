@@ -85,6 +85,20 @@ def test_a_smaller_size_has_room_for_the_peaks(cpu, memory, size, smaller):
     assert make(low, replace(used, memory_peak=0.0), size=size).find_smaller() == smaller
 
 
+def test_samples_that_follow_each_other_at_once_make_no_peak():
+    """One of them is dated some milliseconds late; a short job has nothing else, though."""
+    usage = JobUsage(SIZE)
+    usage.add(FIRST, 0.0)
+    usage.add(replace(FIRST, cpu_seconds=100.05), 0.1)
+    assert usage.cpu_peak == pytest.approx(0.5)
+    usage.add(replace(FIRST, cpu_seconds=102.0), 10.0)
+    assert usage.cpu_peak == pytest.approx(0.2)
+    usage.add(replace(FIRST, cpu_seconds=102.01), 10.001)
+    assert usage.cpu_peak == pytest.approx(0.2)
+    usage.add(replace(FIRST, cpu_seconds=103.2), 12.0)
+    assert usage.cpu_peak == pytest.approx(0.6)
+
+
 def test_one_sample_alone_names_no_smaller_size():
     """It says nothing of the processors that the job kept busy."""
     usage = JobUsage(SIZE)
