@@ -175,7 +175,8 @@ class Agent:
             return _refuse_endpoint("V4 task stats", "task arn", "task Arn", asked)
         key = self.container_id if self.task.launch_type == "FARGATE" else self.task.id * 2
         uptime = time.monotonic() - self._born
-        return answer_json(200, {key: describe_stats(uptime), "not-started": None})
+        stats = describe_stats(uptime, self.task.cpus_used)
+        return answer_json(200, {key: stats, "not-started": None})
 
     async def _state(self, request: web.BaseRequest, asked: str) -> web.Response:
         """Answer a task protection request, in the agent's order of checks."""

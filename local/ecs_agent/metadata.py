@@ -58,11 +58,14 @@ def _network(task: Task) -> dict[str, Any]:
     }
 
 
-def describe_stats(uptime: float) -> dict[str, Any]:
-    """Describe what the runner's container has used, as docker does: less than half a processor."""
+def describe_stats(uptime: float, cpus_used: float) -> dict[str, Any]:
+    """Describe what the runner's container has used, as docker does."""
     return {
         "read": "2026-01-01T00:00:05Z",
-        "cpu_stats": {"cpu_usage": {"total_usage": int(uptime * 0.4e9)}, "online_cpus": 2},
+        "cpu_stats": {
+            "cpu_usage": {"total_usage": int(uptime * cpus_used * 1e9)},
+            "online_cpus": 2,
+        },
         "memory_stats": {
             "usage": 700 << 20,
             "max_usage": 900 << 20,

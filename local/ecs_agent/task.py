@@ -22,6 +22,8 @@ class Task:
     network_mode: str = "awsvpc"
     service: str | None = "runners"
     """None: a task that RunTask started, which cannot be protected."""
+    cpus_used: float = 0.4
+    """How many vCPUs its container keeps busy, as its statistics say."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
