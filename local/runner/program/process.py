@@ -112,6 +112,9 @@ class Invoker:
             if time.monotonic() >= ended:
                 stream.read_rest()
                 tree.kill(process.pid)
+                # What the process itself wrote last is in the pipe, however late this one looks.
+                if stream.open and select.select([stream], [], [], 0)[0]:
+                    stream.read()
                 break
             self._await(stream, min(ended, ladder.due))
         stream.finish()

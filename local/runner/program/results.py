@@ -43,8 +43,9 @@ class Results:
     def drain(self) -> None:
         """Wait until everything is sent, the whole job's log last."""
         text = "".join(self._all)
-        self._later(lambda: self._job_log(text))
-        self._ending = True
+        with self._lock:
+            self._waiting.append(lambda: self._job_log(text))
+            self._ending = True
         self._fill()
         self._emptied.acquire()
 
@@ -92,13 +93,14 @@ class Results:
             while True:
                 with self._lock:
                     if not self._waiting:
+                        ending = self._ending  # asked for only now: nothing came after it
                         break
                     what = self._waiting.pop(0)
                 try:
                     what()
                 except Exception as error:  # noqa: BLE001 - a lost log must not end the job
                     self._trace(f"results: {error}")
-            if self._ending:
+            if ending:
                 self._emptied.release()
                 return
 
