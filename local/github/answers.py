@@ -114,6 +114,8 @@ def _compare(
 
 
 async def _spoil(request: web.Request, fault: Fault) -> web.Response | None:
+    if fault.gate is not None:
+        await fault.gate.wait()
     await asyncio.sleep(fault.delay)
     if fault.hang:
         await request.app[WORLD].changes.until(lambda: None, 86400)

@@ -1,5 +1,6 @@
 """Misbehaviour on order: answers that are late, wrong, lost or never come."""
 
+import asyncio
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,7 +18,8 @@ class Fault:
     A pattern with a blank is compared with method and path, as in `POST /broker/session`.
     `seconds` makes it end so long after its first call, whatever `count` says.
 
-    `delay` (seconds) comes first; then `hang` never answers, `drop` closes the connection,
+    `gate` comes first: an event that code of this process sets, and that is waited for. Then
+    `delay` (seconds) has its turn; then `hang` never answers, `drop` closes the connection,
     `status` answers with it (and `body`, `headers`). With none of the three the call goes on as
     ever. `after` is true where the call is to take effect before its answer is lost.
     """
@@ -33,6 +35,7 @@ class Fault:
     after: bool = False
     seconds: float = 0.0
     until: float = 0.0
+    gate: asyncio.Event | None = None
 
 
 class Faults:
@@ -48,6 +51,8 @@ class Faults:
             raise WrongFaultError(f"no such key: {', '.join(sorted(unknown))}")
         if not isinstance(wanted.get("call"), str):
             raise WrongFaultError('"call" must name a call, as delete-runner or *')
+        if not isinstance(wanted.get("gate"), asyncio.Event | None):
+            raise WrongFaultError('"gate" is only for code of this process')
         fault = Fault(**wanted)
         if fault.seconds:
             fault.count = -1
