@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import sys
@@ -18,7 +19,7 @@ from local import aws as local_aws
 from local import ecs_agent
 from local.github import apps
 from local.github.scope import Scope
-from tests.lives.stage import open_stage, run_side_by_side
+from tests.lives.stage import open_stage, run_side_by_side, wait_until
 
 HURRY = (
     "import sys; from sidecar.lifecycle import protection, watches; "
@@ -30,7 +31,8 @@ HASTY = (sys.executable, "-c", HURRY)
 PAT = {"SIDECAR_GITHUB_PAT": "ghp_local"}
 NO_TOKEN = {"SIDECAR_TOKEN_PARAMETER": None}
 JIT = {"SIDECAR_JUST_IN_TIME": "true"}
-SHORT = {"SIDECAR_STOP_TIMEOUT": "8"}
+AT_ONCE = {"SIDECAR_STOP_TIMEOUT": "24"}
+"""A job is interrupted at once, and has time to end before the runner is killed."""
 REPOSITORY = Scope.of_path("/repos/octo/repo")
 
 
@@ -94,7 +96,7 @@ def test_a_stopped_just_in_time_runner_is_removed_by_the_api(aws):
     async def play(env, code, left):
         async with open_stage(aws) as stage:
             await stage.put(await make_jit_configuration(stage))
-            async with stage.life(env=env | (SHORT if left else {})) as life:
+            async with stage.life(env=env) as life:
                 await life.wait_for_phase("idle")
                 life.signal()
                 await stage.check_end(life, code, left=left)
@@ -117,7 +119,7 @@ def test_a_just_in_time_runner_that_the_launcher_deleted(aws, notices, code):
     async def play():
         async with open_stage(aws) as stage:
             await stage.put(await make_jit_configuration(stage))
-            async with stage.life(env=SHORT) as life:
+            async with stage.life() as life:
                 await life.wait_for_phase("idle")
                 (runner,) = stage.world.runners
                 if notices:
@@ -137,7 +139,7 @@ def test_a_just_in_time_runner_that_is_stopped_before_it_starts(aws):
     async def play():
         async with open_stage(aws) as stage:
             await stage.put(await make_jit_configuration(stage))
-            async with stage.life(env=SHORT | PAT) as life:
+            async with stage.life(env=PAT) as life:
                 await life.wait_for_event("token.read")
                 life.signal()
                 await life.wait_for_end()
@@ -252,7 +254,8 @@ def test_a_stop_while_github_registers_just_in_time(aws):
 
     async def play():
         async with open_stage(aws) as stage:
-            fault = {"call": "generate-jitconfig", "after": True, "delay": 1.0}
+            # The stop must come first, however late it is; half of its budget is longer.
+            fault = {"call": "generate-jitconfig", "after": True, "delay": 6.0}
             stage.world.faults.add(fault)
             async with stage.life(env=PAT | NO_TOKEN | JIT) as life:
                 await stage.wait_for(lambda: list(stage.world.runners), "the runner")
@@ -333,7 +336,7 @@ def test_a_registration_token_that_has_expired_at_the_end(aws):
     async def play(env, code, left):
         async with open_stage(aws) as stage:
             await stage.put()
-            async with stage.life(env=env | (SHORT if left else {})) as life:
+            async with stage.life(env=env) as life:
                 await life.wait_for_phase("idle")
                 for token in stage.world.tokens:
                     if token.kind == "registration":
@@ -451,19 +454,22 @@ def test_a_job_that_comes_just_before_the_stop_is_not_lost(aws, env):
 
 
 def test_a_late_removal_is_awaited(aws):
-    """GitHub takes a second to remove an ephemeral runner: it is looked up again."""
+    """GitHub does not remove an ephemeral runner at once: it is looked up again, then deleted."""
 
-    async def play(delay, rung, remover):
+    async def play(call, rung):
         async with open_stage(aws) as stage:
-            stage.world.settings.deregister_after = delay
+            stage.world.settings.deregister_after = 3600.0
             stage.job("echo hello")
             async with stage.life(env=PAT | NO_TOKEN) as life:
+                await wait_until(lambda: stage.world.calls[call], f"{call} in vain")
+                (runner,) = stage.world.runners
+                stage.world.runners.remove(runner, "job-completed", force=True)
                 await stage.check_end(life, 0)
             assert list_rungs(life) == [rung]
-            assert list_removers(stage) == [remover]
+            assert list_removers(stage) == ["job-completed"]
             assert stage.world.calls["get-runner"] >= 2
 
-    run_side_by_side(play(1.0, "github", "job-completed"), play(6.0, "api", "job-completed"))
+    run_side_by_side(play("get-runner", "github"), play("delete-runner", "api"))
 
 
 # --- the watches -------------------------------------------------------------------------------
@@ -490,11 +496,14 @@ def test_a_job_that_comes_at_the_idle_limit_is_done(aws):
 
     async def play():
         async with open_stage(aws) as stage:
-            stage.world.faults.add({"call": "job-acquire", "delay": 3.0})
-            env = PAT | NO_TOKEN | {"SIDECAR_IDLE_LIMIT": "2"}
+            # GitHub gives it out before the limit; its runner gets it after that.
+            refused = asyncio.Event()
+            stage.world.faults.add({"call": "job-acquire", "gate": refused})
+            job = stage.job("echo hello")
+            env = PAT | NO_TOKEN | {"SIDECAR_IDLE_LIMIT": "8"}
             async with stage.life(env=env) as life:
-                await life.wait_for_phase("idle")
-                job = stage.job("echo hello")
+                await wait_until(lambda: stage.world.calls["delete-runner"], "the removal")
+                refused.set()
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert stage.world.calls["delete-runner"] == 1
@@ -508,7 +517,7 @@ def test_the_lifetime_limit_ends_with_19(aws):
     async def idle():
         async with open_stage(aws) as stage:
             await stage.put()
-            async with stage.life(env={"SIDECAR_LIFETIME_LIMIT": "4"}) as life:
+            async with stage.life(env={"SIDECAR_LIFETIME_LIMIT": "15"}) as life:
                 await stage.check_end(life, 19)
             assert life.find_events("watch.triggered", reason="lifetime-limit")
             assert list_rungs(life) == ["registration-token"]
@@ -518,7 +527,7 @@ def test_the_lifetime_limit_ends_with_19(aws):
             stage.misbehave(time_scale=0.1)
             job = stage.job("echo busy; sleep 600")
             await stage.put()
-            async with stage.life(env=PAT | SHORT | {"SIDECAR_LIFETIME_LIMIT": "8"}) as life:
+            async with stage.life(env=PAT | AT_ONCE | {"SIDECAR_LIFETIME_LIMIT": "20"}) as life:
                 await stage.wait_for_output(job, "busy")
                 await stage.check_end(life, 19)
             assert job.result == "failed"
@@ -534,7 +543,7 @@ def test_a_job_that_ends_in_the_drain_of_the_lifetime_limit(aws):
             step, let_go = stage.make_gate()
             job = stage.job(step)
             await stage.put()
-            env = {"SIDECAR_LIFETIME_LIMIT": "8", "SIDECAR_STOP_TIMEOUT": "120"}
+            env = {"SIDECAR_LIFETIME_LIMIT": "20", "SIDECAR_STOP_TIMEOUT": "120"}
             async with stage.life(env=env) as life:
                 await life.wait_for_event("stop.job_awaited")
                 let_go()
@@ -628,7 +637,7 @@ def test_a_spot_notice_is_a_stop(aws, busy):
             stage.misbehave(time_scale=0.1)
             await stage.put()
             env = {"SIDECAR_SPOT_WATCH": "true", "AWS_EC2_METADATA_SERVICE_ENDPOINT": url}
-            async with stage.life(HASTY, env=env | SHORT) as life:
+            async with stage.life(HASTY, env=env | AT_ONCE) as life:
                 await life.wait_for_phase("idle")
                 if busy:
                     await stage.wait_for_output(stage.job("echo busy; sleep 600"), "busy")
@@ -709,9 +718,12 @@ def test_no_job_fails_when_protection_fails(aws, mode):
     async def play():
         async with open_stage(aws) as stage:
             stage.ecs.protection = ecs_agent.Mode(mode, None)
-            job = stage.job("echo hello")
+            step, let_go = stage.make_gate()
+            job = stage.job(step)
             await stage.put()
             async with stage.life() as life:
+                await life.wait_for_event("task.protection_failed")  # a short job may need no call
+                let_go()
                 await stage.check_end(life, 0)
             assert job.result == "succeeded"
             assert len(list_protection_calls(stage)) == (2 if mode == "hang" else 1)
