@@ -100,7 +100,8 @@ def test_a_runner_that_cannot_be_removed(aws):
             stage.misbehave(run="crash-after-listening", remove="fail")
             stage.world.faults.add({"call": "runner-delete", "count": -1, "status": 400})
             await stage.put()
-            async with stage.life(ON_UVLOOP, env={"SIDECAR_STOP_TIMEOUT": "8"}) as life:
+            # In this time the runner's program has to be tried once, on a busy machine too.
+            async with stage.life(ON_UVLOOP, env={"SIDECAR_STOP_TIMEOUT": "16"}) as life:
                 await stage.check_end(life, 15, left=["runner"])
             found = check_explanation(life, undone={"token": "deleted", "protection": "done"})
             said = " ".join(found["remove", "Runner"])  # the last try may be cut
@@ -144,6 +145,7 @@ def test_metrics_of_a_life_and_of_its_end(aws):
             job = stage.job(step)
             async with stage.life(ON_UVLOOP, env={"SIDECAR_METRICS_NAMESPACE": "Runners"}) as life:
                 await stage.wait_for_output(job, "at the gate")
+                await life.wait_for_phase("busy")  # it reads of the job in its own time
                 await life.wait_for_event("token.deleted")
                 address = (await life.wait_for_event("health.started"))["port"]
                 url = f"http://127.0.0.1:{address}/metrics"
