@@ -158,6 +158,19 @@ class Stage(stage.Stage):
         """Kill the processes of the life that still run, as the end of a container does."""
         leftovers.kill(self.folder)
 
+    async def check_no_processes(self) -> None:
+        """Check that no process of an ended life runs.
+
+        The agent waits two seconds for the child that kills, which then ends by itself.
+        """
+
+        def killers() -> list[int]:
+            comms = {pid: read_file(f"/proc/{pid}/comm") for pid in self.find_processes()}
+            return [pid for pid, comm in comms.items() if comm.strip() == b"sidecar-killer"]
+
+        await wait_until(lambda: not killers(), "the end of the child that kills")
+        assert self.find_processes() == {}
+
     async def check_end(self, life: Life, code: int, *, left: Sequence[str] = ()) -> None:
         """Check what must be true after any life; `left` names the cleanup steps that fail."""
         assert await life.wait_for_end() == code
@@ -171,7 +184,7 @@ class Stage(stage.Stage):
             assert await self.read_parameter() is None, "the token is still in SSM"
         if "runner" not in left:
             assert [runner.name for runner in self.world.runners] == []
-        assert self.find_processes() == {}
+        await self.check_no_processes()
         assert self.token == "" or self.token not in life.text, "the token was logged"
 
 

@@ -274,13 +274,13 @@ def test_cdk_with_its_command(aws):
             argv = (*ON_UVLOOP, "--", "sh", "-c", COMMAND)
             async with stage.life(argv, env=supervise(stage)) as life:
                 assert await life.wait_for_end() == 0
+                await stage.check_no_processes()
             assert "CDKGHA JOB DONE ecs,linux 1\n" in life.text
             assert not re.search("^{", life.text, re.MULTILINE), "the log is beside the output"
             assert job.result == "succeeded"
             assert "URI http://127.0.0.1:" in job.log()
             (event,) = life.find_events("launcher.recognised")
             assert (event["contract"], event["supervised"]) == ("cdk", True)
-            assert stage.find_processes() == {}
             assert life.find_events("life.ended")[0]["outcome"] == "command-ended"
 
     run_side_by_side(play())
@@ -298,10 +298,10 @@ def test_cdk_s_command_when_the_task_is_stopped(aws):
                 await stage.wait_for_output(job, "at the gate")
                 life.signal()
                 assert await life.wait_for_end() == 0
+                await stage.check_no_processes()
             assert "CDKGHA JOB DONE ecs,linux 1\n" in life.text
             assert job.result == "failed"
             assert life.find_events("command.signalled", listeners=1)
-            assert stage.find_processes() == {}
 
     run_side_by_side(play())
 
@@ -322,8 +322,8 @@ def test_a_command_s_exit_code_is_its_own(aws):
             env = OURS | {"SIDECAR_RUNNER_DIR": None, "SIDECAR_RUNNER_USER": None}
             async with stage.life(command("sh", "-c", script), env=env) as life:
                 assert await life.wait_for_end() == code
+                await stage.check_no_processes()
             assert life.text == "said\n"
-            assert stage.find_processes() == {}
             assert not stage.world.calls
             assert not stage.ssm.requests
 
@@ -346,8 +346,8 @@ def test_a_command_gets_signals_and_the_stop_budget(aws):
                 await life.wait_for_text("ready")
                 life.signal()
                 assert await life.wait_for_end() == code
+                await stage.check_no_processes()
             assert life.stop_seconds < 10
-            assert stage.find_processes() == {}
             return life
 
     # Not by a handler: one that prints while "ready" is being printed would fail.
@@ -380,7 +380,7 @@ def test_a_third_signal_kills_a_command(aws):
                 await life.wait_for_event("command.signalled", count=2)
                 life.signal()
                 assert await life.wait_for_end() == 137
-            assert stage.find_processes() == {}
+                await stage.check_no_processes()
 
     run_side_by_side(play())
 
