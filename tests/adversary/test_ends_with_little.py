@@ -130,7 +130,6 @@ async def play(aws, name, limit):
     async with open_stage(aws) as stage, limit(stage) as (start, take):
         await stage.put()
         stage.misbehave(**ending.misbehaves)
-        stage.world.settings.lost_after = 1.0  # it cannot always report how its job ended
         step, open_gate = stage.make_gate()
         if ending.stop_when == "busy":
             step += "; sleep 600"
@@ -147,6 +146,10 @@ async def play(aws, name, limit):
             open_gate()
             if ending.stop_when:
                 life.signal()
+            if job is not None:
+                # It cannot always report how its job ended. Not earlier: GitHub tells the listener
+                # of a job that it gave up, which then ends before it is interrupted.
+                stage.give_up(job, 10.0)
             await stage.check_end(life, ending.exit_code)
 
 
