@@ -9,13 +9,18 @@ import pytest
 from tests.failures.stage import HURRIED, PAT, open_stage
 from tests.lives.stage import run_side_by_side
 
-IDLE = {"SIDECAR_IDLE_LIMIT": "1"}
+PATIENT = {"CONFIGURE_TIMEOUT": "60"}
+"""Else a configure that a busy machine holds up is killed, and its runner registered twice."""
+IDLE = {**PATIENT, "SIDECAR_IDLE_LIMIT": "1"}
 BY_PAT = {"SIDECAR_TOKEN_PARAMETER": None, "SIDECAR_GITHUB_PAT": PAT}
 
 
 async def kill_agent(stage, env, event="runner.started"):
-    """Run an agent until `event`, then kill it with all of its processes, as a container is."""
-    async with stage.life(HURRIED, env={**IDLE, **env}) as life:
+    """Run an agent until `event`, then kill it with all of its processes, as a container is.
+
+    It has no idle limit: else it might remove its runner before the kill.
+    """
+    async with stage.life(HURRIED, env={**PATIENT, **env}) as life:
         await life.wait_for_event(event)
         os.kill(life.pid, signal.SIGKILL)
         stage.kill_processes()
@@ -108,7 +113,7 @@ def test_a_second_kill_loses_no_runner(aws):
             stage.world.faults.add({"call": "runner-delete", "count": -1, "status": 403})
             stage.misbehave(remove="fail")
             await stage.put()
-            env = {**IDLE, "SIDECAR_LABELS": "other"}
+            env = {**PATIENT, "SIDECAR_LABELS": "other"}
             async with stage.life(HURRIED, env=env) as life:
                 await life.wait_for_event("runner.started")
                 os.kill(life.pid, signal.SIGKILL)
@@ -117,7 +122,7 @@ def test_a_second_kill_loses_no_runner(aws):
             assert len(list(stage.world.runners)) == 2
             stage.world.faults.clear()
             await stage.put()
-            async with stage.life(HURRIED, env=env) as life:
+            async with stage.life(HURRIED, env={**IDLE, **env}) as life:
                 await stage.check_end(life, 18)
             found = [event["runner_id"] for event in life.find_events("killed_agent.found")]
             assert len(found) == 2
@@ -134,7 +139,7 @@ def test_a_registration_that_the_kill_interrupted_is_removed(aws):
         async with open_stage(aws) as stage:
             await stage.put()
             stage.world.faults.add({"call": "runner-add", "after": True, "hang": True})
-            async with stage.life(HURRIED, env=IDLE) as life:
+            async with stage.life(HURRIED, env=PATIENT) as life:
                 await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 os.kill(life.pid, signal.SIGKILL)
                 stage.kill_processes()
