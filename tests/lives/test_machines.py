@@ -18,11 +18,12 @@ from tests.lives.test_launchers import OURS, mint_token_for
 HURRY = (
     "import sys; from sidecar.aws import instance_metadata; from sidecar.lifecycle import watches; "
     "instance_metadata.CALL_SECONDS = 0.5; instance_metadata.PATIENCE = {patience}; "
+    "instance_metadata.LOOK = 30.0; "
     "watches.SPOT_EVERY = 0.2; "
     "from sidecar.__main__ import main; sys.exit(main(['run', *sys.argv[1:]]))"
 )
 HASTY = (sys.executable, "-c", HURRY.format(patience=30))
-"""The agent, which looks for notices every 0.2 s."""
+"""The agent, which looks for notices every 0.2 s, and waits long for a first answer."""
 IMPATIENT = (sys.executable, "-c", HURRY.format(patience=1))
 """The agent, which waits for its machine's metadata for a second."""
 BY_ID = "SIDECAR_TOKEN_PARAMETER"
@@ -58,7 +59,7 @@ def test_one_job(aws, platform):
             await put(stage, name)
             job = stage.job("echo region $AWS_REGION")
             env = {BY_ID: f"{stage.parameter}/{{instance}}", "SIDECAR_PLATFORM": platform}
-            async with stage.life(env=env) as life:
+            async with stage.life(HASTY, env=env) as life:
                 await stage.check_end(life, 0)
             assert re.fullmatch(f"ec2-{imds.INSTANCE}-[0-9a-f]{{6}}", job.runner_name)
             assert "region eu-central-1" in job.log()
@@ -181,7 +182,8 @@ def test_a_spot_notice_is_a_stop(aws, busy):
                 await life.wait_for_phase("idle")
                 if busy:
                     await stage.wait_for_output(stage.job("echo busy; sleep 600"), "busy")
-                stage.instance.interrupt(after=timedelta(seconds=20))
+                # Less than 25 s are left, so a job is cancelled at once.
+                stage.instance.interrupt(after=timedelta(seconds=29))
                 await stage.check_end(life, 22 if busy else 0)
             assert life.find_events("stop.requested", signal="spot-notice")
 
@@ -297,7 +299,8 @@ def test_a_machine_without_metadata(aws, fault, reason):
     async def play():
         async with open_machine(aws) as stage:
             stage.metadata.fault = fault
-            async with stage.life(IMPATIENT) as life:
+            # Only what is silent ends by the time: a late answer is asked for again.
+            async with stage.life(IMPATIENT if fault == "silent" else HASTY) as life:
                 assert await life.wait_for_end() == 11
             (line,) = life.errors.splitlines()
             assert line.startswith("SIDECAR_PLATFORM cannot be ec2: the instance metadata service")
