@@ -211,7 +211,8 @@ def test_a_link_that_an_earlier_job_left_decides_nothing(aws):
 FLOOD = """\
 cd "$RUNNER_TEMP/../../.sidecar"
 for fifo in ask hook answer; do
-    (yes "$(printf 'started%04000d' 0)" 1<>$fifo 2>/dev/null || echo "no"-$fifo) &
+    (: 1<>$fifo) 2>/dev/null || echo "no"-$fifo
+    (yes "$(printf 'started%04000d' 0)" 1<>$fifo) 2>/dev/null &
     (timeout 2 cat $fifo >/dev/null 2>&1) &
 done
 (while :; do printf 'GITHUB_REPOSITORY=x\\0\\0' 1<>ask; done) 2>/dev/null &

@@ -3,9 +3,11 @@
 STS is a stand-in that judges tags and tokens; jobs run as another user where the tests are root.
 """
 
+import dataclasses
 import json
 import os
 import signal
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -103,6 +105,14 @@ def denied(*words):
     return check
 
 
+def read_session(asked):
+    """Return the session that was begun; STS may be asked again for it if it answers late."""
+    session, *others = asked.assumed
+    own = {"key": session.key, "token": session.token}
+    assert all(dataclasses.replace(one, **own) == session for one in others)
+    return session
+
+
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_a_job_has_the_role_of_its_rule(aws, loop):
     """By repository and branch; STS is told which run it is, by tags and by the session's name."""
@@ -114,10 +124,11 @@ def test_a_job_has_the_role_of_its_rule(aws, loop):
                 async with stage.http.get(uri) as answer:
                     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
                 assert asked.asked == 0
+                began = time.monotonic()
                 job = stage.job(ASK, actor="mona")
                 await stage.check_end(life, 0)
             got(DEPLOY)(job, life, asked)
-            (session,) = asked.assumed
+            session = read_session(asked)
             run = str(job.run.id)
             assert session.tags == {
                 "repository": "octo/repo",
@@ -133,7 +144,7 @@ def test_a_job_has_the_role_of_its_rule(aws, loop):
             assert (session.duration, session.source_identity) == (900, "mona")
             (event,) = life.find_events("role.assigned")
             assert (event["rule"], event["proof"]) == ("deploy", "runner")
-            assert 0 < event["job_role_ms"] < 5000
+            assert 0 < event["job_role_ms"] < 1000 * (time.monotonic() - began)
             assert life.find_events("job.admitted")[0]["repository"] == "octo/repo"
             (served,) = life.find_events("relay.answered")
             assert (served["role"], served["rule"]) == (DEPLOY, "deploy")
@@ -178,8 +189,7 @@ def test_a_ref_that_sts_does_not_take_is_no_tag(aws):
 
     def left_out(job, life, asked):
         got(BUILD)(job, life, asked)
-        (session,) = asked.assumed
-        assert "ref" not in session.tags
+        assert "ref" not in read_session(asked).tags
         (event,) = life.find_events("role.tags_left_out")
         assert "ref" in event["tags"]
 
@@ -245,7 +255,8 @@ def test_sts_that_is_throttled_or_down_for_a_moment_delays_the_job_alone(aws):
 
     def check(job, life, asked):
         got(DEPLOY)(job, life, asked)
-        assert asked.asked == 3
+        assert asked.asked >= 3
+        assert asked.faults == []
 
     run_side_by_side(play(aws, check, prepare=throttle))
 
