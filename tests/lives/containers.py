@@ -26,7 +26,7 @@ NETWORK, GATEWAY = "172.30.0.0/24", "172.30.0.1"
 MOST = 8
 """Containers that there may be."""
 PROBE = """
-import http.client, json, os, sys
+import http.client, json, os, sys, time
 
 own, role_path = os.environ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"], sys.argv[2]
 
@@ -47,10 +47,13 @@ def by_address():
     return ask("169.254.169.254", role_path, **given) if status == 200 else (status, token)
 
 def decided(ways):
-    for _ in range(20):  # the relay holds a request while it fetches, or asks for the address
+    # The relay holds a request while it fetches, or asks for the address.
+    end = time.monotonic() + 30
+    while True:
         status, text = ways()
-        if status != 503:
+        if status != 503 or time.monotonic() > end:
             break
+        time.sleep(0.05)
     return name(status, text)
 
 found = {"own": decided(lambda: ask("169.254.170.2", own)), "address": decided(by_address)}

@@ -211,10 +211,12 @@ def test_the_rule_stands_until_the_job_s_last_process_is_dead(mended):
                 f"while [ {waits} ]; do sleep 0.05; done; echo 'at the gate'; wait"
             )
             argv = ON_UVLOOP if mended else UNMENDED
-            async with stage.life(argv, env=make_environment(stage)) as life:
+            env = make_environment(stage, SIDECAR_STOP_TIMEOUT="120")
+            async with stage.life(argv, env=env) as life:
                 await stage.wait_for_output(job, "at the gate")
-                for _ in range(2):
-                    life.signal()
+                life.signal()
+                await life.wait_for_event("stop.job_awaited")
+                life.signal(signal.SIGINT)  # two of one kind may become one
                 await stage.check_end(life, 22)
             said = {path.name: set(path.read_text().split()) for path in answers}
             assert all(("200" in one) is not mended for one in said.values()), said
