@@ -33,6 +33,8 @@ PYTHON = shutil.which("python3", path=os.defpath) or "python3"
 """The system's own: the one of these tests may be in a folder that no other user may enter."""
 COMPUTING, WORK = 40, 0.05
 """Processes that compute, and seconds of a processor that the agent's own work needs."""
+PATIENCE = 30.0
+"""Seconds that a busy machine may take for what happens at once elsewhere."""
 FIRST_SUBORDINATE = 700000
 """The first of the ids that a job may have in a user namespace (subuid(5))."""
 
@@ -79,6 +81,8 @@ async def wait_until(look: Callable[[], bool], looks: int = 1) -> None:
 
 def begin(*, mended: bool = True) -> None:
     """Do what the agent's first lines do, but for what an unmended one does not."""
+    # On a busy machine the kernel's kill, and the end of the killed, take as long as they take.
+    posix_killer._ANSWER_TIMEOUT = user_processes.LEFTOVER_TIMEOUT = PATIENCE
     process.user_kill.killer = host.fork_killer() if mended else None
     host.harden()
 
@@ -142,6 +146,8 @@ def forkers_after_kill() -> int:
         await own_user(USER)
         async with attacked(attacks.FORKER):
             pass
+        with suppress(TimeoutError):  # they live for a minute, unless they are killed
+            await asyncio.wait_for(wait_until(lambda: not list_own()), 10)
         return len(list_own())
 
     return asyncio.run(play())
@@ -329,6 +335,7 @@ def take_user(as_root: bool) -> list[dict[str, Any]]:
     host.harden()
     if not as_root:
         os.setuid(BYSTANDER)
+    posix_killer._ANSWER_TIMEOUT = PATIENCE
     process.user_kill.killer = host.fork_killer()
     with capture_logs() as logs:
         asyncio.run(own_user(USER if as_root else None))

@@ -8,7 +8,7 @@ from sidecar.errors import TokenError
 from sidecar.github import TransientError
 from sidecar.lifecycle import watches
 from sidecar.lifecycle.watches import Cause, Watches
-from tests.lives.stage import open_stage, run_side_by_side
+from tests.lives.stage import open_stage, run_side_by_side, wait_until
 from tests.lives.test_hostile_jobs import FIND_LISTENER
 from tests.support.loops import on_both, run
 from tests.unit.lifecycle.test_watches import listener, wait_for_cause
@@ -93,6 +93,7 @@ sys.exit(main(["run", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.alone  # after the kill there is little time for the rest
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGSTOP")
 def test_a_stopped_listener_is_ended_when_github_has_given_up_its_job(aws):
     """A whole life: nobody stops it, and nothing of it stays, neither processes nor the runner."""
@@ -100,14 +101,17 @@ def test_a_stopped_listener_is_ended_when_github_has_given_up_its_job(aws):
     async def play():
         async with open_stage(aws) as stage:
             await stage.put()
+            gate, open_gate = stage.make_gate()  # the worker has to send what it read before
             job = stage.job(
                 f"{FIND_LISTENER}worker=$(pgrep -P $listener | head -n 1)\n"
-                'echo "fro"zen; sleep 1; kill -STOP $listener $worker; sleep 600'
+                f"{gate}; kill -STOP $listener $worker; touch {stage.folder}/frozen; sleep 600"
             )
             env = {"SIDECAR_STOP_TIMEOUT": "15", "SIDECAR_GITHUB_PAT": "ghp_local"}
             async with stage.life((sys.executable, "-c", LOOK_OFTEN), env=env) as life:
-                await stage.wait_for_output(job, "frozen")
-                stage.give_up(job, 2.0)
+                await stage.wait_for_output(job, "at the gate")
+                open_gate()
+                await wait_until((stage.folder / "frozen").exists, "a listener that stands still")
+                stage.give_up(job, 0.0)
                 await stage.check_end(life, 22)
             assert life.find_events("watch.triggered")[0]["reason"] == "job-lost"
 

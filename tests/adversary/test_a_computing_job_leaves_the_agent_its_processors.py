@@ -13,6 +13,7 @@ def test_a_stop_gives_the_jobs_processes_the_lowest_priority(mended):
     assert result == {"before": [0], "after": [19] if mended else [0], "others": [0, 0]}
 
 
+@pytest.mark.alone
 @pytest.mark.root
 @pytest.mark.parametrize("mended", [False, True], ids=["unmended", "mended"])
 def test_the_agent_s_own_work_is_as_fast_again(mended):

@@ -136,14 +136,16 @@ def test_what_is_judged_in_a_thread_leaves_the_loop_its_turns(tmp_path):
 
     async def play():
         async with start_stage(tmp_path, answer_all, strict=True) as stage:
-            most = mounts((MAX_ENTRIES - 4) // 2)
-            crowded, answered = await measure(stage, most, clients=1)
-            assert answered <= {b"201", b"403"}
+            most, turns = mounts((MAX_ENTRIES - 4) // 2), []
+            for _ in range(3):  # a turn may have the garbage of another round
+                crowded, answered = await measure(stage, most, clients=1)
+                assert answered <= {b"201", b"403"}
+                turns.append(crowded)
             began = time.thread_time()
             with suppress(RequestRefused):
                 await make_policy(FakePaths(), strict=True)._check(CREATE, most, rewriting._call)
             at_once = time.thread_time() - began
-            assert crowded < at_once / 2
+            assert min(turns) < at_once / 2
 
     run("asyncio", play())
 

@@ -259,7 +259,7 @@ def test_a_folder_that_a_job_put_there_is_not_used():
 
 def test_what_the_program_lost_on_its_way_out_is_kept(monkeypatch):
     """A configure that is killed after it has written its files leaves them to the runner."""
-    monkeypatch.setattr(configure, "CONFIGURE_TIMEOUT", 2.0)
+    monkeypatch.setattr(configure, "CONFIGURE_TIMEOUT", 8.0)  # it has to write them before
     hang = CONFIGURE.replace("echo 'Connected", "exec tail -f /dev/null; echo 'Connected")
     with make_runner(hang) as (folder, runner):
         call(runner, "configure")
