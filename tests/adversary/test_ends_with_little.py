@@ -147,9 +147,7 @@ async def play(aws, name, limit):
             if ending.stop_when:
                 life.signal()
             if job is not None:
-                # It cannot always report how its job ended. Not earlier: GitHub tells the listener
-                # of a job that it gave up, which then ends before it is interrupted.
-                stage.give_up(job, 10.0)
+                stage.give_up(job, 10.0)  # it cannot always report how its job ended
             await stage.check_end(life, ending.exit_code)
 
 

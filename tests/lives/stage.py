@@ -101,7 +101,11 @@ class Stage(stage.Stage):
         return step, path.touch
 
     def give_up(self, job: Job, seconds: float = 1.0) -> None:
-        """Make GitHub end the job `seconds` from now, as a job that its runner does not renew."""
+        """Make GitHub end the job `seconds` from now, as a job that its runner does not renew.
+
+        Its listener is not told: it would end by itself, when a busy machine lets it.
+        """
+        self.world.settings.gone_after = 3600.0
         self.world.settings.lost_after = seconds
         self.world.renew(job)
 

@@ -93,9 +93,7 @@ def test_a_fork_bomb_is_killed(aws, stopped):
                 await wait_until(full.exists, "the bomb at its height")
                 if stopped:
                     life.signal()
-                # It may be killed before it can report to GitHub. Not earlier: GitHub tells the
-                # listener of a job that it gave up, which then ends by itself.
-                stage.give_up(job, 6.0)
+                stage.give_up(job, 6.0)  # it may be killed before it can report to GitHub
                 await stage.check_end(life, 22 if stopped else 0)
 
     run_side_by_side(play())
