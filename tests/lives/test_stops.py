@@ -241,7 +241,8 @@ def test_a_stop_during_cleanup_changes_nothing(aws):
                 await stage.wait_for_output(job, "at the gate")
                 # GitHub is asked whether the runner is gone, and answers after both signals.
                 signalled = asyncio.Event()
-                stage.world.faults.add({"call": "runner-agents", "gate": signalled})
+                held = {"call": "runner-agents", "count": -1, "gate": signalled}
+                stage.world.faults.add(held)
                 open_gate()
                 await life.wait_for_event("runner.ended")
                 life.signal()
