@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DOCTOR = (sys.executable, "-m", "sidecar", "doctor")
 SECONDS = "60"
 """What a check may take on a busy machine."""
-HASTY = ("--seconds", "10", "--only")
+HASTY = ("--seconds", "20", "--only")
 """For a set-up in which something never answers: only the checks that follow."""
 REVISION = ecs_agent.Task.revision
 
