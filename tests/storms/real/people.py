@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tests.storms.real.plan import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from local.github.jobs import Job
     from local.github.webhooks import Delivery
@@ -39,9 +39,21 @@ class People:
         self._world = world
         self._stage, self._plan = world.stage, world.plan
 
+    @asynccontextmanager
+    async def resending(self) -> AsyncIterator[None]:
+        """Have GitHub send again what has failed, for the block.
+
+        When all jobs are over the last deliveries may still fail: there is no rest before they are
+        taken.
+        """
+        sending = asyncio.create_task(self._send_again())
+        try:
+            yield
+        finally:
+            sending.cancel()
+
     async def play(self) -> None:
         """Queue the jobs, let each have its turn, and wait until all are over."""
-        resending = asyncio.create_task(self._send_again())
         try:
             async with asyncio.timeout(self._plan.patience), asyncio.TaskGroup() as turns:
                 early = [await self._queue(wanted, turns) for wanted in self._plan.jobs]
@@ -51,8 +63,6 @@ class People:
                 self._stage.ecs.may_run.set()
         except TimeoutError:
             self._world.note("waits no longer for jobs")
-        finally:
-            resending.cancel()
 
     async def _hold_back(self) -> None:
         """Wait for as many registrations as the plan wants before any task may run."""

@@ -73,8 +73,9 @@ async def _run(storm: Storm, command: tuple[str, ...]) -> None:
         world.prepare()
         await stage.prepare_image()
         try:
-            async with Processes(world).running():
-                await People(world).play()
+            people = People(world)
+            async with Processes(world).running(), people.resending():
+                await people.play()
                 storm.wrong = await judge(world)
         finally:
             storm.jobs, storm.tasks = len(world.jobs), len(stage.ecs.tasks)
