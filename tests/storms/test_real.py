@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.storms.real.faulty import FAULTS, command
+from tests.storms.real.plan import Plan
 from tests.storms.real.storm import play_storm, run_storm
 
 SEEDS = ("c-1", "c-2")
@@ -30,7 +31,7 @@ def test_a_launcher_with_one_fault_does_not_pass(name):
 
     async def play():
         fault = FAULTS[name]
-        good = replace(fault.plan, patience=PATIENCE)
+        good = replace(fault.plan, patience=PATIENCE, held_for=Plan.held_for)
         return await asyncio.gather(play_storm(fault.plan, command(name)), play_storm(good))
 
     faulty, good = asyncio.run(play())

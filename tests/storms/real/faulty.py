@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+PATIENCE = 120.0
+"""Seconds for which tasks are held back until the fault has acted, at most."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One fault."""
@@ -26,6 +30,7 @@ class Fault:
     shown: str
     """Part of what the verdict then says."""
     plan: Plan
+    """With all the time that it needs to show, on a busy machine: what it waits for comes."""
 
 
 def _token_is_made_anew() -> Any:
@@ -52,7 +57,7 @@ def _message_goes_first() -> Any:
 def _plan(name: str, death: Death | None, turn: Turn = Turn.RUN, **more: Any) -> Plan:
     """Make a storm of one job, and of one worker that may die once."""
     lives = (Life(death=death), Life()) if death else (Life(),)
-    return Plan(name, (Wanted("job 0", turn, 0),), (lives,), **more)
+    return Plan(name, (Wanted("job 0", turn, 0),), (lives,), held_for=PATIENCE, **more)
 
 
 FAULTS: dict[str, Fault] = {

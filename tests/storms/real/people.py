@@ -25,8 +25,6 @@ PAUSE, LONGEST_PAUSE = 1.5, 24.0
 A webhook whose queue answers late says that it failed, and its message is there all the same. An
 owner without patience would fill the queue of a slow machine faster than it can be emptied.
 """
-HELD_BACK = 40
-"""Half seconds for which tasks are held back, at most."""
 LONGEST = 3600.0
 """Seconds of a wait that something else bounds."""
 REVISION = "runner:2"
@@ -72,9 +70,11 @@ class People:
             nobody = over and not self._stage.ecs.living()
             return nobody or self._registered() >= self._plan.registered or None
 
-        for _ in range(HELD_BACK):
-            if await self._stage.github.world.changes.until(look, 0.5):  # ECS rings no bell there
-                return
+        ringing = asyncio.create_task(self._ring())  # ECS rings no bell at GitHub
+        try:
+            await self._stage.github.world.changes.until(look, self._plan.held_for)
+        finally:
+            ringing.cancel()
 
     async def _queue(self, wanted: Wanted, turns: asyncio.TaskGroup) -> asyncio.Task[None] | None:
         """Queue a job when its time has come; return its turn where no runner is needed for it."""
@@ -130,9 +130,12 @@ class People:
         if self._plan.new_revision and number == len(self._plan.jobs) // 2:
             self._world.write_pools(REVISION)
 
-    async def _cancel(self, job: Job, is_time: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def _cancel(
+        self, job: Job, is_time: Callable[[], bool], seconds: float | None = None
+    ) -> None:
         """Cancel a job when it is time, or when that does not come."""
         changes = self._stage.github.world.changes
+        seconds = self._plan.held_for / 2 if seconds is None else seconds
         look = lambda: is_time() or job.state == "completed" or None  # noqa: E731
         ringing = asyncio.create_task(self._ring())  # ECS rings no bell at GitHub
         try:
@@ -143,15 +146,19 @@ class People:
         await self._wait(job)
 
     async def _ring(self) -> None:
-        asked = self._asked()
+        """Ring GitHub's bell at each request of RunTask, and at each change of a task."""
+        known = self._count_changes()
 
         def look() -> bool:
-            return self._asked() > asked
+            return self._count_changes() > known
 
         while True:
             await self._stage.ecs.wait_for(look, LONGEST)
-            asked = self._asked()
+            known = self._count_changes()
             self._stage.github.world.changes.ring()
+
+    def _count_changes(self) -> int:
+        return self._asked() + len(self._stage.ecs.events.told)
 
     async def _run_again(self, job: Job) -> None:
         await self._wait(job)

@@ -94,6 +94,8 @@ class Plan:
     """Whether tasks stay in PROVISIONING until all jobs are queued, or cancelled already."""
     registered: int = 0
     """The runners that must have been registered before held-back tasks may run, beside that."""
+    held_for: float = 20.0
+    """Seconds for which they are waited for, at most; of a job's moment to be cancelled, half."""
     patience: float = 240.0
     """Seconds in which all jobs have to be over, on a busy machine; by design they take a tenth."""
 
