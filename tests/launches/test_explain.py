@@ -3,10 +3,12 @@
 import asyncio
 import json
 import re
+import time
 
 import pytest
 
 from local import ecs
+from local.agent import PATIENCE
 from local.aws import REGION
 from local.faults import Rule
 from tests.launches.stage import REPOSITORY, open_stage
@@ -47,6 +49,16 @@ async def explain(stage, what, *options, code=0, **settings):
     assert ended == code, process.transcript()
     check_no_secret(stage, process)
     return json.loads(process.text)
+
+
+async def explain_cause(stage, what, *options, **settings):
+    """Explain until there is a cause: a record is written a moment after what it tells of."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        story = await explain(stage, what, *options, **settings)
+        if story["cause"] is not None:
+            return story
+        assert time.monotonic() < deadline, story
 
 
 def check_no_secret(stage, process):
@@ -122,8 +134,14 @@ def test_a_job_in_progress_is_told_while_it_goes_on(aws):
     """Its runner is busy, and so far nothing failed."""
 
     async def scene(stage):
+        world = stage.github.world
         job = stage.queue_job("build", steps=LONG)
-        await stage.github.world.changes.until(lambda: job.acquired or None, 60)
+
+        def look():  # having got its job, the runner asks for the next message
+            runner = world.runners.get(job.runner_id) if job.acquired else None
+            return (runner is not None and world.online(runner)) or None
+
+        assert await world.changes.until(look, PATIENCE)
         story = await explain(stage, url_of(stage, job))
         assert story["cause"] is None, story
         assert story["state"] == f"in progress on {job.runner_name}"
@@ -193,7 +211,7 @@ def test_a_full_pool_is_the_cause(aws):
         second = stage.queue_job("build")
         put_off = stage.launchers[0].wait_for_event
         await put_off("message.put_off", reason=FULL)
-        story = await explain(stage, url_of(stage, second))
+        story = await explain_cause(stage, url_of(stage, second))
         assert story["cause"]["source"] == "pools", story
         assert "the pool build has 1 of 1 runners" in story["cause"]["text"]
         assert "its maximum is reached" in story["cause"]["text"]
@@ -219,7 +237,7 @@ def test_no_capacity_is_the_cause_while_a_launch_is_put_off(aws):
         stage.ecs.droughts.append(ecs.Drought())
         job = stage.queue_job("build")
         await stage.launchers[0].wait_for_event("task.delayed")
-        story = await explain(stage, url_of(stage, job))
+        story = await explain_cause(stage, url_of(stage, job))
         assert "Capacity is unavailable" in story["cause"]["text"]
         assert "capacities" in story["cause"]["advice"]
         stage.github.world.cancel(job)
@@ -290,7 +308,7 @@ def test_an_agent_that_cannot_read_its_token_tells_the_cause_in_its_log(aws):
         stage.ssm.add(WRONG_TOKEN)
         job = stage.queue_job("build")
         await wait_for_task(stage, lambda task: task.status == "STOPPED")
-        story = await explain(stage, url_of(stage, job))
+        story = await explain_cause(stage, url_of(stage, job))
         assert story["cause"]["source"] == "agent", story
         assert "the agent failed: cannot read" in story["cause"]["text"]
         assert "kms:Decrypt" in story["cause"]["text"]
@@ -311,7 +329,7 @@ def test_an_agent_s_log_may_be_a_file(aws, tmp_path):
         written = [f"runner-1  | {line}" for line in task.process.text.splitlines()]
         file = tmp_path / "agent.log"
         file.write_text("\n".join(written))
-        story = await explain(stage, task.arn, "--log", str(file))
+        story = await explain_cause(stage, task.arn, "--log", str(file))
         assert story["cause"]["source"] == "agent", story
         assert "kms:Decrypt" in story["cause"]["text"]
         stage.github.world.cancel(job)

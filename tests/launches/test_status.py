@@ -37,7 +37,7 @@ async def read_until(master, words, count):
                 await came.wait()
     finally:
         loop.remove_reader(master)
-    return found.decode()
+    return bytes(found)  # it may end within a character
 
 
 async def watch(stage):
@@ -52,6 +52,7 @@ async def watch(stage):
             process.send_signal(signal.SIGINT)
             shown += await read_until(master, LEAVE, 1)
             assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+            return shown.decode()
         finally:
             if process.returncode is None:
                 process.kill()
@@ -59,7 +60,6 @@ async def watch(stage):
     finally:
         os.close(master)
         os.close(terminal)
-    return shown
 
 
 def test_a_launch_is_counted_as_it_starts_and_as_it_runs(aws):

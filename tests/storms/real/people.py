@@ -147,7 +147,7 @@ class People:
 
     async def _ring(self) -> None:
         """Ring GitHub's bell at each request of RunTask, and at each change of a task."""
-        known = self._count_changes()
+        known = -1  # what changed before this began to run is a change, too
 
         def look() -> bool:
             return self._count_changes() > known
