@@ -81,9 +81,13 @@ class ControlPlane:
             await asyncio.wait_for(self._changed.wait_for(look), seconds)
         return look()
 
-    def asked(self, operation: str) -> list[dict[str, Any]]:
-        """Return the arguments of each call of `operation`, oldest first."""
-        return [arguments for name, arguments in self.requests if name == operation]
+    def asked(self, operation: str, *, once: bool = False) -> list[dict[str, Any]]:
+        """Return the arguments of each call of `operation`, oldest first.
+
+        With `once`, without those that a client has repeated, word for word: its answer came late.
+        """
+        found = [arguments for name, arguments in self.requests if name == operation]
+        return [each for at, each in enumerate(found) if not once or each not in found[:at]]
 
     def living(self) -> list[Task]:
         """Return the tasks that have not ended."""

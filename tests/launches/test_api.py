@@ -70,7 +70,7 @@ def test_a_job_starts_a_runner_for_another_one_and_nothing_is_left(aws):
                 await stage.check_nothing_left()
                 _, found = await ask(f"{url}/state", {"id": begun["id"]}, claims)
                 assert (found["state"], found["runner"]) == ("done", served.runner_name)
-                assert len(stage.ecs.asked("RunTask")) == 1
+                assert len(stage.ecs.asked("RunTask", once=True)) == 1
 
     asyncio.run(asyncio.wait_for(run(), 150))
 
@@ -146,6 +146,6 @@ def test_a_caller_of_garo_s_has_its_runner_in_its_own_account(aws):
                 assert found["instanceid"] == task.facts.id
                 (assumed,) = roles.assumed
                 assert (assumed.role, assumed.tags) == (ROLE, {})
-                assert len(stage.ecs.asked("RunTask")) == 1
+                assert len(stage.ecs.asked("RunTask", once=True)) == 1
 
     asyncio.run(asyncio.wait_for(run(), 150))

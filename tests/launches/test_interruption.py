@@ -35,7 +35,7 @@ def test_an_interrupted_job_is_told_and_runs_again_on_demand(aws):
         await stage.check_nothing_left()
         asked = [
             request["capacityProviderStrategy"][0]["capacityProvider"]
-            for request in stage.ecs.asked("RunTask")
+            for request in stage.ecs.asked("RunTask", once=True)
         ]
         assert asked == ["FARGATE_SPOT", "FARGATE"]
         assert len(launcher.find_events("rerun.asked")) == 1

@@ -108,7 +108,7 @@ def test_the_next_capacity_provider_is_asked(aws):
             stage.ecs.droughts = [ecs.Drought("FARGATE_SPOT")]
             code, launcher = await stage.run(*ORDER, **FARGATE)
             assert code == 0, launcher.transcript()
-            first, second = stage.ecs.asked("RunTask")
+            first, second = stage.ecs.asked("RunTask", once=True)
             assert first["clientToken"] != second["clientToken"]
             assert [task.where for task in stage.ecs.tasks] == ["FARGATE"]
             await stage.wait_for_job(stage.queue_job("build"))
@@ -219,7 +219,8 @@ def test_an_answer_that_was_lost_is_asked_for_again(aws):
             stage.front.add(Rule("close", target="RunTask", forward=True, times=1))
             code, launcher = await stage.run(*ORDER, "--wait", "running")
             assert code == 0, launcher.transcript()
-            assert len(stage.ecs.asked("RunTask")) == 2
+            assert len(stage.ecs.asked("RunTask")) >= 2
+            assert len(stage.ecs.asked("RunTask", once=True)) == 1
             assert len(stage.ecs.tasks) == 1
             await stage.wait_for_job(stage.queue_job("build"))
             await stage.check_nothing_left()

@@ -31,7 +31,7 @@ def test_a_queued_job_runs_and_nothing_is_left(aws):
             assert task.exit_code == 0
             (record,) = (await stage.find_records()).values()
             assert record["served"]
-            assert len(stage.ecs.asked("RunTask")) == 1
+            assert len(stage.ecs.asked("RunTask", once=True)) == 1
 
     asyncio.run(asyncio.wait_for(run(), 150))
 

@@ -24,8 +24,8 @@ def play(scene, aws, timeout=170, **settings):
 
 
 def asked(stage):
-    """Return the requests of RunTask that ECS got."""
-    return stage.ecs.asked("RunTask")
+    """Return the requests of RunTask that ECS got, each once."""
+    return stage.ecs.asked("RunTask", once=True)
 
 
 async def wait_for_delivery(stage, job, action, count=1):

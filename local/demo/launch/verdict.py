@@ -62,7 +62,7 @@ def verify(stage: Stage, ending: Ending, jobs: int) -> Iterator[Check]:
         _tally(ending.tasks * jobs),
         _tally(_describe_end(task) for task in stage.ecs.tasks),
     )
-    asked = len(stage.ecs.asked("RunTask"))
+    asked = len(stage.ecs.asked("RunTask", once=True))
     yield Check("ECS was asked to run a task", _times(ending.requests * jobs), _times(asked))
     if stage.queues.main:
         yield Check("the webhook answered", "each delivery with 202", find_answers(stage))

@@ -45,7 +45,7 @@ def verify(stage: MachineStage, ending: Ending) -> Iterator[Check]:
     yield from check_job(stage, job)
     ended = dict.fromkeys(describe_end(each) for each in stage.ec2.machines)
     yield Check("its machines ended", list_all(ending.machines), list_all(ended))
-    refused = len(stage.ec2.asked("RunInstances")) - len(stage.ec2.machines)
+    refused = len(stage.ec2.asked("RunInstances", once=True)) - len(stage.ec2.machines)
     yield Check("EC2 had no room for a machine", f"{ending.refused} x", f"{refused} x")
     yield Check("the webhook answered", "each delivery with 202", verdict.find_answers(stage))
     yield check_secrets(stage)
