@@ -332,15 +332,19 @@ class Stage:
                 counts[name] = await asyncio.to_thread(sqs.count, self.moto, url)
         return {name: found for name, found in counts.items() if found}
 
+    async def wait_until_told(self) -> None:
+        """Wait until AWS has told the queue of all that has happened."""
+        await self.ecs.events.wait_until_told()
+
     async def empty_queue(self, seconds: float = agent.PATIENCE) -> dict[str, dict[str, int]]:
         """Let what is delayed come now, until the queue is empty; return what is left.
 
         Not while a message waits: what is put off until something ends would only come in between.
-        Nor before ECS and GitHub have told all: an empty queue would say nothing.
+        Nor before AWS and GitHub have told all: an empty queue would say nothing.
         """
         pause, longest = LOOKS_AGAIN
         async with asyncio.timeout(seconds):
-            await self.ecs.events.wait_until_told()
+            await self.wait_until_told()
             await self.wait_for_answers()
             while "queue" in (left := await self.count_messages()):
                 if "waiting" not in left["queue"]:

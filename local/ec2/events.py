@@ -62,3 +62,8 @@ class Teller:
         """Tell of what is noted, until cancelled."""
         while self._tell is not None:
             await self._tell(await self._waiting.get())
+            self._waiting.task_done()
+
+    async def wait_until_told(self) -> None:
+        """Wait until all that is noted was told: a change is there before its event."""
+        await self._waiting.join()

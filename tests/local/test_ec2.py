@@ -368,6 +368,27 @@ def test_changes_and_notices_are_told_as_eventbridge_tells_them():
     play(life())
 
 
+def test_a_machine_has_ended_before_that_is_told():
+    """Whoever then looks at a queue waits for the events first."""
+    told, may_tell = [], asyncio.Event()
+
+    async def tell(event):
+        await may_tell.wait()
+        told.append(event["detail"]["state"])
+
+    async def life():
+        async with control_plane(tell=tell) as (plane, call):
+            await call("run_instances", **ONE)
+            plane.machines[0].end()
+            await plane.wait_for(lambda: plane.living() == [])
+            assert told == []
+            may_tell.set()
+            await plane.events.wait_until_told()
+            assert told[-1] == "terminated"
+
+    play(life())
+
+
 def test_a_new_machine_is_not_seen_at_once():
     """EC2's looks are consistent in the end; one that asks by id fails as a whole."""
 

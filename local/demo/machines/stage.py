@@ -39,6 +39,11 @@ class MachineStage(launches.Stage):
         """Return the launcher's environment: where EC2 is, too."""
         return {**super().environment(**given), "AWS_ENDPOINT_URL_EC2": self.ec2.url}
 
+    async def wait_until_told(self) -> None:
+        """Wait until AWS has told the queue of all that has happened, to machines too."""
+        await super().wait_until_told()
+        await self.ec2.events.wait_until_told()
+
     async def find_parameters(self) -> list[str]:
         """List the token parameters that are there now, in every account."""
         found = await super().find_parameters()
