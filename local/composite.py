@@ -220,10 +220,11 @@ class Composite:
                 await reading
                 if stopping is not None:
                     stopping.cancel()
-            if process.errors.strip() and not code:
-                raise RuntimeError(f"a step that went well complains: {process.errors}")
-            self.job.raw += process.errors.splitlines()
-            self.job.log += process.errors.splitlines()
+        # Not before: its errors may end after its output.
+        if process.errors.strip() and not code:
+            raise RuntimeError(f"a step that went well complains: {process.errors}")
+        self.job.raw += process.errors.splitlines()
+        self.job.log += process.errors.splitlines()
         return code
 
     async def _read(self, process: AgentProcess) -> None:

@@ -34,6 +34,8 @@ PYTHON = (sys.executable, "-I", "-S")
 """The start of the programs of this folder: they need the standard library alone, and soon."""
 END_SECONDS = 30.0
 """Seconds that a machine has to shut down."""
+CONSOLE_SECONDS = 15.0
+"""Seconds for what a machine that is off has written last on its console."""
 PROBE_SECONDS = 60.0
 SYSTEMCTL = '#!/bin/sh\necho "$*" >>{calls}\n'
 AGENT = '#!/bin/sh\nexec {command} "$@"\n'
@@ -109,7 +111,7 @@ class MachineHost:
                 for each in notices:
                     each.cancel()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(console), 15)
+                    await asyncio.wait_for(asyncio.shield(console), CONSOLE_SECONDS)
             if process.process.returncode:
                 machine.say(f"{PROGRAM_FAILED}{process.errors[-1000:]}")
 

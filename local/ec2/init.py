@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,8 @@ if sys.platform == "win32":
 
 STOP_SECONDS = 90.0
 """Seconds that a service has for its end where its unit says nothing."""
+CONSOLE_SECONDS = 10.0
+"""Seconds for what was written last to the console, where something still holds it open."""
 
 
 class Init:
@@ -32,7 +35,9 @@ class Init:
         self._folder = folder
         self._units = units
         self._image = json.loads((folder / "image.json").read_text())
-        self._stops = threading.Event()
+        self._stops = False
+        """Whether the machine goes off. No Event: a signal that comes while its lock is held, by
+        whoever waits for it, would wait for ever."""
         self._child: subprocess.Popen[bytes] | None = None
         self._console = self._open_console()
 
@@ -40,16 +45,15 @@ class Init:
         """Run the user data, then the service that they start, until the machine is off."""
         signal.signal(signal.SIGTERM, self._stop)
         self._run([str(self._folder / "user-data")], {})
-        if (unit := self._find_started()) is not None and not self._stops.is_set():
+        if (unit := self._find_started()) is not None and not self._stops:
             self._run_service(self._read_unit(unit))
-        while not self._stops.wait(0.2):
-            if "poweroff" in self._calls():
-                break  # else nobody ends it but EC2
+        while not self._stops and "poweroff" not in self._calls():
+            time.sleep(0.2)  # without a poweroff nobody but EC2 ends it
         os.close(self._console)
-        self._relay.join(10.0)
+        self._relay.join(CONSOLE_SECONDS)
 
     def _stop(self, *_: object) -> None:
-        self._stops.set()
+        self._stops = True
         if self._child is not None:
             with suppress(ProcessLookupError):
                 self._child.terminate()
@@ -94,7 +98,7 @@ class Init:
         self._child = None
         self._run(shlex.split(unit["ExecStopPost"]), {**given, **how})
         if (unit.get("FailureAction") if code else unit.get("SuccessAction")) == "poweroff":
-            self._stops.set()
+            self._stops = True
 
     def _run(self, command: list[str], given: dict[str, str], patience: float = 10.0) -> int:
         """Run a command to its end; after a stop it has so many seconds. Its children end too."""
@@ -108,7 +112,7 @@ class Init:
             start_new_session=True,
         )
         self._child = child
-        while child.poll() is None and not self._stops.is_set():
+        while child.poll() is None and not self._stops:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(1.0)  # a stop ends it, and so this
         try:
