@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from local import agent, aws, ecs, faults, github, leftovers, sqs
 from local.agent import AgentProcess
 from local.github.apps import fresh_key
+from local.github.owner import LATE, send_again
 from local.github.scope import Scope
 from local.stage import PAT, list_runners
 
@@ -33,12 +34,6 @@ S = TypeVar("S", bound="Stage")
 COMMAND = (sys.executable, "-m", "launcher")
 REPOSITORY = "octo/repo"
 PREFIX = "/launches/tokens"
-SENT_AGAIN = 1.0
-"""Seconds until what could not be queued is sent again; they double each time.
-
-A webhook whose queue answers late says that it failed, and its message is there all the same: what
-is sent again without patience fills the queue of a slow machine.
-"""
 LOOKS_AGAIN = (0.05, 1.0)
 """Seconds until put-off messages come once more: the first time, and the longest; they double."""
 WEBHOOK_SECRET = "the secret of a webhook"
@@ -216,42 +211,19 @@ class Stage:
     async def _hook(self, process: AgentProcess) -> AsyncIterator[None]:
         started = await process.wait_for_event("service.started")
         hook = self.add_hook(f"{started['address']}/webhook")
-        repeating = asyncio.create_task(self._repeat_unavailable())
+        repeating = asyncio.create_task(send_again(self.github.world))
         try:
             yield
         finally:
             repeating.cancel()
             self.github.world.hooks.remove(hook)
 
-    async def _repeat_unavailable(self) -> None:
-        """Send again what the webhook could not queue within a second, as on a busy machine.
-
-        The launcher's owner does it, or its sweep: GitHub does not.
-        """
-        hooks, done = self.github.world.hooks, set[int]()
-        pauses: dict[str, float] = {}
-
-        def look() -> list[Delivery] | None:
-            failed = [each for each in hooks.deliveries if each.status_code == 503]
-            return [each for each in failed if each.id not in done] or None
-
-        async def send_again(delivery: Delivery, pause: float) -> None:
-            await asyncio.sleep(pause)
-            hooks.redeliver(delivery)
-
-        async with asyncio.TaskGroup() as sending:
-            while not self.github.world.changes.closed:
-                for each in await self.github.world.changes.until(look, 3600) or ():
-                    done.add(each.id)
-                    pause = pauses[each.guid] = 2 * pauses.get(each.guid, SENT_AGAIN / 2)
-                    sending.create_task(send_again(each, pause))
-
     async def wait_for_answers(self) -> None:
         """Wait until the webhook has answered each delivery, and none is to be sent again."""
         hooks = self.github.world.hooks
 
         def comes(delivery: Delivery) -> bool:
-            if delivery.status_code == 503:
+            if delivery.status_code in LATE:
                 return delivery.hook in hooks
             return delivery.status_code == 0 and delivery not in hooks.held
 

@@ -29,7 +29,12 @@ LONGEST_START = 65_536
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """Serve on loopback, with its files in `folder`; yields the URL. Its functions end with it."""
-    port = _find_port()
+    with _keep_port() as port, _running(port, folder):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def _running(port: int, folder: Path) -> Iterator[None]:
     environment = {
         "PATH": os.defpath,
         "HOME": str(folder),
@@ -49,7 +54,7 @@ def serving(folder: Path) -> Iterator[str]:
         log = Log(child, folder / "ministack.log")
         try:
             log.wait_for(b"Running on")
-            yield f"http://127.0.0.1:{port}"
+            yield
         finally:
             child.terminate()
             try:
@@ -93,8 +98,13 @@ class Log:
                 raise RuntimeError(f"cannot start ministack: {shown}")
 
 
-def _find_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+@contextmanager
+def _keep_port() -> Iterator[int]:
+    """Find a port, and keep it from all others but the program, which says that it may share it.
+
+    Else somebody's connection could have it before the program, which takes seconds to start.
+    """
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]

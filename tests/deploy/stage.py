@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from local import agent, ec2, ecs, github, oidc, sqs, sts
 from local.agent import PATIENCE
+from local.github.owner import send_again
 from local.github.scope import Scope
 from local.stage import PAT
 from tests.deploy import garo, guests
@@ -118,6 +119,9 @@ async def open_stage(deployed: Deployed, **agent_settings: Any) -> AsyncIterator
         hub.world.hooks.add(
             deployed.webhook_url, CANARY, scope=Scope.of_path("/repos/" + REPOSITORY)
         )
+        # A function that is started anew takes long on a busy machine.
+        resending = asyncio.create_task(send_again(hub.world))
+        stack.callback(resending.cancel)
         try:
             yield stage
         except BaseException:

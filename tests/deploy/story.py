@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.deploy.parameters import parameter
 from local import aws
+from local.github.owner import LATE
 from tests.deploy.deployed import CANARY, DEPLOYMENT, PAT, Deployed
 from tests.deploy.orders import Placed, order_runners
 from tests.deploy.stage import Stage, open_stage
@@ -76,11 +77,17 @@ async def _serve_one_job(told: Story, stage: Stage) -> None:
     job = stage.queue_job("self-hosted", "ecs")
     await wait_until(lambda: stage.ecs.tasks, "a task")
     hooks = stage.github.world.hooks
-    again = hooks.redeliver(hooks.of_job(job.id, "queued")[0])
+    guid = hooks.redeliver(hooks.of_job(job.id, "queued")[0]).guid
+
+    def is_answered() -> bool:
+        told.redelivery, code = [
+            (each.status, each.status_code) for each in hooks.deliveries if each.guid == guid
+        ][-1]
+        return code != 0 and code not in LATE
+
     await wait_until(lambda: job.state == "completed", "the job's end")
-    await wait_until(lambda: again.status != "pending", "the answer to the redelivery")
+    await wait_until(is_answered, "the answer to the redelivery")
     await wait_until(lambda: not stage.ecs.living(), "the task's end")
-    told.redelivery = again.status
     told.results.append(job.result)
     seen = [call.target for each in stage.calls.values() for call in each.calls]
     told.calls_of_first_job = dict(Counter(target.partition(".")[2] for target in seen))
@@ -110,10 +117,12 @@ async def _start_machines(told: Story, stage: Stage) -> None:
         stage.github.world.cancel(job)
         await wait_until(lambda: not stage.ec2.living(), f"the end of the machine for {label}")
     await wait_until(lambda: stage.ec2.asked("GetConsoleOutput"), "a look at the event of an end")
+    requests = stage.ec2.requests
     told.started = [
         operation
-        for operation, _ in stage.ec2.requests
+        for at, (operation, arguments) in enumerate(requests)
         if operation in ("RunInstances", "CreateFleet")
+        and (operation, arguments) not in requests[:at]  # asked again, where an answer was late
     ]
 
 
@@ -152,6 +161,8 @@ async def _look_around(told: Story, stage: Stage) -> None:
 
     What the queue holds back for later finds then that nothing is to be done any more.
     """
+    await stage.ecs.events.wait_until_told()
+    await stage.ec2.events.wait_until_told()
     await wait_until(lambda: not stage.count(stage.queue).keys() - {"delayed"}, "a quiet queue")
     prefix = parameter(DEPLOYMENT, "tokens")
     told.left = {

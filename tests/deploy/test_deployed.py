@@ -46,6 +46,7 @@ BY_LAMBDA = {
 """What Lambda itself calls with a function's role: its event source. No call of these is seen."""
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 """The same for its log."""
+STARTS = ("RunTask", "RunInstances", "CreateFleet")
 CALLER_TAG = {"aws:RequestTag/Caller": guests.CALLER, "aws:TagKeys": ["Caller"]}
 ROLES = {
     "Webhook": ("WebhookRole", STACK),
@@ -100,10 +101,8 @@ def test_a_caller_of_the_api_has_each_kind_of_runner_in_the_account_that_is_its_
     assert [each.label for each in story.orders] == [label for label, _ in guests.ORDERS]
     assert {each.states[0] for each in story.orders} == {"starting"}
     assert {each.states[-1] for each in story.orders} == {"ended"}
-    starts = ["RunTask", "RunInstances", "CreateFleet"]
     for function in ("Api", "Guest"):
-        seen = [call.target.rpartition(".")[2] for call in _list_calls(story, function)]
-        assert sorted(each for each in seen if each in starts) == sorted(starts), function
+        assert sorted(_list_starts(story, function)) == sorted(STARTS), function
 
 
 def test_a_caller_of_garos_contract_has_its_machines_in_the_account_that_is_its_own(story):
@@ -112,9 +111,7 @@ def test_a_caller_of_garos_contract_has_its_machines_in_the_account_that_is_its_
     assert [each.replayed for each in story.garo] == [each.begun for each in story.garo]
     assert {each.states[0] for each in story.garo} == {"starting"}
     assert {each.states[-1] for each in story.garo} == {"removing"}
-    seen = [call.target.rpartition(".")[2] for call in _list_calls(story, "Garo")]
-    starts = ("RunTask", "RunInstances", "CreateFleet")
-    assert [each for each in seen if each in starts] == ["RunInstances", "CreateFleet"]
+    assert _list_starts(story, "Garo") == ["RunInstances", "CreateFleet"]
 
 
 def test_the_sweep_ends_what_nobody_needs_at_its_second_look(story):
@@ -139,7 +136,8 @@ def test_poison_reaches_the_dead_letters_only_after_all_receives(story):
     """A message that nobody understands is tried five times; nothing else is ever dead."""
     assert story.dead == [POISON]
     refused = [line for line in story.log.splitlines() if '"message.refused"' in line]
-    assert [json.loads(line)["received"] for line in refused] == [1, 2, 3, 4, 5]
+    # A worker that stands still is overtaken by the next one.
+    assert sorted(json.loads(line)["received"] for line in refused) == [1, 2, 3, 4, 5]
 
 
 def test_a_forged_delivery_is_refused(story):
@@ -275,6 +273,14 @@ def _list_calls(story, function):
     prefix = "Api" if function in ASSUMED else function
     calls = [call for name, made in story.calls.items() if name.startswith(prefix) for call in made]
     return [call for call in calls if story.sessions.get(call.key) == ASSUMED.get(function)]
+
+
+def _list_starts(story, function):
+    """List the calls that start runners; one that is repeated, word for word, had a late answer."""
+    made = [(call.target, call.arguments) for call in _list_calls(story, function)]
+    once = [target for at, (target, given) in enumerate(made) if (target, given) not in made[:at]]
+    names = [target.rpartition(".")[2] for target in once]
+    return [name for name in names if name in STARTS]
 
 
 def _seen(story, function):
