@@ -135,7 +135,7 @@ def test_two_steps_and_two_jobs_of_a_matrix_have_runners_of_their_own(aws):
 
 
 @pytest.mark.parametrize(
-    ("reason", "timeout"), [("RESOURCE:MEMORY", "2"), (ecs.NO_CAPACITY, "2"), ("INACTIVE", "60")]
+    ("reason", "timeout"), [("RESOURCE:MEMORY", "12"), (ecs.NO_CAPACITY, "12"), ("INACTIVE", "60")]
 )
 def test_a_task_that_ecs_does_not_place_fails_the_step_with_the_reason(aws, reason, timeout):
     """Want of capacity until the time-out; what waiting cannot help at once."""

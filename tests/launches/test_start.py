@@ -140,7 +140,7 @@ def test_no_capacity_until_the_time_out_fails_with_the_reason(aws):
     async def scene():
         async with open_stage(aws) as stage:
             stage.ecs.droughts = [ecs.Drought(skip=1)]
-            code, launcher = await stage.run(*ORDER, "--count", "2", "--timeout", "8")
+            code, launcher = await stage.run(*ORDER, "--count", "2", "--timeout", "15")
             assert code == 13, launcher.transcript()
             assert ecs.NO_CAPACITY in launcher.last_event("start.failed")["reason"]
             assert len(stage.ecs.tasks) == 1
