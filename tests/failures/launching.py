@@ -33,6 +33,7 @@ from local.stage import PAT
 from sidecar.aws import sealing, session
 from sidecar.aws.secrets import SecretReader
 from sidecar.github import api
+from tests.support.patient_clock import patient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -62,12 +63,13 @@ log_lines: ContextVar[list[dict[str, Any]]] = ContextVar("log_lines")
 async def hurried() -> AsyncIterator[None]:
     """Make deadlines and pauses short, and give each cell its own log and addresses.
 
-    Only waiting times change, never what is done.
+    Only waiting times change, never what is done. Deadlines are those of a machine that is never
+    busy: time stands still while this process does.
     """
-    patient = stamina.retry_context
+    patiently = stamina.retry_context
 
     def hurry(on: Any, **given: Any) -> Any:
-        return patient(on=lambda error: (wait := on(error)) and wait * PAUSES, **given)
+        return patiently(on=lambda error: (wait := on(error)) and wait * PAUSES, **given)
 
     own = AioSession()
     changes: list[tuple[Any, str, Any]] = [
@@ -90,6 +92,7 @@ async def hurried() -> AsyncIterator[None]:
         (keys, "fresh", functools.cache(keys.fresh)),  # a key takes longer than a whole cell
     ]
     async with AsyncExitStack() as stack:
+        stack.enter_context(patient(asyncio.get_running_loop()))
         stack.enter_context(patch.dict(os.environ, CREDENTIALS))
         for owner, name, value in changes:
             stack.enter_context(patch.object(owner, name, value))
