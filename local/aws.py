@@ -287,7 +287,7 @@ def reset(endpoint: str) -> None:
 
 def _post(url: str) -> None:
     asked = urllib.request.Request(url, method="POST")
-    with urllib.request.urlopen(asked, timeout=30):
+    with urllib.request.urlopen(asked, timeout=60):
         pass
 
 

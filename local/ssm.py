@@ -13,7 +13,7 @@ from typing import Any
 
 from local import aws
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 """Seconds for one call."""
 _SCOPE = f"local/20260101/{aws.REGION}/ssm/aws4_request"
 
