@@ -162,7 +162,6 @@ async def prepare(stage: FailingStage, play: dict[str, Any]) -> dict[str, str | 
 
 def give_docker(stage: FailingStage) -> dict[str, str | None]:
     """Return the settings by which the agent uses the stage's docker engine."""
-    stage.world.settings.lost_after = 60.0  # no worker dies here, and a busy one renews late
     shared = stage.folder / "shared"
     shared.mkdir()
     return {
