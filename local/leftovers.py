@@ -11,6 +11,8 @@ from pathlib import Path
 
 MARK = "STAGE_FOLDER"
 """The variable by which a process is found; its value is the folder of its stage."""
+LOOKS = 10
+"""How often is looked, at most: a process may begin another one while all are listed."""
 
 
 def find(folder: Path) -> dict[int, str]:
@@ -29,11 +31,16 @@ def kill(folder: Path) -> int:
     """Kill the processes of the stage in `folder`; return how many there were."""
     if sys.platform == "win32":
         raise NotImplementedError("cannot find processes: this needs POSIX")
-    pids = find(folder)
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-    return len(pids)
+    killed: set[int] = set()
+    for _ in range(LOOKS):
+        found = find(folder).keys() - killed
+        if not found:
+            break
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= found
+    return len(killed)
 
 
 def _from_proc(proc: Path, folder: Path) -> dict[int, str]:
