@@ -56,7 +56,7 @@ def test_docker_stop_at_each_phase(lives):
 
     async def configuring(stage, engine):
         await stage.put()
-        stage.world.faults.add({"call": "runner-add", "after": True, "delay": 1.0})
+        stage.world.faults.add({"call": "runner-add", "after": True, "delay": 6.0})
         async with run_container(stage, engine) as container:
             await stage.wait_for(lambda: list(stage.world.runners), "the runner")
             await container.stop()

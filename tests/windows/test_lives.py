@@ -67,7 +67,7 @@ def test_a_stop_while_configuring_removes_the_runner(aws, open_one):
     async def play():
         async with open_one(aws) as stage:
             await stage.put()
-            stage.world.faults.add({"call": "runner-add", "after": True, "delay": 1.0})
+            stage.world.faults.add({"call": "runner-add", "after": True, "delay": 6.0})
             async with stage.start_agent() as life:
                 await stage.wait_for(lambda: list(stage.world.runners), "the runner")
                 stage.stop_container(life)
@@ -146,7 +146,7 @@ def test_whatever_a_stopped_listener_s_code_is_its_job_was_cancelled(aws, open_o
 
 @pytest.mark.parametrize(
     ("busy", "budget", "code", "left"),
-    [(False, "8", 0, []), (True, "15", 22, ["runner"])],
+    [(False, "30", 0, []), (True, "25", 22, ["runner"])],
     ids=["idle", "busy"],
 )
 def test_a_listener_that_cannot_be_interrupted_is_killed(aws, open_one, busy, budget, code, left):
