@@ -69,8 +69,8 @@ class Askers:
 
     def run(self, *options: str) -> dict[str, str]:
         """Run a container that asks once; return the role that it got by each way."""
-        argv = ("run", "--rm", *options, *self._given, IMAGE, "sh", "-c", SCRIPT)
-        return self.read(self.engine.docker(*argv))
+        argv = (*options, *self._given, IMAGE, "sh", "-c", SCRIPT)
+        return self.read(self.engine.docker_run(*argv))
 
     def start(self, *options: str) -> str:
         """Start a container that waits; return its id."""

@@ -122,6 +122,15 @@ class Engine:
         environment = ("env", *_assignments(env or {}))
         return self.run_command(*environment, "docker", *argv, text=text, timeout=timeout)
 
+    def docker_run(self, *arguments: str, timeout: float = TIMEOUT) -> str:
+        """Run `docker run --rm ARGUMENTS`, a container that prints something; return its output.
+
+        Two seconds after a container's end dockerd drops what it has not read of its output, which
+        on a busy machine may be all (moby/moby 27289, 43121): then another one is run.
+        """
+        run = ("run", "--rm", *arguments)
+        return self.docker(*run, timeout=timeout) or self.docker(*run, timeout=timeout)
+
     def command(self, *argv: str, env: Mapping[str, str] | None = None) -> list[str]:
         """Return the command that runs `docker ARGV` there, for a caller that starts it itself."""
         environment = (
@@ -169,8 +178,8 @@ class Engine:
     ) -> str:
         """Run `argv` in a new container that has USERLAND; return its output."""
         variables = [f"--env={key}={value}" for key, value in (env or {}).items()]
-        arguments = ("--rm", f"--network={network}", *USERLAND, *variables, *options)
-        return self.docker("run", *arguments, EMPTY, *argv, timeout=timeout)
+        arguments = (f"--network={network}", *USERLAND, *variables, *options)
+        return self.docker_run(*arguments, EMPTY, *argv, timeout=timeout)
 
     def log(self) -> str:
         """Return the end of its log."""

@@ -62,7 +62,7 @@ def _volumes(*more: str) -> list[str]:
 
 
 def _command_line(_: Place, life: ProxiedLife, argv: Sequence[str]) -> str:
-    return life.engine.docker("run", "--rm", *_volumes(), EMPTY, *argv, timeout=matrix.TIMEOUT)
+    return life.engine.docker_run(*_volumes(), EMPTY, *argv, timeout=matrix.TIMEOUT)
 
 
 def _compose(place: Place, life: ProxiedLife, argv: Sequence[str]) -> str:

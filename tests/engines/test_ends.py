@@ -170,7 +170,7 @@ def test_an_image_of_a_job_s_container_has_no_credentials(place: Place) -> None:
         assert '"KEPT=1"' in baked
         assert '"CHANGED=1"' in baked
         assert "AWS_EC2_METADATA_DISABLED=true" not in baked
-        again = docker("run", "--rm", *USERLAND, "committed", "env").splitlines()
+        again = life.engine.docker_run(*USERLAND, "committed", "env").splitlines()
         (own,) = (line for line in again if line.startswith(uri))
         assert own.startswith(f"{uri}=/v2/credentials/")
         assert own != f"{uri}={path}"

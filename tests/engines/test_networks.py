@@ -47,10 +47,6 @@ def ask(run, *argv: str) -> Answer:
     """Request by curl, with `run` as the place where it runs."""
     try:
         printed = run(*CURL, *argv)
-        if not printed:
-            # dockerd reads a dead container's output for two seconds more. On a busy machine that
-            # may be too short, and curl always prints something.
-            printed = run(*CURL, *argv)
     except (Failed, AssertionError) as failed:
         return Answer(0, str(failed))
     body, _, status = printed.rpartition("\n")

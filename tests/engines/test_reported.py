@@ -35,9 +35,7 @@ WAIT = ("sleep", "600")
 def ask_boto3(place: Place, docker: Engine, *options: str, image: str = EMPTY) -> str | None:
     """Return the role that boto3 gets in a container with these options."""
     argv = ("python3", "/programs/everyone.py", place.task.aws, place.task.s3, "boto3")
-    output = docker.docker(
-        "run", "--rm", *USERLAND, PROGRAMS, *options, image, *argv, timeout=matrix.TIMEOUT
-    )
+    output = docker.docker_run(*USERLAND, PROGRAMS, *options, image, *argv, timeout=matrix.TIMEOUT)
     (found,) = re.findall(r"FOUND (\{.*\})", output)
     role: str | None = json.loads(found)["role"]
     return role
@@ -45,7 +43,7 @@ def ask_boto3(place: Place, docker: Engine, *options: str, image: str = EMPTY) -
 
 def read_environment(docker: Engine, *options: str, image: str = EMPTY) -> dict[str, str]:
     """Return the AWS variables that a process of such a container has."""
-    output = docker.docker("run", "--rm", *USERLAND, *options, image, "env")
+    output = docker.docker_run(*USERLAND, *options, image, "env")
     return dict(re.findall(r"^(AWS_\w+)=(.*)$", output, re.MULTILINE))
 
 
@@ -99,7 +97,7 @@ def test_a_container_s_own_region_wins(
         (folder / "config").write_text(CONFIGURATION)
         given = [option.format(folder) for option in options]
         argv = ("env", "PYTHONPATH=/opt/clients/python", "python3", "-c", PRINT_REGION)
-        output = proxied_life.engine.docker("run", "--rm", *USERLAND, *given, EMPTY, *argv)
+        output = proxied_life.engine.docker_run(*USERLAND, *given, EMPTY, *argv)
         assert output.split() == ["region", "ap-south-1"]
         environment = read_environment(proxied_life.engine, *given)
         assert "AWS_EC2_METADATA_DISABLED" not in environment
@@ -183,7 +181,7 @@ def test_a_committed_image_is_as_if_there_were_no_agent(
         assert "/v2/credentials/" not in whole
         history = docker.docker("history", "--no-trunc", "--format", "{{.Comment}}", name)
         assert "mine" in history
-        assert docker.docker("run", "--rm", *USERLAND, name, "cat", "/changed") == "changed\n"
+        assert docker.docker_run(*USERLAND, name, "cat", "/changed") == "changed\n"
         assert ask_boto3(place, docker, image=name) == table.ROLE
         assert docker.docker(*DANGLING) == dangling
     finally:
