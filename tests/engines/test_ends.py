@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 CANCELLED = 22
+BUDGET = {"SIDECAR_STOP_TIMEOUT": "120"}
+"""A busy engine takes long to remove five containers; the second signal waits for no job."""
 PORT = "18080"
 FOREIGN = "foreign"
 WAIT = (EMPTY, "sleep", "600")
@@ -99,7 +101,7 @@ def stop(life: ProxiedLife) -> None:
 def test_nothing_of_a_stopped_job_stays(place: Place) -> None:
     """What was there before, and other tasks' objects of the same names, are untouched."""
     before = list_objects(place.engine)
-    with proxied.run_proxied(place, code=CANCELLED) as life:
+    with proxied.run_proxied(place, code=CANCELLED, **BUDGET) as life:
         create_objects(life)
         created = list_objects(place.engine)
         assert all(created[kind] > before[kind] for kind in before)
@@ -150,7 +152,7 @@ def test_a_step_may_clean_up_after_itself(place: Place) -> None:
         """ls -d "$GITHUB_WORKSPACE" >>"$LIFE_FOLDER/seen" 2>&1; exit 1' INT\n"""
         f"docker run --detach --name mine {shlex.join((*USERLAND, *WAIT))}"
     )
-    with proxied.run_proxied(place, before_gate=trap, code=CANCELLED) as life:
+    with proxied.run_proxied(place, before_gate=trap, code=CANCELLED, **BUDGET) as life:
         stop(life)
         seen = (life.running.root.parent / "seen").read_text().splitlines()
         assert seen[0] == "mine"

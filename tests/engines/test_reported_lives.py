@@ -19,7 +19,7 @@ import pytest
 from tests.engines import places, proxied
 from tests.engines.engine import EMPTY, USERLAND
 from tests.engines.lives import PATIENCE, run_life
-from tests.engines.test_ends import list_objects
+from tests.engines.test_ends import BUDGET, list_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def test_nothing_that_a_step_made_itself_stays(place: Place) -> None:
     """A compose project, networks, containers with their own credentials, anonymous volumes."""
     before = list_objects(place.engine)
     compose = ("docker-compose",) if place.kind == places.DEBIAN_12 else ("docker", "compose")
-    with proxied.run_proxied(place, code=CANCELLED) as life:
+    with proxied.run_proxied(place, code=CANCELLED, **BUDGET) as life:
         docker = life.engine.docker
         text = json.dumps(COMPOSE_FILE).encode()
         project = (*compose, "--file", "-", "--project-name", f"p{secrets.token_hex(4)}")
