@@ -59,6 +59,7 @@ def test_it_ends_with_the_agent(monkeypatch):
     """Whoever sees the agent's end sees no child of it, and no open file is left."""
     # coverage.py's own first writes what all tests before have collected: that takes seconds.
     monkeypatch.setattr(os, "_exit", posix._exit)
+    monkeypatch.setattr(posix_killer, "_ANSWER_TIMEOUT", 60.0)  # it may be slow, as all others
     before = list_open_pipes()
     killer = host.fork_killer()
     assert Path(f"/proc/{killer.pid}").exists()
