@@ -112,7 +112,7 @@ def test_marked_tests_come_last_on_one_worker_and_have_the_machine_alone(tmp_pat
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout
