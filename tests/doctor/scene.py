@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 DOCTOR = (sys.executable, "-m", "sidecar", "doctor")
 SECONDS = "60"
 """What a check may take on a busy machine."""
-HASTY = ("--seconds", "20", "--only")
-"""For a set-up in which something never answers: only the checks that follow."""
+HASTY = ("--seconds", "10", "--only")
+"""For a set-up in which something never answers: only the checks that follow.
+
+With more time AWS's library ends its own two tries first, and has another word for it.
+"""
 REVISION = ecs_agent.Task.revision
 
 
