@@ -50,8 +50,8 @@ def cut_when():
     @contextmanager
     def cut_when(is_far):
         async def wait(waited, *, timeout):
-            while not is_far():  # noqa: ASYNC110  no event reports it
-                await asyncio.sleep(0.01)
+            while not is_far():
+                await asyncio.wait(waited, timeout=0.01)
             return await asyncio.wait(waited, timeout=min(timeout, 0.05))
 
         timed = SimpleNamespace(wait=wait, CancelledError=asyncio.CancelledError)
