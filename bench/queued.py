@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 JOBS = 30
 TRIES = 5
-"""How often a job is delivered at most: the queue of a busy machine may be late for the webhook."""
+"""Deliveries of one job, at most: the queue of a busy machine may be late for the webhook."""
 POOLS = f"""\
 [[pool]]
 name = "bench"

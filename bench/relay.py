@@ -34,7 +34,7 @@ CONNECTIONS = 32
 SECONDS = 1
 DEADLINE = 30.0
 TRIES = 5
-"""How often a second is measured at most, until one is without an answer that failed."""
+"""Measured seconds, at most, until one is without an answer that failed."""
 KEYS = ("relay_vs_nginx", "relay_p99_vs_nginx")
 TOOLS = ("nginx", "wrk")
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))

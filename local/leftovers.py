@@ -12,7 +12,7 @@ from pathlib import Path
 MARK = "STAGE_FOLDER"
 """The variable by which a process is found; its value is the folder of its stage."""
 LOOKS = 10
-"""How often is looked, at most: a process may begin another one while all are listed."""
+"""Looks, at most: a process may begin another one while all are listed."""
 
 
 def find(folder: Path) -> dict[int, str]:

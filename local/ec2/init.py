@@ -36,7 +36,7 @@ class Init:
         self._units = units
         self._image = json.loads((folder / "image.json").read_text())
         self._stops = False
-        """Whether the machine goes off. No Event: a signal that comes while its lock is held, by
+        """True once the machine goes off. No Event: a signal that comes while its lock is held, by
         whoever waits for it, would wait for ever."""
         self._child: subprocess.Popen[bytes] | None = None
         self._console = self._open_console()

@@ -23,7 +23,7 @@ class Task:
     service: str | None = "runners"
     """None: a task that RunTask started, which cannot be protected."""
     cpus_used: float = 0.4
-    """How many vCPUs its container keeps busy, as its statistics say."""
+    """The vCPUs that its container keeps busy, as its statistics say."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property

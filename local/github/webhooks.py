@@ -143,7 +143,7 @@ class Hooks:
         """All of them, oldest first."""
         self.disturbances: list[Disturbance] = []
         self.held: list[Delivery] = []
-        """What was made and is not sent before it is released."""
+        """Deliveries that are not sent before they are released."""
         self.groups: list[str] = ["Default"]
 
     def __iter__(self) -> Iterator[Hook]:

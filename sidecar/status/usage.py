@@ -43,7 +43,7 @@ class JobUsage:
     """The sample that the next ones are compared with."""
     _compared_at: float = 0.0
     _lasted: bool = False
-    """Whether two samples were so far apart that they say how busy the processors were."""
+    """True once two samples were so far apart that they say how busy the processors were."""
 
     def add(self, sample: Sample, at: float) -> None:
         """Add a sample that was taken at this moment, in seconds of any clock."""

@@ -894,7 +894,7 @@ async def wait_until_healthy(stage, where):
 
 
 HEALTH_HOST = "127.83.65.12"
-"""Where no other program listens: a port that is free again is soon somebody else's."""
+"""An address on which no other program listens: a free port is soon somebody else's."""
 
 
 def test_two_tasks_on_one_network_are_both_healthy(aws):

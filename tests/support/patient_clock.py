@@ -26,7 +26,7 @@ class PatientClock:
         self._stood = 0.0
         """Seconds for which the process has stood still."""
         self._left = time.monotonic()
-        """When the loop has waited last."""
+        """The moment at which the loop has waited last."""
 
     def time(self) -> float:
         """Return the loop's time."""

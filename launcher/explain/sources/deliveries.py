@@ -146,7 +146,7 @@ def tell(case: Case) -> Iterator[Entry]:
 
 
 def _has_come(launch: Launch | None, at: float) -> bool:
-    """Whether a worker learned of the job, though a delivery of that moment has failed.
+    """Return true if a worker learned of the job, though a delivery of that moment has failed.
 
     A queue that answers too late may have the message. A launch that is over tells nothing of a
     delivery that came after it.
