@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench.child import cpu_seconds
 from bench.figure import Figure, typical
 from bench.stage import AGENT, base_environment, life
+from bench.tries import UnansweredError, repeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 RUNS = 21
-TRIES = 5
 LISTENING = '"event": "health.started"'
 
 
@@ -41,13 +41,16 @@ def measure(stage: Stage, runs: int = RUNS) -> Iterator[Figure]:
 
 
 def once(env: dict[str, str], argv: tuple[str, ...]) -> float:
-    """Return the CPU time in ms of one short program; raises RuntimeError if it always fails.
+    """Return the CPU time in ms of one short program; raises UnansweredError if it always fails.
 
     A health check waits for two seconds only: a busy machine's answer may be late.
     """
-    for _ in range(TRIES):
+
+    def run() -> float:
         with life(env, argv) as child:
             code, usage, _ = child.ended()
-            if code == 0:
-                return cpu_seconds(usage) * 1000
-    raise RuntimeError(f"{argv} ended with {code}: {''.join(child.said)}")
+            if code != 0:
+                raise UnansweredError(f"{argv} ended with {code}: {''.join(child.said)}")
+            return cpu_seconds(usage) * 1000
+
+    return repeat(run)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bench.deliveries import SECRET, make_headers, make_payload
 from bench.figure import Figure, typical
 from bench.stage import base_environment, life, program
+from bench.tries import UnansweredError, repeat
 from local import aws
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 RUNS = 21
-TRIES = 5
 FLOOR = str(Path(__file__).parent / "lambda_floor.py")
 HANDLER = """
 import json, sys
@@ -99,12 +99,15 @@ def once(env: dict[str, str], argv: tuple[str, ...]) -> float:
 
     It is started again where the queue was late for it: that is answered with 503.
     """
-    for tries_left in reversed(range(TRIES)):
+
+    def run() -> float:
         with life(env, argv) as child:
             child.until("answered ")
             took = monotonic() - child.started
-            if child.said[-1].strip() == "answered 202":
-                return took
-        if "answered 503" not in child.said[-1] or not tries_left:
-            break
-    raise RuntimeError(f"it was not taken: {child.said[-1]}")
+            said = child.said[-1].strip()
+        if said == "answered 202":
+            return took
+        kind = UnansweredError if "answered 503" in said else RuntimeError
+        raise kind(f"it was not taken: {said}")
+
+    return repeat(run)

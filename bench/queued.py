@@ -22,6 +22,7 @@ from bench.deliveries import LABELS, REPOSITORY, make_headers, make_payload
 from bench.figure import Figure, typical
 from bench.lambdas import environment
 from bench.stage import call, life, program
+from bench.tries import UnansweredError, repeat
 from bench.webhooks import LAUNCHER
 from local.stage import PAT
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 JOBS = 30
-TRIES = 5
-"""Deliveries of one job, at most: the queue of a busy machine may be late for the webhook."""
 POOLS = f"""\
 [[pool]]
 name = "bench"
@@ -105,12 +104,15 @@ def deliver(url: str, job: int, run: int) -> float:
     body = make_payload(job, run)
     request = urllib.request.Request(url, body, make_headers(body, job))
     sent = monotonic()
-    for tries_left in reversed(range(TRIES)):
+
+    def post() -> None:
         try:
             with urllib.request.urlopen(request, timeout=90) as answer:
                 answer.read()
-                break
         except urllib.error.HTTPError as error:
-            if error.code != HTTPStatus.SERVICE_UNAVAILABLE or not tries_left:
-                raise
+            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:  # the queue was late for the webhook
+                raise UnansweredError(str(error)) from error
+            raise
+
+    repeat(post)
     return sent

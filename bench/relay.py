@@ -16,25 +16,23 @@ import subprocess
 import urllib.request
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from bench.cores import pinned
 from bench.figure import Figure, typical
 from bench.stage import hold_job
+from bench.tries import UnansweredError, repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from bench.stage import Stage
 
-T = TypeVar("T")
 TURNS = 15
 CONNECTIONS = 32
 SECONDS = 1
 DEADLINE = 30.0
-TRIES = 5
-"""Measured seconds, at most, until one is without an answer that failed."""
 KEYS = ("relay_vs_nginx", "relay_p99_vs_nginx")
 TOOLS = ("nginx", "wrk")
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
@@ -59,10 +57,6 @@ http {{
     }}
 }}
 """
-
-
-class UnansweredError(RuntimeError):
-    """Not every request got its answer."""
 
 
 class Reading(NamedTuple):
@@ -150,17 +144,6 @@ def ask(uri: str) -> Reading:
         return read(wrk.stdout)
 
     return repeat(run)
-
-
-def repeat(run: Callable[[], T]) -> T:
-    """Return the first reading in which all was answered. Raises UnansweredError if none is.
-
-    A machine that stands still for a moment spoils a second; a server that fails spoils each.
-    """
-    for _ in range(TRIES - 1):
-        with suppress(UnansweredError):
-            return run()
-    return run()
 
 
 def read(output: str) -> Reading:

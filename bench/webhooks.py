@@ -24,6 +24,7 @@ from bench.deliveries import make_headers, make_payload
 from bench.figure import Figure, typical
 from bench.lambdas import environment
 from bench.stage import call, life, program
+from bench.tries import UnansweredError, repeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,7 +131,7 @@ def floor(sqs: str) -> Iterator[Server]:
 
 def post(server: Server, script: Path, seconds: int = SECONDS) -> Reading:
     """Run wrk against a server. Raises UnansweredError unless requests were answered."""
-    return relay.repeat(lambda: _post(server, script, seconds))
+    return repeat(lambda: _post(server, script, seconds))
 
 
 def _post(server: Server, script: Path, seconds: int) -> Reading:
@@ -143,5 +144,5 @@ def _post(server: Server, script: Path, seconds: int) -> Reading:
     used = (cpu_ms_now(server.pid) - before) / 1000
     count = _COUNT.search(done.stdout)
     if count is None or not int(count[1]) or not used:
-        raise relay.UnansweredError(f"nothing was answered in {used} CPU seconds: {done.stdout}")
+        raise UnansweredError(f"nothing was answered in {used} CPU seconds: {done.stdout}")
     return Reading(relay.read(done.stdout).rate, int(count[1]) / used)

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from local import aws
+from local import aws, telling
 from local.ec2.protocol import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from local.ec2.machines import Machine
 
-    Event = dict[str, Any]
-    Tell = Callable[[Event], Awaitable[None]]
 
-
-class Teller:
-    """Tells of changes one after the other; on order one is lost."""
-
-    def __init__(self, tell: Tell | None) -> None:
-        self.told: list[Event] = []
-        """All events, oldest first."""
-        self.lose: Callable[[Event], bool] = lambda _event: False
-        """Says whether an event is lost: EC2 tells of its machines with best effort."""
-        self._tell = tell
-        self._waiting: asyncio.Queue[Event] = asyncio.Queue()
+class Teller(telling.Teller):
+    """Tells of machines."""
 
     def note_state(self, machine: Machine) -> None:
         """Note that a machine's state has changed."""
@@ -54,16 +40,4 @@ class Teller:
             "resources": [f"arn:aws:ec2:{aws.REGION}:{machine.account}:instance/{machine.id}"],
             "detail": {"instance-id": machine.id, **detail},
         }
-        self.told.append(event)
-        if self._tell is not None and not self.lose(event):
-            self._waiting.put_nowait(event)
-
-    async def run(self) -> None:
-        """Tell of what is noted, until cancelled."""
-        while self._tell is not None:
-            await self._tell(await self._waiting.get())
-            self._waiting.task_done()
-
-    async def wait_until_told(self) -> None:
-        """Wait until all that is noted was told: a change is there before its event."""
-        await self._waiting.join()
+        self.put(event)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from local import agent, aws
+from local.calls import find_calls
 from local.ec2.checks import (
     RefusedError,
     check_fleet,
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from local.ec2.droughts import Drought
-    from local.ec2.events import Tell
     from local.ec2.machines import Program
+    from local.telling import Tell
 
 
 _SHOWN = ("InstanceType", "SubnetId", "ImageId", "Priority")
@@ -84,12 +85,8 @@ class ControlPlane:
         return look()
 
     def asked(self, operation: str, *, once: bool = False) -> list[dict[str, Any]]:
-        """Return the arguments of each call of `operation`, oldest first.
-
-        With `once`, without those that a client has repeated, word for word: its answer came late.
-        """
-        found = [arguments for name, arguments in self.requests if name == operation]
-        return [each for at, each in enumerate(found) if not once or each not in found[:at]]
+        """Return the arguments of each call of `operation` (`local.calls.find_calls`)."""
+        return find_calls(self.requests, operation, once=once)
 
     def living(self) -> list[Machine]:
         """Return the machines that are not terminated."""

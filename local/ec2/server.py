@@ -23,8 +23,8 @@ from local.stories import end_stories, end_watch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from local.ec2.events import Tell
     from local.ec2.machines import Machine, Program
+    from local.telling import Tell
 
 
 async def run_for_ever(machine: Machine) -> None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from local import aws, sqs
+from local import aws, sqs, telling
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from local.ecs.tasks import Task
-
-    Event = dict[str, Any]
-    Tell = Callable[[Event], Awaitable[None]]
+    from local.telling import Event, Tell
 
 _TIMES = ("createdAt", "startedAt", "stoppedAt")
 
@@ -53,34 +51,15 @@ def send_to_queue(endpoint: str, queue: str) -> Tell:
     return tell
 
 
-class Teller:
-    """Tells of changes one after the other; on order one is lost or comes twice."""
+class Teller(telling.Teller):
+    """Tells of tasks; on order an event also comes twice."""
 
     def __init__(self, tell: Tell | None) -> None:
-        self.told: list[Event] = []
-        """All events, oldest first."""
-        self.lose: Callable[[Event], bool] = lambda _event: False
-        """Says whether an event is lost."""
+        super().__init__(tell)
         self.repeat: Callable[[Event], bool] = lambda _event: False
         """Says whether an event comes twice, with the same `detail.version`."""
-        self._tell = tell
-        self._waiting: asyncio.Queue[Event] = asyncio.Queue()
 
     def note(self, task: Task) -> None:
         """Note a change."""
         event = state_change(task)
-        self.told.append(event)
-        if self._tell is None or self.lose(event):
-            return
-        for _ in range(2 if self.repeat(event) else 1):
-            self._waiting.put_nowait(event)
-
-    async def run(self) -> None:
-        """Tell of what is noted, until cancelled."""
-        while self._tell is not None:
-            await self._tell(await self._waiting.get())
-            self._waiting.task_done()
-
-    async def wait_until_told(self) -> None:
-        """Wait until all that is noted was told: a change is there before its event."""
-        await self._waiting.join()
+        self.put(event, 2 if self.repeat(event) else 1)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from local import agent, ecs_agent
+from local.calls import find_calls
 from local.ecs.checks import RefusedError, check_request, check_roles, find_place
 from local.ecs.events import Teller
 from local.ecs.tasks import (
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from local.ecs.droughts import Drought
-    from local.ecs.events import Tell
+    from local.telling import Tell
 
     Starter = Callable[
         [ecs_agent.Agent, Mapping[str, str]], AbstractAsyncContextManager[agent.AgentProcess]
@@ -82,12 +83,8 @@ class ControlPlane:
         return look()
 
     def asked(self, operation: str, *, once: bool = False) -> list[dict[str, Any]]:
-        """Return the arguments of each call of `operation`, oldest first.
-
-        With `once`, without those that a client has repeated, word for word: its answer came late.
-        """
-        found = [arguments for name, arguments in self.requests if name == operation]
-        return [each for at, each in enumerate(found) if not once or each not in found[:at]]
+        """Return the arguments of each call of `operation` (`local.calls.find_calls`)."""
+        return find_calls(self.requests, operation, once=once)
 
     def living(self) -> list[Task]:
         """Return the tasks that have not ended."""

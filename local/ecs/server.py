@@ -21,8 +21,8 @@ from local.stories import end_stories, end_watch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from local.ecs.events import Tell
     from local.ecs.plane import Starter
+    from local.telling import Tell
 
 TARGET = "AmazonEC2ContainerServiceV20141113."
 

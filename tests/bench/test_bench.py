@@ -16,7 +16,20 @@ if sys.platform == "win32":
     pytest.skip("the bench reads /proc and spawns by POSIX", allow_module_level=True)
 
 from bench import __main__ as bench
-from bench import burst, child, figure, health, idle, job_role, relay, report, stage, startup, stops
+from bench import (
+    burst,
+    child,
+    figure,
+    health,
+    idle,
+    job_role,
+    relay,
+    report,
+    stage,
+    startup,
+    stops,
+    tries,
+)
 from local import leftovers
 
 ROOT = Path(__file__).parent.parent.parent
@@ -191,9 +204,9 @@ def test_the_output_of_wrk_is_parsed():
 def test_a_second_of_a_machine_that_stood_still_is_measured_again():
     """A server that fails, fails each time: that is told."""
     outputs = iter([SAID + "Socket errors: timeout 32\n", SAID.replace("130377.92", "0.00"), SAID])
-    assert relay.repeat(lambda: relay.read(next(outputs))).rate == 130377.92
-    with pytest.raises(relay.UnansweredError):
-        relay.repeat(lambda: relay.read("unable to connect\n"))
+    assert tries.repeat(lambda: relay.read(next(outputs))).rate == 130377.92
+    with pytest.raises(tries.UnansweredError):
+        tries.repeat(lambda: relay.read("unable to connect\n"))
 
 
 def test_each_turn_is_a_ratio_of_its_own():

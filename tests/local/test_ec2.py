@@ -369,7 +369,7 @@ def test_changes_and_notices_are_told_as_eventbridge_tells_them():
 
 
 def test_a_machine_has_ended_before_that_is_told():
-    """Whoever then looks at a queue waits for the events first."""
+    """The event comes later: one who looks at a queue waits for it first."""
     told, may_tell = [], asyncio.Event()
 
     async def tell(event):

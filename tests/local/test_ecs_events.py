@@ -77,7 +77,7 @@ def test_events_reach_a_queue_and_come_twice_or_never_on_order(aws):
 
 
 def test_a_task_has_ended_before_that_is_told():
-    """Whoever then looks at a queue waits for the events first."""
+    """The event comes later: one who looks at a queue waits for it first."""
     told, may_tell = [], asyncio.Event()
 
     async def tell(event):
